@@ -1,0 +1,60 @@
+# What one does with this project, by fixed names. Every target sets up what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+UV_VERSION := 0.13.9
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# The virtual environment is the only place for packages, whatever the user's pip settings say.
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONNOUSERSITE := 1
+
+.PHONY: setup demo test check crash bench lock clean
+
+setup: $(READY) ## The virtual environment, from the locks.
+
+$(READY): requirements/build.txt requirements/dev.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here; install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $$($(PYTHON) --version) is too old; Python 3.11 or newer is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: this Python cannot make virtual environments; install its venv package (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@rm -f $(READY)
+	@$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@echo "installing the locked packages into $(VENV)"
+	@$(VENV)/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/build.txt
+	@$(VENV)/bin/python -m pip install --quiet --require-hashes --only-binary :all: --no-binary memoization --no-build-isolation -r requirements/dev.txt
+	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+demo: setup ## The main job on real documents, from an empty machine to nothing left running.
+	@streams demo
+
+test: setup ## Unit and integration tests, on a real local stack.
+	@python -m pytest tests/unit tests/integration
+
+check: setup ## Lint, format, types, layers.
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@lint-imports
+
+crash: setup ## What is lost when things are killed: nothing.
+	@python -m pytest tests/crash
+
+bench: setup ## Throughput and latency.
+	@python -m benchmarks
+
+lock: setup ## New locks from pyproject.toml; needs the network.
+	@$(VENV)/bin/python -m venv build/uv
+	@build/uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/build.in --output-file requirements/build.txt
+	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) --all-extras pyproject.toml requirements/build.in --output-file requirements/dev.txt
+	@python -m streams.local.jar_lock
+
+LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+clean: ## Everything that can be made again; a running local stack is stopped first.
+	@test ! -x $(VENV)/bin/streams || $(VENV)/bin/streams local down
+	@rm -rf $(VENV) .local build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,26 @@
+"""Messages of an app: charge them to their provider's quota."""
+
+from typing import Literal
+
+from schemas.event import Event
+
+
+class MessageCreated(Event):
+    """A message was answered by a model: note the provider's use and charge its quota."""
+
+    message_id: str
+    app_id: str
+    provider_name: str
+    provider_name_long: str | None = None
+    """The provider's plugin name (`langgenius/openai/openai`); rows match either name."""
+    model: str
+    provider_type: Literal["system", "custom"]
+    quota_type: str | None = None
+    """paid, free or trial; null for custom providers."""
+    quota_unit: Literal["tokens", "credits", "times"] | None = None
+    quota_limit: int | None = None
+    """-1: unlimited, nothing is charged."""
+    message_tokens: int
+    answer_tokens: int
+    credits: int | None = None
+    """What the model costs; null unless quota_unit is credits."""

@@ -1,0 +1,46 @@
+"""What is done for each event: one file a family holds the handlers; here are the Faust agents that feed them.
+
+One agent a topic and one a retry tier. An agent hands each chunk to its pool's engine and takes the next: the engine
+acknowledges the records one by one, and the transport holds a partition back that has too many unsettled.
+"""
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+
+from streams.delivery.engine import PoolEngine
+from streams.duration import format_duration
+from streams.settings import PoolName
+from streams.topics import Catalogue
+from streams.transport.record import Chunk
+
+Agent = Callable[[AsyncIterable[Chunk]], Awaitable[None]]
+Engines = Callable[[], Mapping[PoolName, PoolEngine]]
+
+
+Declare = Callable[[str, Agent, str], None]
+"""Makes a Faust agent: topic, function, description."""
+
+
+def declare_agents(declare: Declare, catalogue: Catalogue, pools: tuple[PoolName, ...], engines: Engines) -> None:
+    """Declare the agents of the hosted pools. `engines` is asked when chunks come: they exist once a worker runs."""
+    for topic in catalogue:
+        if topic.pool in pools:
+            declare(topic.name, _event_agent(engines, topic.pool), f"{topic.event.__name__} events, pool {topic.pool}")
+    for pool in pools:
+        for tier, delay in catalogue.tiers(pool).items():
+            declare(tier, _tier_agent(engines, pool, delay), f"retries of pool {pool}, {format_duration(delay)} late")
+
+
+def _event_agent(engines: Engines, pool: PoolName) -> Agent:
+    async def consume(chunks: AsyncIterable[Chunk]) -> None:
+        async for chunk in chunks:
+            engines()[pool].accept(chunk)
+
+    return consume
+
+
+def _tier_agent(engines: Engines, pool: PoolName, delay: float) -> Agent:
+    async def consume(chunks: AsyncIterable[Chunk]) -> None:
+        async for chunk in chunks:
+            engines()[pool].accept_tier(chunk, delay)
+
+    return consume

@@ -1,0 +1,34 @@
+"""Datasets: clean up after them."""
+
+from schemas import DatasetDeleted
+from schemas.event import new_event_id
+from streams.agents.refusing import refusals_are_permanent
+from streams.delivery import Retry, Work, handles
+from streams.delivery.failures import Reason
+from streams.delivery.handler import JSON
+from streams.dify.cleanup import DeletedDataset, clean_deleted_dataset, dataset_stands
+from streams.dify.identity import checked_id
+from streams.dify.platform import Platform
+
+
+@handles(DatasetDeleted, soft_time_limit="60s", time_limit="90s")
+async def clean_dataset(event: DatasetDeleted, work: Work) -> JSON:
+    """Everything that a deleted dataset has left goes, in bounded steps, each an event that asks for the next.
+
+    While its row is there nothing goes: it retries.
+    """
+    with refusals_are_permanent():
+        dataset_id = checked_id("dataset_id", event.dataset_id)
+        tenant_id = checked_id("tenant_id", event.tenant_id) if event.tenant_id else None
+        if await dataset_stands(work.session, dataset_id):
+            message = f"dataset {dataset_id} still has its row"
+            raise Retry(message, reason=Reason.ROW_STILL_EXISTS)
+        done = await clean_deleted_dataset(
+            work.session, work.use(Platform), DeletedDataset(dataset_id, tenant_id, event.index_struct)
+        )
+    if not done:
+        await work.publish(event.model_copy(update={"event_id": new_event_id()}))
+    return {"done": done}
+
+
+HANDLERS = (clean_dataset,)

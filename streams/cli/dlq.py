@@ -1,0 +1,225 @@
+"""`streams dlq`: dead letters, seen and brought back."""
+
+import base64
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from sqlalchemy import Engine
+
+from streams.bootstrap import build_catalogue
+from streams.cli.db import ledger
+from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_json, print_rows
+from streams.codec import DecodeError, build_codec
+from streams.dead_letters.listing import (
+    DeadLetter,
+    DeadLetterFilter,
+    DeadLetterMissingError,
+    find_dead_letters,
+    list_dead_letters,
+)
+from streams.dead_letters.reading import RecordUnreadableError, read_record, read_records
+from streams.dead_letters.rebuild import rebuild as rebuild_index
+from streams.dead_letters.replay import ReplayRefusedError
+from streams.dead_letters.replay import replay as replay_letter
+from streams.headers import SPRING_OFFSET, SPRING_PARTITION, SPRING_TIMESTAMP
+from streams.settings import Settings, load_settings
+from streams.topics import Catalogue
+from streams.transport.record import Record
+
+app = typer.Typer(help="Dead letters: what failed for good, and its way back.", no_args_is_help=True)
+
+LIST_FIELDS = (
+    "id",
+    "topic",
+    "partition",
+    "offset",
+    "event_id",
+    "handler",
+    "reason",
+    "error_type",
+    "error_message",
+    "attempts",
+    "first_failed_at",
+    "died_at",
+)
+_BIG_ENDIAN = {SPRING_PARTITION, SPRING_OFFSET, SPRING_TIMESTAMP}
+
+TopicOption = Annotated[str | None, typer.Option("--topic", help="Only events of this topic.")]
+HandlerOption = Annotated[str | None, typer.Option("--handler", help="Only this handler's.")]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Only those that died for this reason.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one dead letter's replay; `error` says why it was refused."""
+
+    id: str
+    event_id: UUID | None
+    handler: str | None
+    topic: str | None
+    replayed: bool
+    error: str | None = None
+
+
+@app.command("list")
+def list_command(  # noqa: PLR0913 - one option a filter
+    *,
+    topic: TopicOption = None,
+    handler: HandlerOption = None,
+    reason: ReasonOption = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant's.")] = None,
+    event: Annotated[UUID | None, typer.Option("--event", help="Only those of this event id.")] = None,
+    replayed: Annotated[bool, typer.Option("--replayed", help="Those replayed, instead of those not.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 50,
+    as_json: JSONOption = False,
+) -> None:
+    """Dead letters that were not replayed yet, the newest first."""
+    settings = load_settings()
+    wanted = DeadLetterFilter(
+        topic=_topic(build_catalogue(settings), topic),
+        handler=handler,
+        reason=reason,
+        tenant_id=tenant,
+        event_id=event,
+        replayed=replayed,
+    )
+    with ledger(settings) as engine, engine.connect() as connection:
+        letters = list_dead_letters(connection, wanted, limit)
+    print_rows([_listed(letter) for letter in letters], as_json=as_json, empty="no dead letters")
+
+
+@app.command("show")
+def show(letter_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: JSONOption = False) -> None:
+    """One dead letter with its record as it is on Kafka: key, value, headers, and the event where it can be read."""
+    settings = load_settings()
+    with ledger(settings) as engine:
+        (letter,) = _find(engine, [letter_id])
+    try:
+        record = read_record(settings, letter)
+    except RecordUnreadableError as error:
+        raise CommandError(str(error)) from error
+    shown = {**asdict(letter), **_content(settings, letter, record)}
+    if as_json:
+        print_json(shown)
+    else:
+        print_rows([{"field": name, "value": value} for name, value in shown.items()], as_json=False)
+
+
+@app.command("replay")
+def replay(  # noqa: PLR0913 - one option a filter
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID…", help="As `dlq list` shows them.")] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All that the filters leave, instead of IDs.")] = False,
+    reason: ReasonOption = None,
+    topic: TopicOption = None,
+    handler: HandlerOption = None,
+    as_json: JSONOption = False,
+) -> None:
+    """Send dead letters to the handler they died in, with all attempts anew; an unreadable one to its topic."""
+    if everything == bool(ids) or (ids and (reason or topic or handler)):
+        message = "name dead letters by their IDs, or take --all with --reason, --topic or --handler"
+        raise CommandError(message, WRONG_REQUEST)
+    settings = load_settings()
+    catalogue = build_catalogue(settings)
+    with ledger(settings) as engine:
+        if ids:
+            letters = _find(engine, ids)
+        else:
+            wanted = DeadLetterFilter(topic=_topic(catalogue, topic), handler=handler, reason=reason)
+            with engine.connect() as connection:
+                letters = list_dead_letters(connection, wanted)
+        try:
+            outcomes = list(_replay_each(engine, settings, catalogue, letters))
+        except RecordUnreadableError as error:
+            raise CommandError(str(error)) from error
+    print_rows([asdict(outcome) for outcome in outcomes], as_json=as_json, empty="no dead letters")
+    refused = [outcome for outcome in outcomes if not outcome.replayed]
+    if refused:
+        more = f" (and {len(refused) - 1} more were refused)" if len(refused) > 1 else ""
+        message = f"{refused[0].error}{more}"
+        raise CommandError(message)
+
+
+@app.command("rebuild")
+def rebuild(*, as_json: JSONOption = False) -> None:
+    """Make the index of dead letters anew from the DLQ topics; what it knows already stays as it is."""
+    settings = load_settings()
+    with ledger(settings) as engine:
+        try:
+            with engine.begin() as connection:
+                added = rebuild_index(connection, settings, build_catalogue(settings))
+        except RecordUnreadableError as error:
+            raise CommandError(str(error)) from error
+    if as_json:
+        print_json({"added": added})
+    else:
+        typer.echo(f"{added} dead letters were added to the index")
+
+
+def _replay_each(
+    engine: Engine, settings: Settings, catalogue: Catalogue, letters: Sequence[DeadLetter]
+) -> Iterator[Outcome]:
+    for letter, record in read_records(settings, letters):
+        if record is None:
+            gone = f"{letter.id} is no longer on Kafka: its topic's retention has passed"
+            yield Outcome(letter.id, letter.event_id, letter.handler, None, replayed=False, error=gone)
+            continue
+        try:
+            with engine.begin() as connection:
+                done = replay_letter(connection, catalogue, letter, record)
+        except ReplayRefusedError as error:
+            yield Outcome(letter.id, letter.event_id, letter.handler, None, replayed=False, error=str(error))
+        else:
+            yield Outcome(done.id, done.event_id, done.handler, done.topic, replayed=True)
+
+
+def _find(engine: Engine, ids: Sequence[str]) -> list[DeadLetter]:
+    try:
+        with engine.connect() as connection:
+            return find_dead_letters(connection, ids)
+    except DeadLetterMissingError as error:
+        raise CommandError(str(error)) from error
+
+
+def _topic(catalogue: Catalogue, name: str | None) -> str | None:
+    return None if name is None else catalogue.topic(name).name
+
+
+def _listed(letter: DeadLetter) -> dict[str, object]:
+    fields = asdict(letter)
+    return {name: fields[name] for name in LIST_FIELDS}
+
+
+def _content(settings: Settings, letter: DeadLetter, record: Record) -> dict[str, object]:
+    """The record for JSON; bytes that are no text are given as ``base64:…``."""
+    codec = build_codec(settings, build_catalogue(settings))
+    event: object = None
+    unreadable: str | None = None
+    try:
+        event = json.loads(codec.decode(letter.topic, record.value).model_dump_json())
+    except DecodeError as error:
+        unreadable = str(error)
+    return {
+        "key": _text(record.key),
+        "value": None if record.value is None else f"base64:{base64.b64encode(record.value).decode()}",
+        "event": event,
+        "unreadable": unreadable,
+        "headers": [[name, _header(name, value)] for name, value in record.headers],
+    }
+
+
+def _header(name: str, value: bytes) -> object:
+    return int.from_bytes(value, "big", signed=True) if name in _BIG_ENDIAN else _text(value)
+
+
+def _text(value: bytes | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return f"base64:{base64.b64encode(value).decode()}"

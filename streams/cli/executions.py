@@ -1,0 +1,117 @@
+"""`streams executions`: what became of events."""
+
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from sqlalchemy import Engine
+
+from streams.bootstrap import build_catalogue, build_handlers
+from streams.cli.db import ledger
+from streams.cli.output import CommandError, JSONOption, print_json, print_rows
+from streams.monitoring.cluster import KafkaRefusedError
+from streams.monitoring.executions import (
+    DURABLE,
+    ExecutionFilter,
+    count_by_status,
+    count_outbox,
+    list_executions,
+    show_executions,
+    summarize,
+    waiting_in_outbox,
+)
+from streams.monitoring.lag import group_lag
+from streams.settings import load_settings
+from streams.transport.errors import BrokersUnreachableError
+
+app = typer.Typer(help="What became of events: their deliveries, attempt by attempt.", no_args_is_help=True)
+
+
+class Status(StrEnum):
+    """The durable ones; pending and received have no row, `summary` counts them."""
+
+    STARTED = "started"
+    RETRY = "retry"
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+HandlerOption = Annotated[str | None, typer.Option("--handler", help="Only this handler.")]
+
+
+@app.command("list")
+def list_command(  # noqa: PLR0913 - one option a filter
+    *,
+    status: Annotated[Status | None, typer.Option("--status", help="Only this status.")] = None,
+    handler: HandlerOption = None,
+    topic: Annotated[str | None, typer.Option("--topic", help="Only this topic.")] = None,
+    event: Annotated[UUID | None, typer.Option("--event", help="Only this event id.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 50,
+    as_json: JSONOption = False,
+) -> None:
+    """Executions, the newest first."""
+    settings = load_settings()
+    wanted = ExecutionFilter(
+        status=None if status is None else next(known for known in DURABLE if known == status.value),
+        handler=handler,
+        topic=None if topic is None else build_catalogue(settings).topic(topic).name,
+        event_id=event,
+        tenant_id=tenant,
+    )
+    with ledger(settings) as engine, engine.connect() as connection:
+        print_rows(list_executions(connection, wanted, limit), as_json=as_json, empty="no executions")
+
+
+@app.command("show")
+def show(event_id: UUID, handler: HandlerOption = None, *, as_json: JSONOption = False) -> None:
+    """All that is known of an event's deliveries, one a handler, each with its attempts."""
+    with ledger(load_settings()) as engine:
+        found = _find(engine, event_id, handler)
+    if as_json:
+        print_json(found)
+        return
+    for execution in found:
+        attempts = execution.pop("history")
+        print_rows([{"field": name, "value": value} for name, value in execution.items()], as_json=False)
+        print_rows(attempts if isinstance(attempts, list) else [], as_json=False, empty="no attempt has ended yet")
+
+
+@app.command("summary")
+def summary(*, as_json: JSONOption = False) -> None:
+    """How many deliveries of each handler are in which status.
+
+    Pending is derived: what waits in the outbox and what Kafka holds for the handler's pool. What a worker has
+    received and not begun counts as pending here, since only that worker knows it.
+    """
+    settings = load_settings()
+    catalogue = build_catalogue(settings)
+    handlers = [(handler.name, catalogue.of(handler.event).name) for handler in build_handlers(settings)]
+    with ledger(settings) as engine, engine.connect() as connection:
+        counts, waiting = count_by_status(connection), count_outbox(connection)
+    try:
+        lags = group_lag(settings, catalogue)
+    except (BrokersUnreachableError, KafkaRefusedError) as error:
+        raise CommandError(str(error)) from error
+    print_rows([asdict(row) for row in summarize(handlers, counts, waiting, lags)], as_json=as_json)
+
+
+def _find(engine: Engine, event_id: UUID, handler: str | None) -> list[dict[str, object]]:
+    with engine.connect() as connection:
+        found = show_executions(connection, event_id, handler)
+        waiting = None if found else waiting_in_outbox(connection, event_id)
+    if found:
+        return found
+    if waiting is None:
+        of_handler = f" of {handler}" if handler else ""
+        message = f"the ledger has no execution{of_handler} for event {event_id}: not published, or not begun yet"
+    elif waiting.refusal is not None:
+        message = (
+            f"event {event_id} is set aside in the outbox, Kafka refused it for {waiting.topic}: {waiting.refusal}"
+        )
+    else:
+        due = f" until {waiting.due_at.isoformat()}" if waiting.due_at else ""
+        message = f"event {event_id} is pending: it waits in the outbox for {waiting.topic}{due}"
+    raise CommandError(message)

@@ -1,0 +1,113 @@
+"""`streams publish`: events from the command line, straight to Kafka."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from schemas import Event
+from streams.cli.output import FAILED, WRONG_REQUEST, CommandError, JSONOption, print_json
+from streams.codec import build_codec
+from streams.publishing import BadEventError, EventProducer, PublishError
+from streams.settings import load_settings
+from streams.topics import Topic, load_catalogue
+
+STANDARD_INPUT = "-"
+
+
+def publish(
+    event: Annotated[str, typer.Argument(help="The event's topic, such as document.deleted.")],
+    fields: Annotated[
+        str, typer.Argument(metavar="[JSON | -]", help="The event's fields; - reads one JSON object a line from stdin.")
+    ] = "{}",
+    *,
+    as_json: JSONOption = False,
+) -> None:
+    """Publish events and wait until Kafka has acknowledged them.
+
+    event_id and occurred_at are made where they are not given. With - it stops at the first line that is wrong.
+    """
+    settings = load_settings()
+    catalogue = load_catalogue(settings)
+    topic = catalogue.topic(event)
+    single = None if fields == STANDARD_INPUT else _event(topic, fields)
+    with EventProducer(settings, build_codec(settings, catalogue), timeout=settings.kafka_request_timeout) as producer:
+        if single is None:
+            _publish_lines(producer, topic, as_json=as_json)
+        else:
+            _publish_one(producer, single, as_json=as_json)
+
+
+def _publish_one(producer: EventProducer, event: Event, *, as_json: bool) -> None:
+    try:
+        producer.publish(event)
+    except PublishError as error:
+        raise CommandError(str(error), _code(error)) from error
+    if as_json:
+        print_json({"event_ids": [event.event_id]})
+    else:
+        typer.echo(event.event_id)
+
+
+def _publish_lines(producer: EventProducer, topic: Topic, *, as_json: bool) -> None:
+    lines = EventLines(topic, sys.stdin)
+    problem: str | None = None
+    code = WRONG_REQUEST
+    try:
+        acknowledged = producer.publish_many(lines)
+    except PublishError as error:
+        acknowledged, code = error.acknowledged, _code(error)
+        problem = f"line {lines.number}: {error}" if isinstance(error, BadEventError) else str(error)
+    problem = problem or lines.problem
+    if as_json:
+        print_json({"acknowledged": acknowledged, **({"error": problem} if problem else {})})
+    elif problem is None:
+        typer.echo(f"{acknowledged} events acknowledged")
+    if problem is not None:
+        message = f"{problem}; {acknowledged} events were acknowledged"
+        raise CommandError(message, code)
+
+
+class EventLines:
+    """Events from lines of JSON, up to the first line that is none; `problem` then says which and why."""
+
+    def __init__(self, topic: Topic, lines: Iterable[str]) -> None:
+        self._topic = topic
+        self._lines = lines
+        self.number = 0
+        """Of the line read last; 1 is the first."""
+        self.problem: str | None = None
+
+    def __iter__(self) -> Iterator[Event]:
+        for line in self._lines:
+            self.number += 1
+            if not line.strip():
+                continue
+            try:
+                event = _event(self._topic, line)
+            except CommandError as error:
+                self.problem = f"line {self.number}: {error}"
+                return
+            yield event
+
+
+def _event(topic: Topic, fields: str) -> Event:
+    """The event in a JSON object. Raises CommandError with one line that names the field."""
+    try:
+        return topic.event.model_validate_json(fields)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_context=False)
+        # An unknown field comes first: it is the likelier typo where another is missing for it.
+        first = min(wrong, key=lambda detail: detail["type"] != "extra_forbidden")
+        place = ".".join(str(part) for part in first["loc"])
+        what = f"field {place!r}: {first['msg']}" if place else first["msg"]
+        known = ", ".join(topic.event.model_fields)
+        hint = f" (it has: {known})" if first["type"] == "extra_forbidden" else ""
+        message = f"{topic.name}: {what}{hint}"
+        raise CommandError(message, WRONG_REQUEST) from error
+
+
+def _code(error: PublishError) -> int:
+    return WRONG_REQUEST if isinstance(error, BadEventError) else FAILED

@@ -1,0 +1,109 @@
+"""`streams topics`: what the catalogue has in force, and whether the cluster agrees."""
+
+from collections.abc import Sequence
+
+import typer
+
+from schemas import Event
+from streams.bootstrap import build_catalogue, build_handlers
+from streams.cli.cluster import asking_kafka
+from streams.cli.output import CommandError, JSONOption, print_json, print_rows
+from streams.delivery import Handler
+from streams.duration import format_duration
+from streams.monitoring.topic_admin import apply as apply_changes
+from streams.monitoring.topic_admin import plan_topics
+from streams.settings import load_settings
+from streams.topics import Topic
+
+app = typer.Typer(help="Topics: what is declared, and whether the cluster agrees.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_topics(*, as_json: JSONOption = False) -> None:
+    """Show every topic with its handlers, limits and retry plans, as they are in force."""
+    settings = load_settings()
+    handlers = build_handlers(settings)
+    rows = [topic_row(topic, handlers) for topic in build_catalogue(settings)]
+    if not as_json:
+        rows = [{**row, "handlers": _in_words(row["handlers"])} for row in rows]
+    print_rows(rows, as_json=as_json)
+
+
+@app.command("apply")
+def apply(*, as_json: JSONOption = False) -> None:
+    """Make missing topics, add partitions, set configuration. Topics never shrink."""
+    settings = load_settings()
+    catalogue = build_catalogue(settings)
+    with asking_kafka():
+        plan = plan_topics(settings, catalogue)
+        apply_changes(settings, plan.changes)
+    rows = [
+        {
+            "topic": change.spec.name,
+            "change": "created" if change.create else "altered",
+            "partitions": change.spec.partitions,
+            "config": dict(change.spec.config if change.create else change.config),
+        }
+        for change in plan.changes
+    ]
+    if as_json:
+        print_json({"changes": rows, "problems": list(plan.problems)})
+    else:
+        for row in rows:
+            typer.echo(f"{row['change']} {row['topic']} ({row['partitions']} partitions)")
+        if not rows:
+            typer.echo("nothing to change")
+    if plan.problems:
+        raise CommandError(_first_of(plan.problems))
+
+
+@app.command("check")
+def check(*, as_json: JSONOption = False) -> None:
+    """Fail where the cluster differs from the catalogue: topics, partitions, replication, configuration."""
+    settings = load_settings()
+    catalogue = build_catalogue(settings)
+    with asking_kafka():
+        plan = plan_topics(settings, catalogue)
+    found = [*(f"{change}; run `streams topics apply`" for change in plan.changes), *plan.problems]
+    if as_json:
+        print_json({"problems": found})
+    elif len(found) > 1:
+        typer.echo("\n".join(found))
+    if found:
+        raise CommandError(_first_of(found))
+    if not as_json:
+        typer.echo("the cluster has every topic as declared")
+
+
+def topic_row(topic: Topic, handlers: Sequence[Handler[Event]]) -> dict[str, object]:
+    """What `topics list` shows of one topic; limits in texts such as ``30s``."""
+    return {
+        "topic": topic.name,
+        "event": topic.event.__name__,
+        "key": topic.key,
+        "pool": topic.pool,
+        "partitions": topic.partitions,
+        "handlers": [
+            {
+                "name": handler.name,
+                "kind": handler.kind,
+                "retry": str(handler.retry),
+                "soft_time_limit": format_duration(handler.soft_time_limit),
+                "time_limit": format_duration(handler.time_limit),
+            }
+            for handler in handlers
+            if handler.event is topic.event
+        ],
+    }
+
+
+def _in_words(handlers: object) -> str:
+    rows = handlers if isinstance(handlers, list) else []
+    return "\n".join(
+        f"{row['name']} ({row['kind']}): {row['retry']}, limits {row['soft_time_limit']} and {row['time_limit']}"
+        for row in rows
+    )
+
+
+def _first_of(problems: Sequence[str]) -> str:
+    return problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")

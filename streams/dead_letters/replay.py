@@ -1,0 +1,152 @@
+"""Replay: a dead letter's record again to the handler that it died in, and to no other.
+
+The record goes through the outbox in the transaction that changes its execution from `failure` to `retry`: either
+both happen or none. A record that could not be read goes back to the topic it came from.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+from uuid import UUID
+
+from sqlalchemy import Connection, insert, select, text, update
+
+from schemas.event import event_time, new_event_id
+from streams import headers
+from streams.dead_letters.listing import DeadLetter, DeadLetterMissingError
+from streams.headers import Headers
+from streams.publishing.outbox import headers_to_json
+from streams.tables import dead_letters, executions, outbox
+from streams.topics import Catalogue, UnknownEventError
+from streams.transport.record import Record
+
+if TYPE_CHECKING:
+    from streams.settings import PoolName
+
+RESTART = text(
+    """
+    update streams.executions set status = 'retry', seq = seq + 1, attempts = 0, replays = replays + 1,
+        lost_leases = 0, due_at = clock_timestamp(), completed_at = null, error = null, reason = null
+    where day = :day and event_id = :event_id and handler = :handler and status = 'failure'
+    returning seq, replays, pool
+    """
+)
+
+
+class ReplayRefusedError(Exception):
+    """This dead letter is not to be replayed; the message is one line that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A replay that will be on its way when its transaction commits."""
+
+    id: str
+    event_id: UUID | None
+    handler: str | None
+    topic: str
+    """Where the record goes: a retry tier, or the origin for one that could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """An execution after its compare-and-set: what its next record carries."""
+
+    seq: int
+    replays: int
+    pool: str
+
+
+def replay(connection: Connection, catalogue: Catalogue, letter: DeadLetter, record: Record) -> Replay:
+    """Put a dead letter's record on its way again, in the caller's transaction. Raises ReplayRefusedError."""
+    _lock_unreplayed(connection, letter)
+    if letter.handler is None or letter.event_id is None:
+        topic, event_id = letter.topic, letter.event_id
+        sent = plain_headers(record)
+    else:
+        restart = _restart(connection, letter.event_id, letter.handler, letter)
+        topic, event_id = _tier(catalogue, letter.topic, restart.pool), letter.event_id
+        sent = replay_headers(record, letter, restart, due_at=_milliseconds(datetime.now(tz=UTC)))
+    connection.execute(
+        insert(outbox).values(
+            event_id=event_id or new_event_id(),  # an unreadable record has none; the row's own is for the logs
+            topic=topic,
+            key=record.key,
+            value=record.value,
+            headers=headers_to_json(sent),
+        )
+    )
+    connection.execute(
+        update(dead_letters).where(dead_letters.c.id == letter.id).values(replayed_at=text("clock_timestamp()"))
+    )
+    return Replay(id=letter.id, event_id=letter.event_id, handler=letter.handler, topic=topic)
+
+
+def plain_headers(record: Record) -> Headers:
+    """The headers that a dead letter's record had when it came: without those of its death and of its retries."""
+    return headers.without(record.headers, headers.DLQ_PREFIX, headers.SPRING_PREFIX, headers.STREAMS_PREFIX)
+
+
+def replay_headers(record: Record, letter: DeadLetter, restart: Restart, due_at: int) -> Headers:
+    """The headers of a record for one handler alone, with a fresh budget of attempts. `due_at` in ms."""
+    return (
+        *plain_headers(record),
+        (headers.HANDLER, headers.text(letter.handler or "")),
+        (headers.SEQ, headers.decimal(restart.seq)),
+        (headers.ATTEMPT, headers.decimal(0)),
+        (headers.DUE_AT, headers.decimal(due_at)),
+        (headers.ORIGIN_TOPIC, headers.text(letter.topic)),
+        (headers.ORIGIN_PARTITION, headers.decimal(letter.partition)),
+        (headers.ORIGIN_OFFSET, headers.decimal(letter.offset)),
+        (headers.ORIGIN_TIMESTAMP, headers.decimal(origin_timestamp(record))),
+        (headers.REPLAYS, headers.decimal(restart.replays)),
+    )
+
+
+def origin_timestamp(record: Record) -> int:
+    """When the event was first produced, ms since the epoch: the dead letter's header says, else its own time."""
+    stored = headers.last(record.headers, headers.SPRING_TIMESTAMP)
+    return record.timestamp if stored is None else int.from_bytes(stored, "big", signed=True)
+
+
+def _lock_unreplayed(connection: Connection, letter: DeadLetter) -> None:
+    row = connection.execute(
+        select(dead_letters.c.replayed_at).where(dead_letters.c.id == letter.id).with_for_update()
+    ).one_or_none()
+    if row is None:
+        message = f"no dead letter {letter.id!r}"
+        raise DeadLetterMissingError(message)
+    if row.replayed_at is not None:
+        message = f"{letter.id} was replayed already, at {row.replayed_at:%Y-%m-%d %H:%M:%S %Z}"
+        raise ReplayRefusedError(message)
+
+
+def _restart(connection: Connection, event_id: UUID, handler: str, letter: DeadLetter) -> Restart:
+    made_at = event_time(event_id)
+    if made_at is None:
+        message = f"{letter.id}: event id {event_id} carries no time, so its work could not be done once only"
+        raise ReplayRefusedError(message)
+    identity = {"day": made_at.date(), "event_id": event_id, "handler": handler}
+    row = connection.execute(RESTART, identity).one_or_none()
+    if row is not None:
+        return Restart(seq=row.seq, replays=row.replays, pool=row.pool)
+    status = connection.execute(select(executions.c.status).filter_by(**identity)).scalar_one_or_none()
+    if status is None:
+        message = f"{letter.id}: the ledger no longer knows {handler} of event {event_id}"
+    elif status == "success":
+        message = f"{letter.id}: {handler} of event {event_id} has succeeded since"
+    else:
+        message = f"{letter.id}: {handler} of event {event_id} is under way again, status {status}"
+    raise ReplayRefusedError(message)
+
+
+def _tier(catalogue: Catalogue, topic: str, pool: str) -> str:
+    """The tier of delay zero of the pool that works on the topic now, or did where the catalogue has it no more."""
+    try:
+        return catalogue.tier(catalogue.topic(topic).pool, 0.0)
+    except UnknownEventError:
+        return catalogue.tier(cast("PoolName", pool), 0.0)
+
+
+def _milliseconds(at: datetime) -> int:
+    return round(at.timestamp() * 1000)

@@ -1,0 +1,122 @@
+"""The engine's side of one attempt, as the handler sees it: `Work` for effects, long work and settlements."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import ParamSpec, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from schemas import Event
+from streams.delivery import ledger
+from streams.delivery.context import PoolContext
+from streams.delivery.delivery import Delivery
+from streams.delivery.failures import LeaseLostError
+from streams.delivery.handler import Handler
+from streams.delivery.transaction import effect_session
+from streams.publishing.outbox import Outbox
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class EffectWork:
+    """One attempt inside one transaction: single and batch handlers, and what is called while settling."""
+
+    def __init__(self, context: PoolContext, session: AsyncSession, handler: Handler[Event], attempt: int) -> None:
+        self._context = context
+        self._handler = handler
+        self.session = session
+        self.attempt = attempt
+        self._started_at = datetime.now(tz=UTC)
+        self.deadline = self._started_at + timedelta(seconds=handler.soft_time_limit)
+
+    def step(self, *, final: bool = False) -> AbstractAsyncContextManager[AsyncSession]:
+        """Only long handlers have steps; this one has its `session` open already."""
+        message = f"{self._handler.name} is no long handler: use work.session (step, final={final})"
+        raise TypeError(message)
+
+    async def publish(self, event: Event, at: datetime | None = None) -> None:
+        """Into the outbox, in the effect's transaction."""
+        Outbox(self.session, self._context.codec).publish(event, at)
+
+    async def heartbeat(self) -> None:
+        """Nothing to keep: the transaction itself holds the claim."""
+
+    async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """In a killable process, until this attempt's hard limit."""
+        return await _compute(self._context, self._handler, self._started_at, function, args, kwargs)
+
+    def use(self, kind: type[T]) -> T:
+        """A service by its type."""
+        return self._context.services.use(kind)
+
+
+class LongWork:
+    """One attempt under a lease, in steps; no transaction is open between them."""
+
+    def __init__(self, context: PoolContext, delivery: Delivery, lease: ledger.Lease) -> None:
+        self._context = context
+        self._delivery = delivery
+        self._lease = lease
+        self._session: AsyncSession | None = None
+        self.finished = False
+        self.attempt = delivery.run
+        self._started_at = datetime.now(tz=UTC)
+        self.deadline = self._started_at + timedelta(seconds=delivery.handler.soft_time_limit)
+
+    @property
+    def session(self) -> AsyncSession:
+        """The session of the step that is open."""
+        if self._session is None:
+            message = f"{self._delivery.handler.name} is a long handler: open a step with `async with work.step()`"
+            raise TypeError(message)
+        return self._session
+
+    @asynccontextmanager
+    async def step(self, *, final: bool = False) -> AsyncIterator[AsyncSession]:
+        """One short transaction that starts by locking the lease's row. Raises LeaseLostError."""
+        context, delivery = self._context, self._delivery
+        async with effect_session(context.database.effects, delivery.handler.time_limit) as session:
+            if not await ledger.hold_lease(session, self._lease):
+                message = f"the lease on {self._lease.resource} is lost"
+                raise LeaseLostError(message)
+            self._session = session
+            try:
+                yield session
+            finally:
+                self._session = None
+            if final:
+                await ledger.finish_long(session, delivery, self._lease, None)
+        self.finished = self.finished or final
+
+    async def publish(self, event: Event, at: datetime | None = None) -> None:
+        """Into the outbox, in the step's transaction."""
+        Outbox(self.session, self._context.codec).publish(event, at)
+
+    async def heartbeat(self) -> None:
+        """Extend the lease. Raises LeaseLostError."""
+        async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
+            if not await ledger.extend_lease(session, self._delivery, self._lease):
+                message = f"the lease on {self._lease.resource} is lost"
+                raise LeaseLostError(message)
+
+    async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """In a killable process, until this attempt's hard limit."""
+        return await _compute(self._context, self._delivery.handler, self._started_at, function, args, kwargs)
+
+    def use(self, kind: type[T]) -> T:
+        """A service by its type."""
+        return self._context.services.use(kind)
+
+
+async def _compute(  # noqa: PLR0913, PLR0917 - the call and its surroundings
+    context: PoolContext,
+    handler: Handler[Event],
+    started_at: datetime,
+    function: Callable[P, T],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> T:
+    spent = (datetime.now(tz=UTC) - started_at).total_seconds()
+    return await context.compute.run(function, args, kwargs, seconds=max(0.1, handler.time_limit - spent))

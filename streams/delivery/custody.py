@@ -1,0 +1,165 @@
+"""Long handlers: claimed under a lease, acknowledged at once, run in steps without an open transaction."""
+
+import asyncio
+import contextlib
+from datetime import datetime
+from uuid import uuid4
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from schemas import Event
+from streams.delivery import ledger
+from streams.delivery.attempt import EffectWork, LongWork
+from streams.delivery.context import PoolContext
+from streams.delivery.delivery import Delivery, at_ms, now_ms
+from streams.delivery.failures import LeaseLostError, SoftTimeLimitExceeded
+from streams.delivery.gate import trouble
+from streams.delivery.handler import JSON, Handler
+from streams.delivery.limits import run_within
+from streams.delivery.reporting import report_failure, report_lease_lost, report_skipped, report_success
+from streams.delivery.settlement import Settlement
+from streams.delivery.transaction import effect_session
+from streams.observe.logs import get_logger
+
+log = get_logger(__name__)
+BUSY_PAUSE = 2.0
+"""Seconds until a delivery whose resource another one holds is looked at again."""
+HEARTBEATS_PER_LEASE = 3
+
+
+class CustodyRunner:
+    """Runs long deliveries: claim, acknowledge, work under heartbeats, settle."""
+
+    def __init__(self, context: PoolContext, settlement: Settlement) -> None:
+        self._context = context
+        self._settlement = settlement
+
+    async def run(self, delivery: Delivery) -> None:
+        """One delivery from its claim to its settlement. Cancelled, it gives its lease back."""
+        handler = delivery.handler
+        if handler.resource is None:
+            message = f"long handler {handler.name} names no resource"
+            raise TypeError(message)
+        lease = ledger.Lease(handler.resource(delivery.event), uuid4(), self._context.settings.lease_seconds)
+        claimed = await self._claim(delivery, lease)
+        if claimed == "busy":
+            await self._settlement.deferred(delivery, "resource is busy", after=BUSY_PAUSE)
+        delivery.acknowledge()
+        if claimed == "claimed":
+            started_at = at_ms(now_ms())
+            try:
+                await self._work(delivery, lease, started_at)
+            except asyncio.CancelledError:
+                await asyncio.shield(self._give_back(delivery, lease, started_at))
+                raise
+        elif claimed == "moved on":
+            report_skipped(self._context.group, [delivery], [])
+
+    async def _claim(self, delivery: Delivery, lease: ledger.Lease) -> str:
+        """`claimed`, `busy` (another delivery holds the resource) or `moved on` (it ran, or runs)."""
+        while True:
+            await self._context.gate.passed()
+            try:
+                async with AsyncSession(self._context.database.bookkeeping) as session:
+                    if not await ledger.claim_lease(session, delivery, lease):
+                        return "busy"
+                    if not await ledger.claim_long(session, delivery, lease, self._context.place):
+                        return "moved on"
+                    await session.commit()
+                    return "claimed"
+            except SQLAlchemyError as error:
+                kind = trouble(error)
+                if kind is None:
+                    raise
+                if kind == "outage":
+                    self._context.gate.trip(error)
+
+    async def _work(self, delivery: Delivery, lease: ledger.Lease, started_at: datetime) -> None:
+        handler = delivery.handler
+        work = LongWork(self._context, delivery, lease)
+        try:
+            result = await self._run_held(delivery, work)
+            if not work.finished:
+                await self._finish(delivery, lease, result)
+        except LeaseLostError:
+            report_lease_lost(delivery, lease.resource)
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is settled, never swallowed
+            if trouble(error) == "outage":
+                self._context.gate.trip(error)
+                await self._settlement.deferred(
+                    delivery, "database was away", after=0.0, started_at=started_at, lease=lease
+                )
+                return
+            took = (at_ms(now_ms()) - started_at).total_seconds()
+            report_failure(self._context.group, delivery, error, took)
+            if isinstance(error, SoftTimeLimitExceeded) and handler.on_soft_limit is not None:
+                await self._tidy_up(handler, delivery, error)
+            await self._settlement.failed(delivery, error, started_at, lease)
+        else:
+            took = (at_ms(now_ms()) - started_at).total_seconds()
+            report_success(self._context.group, [delivery], took)
+
+    async def _run_held(self, delivery: Delivery, work: LongWork) -> JSON:
+        """The handler, cancelled as soon as a heartbeat finds the lease lost."""
+        handler = delivery.handler
+        running = asyncio.create_task(
+            run_within(_call(handler, delivery.event, work), handler.soft_time_limit, handler.time_limit)
+        )
+        beating = asyncio.create_task(self._keep_lease(work))
+        try:
+            await asyncio.wait({running, beating}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                running.cancel()
+                await asyncio.wait({running})
+                message = "the lease ran out under the work"
+                raise LeaseLostError(message)
+            return running.result()
+        except asyncio.CancelledError:
+            running.cancel()
+            await asyncio.wait({running})
+            raise
+        finally:
+            beating.cancel()
+
+    async def _keep_lease(self, work: LongWork) -> None:
+        """Beat until the lease is lost; returning means lost. A database that is away is not yet a lost lease."""
+        while True:
+            await asyncio.sleep(self._context.settings.lease_seconds / HEARTBEATS_PER_LEASE)
+            try:
+                await work.heartbeat()
+            except LeaseLostError:
+                return
+            except SQLAlchemyError as error:
+                if trouble(error) is None:
+                    raise
+                log.warning("heartbeat failed", error=str(error).splitlines()[0])
+
+    async def _finish(self, delivery: Delivery, lease: ledger.Lease, result: JSON) -> None:
+        async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
+            if not await ledger.hold_lease(session, lease):
+                message = f"the lease on {lease.resource} is lost"
+                raise LeaseLostError(message)
+            await ledger.finish_long(session, delivery, lease, result)
+
+    async def _give_back(self, delivery: Delivery, lease: ledger.Lease, started_at: datetime) -> None:
+        """A worker that leaves hands its work on at once, uncounted, instead of letting the lease run out."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._context.settings.settle_timeout):
+                await self._settlement.deferred(
+                    delivery, "worker leaves", after=0.0, started_at=started_at, lease=lease
+                )
+
+    async def _tidy_up(self, handler: Handler[Event], delivery: Delivery, error: SoftTimeLimitExceeded) -> None:
+        if handler.on_soft_limit is None:
+            return
+        try:
+            async with effect_session(self._context.database.effects, handler.time_limit) as session:
+                work = EffectWork(self._context, session, handler, delivery.run)
+                await handler.on_soft_limit(delivery.event, work, error)
+        except Exception:
+            log.exception("on_soft_limit failed", handler=handler.name)
+
+
+async def _call(handler: Handler[Event], event: Event, work: LongWork) -> JSON:
+    return await handler.function(event, work)

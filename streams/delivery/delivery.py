@@ -1,0 +1,118 @@
+"""One event for one handler, on its way from a record to its settlement."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from uuid import UUID, uuid5
+
+from schemas import Event
+from schemas.event import event_time
+from streams import headers
+from streams.delivery.handler import Handler
+from streams.topics import Topic
+from streams.transport.record import Assignment, Chunk, Record
+
+TASK_NAMESPACE = UUID("6f1d3c52-6f0e-5a52-9c36-0d6b3f1c9a10")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the event first was; a retry record carries it in its headers."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A record of a chunk whose deliveries are not all settled yet: the last of them acknowledges its offset."""
+
+    chunk: Chunk
+    offset: int
+    deliveries: int
+
+    def settled(self) -> None:
+        """One delivery less."""
+        self.deliveries -= 1
+        if self.deliveries == 0:
+            self.chunk.settle(self.offset)
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """What the engine knows of one event for one handler. `seq` is the fence, `attempts` the runs so far."""
+
+    event: Event
+    handler: Handler[Event]
+    topic: Topic
+    record: Record
+    pending: Pending | None
+    """None: its offset is already acknowledged, the ledger has custody."""
+    origin: Origin
+    seq: int = 0
+    attempts: int = 0
+    replays: int = 0
+    first_failed_at: int | None = None
+    """ms since the epoch."""
+
+    @property
+    def run(self) -> int:
+        """The number of the run that is under way or comes next; 1 is the first."""
+        return self.attempts + 1
+
+    @property
+    def day(self) -> date:
+        """The ledger's partition: the UTC day of the event id's time. Intake has refused ids without one."""
+        made_at = event_time(self.event.event_id)
+        if made_at is None:
+            message = f"event id {self.event.event_id} carries no time"
+            raise ValueError(message)
+        return made_at.date()
+
+    @property
+    def task_id(self) -> UUID:
+        """The delivery's own id, the same on every run and every worker."""
+        return uuid5(TASK_NAMESPACE, f"{self.event.event_id}/{self.handler.name}")
+
+    @property
+    def key(self) -> bytes:
+        """What the lane is for; records without a key share one."""
+        return self.record.key or b""
+
+    @property
+    def revoked(self) -> bool:
+        """True once the partition went to another worker: nothing done for it here can be acknowledged."""
+        return self.pending is not None and self.pending.chunk.assignment.revoked
+
+    @property
+    def assignment(self) -> Assignment | None:
+        """The partition's assignment that its acknowledgement belongs to."""
+        return None if self.pending is None else self.pending.chunk.assignment
+
+    def acknowledge(self) -> None:
+        """Settled, or in the ledger's custody: the offset need not wait for it. Harmless if repeated."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.settled()
+
+
+def origin_of(record: Record) -> Origin:
+    """The origin in a retry record's headers, or the record's own place."""
+    topic = headers.last_text(record.headers, headers.ORIGIN_TOPIC)
+    partition = headers.last_int(record.headers, headers.ORIGIN_PARTITION)
+    offset = headers.last_int(record.headers, headers.ORIGIN_OFFSET)
+    if topic is None or partition is None or offset is None:
+        return Origin(record.topic, record.partition, record.offset, record.timestamp)
+    timestamp = headers.last_int(record.headers, headers.ORIGIN_TIMESTAMP)
+    return Origin(topic, partition, offset, record.timestamp if timestamp is None else timestamp)
+
+
+def now_ms() -> int:
+    """This process's clock, ms since the epoch."""
+    return round(datetime.now(tz=UTC).timestamp() * 1000)
+
+
+def at_ms(milliseconds: int) -> datetime:
+    """A UTC time from ms since the epoch."""
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)

@@ -1,0 +1,142 @@
+"""Single and batch handlers: one transaction around the handler and its ledger rows."""
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from schemas import Event
+from streams.delivery import ledger
+from streams.delivery.attempt import EffectWork
+from streams.delivery.context import PoolContext
+from streams.delivery.delivery import Delivery, at_ms, now_ms
+from streams.delivery.failures import SoftTimeLimitExceeded, TimeLimitExceeded
+from streams.delivery.gate import trouble
+from streams.delivery.handler import JSON, Handler
+from streams.delivery.limits import run_within
+from streams.delivery.reporting import report_failure, report_skipped, report_success
+from streams.delivery.settlement import Settlement
+from streams.delivery.transaction import backend_pid, effect_session
+from streams.observe.logs import get_logger
+
+log = get_logger(__name__)
+CONFLICT_RERUNS = 5
+"""Times that a unit is run again after a serialization failure or deadlock, uncounted, before it is a failure."""
+NOTED_DURATION = 0.1
+"""Seconds of work from which on its end is written in a statement of its own; shorter work ends when it starts."""
+TERMINATE = text("select pg_terminate_backend(:pid)")
+
+
+class EffectRunner:
+    """Runs units of single and batch handlers until each of their deliveries is settled and acknowledged."""
+
+    def __init__(self, context: PoolContext, settlement: Settlement) -> None:
+        self._context = context
+        self._settlement = settlement
+
+    async def run(self, deliveries: Sequence[Delivery]) -> None:
+        """Run a unit; a batch that fails is halved until the bad event stands alone. Offset order is kept."""
+        parts = [list(deliveries)]
+        while parts:
+            part = parts.pop()
+            distinct, repeated = _distinct(part)
+            error, started_at = await self._attempt(distinct)
+            if error is None:
+                for delivery in part:
+                    delivery.acknowledge()
+                continue
+            if repeated:
+                distinct.extend(repeated)
+                distinct.sort(key=lambda delivery: delivery.record.offset)
+            if len(distinct) > 1:
+                middle = len(distinct) // 2
+                parts.extend((distinct[middle:], distinct[:middle]))
+                continue
+            await self._fail(distinct[0], error, started_at)
+
+    async def _attempt(self, deliveries: list[Delivery]) -> tuple[Exception | None, datetime]:
+        """Run until it commits (None) or fails by its own fault (the error); outages and lost races are waited out."""
+        reruns = 0
+        while True:
+            await self._context.gate.passed()
+            started_at = at_ms(now_ms())
+            try:
+                await self._transaction(deliveries)
+            except Exception as error:  # noqa: BLE001 - whatever a handler raises is settled, never swallowed
+                kind = trouble(error)
+                if kind == "outage":
+                    self._context.gate.trip(error)
+                elif kind == "conflict" and reruns < CONFLICT_RERUNS:
+                    reruns += 1
+                else:
+                    return error, started_at
+            else:
+                return None, started_at
+
+    async def _transaction(self, deliveries: list[Delivery]) -> None:
+        handler, place = deliveries[0].handler, self._context.place
+        began = time.perf_counter()
+        async with effect_session(self._context.database.effects, handler.time_limit) as session:
+            todo = deliveries
+            if handler.ledger:
+                claimed = await ledger.claim_effect(session, deliveries, place)
+                todo = [delivery for delivery in deliveries if delivery.event.event_id in claimed]
+            if todo:
+                result = await self._call(handler, todo, session)
+                if handler.ledger and (result is not None or time.perf_counter() - began > NOTED_DURATION):
+                    await ledger.complete_effect(session, todo, result)
+        report_success(self._context.group, todo, time.perf_counter() - began)
+        if len(todo) < len(deliveries):
+            report_skipped(self._context.group, deliveries, todo)
+
+    async def _call(self, handler: Handler[Event], deliveries: list[Delivery], session: AsyncSession) -> JSON:
+        """The handler in its own task, within its limits; past the hard one its database backend is ended."""
+        work = EffectWork(self._context, session, handler, max(delivery.run for delivery in deliveries))
+        events = [delivery.event for delivery in deliveries]
+        pid = await backend_pid(session)
+        call = handler.function(events if handler.kind == "batch" else events[0], work)
+        try:
+            return await run_within(_coroutine(call), handler.soft_time_limit, handler.time_limit)
+        except TimeLimitExceeded:
+            async with AsyncSession(self._context.database.bookkeeping) as bookkeeping, bookkeeping.begin():
+                await bookkeeping.execute(TERMINATE, {"pid": pid})
+            raise
+
+    async def _fail(self, delivery: Delivery, error: Exception, started_at: datetime) -> None:
+        handler = delivery.handler
+        report_failure(self._context.group, delivery, error, (at_ms(now_ms()) - started_at).total_seconds())
+        if isinstance(error, SoftTimeLimitExceeded) and handler.on_soft_limit is not None:
+            await self._tidy_up(delivery, error)
+        await self._settlement.failed(delivery, error, started_at)
+        delivery.acknowledge()
+
+    async def _tidy_up(self, delivery: Delivery, error: SoftTimeLimitExceeded) -> None:
+        """`on_soft_limit` with a fresh session; its own failure is logged beside the limit's, which is settled."""
+        handler = delivery.handler
+        if handler.on_soft_limit is None:
+            return
+        try:
+            async with effect_session(self._context.database.effects, handler.time_limit) as session:
+                work = EffectWork(self._context, session, handler, delivery.run)
+                await handler.on_soft_limit(delivery.event, work, error)
+        except Exception:
+            log.exception("on_soft_limit failed", handler=handler.name)
+
+
+async def _coroutine(call: object) -> JSON:
+    """An awaitable as a coroutine, which a task needs."""
+    result: JSON = await call  # type: ignore[misc]  # handlers return any awaitable
+    return result
+
+
+def _distinct(deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
+    """The first delivery of each event, and the repeats: one statement cannot claim a row twice."""
+    seen: set[object] = set()
+    first: list[Delivery] = []
+    repeated: list[Delivery] = []
+    for delivery in deliveries:
+        (repeated if delivery.event.event_id in seen else first).append(delivery)
+        seen.add(delivery.event.event_id)
+    return first, repeated

@@ -1,0 +1,221 @@
+"""One pool's delivery: chunks in, units run up to the pool's concurrency, offsets acknowledged as they settle."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+
+from streams import headers
+from streams.delivery.context import PoolContext
+from streams.delivery.custody import CustodyRunner
+from streams.delivery.delivery import Delivery
+from streams.delivery.effect import EffectRunner
+from streams.delivery.intake import Elsewhere, Unreadable, read_event_record, read_tier_record
+from streams.delivery.lanes import Lanes, Unit
+from streams.delivery.reporting import report_window
+from streams.delivery.settlement import Settlement
+from streams.delivery.waiting import WaitingRoom
+from streams.observe.logs import delivery_context, get_logger
+from streams.observe.trace import trace_of
+from streams.transport.record import Assignment, Chunk, Record
+
+log = get_logger(__name__)
+UNREADABLE_AT_ONCE = 16
+"""Records that are being sent to a DLQ at the same time."""
+LONG_DRAIN_SHARE = 0.3
+"""Part of the drain's time after which long work is cancelled and its lease given back."""
+
+
+class PoolEngine:
+    """Lives on the event loop; every method is called there."""
+
+    def __init__(self, context: PoolContext) -> None:
+        self.context = context
+        settlement = Settlement(context)
+        self._settlement = settlement
+        self._effects = EffectRunner(context, settlement)
+        self._custody = CustodyRunner(context, settlement)
+        self._lanes = Lanes(context.limits)
+        self._waiting = WaitingRoom(context.settings.retry_delays, self._enqueue, self._hop)
+        self._running: dict[asyncio.Task[None], Unit] = {}
+        self._sending: dict[asyncio.Task[None], Assignment] = {}
+        self._sending_slots = asyncio.Semaphore(UNREADABLE_AT_ONCE)
+        self._closing = False
+
+    @property
+    def running(self) -> int:
+        """Units under way."""
+        return len(self._running)
+
+    @property
+    def received(self) -> int:
+        """Deliveries in this worker's window that do not run yet."""
+        return self._lanes.waiting + len(self._waiting)
+
+    def accept(self, chunk: Chunk) -> None:
+        """Take over a chunk of an event topic."""
+        for record in chunk.records:
+            read = read_event_record(self.context, chunk, record)
+            if isinstance(read, Unreadable):
+                self._send(chunk, record, self._bury(read))
+            else:
+                for delivery in read:
+                    self._lanes.add(delivery)
+        self._pump()
+
+    def accept_tier(self, chunk: Chunk, delay: float) -> None:
+        """Take over a chunk of a retry tier of that delay (seconds)."""
+        for record in chunk.records:
+            read = read_tier_record(self.context, chunk, record)
+            if isinstance(read, Unreadable):
+                self._send(chunk, record, self._bury(read))
+            elif isinstance(read, Elsewhere):
+                self._send(chunk, record, self._settlement.moved(read.record, read.tier, **_changes(read)))
+            else:
+                self._waiting.put(read, delay)
+        self._pump()
+
+    async def revoking(self, assignments: Iterable[Assignment]) -> None:
+        """Stop handing over what those partitions still have waiting; return when what runs of them has ended."""
+        leaving = set(assignments)
+        self._lanes.discard(lambda delivery: delivery.assignment in leaving)
+        self._waiting.discard(leaving)
+        await self._ended(task for task, assignment in self._holders() if assignment in leaving)
+
+    def revoked(self, assignments: Iterable[Assignment]) -> None:
+        """Cancel what still runs of those partitions; their next owner has the records."""
+        leaving = set(assignments)
+        for task, assignment in self._holders():
+            if assignment in leaving:
+                task.cancel()
+
+    async def drain(self) -> None:
+        """Start nothing new, let short work end, hand long work on."""
+        self._closing = True
+        self._waiting.close()
+        units = dict(self._running)
+        long_work = [task for task, unit in units.items() if unit.handler.kind == "long"]
+        if long_work:
+            await asyncio.wait(long_work, timeout=self.context.settings.drain_timeout * LONG_DRAIN_SHARE)
+            for task in long_work:
+                task.cancel()
+        await self._ended([*units, *self._sending])
+
+    async def stop(self) -> None:
+        """Cancel whatever the drain's bound left over."""
+        left = [*self._running, *self._sending]
+        for task in left:
+            task.cancel()
+        await self._ended(left)
+
+    def hand_over(self, work: Coroutine[object, object, None]) -> None:
+        """Run something of the pool's own beside the units, such as the sweep."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._watch)
+
+    def _holders(self) -> list[tuple[asyncio.Task[None], Assignment | None]]:
+        """Tasks under way with the assignment that waits for each; long work in custody has none."""
+        held = [(task, _assignment(unit)) for task, unit in self._running.items()]
+        return [*held, *self._sending.items()]
+
+    async def _ended(self, tasks: Iterable[asyncio.Task[None]]) -> None:
+        waited = list(tasks)
+        if waited:
+            await asyncio.wait(waited)
+
+    def _enqueue(self, delivery: Delivery) -> None:
+        self._lanes.add(delivery)
+        self._pump()
+
+    def _hop(self, delivery: Delivery, delay: float) -> None:
+        tier = self.context.catalogue.tier(self.context.pool.name, delay)
+        if delivery.pending is not None:
+            self._send(delivery.pending.chunk, delivery.record, self._settlement.moved(delivery.record, tier))
+
+    def _pump(self) -> None:
+        """Start units while slots are free."""
+        while not self._closing and len(self._running) < self.context.pool.concurrency:
+            unit = self._lanes.take()
+            if unit is None:
+                break
+            task = asyncio.create_task(self._run(unit))
+            self._running[task] = unit
+            task.add_done_callback(self._unit_ended)
+        report_window(
+            self.context.pool.name, sum(len(unit.deliveries) for unit in self._running.values()), self.received
+        )
+
+    async def _run(self, unit: Unit) -> None:
+        first = unit.deliveries[0]
+        with (
+            delivery_context(
+                event_id=first.event.event_id,
+                topic=first.origin.topic,
+                partition=first.origin.partition,
+                offset=first.origin.offset,
+                handler=first.handler.name,
+                attempt=first.run,
+                tenant_id=first.event.tenant_id,
+            ),
+            trace_of(headers.last(first.record.headers, headers.TRACEPARENT)),
+        ):
+            if unit.handler.kind == "long":
+                await self._custody.run(first)
+            else:
+                await self._effects.run(unit.deliveries)
+
+    def _unit_ended(self, task: asyncio.Task[None]) -> None:
+        self._lanes.done(self._running.pop(task))
+        self._watch(task)
+        self._pump()
+
+    def _send(self, chunk: Chunk, record: Record, sending: Coroutine[object, object, None]) -> None:
+        """Send a record on beside the units, then acknowledge it."""
+
+        async def send() -> None:
+            async with self._sending_slots:
+                await sending
+            chunk.settle(record.offset)
+
+        task = asyncio.create_task(send())
+        self._sending[task] = chunk.assignment
+        task.add_done_callback(self._sent)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        del self._sending[task]
+        self._watch(task)
+
+    async def _bury(self, read: Unreadable) -> None:
+        with delivery_context(
+            event_id=read.event_id,
+            topic=read.topic,
+            partition=read.record.partition,
+            offset=read.record.offset,
+            handler=read.handler,
+            attempt=0,
+            tenant_id=read.tenant_id,
+        ):
+            await self._settlement.unreadable(
+                read.record,
+                read.topic,
+                read.reason,
+                read.error,
+                event_id=read.event_id,
+                tenant_id=read.tenant_id,
+                handler=read.handler,
+            )
+
+    def _watch(self, task: asyncio.Task[None]) -> None:
+        """The engine's own failure ends the process: a delivery that nobody settles must not stall in silence."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("the delivery engine failed", exc_info=error)
+            self.context.crash(error)
+
+
+def _assignment(unit: Unit) -> Assignment | None:
+    return unit.deliveries[0].assignment
+
+
+def _changes(read: Elsewhere) -> dict[str, int]:
+    changes = {"due_at": read.due_at}
+    if read.unknown_since is not None:
+        changes["unknown_since"] = read.unknown_since
+    return changes

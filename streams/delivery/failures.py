@@ -1,0 +1,52 @@
+"""What a handler may raise to say how its delivery goes on, and the reasons a delivery dies for."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a record is in a DLQ."""
+
+    DECODE = "decode"
+    VALIDATION = "validation"
+    UNKNOWN_SCHEMA = "unknown-schema"
+    UNKNOWN_HANDLER = "unknown-handler"
+    EXHAUSTED = "exhausted"
+    PERMANENT = "permanent"
+    FATAL = "fatal"
+    TIME_LIMIT = "time-limit"
+    CRASHED = "crashed"
+    EXPIRED = "expired"
+    BAD_EVENT_ID = "bad-event-id"
+    ROW_STILL_EXISTS = "row-still-exists"
+
+
+class Retry(Exception):  # noqa: N818 - reads as what it asks for: `raise Retry(after=30)`
+    """Asks for another attempt, at the policy's time or after so many seconds. Counts as an attempt.
+
+    `reason` is what a dead letter says if this is what used up the last attempt.
+    """
+
+    def __init__(self, message: str = "", *, after: float | None = None, reason: Reason = Reason.EXHAUSTED) -> None:
+        super().__init__(message)
+        self.after = after
+        self.reason = reason
+
+
+class Permanent(Exception):  # noqa: N818 - reads as what it says: `raise Permanent("the file is empty")`
+    """No attempt can succeed: straight to the DLQ, with this message."""
+
+
+class SoftTimeLimitExceeded(Exception):  # noqa: N818 - Celery's name for the same thing
+    """The handler ran longer than its soft time limit and was cancelled."""
+
+
+class TimeLimitExceeded(Exception):  # noqa: N818 - Celery's name for the same thing
+    """The handler did not end by its hard time limit; its attempt is fenced and no longer awaited."""
+
+
+class LeaseLostError(Exception):
+    """Another worker holds this delivery by now: stop, nothing that you do here may count."""
+
+
+class ResourceBusyError(Exception):
+    """Another delivery holds the handler's resource: defer, uncounted."""

@@ -1,0 +1,77 @@
+"""Whether the database answers: while it does not, work on it waits and no attempt is burned."""
+
+import asyncio
+from typing import Literal
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from streams.observe.logs import get_logger
+
+log = get_logger(__name__)
+PROBE_INTERVAL = 0.5
+"""Seconds between two questions to a database that did not answer."""
+_OUTAGE_CLASSES = ("08", "53", "57P")
+_CONFLICT_CODES = ("40001", "40P01")
+
+Trouble = Literal["outage", "conflict"]
+
+
+def trouble(error: BaseException) -> Trouble | None:
+    """Whether an error is the database's absence, a lost race that a rerun settles, or None: the delivery's own."""
+    if isinstance(error, PoolTimeoutError):
+        return "outage"
+    if not isinstance(error, DBAPIError):
+        return None
+    code = getattr(error.orig, "sqlstate", None)
+    if code in _CONFLICT_CODES:
+        return "conflict"
+    if error.connection_invalidated or (code is None and type(error.orig).__name__ == "OperationalError"):
+        return "outage"
+    return "outage" if code is not None and code.startswith(_OUTAGE_CLASSES) else None
+
+
+class DatabaseGate:
+    """Open while the database answers. Closes on an outage, asks on its own until it answers, opens again."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._open = asyncio.Event()
+        self._open.set()
+        self._probe: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether work on the database goes on."""
+        return self._open.is_set()
+
+    async def passed(self) -> None:
+        """Return once the gate is open."""
+        await self._open.wait()
+
+    def trip(self, error: BaseException) -> None:
+        """Close after an outage; harmless where it is closed already."""
+        if self._open.is_set():
+            log.warning("database does not answer, work on it waits", error=str(error).splitlines()[0])
+            self._open.clear()
+            self._probe = asyncio.create_task(self._ask_until_it_answers())
+
+    async def _ask_until_it_answers(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_INTERVAL)
+            try:
+                async with self._engine.connect() as connection:
+                    await connection.execute(text("select 1"))
+            except (SQLAlchemyError, OSError) as error:
+                log.debug("database still does not answer", error=str(error).splitlines()[0])
+            else:
+                log.info("database answers again")
+                self._open.set()
+                return
+
+    async def close(self) -> None:
+        """End the questions."""
+        if self._probe is not None:
+            self._probe.cancel()

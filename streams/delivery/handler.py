@@ -1,0 +1,127 @@
+"""How a handler is declared: the event, the retry policy, the limits, and which of three kinds it is."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
+
+from schemas import Event
+from streams.delivery.work import Work
+from streams.duration import format_duration, parse_duration
+
+Kind = Literal["single", "batch", "long"]
+E = TypeVar("E", bound=Event)
+E_co = TypeVar("E_co", bound=Event, covariant=True)
+JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+SingleFunction = Callable[[E, Work], Awaitable[JSON]]
+BatchFunction = Callable[[Sequence[E], Work], Awaitable[JSON]]
+FailureFunction = Callable[[E, Work, BaseException], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """When to try again: `first`, then `factor` times longer each time, at most `limit`, up to `attempts` runs.
+
+    Durations are texts such as "10s". `jitter` is the fraction by which a delay may be lengthened.
+    """
+
+    first: str = "10s"
+    factor: float = 6.0
+    attempts: int = 6
+    limit: str = "1h"
+    jitter: float = 0.1
+
+    def delay(self, attempt: int, spread: float = 0.0) -> float | None:
+        """Seconds to wait after the given run (1 is the first) has failed; None: that was the last.
+
+        `spread` in [0, 1) places the delay within the jitter; the caller draws it, so that this stays a function.
+        """
+        if attempt >= self.attempts:
+            return None
+        try:
+            grown = parse_duration(self.first) * self.factor ** (attempt - 1)
+        except OverflowError:
+            grown = float("inf")
+        return min(grown, parse_duration(self.limit)) * (1.0 + self.jitter * spread)
+
+    def __str__(self) -> str:
+        first, limit = format_duration(parse_duration(self.first)), format_duration(parse_duration(self.limit))
+        return f"{self.attempts} attempts, {first} times {self.factor:g} up to {limit}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Handler(Generic[E_co]):
+    """A piece of work for one class of events. `name` is unique and travels in records: it never changes.
+
+    A handler of some event stands for one of events in general: the engine gives it only what `event` says.
+    """
+
+    name: str
+    event: type[E_co]
+    function: Callable[..., Awaitable[JSON]]
+    kind: Kind = "single"
+    retry: Backoff = field(default_factory=Backoff)
+    soft_time_limit: float = 30.0
+    """Seconds after which the handler's task is cancelled and may tidy up."""
+    time_limit: float = 60.0
+    """Seconds after which it is not awaited any more."""
+    batch_size: int = 500
+    """Events that a batch handler takes at most at once."""
+    ledger: bool = True
+    """False: safe to repeat; no row on success, and the effect may happen more than once."""
+    resource: Callable[[E_co], str] | None = None
+    """Long handlers: the name of what the work holds alone, such as ``document:<id>``."""
+    needs: tuple[str, ...] = ()
+    """Dependencies whose absence is not the delivery's fault."""
+    fatal: tuple[type[BaseException], ...] = (MemoryError,)
+    """Exceptions after which no other attempt is made."""
+    on_dead: FailureFunction[E_co] | None = None
+    """Called in the settling transaction when the delivery dies: roll a business status back."""
+    on_soft_limit: FailureFunction[E_co] | None = None
+    """Called with a fresh session after the soft limit has cancelled the handler."""
+
+
+def handles(  # noqa: PLR0913 - one keyword a policy; all but the event have defaults
+    event: type[E],
+    *,
+    kind: Kind = "single",
+    name: str | None = None,
+    retry: Backoff | None = None,
+    soft_time_limit: str = "30s",
+    time_limit: str = "60s",
+    batch_size: int = 500,
+    ledger: bool = True,
+    resource: Callable[[E], str] | None = None,
+    needs: str | tuple[str, ...] = (),
+    fatal: tuple[type[BaseException], ...] = (MemoryError,),
+    on_dead: FailureFunction[E] | None = None,
+    on_soft_limit: FailureFunction[E] | None = None,
+) -> Callable[[Callable[..., Awaitable[JSON]]], Handler[E]]:
+    """Declare an async function as a handler of an event class.
+
+    single: `async def f(event, work)`, one transaction around the function and its ledger row.
+    batch:  `async def f(events, work)`, a list in offset order in one transaction; halved where it fails.
+    long:   `async def f(event, work)`, no open transaction; `async with work.step() as session:` for each step.
+    """
+
+    def declare(function: Callable[..., Awaitable[JSON]]) -> Handler[E]:
+        if kind == "long" and resource is None:
+            message = f"long handler {function.__name__} names no resource"
+            raise TypeError(message)
+        return Handler(
+            name=name or function.__name__.replace("_", "-"),
+            event=event,
+            function=function,
+            kind=kind,
+            retry=retry or Backoff(),
+            soft_time_limit=parse_duration(soft_time_limit),
+            time_limit=parse_duration(time_limit),
+            batch_size=batch_size,
+            ledger=ledger,
+            resource=resource,
+            needs=(needs,) if isinstance(needs, str) else needs,
+            fatal=fatal,
+            on_dead=on_dead,
+            on_soft_limit=on_soft_limit,
+        )
+
+    return declare

@@ -1,0 +1,138 @@
+"""Which delivery runs next: one at a time within a lane, lanes in turn between topics, then tenants. No I/O."""
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from schemas import Event
+from streams.delivery.delivery import Delivery
+from streams.delivery.handler import Handler
+
+
+@dataclass(frozen=True, slots=True)
+class LaneKey:
+    """A lane: the deliveries of one key in a partition; a batch handler's lane is the whole partition."""
+
+    topic: str
+    partition: int
+    handler: str
+    key: bytes | None
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """Deliveries waiting in offset order."""
+
+    key: LaneKey
+    waiting: deque[Delivery] = field(default_factory=deque)
+    running: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Unit:
+    """What runs at once: one delivery, or a batch handler's list in offset order."""
+
+    lane: Lane
+    handler: Handler[Event]
+    deliveries: list[Delivery]
+
+
+def lane_key(delivery: Delivery) -> LaneKey:
+    """The lane of a delivery."""
+    record, handler = delivery.record, delivery.handler
+    return LaneKey(record.topic, record.partition, handler.name, None if handler.kind == "batch" else delivery.key)
+
+
+Turn = OrderedDict[str | None, deque[Lane]]
+
+
+class Lanes:
+    """The window of one pool: everything handed over that does not run yet."""
+
+    def __init__(self, limits: Mapping[str, int] | None = None) -> None:
+        """`limits`: handler name → its units that may run at once, for handlers that have a limit of their own."""
+        self._limits = limits or {}
+        self._lanes: dict[LaneKey, Lane] = {}
+        self._turns: OrderedDict[str, Turn] = OrderedDict()
+        self._under_way: Counter[str] = Counter()
+        self._held: dict[str, deque[Lane]] = {}
+        self.waiting = 0
+
+    def add(self, delivery: Delivery) -> None:
+        """Put a delivery at the end of its lane."""
+        key = lane_key(delivery)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key)
+        lane.waiting.append(delivery)
+        self.waiting += 1
+        if not lane.running and len(lane.waiting) == 1:
+            self._enqueue(lane)
+
+    def take(self) -> Unit | None:
+        """The next unit, whose lane now runs until `done`; None where nothing is ready."""
+        lane = self._next_lane()
+        if lane is None:
+            return None
+        handler = lane.waiting[0].handler
+        size = handler.batch_size if handler.kind == "batch" else 1
+        deliveries = [lane.waiting.popleft() for _ in range(min(size, len(lane.waiting)))]
+        lane.running = True
+        self._under_way[handler.name] += 1
+        self.waiting -= len(deliveries)
+        return Unit(lane, handler, deliveries)
+
+    def done(self, unit: Unit) -> None:
+        """The unit has ended: its lane may go on."""
+        lane, name = unit.lane, unit.handler.name
+        lane.running = False
+        self._under_way[name] -= 1
+        if held := self._held.get(name):
+            self._enqueue(held.popleft())
+        if lane.waiting:
+            self._enqueue(lane)
+        else:
+            self._lanes.pop(lane.key, None)
+
+    def discard(self, unwanted: Callable[[Delivery], bool]) -> int:
+        """Forget waiting deliveries, such as those of revoked partitions; returns how many."""
+        before = self.waiting
+        for lane in self._lanes.values():
+            lane.waiting = deque(delivery for delivery in lane.waiting if not unwanted(delivery))
+        self._lanes = {key: lane for key, lane in self._lanes.items() if lane.waiting or lane.running}
+        self._turns.clear()
+        self._held.clear()
+        for lane in self._lanes.values():
+            if lane.waiting and not lane.running:
+                self._enqueue(lane)
+        self.waiting = sum(len(lane.waiting) for lane in self._lanes.values())
+        return before - self.waiting
+
+    def _next_lane(self) -> Lane | None:
+        """The lane whose turn it is; lanes of handlers at their limit are held until one of their units ends."""
+        while self._turns:
+            topic, turn = next(iter(self._turns.items()))
+            tenant, ready = next(iter(turn.items()))
+            lane = ready.popleft()
+            self._pass_on(topic, turn, tenant, ready)
+            name = lane.key.handler
+            limit = self._limits.get(name)
+            if limit is None or self._under_way[name] < limit:
+                return lane
+            self._held.setdefault(name, deque()).append(lane)
+        return None
+
+    def _enqueue(self, lane: Lane) -> None:
+        turn = self._turns.setdefault(lane.key.topic, OrderedDict())
+        turn.setdefault(lane.waiting[0].event.tenant_id, deque()).append(lane)
+
+    def _pass_on(self, topic: str, turn: Turn, tenant: str | None, ready: deque[Lane]) -> None:
+        """Move a served tenant and topic behind the others; drop them where they have nothing more."""
+        if ready:
+            turn.move_to_end(tenant)
+        else:
+            del turn[tenant]
+        if turn:
+            self._turns.move_to_end(topic)
+        else:
+            del self._turns[topic]

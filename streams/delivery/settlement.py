@@ -1,0 +1,300 @@
+"""How a failed attempt ends: one transaction that hands the record to a retry tier or the DLQ, and notes it."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import RowMapping
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from streams.delivery import ledger
+from streams.delivery.attempt import EffectWork
+from streams.delivery.context import PoolContext
+from streams.delivery.delivery import Delivery, at_ms, now_ms, origin_of
+from streams.delivery.failures import Reason
+from streams.delivery.gate import trouble
+from streams.delivery.outgoing import (
+    Death,
+    Outgoing,
+    dead_record,
+    history_entry,
+    moved_record,
+    read_history,
+    retry_record,
+)
+from streams.delivery.reporting import report_death, report_deferred, report_retry, report_unreadable
+from streams.delivery.retry_plan import Again, decide, tier_for
+from streams.delivery.transaction import bound
+from streams.observe.errors import ErrorText, describe
+from streams.observe.logs import get_logger
+from streams.transport.record import ProduceError, Record, RecordMetadata
+
+log = get_logger(__name__)
+PAUSE = 1.0
+"""Seconds between two tries to settle while Kafka does not take the record."""
+CRASHES_UNTIL_DEATH = 3
+"""Lost leases after which a long delivery is taken for what kills its workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What becomes of a delivery: the row's next state and the record that carries it on."""
+
+    status: str
+    seq: int
+    attempts: int
+    outcome: str
+    error: ErrorText | None
+    due_at: int | None = None
+    reason: Reason | None = None
+    lost: int = 0
+
+
+class Settlement:
+    """Settles deliveries of one pool; waits out absent databases and brokers, never loses one to them."""
+
+    def __init__(self, context: PoolContext) -> None:
+        self._context = context
+
+    async def failed(
+        self, delivery: Delivery, error: BaseException, started_at: datetime, lease: ledger.Lease | None = None
+    ) -> None:
+        """End a failed attempt by its policy: another attempt at its time, or death."""
+        verdict = decide(delivery.handler, delivery.run, error, now_ms(), random.random())  # noqa: S311 - jitter
+        text = describe(error)
+        if isinstance(verdict, Again):
+            ending = Ending("retry", delivery.seq + 1, delivery.run, "retry", text, due_at=verdict.due_at)
+        else:
+            ending = Ending("failure", delivery.seq + 1, delivery.run, "failure", text, reason=verdict.reason)
+        await self._until_settled(lambda: self._settle(delivery, ending, error, started_at, lease))
+
+    async def deferred(
+        self,
+        delivery: Delivery,
+        why: str,
+        *,
+        after: float,
+        started_at: datetime | None = None,
+        lease: ledger.Lease | None = None,
+    ) -> None:
+        """Hand the delivery on to be run in `after` seconds; no attempt is counted."""
+        ending = Ending(
+            "retry", delivery.seq + 1, delivery.attempts, "deferred", None, due_at=now_ms() + round(after * 1000)
+        )
+        await self._until_settled(lambda: self._settle(delivery, ending, None, started_at or at_ms(now_ms()), lease))
+        report_deferred(self._context.group, delivery, why)
+
+    async def crashed(self, delivery: Delivery, lease: ledger.Lease, started_at: datetime, lost_before: int) -> None:
+        """End an attempt whose worker let its lease run out: run it again at once, or take it for deadly."""
+        lost = lost_before + 1
+        text = ErrorText(
+            type_name="LeaseLost",
+            message=f"the worker that ran it went away ({lost} of {CRASHES_UNTIL_DEATH})",
+            stack="",
+        )
+        if lost < CRASHES_UNTIL_DEATH:
+            ending = Ending("retry", delivery.seq + 1, delivery.run, "crashed", text, due_at=now_ms(), lost=1)
+        else:
+            ending = Ending("failure", delivery.seq + 1, delivery.run, "crashed", text, reason=Reason.CRASHED, lost=1)
+        await self._until_settled(lambda: self._settle(delivery, ending, None, started_at, lease))
+
+    async def unreadable(  # noqa: PLR0913 - what the dead letter says
+        self,
+        record: Record,
+        topic: str,
+        reason: Reason,
+        error: ErrorText,
+        *,
+        event_id: str | None = None,
+        tenant_id: str | None = None,
+        handler: str | None = None,
+    ) -> None:
+        """Send a record that no handler can be given to the DLQ of its topic, bytes untouched."""
+        died_at = now_ms()
+        death = Death(reason, error, 0, died_at, died_at, self._context.group, handler=handler, event_id=event_id)
+
+        async def settle() -> None:
+            outgoing = dead_record(record, self._context.catalogue.dlq(topic), death)
+            placed = await self._produce(outgoing)
+            async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
+                await session.execute(ledger.INSERT_DEAD_LETTER, _index_row(record, placed, death, tenant_id))
+
+        await self._until_settled(settle)
+        report_unreadable(topic, handler, reason, error)
+
+    async def moved(self, record: Record, tier: str, **changes: int) -> None:
+        """Put a waiting record into another tier, uncounted."""
+        await self._until_settled(lambda: self._forward(moved_record(record, tier, **changes)))
+
+    async def _forward(self, outgoing: Outgoing) -> None:
+        await self._produce(outgoing)
+
+    async def _settle(
+        self,
+        delivery: Delivery,
+        ending: Ending,
+        error: BaseException | None,
+        started_at: datetime,
+        lease: ledger.Lease | None,
+    ) -> None:
+        """Lock, look whether it has moved on, produce, note, commit. The offset follows."""
+        async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
+            await bound(session, self._context.settings.settle_timeout * 4)
+            if lease is not None and not ending.lost and not await ledger.hold_lease(session, lease):
+                log.info("lease is lost, its new holder settles the delivery")
+                return
+            if lease is not None and ending.lost:
+                await ledger.drop_expired_lease(session, lease)
+            row = await ledger.lock_execution(session, delivery, self._context.place, started_at)
+            if moved_on(row, delivery, lease) or (ending.lost and not row["expired"]):
+                log.info("delivery has moved on already", status=row["status"], seq=row["seq"])
+                return
+            note = None if ending.error is None else f"{ending.error.type_name}: {ending.error.message}"
+            if ending.status == "failure":
+                note = await self._die(session, delivery, ending, error, note)
+            else:
+                await self._hand_over(delivery, ending)
+            await session.execute(
+                ledger.SETTLE,
+                {
+                    **ledger.identity(delivery),
+                    "status": ending.status,
+                    "seq": ending.seq,
+                    "attempts": ending.attempts,
+                    "error": ledger.storable(note),
+                    "history_limit": ledger.HISTORY_LIMIT,
+                    "reason": ending.reason,
+                    "due_at": None if ending.due_at is None else at_ms(ending.due_at),
+                    "started_at": started_at,
+                    "worker": self._context.place.worker,
+                    "lost": ending.lost,
+                    "entry": ledger.attempt_entry(
+                        delivery.run, started_at, ending.outcome, note, self._context.place.worker
+                    ),
+                },
+            )
+            if lease is not None:
+                await ledger.drop_lease(session, lease)
+
+    async def _hand_over(self, delivery: Delivery, ending: Ending) -> None:
+        """Produce the retry record to the longest tier that fits."""
+        due_at = ending.due_at if ending.due_at is not None else now_ms()
+        delay = tier_for((due_at - now_ms()) / 1000, self._context.settings.retry_delays)
+        tier = self._context.catalogue.tier(self._context.pool.name, delay)
+        history = read_history(delivery.record.headers)
+        if ending.error is not None:
+            history.append(history_entry(delivery.run, now_ms(), f"{ending.error.type_name}: {ending.error.message}"))
+        first_failed_at = delivery.first_failed_at
+        if first_failed_at is None and ending.error is not None:
+            first_failed_at = now_ms()
+        await self._produce(
+            retry_record(
+                delivery,
+                topic=tier,
+                seq=ending.seq,
+                attempts=ending.attempts,
+                due_at=due_at,
+                first_failed_at=first_failed_at,
+                history=history,
+            )
+        )
+        if ending.outcome == "retry":
+            report_retry(self._context.group, delivery, tier, at_ms(due_at))
+
+    async def _die(
+        self,
+        session: AsyncSession,
+        delivery: Delivery,
+        ending: Ending,
+        error: BaseException | None,
+        note: str | None,
+    ) -> str | None:
+        """Produce the dead letter, index it, roll the business status back; returns the error as noted."""
+        text = ending.error or ErrorText("", "", "")
+        reason = ending.reason or Reason.EXHAUSTED
+        death = Death(
+            reason=reason,
+            error=text,
+            attempts=ending.attempts,
+            first_failed_at=delivery.first_failed_at or now_ms(),
+            died_at=now_ms(),
+            group=self._context.group,
+            handler=delivery.handler.name,
+            event_id=str(delivery.event.event_id),
+            replays=delivery.replays,
+        )
+        if delivery.handler.on_dead is not None:
+            try:
+                async with session.begin_nested():
+                    work = EffectWork(self._context, session, delivery.handler, delivery.run)
+                    await delivery.handler.on_dead(delivery.event, work, error or RuntimeError(text.message))
+            except Exception as trouble_on_dead:
+                if trouble(trouble_on_dead) is not None:
+                    raise
+                log.exception("on_dead failed")
+                note = f"{note} (on_dead failed: {describe(trouble_on_dead).message})"
+        dlq = self._context.catalogue.dlq(delivery.topic.name)
+        placed = await self._produce(dead_record(delivery.record, dlq, death))
+        await session.execute(
+            ledger.INSERT_DEAD_LETTER, _index_row(delivery.record, placed, death, delivery.event.tenant_id)
+        )
+        report_death(self._context.group, delivery, reason, text)
+        return note
+
+    async def _produce(self, outgoing: Outgoing) -> RecordMetadata:
+        async with asyncio.timeout(self._context.settings.settle_timeout):
+            return await self._context.records.produce(
+                outgoing.topic, key=outgoing.key, value=outgoing.value, headers=outgoing.headers
+            )
+
+    async def _until_settled(self, settle: Callable[[], Awaitable[None]]) -> None:
+        """Repeat until it went through: an absent database or broker only delays a settlement."""
+        while True:
+            await self._context.gate.passed()
+            try:
+                await settle()
+            except (ProduceError, TimeoutError) as error:
+                log.warning("record not acknowledged, settling again", error=str(error) or type(error).__name__)
+                await asyncio.sleep(PAUSE)
+            except SQLAlchemyError as error:
+                kind = trouble(error)
+                if kind is None:
+                    raise
+                if kind == "outage":
+                    self._context.gate.trip(error)
+            else:
+                return
+
+
+def moved_on(row: RowMapping, delivery: Delivery, lease: ledger.Lease | None) -> bool:
+    """Whether the row says that this attempt's outcome no longer counts."""
+    if row["status"] in ledger.FINAL or row["seq"] > delivery.seq:
+        return True
+    if lease is None:
+        return bool(row["status"] == "started")
+    return bool(row["lease_token"] != lease.token)
+
+
+def _index_row(record: Record, placed: RecordMetadata, death: Death, tenant_id: str | None) -> dict[str, object]:
+    origin = origin_of(record)
+    return {
+        "id": f"{placed.topic}:{placed.partition}:{placed.offset}",
+        "dlq_topic": placed.topic,
+        "dlq_partition": placed.partition,
+        "dlq_offset": placed.offset,
+        "topic": origin.topic,
+        "partition": origin.partition,
+        "offset": origin.offset,
+        "event_id": death.event_id,
+        "handler": death.handler,
+        "tenant_id": ledger.storable(tenant_id),
+        "reason": death.reason,
+        "error_type": death.error.type_name,
+        "error_message": ledger.storable(death.error.message),
+        "attempts": death.attempts,
+        "first_failed_at": at_ms(death.first_failed_at),
+        "died_at": at_ms(death.died_at),
+    }

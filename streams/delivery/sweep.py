@@ -1,0 +1,83 @@
+"""Finds long deliveries whose worker went away and hands them on; three times lost, they are dead letters."""
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from streams.codec import DecodeError
+from streams.delivery import ledger
+from streams.delivery.context import PoolContext
+from streams.delivery.delivery import Delivery, Origin
+from streams.delivery.settlement import Settlement
+from streams.observe.logs import delivery_context, get_logger
+from streams.publishing.outbox import headers_from_json
+from streams.transport.record import Record
+
+log = get_logger(__name__)
+BATCH = 100
+"""Lost deliveries that one sweep hands on at most; the next one goes on."""
+
+LOST = text(
+    """
+    select * from streams.executions
+    where status = 'started' and lease_until < clock_timestamp() and pool = :pool
+    order by lease_until limit :limit
+    """
+)
+
+
+class Sweep:
+    """One look over a pool's executions; several workers may sweep at once, the rows' locks decide."""
+
+    def __init__(self, context: PoolContext) -> None:
+        self._context = context
+        self._settlement = Settlement(context)
+
+    async def run(self) -> int:
+        """Hand on what was lost; returns how many."""
+        async with AsyncSession(self._context.database.bookkeeping) as session:
+            rows = (await session.execute(LOST, {"pool": self._context.pool.name, "limit": BATCH})).mappings().all()
+        for row in rows:
+            await self._hand_on(row)
+        return len(rows)
+
+    async def _hand_on(self, row: RowMapping) -> None:
+        delivery = self._delivery(row)
+        if delivery is None:
+            return
+        lease = ledger.Lease(row["resource"], row["lease_token"], self._context.settings.lease_seconds)
+        with delivery_context(
+            event_id=row["event_id"],
+            topic=row["topic"],
+            partition=row["partition"],
+            offset=row["offset"],
+            handler=row["handler"],
+            attempt=row["attempts"],
+            tenant_id=row["tenant_id"],
+        ):
+            log.warning("lease ran out, handing the delivery on", worker=row["worker"])
+            await self._settlement.crashed(delivery, lease, row["started_at"], row["lost_leases"])
+
+    def _delivery(self, row: RowMapping) -> Delivery | None:
+        """The delivery as it was claimed; None where this version cannot read it: a newer one will."""
+        handler = self._context.handlers.get(row["handler"])
+        if handler is None:
+            return None
+        topic = self._context.catalogue.topic(row["topic"])
+        try:
+            event = self._context.codec.decode(topic.name, row["record_value"])
+        except DecodeError as error:
+            log.exception("a claimed record cannot be read", reason=error.reason, event_id=str(row["event_id"]))
+            return None
+        timestamp = round(row["created_at"].timestamp() * 1000)
+        record = Record(
+            topic=topic.name,
+            partition=row["partition"],
+            offset=row["offset"],
+            timestamp=timestamp,
+            timestamp_type="CreateTime",
+            key=row["key"],
+            value=row["record_value"],
+            headers=headers_from_json(row["record_headers"]),
+        )
+        origin = Origin(row["topic"], row["partition"], row["offset"], timestamp)
+        return Delivery(event, handler, topic, record, None, origin, row["seq"], row["attempts"] - 1, row["replays"])

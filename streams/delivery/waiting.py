@@ -1,0 +1,82 @@
+"""Records of retry tiers that are not due yet: a heap by the time at which each is to be looked at."""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from streams.delivery.delivery import Delivery, now_ms
+from streams.delivery.intake import due_at_of
+from streams.delivery.retry_plan import Hop, Run, Wait, next_move
+from streams.transport.record import Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A delivery that rests in a tier of `tier_delay` seconds."""
+
+    delivery: Delivery
+    tier_delay: float
+
+
+class WaitingRoom:
+    """Wakes each delivery when it is due, or when it has to hop on to another tier.
+
+    Bounded by the transport, which pauses a tier's partition when too many of its records are unsettled.
+    """
+
+    def __init__(
+        self, delays: tuple[float, ...], run: Callable[[Delivery], None], hop: Callable[[Delivery, float], None]
+    ) -> None:
+        self._delays = delays
+        self._run = run
+        self._hop = hop
+        self._heap: list[tuple[int, int, Waiting]] = []
+        self._order = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def put(self, delivery: Delivery, tier_delay: float) -> None:
+        """Run it, send it on, or keep it until its time."""
+        self._place(Waiting(delivery, tier_delay), now_ms())
+        self._arm()
+
+    def discard(self, assignments: set[Assignment]) -> None:
+        """Forget the deliveries of revoked partitions."""
+        self._heap = [entry for entry in self._heap if entry[2].delivery.assignment not in assignments]
+        heapq.heapify(self._heap)
+        self._arm()
+
+    def close(self) -> None:
+        """Wake nothing any more."""
+        self._heap.clear()
+        self._arm()
+
+    def _place(self, waiting: Waiting, now: int) -> None:
+        record = waiting.delivery.record
+        move = next_move(now, due_at_of(record), record.timestamp, waiting.tier_delay, self._delays)
+        match move:
+            case Run():
+                self._run(waiting.delivery)
+            case Hop(delay):
+                self._hop(waiting.delivery, delay)
+            case Wait(until):
+                heapq.heappush(self._heap, (until, next(self._order), waiting))
+
+    def _wake(self) -> None:
+        now = now_ms()
+        while self._heap and self._heap[0][0] <= now:
+            _, _, waiting = heapq.heappop(self._heap)
+            self._place(waiting, now)
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._heap:
+            delay = max(0.0, (self._heap[0][0] - now_ms()) / 1000)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._wake)

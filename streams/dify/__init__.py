@@ -1,0 +1,1 @@
+"""The platform's tables and services as Dify 1.9.2 shapes them."""

@@ -1,0 +1,76 @@
+"""The platform's table `embeddings` in front of a model: the same text is embedded once."""
+
+import io
+import pickle
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from streams.dify.embedding import Embedder, Vector, is_vector
+from streams.dify.models import Embedding
+
+
+async def cached_vectors(session: AsyncSession, embedder: Embedder, hashes: Sequence[str]) -> dict[str, Vector]:
+    """The known vectors by text hash, in one query; an entry that is no usable vector counts as unknown."""
+    rows = await session.execute(
+        select(Embedding.hash, Embedding.embedding).where(
+            Embedding.provider_name == embedder.provider,
+            Embedding.model_name == embedder.model,
+            Embedding.hash.in_(set(hashes)),
+        )
+    )
+    decoded = ((text_hash, decode_vector(value, embedder.dimensions)) for text_hash, value in rows)
+    return {text_hash: vector for text_hash, vector in decoded if vector is not None}
+
+
+async def cache_vectors(session: AsyncSession, embedder: Embedder, vectors: Mapping[str, Vector]) -> None:
+    """Keep vectors by text hash. An unusable entry is replaced; one that another worker just wrote stays.
+
+    Rows go in sorted by hash, so that two workers with the same texts wait for each other and never deadlock.
+    """
+    if not vectors:
+        return
+    rows = [
+        {
+            "provider_name": embedder.provider,
+            "model_name": embedder.model,
+            "hash": text_hash,
+            "embedding": encode_vector(vectors[text_hash]),
+        }
+        for text_hash in sorted(vectors)
+    ]
+    statement = insert(Embedding)
+    await session.execute(
+        statement.on_conflict_do_update(
+            constraint="embedding_hash_idx",
+            set_={"embedding": statement.excluded.embedding},
+            where=Embedding.embedding != statement.excluded.embedding,
+        ),
+        rows,
+    )
+
+
+def encode_vector(vector: Vector) -> bytes:
+    """As the platform stores it: a pickled list of floats."""
+    return pickle.dumps([float(number) for number in vector], protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def decode_vector(value: bytes, dimensions: int) -> Vector | None:
+    """The list of floats, or None where the bytes are anything else: they are data, and never run as code."""
+    try:
+        vector = _PlainUnpickler(io.BytesIO(value)).load()
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError):
+        return None
+    if not isinstance(vector, list) or not all(isinstance(number, float) for number in vector):
+        return None
+    return vector if is_vector(vector, dimensions) else None
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads lists and numbers only: whatever names a class or a function is refused."""
+
+    def find_class(self, module_name: str, global_name: str, /) -> object:
+        message = f"a cached vector names {module_name}.{global_name}"
+        raise pickle.UnpicklingError(message)

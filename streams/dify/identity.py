@@ -1,0 +1,33 @@
+"""Ids that say the same thing on every run, and ids that came from outside."""
+
+from hashlib import sha256
+from uuid import UUID, uuid5
+
+from streams.dify.refusals import RefusedError
+
+_NODES = UUID("5b3c1a0e-6a0e-5f6b-9d0c-0d5a4f1f7a52")
+_SEGMENTS = UUID("0c9d7f4e-3a57-5d0b-8f3e-2b1f6c8e9a41")
+
+
+def text_hash(text: str) -> str:
+    """The platform's hash of a text, in its segments and its embedding cache: sha256 of the text and ``None``."""
+    return sha256((text + "None").encode()).hexdigest()
+
+
+def node_id(document_id: str, position: int, content_hash: str) -> str:
+    """The vector row's id of a piece: the same content at the same place of a document overwrites itself."""
+    return str(uuid5(_NODES, f"{UUID(document_id)}/{position}/{content_hash}"))
+
+
+def segment_id(node: str) -> str:
+    """The segment's row id for a node id, so that a repeated insert meets its own row."""
+    return str(uuid5(_SEGMENTS, node))
+
+
+def checked_id(name: str, value: str) -> str:
+    """The id in the database's spelling. Raises RefusedError, naming the field, where it is not a UUID."""
+    try:
+        return str(UUID(value))
+    except ValueError as error:
+        message = f"{name} {value!r} is not a UUID"
+        raise RefusedError(message) from error

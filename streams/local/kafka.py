@@ -1,0 +1,210 @@
+"""Apache Kafka without ZooKeeper (KRaft): brokers from the fetched jars, one process each."""
+
+import subprocess
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from streams.local.artifacts import ArtifactError, cache_folder, fetch_jars
+from streams.local.java import Java, JavaMissingError, find_java
+from streams.local.ports import HOST, accepts, settle_ports
+from streams.local.process import ServerFailedError, ServerProcess, StartUp
+
+REPLICATED_FROM = 3
+"""With that many brokers records have three copies, and the controllers are three."""
+_FORMAT_TIMEOUT = 60
+_START_TIMEOUT = 90.0
+_LOGGING = {
+    "defaultLogLevel": "warn",
+    "showDateTime": "true",
+    "dateTimeFormat": "yyyy-MM-dd'T'HH:mm:ss.SSS",
+    "showThreadName": "false",
+}
+
+
+def broker_settings(brokers: int) -> dict[str, str]:
+    """How the cluster behaves, wherever it runs; `docker-compose.kafka.yml` has the same."""
+    copies = "3" if brokers >= REPLICATED_FROM else "1"
+    in_sync = "2" if brokers >= REPLICATED_FROM else "1"
+    return {
+        "auto.create.topics.enable": "false",
+        "unclean.leader.election.enable": "false",
+        "default.replication.factor": copies,
+        "min.insync.replicas": in_sync,
+        "offsets.topic.replication.factor": copies,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": in_sync,
+        "share.coordinator.state.topic.replication.factor": copies,
+        "share.coordinator.state.topic.min.isr": in_sync,
+        # KIP-848's timing is the brokers': by default a dead worker's partitions would rest for 45 s.
+        "group.consumer.min.session.timeout.ms": "6000",
+        "group.consumer.session.timeout.ms": "10000",
+        "group.consumer.min.heartbeat.interval.ms": "1000",
+        "group.consumer.heartbeat.interval.ms": "2000",
+        "group.initial.rebalance.delay.ms": "0",
+    }
+
+
+_SMALL = {
+    # One machine, few clients: fewer threads, partitions and buffers than the defaults for a cluster of its own.
+    "offsets.topic.num.partitions": "8",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.num.partitions": "4",
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "num.recovery.threads.per.data.dir": "2",
+    "log.cleaner.dedupe.buffer.size": "16777216",
+    "log.index.size.max.bytes": "1048576",
+    # A broker that was killed may come back sooner than its former session ends.
+    "broker.session.timeout.ms": "6000",
+    "broker.heartbeat.interval.ms": "1000",
+}
+
+
+class Kafka:
+    """The brokers of one folder, numbered from 1."""
+
+    name = "kafka"
+
+    def __init__(self, folder: Path, ports: dict[str, int], *, brokers: int, cluster_id: str, cache: Path) -> None:
+        self.folder = folder
+        self.brokers = brokers
+        self._ports = ports
+        self._cluster_id = cluster_id
+        self._cache = cache
+        self.processes = [
+            ServerProcess(f"Kafka broker {node}" if brokers > 1 else "Kafka", folder / str(node), stop_timeout=8.0)
+            for node in self._nodes
+        ]
+
+    @property
+    def port_names(self) -> list[str]:
+        """What the brokers and their controllers listen on."""
+        controllers = [f"kafka-controller-{node}" for node in self._controllers]
+        return [*(f"kafka-{node}" for node in self._nodes), *controllers]
+
+    @property
+    def address(self) -> str:
+        """What clients connect to first: host:port, separated by commas."""
+        return ",".join(self.address_of(node) for node in self._nodes)
+
+    def address_of(self, node: int) -> str:
+        """Where one broker answers."""
+        return f"{HOST}:{self._ports[f'kafka-{node}']}"
+
+    def start(self, start_up: StartUp) -> None:
+        """Start the brokers that do not run, and wait until the cluster answers. Raises ServerFailedError."""
+        try:
+            java = find_java()
+            jars = fetch_jars(cache_folder(self._cache), start_up.say)
+        except (JavaMissingError, ArtifactError) as error:
+            raise ServerFailedError(f"Kafka did not start: {error}") from error
+        stopped = [node for node in self._nodes if self.processes[node - 1].pid is None]
+        if not stopped:
+            return
+        start_up.say(f"Kafka: starting {len(stopped)} of {self.brokers} brokers")
+        if len(stopped) == self.brokers:
+            self._ports.update(settle_ports(self._ports, self.port_names))
+        with ThreadPoolExecutor(len(stopped)) as threads:
+            list(threads.map(lambda node: self._start_broker(node, java, jars), stopped))
+        self._wait(stopped, start_up)
+
+    def stop(self) -> bool:
+        """Stop the brokers, those without a controller first; True if any ran.
+
+        All at once: a broker that leaves last finds no quorum to say good-bye to, and is killed after its bound.
+        """
+        with ThreadPoolExecutor(self.brokers) as threads:
+            return any(list(threads.map(ServerProcess.stop, self.processes)))
+
+    @property
+    def _nodes(self) -> range:
+        return range(1, self.brokers + 1)
+
+    @property
+    def _controllers(self) -> range:
+        # Two controllers would be worse than one: the loss of either stops both.
+        return range(1, (REPLICATED_FROM if self.brokers >= REPLICATED_FROM else 1) + 1)
+
+    def _start_broker(self, node: int, java: Java, jars: Path) -> None:
+        process = self.processes[node - 1]
+        data = process.folder / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        config = process.folder / "server.properties"
+        config.write_text("".join(f"{key}={value}\n" for key, value in self._config(node, data).items()))
+        run = [str(java.path), *java.quiet_options, *_jvm_options(self.brokers), "-cp", f"{jars}/*"]
+        if not (data / "meta.properties").is_file():
+            self._format(process.name, [*run, "kafka.tools.StorageTool"], config)
+        process.start([*run, "kafka.Kafka", str(config)])
+
+    def _format(self, name: str, tool: list[str], config: Path) -> None:
+        command = [*tool, "format", "--ignore-formatted", "-t", self._cluster_id, "-c", str(config)]
+        try:
+            subprocess.run(command, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT, check=True)  # noqa: S603 - the Java found above
+        except subprocess.TimeoutExpired as error:
+            raise ServerFailedError(f"{name} did not format its folder within {_FORMAT_TIMEOUT} s") from error
+        except subprocess.CalledProcessError as error:
+            raise ServerFailedError(f"{name} cannot format its folder", error.stdout + error.stderr) from error
+
+    def _config(self, node: int, data: Path) -> Mapping[str, str]:
+        voters = ",".join(f"{voter}@{HOST}:{self._ports[f'kafka-controller-{voter}']}" for voter in self._controllers)
+        listener = f"BROKER://{self.address_of(node)}"
+        is_controller = node in self._controllers
+        controller = f",CONTROLLER://{HOST}:{self._ports[f'kafka-controller-{node}']}" if is_controller else ""
+        return {
+            **broker_settings(self.brokers),
+            **_SMALL,
+            "node.id": str(node),
+            "process.roles": "broker,controller" if is_controller else "broker",
+            "controller.quorum.voters": voters,
+            "controller.listener.names": "CONTROLLER",
+            "listeners": listener + controller,
+            "advertised.listeners": listener,
+            "inter.broker.listener.name": "BROKER",
+            "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            # A properties file takes a backslash for an escape.
+            "log.dirs": str(data).replace("\\", "\\\\"),
+        }
+
+    def _wait(self, started: list[int], start_up: StartUp) -> None:
+        try:
+            for node in started:
+                port = self._ports[f"kafka-{node}"]
+                self.processes[node - 1].wait_until(lambda port=port: accepts(port), start_up, timeout=_START_TIMEOUT)
+            client = AdminClient(
+                {"bootstrap.servers": self.address, "log_level": 0, "reconnect.backoff.max.ms": 200}
+            )
+            for node in started:
+                self.processes[node - 1].wait_until(
+                    lambda: _brokers(client) == self.brokers, start_up, timeout=_START_TIMEOUT
+                )
+        except ServerFailedError:
+            for node in started:
+                self.processes[node - 1].stop()
+            raise
+
+
+def _brokers(client: AdminClient) -> int:
+    try:
+        return len(client.list_topics(timeout=1.0).brokers)
+    except KafkaException:
+        return 0
+
+
+def _jvm_options(brokers: int) -> list[str]:
+    heap = "256m" if brokers >= REPLICATED_FROM else "384m"
+    logging = [f"-Dorg.slf4j.simpleLogger.{key}={value}" for key, value in _LOGGING.items()]
+    # The serial collector and the first compiler only: a quick start and little memory, on few cores.
+    return [
+        f"-Xmx{heap}",
+        "-Xms64m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:-UsePerfData",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.awt.headless=true",
+        *logging,
+    ]

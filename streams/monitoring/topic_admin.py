@@ -1,0 +1,155 @@
+"""Reading the cluster's topics and changing them as a plan says; what should be is decided in `topics`."""
+
+import time
+from collections.abc import Iterable
+
+from confluent_kafka import KafkaError
+from confluent_kafka.admin import (
+    AlterConfigOpType,
+    ClusterMetadata,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    TopicMetadata,
+)
+
+from streams.monitoring.cluster import Cluster, KafkaRefusedError
+from streams.monitoring.topics import ActualTopic, Change, Plan, TopicSpec, desired_topics, obstacles, plan
+from streams.settings import Settings
+from streams.topics import Catalogue
+
+VISIBLE_POLL = 0.05
+"""Seconds between looks at whether new topics have their leaders."""
+
+
+def check_topics(settings: Settings, catalogue: Catalogue) -> list[str]:
+    """Why a worker must not start, one line each; empty: every topic is there with the declared partitions.
+
+    Raises BrokersUnreachableError.
+    """
+    metadata = Cluster(settings).metadata()
+    desired = desired_topics(catalogue, settings, len(metadata.brokers))
+    return obstacles(desired, {name: len(topic.partitions) for name, topic in metadata.topics.items()})
+
+
+def plan_topics(settings: Settings, catalogue: Catalogue) -> Plan:
+    """How the cluster differs from the catalogue, configuration and replication too.
+
+    Raises BrokersUnreachableError, KafkaRefusedError.
+    """
+    cluster = Cluster(settings)
+    metadata = cluster.metadata()
+    desired = desired_topics(catalogue, settings, len(metadata.brokers))
+    return plan(desired, actual_topics(cluster, metadata, desired))
+
+
+def actual_topics(cluster: Cluster, metadata: ClusterMetadata, desired: Iterable[TopicSpec]) -> dict[str, ActualTopic]:
+    """Those of the desired topics that exist, as they are, by name."""
+    existing = [spec.name for spec in desired if spec.name in metadata.topics]
+    if not existing:
+        return {}
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in existing]
+    futures = cluster.admin.describe_configs(resources, request_timeout=cluster.timeout)
+    configs = {
+        resource.name: {entry.name: entry.value for entry in entries.values()}
+        for resource, entries in cluster.answers(futures, "describe")
+    }
+    return {
+        name: ActualTopic(
+            partitions=len(metadata.topics[name].partitions),
+            replication=_replication(metadata.topics[name]),
+            config=configs[name],
+        )
+        for name in existing
+    }
+
+
+def apply(settings: Settings, changes: Iterable[Change]) -> None:
+    """Make, grow and configure topics; returns when new ones can be written to.
+
+    What another `apply` did in the meantime is no error. Raises BrokersUnreachableError, KafkaRefusedError.
+    """
+    cluster = Cluster(settings)
+    wanted = list(changes)
+    _create(cluster, [change.spec for change in wanted if change.create])
+    _grow(cluster, {change.spec.name: change.grow_to for change in wanted if change.grow_to is not None})
+    _configure(cluster, [change for change in wanted if change.config])
+    _await_leaders(cluster, {change.spec.name: change.spec.partitions for change in wanted if change.create})
+
+
+def _create(cluster: Cluster, specs: list[TopicSpec]) -> None:
+    if not specs:
+        return
+    by_name = {spec.name: spec for spec in specs}
+    futures = cluster.admin.create_topics(
+        [_new_topic(spec, optional=True) for spec in specs], request_timeout=cluster.timeout
+    )
+    for name, future in futures.items():
+        try:
+            cluster.answer(future, f"make topic {name}")
+        except KafkaRefusedError as error:
+            if error.code == KafkaError.TOPIC_ALREADY_EXISTS:
+                continue
+            if error.code != KafkaError.INVALID_CONFIG or not by_name[name].optional:
+                raise
+            without = [_new_topic(by_name[name], optional=False)]
+            again = cluster.admin.create_topics(without, request_timeout=cluster.timeout)
+            cluster.answer(again[name], f"make topic {name}")
+
+
+def _new_topic(spec: TopicSpec, *, optional: bool) -> NewTopic:
+    config = {**spec.config, **(spec.optional if optional else {})}
+    return NewTopic(spec.name, num_partitions=spec.partitions, replication_factor=spec.replication, config=config)
+
+
+def _grow(cluster: Cluster, counts: dict[str, int]) -> None:
+    if not counts:
+        return
+    wanted = [NewPartitions(name, count) for name, count in counts.items()]
+    futures = cluster.admin.create_partitions(wanted, request_timeout=cluster.timeout)
+    for _ in cluster.answers(futures, "add partitions to"):
+        pass
+
+
+def _configure(cluster: Cluster, changes: list[Change]) -> None:
+    if not changes:
+        return
+    resources = [
+        ConfigResource(
+            ConfigResource.Type.TOPIC,
+            change.spec.name,
+            incremental_configs=[
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                for name, value in change.config.items()
+            ],
+        )
+        for change in changes
+    ]
+    futures = cluster.admin.incremental_alter_configs(resources, request_timeout=cluster.timeout)
+    for _ in cluster.answers(futures, "configure"):
+        pass
+
+
+def _await_leaders(cluster: Cluster, partitions: dict[str, int]) -> None:
+    deadline = time.monotonic() + cluster.timeout
+    while partitions:
+        topics = cluster.metadata().topics
+        partitions = {name: count for name, count in partitions.items() if not _led(topics.get(name), count)}
+        if partitions and time.monotonic() > deadline:
+            message = f"{', '.join(partitions)}: made, but without leaders after {cluster.timeout:g} s"
+            raise KafkaRefusedError(message, KafkaError.LEADER_NOT_AVAILABLE)
+        if partitions:
+            time.sleep(VISIBLE_POLL)
+
+
+def _led(topic: TopicMetadata | None, partitions: int) -> bool:
+    return (
+        topic is not None
+        and len(topic.partitions) >= partitions
+        and all(partition.leader >= 0 for partition in topic.partitions.values())
+    )
+
+
+def _replication(topic: TopicMetadata) -> int:
+    return min((len(partition.replicas) for partition in topic.partitions.values()), default=0)

@@ -1,0 +1,1 @@
+"""Logs, metrics, traces, error texts: the bottom, used by all."""

@@ -1,0 +1,139 @@
+"""Log lines: JSON for machines, readable ones on a terminal, one format for all libraries, on stderr.
+
+Every line of a delivery carries its event_id, topic, partition, offset, handler, attempt and tenant_id: they are bound
+to the task by `delivery_context`, so code that logs never passes them on.
+"""
+
+import logging.config
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+from uuid import UUID
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from streams.observe.errors import describe
+from streams.settings import Settings
+
+_QUIET = ("aiokafka", "asyncio", "faust", "mode", "sqlalchemy", "httpx")
+"""Libraries whose informational lines tell an operator nothing; they are shown with STREAMS_LOG_LEVEL=debug."""
+
+_FIRST = ("timestamp", "level", "message", "logger")
+
+
+def get_logger(name: str) -> FilteringBoundLogger:
+    """A logger by module name. Call it with a sentence and fields: `log.info("tier read", topic=…, records=…)`."""
+    return cast("FilteringBoundLogger", structlog.stdlib.get_logger(name))
+
+
+def configure_logging(settings: Settings) -> None:
+    """Set up logging for this process; calling it again replaces what was set."""
+    logging.config.dictConfig(logging_config(settings))
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            *_known_fields(json=_wants_json(settings)),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
+        cache_logger_on_first_use=True,
+    )
+
+
+def logging_config(settings: Settings) -> dict[str, object]:
+    """The standard library's `dictConfig` value: every logger's lines go to stderr in our format.
+
+    Faust clears the root logger when its worker starts and applies its setting `logging_config`: hand it this one.
+    """
+    level = settings.log_level.upper()
+    quiet = level if level in {"DEBUG", "ERROR"} else "WARNING"
+    json = _wants_json(settings)
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "lines": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    *_renderers(json=json),
+                ],
+                "foreign_pre_chain": [structlog.contextvars.merge_contextvars, *_known_fields(json=json)],
+            }
+        },
+        # Standard error as it is now: Faust's worker puts a logger in the place of sys.stderr later.
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines", "stream": sys.stderr}},
+        "root": {"level": level, "handlers": ["stderr"]},
+        "loggers": {name: {"level": quiet} for name in _QUIET},
+    }
+
+
+@contextmanager
+def delivery_context(  # noqa: PLR0913 - the fields that every line of a delivery carries
+    *,
+    event_id: UUID | str | None,
+    topic: str,
+    partition: int,
+    offset: int,
+    handler: str | None,
+    attempt: int,
+    tenant_id: str | None,
+) -> Iterator[None]:
+    """Bind a delivery's fields to every line logged in this task, and in tasks started from it, until it ends.
+
+    `topic`, `partition` and `offset` are the origin's, so that all attempts of a delivery are found by them.
+    """
+    with structlog.contextvars.bound_contextvars(
+        event_id=None if event_id is None else str(event_id),
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        handler=handler,
+        attempt=attempt,
+        tenant_id=tenant_id,
+    ):
+        yield
+
+
+def _wants_json(settings: Settings) -> bool:
+    return settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+
+
+def _known_fields(*, json: bool) -> list[Processor]:
+    return [
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso" if json else "%H:%M:%S", utc=json),
+    ]
+
+
+def _renderers(*, json: bool) -> list[Processor]:
+    if json:
+        return [
+            _tell_exception,
+            # "event" is a domain event's word here.
+            structlog.processors.EventRenamer("message"),
+            _first_things_first,
+            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+        ]
+    return [
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+        )
+    ]
+
+
+def _first_things_first(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    return {**{name: fields[name] for name in _FIRST if name in fields}, **fields}
+
+
+def _tell_exception(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    """Replace `exc_info` by error_type, error_message and stack, in the words of dead letters and ledger."""
+    given = fields.pop("exc_info", None)
+    error = given if isinstance(given, BaseException) else given[1] if isinstance(given, tuple) else sys.exc_info()[1]
+    if given and error is not None:
+        fields["error_type"], fields["error_message"], fields["stack"] = describe(error)
+    return fields

@@ -1,0 +1,29 @@
+"""W3C trace context: made by the first producer, passed on by every hop (https://www.w3.org/TR/trace-context/)."""
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_PATTERN = re.compile(rb"00-(?P<trace>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})")
+_current: ContextVar[bytes | None] = ContextVar("traceparent", default=None)
+
+
+@contextmanager
+def trace_of(traceparent: bytes | None) -> Iterator[None]:
+    """Within it, what is published belongs to the trace of this header (None or a bad one: to a new trace)."""
+    token = _current.set(traceparent)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def child_traceparent() -> bytes:
+    """A `traceparent` for something published now: a new span of the current trace, or of a new sampled one."""
+    match = _PATTERN.fullmatch(_current.get() or b"")
+    span = secrets.token_hex(8).encode()
+    if match is None:
+        return b"00-" + secrets.token_hex(16).encode() + b"-" + span + b"-01"
+    return b"00-" + match["trace"] + b"-" + span + b"-" + match["flags"]

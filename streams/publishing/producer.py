@@ -1,0 +1,238 @@
+"""Publish straight to Kafka: for senders without a transaction. Each publish awaits the broker's acknowledgement."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from schemas import Event
+from streams.codec import Codec, EncodedEvent, default_codec
+from streams.settings import Settings, load_settings
+from streams.transport.client import client_logger, producer_config
+from streams.transport.record import RecordMetadata
+
+WINDOW = 5_000
+"""Events that `publish_many` has under way at once: bounds its memory."""
+POLL_EVERY = 100
+"""Events after which `publish_many` takes reports in its own thread, which is cheaper than the poller doing it."""
+POLL_SECONDS = 0.1
+DEFAULT_TIMEOUT = 30.0
+UNREACHABLE = frozenset({"_MSG_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN"})
+NO_TOPIC = frozenset({"_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PART"})
+TOO_LARGE = "MSG_SIZE_TOO_LARGE"
+
+Report = Callable[[KafkaError | None, Message], None]
+
+
+class PublishError(Exception):
+    """An event was not acknowledged; the message is one line. `acknowledged`: how many of `publish_many` were."""
+
+    def __init__(self, message: str, acknowledged: int = 0) -> None:
+        super().__init__(message)
+        self.acknowledged = acknowledged
+
+
+class BadEventError(PublishError):
+    """An event that cannot be encoded; it was not sent."""
+
+
+class EventProducer:
+    """Publishes events, thread-safe; make one in each process (after a fork) and use it as a context manager.
+
+    with EventProducer() as producer:
+        producer.publish(DocumentDeleted(document_id="…", …))
+
+    Idempotent and with `acks=all`: what it returned for is on all in-sync replicas, once and in order.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, codec: Codec | None = None, *, timeout: float = DEFAULT_TIMEOUT
+    ) -> None:
+        """`settings`, `codec`: None takes the environment's. `timeout`: seconds for an acknowledgement."""
+        self._settings = settings or load_settings()
+        self._codec = codec or default_codec()
+        self._timeout = timeout
+        self._process = os.getpid()
+        self._closing = threading.Event()
+        self._client = Producer(producer_config(self._settings, timeout), logger=client_logger)
+        self._poller = threading.Thread(target=self._poll, name="event-producer", daemon=True)
+        self._poller.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def publish(self, event: Event) -> RecordMetadata:
+        """Publish and wait for the acknowledgement; returns where the record is. Raises PublishError."""
+        return self.send(event).result()
+
+    def send(self, event: Event) -> "Future[RecordMetadata]":
+        """Encode and enqueue; the future holds where the record is, or PublishError, within the timeout.
+
+        Raises BadEventError where the event cannot be encoded, PublishError where nothing can be sent any more.
+        """
+        future: Future[RecordMetadata] = Future()
+        future.set_running_or_notify_cancel()  # from here on it cannot be cancelled, so a report always finds it open
+        encoded = self._encode(event)
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                future.set_result(RecordMetadata(encoded.topic, message.partition() or 0, message.offset() or 0))
+            else:
+                future.set_exception(PublishError(self._explain(error, encoded.topic)))
+
+        self._enqueue(encoded, report)
+        return future
+
+    def publish_many(self, events: Iterable[Event]) -> int:
+        """Publish all, many under way at once; returns how many were acknowledged: all of them.
+
+        Stops at the first that fails, waits for those under way, then raises PublishError (BadEventError where it
+        could not be encoded) with `acknowledged`. After an error of the iterable itself it waits likewise.
+        """
+        tally = _Tally()
+        try:
+            for event in events:
+                self._enqueue(self._encode(event), tally.report)
+                tally.sent += 1
+                if tally.sent % POLL_EVERY == 0:
+                    self._client.poll(0)
+                self._wait(tally, WINDOW)
+                if tally.failure is not None:
+                    break
+        except PublishError as error:
+            self._wait(tally, 1)
+            raise type(error)(str(error), tally.acknowledged) from error
+        finally:
+            self._wait(tally, 1)
+        if tally.failure is not None:
+            raise PublishError(self._explain(*tally.failure), tally.acknowledged)
+        return tally.acknowledged
+
+    def close(self) -> None:
+        """Wait for what is under way, at most the timeout, and let the connection go; safe to repeat."""
+        if self._closing.is_set() or self._process != os.getpid():
+            return
+        if self._client.flush(self._timeout):
+            self._client.purge()
+            self._client.flush(1.0)
+        self._closing.set()
+        self._poller.join()
+
+    def _encode(self, event: Event) -> EncodedEvent:
+        try:
+            return self._codec.encode(event)
+        except Exception as error:  # fastavro raises many kinds for a value that its schema refuses
+            message = f"{type(event).__name__} {event.event_id} cannot be encoded: {error}"
+            raise BadEventError(message) from error
+
+    def _enqueue(self, encoded: EncodedEvent, report: Report) -> None:
+        while True:
+            self._check_usable()
+            try:
+                self._client.produce(
+                    encoded.topic, encoded.value, encoded.key, headers=list(encoded.headers), on_delivery=report
+                )
+            except BufferError:  # its queue is bounded: room comes with the next reports, if only of time-outs
+                self._client.poll(POLL_SECONDS)
+            except KafkaException as error:
+                raise PublishError(self._explain(error.args[0], encoded.topic)) from error
+            else:
+                return
+
+    def _wait(self, tally: "_Tally", below: int) -> None:
+        """Take reports until fewer than so many are under way; every report comes within the timeout."""
+        while tally.under_way >= below:
+            self._client.poll(POLL_SECONDS)
+
+    def _poll(self) -> None:
+        while not self._closing.is_set():
+            self._client.poll(POLL_SECONDS)
+
+    def _check_usable(self) -> None:
+        if self._process != os.getpid():
+            message = "this EventProducer was made before a fork and has no threads here: make one in each process"
+            raise PublishError(message)
+        if self._closing.is_set():
+            message = "this EventProducer is closed"
+            raise PublishError(message)
+
+    def _explain(self, error: KafkaError, topic: str) -> str:
+        servers = self._settings.kafka_bootstrap_servers
+        if error.name() in UNREACHABLE:
+            return f"{topic}: no acknowledgement from Kafka at {servers} within {self._timeout:g} s"
+        if error.name() in NO_TOPIC:
+            return f"there is no topic {topic} on Kafka at {servers}: run `streams topics apply`"
+        if error.name() == TOO_LARGE:
+            return f"{topic}: the event is larger than Kafka takes"
+        return f"{topic}: {error.str()}"
+
+
+class AsyncEventProducer:
+    """`EventProducer` for asyncio: the same client, awaited.
+
+    async with AsyncEventProducer() as producer:
+        await producer.publish(event)
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, codec: Codec | None = None, *, timeout: float = DEFAULT_TIMEOUT
+    ) -> None:
+        """As `EventProducer`."""
+        self._producer = EventProducer(settings, codec, timeout=timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def publish(self, event: Event) -> RecordMetadata:
+        """Publish and await the acknowledgement; returns where the record is. Raises PublishError.
+
+        Cancelling gives up the wait, not the event: it may still go out.
+        """
+        return await asyncio.wrap_future(self._producer.send(event))
+
+    async def publish_many(self, events: Iterable[Event]) -> int:
+        """As `EventProducer.publish_many`, in a thread: `events` is iterated there."""
+        return await asyncio.to_thread(self._producer.publish_many, events)
+
+    async def close(self) -> None:
+        """As `EventProducer.close`."""
+        await asyncio.to_thread(self._producer.close)
+
+
+class _Tally:
+    """What became of the events of one `publish_many`. Reports come in whichever thread polls, also in two at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.sent = 0
+        self.acknowledged = 0
+        self.failed = 0
+        self.failure: tuple[KafkaError, str] | None = None
+        """The first one, and its topic."""
+
+    @property
+    def under_way(self) -> int:
+        return self.sent - self.acknowledged - self.failed
+
+    def report(self, error: KafkaError | None, message: Message) -> None:
+        with self._lock:
+            if error is None:
+                self.acknowledged += 1
+                return
+            self.failed += 1
+            self.failure = self.failure or (error, message.topic() or "")

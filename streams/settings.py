@@ -1,0 +1,107 @@
+"""Every setting of the pipeline, typed, with its unit. Read from the environment, prefix ``STREAMS_``."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from streams.duration import Seconds, parse_duration
+
+PoolName = Literal["high", "default", "low"]
+POOL_NAMES: tuple[PoolName, ...] = ("high", "default", "low")
+
+
+class SettingsError(Exception):
+    """The environment holds a value that a setting refuses; the message is one line for the user."""
+
+
+class Settings(BaseSettings):
+    """Values in force for one process; frozen, so that it can be handed around without surprises."""
+
+    model_config = SettingsConfigDict(env_prefix="STREAMS_", frozen=True, extra="ignore")
+
+    application: str = Field("streams", pattern=r"^[a-z][a-z0-9-]*$", description="prefix of groups, tiers and DLQs")
+    topic_prefix: str = Field("", description="put before every topic name, to share a cluster")
+    pools: Annotated[tuple[PoolName, ...], NoDecode] = Field(POOL_NAMES, description="pools that this worker hosts")
+    handlers: Annotated[tuple[str, ...], NoDecode] = Field((), description="packages with more events and handlers")
+    overrides: Path | None = Field(None, description="TOML file that overrides handlers and topics")
+
+    kafka_bootstrap_servers: str = "127.0.0.1:9092"
+    kafka_security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
+    kafka_sasl_mechanism: str | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_ca_location: Path | None = None
+    kafka_ssl_certificate_location: Path | None = None
+    kafka_ssl_key_location: Path | None = None
+    kafka_config: dict[str, str] = Field(default_factory=dict, description="JSON: more librdkafka settings")
+    kafka_request_timeout: Seconds = Field(10.0, description="seconds for an admin or metadata request")
+    group_protocol: Literal["cooperative", "consumer"] = Field(
+        "cooperative", description="'consumer' is KIP-848: only where the brokers' session and heartbeat are lowered"
+    )
+
+    database_url: SecretStr = SecretStr("postgresql://127.0.0.1:5432/streams")
+    database_connect_timeout: Seconds = 5.0
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    schema_registry_url: str = Field("file:", description="'file:' is the committed registry; file:PATH another")
+    storage_url: str = Field("file:.local/storage", description="where upload files live")
+
+    embedding_provider: str = Field("local", description="embedding provider used where a dataset names none")
+    embedding_model: str = Field("wordllama-256", description="model used where a dataset names none")
+    vector_index_name_prefix: str = Field("Vector_index", description="the platform's VECTOR_INDEX_NAME_PREFIX")
+
+    retry_delays: Annotated[tuple[float, ...], NoDecode] = Field(
+        (0.0, 10.0, 60.0, 600.0, 3600.0), description="delays of the retry tiers, seconds"
+    )
+    partitions: int = Field(4, ge=1, description="partitions of a topic that declares none")
+    replication_factor: int = Field(0, ge=0, description="0: 3 where there are three brokers, else 1")
+
+    ledger_retention_days: int = Field(30, ge=1, description="days that executions are kept")
+    lease_seconds: Seconds = Field(30.0, description="how long a long delivery is held without a heartbeat")
+    sweep_interval: Seconds = Field(5.0, description="how often lost leases are looked for")
+    drain_timeout: Seconds = Field(15.0, le=20.0, description="bound on SIGTERM's drain")
+    revoke_drain_timeout: Seconds = Field(3.0, description="bound on the drain of revoked partitions")
+    settle_timeout: Seconds = Field(5.0, description="wait for the broker's word on a retry or DLQ record")
+    outbox_poll_interval: Seconds = Field(0.025, description="how often the relay looks for rows")
+    compute_processes: int = Field(2, ge=1, description="killable processes for CPU-bound steps")
+
+    web_bind: str = "127.0.0.1"
+    web_port: int = Field(6066, ge=0, le=65535)
+    metrics_lag: bool = Field(True, description="export lag under kafka_exporter's names")  # noqa: FBT003
+    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    local_dir: Path = Field(Path(".local"), description="where the local stack lives")
+
+    @field_validator("pools", "handlers", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("retry_delays", mode="before")
+    @classmethod
+    def _split_delays(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(sorted({parse_duration(part) for part in value.split(",") if part.strip()}))
+        return value
+
+    @field_validator("retry_delays")
+    @classmethod
+    def _has_delay_zero(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if 0.0 not in value:
+            message = "the retry tiers need one of delay 0s"
+            raise ValueError(message)
+        return value
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """The settings of this process's environment; raises SettingsError with one line that names the variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "STREAMS_" + "_".join(str(part) for part in first["loc"]).upper()
+        message = f"{name}: {first['msg']}"
+        raise SettingsError(message) from error

@@ -1,0 +1,124 @@
+"""The tables of the PostgreSQL schema `streams`, as SQLAlchemy Core; `streams/migrations` makes them.
+
+The platform's own tables are elsewhere (`streams.dify.models`) and never touched by these migrations.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+SCHEMA = "streams"
+metadata = MetaData(schema=SCHEMA)
+
+executions = Table(
+    "executions",
+    metadata,
+    Column("day", Date, primary_key=True, comment="UTC day of the event id's time; partition key"),
+    Column("event_id", Uuid, primary_key=True),
+    Column("handler", Text, primary_key=True),
+    Column("task_id", Uuid, nullable=False),
+    Column("topic", Text, nullable=False, comment="where the event came from, not the retry tier"),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("key", LargeBinary),
+    Column("tenant_id", Text),
+    Column("pool", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False, server_default=text("0")),
+    Column("args", JSONB(none_as_null=True)),
+    Column("status", Text, nullable=False),
+    Column("seq", Integer, nullable=False, server_default=text("0"), comment="the fence: number of hand-overs"),
+    Column("attempts", Integer, nullable=False, server_default=text("0"), comment="runs, deferrals not counted"),
+    Column("replays", Integer, nullable=False, server_default=text("0")),
+    Column("lost_leases", Integer, nullable=False, server_default=text("0")),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("started_at", DateTime(timezone=True)),
+    Column("completed_at", DateTime(timezone=True)),
+    Column("due_at", DateTime(timezone=True), comment="when a retry is due"),
+    Column("error", Text),
+    Column("reason", Text, comment="why it died"),
+    Column("result", JSONB(none_as_null=True)),
+    Column("worker", Text),
+    Column("history", JSONB, nullable=False, server_default=text("'[]'"), comment="one object an attempt"),
+    Column("resource", Text, comment="what a long delivery holds"),
+    Column("lease_token", Uuid),
+    Column("lease_until", DateTime(timezone=True)),
+    Column("record_value", LargeBinary, comment="a long delivery's record: its offset is acknowledged at the claim"),
+    Column("record_headers", JSONB(none_as_null=True)),
+    CheckConstraint("status in ('started', 'retry', 'success', 'failure')", name="executions_status"),
+    Index("executions_handler_status", "handler", "status", "created_at"),
+    Index("executions_created", "created_at"),
+    Index("executions_lease", "lease_until", postgresql_where=text("status = 'started'")),
+    postgresql_partition_by="RANGE (day)",
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("resource", Text, primary_key=True),
+    Column("token", Uuid, nullable=False),
+    Column("until", DateTime(timezone=True), nullable=False, comment="judged by the database's clock"),
+    Column("event_id", Uuid, nullable=False),
+    Column("handler", Text, nullable=False),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("event_id", Uuid, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("headers", JSONB, nullable=False, server_default=text("'[]'"), comment="[[name, base64], …]"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("due_at", DateTime(timezone=True), comment="not before; null: at once"),
+    Column("failed_at", DateTime(timezone=True), comment="Kafka refused it: set aside"),
+    Column("error", Text),
+    Index("outbox_ready", "id", postgresql_where=text("failed_at is null and due_at is null")),
+    Index("outbox_due", "due_at", postgresql_where=text("failed_at is null and due_at is not null")),
+)
+
+relay = Table(
+    "relay",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False, comment="whoever locks this one row relays"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Text, primary_key=True, comment="<dlq topic>:<partition>:<offset>"),
+    Column("dlq_topic", Text, nullable=False),
+    Column("dlq_partition", Integer, nullable=False),
+    Column("dlq_offset", BigInteger, nullable=False),
+    Column("topic", Text, nullable=False, comment="the origin's, as partition and offset"),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("event_id", Uuid, comment="null where the record could not be read"),
+    Column("handler", Text, comment="null where the record could not be read"),
+    Column("tenant_id", Text),
+    Column("reason", Text, nullable=False),
+    Column("error_type", Text, nullable=False),
+    Column("error_message", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("first_failed_at", DateTime(timezone=True), nullable=False),
+    Column("died_at", DateTime(timezone=True), nullable=False),
+    Column("replayed_at", DateTime(timezone=True)),
+    Index("dead_letters_event", "event_id", "handler"),
+    Index("dead_letters_topic", "dlq_topic", "died_at"),
+)

@@ -1,0 +1,161 @@
+"""The catalogue: which topics there are, what travels on them, which pool works on them.
+
+Light on purpose (no Kafka client, no Faust): producers, workers, dashboards and tests read names here only.
+"""
+
+import importlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from schemas import DatasetDeleted, DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested, Event, MessageCreated
+from streams.duration import format_duration
+from streams.settings import PoolName, Settings, SettingsError
+
+DAY = 86_400.0
+DLQ_RETENTION = 30 * DAY
+RETRY_RECORD_ROOM = 64 * 1024
+"""Bytes that a retry tier's or DLQ's records may be larger than their source's: the headers' cap."""
+MAX_RECORD_BYTES = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A consumer group with its workers, and how much each worker takes on at once."""
+
+    name: PoolName
+    priority: int
+    """0 is the most urgent; shown to operators."""
+    concurrency: int
+    """Units of work that run at the same time in one worker process."""
+    prefetch: int
+    """Records of one partition held in a worker's window before the partition is paused."""
+
+
+POOLS: tuple[Pool, ...] = (
+    Pool("high", priority=0, concurrency=16, prefetch=4000),
+    Pool("default", priority=1, concurrency=8, prefetch=2000),
+    Pool("low", priority=2, concurrency=4, prefetch=2000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic: events of one class."""
+
+    name: str
+    event: type[Event]
+    key: str
+    """The event's field whose value is the record's key: deliveries of one key keep their order."""
+    pool: PoolName
+    partitions: int | None = None
+    """None: the setting's number."""
+    retention: float = 7 * DAY
+    """Seconds; below the ledger's retention, or an old event could run again."""
+
+    def key_of(self, event: Event) -> bytes:
+        """The record's key for an event, UTF-8."""
+        return str(getattr(event, self.key)).encode()
+
+
+BUILT_IN: tuple[Topic, ...] = (
+    Topic("document.index-requested", DocumentIndexRequested, key="document_id", pool="default"),
+    Topic("document.index-created", DocumentIndexCreated, key="dataset_id", pool="default"),
+    Topic("document.deleted", DocumentDeleted, key="document_id", pool="low"),
+    Topic("dataset.deleted", DatasetDeleted, key="dataset_id", pool="low"),
+    Topic("message.created", MessageCreated, key="app_id", pool="high"),
+)
+
+
+class UnknownEventError(LookupError):
+    """No topic of that name or class; the message lists the names that exist."""
+
+
+class Catalogue:
+    """The topics of one deployment, with the names that derive from them.
+
+    Names given and returned are those on the cluster, prefix included.
+    """
+
+    def __init__(self, topics: Iterable[Topic], settings: Settings) -> None:
+        self._settings = settings
+        prefix = settings.topic_prefix
+        self._by_name = {
+            prefix + topic.name: replace(
+                topic, name=prefix + topic.name, partitions=topic.partitions or settings.partitions
+            )
+            for topic in topics
+        }
+        self._by_event = {topic.event: topic for topic in self._by_name.values()}
+
+    def __iter__(self) -> Iterator[Topic]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def topic(self, name: str) -> Topic:
+        """The topic of a name, with or without the prefix. Raises UnknownEventError."""
+        found = self._by_name.get(name) or self._by_name.get(self._settings.topic_prefix + name)
+        if found is None:
+            known = ", ".join(sorted(self._by_name))
+            message = f"no event {name!r}; there are: {known}"
+            raise UnknownEventError(message)
+        return found
+
+    def of(self, event: type[Event]) -> Topic:
+        """The topic on which a class of events lives. Raises UnknownEventError."""
+        found = self._by_event.get(event)
+        if found is None:
+            message = f"{event.__name__} has no topic in the catalogue"
+            raise UnknownEventError(message)
+        return found
+
+    def subject(self, topic: str) -> str:
+        """The registry's name for a topic's schemas (Confluent's TopicNameStrategy, without the prefix)."""
+        return f"{topic.removeprefix(self._settings.topic_prefix)}-value"
+
+    def in_pool(self, pool: PoolName) -> tuple[Topic, ...]:
+        """The topics that a pool works on."""
+        return tuple(topic for topic in self if topic.pool == pool)
+
+    def group(self, pool: PoolName) -> str:
+        """The pool's consumer group: ``<application>.<pool>``."""
+        return f"{self._settings.application}.{pool}"
+
+    def tier(self, pool: PoolName, delay: float) -> str:
+        """The retry topic of a pool for a delay in seconds: ``<application>.<pool>.retry.<delay>``."""
+        return f"{self._settings.topic_prefix}{self.group(pool)}.retry.{format_duration(delay)}"
+
+    def tiers(self, pool: PoolName) -> dict[str, float]:
+        """Retry topics of a pool by name, with their delays in seconds, shortest first."""
+        return {self.tier(pool, delay): delay for delay in self._settings.retry_delays}
+
+    def tier_prefix(self, pool: PoolName) -> str:
+        """What all retry topics of a pool start with, those of former settings too."""
+        return f"{self._settings.topic_prefix}{self.group(pool)}.retry."
+
+    def tier_partitions(self, pool: PoolName) -> int:
+        """The pool's largest partition count: a retry tier has as many."""
+        return max((topic.partitions or 1 for topic in self.in_pool(pool)), default=self._settings.partitions)
+
+    def dlq(self, topic: str) -> str:
+        """The DLQ of a topic: ``<topic>.<application>.dlq``."""
+        return f"{topic}.{self._settings.application}.dlq"
+
+
+def load_topics(settings: Settings) -> tuple[Topic, ...]:
+    """The built-in topics and the `TOPICS` of every package in STREAMS_HANDLERS. Raises SettingsError."""
+    topics = list(BUILT_IN)
+    for package in settings.handlers:
+        try:
+            module = importlib.import_module(package)
+        except ImportError as error:
+            message = f"STREAMS_HANDLERS names {package}, which cannot be imported: {error}"
+            raise SettingsError(message) from error
+        topics.extend(getattr(module, "TOPICS", ()))
+    return tuple(topics)
+
+
+def load_catalogue(settings: Settings) -> Catalogue:
+    """The catalogue of a deployment, for producers as for workers."""
+    return Catalogue(load_topics(settings), settings)

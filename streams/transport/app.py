@@ -1,0 +1,161 @@
+"""The Faust app of a worker: agents, timers, pages and commands are Faust's, consuming is the transport's."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NoReturn
+
+import faust
+from faust.agents import Agent
+from faust.app.base import BootStrategy
+from faust.types import ServiceT
+from mode import CrashingSupervisor
+
+from streams.settings import Settings
+from streams.transport.client import check_brokers
+from streams.transport.errors import NotSupportedError, StartError
+from streams.transport.group import AssignmentListener, Group, match_readers
+from streams.transport.producer import RecordProducer
+
+logger = logging.getLogger(__name__)
+
+StartCheck = Callable[[], Awaitable[None]]
+"""Something that must hold before the worker starts. Raises StartError with the line for the user."""
+
+
+class StreamsBootStrategy(BootStrategy):
+    """Which services a worker starts: no tables, no leader election, no replies."""
+
+    def kafka_consumer(self) -> Iterable[ServiceT]:
+        """The consumer alone."""
+        return [self.app.consumer]
+
+    def tables(self) -> Iterable[ServiceT]:
+        """None: state lives in PostgreSQL."""
+        return []
+
+    def client_only(self) -> Iterable[ServiceT]:
+        """Refused: replies to `ask` need a consumer of their own. Raises NotSupportedError."""
+        raise _no_replies()
+
+
+class StreamsAgent(Agent):
+    """An agent that takes chunks; asking it for a reply is refused instead of waiting for ever."""
+
+    async def ask_nowait(self, *args: object, **kwargs: object) -> NoReturn:
+        """Refused, and with it ask, map, kvmap, join and kvjoin, which rest on it. Raises NotSupportedError."""
+        raise _no_replies()
+
+
+class StreamsApp(faust.App):
+    """A Faust app whose agents read chunks of the topics of its groups.
+
+    `groups` and `listener` may be set until the worker starts. An exception that leaves an agent ends the worker with
+    exit code 1: its chunk is unsettled and comes again, whereas a requeued one would overtake or stall its partition.
+    An exception that leaves a timer, crontab or task ends it too, as in any Faust app.
+    """
+
+    BootStrategy = StreamsBootStrategy
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        groups: tuple[Group, ...] = (),
+        listener: AssignmentListener | None = None,
+        **options: Any,
+    ) -> None:
+        """`options` are Faust's, and win over the ones set here."""
+        self.settings = settings
+        self.groups = groups
+        self.listener = listener
+        self.records = RecordProducer(settings, delivery_timeout=settings.settle_timeout, died=self.end_after_failure)
+        self.checks: list[StartCheck] = [self._check_agents, self._check_web_address, self._check_brokers]
+        """Run in order before anything starts; the first that raises StartError ends the worker with its line."""
+        super().__init__(settings.application, **{**_faust_options(settings), **options})
+
+    async def on_first_start(self) -> None:
+        """Run the checks. Faust's own data directory is not made: there are no tables to keep."""
+        for check in self.checks:
+            try:
+                await check()
+            except StartError as error:
+                logger.critical("%s", error)  # noqa: TRY400 - the line is for the user, a traceback tells nothing
+                raise SystemExit(1) from error
+
+    def end_after_failure(self, error: BaseException) -> None:
+        """End the worker with exit code 1; `error` goes into the one line that is logged."""
+        logger.critical("the worker ends: %s", error)
+        self.add_future(self.crash(SystemExit(1)))
+
+    async def start_client(self) -> None:
+        """Refused. Raises NotSupportedError."""
+        raise _no_replies()
+
+    def Table(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: N802 - Faust's name
+        """Refused. Raises NotSupportedError."""
+        raise _no_tables()
+
+    def GlobalTable(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: N802 - Faust's name
+        """Refused. Raises NotSupportedError."""
+        raise _no_tables()
+
+    def SetTable(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: N802 - Faust's name
+        """Refused. Raises NotSupportedError."""
+        raise _no_tables()
+
+    def SetGlobalTable(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: N802 - Faust's name
+        """Refused. Raises NotSupportedError."""
+        raise _no_tables()
+
+    async def _check_agents(self) -> None:
+        readers: dict[str, list[str]] = {}
+        for agent in self.agents.values():
+            if agent.isolated_partitions:
+                message = f"agent {agent.name}: isolated_partitions is not supported; the delivery keeps the order"
+                raise StartError(message)
+            for topic in agent.get_topic_names():
+                readers.setdefault(topic, []).append(agent.name)
+        if self.groups and self.listener is None:
+            message = "the app has consumer groups, but no listener for their assignments"
+            raise StartError(message)
+        match_readers(self.groups, readers)
+
+    async def _check_web_address(self) -> None:
+        if not self.conf.web_enabled:
+            return
+        host, port = self.conf.web_bind, self.conf.web_port
+        try:
+            server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
+        except OSError as error:
+            message = f"the web pages cannot listen on {host}:{port} (STREAMS_WEB_BIND, STREAMS_WEB_PORT): {error.strerror}"
+            raise StartError(message) from error
+        server.close()
+        await server.wait_closed()
+
+    async def _check_brokers(self) -> None:
+        await asyncio.to_thread(check_brokers, self.settings)
+
+
+def _faust_options(settings: Settings) -> dict[str, Any]:
+    servers = settings.kafka_bootstrap_servers.replace(" ", "").split(",")
+    return {
+        "broker": [f"librdkafka://{server}" for server in servers],
+        "store": "memory://",
+        "autodiscover": False,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "agent_supervisor": CrashingSupervisor,
+        "Agent": StreamsAgent,
+        "stream_wait_empty": True,
+        "web_bind": settings.web_bind,
+        "web_port": settings.web_port,
+    }
+
+
+def _no_tables() -> NotSupportedError:
+    return NotSupportedError("Faust tables are not supported: keep state in PostgreSQL")
+
+
+def _no_replies() -> NotSupportedError:
+    return NotSupportedError("ask and its kin are not supported: agents take chunks and send no replies")

@@ -1,0 +1,30 @@
+"""What the entry point `faust.transports` names: `librdkafka://` for Faust."""
+
+from importlib.metadata import version
+from typing import Any
+
+from confluent_kafka import libversion
+from faust.transport.base import Transport as FaustTransport
+from faust.types import AppT
+from yarl import URL
+
+from streams.transport.conductor import Conductor
+from streams.transport.consumer import Consumer
+from streams.transport.errors import NotSupportedError
+from streams.transport.faust_producer import FaustProducer
+
+
+class Transport(FaustTransport):
+    """Faust's Consumer, Conductor and Producer by librdkafka; needs a StreamsApp."""
+
+    Consumer = Consumer
+    Conductor = Conductor
+    Producer = FaustProducer
+
+    driver_version = f"confluent-kafka={version('confluent-kafka')} librdkafka={libversion()[0]}"
+
+    def __init__(self, url: list[URL], app: AppT, **kwargs: Any) -> None:
+        if not hasattr(app, "groups"):
+            message = "the librdkafka transport needs a streams.transport.app.StreamsApp"
+            raise NotSupportedError(message)
+        super().__init__(url, app, **kwargs)

@@ -1,0 +1,215 @@
+"""Produce from asyncio and await the brokers' word. No Faust."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from streams.headers import Headers
+from streams.settings import Settings
+from streams.transport.client import client_logger, producer_config, reason
+from streams.transport.errors import TransportError
+from streams.transport.record import ProduceError, RecordMetadata
+
+__all__ = ["ProduceError", "RecordMetadata", "RecordProducer"]
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.05
+QUEUE_FULL_SECONDS = 0.01
+FLUSH_SECONDS = 3.0
+"""How long a stop waits for records under way; whoever awaits them gets ProduceError then."""
+
+_REFUSALS = {
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - the client's name for its own error
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - as above
+    KafkaError._INVALID_ARG,  # noqa: SLF001 - as above
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_MSG,
+    KafkaError.INVALID_MSG_SIZE,
+    KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_TIMESTAMP,
+    KafkaError.TOPIC_EXCEPTION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.POLICY_VIOLATION,
+}
+"""What the brokers will say again to the same record; any other failure may pass."""
+
+_Report = tuple["asyncio.Future[RecordMetadata]", KafkaError | None, Message]
+
+
+class RecordProducer:
+    """One idempotent producer (`acks=all`) for all coroutines of an event loop.
+
+    A record is acknowledged or refused within `delivery_timeout` seconds, so nothing has to be cancelled: a record
+    whose await was cancelled may still be written.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        delivery_timeout: float = 60.0,
+        died: Callable[[TransportError], None] | None = None,
+    ) -> None:
+        """`died` is called on the loop if librdkafka gives the producer up for good; None: it is only logged."""
+        self._settings = settings
+        self._delivery_timeout = delivery_timeout
+        self.died = died
+        self._client: Producer | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._ended = asyncio.Event()
+        self._stopping = threading.Event()
+        self._reports: list[_Report] = []
+
+    async def start(self) -> None:
+        """Connect in the background; brokers that are away show when something is produced. Raises TransportError."""
+        if self._client is not None:
+            return
+        self._loop = asyncio.get_running_loop()
+        self._ended.clear()
+        self._stopping.clear()
+        config = {**producer_config(self._settings, self._delivery_timeout), "error_cb": self._on_error}
+        try:
+            self._client = Producer(config, logger=client_logger)
+        except KafkaException as error:
+            message = f"librdkafka refuses the producer's settings: {reason(error)}"
+            raise TransportError(message) from error
+        self._thread = threading.Thread(target=self._poll, args=(self._client,), name="kafka-producer", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Wait for records under way, at most FLUSH_SECONDS, then let go."""
+        if self._client is None:
+            return
+        await self.flush()
+        self._stopping.set()
+        try:
+            await asyncio.wait_for(self._ended.wait(), FLUSH_SECONDS)
+        except TimeoutError:
+            logger.warning("the producer's thread did not end in time")
+        self._client = None
+
+    async def flush(self, bound: float = FLUSH_SECONDS) -> int:
+        """Wait until nothing is under way, at most `bound` seconds; returns how many records still are."""
+        deadline = time.monotonic() + bound
+        while self._client is not None and len(self._client) and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_SECONDS / 5)
+        under_way = 0 if self._client is None else len(self._client)
+        if under_way:
+            logger.warning("records were not acknowledged in time", extra={"records": under_way, "seconds": bound})
+        return under_way
+
+    async def produce(  # noqa: PLR0913 - the fields of a record
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        partition: int | None = None,
+        timestamp: int | None = None,
+    ) -> RecordMetadata:
+        """Produce one record and await its acknowledgement; `timestamp` in ms, None: now.
+
+        Waits while librdkafka's queue is full. Raises ProduceError.
+        """
+        future = await self.send(topic, key=key, value=value, headers=headers, partition=partition, timestamp=timestamp)
+        return await future
+
+    async def send(  # noqa: PLR0913 - as `produce`
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        partition: int | None = None,
+        timestamp: int | None = None,
+    ) -> "asyncio.Future[RecordMetadata]":
+        """As `produce`, but returns once the record is queued, with a future of its acknowledgement."""
+        client, loop = self._client, self._loop
+        if client is None or loop is None:
+            message = "the producer is not started"
+            raise ProduceError(message, retriable=True)
+        future: asyncio.Future[RecordMetadata] = loop.create_future()
+        deadline = time.monotonic() + self._delivery_timeout
+        while True:
+            try:
+                client.produce(
+                    topic,
+                    value=value,
+                    key=key,
+                    partition=-1 if partition is None else partition,
+                    headers=list(headers),
+                    timestamp=timestamp or 0,
+                    on_delivery=partial(self._report, future),
+                )
+            except BufferError as error:
+                if time.monotonic() > deadline:
+                    message = f"{topic}: the producer's queue stayed full for {self._delivery_timeout:g} s"
+                    raise ProduceError(message, retriable=True) from error
+                await asyncio.sleep(QUEUE_FULL_SECONDS)
+            except KafkaException as error:
+                raise _refusal(topic, error.args[0]) from error
+            else:
+                return future
+
+    # In the thread
+
+    def _poll(self, client: Producer) -> None:
+        while not self._stopping.is_set():
+            client.poll(POLL_SECONDS)
+            self._hand_over_reports()
+        client.purge()
+        client.poll(0)
+        self._hand_over_reports()
+        self._post(self._ended.set)
+
+    def _report(self, future: "asyncio.Future[RecordMetadata]", error: KafkaError | None, message: Message) -> None:
+        self._reports.append((future, error, message))
+
+    def _hand_over_reports(self) -> None:
+        if self._reports:
+            reports, self._reports = self._reports, []
+            self._post(_resolve, reports)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._FATAL or error.fatal():  # noqa: SLF001 - the client's name for its own error
+            line = f"the producer cannot go on: {error.str()} ({error.name()})"
+            logger.critical(line)
+            if self.died is not None:
+                self._post(self.died, TransportError(line))
+        else:
+            logger.warning("Kafka: %s", error.str(), extra={"error": error.name()})
+
+    def _post(self, call: Callable[..., None], *arguments: object) -> None:
+        if self._loop is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+
+
+def _resolve(reports: list[_Report]) -> None:
+    for future, error, message in reports:
+        topic = message.topic() or ""
+        if future.done():
+            continue
+        if error is not None:
+            future.set_exception(_refusal(topic, error))
+        else:
+            future.set_result(RecordMetadata(topic, message.partition() or 0, message.offset() or 0))
+
+
+def _refusal(topic: str, error: KafkaError) -> ProduceError:
+    return ProduceError(f"{topic}: {error.str()} ({error.name()})", retriable=error.code() not in _REFUSALS)

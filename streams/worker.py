@@ -1,0 +1,217 @@
+"""What one worker process runs beside Faust: a delivery engine a pool, the relay, the sweep; started and drained here.
+
+Knows no Faust: `bootstrap` hangs it into the app.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from schemas import Event
+from streams.codec import Codec
+from streams.database import (
+    Database,
+    DatabaseNotMigratedError,
+    DatabaseUnavailableError,
+    check_database,
+    ensure_partitions,
+)
+from streams.delivery.compute import ComputePool
+from streams.delivery.context import PoolContext, Services
+from streams.delivery.engine import PoolEngine
+from streams.delivery.gate import DatabaseGate
+from streams.delivery.handler import Handler
+from streams.delivery.ledger import Place
+from streams.delivery.sweep import Sweep
+from streams.monitoring.topic_admin import check_topics
+from streams.observe.logs import get_logger
+from streams.publishing.relay import Relay
+from streams.settings import PoolName, Settings
+from streams.topics import Catalogue, Pool
+from streams.transport.errors import StartError
+from streams.transport.producer import RecordProducer
+from streams.transport.record import Assignment
+
+log = get_logger(__name__)
+BOOKKEEPING_CONNECTIONS = 8
+MAINTENANCE_INTERVAL = 3600.0
+"""Seconds between looks at the ledger's partitions."""
+
+
+class Worker:
+    """One process's engines and their surroundings. Listens to what the transport assigns and revokes."""
+
+    def __init__(  # noqa: PLR0913 - what the composition root puts together
+        self,
+        settings: Settings,
+        *,
+        catalogue: Catalogue,
+        codec: Codec,
+        handlers: Sequence[Handler[Event]],
+        limits: Mapping[str, int],
+        pools: Sequence[Pool],
+        records: RecordProducer,
+        services: Callable[[], Sequence[object]],
+        preload: Sequence[str],
+        crash: Callable[[BaseException], None],
+    ) -> None:
+        self._settings = settings
+        self._catalogue = catalogue
+        self._codec = codec
+        self._handlers = handlers
+        self._limits = limits
+        self._pools = pools
+        self._records = records
+        self._make_services = services
+        self._preload = preload
+        self._crash = crash
+        self._engines: dict[PoolName, PoolEngine] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._relay_stop = asyncio.Event()
+        self._database: Database | None = None
+        self._compute: ComputePool | None = None
+        self._gate: DatabaseGate | None = None
+        self.stopping = False
+
+    @property
+    def engines(self) -> Mapping[PoolName, PoolEngine]:
+        """The engines by pool; empty before the start."""
+        return self._engines
+
+    def engine(self, pool: PoolName) -> PoolEngine:
+        """A hosted pool's engine."""
+        return self._engines[pool]
+
+    async def check(self) -> None:
+        """Refuse to start where something is missing. Raises StartError, whose line names it and what to do."""
+        problems = await asyncio.to_thread(check_topics, self._settings, self._catalogue)
+        if problems:
+            more = f" (and {len(problems) - 1} more: streams topics check)" if len(problems) > 1 else ""
+            raise StartError(problems[0] + more)
+        try:
+            await asyncio.to_thread(check_database, self._settings)
+        except (DatabaseUnavailableError, DatabaseNotMigratedError) as error:
+            raise StartError(str(error)) from error
+
+    async def start(self) -> None:
+        """Open what the engines need and start the relay, the sweep and the ledger's upkeep."""
+        settings = self._settings
+        concurrency = sum(pool.concurrency for pool in self._pools)
+        database = Database(settings, effects_pool_size=concurrency, bookkeeping_pool_size=BOOKKEEPING_CONNECTIONS)
+        self._database = database
+        self._gate = DatabaseGate(database.bookkeeping)
+        self._compute = ComputePool(settings.compute_processes, preload=self._preload)
+        services = Services(*self._make_services())
+        by_topic = handlers_by_topic(self._catalogue, self._handlers)
+        for pool in self._pools:
+            self._engines[pool.name] = PoolEngine(
+                PoolContext(
+                    pool=pool,
+                    group=self._catalogue.group(pool.name),
+                    settings=settings,
+                    catalogue=self._catalogue,
+                    codec=self._codec,
+                    handlers={handler.name: handler for handler in self._handlers},
+                    by_topic=by_topic,
+                    limits=self._limits,
+                    database=database,
+                    records=self._records,
+                    services=services,
+                    compute=self._compute,
+                    gate=self._gate,
+                    place=Place(pool.name, pool.priority, f"{socket.gethostname()}:{os.getpid()}"),
+                    crash=self._crash,
+                )
+            )
+        await self._keep_ledger()
+        relay = Relay(database.bookkeeping, self._records, settings)
+        self._begin(relay.run(self._relay_stop))
+        self._begin(self._every(settings.sweep_interval, self._sweep))
+        self._begin(self._every(MAINTENANCE_INTERVAL, self._keep_ledger))
+
+    async def stop(self) -> None:
+        """End everything; call it when the consumers are closed."""
+        self.stopping = True
+        for engine in self._engines.values():
+            await engine.stop()
+        self._relay_stop.set()
+        for task in self._tasks[1:]:
+            task.cancel()
+        await asyncio.wait(self._tasks, timeout=self._settings.settle_timeout) if self._tasks else None
+        if self._gate is not None:
+            await self._gate.close()
+        if self._database is not None:
+            await self._database.dispose()
+        if self._compute is not None:
+            await asyncio.to_thread(self._compute.close)
+
+    async def database_error(self) -> str | None:
+        """Why the database is out of reach, in one line; None: it answers."""
+        if self._database is None:
+            return "not connected yet"
+        try:
+            async with asyncio.timeout(2), self._database.bookkeeping.connect() as connection:
+                await connection.execute(text("select 1"))
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            return " ".join(str(error).split()) or type(error).__name__
+        return None
+
+    # What the transport tells (streams.transport.group.AssignmentListener).
+
+    def assigned(self, assignments: Collection[Assignment]) -> None:
+        """Partitions came; nothing to prepare, chunks follow."""
+
+    async def revoking(self, assignments: Collection[Assignment]) -> None:
+        """Finish what runs of these partitions and begin nothing more of them."""
+        await asyncio.gather(*(engine.revoking(assignments) for engine in self._engines.values()))
+
+    def revoked(self, assignments: Collection[Assignment]) -> None:
+        """They are gone: cancel the rest."""
+        for engine in self._engines.values():
+            engine.revoked(assignments)
+
+    async def drain(self) -> None:
+        """The worker leaves: finish what runs, hand long work on, begin nothing."""
+        self.stopping = True
+        await asyncio.gather(*(engine.drain() for engine in self._engines.values()))
+
+    def _begin(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._crash(error)
+
+    async def _every(self, seconds: float, do: Callable[[], Awaitable[None]]) -> None:
+        """Do it again and again; a database that is away is no reason to end the worker."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await do()
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("upkeep failed, trying again later", error=str(error).splitlines()[0])
+
+    async def _sweep(self) -> None:
+        for engine in self._engines.values():
+            await Sweep(engine.context).run()
+
+    async def _keep_ledger(self) -> None:
+        if self._database is None:
+            return
+        today = datetime.now(tz=UTC).date()
+        async with self._database.bookkeeping.begin() as connection:
+            await connection.run_sync(ensure_partitions, today, self._settings.ledger_retention_days)
+
+
+def handlers_by_topic(
+    catalogue: Catalogue, handlers: Sequence[Handler[Event]]
+) -> dict[str, tuple[Handler[Event], ...]]:
+    """Each topic's handlers, in the order of declaration."""
+    return {topic.name: tuple(handler for handler in handlers if handler.event is topic.event) for topic in catalogue}

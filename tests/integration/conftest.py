@@ -1,0 +1,142 @@
+"""The real local stack, once a session; a database, topics and names of its own for every test."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine import make_url
+from streams.local.stack import LocalStack
+
+from streams.bootstrap import build_catalogue
+from streams.database import sync_engine
+from streams.migrations import upgrade
+from streams.monitoring.topic_admin import apply, plan_topics
+from streams.settings import Settings
+from tests.integration.driving import Streams, WorkerProcess
+
+TEMPLATE = "streams_template"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The servers of this session."""
+
+    environment: dict[str, str]
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Kafka, PostgreSQL and Redis; gone when the session ends."""
+    folder = tmp_path_factory.mktemp("stack")
+    folder.parent.chmod(0o755)
+    local = LocalStack(folder)
+    local.up()
+    try:
+        yield Stack(local.environment(), folder)
+    finally:
+        local.down()
+
+
+@pytest.fixture(scope="session")
+def template(stack: Stack) -> str:
+    """A database with the platform's tables and ours, to copy from."""
+    server = make_url(stack.environment["STREAMS_DATABASE_URL"]).set(drivername="postgresql+psycopg")
+    with create_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text(f"create database {TEMPLATE} template {server.database}"))
+    url = server.set(database=TEMPLATE, drivername="postgresql").render_as_string(hide_password=False)
+    upgrade(Settings(database_url=url))
+    return TEMPLATE
+
+
+@pytest.fixture
+def environment(
+    stack: Stack, template: str, tmp_path: Path
+) -> Iterator[dict[str, str]]:
+    """The settings of one test as a shell would have them: own names, own database, short retries."""
+    name = f"t{uuid4().hex[:10]}"
+    server = make_url(stack.environment["STREAMS_DATABASE_URL"]).set(drivername="postgresql+psycopg")
+    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"create database {name} template {template}"))
+    yield {
+        **stack.environment,
+        "STREAMS_APPLICATION": name,
+        "STREAMS_TOPIC_PREFIX": f"{name}.",
+        "STREAMS_DATABASE_URL": server.set(database=name, drivername="postgresql").render_as_string(
+            hide_password=False
+        ),
+        "STREAMS_STORAGE_URL": f"file:{tmp_path / 'storage'}",
+        "STREAMS_RETRY_DELAYS": "0s,1s,2s,4s",
+    }
+    with admin.connect() as connection:
+        connection.execute(text(f"drop database {name} with (force)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The same, in this process."""
+    for name in [name for name in os.environ if name.startswith("STREAMS_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return Settings()
+
+
+@pytest.fixture
+def database_url(settings: Settings) -> str:
+    """A migrated database of this test alone, with the platform's tables."""
+    return settings.database_url.get_secret_value()
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    """A synchronous engine on the test's database."""
+    made = sync_engine(settings)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def topics(settings: Settings) -> Settings:
+    """The catalogue's topics exist."""
+    apply(settings, plan_topics(settings, build_catalogue(settings)).changes)
+    return settings
+
+
+@pytest.fixture
+def make_topic(settings: Settings) -> Callable[[str, int], None]:
+    """Makes one topic by its full name."""
+
+    def make(name: str, partitions: int = 1) -> None:
+        admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+        admin.create_topics([NewTopic(name, partitions, 1)])[name].result(10)
+
+    return make
+
+
+@pytest.fixture
+def streams(environment: dict[str, str]) -> Streams:
+    """The `streams` command with the test's settings."""
+    return Streams(environment)
+
+
+@pytest.fixture
+def worker(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    """Makes worker processes; whatever still runs at the end is killed."""
+    made: list[WorkerProcess] = []
+
+    def make(**settings: str) -> WorkerProcess:
+        one = WorkerProcess(environment, tmp_path / f"worker-{len(made)}.log", **settings)
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.kill()

@@ -1,0 +1,180 @@
+"""The schema `streams` on a real PostgreSQL: what migrations make, and what is said where it is missing."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from pydantic import SecretStr
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
+
+from streams.database import (
+    PARTITIONS_AHEAD,
+    REVISION,
+    Database,
+    DatabaseNotMigratedError,
+    DatabaseUnavailableError,
+    check_database,
+    database_url,
+    drop_old_partitions,
+    ensure_partitions,
+    partition_days,
+    sync_engine,
+)
+from streams.migrations import MigrationRefusedError, upgrade
+from streams.settings import Settings
+from streams.tables import metadata
+
+TODAY = date(2026, 3, 1)
+
+
+@pytest.fixture
+def empty(settings: Settings) -> Iterator[Settings]:
+    """Settings of a database with nothing in it."""
+    name = f"empty{uuid4().hex[:8]}"
+    admin = create_engine(database_url(settings), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"create database {name} template template0"))
+        url = database_url(settings).set(database=name).render_as_string(hide_password=False)
+        yield settings.model_copy(update={"database_url": SecretStr(url)})
+        connection.execute(text(f"drop database {name} with (force)"))
+    admin.dispose()
+
+
+def test_migrations_make_what_the_tables_say(engine: Engine) -> None:
+    """Types, defaults, indexes, comments: no difference, partitions aside."""
+
+    def ours(name: str | None, kind: str, parents: object) -> bool:
+        return name == "streams" if kind == "schema" else kind != "table" or not str(name).startswith("executions_")
+
+    options = {
+        "target_metadata": metadata,
+        "include_schemas": True,
+        "include_name": ours,
+        "version_table_schema": "streams",
+        "compare_server_default": True,
+    }
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+        assert connection.execute(text("select id from streams.relay")).scalars().all() == [1]
+
+
+def test_upgrades_at_once_make_everything_once(empty: Settings) -> None:
+    """Four start together on an empty database: one does it, the others wait and find it done; later ones too."""
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: upgrade(empty), range(4)))
+    assert sorted(str(one.before) for one in done) == [REVISION, REVISION, REVISION, "None"]
+    assert {one.after for one in done} == {REVISION}
+    assert sorted(len(one.partitions) for one in done) == [0, 0, 0, empty.ledger_retention_days + 1 + PARTITIONS_AHEAD]
+    check_database(empty)
+    assert upgrade(empty).partitions == ()
+
+
+def test_an_upgrade_touches_no_other_schema(empty: Settings) -> None:
+    upgrade(empty)
+    with sync_engine(empty).connect() as connection:
+        elsewhere = connection.execute(
+            text(
+                "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+                " where n.nspname not in ('streams', 'information_schema') and n.nspname not like 'pg_%'"
+            )
+        )
+        assert elsewhere.scalar_one() == 0
+
+
+def test_a_database_that_later_code_migrated_is_taken(settings: Settings, engine: Engine) -> None:
+    """During a rolling deploy old workers start on the new schema, and their upgrade leaves it alone."""
+    with engine.begin() as connection:
+        connection.execute(text("update streams.alembic_version set version_num = '9999'"))
+    check_database(settings)
+    assert upgrade(settings).after == "9999"
+
+
+def test_a_database_that_is_behind_is_named_with_what_to_run(settings: Settings, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("update streams.alembic_version set version_num = '0000'"))
+    with pytest.raises(DatabaseNotMigratedError, match=f"0000, this version needs {REVISION}: run `streams db upgrade`"):
+        check_database(settings)
+
+
+def test_a_database_without_the_schema_is_named_with_what_to_run(empty: Settings) -> None:
+    with pytest.raises(DatabaseNotMigratedError, match="run `streams db upgrade`"):
+        check_database(empty)
+
+
+def test_a_missing_database_is_one_line_without_the_password() -> None:
+    settings = Settings(database_url=SecretStr("postgresql://app:secret@127.0.0.1:1/platform"))
+    for attempt in (check_database, upgrade):
+        with pytest.raises(DatabaseUnavailableError, match="STREAMS_DATABASE_URL") as refused:
+            attempt(settings)
+        assert "secret" not in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
+def test_a_refused_migration_changes_nothing(empty: Settings) -> None:
+    """A role that may not create a schema is told so in one line."""
+    role = f"reader_{uuid4().hex[:8]}"
+    with sync_engine(empty).begin() as connection:
+        connection.execute(text(f"create role {role} login password 'secret'"))
+    # The server may be reached by a socket where every role is trusted: only the role is another.
+    url = database_url(empty).set(username=role, password="secret").render_as_string(hide_password=False)
+    with pytest.raises(MigrationRefusedError, match="permission denied"):
+        upgrade(empty.model_copy(update={"database_url": SecretStr(url)}))
+    with sync_engine(empty).begin() as connection:
+        connection.execute(text(f"drop role {role}"))
+
+
+def test_partitions_made_from_two_places_at_once(engine: Engine) -> None:
+    def make(_: int) -> list[date]:
+        with engine.begin() as connection:
+            return ensure_partitions(connection, TODAY, back_days=2, ahead_days=3)
+
+    with ThreadPoolExecutor(4) as pool:
+        made = [day for days in pool.map(make, range(4)) for day in days]
+    assert sorted(made) == [TODAY + timedelta(days=offset) for offset in range(-2, 4)]
+    with engine.connect() as connection:
+        assert set(made) <= partition_days(connection)
+
+
+def test_a_partition_is_made_while_a_delivery_holds_the_ledger(engine: Engine) -> None:
+    """Attaching waits for no reader and no writer, and none waits for it."""
+    with engine.begin() as busy:
+        busy.execute(text("lock table streams.executions in row exclusive mode"))
+        with engine.begin() as connection:
+            connection.execute(text("set local lock_timeout = '1s'"))
+            assert ensure_partitions(connection, TODAY, back_days=0, ahead_days=0) == [TODAY]
+
+
+def test_old_partitions_go_and_only_they(engine: Engine) -> None:
+    with engine.begin() as connection:
+        ensure_partitions(connection, TODAY, back_days=3, ahead_days=0)
+    with engine.begin() as connection:
+        dropped = drop_old_partitions(connection, before=TODAY - timedelta(days=1))
+    assert dropped == [TODAY - timedelta(days=3), TODAY - timedelta(days=2)]
+    with engine.connect() as connection:
+        days = partition_days(connection)
+    assert min(days) == TODAY - timedelta(days=1)
+    assert datetime.now(tz=UTC).date() in days
+
+
+def test_dropping_gives_up_rather_than_queue_every_delivery_behind_it(engine: Engine) -> None:
+    with engine.begin() as connection:
+        ensure_partitions(connection, TODAY, back_days=0, ahead_days=0)
+    with engine.begin() as busy:
+        busy.execute(text("select 1 from streams.executions limit 1"))
+        with pytest.raises(OperationalError, match="lock timeout"), engine.begin() as connection:
+            drop_old_partitions(connection, before=TODAY + timedelta(days=1))
+
+
+async def test_handlers_that_take_every_connection_leave_bookkeeping_its_own(settings: Settings) -> None:
+    database = Database(settings, effects_pool_size=1, bookkeeping_pool_size=1)
+    try:
+        async with database.effects.connect(), database.bookkeeping.connect() as connection:
+            name = await connection.execute(text("select current_setting('application_name')"))
+            assert name.scalar_one() == f"{settings.application}-bookkeeping"
+    finally:
+        await database.dispose()

@@ -1,0 +1,213 @@
+"""The relay on real servers: what the outbox holds goes out once, in order, whatever fails around it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, insert, text
+
+from schemas import DocumentDeleted
+from streams.codec import build_codec
+from streams.database import Database
+from streams.headers import Headers
+from streams.publishing.outbox import outbox_row
+from streams.publishing.relay import BATCH, Relay
+from streams.settings import Settings
+from streams.tables import outbox
+from streams.topics import load_catalogue
+from streams.transport.errors import ProduceError
+from streams.transport.producer import RecordProducer
+from tests.integration.driving import PATIENCE, rows, scalar
+from tests.integration.kafka_reading import end_offsets, read_all
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    made = Database(settings)
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture
+async def records(topics: Settings) -> AsyncIterator[RecordProducer]:
+    made = RecordProducer(topics, delivery_timeout=10.0)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+def fill(engine: Engine, settings: Settings, names: list[str], at: datetime | None = None) -> None:
+    """Rows as a sender's transaction leaves them."""
+    codec = build_codec(settings, load_catalogue(settings))
+    events = [DocumentDeleted(document_id=name, dataset_id="s", doc_form="text_model") for name in names]
+    with engine.begin() as connection:
+        connection.execute(insert(outbox), [outbox_row(codec.encode(event), at) for event in events])
+
+
+def waiting(engine: Engine) -> object:
+    return scalar(engine, "select count(*) from streams.outbox where failed_at is null")
+
+
+async def until(condition: object, expected: object) -> None:
+    """Wait until a function gives the expected value; fails after PATIENCE seconds."""
+    assert callable(condition)
+    async with asyncio.timeout(PATIENCE):
+        while (seen := await asyncio.to_thread(condition)) != expected:
+            assert seen is not None
+            await asyncio.sleep(0.02)
+
+
+async def test_rows_go_out_as_they_are_in_order_and_are_deleted(
+    database: Database, records: RecordProducer, settings: Settings, engine: Engine
+) -> None:
+    """Two batches and a bit of one key: Kafka has them in the order of the rows, byte for byte; the outbox is empty."""
+    codec = build_codec(settings, load_catalogue(settings))
+    events = [
+        DocumentDeleted(document_id="d", dataset_id=str(number), doc_form="text_model")
+        for number in range(2 * BATCH + 3)
+    ]
+    encoded = [codec.encode(event) for event in events]
+    with engine.begin() as connection:
+        connection.execute(insert(outbox), [outbox_row(one) for one in encoded])
+    relay = Relay(database.bookkeeping, records, settings)
+    assert [await relay.step() for _ in range(4)] == [BATCH, BATCH, 3, 0]
+    assert waiting(engine) == 0
+    came = await asyncio.to_thread(read_all, settings, encoded[0].topic, len(encoded))
+    assert [message.value() for message in came] == [one.value for one in encoded]
+    assert came[0].key() == b"d"
+    assert tuple(came[0].headers() or ()) == encoded[0].headers
+
+
+async def test_a_row_is_never_early(
+    database: Database, records: RecordProducer, settings: Settings, engine: Engine
+) -> None:
+    fill(engine, settings, ["due"], datetime.now(tz=UTC) - timedelta(seconds=1))
+    fill(engine, settings, ["later"], datetime.now(tz=UTC) + timedelta(hours=1))
+    relay = Relay(database.bookkeeping, records, settings)
+    assert [await relay.step(), await relay.step()] == [1, 0]
+    assert [row["key"] for row in rows(engine, "select key from streams.outbox")] == [b"later"]
+
+
+async def test_what_kafka_refuses_is_set_aside_and_the_rest_goes_on(
+    database: Database,
+    records: RecordProducer,
+    settings: Settings,
+    engine: Engine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A row for a topic that does not exist, and one with headers that nobody can read, between good ones."""
+    fill(engine, settings, ["a", "nowhere", "garbled", "b"])
+    with engine.begin() as connection:
+        connection.execute(text("update streams.outbox set topic = 'no.such.topic' where key = 'nowhere'"))
+        connection.execute(text("""update streams.outbox set headers = '[["x"]]' where key = 'garbled'"""))
+    relay = Relay(database.bookkeeping, records, settings)
+    assert await relay.step() == 2
+    aside = rows(engine, "select key, failed_at, error from streams.outbox order by id")
+    assert [row["key"] for row in aside] == [b"nowhere", b"garbled"]
+    assert all(row["failed_at"] is not None and row["error"] for row in aside)
+    assert sum("set aside" in record.message for record in caplog.records) == 2
+    assert await relay.step() == 0
+
+
+class Unwilling:
+    """Takes no record of one topic, for now."""
+
+    def __init__(self, records: RecordProducer, topic: str) -> None:
+        self.records = records
+        self.topic: str | None = topic
+
+    async def produce(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> object:
+        if topic == self.topic:
+            message = "no leader"
+            raise ProduceError(message, retriable=True)
+        return await self.records.produce(topic, key=key, value=value, headers=headers)
+
+
+async def test_a_topic_that_is_down_holds_up_no_other(
+    database: Database, records: RecordProducer, settings: Settings, engine: Engine
+) -> None:
+    """More than a batch waits for a topic without a leader; another topic's event behind it goes out all the same."""
+    down = f"{settings.topic_prefix}document.deleted"
+    fill(engine, settings, [str(number) for number in range(BATCH)])
+    fill(engine, settings, ["behind"])
+    up = f"{settings.topic_prefix}dataset.deleted"
+    with engine.begin() as connection:
+        connection.execute(text("update streams.outbox set topic = :topic where key = 'behind'"), {"topic": up})
+    relay = Relay(database.bookkeeping, Unwilling(records, down), settings)
+    assert [await relay.step(), await relay.step()] == [0, 1]
+    assert waiting(engine) == BATCH
+    assert scalar(engine, "select count(*) from streams.outbox where failed_at is not null") == 0
+
+
+async def test_one_relay_is_active_and_another_takes_over(
+    database: Database, records: RecordProducer, settings: Settings, engine: Engine
+) -> None:
+    """Two run; each row goes out once. The active one is gone without a word: within seconds the other goes on."""
+    stop = asyncio.Event()
+    relays = [
+        asyncio.create_task(Relay(database.bookkeeping, records, settings).run(stop)) for _ in range(2)
+    ]
+    fill(engine, settings, [str(number) for number in range(1000)])
+    await until(lambda: waiting(engine), 0)
+    topic = f"{settings.topic_prefix}document.deleted"
+    assert await asyncio.to_thread(end_offsets, settings, topic) == 1000
+
+    relays[0].cancel()
+    fill(engine, settings, ["after"])
+    await until(lambda: waiting(engine), 0)
+    assert await asyncio.to_thread(end_offsets, settings, topic) == 1001
+    stop.set()
+    await asyncio.gather(*relays, return_exceptions=True)
+
+
+async def test_a_locked_relay_row_makes_a_stand_by(
+    database: Database, records: RecordProducer, settings: Settings, engine: Engine
+) -> None:
+    fill(engine, settings, ["d"])
+    relay = Relay(database.bookkeeping, records, settings)
+    with engine.begin() as other:
+        other.execute(text("select 1 from streams.relay for update"))
+        assert await relay.step() == 0
+    assert await relay.step() == 1
+
+
+async def test_it_outlives_the_database_s_outage(
+    database: Database,
+    records: RecordProducer,
+    settings: Settings,
+    engine: Engine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its connections are cut again and again: it says so, goes on, and everything goes out."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(Relay(database.bookkeeping, records, settings).run(stop))
+    for round_ in range(3):
+        fill(engine, settings, [f"{round_}-{number}" for number in range(100)])
+        with engine.begin() as connection:
+            connection.execute(
+                text("select pg_terminate_backend(pid) from pg_stat_activity where application_name = :name"),
+                {"name": f"{settings.application}-bookkeeping"},
+            )
+        await until(lambda: waiting(engine), 0)
+    assert not running.done()
+    assert any("relay failed" in record.message for record in caplog.records)
+    stop.set()
+    await asyncio.wait_for(running, 5)
+    assert await asyncio.to_thread(end_offsets, settings, f"{settings.topic_prefix}document.deleted") >= 300
+
+
+async def test_an_idle_relay_sends_soon_and_stops_at_once(
+    database: Database, records: RecordProducer, settings: Settings, engine: Engine
+) -> None:
+    stop = asyncio.Event()
+    running = asyncio.create_task(Relay(database.bookkeeping, records, settings).run(stop))
+    fill(engine, settings, ["warm"])
+    await until(lambda: waiting(engine), 0)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    fill(engine, settings, ["d"])
+    await until(lambda: waiting(engine), 0)
+    assert loop.time() - began < 1.0
+    stop.set()
+    await asyncio.wait_for(running, 2)

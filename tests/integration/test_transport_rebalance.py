@@ -1,0 +1,90 @@
+"""Workers that come, go, die and overstay, on a real broker: no record is lost, little is done twice."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.transport_worker import Scene, Stack, wait_until
+
+PROTOCOLS = pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
+
+
+@pytest.fixture
+def scene(stack: Stack, tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(stack, tmp_path, partitions=4)
+    yield made
+    made.end()
+
+
+@PROTOCOLS
+def test_workers_that_join_and_leave_lose_and_repeat_nothing(scene: Scene, protocol: str) -> None:
+    """A second worker joins, the first leaves by SIGTERM: each record is settled exactly once, offsets at the end."""
+    first = scene.start(STREAMS_GROUP_PROTOCOL=protocol, TEST_SLOW="0.05")
+    scene.wait_assigned(first)
+    scene.produce([f"slow-a{number}" for number in range(2000)])
+    second = scene.start(STREAMS_GROUP_PROTOCOL=protocol, TEST_SLOW="0.05")
+    scene.wait_assigned(first, second)
+    scene.produce([f"slow-b{number}" for number in range(2000)])
+    wait_until(lambda: len(scene.settled(second)) > 100, 10, "the second works too")
+    assert first.terminate() == 0
+    scene.wait_assigned(second)
+    scene.produce([f"slow-c{number}" for number in range(2000)])
+    wait_until(lambda: len(scene.settled()) == 6000, 15, "everything is settled")
+    wait_until(lambda: scene.committed() == [1500] * 4, 5, "and committed")
+    assert set(scene.settled().values()) == {1}
+    assert second.terminate() == 0
+
+
+def test_a_killed_worker_repeats_only_what_was_unsettled(scene: Scene) -> None:
+    """After SIGKILL the next worker gets the records above the committed prefix again, and no other."""
+    values = [f"v{number}" for number in range(400)]
+    values[200] = "hold-me"  # partition 0, offset 50
+    scene.produce(values)
+    first = scene.start(STREAMS_GROUP_PROTOCOL="consumer")
+    wait_until(lambda: len(scene.settled()) == 399, 20, "all but one are settled")
+    wait_until(lambda: scene.committed() == [50, 100, 100, 100], 5, "committed up to the held record")
+    first.kill()
+    second = scene.start(STREAMS_GROUP_PROTOCOL="consumer")
+    wait_until(lambda: len(scene.lines("held", second)) == 1, 30, "the held record comes again")
+    wait_until(lambda: len(scene.settled(second)) == 49, 5, "with those after it")
+    assert {line["partition"] for line in scene.lines("settled", second)} == {0}
+    assert second.terminate() == 0
+
+
+def test_work_that_outlasts_its_partition_cannot_settle_it(scene: Scene) -> None:
+    """Past the revoke bound the partition goes; the old owner's settlement is ignored, the new owner does it again."""
+    first = scene.start(TEST_SLOW="7", STREAMS_REVOKE_DRAIN_TIMEOUT="0.5s")
+    scene.wait_assigned(first)
+    scene.produce([f"slow-{number}" for number in range(4)])
+    wait_until(lambda: len(scene.lines("started", first)) == 4, 10, "the first worker is at it")
+    second = scene.start(TEST_SLOW="0.1")
+    scene.wait_assigned(first, second)
+    moved = {tuple(place) for line in scene.lines("revoked", first) for place in line["places"]}
+    assert len(moved) == 2
+    wait_until(lambda: len(scene.settled(second)) == 2, 10, "the new owner does the moved records again")
+    wait_until(lambda: len(scene.lines("late", first)) == 2, 10, "the old owner is late for them")
+    wait_until(lambda: first.state()["activity"][0]["late"] == 2, 2, "and they are counted")
+    wait_until(lambda: scene.committed() == [1] * 4, 5, "every offset is at the end, once")
+    assert second.terminate() == 0
+    assert first.terminate() == 0
+
+
+def test_a_frozen_worker_that_wakes_is_fenced(scene: Scene) -> None:
+    """A worker that was stopped longer than its session loses its partitions; what it settles then is ignored."""
+    first = scene.start(TEST_SLOW="4", STREAMS_GROUP_PROTOCOL="consumer")
+    scene.wait_assigned(first)
+    scene.produce([f"slow-{number}" for number in range(4)])
+    wait_until(lambda: len(scene.lines("started", first)) == 4, 10, "the first worker is at it")
+    second = scene.start(TEST_SLOW="0.1", STREAMS_GROUP_PROTOCOL="consumer")
+    first.process.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: len(scene.settled(second)) == 4, 40, "the second takes over")
+        wait_until(lambda: scene.committed() == [1] * 4, 5, "and commits")
+    finally:
+        first.process.send_signal(signal.SIGCONT)
+    scene.wait_assigned(first, second, seconds=30)
+    assert scene.committed() == [1] * 4
+    assert second.terminate() == 0
+    assert first.terminate() == 0

@@ -1,0 +1,141 @@
+"""How a worker starts, stops and ends: exit codes, bounds and lines, on a real broker."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.transport_worker import Scene, Stack, free_port, wait_until
+
+
+@pytest.fixture
+def scene(stack: Stack, tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(stack, tmp_path)
+    yield made
+    made.end()
+
+
+def test_sigterm_lets_running_work_finish(scene: Scene) -> None:
+    """SIGTERM waits for what runs, commits it, leaves the group and exits 0."""
+    worker = scene.start(TEST_SLOW="2")
+    scene.produce(["slow-a", "slow-b"])
+    wait_until(lambda: len(scene.lines("started")) == 2, 20, "work is under way")
+    assert worker.terminate() == 0
+    assert len(scene.lines("draining")) == 1
+    assert scene.settled() == {"slow-a": 1, "slow-b": 1}
+    assert scene.committed() == [1, 1]
+
+
+def test_sigterm_is_bounded_by_the_drain_timeout(scene: Scene) -> None:
+    """Work that outlasts the drain is left unsettled: exit 0 in time, and its offset stays."""
+    worker = scene.start(TEST_SLOW="60", STREAMS_DRAIN_TIMEOUT="1s")
+    scene.produce(["quick", "slow-b"])
+    wait_until(lambda: len(scene.lines("started")) == 1 and scene.settled() == {"quick": 1}, 20, "work is under way")
+    begun = time.monotonic()
+    assert worker.terminate() == 0
+    assert time.monotonic() - begun < 5
+    assert scene.committed() == [1, 0]
+
+
+def test_sigterm_ends_in_time_while_the_broker_is_frozen(scene: Scene) -> None:
+    """A broker that does not answer cannot keep a worker: exit 0 within the bounds of drain, commit and leaving."""
+    worker = scene.start(STREAMS_DRAIN_TIMEOUT="1s")
+    scene.produce(["hold-a", "b"])
+    wait_until(lambda: scene.committed() == [0, 1], 20, "it works")
+    brokers = listeners(scene.servers)
+    for broker in brokers:
+        broker.send_signal(signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        assert worker.terminate(25) == 0
+        assert time.monotonic() - begun < 20
+    finally:
+        for broker in brokers:
+            broker.send_signal(signal.SIGCONT)
+    assert scene.committed() == [0, 1]
+
+
+def listeners(servers: str) -> list[psutil.Process]:
+    ports = {int(server.rpartition(":")[2]) for server in servers.split(",")}
+    found = {
+        one.pid for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN and one.laddr.port in ports
+    }
+    processes = [psutil.Process(pid) for pid in found if pid is not None]
+    assert processes, f"no process listens on {ports}"
+    return processes
+
+
+def test_without_a_broker_the_worker_says_so_and_ends(scene: Scene) -> None:
+    """One line names the address and the setting; exit 1."""
+    address = f"127.0.0.1:{free_port()}"
+    worker = scene.start(STREAMS_KAFKA_BOOTSTRAP_SERVERS=address, STREAMS_KAFKA_REQUEST_TIMEOUT="2s")
+    assert worker.wait() == 1
+    lines = [line for line in worker.text().splitlines() if "CRITICAL" in line]
+    assert len(lines) == 1
+    assert address in lines[0]
+    assert "STREAMS_KAFKA_BOOTSTRAP_SERVERS" in lines[0]
+    assert "Traceback" not in worker.text()
+
+
+def test_a_topic_without_an_agent_stops_the_start(scene: Scene) -> None:
+    """A group's topic that nobody reads is named; exit 1, nothing is consumed."""
+    worker = scene.start(TEST_TOPICS=f"{scene.topic},orphan.topic", TEST_AGENTS=scene.topic)
+    assert worker.wait() == 1
+    assert "no agent reads orphan.topic" in worker.text()
+    assert "Traceback" not in worker.text()
+
+
+def test_an_agent_that_raises_ends_the_worker_and_loses_nothing(scene: Scene) -> None:
+    """Exit 1 with one line that says why; the record that it had is unsettled and comes again."""
+    scene.produce(["a", "b"], partition=0)
+    worker = scene.start()
+    wait_until(lambda: scene.committed() == [2, 0], 20, "it works")
+    scene.produce(["raise-here"], partition=0)
+    assert worker.wait() == 1
+    assert "an agent raised ValueError: an agent's own fault" in worker.text()
+    assert scene.committed() == [2, 0]
+
+
+def test_a_fatal_error_of_kafka_ends_the_worker(scene: Scene) -> None:
+    """A second static member of the same id is refused for good by the new protocol: exit 1, one line says so."""
+    static = {
+        "STREAMS_GROUP_PROTOCOL": "consumer",
+        "STREAMS_KAFKA_CONFIG": json.dumps({"group.instance.id": "the-only-one"}),
+    }
+    first = scene.start(**static)
+    scene.wait_assigned(first)
+    second = scene.start(**static)
+    assert second.wait(20) == 1
+    lines = [line for line in second.text().splitlines() if "the worker ends" in line]
+    assert len(lines) == 1
+    assert "UNRELEASED_INSTANCE_ID" in lines[0] or "Fatal" in lines[0]
+    assert first.terminate() == 0
+
+
+def test_faust_keeps_its_ways(scene: Scene) -> None:
+    """Timers, pages, commands, `agents` and `send` are Faust's own and work; a taken web port is one line."""
+    worker = scene.start()
+    scene.wait_assigned(worker)
+    assert worker.state()["assigned"]
+    ticks = len(scene.lines("tick"))
+    wait_until(lambda: len(scene.lines("tick")) >= ticks + 2, 3, "the timer goes on")
+    agents = scene.command("agents")
+    assert scene.topic in agents.stdout
+    hello = scene.command("hello")
+    assert "hello from a command" in hello.stdout
+    sent = scene.command("send", scene.topic, "by hand", "--partition", "1")
+    assert sent.returncode == 0, sent.stderr
+    assert json.loads(sent.stdout)["offset"] == 0
+    wait_until(lambda: scene.committed()[1] == 1, 5, "what was sent is consumed")
+    unknown = scene.command("send", f"{scene.topic}-unknown", "by hand")
+    assert unknown.returncode != 0
+    assert "Unknown" in unknown.stderr
+    again = scene.start(STREAMS_WEB_PORT=str(worker.port))
+    assert again.wait() == 1
+    assert "STREAMS_WEB_PORT" in again.text()
+    assert "Traceback" not in again.text()
+    assert worker.terminate() == 0

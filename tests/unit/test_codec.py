@@ -1,0 +1,86 @@
+"""Bytes to events and back."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import Event
+from schemas.event import event_time, new_event_id
+from streams import headers
+from streams.codec import Codec, DecodeError, build_codec
+from streams.topics import UnknownEventError
+from tests.unit.making import CATALOGUE, SETTINGS, a_message, an_event
+
+CODEC: Codec = build_codec(SETTINGS, CATALOGUE)
+
+
+@given(st.text(), st.text(), st.one_of(st.none(), st.text()), st.datetimes(timezones=st.just(UTC)))
+def test_an_event_comes_back_as_it_went(document: str, tenant: str, file_id: str | None, at: datetime) -> None:
+    event = an_event(document, tenant).model_copy(update={"file_id": file_id, "occurred_at": at})
+    assert CODEC.decode("document.deleted", CODEC.encode(event).value) == event
+
+
+def test_the_record_has_the_wire_format_the_key_and_the_cloudevents_headers() -> None:
+    event = an_event("d1")
+    record = CODEC.encode(event)
+    assert record.value[:1] == b"\x00"
+    assert (record.topic, record.key) == ("document.deleted", b"d1")
+    told = dict(record.headers)
+    assert told["ce_specversion"] == b"1.0"
+    assert told["ce_id"] == str(event.event_id).encode()
+    assert told["ce_type"] == b"document.deleted"
+    assert told["content-type"] == b"application/avro"
+    assert len(told[headers.TRACEPARENT]) == 55
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "decode"),
+        (b"", "decode"),
+        (b'{"json": true}', "decode"),
+        (b"\x00\x00\x00\x27\x0f", "unknown-schema"),
+        (CODEC.encode(an_event()).value[:-3], "decode"),
+        (CODEC.encode(an_event()).value + b"more", "decode"),
+        (CODEC.encode(a_message()).value, "validation"),
+    ],
+)
+def test_what_is_no_event_of_the_topic_is_refused_with_its_reason(value: bytes | None, reason: str) -> None:
+    with pytest.raises(DecodeError) as refused:
+        CODEC.decode("document.deleted", value)
+    assert refused.value.reason == reason
+
+
+@given(st.binary(max_size=200))
+def test_foreign_bytes_never_raise_anything_else(garbage: bytes) -> None:
+    prefix = CODEC.encode(an_event()).value[:5]
+    for value in (garbage, prefix + garbage):
+        try:
+            CODEC.decode("document.deleted", value)
+        except DecodeError as error:
+            assert error.reason in {"decode", "validation", "unknown-schema"}  # noqa: PT017 - any of them may come
+
+
+def test_an_event_without_a_topic_is_refused_by_name() -> None:
+    class Stray(Event):
+        pass
+
+    with pytest.raises(UnknownEventError, match="Stray"):
+        CODEC.encode(Stray())
+
+
+@given(st.integers(0, (1 << 48) - 1))
+def test_event_ids_are_uuid7_and_carry_their_time(milliseconds: int) -> None:
+    made = new_event_id(milliseconds)
+    assert (made.version, made.variant) == (7, "specified in RFC 4122")
+    if milliseconds < 253_402_300_800_000:
+        at = event_time(made)
+        assert at is not None
+        assert round(at.timestamp() * 1000) == milliseconds
+
+
+def test_other_uuids_carry_no_time() -> None:
+    assert event_time(UUID("5b0c3c5e-5d54-4b5d-9c5e-3a5c7d1b2f10")) is None

@@ -1,0 +1,87 @@
+"""How exceptions are told in logs, ledger and dead letters."""
+
+from sqlalchemy.exc import DataError
+
+from streams.delivery import Permanent
+from streams.observe.errors import MESSAGE_LIMIT, STACK_LIMIT, describe
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    try:
+        raise error from cause
+    except type(error) as caught:
+        return caught
+
+
+def test_type_message_and_stack() -> None:
+    """Module and class, one line, and the stack with the line that raised."""
+    told = describe(raised(Permanent("the file\n  is empty")))
+    assert told.type_name == "streams.delivery.failures.Permanent"
+    assert told.message == "the file is empty"
+    assert "raise error from cause" in told.stack
+    assert told.stack.endswith("streams.delivery.failures.Permanent: the file is empty")
+
+
+def test_built_in_types_have_no_module() -> None:
+    """And an exception that says nothing has an empty message."""
+    told = describe(ValueError())
+    assert (told.type_name, told.message, told.stack) == ("ValueError", "", "ValueError:")
+
+
+def test_causes_come_first() -> None:
+    """As Python prints them."""
+    told = describe(raised(Permanent("cannot be read"), cause=raised(OSError("disk"))))
+    assert told.stack.index("OSError: disk") < told.stack.index("Permanent: cannot be read")
+
+
+def test_a_suppressed_context_is_left_out() -> None:
+    """`raise … from None` means it."""
+
+    def translate() -> None:
+        try:
+            raise KeyError("inner")
+        except KeyError:
+            raise Permanent("outer") from None
+
+    try:
+        translate()
+    except Permanent as error:
+        assert "inner" not in describe(error).stack
+
+
+def test_a_cause_that_is_its_own_ends() -> None:
+    """Circles can be built by hand; telling them must not hang."""
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert describe(one).stack == "ValueError: other\nValueError: one"
+
+
+def test_long_texts_are_capped_in_bytes() -> None:
+    """The message keeps its beginning; of the stack the innermost frames are kept."""
+
+    def deeper(levels: int) -> None:
+        if levels == 0:
+            raise ValueError("ü" * MESSAGE_LIMIT)
+        if levels % 2:
+            deeper(levels - 1)
+        else:
+            list(map(deeper, [levels - 1]))
+
+    try:
+        deeper(150)
+    except ValueError as error:
+        told = describe(error)
+    assert MESSAGE_LIMIT - 3 <= len(told.message.encode()) <= MESSAGE_LIMIT
+    assert told.message.startswith("üü")
+    assert told.message.endswith("…")
+    assert STACK_LIMIT - 3 <= len(told.stack.encode()) <= STACK_LIMIT
+    assert told.stack.endswith(f"ValueError: {told.message}")
+
+
+def test_a_database_error_tells_no_parameters() -> None:
+    """They are the tenants' data; the server's own words are enough."""
+    error = DataError("INSERT INTO t VALUES (%(a)s)", {"a": "secret"}, ValueError("value too long"))
+    told = describe(raised(error))
+    assert told.type_name == "sqlalchemy.exc.DataError"
+    assert told.message == "value too long"
+    assert "secret" not in told.stack

@@ -1,0 +1,142 @@
+"""Log lines as machines and people read them."""
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from streams.observe.logs import configure_logging, delivery_context, get_logger
+from streams.settings import Settings
+
+Lines = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """The root logger belongs to the whole test run."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def lines(captured: Lines) -> list[dict[str, object]]:
+    """The JSON lines on stderr; nothing may be on stdout, where commands print their results."""
+    out, err = captured.readouterr()
+    assert out == ""
+    return [json.loads(line) for line in err.splitlines()]
+
+
+def test_a_delivery_is_on_every_line_of_it(capsys: Lines) -> None:
+    """Ours, a library's, and those of tasks started from it; not on the line after it."""
+    configure_logging(Settings(log_format="json"))
+    log = get_logger("streams.test")
+
+    async def step() -> None:
+        logging.getLogger("psycopg").warning("slow %s", "query")
+
+    async def deliver() -> None:
+        with delivery_context(
+            event_id="e1", topic="t", partition=2, offset=7, handler="h", attempt=3, tenant_id="tenant"
+        ):
+            log.info("started", pages=4)
+            await asyncio.create_task(step())
+        log.info("after")
+
+    asyncio.run(deliver())
+    started, slow, after = lines(capsys)
+    delivery = {
+        "event_id": "e1",
+        "topic": "t",
+        "partition": 2,
+        "offset": 7,
+        "handler": "h",
+        "attempt": 3,
+        "tenant_id": "tenant",
+    }
+    assert delivery.items() <= started.items()
+    assert delivery.items() <= slow.items()
+    assert not delivery.keys() & after.keys()
+    assert (started["message"], started["level"], started["logger"], started["pages"]) == (
+        "started",
+        "info",
+        "streams.test",
+        4,
+    )
+    assert (slow["message"], slow["level"], slow["logger"]) == ("slow query", "warning", "psycopg")
+    assert str(started["timestamp"]).endswith("Z")
+
+
+def test_deliveries_beside_each_other_do_not_mix(capsys: Lines) -> None:
+    """Each task has its own fields."""
+    configure_logging(Settings(log_format="json"))
+    log = get_logger("streams.test")
+
+    async def deliver(number: int, turn: asyncio.Barrier) -> None:
+        with delivery_context(
+            event_id=str(number), topic="t", partition=0, offset=number, handler="h", attempt=1, tenant_id=None
+        ):
+            await turn.wait()
+            log.info("running", number=number)
+
+    async def both() -> None:
+        turn = asyncio.Barrier(2)
+        await asyncio.gather(deliver(1, turn), deliver(2, turn))
+
+    asyncio.run(both())
+    assert sorted((line["number"], line["event_id"]) for line in lines(capsys)) == [(1, "1"), (2, "2")]
+
+
+def test_exceptions_are_told_in_fields(capsys: Lines) -> None:
+    """With a logger of ours and one of the standard library."""
+    configure_logging(Settings(log_format="json"))
+    try:
+        raise ValueError("two\nlines")
+    except ValueError as error:
+        get_logger("streams.test").exception("failed")
+        logging.getLogger("library").exception("failed")
+        get_logger("streams.test").warning("failed", exc_info=error)
+    for line in lines(capsys):
+        assert (line["error_type"], line["error_message"]) == ("ValueError", "two lines")
+        assert "test_logs.py" in str(line["stack"])
+        assert "exc_info" not in line
+
+
+def test_libraries_are_quiet_unless_debugging(capsys: Lines) -> None:
+    """Faust tells a line a service at info level."""
+    configure_logging(Settings(log_format="json"))
+    logging.getLogger("mode.services").info("starting")
+    get_logger("streams.test").debug("detail")
+    assert lines(capsys) == []
+    configure_logging(Settings(log_format="json", log_level="debug"))
+    logging.getLogger("mode.services").info("starting")
+    get_logger("streams.test").debug("detail")
+    assert [line["message"] for line in lines(capsys)] == ["starting", "detail"]
+
+
+def test_auto_is_json_where_no_terminal_reads(capsys: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And readable where one does."""
+    configure_logging(Settings())
+    get_logger("streams.test").info("hello", a=1)
+    assert [line["a"] for line in lines(capsys)] == [1]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    configure_logging(Settings())
+    get_logger("streams.test").info("hello", a=1)
+    with pytest.raises(json.JSONDecodeError):
+        lines(capsys)
+
+
+def test_the_readable_format_has_the_fields_too(capsys: Lines) -> None:
+    """One line, without colours where none are shown."""
+    configure_logging(Settings(log_format="console"))
+    with delivery_context(event_id="e1", topic="t", partition=2, offset=7, handler="h", attempt=3, tenant_id=None):
+        get_logger("streams.test").info("started")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "started" in line
+    assert "event_id=e1" in line
+    assert "\x1b" not in line

@@ -1,0 +1,113 @@
+"""What Prometheus reads, parsed as Prometheus parses it."""
+
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from streams.observe import metrics
+from streams.observe.metrics import Lag
+from streams.settings import Settings
+
+Labels = dict[str, str]
+
+
+def scraped(name: str) -> list[tuple[Labels, float]]:
+    """All samples of a name on the page."""
+    page, _ = metrics.exposition()
+    return [
+        (sample.labels, sample.value)
+        for family in text_string_to_metric_families(page.decode())
+        for sample in family.samples
+        if sample.name == name
+    ]
+
+
+def value(name: str, **labels: str) -> float:
+    return next((found for given, found in scraped(name) if labels.items() <= given.items()), 0.0)
+
+
+@pytest.fixture
+def exported_lag() -> Iterator[None]:
+    yield
+    metrics.export_lag(Settings(metrics_lag=False), lambda: ())
+
+
+def test_deliveries_are_counted_by_outcome() -> None:
+    """A batch counts each of its deliveries, but one run."""
+    meter = metrics.delivery_meter("message.created", "shop.high", "charge-message")
+    meter.settled("success", 500)
+    meter.settled("dead")
+    meter.ran(0.2)
+    meter.done(age=3.0)
+    meter.done(age=-1.0)
+    labels = {"topic": "message.created", "consumergroup": "shop.high", "handler": "charge-message"}
+    assert value("streams_deliveries_total", **labels, outcome="success") == 500
+    assert value("streams_deliveries_total", **labels, outcome="dead") == 1
+    assert value("streams_delivery_duration_seconds_count", **labels) == 1
+    assert value("streams_delivery_duration_seconds_sum", **labels) == pytest.approx(0.2)
+    assert value("streams_event_age_seconds_count", **labels) == 2
+    assert value("streams_event_age_seconds_sum", **labels) == pytest.approx(3.0)
+
+
+def test_a_meter_is_made_once() -> None:
+    """A label look-up for every delivery would cost more than the count."""
+    assert metrics.delivery_meter("a", "b", "c") is metrics.delivery_meter("a", "b", "c")
+
+
+def test_retries_dead_letters_and_the_rest_have_their_labels() -> None:
+    """The names and labels that dashboards rest on."""
+    metrics.retries("shop.low.retry.10s", "clean-document").inc()
+    metrics.dead_letters("document.deleted", None, "decode").inc()
+    metrics.in_flight("low").inc(3)
+    metrics.waiting("low").set(7)
+    metrics.rebalances("shop.low", "assigned").inc()
+    metrics.late_acknowledgements("shop.low", "document.deleted").inc()
+    metrics.leases_lost("index-document").inc()
+    assert value("streams_retries_total", tier="shop.low.retry.10s", handler="clean-document") == 1
+    assert value("streams_dead_letters_total", topic="document.deleted", handler="", reason="decode") == 1
+    assert value("streams_deliveries_in_flight", pool="low") == 3
+    assert value("streams_deliveries_waiting", pool="low") == 7
+    assert value("streams_rebalances_total", consumergroup="shop.low", change="assigned") == 1
+    assert value("streams_late_acknowledgements_total", consumergroup="shop.low", topic="document.deleted") == 1
+    assert value("streams_leases_lost_total", handler="index-document") == 1
+
+
+def test_the_outbox_is_counted() -> None:
+    """Relayed and refused rows."""
+    before = value("streams_outbox_relayed_total"), value("streams_outbox_failed_total")
+    metrics.outbox_relayed.inc(2)
+    metrics.outbox_failed.inc()
+    assert value("streams_outbox_relayed_total") == before[0] + 2
+    assert value("streams_outbox_failed_total") == before[1] + 1
+
+
+@pytest.mark.usefixtures("exported_lag")
+def test_lag_has_kafka_exporters_names_and_is_read_at_each_scrape() -> None:
+    """Dashboards for kafka_exporter work on it; the end offset carries no group."""
+    owned = [Lag("shop.low", "document.deleted", 2, current_offset=40, end_offset=100, lag=60)]
+    metrics.export_lag(Settings(), lambda: owned)
+    labels = {"consumergroup": "shop.low", "topic": "document.deleted", "partition": "2"}
+    place = {"topic": "document.deleted", "partition": "2"}
+    assert scraped("kafka_consumergroup_lag") == [(labels, 60.0)]
+    assert scraped("kafka_consumergroup_current_offset") == [(labels, 40.0)]
+    assert scraped("kafka_topic_partition_current_offset") == [(place, 100.0)]
+    owned[0] = Lag("shop.low", "document.deleted", 2, current_offset=100, end_offset=100, lag=0)
+    assert scraped("kafka_consumergroup_lag") == [(labels, 0.0)]
+
+
+@pytest.mark.usefixtures("exported_lag")
+def test_a_later_export_takes_the_place_of_the_former() -> None:
+    """Two would give a sample twice, which Prometheus refuses."""
+    metrics.export_lag(Settings(), lambda: [Lag("a", "t", 0, 0, 5, 5)])
+    metrics.export_lag(Settings(), lambda: [Lag("b", "t", 0, 0, 5, 5)])
+    assert [labels["consumergroup"] for labels, _ in scraped("kafka_consumergroup_lag")] == ["b"]
+
+
+def test_lag_is_left_out_where_it_is_switched_off() -> None:
+    """A real kafka_exporter has those names there."""
+    metrics.export_lag(Settings(metrics_lag=False), lambda: [Lag("a", "t", 0, 0, 5, 5)])
+    assert scraped("kafka_consumergroup_lag") == []
+    page, content_type = metrics.exposition()
+    assert b"kafka_" not in page
+    assert content_type.startswith("text/plain")
