@@ -23,7 +23,7 @@ from streams.dify.indexing import (
     write_group,
 )
 from streams.dify.platform import Platform
-from streams.dify.refusals import ExtractionError
+from streams.dify.refusals import ExtractionError, RefusedError
 from streams.dify.splitting import pieces_of
 from streams.dify.standing import Stopped
 
@@ -39,9 +39,11 @@ def _document(event: DocumentIndexRequested) -> str:
 
 async def _record_death(event: DocumentIndexRequested, work: Work, error: BaseException) -> None:
     """The document shows why it was given up: the status error, and the reason."""
-    with refusals_are_permanent():
+    try:
         dataset_id = checked_id("dataset_id", event.dataset_id)
         document_id = checked_id("document_id", event.document_id)
+    except RefusedError:
+        return  # No row has such an id.
     await record_failure(work.session, dataset_id, document_id, str(error) or type(error).__name__)
 
 

@@ -151,7 +151,8 @@ def rebuild(*, as_json: JSONOption = False) -> None:
     with ledger(settings) as engine:
         try:
             with engine.begin() as connection:
-                added = rebuild_index(connection, settings, build_catalogue(settings))
+                catalogue = build_catalogue(settings)
+                added = rebuild_index(connection, settings, catalogue, build_codec(settings, catalogue))
         except RecordUnreadableError as error:
             raise CommandError(str(error)) from error
     if as_json:

@@ -1,13 +1,14 @@
 """`streams topics`: what the catalogue has in force, and whether the cluster agrees."""
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import typer
 
 from schemas import Event
 from streams.bootstrap import build_catalogue, build_handlers
 from streams.cli.cluster import asking_kafka
-from streams.cli.output import CommandError, JSONOption, print_json, print_rows
+from streams.cli.output import CommandError, JSONOption, print_json
 from streams.delivery import Handler
 from streams.duration import format_duration
 from streams.monitoring.topic_admin import apply as apply_changes
@@ -18,15 +19,43 @@ from streams.topics import Topic
 app = typer.Typer(help="Topics: what is declared, and whether the cluster agrees.", no_args_is_help=True)
 
 
+class HandlerRow(TypedDict):
+    """A handler in `topics list --json`; limits are texts such as ``30s``."""
+
+    name: str
+    kind: str
+    retry: str
+    soft_time_limit: str
+    time_limit: str
+
+
+class TopicRow(TypedDict):
+    """A topic in `topics list --json`."""
+
+    topic: str
+    event: str
+    key: str
+    pool: str
+    partitions: int | None
+    handlers: list[HandlerRow]
+
+
 @app.command("list")
 def list_topics(*, as_json: JSONOption = False) -> None:
     """Show every topic with its handlers, limits and retry plans, as they are in force."""
     settings = load_settings()
     handlers = build_handlers(settings)
     rows = [topic_row(topic, handlers) for topic in build_catalogue(settings)]
-    if not as_json:
-        rows = [{**row, "handlers": _in_words(row["handlers"])} for row in rows]
-    print_rows(rows, as_json=as_json)
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        typer.echo(
+            f"{row['topic']}: {row['event']} by {row['key']}, pool {row['pool']}, {row['partitions']} partitions"
+        )
+        for handler in row["handlers"]:
+            limits = f"{handler['soft_time_limit']} soft, {handler['time_limit']} hard"
+            typer.echo(f"    {handler['name']} ({handler['kind']}): {handler['retry']}; limits {limits}")
 
 
 @app.command("apply")
@@ -75,33 +104,25 @@ def check(*, as_json: JSONOption = False) -> None:
         typer.echo("the cluster has every topic as declared")
 
 
-def topic_row(topic: Topic, handlers: Sequence[Handler[Event]]) -> dict[str, object]:
-    """What `topics list` shows of one topic; limits in texts such as ``30s``."""
-    return {
-        "topic": topic.name,
-        "event": topic.event.__name__,
-        "key": topic.key,
-        "pool": topic.pool,
-        "partitions": topic.partitions,
-        "handlers": [
-            {
-                "name": handler.name,
-                "kind": handler.kind,
-                "retry": str(handler.retry),
-                "soft_time_limit": format_duration(handler.soft_time_limit),
-                "time_limit": format_duration(handler.time_limit),
-            }
+def topic_row(topic: Topic, handlers: Sequence[Handler[Event]]) -> TopicRow:
+    """What `topics list` shows of one topic."""
+    return TopicRow(
+        topic=topic.name,
+        event=topic.event.__name__,
+        key=topic.key,
+        pool=topic.pool,
+        partitions=topic.partitions,
+        handlers=[
+            HandlerRow(
+                name=handler.name,
+                kind=handler.kind,
+                retry=str(handler.retry),
+                soft_time_limit=format_duration(handler.soft_time_limit),
+                time_limit=format_duration(handler.time_limit),
+            )
             for handler in handlers
             if handler.event is topic.event
         ],
-    }
-
-
-def _in_words(handlers: object) -> str:
-    rows = handlers if isinstance(handlers, list) else []
-    return "\n".join(
-        f"{row['name']} ({row['kind']}): {row['retry']}, limits {row['soft_time_limit']} and {row['time_limit']}"
-        for row in rows
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.dead_letters.listing import DeadLetter
 from streams.headers import Headers
@@ -16,6 +16,10 @@ from streams.transport.record import Record
 BATCH = 500
 FAR = 10_000
 """Offsets between two wanted records from which on asking Kafka anew is cheaper than reading what lies between."""
+
+MOVING_PAUSE = 0.1
+"""Seconds between two questions to a partition whose leader is on the move."""
+_MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 
 
 class RecordUnreadableError(Exception):
@@ -52,16 +56,28 @@ def read_topic(settings: Settings, topic: str) -> Iterator[Record]:
             partitions = consumer.list_topics(topic, timeout=settings.kafka_request_timeout).topics[topic].partitions
             for partition in partitions:
                 place = TopicPartition(topic, partition)
-                low, high = consumer.get_watermark_offsets(place, timeout=settings.kafka_request_timeout)
+                low, high = watermarks(consumer, place, settings.kafka_request_timeout)
                 yield from _range(consumer, settings, place, low, high)
         except KafkaException as error:
             raise _unanswered(settings, error) from error
 
 
+def watermarks(consumer: Consumer, place: TopicPartition, seconds: float) -> tuple[int, int]:
+    """First and next offset of a partition; asks again while its leader is on the move. Raises KafkaException."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return consumer.get_watermark_offsets(place, timeout=seconds)
+        except KafkaException as error:
+            if error.args[0].code() not in _MOVING or time.monotonic() > deadline:
+                raise
+        time.sleep(MOVING_PAUSE)
+
+
 def _of_partition(
     consumer: Consumer, settings: Settings, place: TopicPartition, letters: list[DeadLetter]
 ) -> Iterator[tuple[DeadLetter, Record | None]]:
-    low, high = consumer.get_watermark_offsets(place, timeout=settings.kafka_request_timeout)
+    low, high = watermarks(consumer, place, settings.kafka_request_timeout)
     there = [letter for letter in letters if low <= letter.dlq_offset < high]
     for run in _runs(there):
         wanted = {letter.dlq_offset: letter for letter in run}

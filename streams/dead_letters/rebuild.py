@@ -9,21 +9,26 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
 from streams import headers
+from streams.codec import Codec, DecodeError
 from streams.dead_letters.reading import read_topic
 from streams.settings import Settings
 from streams.tables import dead_letters
-from streams.topics import Catalogue
+from streams.topics import Catalogue, Topic
 from streams.transport.record import Record
 
 BATCH = 500
 
 
-def rebuild(connection: Connection, settings: Settings, catalogue: Catalogue) -> int:
-    """Add to the index what the DLQ topics hold and it lacks; returns how many. Rows that are there stay."""
+def rebuild(connection: Connection, settings: Settings, catalogue: Catalogue, codec: Codec) -> int:
+    """Add to the index what the DLQ topics hold and it lacks; returns how many. Rows that are there stay.
+
+    A topic does not know of replays: a letter added here counts as not replayed. If it was, the ledger refuses another.
+    """
     added = 0
     for topic in catalogue:
         records = read_topic(settings, catalogue.dlq(topic.name))
-        for batch in _batches(index_row(record, topic.name) for record in records):
+        rows = ({**index_row(record, topic.name), "tenant_id": _tenant(codec, topic, record)} for record in records)
+        for batch in _batches(rows):
             statement = insert(dead_letters).on_conflict_do_nothing().returning(dead_letters.c.id)
             added += len(connection.execute(statement, batch).all())
     return added
@@ -51,6 +56,14 @@ def index_row(record: Record, topic: str) -> dict[str, object]:
         "first_failed_at": _time(headers.last_int(record.headers, headers.DLQ_FIRST_FAILED_AT)) or died_at,
         "died_at": died_at,
     }
+
+
+def _tenant(codec: Codec, topic: Topic, record: Record) -> str | None:
+    """The one column that no header has; nothing where the event cannot be read."""
+    try:
+        return codec.decode(topic.name, record.value).tenant_id
+    except DecodeError:
+        return None
 
 
 def _time(milliseconds: int | None) -> datetime | None:

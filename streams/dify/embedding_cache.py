@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.embedding import Embedder, Vector, is_vector
-from streams.dify.models import Embedding
+from streams.dify.models import Embedding, utc_now
 
 
 async def cached_vectors(session: AsyncSession, embedder: Embedder, hashes: Sequence[str]) -> dict[str, Vector]:
@@ -32,12 +32,14 @@ async def cache_vectors(session: AsyncSession, embedder: Embedder, vectors: Mapp
     """
     if not vectors:
         return
+    now = utc_now()
     rows = [
         {
             "provider_name": embedder.provider,
             "model_name": embedder.model,
             "hash": text_hash,
             "embedding": encode_vector(vectors[text_hash]),
+            "created_at": now,
         }
         for text_hash in sorted(vectors)
     ]
@@ -61,7 +63,7 @@ def decode_vector(value: bytes, dimensions: int) -> Vector | None:
     """The list of floats, or None where the bytes are anything else: they are data, and never run as code."""
     try:
         vector = _PlainUnpickler(io.BytesIO(value)).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError):
+    except Exception:  # noqa: BLE001 - bytes that are no pickle may raise anything, and all of it means unknown
         return None
     if not isinstance(vector, list) or not all(isinstance(number, float) for number in vector):
         return None

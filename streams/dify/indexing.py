@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.embedding import Embedder, Vector
@@ -105,8 +105,12 @@ async def _plan(session: AsyncSession, platform: Platform, standing: Standing) -
         rule=rule_for(process_rule.mode),
         embedder=platform.embedder(dataset.embedding_model_provider, dataset.embedding_model),
         collection=platform.collection(dataset.id, dataset.index_struct),
-        segments_saved=document.indexing_status == "indexing",
+        segments_saved=document.indexing_status == "indexing" and await _has_segments(session, document.id),
     )
+
+
+async def _has_segments(session: AsyncSession, document_id: str) -> bool:
+    return bool(await session.scalar(select(exists().where(DocumentSegment.document_id == document_id))))
 
 
 async def _remove_former(session: AsyncSession, platform: Platform, job: Job) -> None:
@@ -129,11 +133,12 @@ async def record_parsed(session: AsyncSession, job: Job, word_count: int) -> Non
 async def save_segments(session: AsyncSession, job: Job, pieces: Sequence[Piece], tokens: Sequence[int]) -> None:
     """Insert pieces as waiting segments; `tokens` are those of each piece."""
     document = (await lock_standing(session, job.dataset_id, job.document_id)).document
-    rows = [_segment_row(document, piece, count) for piece, count in zip(pieces, tokens, strict=True)]
+    now = utc_now()
+    rows = [_segment_row(document, piece, count, now) for piece, count in zip(pieces, tokens, strict=True)]
     await session.execute(insert(DocumentSegment), rows)
 
 
-def _segment_row(document: Document, piece: Piece, tokens: int) -> dict[str, object]:
+def _segment_row(document: Document, piece: Piece, tokens: int, now: datetime) -> dict[str, object]:
     node = node_id(document.id, piece.position, piece.content_hash)
     return {
         "id": segment_id(node),
@@ -149,6 +154,8 @@ def _segment_row(document: Document, piece: Piece, tokens: int) -> dict[str, obj
         "enabled": False,
         "status": "waiting",
         "created_by": document.created_by,
+        "created_at": now,
+        "updated_at": now,
     }
 
 
@@ -191,10 +198,10 @@ async def write_group(
     dataset = (await lock_standing(session, job.dataset_id, job.document_id)).dataset
     await cache_vectors(session, job.embedder, made)
     await platform.vectors.create(session, job.collection, job.embedder.dimensions)
-    if dataset.index_struct is None:
+    if not dataset.index_struct:
         await session.execute(
             update(Dataset)
-            .where(Dataset.id == job.dataset_id, Dataset.index_struct.is_(None))
+            .where(Dataset.id == job.dataset_id, func.coalesce(Dataset.index_struct, "") == "")
             .values(index_struct=index_struct(platform.vectors.kind, job.collection))
         )
     vectors = {**group.known, **made}

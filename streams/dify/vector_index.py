@@ -20,6 +20,10 @@ _NAME_BYTES = 63
 _INDEXED_DIMENSIONS = 2000
 """pgvector's HNSW takes no more."""
 
+_SEARCHED_BY_DEFAULT = 40
+"""pgvector's HNSW finds no more rows than its ef_search."""
+_SEARCHED_AT_MOST = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -170,6 +174,9 @@ class PgVectorIndex:
         """The k nearest rows by cosine distance, best first."""
         if not await _exists(session, collection):
             return []
+        if k > _SEARCHED_BY_DEFAULT:
+            width = str(min(k, _SEARCHED_AT_MOST))
+            await session.execute(select(func.set_config("hnsw.ef_search", width, True)))  # noqa: FBT003 - is_local
         table = _table(collection, len(vector))
         distance = table.c.embedding.cosine_distance(vector)
         rows = await session.execute(

@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,15 +45,15 @@ class Account:
             for path in (*folder.rglob("*"), folder):
                 os.chown(path, uid, gid, follow_symlinks=False)
         except OSError as error:
-            message = f"cannot give {folder} to user {_UNPRIVILEGED} ({error.strerror}): run as a normal user"
+            message = f"cannot give {folder} to user {uid} ({error.strerror}): run as a normal user"
             raise AccountError(message) from error
 
 
 def unprivileged_account(paths: Iterable[Path]) -> Account:
     """The account for a server that must not be root and works on `paths`. Raises AccountError.
 
-    Where parents of a path are closed to others (a checkout below /root), the process keeps, of root's powers, the
-    one to pass them: that leaves the folders as they are.
+    Where a parent of a path is closed to others (a checkout below /root), the server runs in a user namespace: it
+    sees itself as another user and is root to the files, so the folders stay as closed as they are.
     """
     if os.geteuid() != 0:
         return Account()
@@ -60,22 +61,30 @@ def unprivileged_account(paths: Iterable[Path]) -> Account:
         user = pwd.getpwnam(_UNPRIVILEGED)
     except KeyError as error:
         raise AccountError(f"there is no user {_UNPRIVILEGED}: run the local stack as a normal user") from error
-    owner = (user.pw_uid, user.pw_gid)
-    closed = next((path for path in paths if not open_to_others(path)), None)
+    closed = next((part for path in paths if (part := closed_part(path)) is not None), None)
     if closed is None:
-        return Account(uid=user.pw_uid, gid=user.pw_gid, owner=owner)
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        message = f"{closed} is closed to user {_UNPRIVILEGED}: use a folder that is not, or run as a normal user"
+        return Account(uid=user.pw_uid, gid=user.pw_gid, owner=(user.pw_uid, user.pw_gid))
+    namespace = (shutil.which("unshare") or "unshare", "--user", f"--map-user={user.pw_uid}", "--map-group=0")
+    if not _runs(namespace):
+        message = f"{closed} is closed to user {_UNPRIVILEGED}: run `chmod o+x {closed}`, or work in an open folder"
         raise AccountError(message)
-    power = "+dac_override"
-    who = (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
-    return Account(prefix=(setpriv, *who, f"--inh-caps={power}", f"--ambient-caps={power}"), owner=owner)
+    return Account(prefix=namespace, owner=(0, 0))
 
 
-def open_to_others(path: Path) -> bool:
-    """Whether a user who owns nothing of it can reach a path, and read it if it is a file."""
+def closed_part(path: Path) -> Path | None:
+    """The first part of a path that stops a user who owns nothing of it; None where all are open.
+
+    A path that does not exist yet is judged by its parents.
+    """
     path = path.resolve()
-    if path.is_file() and not path.stat().st_mode & stat.S_IROTH:
+    for parent in reversed(path.parents):
+        if parent.is_dir() and not parent.stat().st_mode & stat.S_IXOTH:
+            return parent
+    return path if path.is_file() and not path.stat().st_mode & stat.S_IROTH else None
+
+
+def _runs(prefix: tuple[str, ...]) -> bool:
+    try:
+        return subprocess.run([*prefix, "true"], capture_output=True, timeout=10, check=False).returncode == 0  # noqa: S603 - see above
+    except (OSError, subprocess.TimeoutExpired):
         return False
-    return all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)

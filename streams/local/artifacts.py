@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,10 +13,12 @@ import requests
 from jgo.maven import MavenContext
 
 from streams.local.lock import LockBusyError, exclusive
+from streams.local.process import StartUp
 
 JAR_LIST = "kafka.jars"
 _THREADS = 8
 _TRIES = 3
+_TELL_EVERY = 15
 _REQUEST_TIMEOUT = 30
 _LOCK_TIMEOUT = 300.0
 _SCRATCH = ".fetch-"
@@ -59,7 +60,7 @@ def locked_jars() -> list[Jar]:
 
 
 def cache_folder(fallback: Path) -> Path:
-    """Where fetched files are kept between stacks: the user's cache folder, or `fallback` where that is not writable."""
+    """Where fetched files are kept for all stacks: the user's cache folder, or `fallback` if that is not writable."""
     configured = os.environ.get("XDG_CACHE_HOME")
     try:
         folder = (Path(configured) if configured else Path.home() / ".cache") / "event-streams"
@@ -69,18 +70,22 @@ def cache_folder(fallback: Path) -> Path:
     return folder if os.access(folder, os.W_OK) else fallback
 
 
-def fetch_jars(cache: Path, say: Callable[[str], None]) -> Path:
+def fetch_jars(cache: Path, start_up: StartUp) -> Path:
     """The folder that holds all jars of the list, fetching those that are missing or damaged. Raises ArtifactError."""
     jars = locked_jars()
     folder = cache / "kafka"
     missing = _missing(jars, folder)
     if not missing:
         return folder
+
+    def waiting() -> None:
+        start_up.say("Kafka: another stack fetches it")
+
     try:
-        with exclusive(folder / ".lock", timeout=_LOCK_TIMEOUT, on_wait=lambda: say("Kafka: another stack fetches it")):
+        with exclusive(folder / ".lock", timeout=_LOCK_TIMEOUT, on_wait=waiting):
             for left in folder.glob(f"{_SCRATCH}*"):
                 shutil.rmtree(left, ignore_errors=True)
-            _fetch_all(_missing(jars, folder), folder, say)
+            _fetch_all(_missing(jars, folder), folder, start_up)
     except (OSError, LockBusyError) as error:
         raise ArtifactError(f"cannot keep Kafka's jars in {folder}: {error}") from error
     return folder
@@ -101,16 +106,20 @@ def _missing(jars: list[Jar], folder: Path) -> list[Jar]:
         return [jar for jar, missing in zip(jars, threads.map(is_missing, jars), strict=True) if missing]
 
 
-def _fetch_all(jars: list[Jar], folder: Path, say: Callable[[str], None]) -> None:
+def _fetch_all(jars: list[Jar], folder: Path, start_up: StartUp) -> None:
     with ThreadPoolExecutor(_THREADS) as threads:
         fetches = [threads.submit(_fetch, jar, folder) for jar in jars]
         try:
             for count, fetch in enumerate(as_completed(fetches), start=1):
                 fetch.result()
-                say(f"Kafka: fetched {count} of {len(jars)} jars")
-        except BaseException:
+                if count % _TELL_EVERY == 0 or count == len(jars):
+                    start_up.say(f"Kafka: fetched {count} of {len(jars)} jars")
+                if start_up.called_off.is_set():
+                    break
+        finally:
             threads.shutdown(cancel_futures=True)
-            raise
+    if start_up.called_off.is_set():
+        raise ArtifactError("fetching its jars was called off")
 
 
 def _fetch(jar: Jar, folder: Path) -> None:

@@ -27,7 +27,7 @@ class Java:
     @property
     def quiet_options(self) -> tuple[str, ...]:
         """Options that keep newer versions from warning about what Kafka's libraries do (JEP 472, JEP 498)."""
-        options = ("--enable-native-access=ALL-UNNAMED",) if self.version >= 22 else ()  # noqa: PLR2004 - JEP 454
+        options: tuple[str, ...] = ("--enable-native-access=ALL-UNNAMED",) if self.version >= 22 else ()  # noqa: PLR2004 - JEP 454
         if self.version >= 23:  # noqa: PLR2004 - the option came with JEP 471
             options += ("--sun-misc-unsafe-memory-access=allow",)
         return options

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -67,24 +68,24 @@ _SMALL = {
 class Kafka:
     """The brokers of one folder, numbered from 1."""
 
-    name = "kafka"
-
     def __init__(self, folder: Path, ports: dict[str, int], *, brokers: int, cluster_id: str, cache: Path) -> None:
         self.folder = folder
         self.brokers = brokers
         self._ports = ports
         self._cluster_id = cluster_id
         self._cache = cache
+        # Of three that stop together the last finds no quorum to leave in order, and would wait for minutes.
+        patience = 3.0 if len(self._controllers) > 1 else 10.0
         self.processes = [
-            ServerProcess(f"Kafka broker {node}" if brokers > 1 else "Kafka", folder / str(node), stop_timeout=8.0)
+            ServerProcess(f"Kafka broker {node}" if brokers > 1 else "Kafka", folder / str(node), stop_timeout=patience)
             for node in self._nodes
         ]
 
     @property
-    def port_names(self) -> list[str]:
+    def port_names(self) -> tuple[str, ...]:
         """What the brokers and their controllers listen on."""
         controllers = [f"kafka-controller-{node}" for node in self._controllers]
-        return [*(f"kafka-{node}" for node in self._nodes), *controllers]
+        return (*(f"kafka-{node}" for node in self._nodes), *controllers)
 
     @property
     def address(self) -> str:
@@ -99,7 +100,7 @@ class Kafka:
         """Start the brokers that do not run, and wait until the cluster answers. Raises ServerFailedError."""
         try:
             java = find_java()
-            jars = fetch_jars(cache_folder(self._cache), start_up.say)
+            jars = fetch_jars(cache_folder(self._cache), start_up)
         except (JavaMissingError, ArtifactError) as error:
             raise ServerFailedError(f"Kafka did not start: {error}") from error
         stopped = [node for node in self._nodes if self.processes[node - 1].pid is None]
@@ -113,10 +114,7 @@ class Kafka:
         self._wait(stopped, start_up)
 
     def stop(self) -> bool:
-        """Stop the brokers, those without a controller first; True if any ran.
-
-        All at once: a broker that leaves last finds no quorum to say good-bye to, and is killed after its bound.
-        """
+        """Stop all brokers at the same time; True if any ran."""
         with ThreadPoolExecutor(self.brokers) as threads:
             return any(list(threads.map(ServerProcess.stop, self.processes)))
 
@@ -172,26 +170,23 @@ class Kafka:
     def _wait(self, started: list[int], start_up: StartUp) -> None:
         try:
             for node in started:
-                port = self._ports[f"kafka-{node}"]
-                self.processes[node - 1].wait_until(lambda port=port: accepts(port), start_up, timeout=_START_TIMEOUT)
-            client = AdminClient(
-                {"bootstrap.servers": self.address, "log_level": 0, "reconnect.backoff.max.ms": 200}
-            )
+                answers = partial(accepts, self._ports[f"kafka-{node}"])
+                self.processes[node - 1].wait_until(answers, start_up, timeout=_START_TIMEOUT)
+            client = AdminClient({"bootstrap.servers": self.address, "log_level": 0, "reconnect.backoff.max.ms": 200})
             for node in started:
-                self.processes[node - 1].wait_until(
-                    lambda: _brokers(client) == self.brokers, start_up, timeout=_START_TIMEOUT
-                )
+                answers = partial(_has_brokers, client, self.brokers)
+                self.processes[node - 1].wait_until(answers, start_up, timeout=_START_TIMEOUT)
         except ServerFailedError:
             for node in started:
                 self.processes[node - 1].stop()
             raise
 
 
-def _brokers(client: AdminClient) -> int:
+def _has_brokers(client: AdminClient, count: int) -> bool:
     try:
-        return len(client.list_topics(timeout=1.0).brokers)
+        return len(client.list_topics(timeout=1.0).brokers) == count
     except KafkaException:
-        return 0
+        return False
 
 
 def _jvm_options(brokers: int) -> list[str]:

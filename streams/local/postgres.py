@@ -12,7 +12,7 @@ from sqlalchemy import NullPool, create_engine
 
 from streams.local.account import Account, AccountError, unprivileged_account
 from streams.local.ports import HOST, settle_ports
-from streams.local.process import ServerFailedError, ServerProcess, StartUp
+from streams.local.process import ServerFailedError, ServerProcess, StartUp, wait_until_unused
 
 DATABASE = "streams"
 USER = "postgres"
@@ -24,7 +24,6 @@ _LEFTOVER_TIMEOUT = 10.0
 class Postgres:
     """The database server of one folder; trusts whoever reaches it, and only this machine can."""
 
-    name = "postgres"
     port_names = ("postgres",)
 
     def __init__(self, folder: Path, ports: dict[str, int]) -> None:
@@ -50,7 +49,7 @@ class Postgres:
         if self._process.pid is None:
             start_up.say("PostgreSQL: starting")
             self._start(start_up)
-        start_up.say("PostgreSQL: making the platform's tables")
+        start_up.say("PostgreSQL: making the platform's tables where they are missing")
         try:
             self._make_database()
         except psycopg.Error as error:
@@ -75,14 +74,14 @@ class Postgres:
             raise ServerFailedError(f"PostgreSQL does not run as root: {error}") from error
         if not os.access(self._data, os.W_OK):
             raise ServerFailedError(f"PostgreSQL's data in {self._data} belongs to another user")
-        self._process.wait_until_unused(self._data, "postgres", timeout=_LEFTOVER_TIMEOUT)
+        wait_until_unused(self._data, "postgres", timeout=_LEFTOVER_TIMEOUT)
         # No server works on the data, so what a killed one left is void, even if another process has its id now.
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         settings = {
             "listen_addresses": HOST,
             "port": str(self._ports["postgres"]),
-            # Relative to the data folder: the path of a socket may be no longer than 107 bytes.
-            "unix_socket_directories": ".",
+            # TCP is enough: a socket has a limit on its path, and a lock that would outlive a killed server.
+            "unix_socket_directories": "",
             "max_connections": "200",
         }
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
@@ -128,8 +127,11 @@ class Postgres:
 
     def _answers(self) -> bool:
         try:
+            # The server says there when it is ready; asking it sooner would fill its log with refusals.
+            if (self._data / "postmaster.pid").read_text().split()[-1:] != ["ready"]:
+                return False
             self._connect("postgres").close()
-        except psycopg.OperationalError:
+        except (FileNotFoundError, psycopg.OperationalError):
             return False
         return True
 

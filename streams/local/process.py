@@ -77,7 +77,7 @@ class ServerProcess:
         account = account or Account()
         try:
             with self.log.open("ab") as log:
-                self._child = subprocess.Popen(
+                self._child = subprocess.Popen(  # noqa: S603 - our own servers' command lines
                     account.command(arguments),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -148,6 +148,31 @@ class ServerProcess:
                 return False
             time.sleep(_POLL)
         return True
+
+
+def wait_until_unused(folder: Path, program: str, *, timeout: float) -> None:
+    """Wait for processes of a program that still work in a folder, as a killed server's children do for a moment.
+
+    Raises ServerFailedError with their ids after `timeout` seconds.
+    """
+    until = time.monotonic() + timeout
+    while users := [pid for pid in _pids() if _works_in(pid, folder, program)]:
+        if time.monotonic() > until:
+            raise ServerFailedError(f"{folder} is in use by {program}, process {', '.join(map(str, users))}")
+        time.sleep(_POLL)
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _works_in(pid: int, folder: Path, program: str) -> bool:
+    process = Path(f"/proc/{pid}")
+    try:
+        return (process / "cwd").samefile(folder) and (process / "exe").readlink().name == program
+    except OSError:
+        # Gone meanwhile, or another user's: neither is one that we left behind.
+        return False
 
 
 def birth_of(pid: int) -> str | None:

@@ -18,7 +18,6 @@ _START_TIMEOUT = 30.0
 class Redis:
     """The cache server of one folder."""
 
-    name = "redis"
     port_names = ("redis",)
 
     def __init__(self, folder: Path, ports: dict[str, int]) -> None:

@@ -1,16 +1,12 @@
 """The local stack: three servers, one folder."""
 
-import json
-import os
 import threading
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from uuid import uuid4
 
 from streams.local.kafka import Kafka
 from streams.local.lock import LockBusyError, exclusive
@@ -18,8 +14,10 @@ from streams.local.ports import settle_ports
 from streams.local.postgres import Postgres
 from streams.local.process import ServerProcess, StartUp
 from streams.local.redis import Redis
+from streams.local.state import State, StateError
 
 _LOCK_TIMEOUT = 300.0
+_WEB = "web"
 
 
 class StackError(Exception):
@@ -34,18 +32,17 @@ class ServerStatus:
     pid: int | None
     running: bool
     address: str
+    """host:port."""
     folder: Path
+    """Its data, its log and who runs."""
 
 
 class Server(Protocol):
     """What the stack asks of each kind of server."""
 
-    name: str
-    processes: list[ServerProcess]
-
     @property
-    def address(self) -> str:
-        """host:port, several separated by commas."""
+    def processes(self) -> Sequence[ServerProcess]:
+        """Its processes, in a fixed order."""
 
     def start(self, start_up: StartUp) -> None:
         """Start what does not run and wait until it answers. Raises ServerFailedError."""
@@ -54,30 +51,41 @@ class Server(Protocol):
         """Stop what runs; True if anything ran."""
 
 
-@dataclass(slots=True)
-class State:
-    """What a folder remembers from one `up` to the next."""
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The servers of a folder; they share the state's ports."""
 
-    brokers: int
-    cluster_id: str = field(default_factory=lambda: urlsafe_b64encode(uuid4().bytes).decode().rstrip("="))
-    ports: dict[str, int] = field(default_factory=dict)
+    state: State
+    kafka: Kafka
+    postgres: Postgres
+    redis: Redis
 
     @classmethod
-    def load(cls, path: Path) -> "State | None":
-        """The folder's state; None where no stack was ever started. Raises StackError for a file that is not ours."""
-        try:
-            read = json.loads(path.read_text())
-            return cls(read["brokers"], read["cluster_id"], read["ports"])
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise StackError(f"{path} is damaged; remove {path.parent} to begin anew") from error
+    def of(cls, folder: Path, state: State) -> "Servers":
+        """The servers that a state describes."""
+        kafka = Kafka(
+            folder / "kafka",
+            state.ports,
+            brokers=state.brokers,
+            cluster_id=state.cluster_id,
+            cache=folder / "cache",
+        )
+        return cls(state, kafka, Postgres(folder / "postgres", state.ports), Redis(folder / "redis", state.ports))
 
-    def save(self, path: Path) -> None:
-        """Whole or not at all."""
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"brokers": self.brokers, "cluster_id": self.cluster_id, "ports": self.ports}))
-        fresh.replace(path)
+    def __iter__(self) -> Iterator[Server]:
+        return iter((self.kafka, self.postgres, self.redis))
+
+    @property
+    def port_names(self) -> tuple[str, ...]:
+        """All that need a port, the worker's web pages included."""
+        return (*self.kafka.port_names, *self.postgres.port_names, *self.redis.port_names, _WEB)
+
+    def addresses(self) -> Iterator[tuple[str, ServerProcess, str]]:
+        """Each process with the name and the address that `status` shows."""
+        for node, process in enumerate(self.kafka.processes, start=1):
+            yield "kafka" if self.kafka.brokers == 1 else f"kafka-{node}", process, self.kafka.address_of(node)
+        for server, name in ((self.postgres, "postgres"), (self.redis, "redis")):
+            yield name, server.processes[0], server.address
 
 
 class LocalStack:
@@ -90,72 +98,125 @@ class LocalStack:
 
     def __init__(self, folder: Path, brokers: int | None = None) -> None:
         self.folder = folder.absolute()
-        self._asked = brokers
+        self._brokers = brokers
         self._state_file = self.folder / "state.json"
-        self._servers: tuple[Server, ...] = ()
-        self._state: State | None = None
+        self._known: Servers | None = None
 
     def up(self, say: Callable[[str], None] = lambda _: None) -> None:
         """Start what does not run; return when all answer. `say` hears what goes on, from several threads.
 
-        Raises StackError, or ServerFailedError for the first server that failed; then what this call started is
+        Raises StackError, or ServerFailedError of the server that failed first; then what this call started is
         stopped again.
         """
-        with self._locked(say):
-            state = State.load(self._state_file) or State(self._asked or 1)
-            if self._asked not in {None, state.brokers}:
-                raise StackError(
-                    f"{self.folder} has {state.brokers} Kafka broker(s) and cannot change to {self._asked}: "
-                    "use another STREAMS_LOCAL_DIR, or stop it and remove that folder"
+        with self._alone(say):
+            servers = self._load() or self._remember(State(self._brokers or 1))
+            state = servers.state
+            if self._brokers not in {None, state.brokers}:
+                message = (
+                    f"{self.folder} has {state.brokers} Kafka broker(s), which cannot become {self._brokers}: "
+                    "use another STREAMS_LOCAL_DIR, or stop it and remove the folder"
                 )
-            servers = self._load(state)
-            if "web" not in state.ports:
-                state.ports.update(settle_ports(state.ports, ["web"]))
-            state.save(self._state_file)
+                raise StackError(message)
+            unsettled = [name for name in servers.port_names if name not in state.ports]
+            state.ports.update(settle_ports(state.ports, unsettled))
             (self.folder / "storage").mkdir(exist_ok=True)
+            state.save(self._state_file)
             try:
-                _start_all(servers, say)
+                _start_all(tuple(servers), say)
             finally:
                 state.save(self._state_file)
 
     def down(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Stop what runs; the data stays. Nothing to do is no error."""
-        if not self._state_file.exists():
+        """Stop what runs; the data stays. Nothing to do is no error. Raises StackError or ServerFailedError."""
+        if self._load() is None:
             return
-        with self._locked(say):
-            servers = self._servers_of_folder()
-            with ThreadPoolExecutor(len(servers)) as threads:
-                for stopping in [threads.submit(server.stop) for server in servers]:
-                    stopping.result()
+        with self._alone(say):
+            servers = self._load()
+            if servers is not None:
+                _each(tuple(servers), lambda server: server.stop())
 
     def status(self) -> list[ServerStatus]:
         """Every server of the folder; none where no stack was ever started."""
-        return [
-            ServerStatus(
-                name=server.name if len(server.processes) == 1 else f"{server.name}-{number}",
-                pid=pid,
-                running=pid is not None,
-                address=address,
-                folder=process.folder,
-            )
-            for server in self._servers_of_folder()
-            for number, (process, address) in enumerate(
-                zip(server.processes, server.address.split(","), strict=True), start=1
-            )
-            for pid in (process.pid,)
-        ]
+        servers = self._load()
+        if servers is None:
+            return []
+        found = [(name, process.pid, address, process.folder) for name, process, address in servers.addresses()]
+        return [ServerStatus(name, pid, pid is not None, address, folder) for name, pid, address, folder in found]
 
     def environment(self) -> dict[str, str]:
         """The settings that lead a program to this stack. Raises StackError where none was ever started."""
-        kafka, postgres, redis = self._kinds()
-        assert self._state is not None
+        servers = self._load()
+        if servers is None:
+            raise StackError(f"there is no local stack in {self.folder}: run `streams local up`")
         return {
             "STREAMS_LOCAL_DIR": str(self.folder),
-            "STREAMS_KAFKA_BOOTSTRAP_SERVERS": kafka.address,
-            # These brokers' session and heartbeat are lowered (see `broker_settings`).
+            "STREAMS_KAFKA_BOOTSTRAP_SERVERS": servers.kafka.address,
+            # KIP-848: these brokers' session and heartbeat are lowered (see `broker_settings`).
             "STREAMS_GROUP_PROTOCOL": "consumer",
-            "STREAMS_DATABASE_URL": postgres.url,
-            "STREAMS_REDIS_URL": redis.url,
+            "STREAMS_DATABASE_URL": servers.postgres.url,
+            "STREAMS_REDIS_URL": servers.redis.url,
             "STREAMS_STORAGE_URL": f"file:{self.folder / 'storage'}",
-            "STREAMS_WEB_PORT": str(self._state.ports["web"]),
+            "STREAMS_WEB_PORT": str(servers.state.ports[_WEB]),
         }
+
+    def _load(self) -> Servers | None:
+        """The folder's servers, with the ports that hold now: another process may have started them meanwhile."""
+        try:
+            state = State.load(self._state_file)
+        except StateError as error:
+            raise StackError(str(error)) from error
+        if state is None:
+            return None
+        if self._known is None or self._known.state.cluster_id != state.cluster_id:
+            return self._remember(state)
+        self._known.state.ports.update(state.ports)
+        return self._known
+
+    def _remember(self, state: State) -> Servers:
+        self._known = Servers.of(self.folder, state)
+        return self._known
+
+    @contextmanager
+    def _alone(self, say: Callable[[str], None]) -> Iterator[None]:
+        def waiting() -> None:
+            say(f"waiting for another command that works on {self.folder}")
+
+        try:
+            with exclusive(self.folder / "lock", timeout=_LOCK_TIMEOUT, on_wait=waiting):
+                yield
+        except LockBusyError as error:
+            raise StackError(str(error)) from error
+        except OSError as error:
+            raise StackError(f"{error.filename or self.folder}: {error.strerror}") from error
+
+
+def _start_all(servers: Sequence[Server], say: Callable[[str], None]) -> None:
+    processes = [process for server in servers for process in server.processes]
+    stopped = [process for process in processes if process.pid is None]
+    start_up = StartUp(say)
+    try:
+        _each(servers, lambda server: server.start(start_up), start_up.called_off)
+    except BaseException:
+        for process in stopped:
+            process.stop()
+        raise
+
+
+def _each(
+    servers: Sequence[Server], work: Callable[[Server], object], called_off: threading.Event | None = None
+) -> None:
+    """Do it for all at the same time; wait for all, then raise what went wrong first.
+
+    `called_off` is set as soon as anything goes wrong, an interrupt included.
+    """
+    called_off = called_off or threading.Event()
+    with ThreadPoolExecutor(len(servers)) as threads:
+        running = [threads.submit(work, server) for server in servers]
+        try:
+            done, _ = wait(running, return_when=FIRST_EXCEPTION)
+            failed = [future for future in done if future.exception() is not None]
+        finally:
+            # After a success nobody listens any more.
+            called_off.set()
+    for future in [*failed, *running]:
+        future.result()

@@ -15,6 +15,9 @@ from streams.topics import Catalogue
 Place = tuple[str, int]
 """Topic and partition."""
 
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
+
 
 def group_lag(settings: Settings, catalogue: Catalogue) -> list[Lag]:
     """The lag of every pool in every partition of its event topics and existing retry tiers, ordered by them.
@@ -31,8 +34,8 @@ def group_lag(settings: Settings, catalogue: Catalogue) -> list[Lag]:
         pool: cluster.until_answered(partial(_committed, cluster, catalogue.group(pool), places[pool]))
         for pool in POOL_NAMES
     }
-    earliest = cluster.until_answered(partial(_offsets, cluster, everywhere, OffsetSpec.earliest()))
-    latest = cluster.until_answered(partial(_offsets, cluster, everywhere, OffsetSpec.latest()))
+    earliest = cluster.until_answered(partial(_offsets, cluster, everywhere, _EARLIEST))
+    latest = cluster.until_answered(partial(_offsets, cluster, everywhere, _LATEST))
     return [
         lag_of(catalogue.group(pool), place, committed[pool].get(place), earliest[place], latest[place])
         for pool in POOL_NAMES

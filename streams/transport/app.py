@@ -80,7 +80,7 @@ class StreamsApp(faust.App):
             try:
                 await check()
             except StartError as error:
-                logger.critical("%s", error)  # noqa: TRY400 - the line is for the user, a traceback tells nothing
+                logger.critical("%s", error)
                 raise SystemExit(1) from error
 
     def end_after_failure(self, error: BaseException) -> None:
@@ -128,7 +128,9 @@ class StreamsApp(faust.App):
         try:
             server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
         except OSError as error:
-            message = f"the web pages cannot listen on {host}:{port} (STREAMS_WEB_BIND, STREAMS_WEB_PORT): {error.strerror}"
+            message = (
+                f"the web pages cannot listen on {host}:{port} (STREAMS_WEB_BIND, STREAMS_WEB_PORT): {error.strerror}"
+            )
             raise StartError(message) from error
         server.close()
         await server.wait_closed()

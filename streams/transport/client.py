@@ -3,7 +3,7 @@
 import logging
 from typing import TypeAlias
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from streams.settings import Settings
@@ -17,6 +17,8 @@ client_logger = logging.getLogger(f"{__name__}.librdkafka")
 
 CLASSIC_SESSION_MS = 10_000
 CLASSIC_HEARTBEAT_MS = 2_500
+UNKNOWN_TOPIC_SECONDS = 3.0
+"""How long a topic may be unknown, such as just after it was made, before a record for it is refused."""
 
 
 def client_config(settings: Settings) -> ClientConfig:
@@ -46,7 +48,7 @@ def consumer_config(settings: Settings, group: Group) -> ClientConfig:
     Sizes and waits were measured: the default `fetch.queue.backoff.ms` of a second makes a consumer seven times
     slower once its local queue is full, and since a pause throws the local queue away it is kept small.
     """
-    protocol: ClientConfig = {"group.protocol": "consumer"}
+    protocol: ClientConfig = {"group.protocol": "consumer", "statistics.interval.ms": 2_000}
     if settings.group_protocol == "cooperative":
         protocol = {
             "group.protocol": "classic",
@@ -77,7 +79,7 @@ def producer_config(settings: Settings, delivery_timeout: float) -> ClientConfig
         "linger.ms": 5,
         "compression.type": "lz4",
         "queue.buffering.max.messages": 100_000,
-        "topic.metadata.propagation.max.ms": 3_000,
+        "topic.metadata.propagation.max.ms": round(min(UNKNOWN_TOPIC_SECONDS, delivery_timeout / 2) * 1000),
         **client_config(settings),
         "partitioner": "murmur2_random",
         "enable.idempotence": True,
@@ -112,3 +114,8 @@ def reason(error: KafkaException) -> str:
     first = error.args[0] if error.args else error
     text = getattr(first, "str", None)
     return str(text()) if callable(text) else str(first)
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """True when the client is dead for good. By the code: what poll delivers says `fatal() == False` even then."""
+    return error.code() == KafkaError._FATAL or error.fatal()  # noqa: SLF001 - the client's name for its own error

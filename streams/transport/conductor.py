@@ -26,6 +26,7 @@ class Conductor(ConductorT, Service):
     One agent a topic: two would settle the same records.
     """
 
+    app: "StreamsApp"
     on_message: Callable[[Message], Awaitable[None]]
 
     def __init__(self, app: AppT, **kwargs: Any) -> None:
@@ -118,11 +119,11 @@ class Conductor(ConductorT, Service):
         """None: records are settled, never acked."""
         return self._acking_topics
 
-    def acks_enabled_for(self, topic: str) -> bool:  # noqa: ARG002 - Faust's signature
+    def acks_enabled_for(self, topic: str) -> bool:
         """False: only `Chunk.settle` moves an offset."""
         return False
 
-    async def commit(self, topics: TPorTopicSet) -> bool:  # noqa: ARG002 - Faust's signature
+    async def commit(self, topics: TPorTopicSet) -> bool:
         """Nothing: the engines commit."""
         return False
 

@@ -33,7 +33,7 @@ CLOSE_SECONDS = 9.0
 class Consumer(Service, ConsumerT):
     """The consumer groups of this worker. `lag`, `assigned`, `stalled` and `activity` are for the web pages."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - Faust's signature
         self,
         transport: TransportT,
         callback: ConsumerCallback,
@@ -144,14 +144,14 @@ class Consumer(Service, ConsumerT):
     def track_message(self, message: Message) -> None:
         """Nothing: chunks carry their assignment."""
 
-    def ack(self, message: Message) -> bool:  # noqa: ARG002 - Faust's signature
+    def ack(self, message: Message) -> bool:
         """False: only `Chunk.settle` moves an offset."""
         return False
 
     async def commit(
         self,
-        topics: TPorTopicSet | None = None,  # noqa: ARG002 - Faust's signature
-        start_new_transaction: bool = True,  # noqa: ARG002, FBT001, FBT002 - Faust's signature
+        topics: TPorTopicSet | None = None,
+        start_new_transaction: bool = True,  # noqa: FBT001, FBT002 - Faust's signature
     ) -> bool:
         """False: the engines commit."""
         return False
@@ -162,7 +162,7 @@ class Consumer(Service, ConsumerT):
     async def perform_seek(self) -> None:
         """Nothing: reading begins at the committed offset."""
 
-    def getmany(self, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's signature
+    def getmany(self, timeout: float) -> Any:
         """Refused."""
         raise _refusal("getmany")
 

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 class FaustProducer(Producer):
     """What Faust sends goes out by the app's RecordProducer, which lives as long as this service."""
 
-    def __init__(
-        self, transport: TransportT, loop: "asyncio.AbstractEventLoop | None" = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, transport: TransportT, loop: "asyncio.AbstractEventLoop | None" = None, **kwargs: Any) -> None:
         super().__init__(transport, loop=loop, **kwargs)
         self._records = cast("StreamsApp", transport.app).records
 
@@ -34,7 +32,8 @@ class FaustProducer(Producer):
 
     async def on_stop(self) -> None:
         """Send what `send_soon` holds, then stop the RecordProducer."""
-        await self.flush()
+        if self.buffer.state == "running":
+            await self.buffer.flush()
         await self._records.stop()
 
     async def send(  # noqa: PLR0913, PLR0917 - Faust's signature

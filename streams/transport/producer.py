@@ -11,8 +11,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streams.headers import Headers
 from streams.settings import Settings
-from streams.transport.client import client_logger, producer_config, reason
+from streams.transport.client import client_logger, is_fatal, producer_config, reason
 from streams.transport.errors import TransportError
+from streams.transport.loop_bridge import LoopBridge
 from streams.transport.record import ProduceError, RecordMetadata
 
 __all__ = ["ProduceError", "RecordMetadata", "RecordProducer"]
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
 QUEUE_FULL_SECONDS = 0.01
+FLUSH_STEP_SECONDS = 0.01
 FLUSH_SECONDS = 3.0
 """How long a stop waits for records under way; whoever awaits them gets ProduceError then."""
 
@@ -61,19 +63,17 @@ class RecordProducer:
         """`died` is called on the loop if librdkafka gives the producer up for good; None: it is only logged."""
         self._settings = settings
         self._delivery_timeout = delivery_timeout
-        self.died = died
+        self._died = died
         self._client: Producer | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
         self._ended = asyncio.Event()
         self._stopping = threading.Event()
         self._reports: list[_Report] = []
+        self._fatal: KafkaError | None = None
 
     async def start(self) -> None:
         """Connect in the background; brokers that are away show when something is produced. Raises TransportError."""
         if self._client is not None:
             return
-        self._loop = asyncio.get_running_loop()
         self._ended.clear()
         self._stopping.clear()
         config = {**producer_config(self._settings, self._delivery_timeout), "error_cb": self._on_error}
@@ -82,8 +82,8 @@ class RecordProducer:
         except KafkaException as error:
             message = f"librdkafka refuses the producer's settings: {reason(error)}"
             raise TransportError(message) from error
-        self._thread = threading.Thread(target=self._poll, args=(self._client,), name="kafka-producer", daemon=True)
-        self._thread.start()
+        bridge = LoopBridge(asyncio.get_running_loop(), self._fail)
+        threading.Thread(target=self._run, args=(self._client, bridge), name="kafka-producer", daemon=True).start()
 
     async def stop(self) -> None:
         """Wait for records under way, at most FLUSH_SECONDS, then let go."""
@@ -99,10 +99,13 @@ class RecordProducer:
 
     async def flush(self, bound: float = FLUSH_SECONDS) -> int:
         """Wait until nothing is under way, at most `bound` seconds; returns how many records still are."""
+        client = self._client
+        if client is None:
+            return 0
         deadline = time.monotonic() + bound
-        while self._client is not None and len(self._client) and time.monotonic() < deadline:
-            await asyncio.sleep(POLL_SECONDS / 5)
-        under_way = 0 if self._client is None else len(self._client)
+        while len(client) and time.monotonic() < deadline:  # noqa: ASYNC110 - librdkafka's queue has no event
+            await asyncio.sleep(FLUSH_STEP_SECONDS)
+        under_way = len(client)
         if under_way:
             logger.warning("records were not acknowledged in time", extra={"records": under_way, "seconds": bound})
         return under_way
@@ -135,11 +138,11 @@ class RecordProducer:
         timestamp: int | None = None,
     ) -> "asyncio.Future[RecordMetadata]":
         """As `produce`, but returns once the record is queued, with a future of its acknowledgement."""
-        client, loop = self._client, self._loop
-        if client is None or loop is None:
+        client = self._client
+        if client is None:
             message = "the producer is not started"
             raise ProduceError(message, retriable=True)
-        future: asyncio.Future[RecordMetadata] = loop.create_future()
+        future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
         deadline = time.monotonic() + self._delivery_timeout
         while True:
             try:
@@ -162,42 +165,48 @@ class RecordProducer:
             else:
                 return future
 
+    def _fail(self, error: BaseException) -> None:
+        """Nothing can be produced any more; on the loop."""
+        self._client = None
+        line = f"the producer cannot go on: {error}"
+        if self._died is None:
+            logger.critical(line)
+        else:
+            self._died(TransportError(line))
+
     # In the thread
 
-    def _poll(self, client: Producer) -> None:
-        while not self._stopping.is_set():
+    def _run(self, client: Producer, bridge: LoopBridge) -> None:
+        try:
+            self._poll(client, bridge)
+        except BaseException as error:  # noqa: BLE001 - whatever ends the thread must be seen, or produce waits for ever
+            bridge.post(self._fail, error)
+        bridge.post(self._ended.set)
+
+    def _poll(self, client: Producer, bridge: LoopBridge) -> None:
+        while not self._stopping.is_set() and self._fatal is None:
             client.poll(POLL_SECONDS)
-            self._hand_over_reports()
+            self._hand_over_reports(bridge)
         client.purge()
         client.poll(0)
-        self._hand_over_reports()
-        self._post(self._ended.set)
+        self._hand_over_reports(bridge)
+        if self._fatal is not None:
+            line = f"{self._fatal.str()} ({self._fatal.name()})"
+            raise TransportError(line)
 
     def _report(self, future: "asyncio.Future[RecordMetadata]", error: KafkaError | None, message: Message) -> None:
         self._reports.append((future, error, message))
 
-    def _hand_over_reports(self) -> None:
+    def _hand_over_reports(self, bridge: LoopBridge) -> None:
         if self._reports:
             reports, self._reports = self._reports, []
-            self._post(_resolve, reports)
+            bridge.post(_resolve, reports)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._FATAL or error.fatal():  # noqa: SLF001 - the client's name for its own error
-            line = f"the producer cannot go on: {error.str()} ({error.name()})"
-            logger.critical(line)
-            if self.died is not None:
-                self._post(self.died, TransportError(line))
+        if is_fatal(error):
+            self._fatal = error
         else:
             logger.warning("Kafka: %s", error.str(), extra={"error": error.name()})
-
-    def _post(self, call: Callable[..., None], *arguments: object) -> None:
-        if self._loop is None:
-            return
-        try:
-            self._loop.call_soon_threadsafe(call, *arguments)
-        except RuntimeError:
-            if not self._loop.is_closed():
-                raise
 
 
 def _resolve(reports: list[_Report]) -> None:

@@ -1,6 +1,7 @@
 """The real local stack, once a session; a database, topics and names of its own for every test."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,3 +141,5 @@ def worker(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[...
     yield make
     for one in made:
         one.kill()
+        # Shown by pytest where the test failed.
+        sys.stdout.write(f"--- {one.log.name}\n{one.output()[-6000:]}\n")

@@ -73,13 +73,18 @@ class DirectWork:
 
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         assert self.open_session is None, f"{function.__name__} holds a transaction open"
-        sent, arguments, named = pickle.loads(pickle.dumps((function, args, kwargs)))
-        found: T = pickle.loads(pickle.dumps(await asyncio.to_thread(sent, *arguments, **named)))
-        return found
+        sent, arguments, named = _sent((function, args, kwargs))
+        return _sent(await asyncio.to_thread(sent, *arguments, **named))
 
     def use(self, kind: type[T]) -> T:
         assert isinstance(self.site.platform, kind)
         return self.site.platform
+
+
+def _sent(value: T) -> T:
+    """The value as another process would get it."""
+    received: T = pickle.loads(pickle.dumps(value))  # noqa: S301 - our own bytes
+    return received
 
 
 @dataclass(frozen=True)
@@ -97,10 +102,18 @@ class Site:
             await session.execute(text("set local lock_timeout = '10s'"))
             yield session
 
-    async def run(self, handler: Handler[Any], event: Event, **hooks: Between) -> JSON:
+    async def run(
+        self,
+        handler: Handler[Any],
+        event: Event,
+        *,
+        after_step: Between | None = None,
+        before_commit: Between | None = None,
+    ) -> JSON:
         """A long or single handler, its effect committed as the engine would."""
         if handler.kind == "long":
-            return await handler.function(event, DirectWork(self, **hooks))
+            work = DirectWork(self, after_step=after_step, before_commit=before_commit)
+            return await handler.function(event, work)
         async with self.transaction() as session:
             return await handler.function(event, DirectWork(self, session))
 
@@ -138,7 +151,13 @@ class Site:
         return dataset
 
     async def add_document(
-        self, dataset: Dataset, content: bytes | None, *, name: str = "page.txt", mode: str = "automatic", **columns: object
+        self,
+        dataset: Dataset,
+        content: bytes | None,
+        *,
+        name: str = "page.txt",
+        mode: str = "automatic",
+        **columns: object,
     ) -> Document:
         """A waiting document as the platform's upload makes it; content None: the file is not in the storage."""
         file_id, rule_id = str(uuid4()), str(uuid4())
@@ -199,9 +218,7 @@ class Site:
             return await self.platform.vectors.count(session, self.collection(dataset_id))
 
     def request(self, document: Document) -> DocumentIndexRequested:
-        return DocumentIndexRequested(
-            tenant_id=self.tenant_id, dataset_id=document.dataset_id, document_id=document.id
-        )
+        return DocumentIndexRequested(tenant_id=self.tenant_id, dataset_id=document.dataset_id, document_id=document.id)
 
     def document_deleted(self, document: Document, file_id: str | None = None) -> DocumentDeleted:
         return DocumentDeleted(
@@ -231,6 +248,7 @@ async def open_site(database_url: str, folder: Path) -> AsyncIterator[Site]:
 def prose(paragraphs: int) -> bytes:
     """Text that splits into many different segments."""
     return "\n\n".join(
-        f"Paragraph {number} tells about room {number * 7}. " + f"The door of room {number * 7} is open on day {number}. " * 6
+        f"Paragraph {number} tells about room {number * 7}. "
+        + f"The door of room {number * 7} is open on day {number}. " * 6
         for number in range(1, paragraphs + 1)
     ).encode()

@@ -16,13 +16,16 @@ from typing import TypeVar
 from sqlalchemy import Engine, text
 
 from schemas import Event
+from streams.codec import build_codec
 from streams.publishing import EventProducer
 from streams.settings import Settings
+from streams.topics import load_catalogue
 
 T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds after which a condition that does not come is a failure."""
 BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[2]
 
 
 def wait_for(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
@@ -57,6 +60,7 @@ class WorkerProcess:
             **environment,
             "STREAMS_WEB_PORT": str(self.port),
             "STREAMS_LOG_FORMAT": "json",
+            "PYTHONPATH": str(ROOT),
             **settings,
         }
         self.process: subprocess.Popen[bytes] | None = None
@@ -119,7 +123,7 @@ class Streams:
     """The `streams` command in a process of its own."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self.environment = {**os.environ, **environment}
+        self.environment = {**os.environ, **environment, "PYTHONPATH": str(ROOT)}
 
     def run(self, *arguments: str, stdin: str | None = None, seconds: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command; its exit code, output and errors."""
@@ -142,10 +146,7 @@ class Streams:
 
 def publish(settings: Settings, events: Iterable[Event]) -> int:
     """Publish straight to Kafka; how many were acknowledged."""
-    from streams.bootstrap import build_catalogue  # noqa: PLC0415 - Faust stays out of tests that need no worker
-    from streams.codec import build_codec  # noqa: PLC0415
-
-    with EventProducer(settings, codec=build_codec(settings, build_catalogue(settings))) as producer:
+    with EventProducer(settings, codec=build_codec(settings, load_catalogue(settings))) as producer:
         return producer.publish_many(events)
 
 

@@ -4,6 +4,7 @@ import time
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from streams.dead_letters.reading import watermarks
 from streams.settings import Settings
 from streams.transport.client import client_config
 from tests.integration.driving import PATIENCE
@@ -32,6 +33,6 @@ def end_offsets(settings: Settings, topic: str) -> int:
     consumer = Consumer({**client_config(settings), "group.id": "reader"})
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        return sum(consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in partitions)
+        return sum(watermarks(consumer, TopicPartition(topic, partition), PATIENCE)[1] for partition in partitions)
     finally:
         consumer.close()

@@ -104,7 +104,9 @@ async def test_either_name_finds_the_row(site: Site) -> None:
     long = a_provider(site.tenant_id, provider_name="langgenius/openai/openai")
     other = a_provider(str(uuid4()))
     await site.add(short, long, other)
-    await site.run_batch(charge_message, [a_message(site.tenant_id), a_message(site.tenant_id, provider_name_long=None)])
+    await site.run_batch(
+        charge_message, [a_message(site.tenant_id), a_message(site.tenant_id, provider_name_long=None)]
+    )
     assert [await _used(site, row) for row in (short, long, other)] == [200, 100, 0]
 
 

@@ -48,7 +48,7 @@ def empty(settings: Settings) -> Iterator[Settings]:
 def test_migrations_make_what_the_tables_say(engine: Engine) -> None:
     """Types, defaults, indexes, comments: no difference, partitions aside."""
 
-    def ours(name: str | None, kind: str, parents: object) -> bool:
+    def ours(name: str | None, kind: str, _: object) -> bool:
         return name == "streams" if kind == "schema" else kind != "table" or not str(name).startswith("executions_")
 
     options = {
@@ -97,7 +97,9 @@ def test_a_database_that_later_code_migrated_is_taken(settings: Settings, engine
 def test_a_database_that_is_behind_is_named_with_what_to_run(settings: Settings, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("update streams.alembic_version set version_num = '0000'"))
-    with pytest.raises(DatabaseNotMigratedError, match=f"0000, this version needs {REVISION}: run `streams db upgrade`"):
+    with pytest.raises(
+        DatabaseNotMigratedError, match=f"0000, this version needs {REVISION}: run `streams db upgrade`"
+    ):
         check_database(settings)
 
 

@@ -14,6 +14,7 @@ from schemas import DocumentIndexCreated, DocumentIndexRequested
 from streams.agents.document import clean_document, index_document, request_document_indexing
 from streams.delivery import Permanent
 from streams.dify import indexing
+from streams.dify.embedding_cache import cache_vectors, cached_vectors
 from streams.dify.identity import text_hash
 from streams.dify.models import Document, DocumentSegment, Embedding, UploadFile
 from streams.dify.search import passages
@@ -64,7 +65,9 @@ async def test_a_document_is_indexed(site: Site) -> None:
     assert sum(segment.tokens for segment in segments) == done.tokens
     assert await site.vectors(dataset.id) == len(segments)
     async with site.transaction() as session:
-        struct = (await session.execute(text("select index_struct::jsonb from datasets where id = :id"), {"id": dataset.id})).scalar_one()
+        struct = (
+            await session.execute(text("select index_struct::jsonb from datasets where id = :id"), {"id": dataset.id})
+        ).scalar_one()
         row = (
             await session.execute(
                 text(f"select id::text, text, meta, vector_dims(embedding) from {_table(dataset.id)} where id = :id"),  # noqa: S608 - a name of ours
@@ -225,6 +228,29 @@ async def test_a_document_that_is_asked_for_again_starts_afresh(site: Site) -> N
     assert await site.vectors(dataset.id) == 1
 
 
+async def test_two_workers_cache_the_same_texts_in_opposite_orders(site: Site) -> None:
+    """They wait for each other and never deadlock; each text is there once."""
+    embedder = site.platform.default_embedder
+    vector = [1.0] + [0.0] * 255
+    keys = [text_hash(f"{uuid4()}") for _ in range(300)]
+
+    async def cache(order: list[str]) -> None:
+        async with site.transaction() as session:
+            await cache_vectors(session, embedder, dict.fromkeys(order, vector))
+
+    await asyncio.wait_for(asyncio.gather(*(cache(order) for order in (keys, keys[::-1], keys, keys[::-1]))), 30)
+    async with site.transaction() as session:
+        assert await cached_vectors(session, embedder, keys) == dict.fromkeys(keys, vector)
+
+
+async def test_indexing_without_segments_starts_over(site: Site) -> None:
+    """The platform may leave a document in `indexing` with nothing to go on with: it is split anew, never empty."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, b"Some text.", indexing_status="indexing")
+    await site.run(index_document, site.request(document))
+    assert [segment.content for segment in await site.segments(document.id)] == ["Some text."]
+
+
 async def test_two_documents_of_a_new_dataset_at_once(site: Site) -> None:
     """Both want to make the collection; both end completed."""
     dataset = await site.add_dataset()
@@ -240,7 +266,7 @@ async def test_two_documents_of_a_new_dataset_at_once(site: Site) -> None:
 
 
 async def test_a_missing_file_is_retried_and_can_come_later(site: Site) -> None:
-    """The failure is an ordinary one; given up, the document says why; asked again with the file there, it completes."""
+    """An ordinary failure; given up, the document says why; asked again with the file there, it completes."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, None)
     request = site.request(document)
@@ -329,8 +355,9 @@ async def test_a_dataset_that_asks_for_more_is_refused_for_good(
 async def test_ids_that_are_none_are_refused_for_good(site: Site) -> None:
     """An event with a typo in its id says so, and its death touches nothing."""
     request = DocumentIndexRequested(dataset_id=str(uuid4()), document_id="42")
-    with pytest.raises(Permanent, match="document_id '42' is not a UUID"):
+    with pytest.raises(Permanent, match="document_id '42' is not a UUID") as refusal:
         await site.run(index_document, request)
+    await site.die(index_document, request, refusal.value)
 
 
 async def test_gone_and_paused_documents_are_left_alone(site: Site) -> None:
@@ -376,13 +403,17 @@ async def test_a_delete_waits_for_the_step_that_is_under_way(site: Site) -> None
     async def try_to_delete(step: int) -> None:
         for table, row in (("documents", document.id), ("datasets", dataset.id)):
             with pytest.raises(OperationalError, match="lock timeout"):
-                async with site.transaction() as session:
-                    await session.execute(text("set local lock_timeout = '50ms'"))
-                    await session.execute(text(f"delete from {table} where id = :id"), {"id": row})  # noqa: S608 - names above
+                await _delete_at_once(site, table, row)
             tried.append(f"{step} {table}")
 
     await site.run(index_document, site.request(document), before_commit=try_to_delete)
     assert len(tried) >= 10
+
+
+async def _delete_at_once(site: Site, table: str, row: str) -> None:
+    async with site.transaction() as session:
+        await session.execute(text("set local lock_timeout = '50ms'"))
+        await session.execute(text(f"delete from {table} where id = :id"), {"id": row})  # noqa: S608 - our own names
 
 
 async def test_each_document_is_requested_once(site: Site) -> None:
@@ -394,7 +425,7 @@ async def test_each_document_is_requested_once(site: Site) -> None:
     assert await site.run(request_document_indexing, event) == {"requested": 3}
 
     published = await site.published()
-    assert [(one.dataset_id, one.document_id, one.tenant_id) for one in published if isinstance(one, DocumentIndexRequested)] == [
-        (dataset_id, document_id, site.tenant_id) for document_id in ids[:3]
-    ]
+    assert [
+        (one.dataset_id, one.document_id, one.tenant_id) for one in published if isinstance(one, DocumentIndexRequested)
+    ] == [(dataset_id, document_id, site.tenant_id) for document_id in ids[:3]]
     assert len({one.event_id for one in published}) == 3

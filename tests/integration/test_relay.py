@@ -145,20 +145,20 @@ async def test_one_relay_is_active_and_another_takes_over(
 ) -> None:
     """Two run; each row goes out once. The active one is gone without a word: within seconds the other goes on."""
     stop = asyncio.Event()
-    relays = [
-        asyncio.create_task(Relay(database.bookkeeping, records, settings).run(stop)) for _ in range(2)
-    ]
+    relays = [Relay(database.bookkeeping, records, settings) for _ in range(2)]
+    running = [asyncio.create_task(relay.run(stop)) for relay in relays]
     fill(engine, settings, [str(number) for number in range(1000)])
     await until(lambda: waiting(engine), 0)
     topic = f"{settings.topic_prefix}document.deleted"
     assert await asyncio.to_thread(end_offsets, settings, topic) == 1000
 
-    relays[0].cancel()
+    active = next(task for relay, task in zip(relays, running, strict=True) if relay._active)
+    active.cancel()
     fill(engine, settings, ["after"])
     await until(lambda: waiting(engine), 0)
     assert await asyncio.to_thread(end_offsets, settings, topic) == 1001
     stop.set()
-    await asyncio.gather(*relays, return_exceptions=True)
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 async def test_a_locked_relay_row_makes_a_stand_by(

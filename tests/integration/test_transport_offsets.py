@@ -15,19 +15,17 @@ def scene(stack: Stack, tmp_path: Path) -> Iterator[Scene]:
     made.end()
 
 
-@pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
-def test_a_slow_record_holds_its_offset_and_nothing_else(scene: Scene, protocol: str) -> None:
+def test_a_slow_record_holds_its_offset_and_nothing_else(scene: Scene) -> None:
     """Records after a slow one are settled before it; the offset stays below it until it is settled, then jumps."""
     values = [f"v{number}" for number in range(1000)]
-    values[100] = "slow-one"  # partition 0, offset 50
+    values[100] = "gate-one"  # partition 0, offset 50
     scene.produce(values)
-    worker = scene.start(STREAMS_GROUP_PROTOCOL=protocol, TEST_SLOW="3")
+    scene.start()
     wait_until(lambda: len(scene.settled()) == 999, 20, "all but the slow record are settled")
-    wait_until(lambda: scene.committed() == [50, 500], 2.5, "the offset stands at the slow record")
-    assert scene.settled()["slow-one"] == 0
-    wait_until(lambda: scene.committed() == [500, 500], 6, "the offset jumps to the end")
+    wait_until(lambda: scene.committed() == [50, 500], 5, "the offset stands at the slow record")
+    scene.open_gate()
+    wait_until(lambda: scene.committed() == [500, 500], 5, "the offset jumps to the end")
     assert set(scene.settled().values()) == {1}
-    assert worker.terminate() == 0
 
 
 def test_a_partition_with_nothing_settled_shows_in_the_group(scene: Scene) -> None:
@@ -37,8 +35,9 @@ def test_a_partition_with_nothing_settled_shows_in_the_group(scene: Scene) -> No
     wait_until(lambda: len(scene.lines("held")) == 3, 20, "the records are handed over")
     wait_until(lambda: scene.committed() == [0, 0], 5, "start positions are committed")
     wait_until(
-        lambda: {(one["partition"], one["current"], one["end"]) for one in worker.state()["lag"]}
-        == {(0, 0, 0), (1, 0, 3)},
+        lambda: (
+            {(one["partition"], one["current"], one["end"]) for one in worker.state()["lag"]} == {(0, 0, 0), (1, 0, 3)}
+        ),
         5,
         "the lag of both partitions is known",
     )
@@ -48,20 +47,20 @@ def test_a_partition_with_nothing_settled_shows_in_the_group(scene: Scene) -> No
 
 def test_a_full_partition_is_paused_and_goes_on(scene: Scene) -> None:
     """Above `high` nothing more comes in, yet membership goes on; below `low` the rest follows, each record once."""
-    scene.produce([f"slow-{number}" for number in range(8000)], partition=0)
-    worker = scene.start(TEST_SLOW="1.5", TEST_HIGH="100", TEST_LOW="20")
+    scene.produce([f"gate-{number}" for number in range(6000)], partition=0)
+    worker = scene.start(TEST_HIGH="100", TEST_LOW="20")
     wait_until(lambda: bool(scene.lines("started")), 20, "work begins")
     wait_until(lambda: worker.state()["activity"][0]["paused"] == 1, 5, "the partition is paused")
     assert not scene.settled()
     started = len(scene.lines("started"))
     assert started < 4500, "a partition holds little more than `high` and one round"
     wait_until(
-        lambda: {(one["partition"], one["end"]) for one in worker.state()["lag"]} == {(0, 8000), (1, 0)},
+        lambda: {(one["partition"], one["end"]) for one in worker.state()["lag"]} == {(0, 6000), (1, 0)},
         8,
         "the end of a paused partition is known",
     )
-    wait_until(lambda: len(scene.settled()) == 8000, 30, "everything is settled in the end")
-    wait_until(lambda: scene.committed() == [8000, 0], 5, "and committed")
+    scene.open_gate()
+    wait_until(lambda: len(scene.settled()) == 6000, 30, "everything is settled in the end")
+    wait_until(lambda: scene.committed() == [6000, 0], 5, "and committed")
     assert set(scene.settled().values()) == {1}
     assert not worker.state()["stalled"]
-    assert worker.terminate() == 0

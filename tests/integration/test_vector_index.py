@@ -93,6 +93,19 @@ async def test_upsert_search_and_delete(site: Site) -> None:
         assert await INDEX.count(session, collection) == 0
 
 
+async def test_a_wide_search_finds_as_many_as_asked_for(site: Site) -> None:
+    """More than HNSW looks at by default."""
+    collection = collection_name("V", str(uuid4()))
+    entries = [an_entry([1.0, number / 100], str(uuid4())) for number in range(200)]
+    async with site.transaction() as session:
+        await INDEX.create(session, collection, 2)
+        await INDEX.upsert(session, collection, entries)
+        await session.execute(text("set local enable_seqscan = off"))
+        found = await INDEX.search(session, collection, [1.0, 0.0], 150)
+        assert len(found) == 150
+        assert [match.node_id for match in found[:3]] == [entry.node_id for entry in entries[:3]]
+
+
 async def test_a_collection_that_is_not_there_holds_nothing(site: Site) -> None:
     """Reading, deleting and dropping are fine."""
     collection = collection_name("V", str(uuid4()))

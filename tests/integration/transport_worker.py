@@ -11,6 +11,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
@@ -59,7 +60,7 @@ class Worker:
         return self.output.read_text()
 
     def state(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/state", timeout=5) as response:  # noqa: S310 - our own page
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/state", timeout=5) as response:
             found = json.load(response)
         assert isinstance(found, dict)
         return found
@@ -125,16 +126,14 @@ class Scene:
         self.workers.append(worker)
         return worker
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*FAUST, *arguments],
-            cwd=ROOT,
-            env=self.environment({}),
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        """Begin `faust -A <the app> …`; `communicate` gives what it prints."""
+        return subprocess.Popen(
+            [*FAUST, *arguments], cwd=ROOT, env=self.environment({}), stdout=subprocess.PIPE, text=True
         )
+
+    def open_gate(self) -> None:
+        (self.folder / "open").touch()
 
     def produce(self, values: list[str], partition: int | None = None) -> None:
         producer = Producer({"bootstrap.servers": self.servers})
@@ -172,8 +171,12 @@ class Scene:
             return all(owned) and sum(owned) == self.partitions
 
         for worker in workers:
-            wait_until(lambda worker=worker: bool(self.lines("tick", worker)), seconds, worker.text())
+            wait_until(partial(self._ticked, worker), seconds, f"the worker is up: {worker.output}")
         wait_until(shared, seconds, "the workers share the partitions")
+
+    def _ticked(self, worker: Worker) -> bool:
+        assert worker.process.poll() is None, worker.text()
+        return bool(self.lines("tick", worker))
 
     def end(self) -> None:
         for worker in self.workers:

@@ -96,13 +96,16 @@ def test_exceptions_are_told_in_fields(capsys: Lines) -> None:
     """With a logger of ours and one of the standard library."""
     configure_logging(Settings(log_format="json"))
     try:
-        raise ValueError("two\nlines")
+        int("two\nlines")
     except ValueError as error:
         get_logger("streams.test").exception("failed")
         logging.getLogger("library").exception("failed")
         get_logger("streams.test").warning("failed", exc_info=error)
     for line in lines(capsys):
-        assert (line["error_type"], line["error_message"]) == ("ValueError", "two lines")
+        assert (line["error_type"], line["error_message"]) == (
+            "ValueError",
+            r"invalid literal for int() with base 10: 'two\nlines'",
+        )
         assert "test_logs.py" in str(line["stack"])
         assert "exc_info" not in line
 

@@ -28,7 +28,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def handlers() -> list[Handler[Event]]:
-    return [clean_document]  # type: ignore[list-item]  # Handler is invariant; the engine holds them as of Event
+    return [clean_document]
 
 
 def test_without_a_file_everything_stays_as_declared() -> None:

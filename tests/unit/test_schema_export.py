@@ -49,7 +49,7 @@ def test_what_is_made_anew_for_each_event_has_no_default() -> None:
 
 
 def test_generated_schemas_are_valid_avro() -> None:
-    """fastavro takes each of them."""
+    """Each of them is taken by fastavro."""
     for topic in catalogue():
         fastavro.parse_schema(avro_schema(topic.event))
 
@@ -94,9 +94,7 @@ def test_export_is_repeatable(tmp_path: Path) -> None:
     """Two exports write the same bytes."""
     export(catalogue(), tmp_path / "a")
     export(catalogue(), tmp_path / "b")
-    one, other = (
-        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("a", "b")
-    )
+    one, other = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("a", "b"))
     assert one == other
     assert one[INDEX].endswith(b"\n")
 

@@ -1,8 +1,9 @@
 """A worker for the transport's tests: it writes down every record that it settles. Run as `faust -A ...:app worker`.
 
-Environment: TEST_TOPICS (comma), TEST_GROUP, TEST_LOG (file, one JSON line a settled record), TEST_SLOW (seconds per
-record whose value begins with `slow`), TEST_HOLD (`1`: a value that begins with `hold` is never settled),
-TEST_HIGH and TEST_LOW (the group's bounds), TEST_AGENTS (topics with an agent; default all).
+Environment: TEST_TOPICS (comma), TEST_AGENTS (topics with an agent; default all), TEST_GROUP, TEST_HIGH and TEST_LOW
+(the group's bounds), TEST_LOG (file, one JSON line a settled record), TEST_SLOW (seconds). A record's value says what
+becomes of it: `slow…` takes TEST_SLOW, `gate…` lasts until the file `open` is beside the log, `hold…` is never settled,
+`raise…` raises in the agent, any other is settled at once.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-import faust
+from faust.types import StreamT
 from faust.web import Request, Response, View
 
 from streams.settings import load_settings
@@ -26,6 +27,7 @@ TOPICS = tuple(os.environ["TEST_TOPICS"].split(","))
 AGENTS = tuple(name for name in os.environ.get("TEST_AGENTS", os.environ["TEST_TOPICS"]).split(",") if name)
 SLOW = float(os.environ.get("TEST_SLOW", "0"))
 LOG = Path(os.environ["TEST_LOG"])
+GATE = LOG.with_name("open")
 
 
 class Desk:
@@ -44,7 +46,7 @@ class Desk:
                 raise ValueError(message)
             if value.startswith(b"hold"):
                 self.note("held", record)
-            elif SLOW and value.startswith(b"slow"):
+            elif value.startswith((b"slow", b"gate")):
                 task = asyncio.create_task(self.work(chunk, record))
                 self.running[task] = chunk.assignment
                 task.add_done_callback(lambda done: self.running.pop(done, None))
@@ -53,7 +55,11 @@ class Desk:
 
     async def work(self, chunk: Chunk, record: Record) -> None:
         self.note("started", record)
-        await asyncio.sleep(SLOW)
+        if (record.value or b"").startswith(b"slow"):
+            await asyncio.sleep(SLOW)
+        else:
+            while not GATE.exists():  # noqa: ASYNC110 - the test's process opens it
+                await asyncio.sleep(0.02)
         self.settle(chunk, record)
 
     def settle(self, chunk: Chunk, record: Record) -> None:
@@ -107,7 +113,7 @@ app = StreamsApp(
 
 
 def make_agent(name: str) -> None:
-    async def read(stream: faust.Stream[Chunk]) -> None:
+    async def read(stream: StreamT[Chunk]) -> None:
         async for chunk in stream:
             desk.take(chunk)
 
@@ -118,7 +124,7 @@ for topic_name in AGENTS:
     make_agent(topic_name)
 
 
-@app.timer(interval=0.2)
+@app.timer(interval=0.2)  # type: ignore[untyped-decorator]  # Faust leaves it untyped
 async def tick() -> None:
     desk.say("tick")
 
@@ -133,7 +139,12 @@ class State(View):
                 "assigned": consumer.assigned(),
                 "stalled": consumer.stalled(),
                 "lag": [
-                    {"topic": one.topic, "partition": one.partition, "current": one.current_offset, "end": one.end_offset}
+                    {
+                        "topic": one.topic,
+                        "partition": one.partition,
+                        "current": one.current_offset,
+                        "end": one.end_offset,
+                    }
                     for one in consumer.lag()
                 ],
                 "activity": [

@@ -1,0 +1,95 @@
+"""`streams local`: Kafka, PostgreSQL and Redis on this machine, in one folder."""
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from streams.cli.output import CommandError, JSONOption, print_json, print_rows
+from streams.local import LocalStack, ServerFailedError, StackError
+from streams.settings import load_settings
+
+app = typer.Typer(help="Kafka, PostgreSQL and Redis on this machine, in one folder.", no_args_is_help=True)
+
+BrokersOption = Annotated[
+    int | None,
+    typer.Option("--brokers", min=1, max=9, help="Kafka brokers of a new folder; from 3 on records have 3 copies."),
+]
+
+
+@app.command("up")
+def up(brokers: BrokersOption = None, as_json: JSONOption = False) -> None:
+    """Start what does not run; return when all answer."""
+    stack = LocalStack(load_settings().local_dir, brokers)
+    with _failures_as_lines(), _progress() as say:
+        stack.up(say)
+    _print_status(stack, as_json=as_json)
+
+
+@app.command("down")
+def down(as_json: JSONOption = False) -> None:
+    """Stop what runs; the data stays."""
+    stack = LocalStack(load_settings().local_dir)
+    with _failures_as_lines(), _progress() as say:
+        stack.down(say)
+    _print_status(stack, as_json=as_json)
+
+
+@app.command("status")
+def status(as_json: JSONOption = False) -> None:
+    """What runs, where it answers, where its data is."""
+    with _failures_as_lines():
+        _print_status(LocalStack(load_settings().local_dir), as_json=as_json)
+
+
+@app.command("env")
+def env(as_json: JSONOption = False) -> None:
+    """The settings that lead a program to this stack: eval "$(streams local env)"."""
+    with _failures_as_lines():
+        environment = LocalStack(load_settings().local_dir).environment()
+    if as_json:
+        print_json(environment)
+        return
+    for name, value in environment.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _print_status(stack: LocalStack, *, as_json: bool) -> None:
+    rows = [
+        {
+            "name": server.name,
+            "pid": server.pid,
+            "running": server.running,
+            "address": server.address,
+            "folder": str(server.folder),
+        }
+        for server in stack.status()
+    ]
+    print_rows(rows, as_json=as_json, empty=f"no local stack in {stack.folder}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """What goes on: one changing line on a terminal, a line each elsewhere; on stderr, apart from the result."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status("local stack") as line:
+            yield line.update
+    else:
+        yield lambda text: typer.echo(text, err=True)
+
+
+@contextmanager
+def _failures_as_lines() -> Iterator[None]:
+    try:
+        yield
+    except ServerFailedError as error:
+        if error.log:
+            sys.stderr.write(error.log.rstrip() + "\n")
+        raise CommandError(str(error)) from error
+    except StackError as error:
+        raise CommandError(str(error)) from error

@@ -1,0 +1,75 @@
+"""What a person sees of the demo."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+Update = Callable[[Mapping[str, int]], None]
+_LABEL_WIDTH = 12
+
+
+class Screen:
+    """Steps, facts, bars and tables on a console; on one that is no terminal, plain lines."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._steps = 0
+
+    def step(self, title: str) -> None:
+        """Begin a chapter."""
+        self._steps += 1
+        self._console.print(f"\n[bold]{self._steps}. {escape(title)}[/bold]")
+
+    def say(self, text: str) -> None:
+        """A line."""
+        self._console.print(f"   {escape(text)}", soft_wrap=True)
+
+    def done(self, text: str) -> None:
+        """Something that was claimed and looked up."""
+        self._console.print(f" [green]✓[/green] {escape(text)}", soft_wrap=True)
+
+    def trouble(self, text: str) -> None:
+        """Something that went wrong, as it was meant to."""
+        self._console.print(f" [yellow]✗[/yellow] {escape(text)}", soft_wrap=True)
+
+    @contextmanager
+    def status(self, text: str) -> Iterator[Callable[[str], None]]:
+        """A line that changes while something is under way; elsewhere than on a terminal it is not shown."""
+        with self._console.status(f"   {escape(text)}") as status:
+            yield lambda now: status.update(f"   {escape(now)}")
+
+    @contextmanager
+    def bars(self, names: Sequence[str], total: int) -> Iterator[Update]:
+        """One bar a name; what is yielded sets them all."""
+        columns = (TextColumn(f"   {{task.description:<{_LABEL_WIDTH}}}"), BarColumn(40), MofNCompleteColumn())
+        with Progress(*columns, console=self._console) as progress:
+            tasks: dict[str, TaskID] = {name: progress.add_task(name, total=total) for name in names}
+
+            def update(counts: Mapping[str, int]) -> None:
+                for name, task in tasks.items():
+                    progress.update(task, completed=counts.get(name, 0))
+
+            yield update
+
+    def passage(self, head: str, text: str) -> None:
+        """A found piece of text."""
+        self._console.print(f"   [cyan]{escape(head)}[/cyan]", soft_wrap=True)
+        self._console.print(f"     {escape(text)}", soft_wrap=True, style="dim")
+
+    def facts(self, facts: Mapping[str, str]) -> None:
+        """Names and values in two columns."""
+        self.table(("", ""), list(facts.items()), heads=False)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, heads: bool = True) -> None:
+        """Rows of text."""
+        table = Table(box=None, show_header=heads, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
+        table.add_column("   " + columns[0])
+        for name in columns[1:]:
+            table.add_column(name, justify="right" if heads else "left")
+        for first, *rest in rows:
+            table.add_row("   " + escape(first), *map(escape, rest))
+        self._console.print(table)

@@ -1,0 +1,42 @@
+"""What a folder remembers from one `up` to the next."""
+
+import json
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+
+class StateError(Exception):
+    """The folder's state cannot be read; the message is one line that says what to do."""
+
+
+def _new_cluster_id() -> str:
+    return urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
+
+
+@dataclass(slots=True)
+class State:
+    """The cluster's shape and every port that was given out."""
+
+    brokers: int
+    cluster_id: str = field(default_factory=_new_cluster_id)
+    """Kafka's: 16 bytes in URL-safe base64."""
+    ports: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> "State | None":
+        """The folder's state; None where no stack was ever started. Raises StateError."""
+        try:
+            read = json.loads(path.read_text())
+            return cls(int(read["brokers"]), str(read["cluster_id"]), dict(read["ports"]))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateError(f"{path} is damaged: remove {path.parent} to begin anew") from error
+
+    def save(self, path: Path) -> None:
+        """Whole or not at all."""
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps({"brokers": self.brokers, "cluster_id": self.cluster_id, "ports": self.ports}))
+        fresh.replace(path)

@@ -1,0 +1,159 @@
+"""Events and handlers whose behaviour the event itself prescribes; each effect is a row of the table `trials`."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from sqlalchemy import text
+
+from schemas import Event
+from streams.delivery import Backoff, Permanent, Retry, Work, handles
+from streams.delivery.failures import Reason
+from streams.topics import Topic
+
+Plan = Literal["succeed", "fail", "permanent", "ask", "sleep", "swallow", "compute", "kill", "null"]
+QUICK = Backoff(first="1s", factor=2, attempts=3, jitter=0)
+TABLE = """
+    create table trials (
+        id serial primary key, event_id uuid, entity text, handler text, attempt int, batch int,
+        at timestamptz default clock_timestamp()
+    )
+"""
+INSERT = text(
+    "insert into trials (event_id, entity, handler, attempt, batch) values (:event_id, :entity, :handler, :attempt, :n)"
+)
+
+
+class Trial(Event):
+    """What the handler is to do: `plan` on the first `times` attempts, then succeed."""
+
+    entity: str
+    plan: Plan = "succeed"
+    times: int = 0
+    seconds: float = 0.0
+
+
+class SingleTrialRequested(Trial):
+    """For `try-single`."""
+
+
+class BatchTrialRequested(Trial):
+    """For `try-batch`."""
+
+
+class LongTrialRequested(Trial):
+    """For `try-long`."""
+
+
+async def note(event: Trial, work: Work, handler: str, batch: int = 1) -> None:
+    """The effect."""
+    await work.session.execute(
+        INSERT,
+        {
+            "event_id": event.event_id,
+            "entity": event.entity,
+            "handler": handler,
+            "attempt": work.attempt,
+            "n": batch,
+        },
+    )
+
+
+async def note_death(event: Trial, work: Work, error: BaseException) -> None:
+    """`on_dead`: noted as an effect of its own."""
+    if event.entity == "broken-on-dead":
+        raise ValueError("on_dead broke")
+    await note(event, work, f"dead: {type(error).__name__}")
+
+
+async def note_limit(event: Trial, work: Work, error: BaseException) -> None:
+    """`on_soft_limit`."""
+    await note(event, work, f"limit: {type(error).__name__}")
+
+
+async def behave(event: Trial, work: Work) -> None:
+    """Do what the event says."""
+    if event.times and work.attempt > event.times:
+        return
+    match event.plan:
+        case "fail":
+            raise ValueError(f"attempt {work.attempt} fails")
+        case "permanent":
+            raise Permanent("the trial is impossible")
+        case "ask":
+            raise Retry("later, please", after=event.seconds, reason=Reason.ROW_STILL_EXISTS)
+        case "sleep":
+            await asyncio.sleep(event.seconds)
+        case "swallow":
+            until = time.monotonic() + event.seconds
+            while time.monotonic() < until:
+                try:
+                    await asyncio.sleep(until - time.monotonic())
+                except asyncio.CancelledError:
+                    continue
+        case "compute":
+            await work.compute(spin, event.seconds)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "succeed" | "null":
+            return
+
+
+def spin(seconds: float) -> None:
+    """Burn processor time without ever awaiting."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+
+
+@handles(
+    SingleTrialRequested,
+    retry=QUICK,
+    soft_time_limit="1s",
+    time_limit="2s",
+    on_dead=note_death,
+    on_soft_limit=note_limit,
+)
+async def try_single(event: SingleTrialRequested, work: Work) -> dict[str, int] | None:
+    """One transaction an event."""
+    await note(event, work, "try-single")
+    await behave(event, work)
+    return {"attempt": work.attempt} if event.plan != "succeed" else None
+
+
+@handles(BatchTrialRequested, kind="batch", retry=QUICK, batch_size=64, on_dead=note_death)
+async def try_batch(events: Sequence[BatchTrialRequested], work: Work) -> None:
+    """One transaction for many events."""
+    for event in events:
+        await note(event, work, "try-batch", len(events))
+    for event in events:
+        await behave(event, work)
+
+
+@handles(
+    LongTrialRequested,
+    kind="long",
+    retry=QUICK,
+    soft_time_limit="20s",
+    time_limit="30s",
+    resource=lambda event: f"trial:{event.entity}",
+    on_dead=note_death,
+)
+async def try_long(event: LongTrialRequested, work: Work) -> None:
+    """A step, the behaviour outside of any transaction, and a last step with the effect."""
+    async with work.step():
+        await note(event, work, "try-long: began")
+    await behave(event, work)
+    async with work.step(final=True):
+        await note(event, work, "try-long")
+
+
+TOPICS = (
+    Topic("trial.single-requested", SingleTrialRequested, key="entity", pool="default"),
+    Topic("trial.batch-requested", BatchTrialRequested, key="entity", pool="high"),
+    Topic("trial.long-requested", LongTrialRequested, key="entity", pool="low"),
+)
+HANDLERS = (try_single, try_batch, try_long)

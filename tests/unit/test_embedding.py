@@ -1,0 +1,84 @@
+"""Vectors that are vectors, and cached ones that are data."""
+
+import asyncio
+import math
+import os
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.dify.embedding import EmbeddingError, check_vectors, is_vector
+from streams.dify.embedding_cache import decode_vector, encode_vector
+from streams.dify.local_embedding import LocalEmbedder
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=32).filter(lambda numbers: math.hypot(*numbers) > 1e-3))
+def test_the_cache_gives_back_what_it_got(numbers: list[float]) -> None:
+    length = math.hypot(*numbers)
+    vector = [number / length for number in numbers]
+    assert decode_vector(encode_vector(vector), len(vector)) == vector
+
+
+def test_the_cache_reads_what_the_platform_wrote() -> None:
+    assert decode_vector(pickle.dumps([0.6, 0.8]), 2) == [0.6, 0.8]
+
+
+class _Attack:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("exit 1",)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"junk",
+        pickle.dumps(_Attack()),
+        pickle.dumps([1.0, _Attack()]),
+        pickle.dumps({"a": 1.0}),
+        pickle.dumps([0.6, 0.8, 0.0]),
+        pickle.dumps([0.6, math.nan]),
+        pickle.dumps([6.0, 8.0]),
+        pickle.dumps(["0.6", "0.8"]),
+        pickle.dumps([0.6, 0.8])[:-3],
+    ],
+)
+def test_a_cached_value_that_is_no_vector_is_unknown(value: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing that it names is called."""
+    called: list[str] = []
+    monkeypatch.setattr(os, "system", called.append)
+    assert decode_vector(value, 2) is None
+    assert called == []
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_vector_or_unknown(value: bytes) -> None:
+    found = decode_vector(value, 2)
+    assert found is None or is_vector(found, 2)
+
+
+@pytest.mark.parametrize(
+    "vectors", [[[0.6, 0.8]], [[0.6, 0.8], [math.nan, 0.0]], [[0.6, 0.8], [1.0]], [[0.6, 0.8], [0.0, 0.0]]]
+)
+def test_a_vector_left_out_or_broken_fails_the_batch(vectors: list[list[float]]) -> None:
+    """Never skipped: the following texts would get the wrong vectors."""
+    with pytest.raises(EmbeddingError):
+        check_vectors(vectors, 2, 2)
+
+
+async def test_the_local_model_knows_what_belongs_together() -> None:
+    embedder = LocalEmbedder()
+    texts = ["How much holiday do I get?", "Employees have thirty days of vacation.", "The engine needs new oil."]
+    vectors = await embedder.embed(texts, asyncio.to_thread)
+    question, fitting, other = vectors
+    assert all(len(vector) == embedder.dimensions for vector in vectors)
+    assert (
+        sum(map(math.prod, zip(question, fitting, strict=True)))
+        > 0.2
+        > sum(map(math.prod, zip(question, other, strict=True)))
+    )
+    assert await embedder.embed(texts[:1], asyncio.to_thread) == [question]
+    counts = await embedder.count_tokens(["one", texts[1]], asyncio.to_thread)
+    assert 0 < counts[0] < counts[1] < 20

@@ -1,0 +1,102 @@
+"""Names and ids on the platform's side."""
+
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.dify.files import images_in
+from streams.dify.identity import checked_id, node_id, segment_id, text_hash
+from streams.dify.platform import build_platform
+from streams.dify.refusals import NotBuiltYetError, RefusedError
+from streams.dify.source import upload_file_id
+from streams.dify.vector_index import collection_in, collection_name, index_struct, table_name
+from streams.settings import Settings, SettingsError
+
+DATASET = "0b0e4b2c-9d57-4f0a-8d9c-3f6f2a7c1e55"
+
+
+def test_a_collection_and_its_table() -> None:
+    name = collection_name("Vector_index", DATASET)
+    assert name == "Vector_index_0b0e4b2c_9d57_4f0a_8d9c_3f6f2a7c1e55_Node"
+    assert table_name(name) == "embedding_vector_index_0b0e4b2c_9d57_4f0a_8d9c_3f6f2a7c1e55_nod"
+    assert len(table_name(name)) == 63
+    assert collection_in(index_struct("pgvector", name)) == name
+
+
+@pytest.mark.parametrize(
+    "struct",
+    ['{"type": "economy"}', '{"vector_store": null}', '{"vector_store": {}}', '{"vector_store": {"class_prefix": ""}}'],
+)
+def test_an_index_struct_may_name_no_collection(struct: str) -> None:
+    assert collection_in(struct) is None
+
+
+@pytest.mark.parametrize(
+    "struct", ["Vector_index", "[]", '{"vector_store": 1}', '{"vector_store": {"class_prefix": 1}}']
+)
+def test_a_broken_index_struct_is_refused(struct: str) -> None:
+    with pytest.raises(RefusedError, match="index_struct"):
+        collection_in(struct)
+
+
+def test_the_platforms_hash() -> None:
+    """sha256 of the text followed by "None"."""
+    assert text_hash("hello") == "c0a2ae6e305366764fa6ba9ff8811afa22429dff0be3e5ad30e2ee9e738efcee"
+
+
+@given(st.uuids(), st.integers(1, 10_000), st.text())
+def test_node_ids_say_the_same_on_every_run(document: UUID, position: int, content: str) -> None:
+    key = text_hash(content)
+    node = node_id(str(document), position, key)
+    assert node == node_id(str(document).upper(), position, key)
+    assert node != node_id(str(document), position + 1, key)
+    assert node != node_id(str(document), position, text_hash(content + "x"))
+    assert len({node, segment_id(node)}) == 2
+
+
+def test_an_id_from_outside() -> None:
+    assert checked_id("document_id", DATASET.upper()) == DATASET
+    with pytest.raises(RefusedError, match="document_id 'x' is not a UUID"):
+        checked_id("document_id", "x")
+
+
+def test_images_in_a_text() -> None:
+    one, two = str(uuid4()), str(uuid4())
+    text = (
+        f"![image](http://h/files/{one}/file-preview) ![image](/files/{two.upper()}/image-preview?x=1)"
+        f" http://h/files/{uuid4()}/download http://h/files/nonsense/file-preview"
+    )
+    assert images_in(text) == {one, two}
+
+
+def test_where_a_document_comes_from() -> None:
+    assert upload_file_id("upload_file", f'{{"upload_file_id": "{DATASET}"}}') == DATASET
+    with pytest.raises(NotBuiltYetError, match="website_crawl"):
+        upload_file_id("website_crawl", "{}")
+    for broken in (None, "", "{", "[]", "{}", '{"upload_file_id": 5}'):
+        with pytest.raises(RefusedError, match="names no upload file"):
+            upload_file_id("upload_file", broken)
+
+
+def test_only_the_model_that_a_dataset_names_is_used() -> None:
+    platform = build_platform(Settings())
+    assert platform.embedder(None, None) is platform.default_embedder
+    assert platform.embedder("local", "wordllama-256") is platform.default_embedder
+    for provider, model in (("openai", "ada"), ("local", "ada"), (None, "ada"), ("openai", None)):
+        with pytest.raises(RefusedError, match="is not set up here; there is wordllama-256 of local"):
+            platform.embedder(provider, model)
+
+
+def test_a_model_that_is_not_built_is_refused_at_start() -> None:
+    with pytest.raises(SettingsError, match="STREAMS_EMBEDDING_MODEL"):
+        build_platform(Settings(embedding_model="ada"))
+
+
+def test_a_dataset_may_have_two_collections() -> None:
+    platform = build_platform(Settings())
+    own = collection_name("Vector_index", DATASET)
+    assert platform.collections(DATASET, None) == (own,)
+    assert platform.collections(DATASET, index_struct("pgvector", own)) == (own,)
+    assert platform.collections(DATASET, index_struct("pgvector", "Other")) == ("Other", own)
