@@ -1,67 +1,44 @@
-"""The composition root: settings → catalogue, handlers, pools, worker, Faust app. Read it top to bottom."""
+"""The composition root: settings → what is declared → worker → Faust app. Read it top to bottom."""
 
-import importlib
-from collections.abc import Sequence
+import asyncio
+import logging
+from functools import partial
 from typing import cast
 
+import faust
 from faust.web import Request, Response, View
 
-from schemas import Event
-from streams.agents import Agent, dataset, declare_agents, document, message
+from streams.agents import Agent, declare_agents, declare_tier_agents
 from streams.codec import build_codec
-from streams.delivery.handler import Handler
+from streams.declared import build_catalogue, build_groups, build_handlers, build_pools
 from streams.dify.platform import build_platform
+from streams.monitoring.cluster import Cluster
 from streams.monitoring.health import Health, Seen, judge
 from streams.observe import metrics
 from streams.observe.logs import configure_logging, logging_config
 from streams.observe.metrics import Lag
-from streams.overrides import apply_to_handlers, apply_to_topics, concurrency_limits, load_overrides
-from streams.settings import Settings, SettingsError, load_settings
-from streams.topics import POOLS, Catalogue, Pool, load_topics
+from streams.overrides import concurrency_limits, load_overrides
+from streams.settings import Settings, load_settings
+from streams.topics import Catalogue
 from streams.transport.app import StreamsApp
 from streams.transport.consumer import Consumer
-from streams.transport.group import Group
 from streams.worker import Worker
 
-COMPUTE_MODULES = ("streams.dify.extraction", "streams.dify.splitting", "streams.dify.local_embedding")
+COMPUTE_MODULES = (
+    "streams.dify.extraction",
+    "streams.dify.splitting",
+    "streams.dify.local_embedding",
+    "wordllama",
+)
 """What the killable processes run; imported once for all of them."""
-BUILT_IN_HANDLERS: tuple[Handler[Event], ...] = (*document.HANDLERS, *dataset.HANDLERS, *message.HANDLERS)
 
 
-def build_catalogue(settings: Settings) -> Catalogue:
-    """The topics in force: built in, of STREAMS_HANDLERS, overridden. Raises SettingsError."""
-    return Catalogue(apply_to_topics(load_topics(settings), load_overrides(settings.overrides)), settings)
+class PipelineWorker(faust.Worker):
+    """Faust's process without its spinner, which would keep our log lines below WARNING to itself."""
 
-
-def build_handlers(settings: Settings) -> tuple[Handler[Event], ...]:
-    """The handlers in force: built in, the `HANDLERS` of STREAMS_HANDLERS, overridden. Raises SettingsError."""
-    found = list(BUILT_IN_HANDLERS)
-    for package in settings.handlers:
-        found.extend(getattr(importlib.import_module(package), "HANDLERS", ()))
-    names = [handler.name for handler in found]
-    if twice := {name for name in names if names.count(name) > 1}:
-        message = f"STREAMS_HANDLERS: two handlers are named {', '.join(sorted(twice))}"
-        raise SettingsError(message)
-    return tuple(apply_to_handlers(found, load_overrides(settings.overrides)))
-
-
-def build_pools(settings: Settings) -> tuple[Pool, ...]:
-    """The pools that this deployment's workers host, most urgent first."""
-    return tuple(pool for pool in POOLS if pool.name in settings.pools)
-
-
-def build_groups(catalogue: Catalogue, pools: Sequence[Pool]) -> tuple[Group, ...]:
-    """What each pool's consumer reads: its event topics and its retry tiers."""
-    return tuple(
-        Group(
-            pool=pool.name,
-            group_id=catalogue.group(pool.name),
-            topics=(*(topic.name for topic in catalogue.in_pool(pool.name)), *catalogue.tiers(pool.name)),
-            high=pool.prefetch,
-            low=pool.prefetch // 4,
-        )
-        for pool in pools
-    )
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:  # noqa: ARG002 - Faust's signature
+        """Leave the root logger as `logging_config` has set it up."""
+        self.spinner = None
 
 
 class PipelineApp(StreamsApp):
@@ -90,7 +67,12 @@ def build_app(settings: Settings | None = None) -> PipelineApp:
     settings = settings or load_settings()
     configure_logging(settings)
     catalogue, pools = build_catalogue(settings), build_pools(settings)
-    app = PipelineApp(settings, groups=build_groups(catalogue, pools), logging_config=logging_config(settings))
+    app = PipelineApp(
+        settings,
+        groups=build_groups(catalogue, pools),
+        logging_config=logging_config(settings),
+        Worker=PipelineWorker,
+    )
     app.worker = Worker(
         settings,
         catalogue=catalogue,
@@ -104,15 +86,25 @@ def build_app(settings: Settings | None = None) -> PipelineApp:
         crash=app.end_after_failure,
     )
     app.listener = app.worker
-    app.checks.append(app.worker.check)
-
-    def declare(topic: str, agent: Agent, description: str) -> None:
-        agent.__doc__ = description
-        app.agent(app.topic(topic, value_serializer="raw"), name=topic)(agent)
-
-    declare_agents(declare, catalogue, tuple(pool.name for pool in pools), lambda: app.worker.engines)
+    app.checks += [app.worker.check, partial(adopt_former_tiers, app, catalogue)]
+    declare_agents(partial(declare, app), catalogue, settings.pools, lambda: app.worker.engines)
     add_pages(app, settings)
     return app
+
+
+def declare(app: PipelineApp, topic: str, agent: Agent, description: str) -> None:
+    """Make a Faust agent that consumes a topic; the description is what `faust -A streams agents` shows."""
+    agent.__doc__ = description
+    app.agent(app.topic(topic, value_serializer="raw"), name=topic)(agent)
+
+
+async def adopt_former_tiers(app: PipelineApp, catalogue: Catalogue) -> None:
+    """Before the start: read the tiers of former settings too, so that nothing that waits there is stranded."""
+    existing = (await asyncio.to_thread(Cluster(app.settings).metadata)).topics
+    former = {pool: catalogue.former_tiers(pool, existing) for pool in app.settings.pools}
+    for pool, tiers in former.items():
+        declare_tier_agents(partial(declare, app), pool, tiers, lambda: app.worker.engines)
+    app.groups = build_groups(catalogue, build_pools(app.settings), former)
 
 
 def add_pages(app: PipelineApp, settings: Settings) -> None:

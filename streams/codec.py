@@ -4,8 +4,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol
 from uuid import UUID
 
 import fastavro
@@ -13,7 +12,7 @@ from fastavro.types import AvroMessage, Schema
 from pydantic import ValidationError
 
 from schemas import Event
-from schemas.registry import FileRegistry, RegisteredSchema
+from schemas.registry import FileRegistry, RegisteredSchema, registry_folder
 from streams import headers
 from streams.headers import Headers
 from streams.observe.trace import child_traceparent
@@ -79,7 +78,11 @@ class Codec:
         topic, prefix, schema = self._writer(type(event))
         buffer = io.BytesIO()
         buffer.write(prefix)
-        fastavro.schemaless_writer(buffer, schema, event.model_dump())
+        try:
+            fastavro.schemaless_writer(buffer, schema, event.model_dump())
+        except (TypeError, OverflowError) as error:
+            message = f"{topic.name}: Avro refuses the event: {error}"
+            raise ValueError(message) from error
         key = topic.key_of(event)
         return EncodedEvent(
             topic=topic.name,
@@ -162,12 +165,11 @@ class Codec:
 
 @lru_cache(maxsize=8)
 def open_registry(url: str) -> Registry:
-    """The registry of a setting: `file:` the committed one, `file:PATH` a folder with a `registry.json`."""
-    scheme, _, path = url.partition(":")
-    if scheme != "file":
-        message = f"STREAMS_SCHEMA_REGISTRY_URL={url}: only file: is known to this version"
-        raise SchemaMissingError(message)
-    return cast("Registry", FileRegistry(Path(path.removeprefix("//"))) if path else FileRegistry())
+    """The registry of STREAMS_SCHEMA_REGISTRY_URL: `file:` the committed one, `file:PATH` a folder's.
+
+    Raises RegistryError.
+    """
+    return FileRegistry(registry_folder(url))
 
 
 def build_codec(settings: Settings, catalogue: Catalogue) -> Codec:

@@ -67,10 +67,6 @@ SPRING_EXCEPTION_CLASS: Final = SPRING_PREFIX + "exception-fqcn"
 SPRING_EXCEPTION_MESSAGE: Final = SPRING_PREFIX + "exception-message"
 SPRING_EXCEPTION_STACKTRACE: Final = SPRING_PREFIX + "exception-stacktrace"
 
-STACKTRACE_LIMIT: Final = 8 * 1024
-"""Bytes of a stack trace in a header, so that a dead letter never outgrows its topic's record size."""
-MESSAGE_LIMIT: Final = 2 * 1024
-"""Bytes of an error message in a header."""
 HEADERS_LIMIT: Final = 64 * 1024
 """Bytes that all headers added by the pipeline may take together; topics leave this room."""
 

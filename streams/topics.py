@@ -3,12 +3,13 @@
 Light on purpose (no Kafka client, no Faust): producers, workers, dashboards and tests read names here only.
 """
 
+import contextlib
 import importlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from schemas import DatasetDeleted, DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested, Event, MessageCreated
-from streams.duration import format_duration
+from streams.duration import format_duration, parse_duration
 from streams.settings import PoolName, Settings, SettingsError
 
 DAY = 86_400.0
@@ -133,6 +134,16 @@ class Catalogue:
     def tier_prefix(self, pool: PoolName) -> str:
         """What all retry topics of a pool start with, those of former settings too."""
         return f"{self._settings.topic_prefix}{self.group(pool)}.retry."
+
+    def former_tiers(self, pool: PoolName, existing: Iterable[str]) -> dict[str, float]:
+        """Of the cluster's topics the pool's retry topics of delays no longer set, with these in seconds."""
+        prefix, current = self.tier_prefix(pool), self.tiers(pool)
+        former = {}
+        for name in existing:
+            if name.startswith(prefix) and name not in current:
+                with contextlib.suppress(ValueError):
+                    former[name] = parse_duration(name.removeprefix(prefix))
+        return former
 
     def tier_partitions(self, pool: PoolName) -> int:
         """The pool's largest partition count: a retry tier has as many."""

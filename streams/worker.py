@@ -7,7 +7,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,6 +19,7 @@ from streams.database import (
     DatabaseNotMigratedError,
     DatabaseUnavailableError,
     check_database,
+    drop_old_partitions,
     ensure_partitions,
 )
 from streams.delivery.compute import ComputePool
@@ -128,7 +129,6 @@ class Worker:
                     crash=self._crash,
                 )
             )
-        await self._keep_ledger()
         relay = Relay(database.bookkeeping, self._records, settings)
         self._begin(relay.run(self._relay_stop))
         self._begin(self._every(settings.sweep_interval, self._sweep))
@@ -192,11 +192,11 @@ class Worker:
     async def _every(self, seconds: float, do: Callable[[], Awaitable[None]]) -> None:
         """Do it again and again; a database that is away is no reason to end the worker."""
         while True:
-            await asyncio.sleep(seconds)
             try:
                 await do()
             except (SQLAlchemyError, OSError) as error:
                 log.warning("upkeep failed, trying again later", error=str(error).splitlines()[0])
+            await asyncio.sleep(seconds)
 
     async def _sweep(self) -> None:
         for engine in self._engines.values():
@@ -208,6 +208,9 @@ class Worker:
         today = datetime.now(tz=UTC).date()
         async with self._database.bookkeeping.begin() as connection:
             await connection.run_sync(ensure_partitions, today, self._settings.ledger_retention_days)
+        async with self._database.bookkeeping.begin() as connection:
+            kept = timedelta(days=self._settings.ledger_retention_days)
+            await connection.run_sync(drop_old_partitions, today - kept)
 
 
 def handlers_by_topic(

@@ -26,8 +26,13 @@ def declare_agents(declare: Declare, catalogue: Catalogue, pools: tuple[PoolName
         if topic.pool in pools:
             declare(topic.name, _event_agent(engines, topic.pool), f"{topic.event.__name__} events, pool {topic.pool}")
     for pool in pools:
-        for tier, delay in catalogue.tiers(pool).items():
-            declare(tier, _tier_agent(engines, pool, delay), f"retries of pool {pool}, {format_duration(delay)} late")
+        declare_tier_agents(declare, pool, catalogue.tiers(pool), engines)
+
+
+def declare_tier_agents(declare: Declare, pool: PoolName, tiers: Mapping[str, float], engines: Engines) -> None:
+    """Declare the agents of retry tiers; `tiers`: topic → delay in seconds."""
+    for tier, delay in tiers.items():
+        declare(tier, _tier_agent(engines, pool, delay), f"retries of pool {pool}, {format_duration(delay)} late")
 
 
 def _event_agent(engines: Engines, pool: PoolName) -> Agent:

@@ -1,9 +1,17 @@
 """The `streams` command: one file a group of commands."""
 
+import logging
+
 import typer
 
 from streams.cli import db, demo, dlq, executions, lag, local, pools, publish, schemas, topics
 from streams.cli.output import run_reporting_errors
+from streams.observe.logs import configure_logging
+from streams.settings import Settings
+from streams.transport.client import client_logger
+
+QUIET = Settings.model_construct(log_level="warning", log_format="auto")
+"""A command's answer is its output: of its log, warnings only; before the environment's settings are even read."""
 
 app = typer.Typer(
     name="streams",
@@ -26,4 +34,6 @@ app.command("demo")(demo.demo)
 
 def main() -> None:
     """Entry point: run a command; what fails becomes one clear line on stderr and a meant exit code."""
+    configure_logging(QUIET)
+    client_logger.setLevel(logging.CRITICAL)  # what it complains of is in the command's one line
     run_reporting_errors(app)

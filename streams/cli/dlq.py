@@ -10,7 +10,6 @@ from uuid import UUID
 import typer
 from sqlalchemy import Engine
 
-from streams.bootstrap import build_catalogue
 from streams.cli.db import ledger
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_json, print_rows
 from streams.codec import DecodeError, build_codec
@@ -25,6 +24,7 @@ from streams.dead_letters.reading import RecordUnreadableError, read_record, rea
 from streams.dead_letters.rebuild import rebuild as rebuild_index
 from streams.dead_letters.replay import ReplayRefusedError
 from streams.dead_letters.replay import replay as replay_letter
+from streams.declared import build_catalogue
 from streams.headers import SPRING_OFFSET, SPRING_PARTITION, SPRING_TIMESTAMP
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue

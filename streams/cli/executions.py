@@ -8,9 +8,9 @@ from uuid import UUID
 import typer
 from sqlalchemy import Engine
 
-from streams.bootstrap import build_catalogue, build_handlers
 from streams.cli.db import ledger
 from streams.cli.output import CommandError, JSONOption, print_json, print_rows
+from streams.declared import build_catalogue, build_handlers
 from streams.monitoring.cluster import KafkaRefusedError
 from streams.monitoring.executions import (
     DURABLE,

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from streams.bootstrap import build_catalogue
 from streams.cli.cluster import asking_kafka
 from streams.cli.output import JSONOption, print_json, print_rows
+from streams.declared import build_catalogue
 from streams.monitoring.lag import group_lag
 from streams.observe.metrics import Lag
 from streams.settings import Settings, load_settings

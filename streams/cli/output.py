@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from schemas.registry import RegistryError
+from streams.codec import SchemaMissingError
 from streams.settings import SettingsError
 from streams.topics import UnknownEventError
 
@@ -20,7 +22,12 @@ JSONOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 FAILED = 1
 WRONG_REQUEST = 2
-_KNOWN: dict[type[Exception], int] = {SettingsError: WRONG_REQUEST, UnknownEventError: WRONG_REQUEST}
+_KNOWN: dict[type[Exception], int] = {
+    SettingsError: WRONG_REQUEST,
+    UnknownEventError: WRONG_REQUEST,
+    RegistryError: FAILED,
+    SchemaMissingError: FAILED,
+}
 
 
 class CommandError(Exception):

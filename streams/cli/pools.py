@@ -1,7 +1,7 @@
 """`streams pools`: the consumer groups and how much each of their workers takes on."""
 
-from streams.bootstrap import build_catalogue, build_pools
 from streams.cli.output import JSONOption, print_rows
+from streams.declared import build_catalogue, build_pools
 from streams.settings import load_settings
 
 

@@ -6,9 +6,9 @@ from typing import TypedDict
 import typer
 
 from schemas import Event
-from streams.bootstrap import build_catalogue, build_handlers
 from streams.cli.cluster import asking_kafka
 from streams.cli.output import CommandError, JSONOption, print_json
+from streams.declared import build_catalogue, build_handlers
 from streams.delivery import Handler
 from streams.duration import format_duration
 from streams.monitoring.topic_admin import apply as apply_changes

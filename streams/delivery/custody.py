@@ -82,6 +82,8 @@ class CustodyRunner:
             result = await self._run_held(delivery, work)
             if not work.finished:
                 await self._finish(delivery, lease, result)
+            elif result is not None:
+                await self._note_result(delivery, result)
         except LeaseLostError:
             report_lease_lost(delivery, lease.resource)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is settled, never swallowed
@@ -141,6 +143,11 @@ class CustodyRunner:
                 message = f"the lease on {lease.resource} is lost"
                 raise LeaseLostError(message)
             await ledger.finish_long(session, delivery, lease, result)
+
+    async def _note_result(self, delivery: Delivery, result: JSON) -> None:
+        """What a handler returned after its final step, which has settled the delivery already."""
+        async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
+            await ledger.note_result(session, delivery, result)
 
     async def _give_back(self, delivery: Delivery, lease: ledger.Lease, started_at: datetime) -> None:
         """A worker that leaves hands its work on at once, uncounted, instead of letting the lease run out."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from schemas import Event
 from schemas.event import event_time
@@ -29,7 +30,7 @@ class Unreadable:
     topic: str
     reason: Reason
     error: ErrorText
-    event_id: str | None = None
+    event_id: UUID | None = None
     tenant_id: str | None = None
     handler: str | None = None
 
@@ -109,17 +110,21 @@ def _read(context: PoolContext, topic: Topic, record: Record) -> Event | Unreada
     return event
 
 
-def _refused(record: Record, topic: Topic, event: Event, reason: Reason, message: str) -> Unreadable:
+def _refused(  # noqa: PLR0913 - what the dead letter says
+    record: Record, topic: Topic, event: Event, reason: Reason, message: str, *, handler: str | None = None
+) -> Unreadable:
     error = ErrorText(type_name=reason.name, message=message, stack="")
-    return Unreadable(record, topic.name, reason, error, event_id=str(event.event_id), tenant_id=event.tenant_id)
+    return Unreadable(record, topic.name, reason, error, event.event_id, event.tenant_id, handler)
 
 
 def _unknown(context: PoolContext, record: Record, topic: Topic, name: str | None) -> Unreadable | Elsewhere:
     """A rolling deploy may bring the handler: wait a day before the record dies."""
     since = headers.last_int(record.headers, headers.UNKNOWN_SINCE) or now_ms()
     if name is None or now_ms() - since > UNKNOWN_HANDLER_LIFE_MS:
+        event = _read(context, topic, record)
+        if isinstance(event, Unreadable):
+            return event
         message = f"no handler {name!r} in this version"
-        error = ErrorText(type_name="UnknownHandler", message=message, stack="")
-        return Unreadable(record, topic.name, Reason.UNKNOWN_HANDLER, error, handler=name)
+        return _refused(record, topic, event, Reason.UNKNOWN_HANDLER, message, handler=name)
     due_at = now_ms() + UNKNOWN_HANDLER_PAUSE_MS
     return Elsewhere(record, context.catalogue.tier(context.pool.name, 0.0), due_at, since)

@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from schemas.event import event_time
 from streams.delivery.delivery import Delivery, at_ms, now_ms
 from streams.delivery.handler import JSON
 from streams.headers import Headers
@@ -129,6 +130,13 @@ FINISH_LONG = text(
     """
 )
 
+NOTE_RESULT = text(
+    """
+    update streams.executions set result = cast(:result as jsonb)
+    where day = :day and event_id = :event_id and handler = :handler and status = 'success'
+    """
+)
+
 INSERT_IF_MISSING = text(
     """
     insert into streams.executions (
@@ -163,6 +171,15 @@ SETTLE = text(
     where day = :day and event_id = :event_id and handler = :handler
     """
 )
+
+BURY = text(
+    """
+    update streams.executions set status = 'failure', reason = :reason, error = :error, due_at = null,
+        completed_at = clock_timestamp()
+    where day = :day and event_id = :event_id and handler = :handler and status = 'retry'
+    """
+)
+"""For a waiting delivery that no version of the code can run any more: a replay starts from `failure`."""
 
 INSERT_DEAD_LETTER = text(
     """
@@ -296,6 +313,11 @@ async def drop_lease(session: AsyncSession, lease: Lease) -> None:
     await session.execute(DROP_LEASE, {"resource": lease.resource, "token": lease.token})
 
 
+async def note_result(session: AsyncSession, delivery: Delivery, result: JSON) -> None:
+    """Add what a handler returned to the row of a delivery that has succeeded."""
+    await session.execute(NOTE_RESULT, {**identity(delivery), "result": json.dumps(result)})
+
+
 async def drop_expired_lease(session: AsyncSession, lease: Lease) -> None:
     """Let the resource of a worker that went away go, unless somebody took it over or a heartbeat came after all."""
     await session.execute(DROP_EXPIRED_LEASE, {"resource": lease.resource, "token": lease.token})
@@ -328,6 +350,22 @@ async def lock_execution(session: AsyncSession, delivery: Delivery, place: Place
     )
     row = await session.execute(LOCK_EXECUTION, identity(delivery))
     return row.mappings().one()
+
+
+async def bury(session: AsyncSession, event_id: UUID, handler: str, reason: str, error: str) -> None:
+    """Note the death of a delivery whose handler is unknown here, where it has a row."""
+    made_at = event_time(event_id)
+    if made_at is not None:
+        await session.execute(
+            BURY,
+            {
+                "day": made_at.date(),
+                "event_id": event_id,
+                "handler": handler,
+                "reason": reason,
+                "error": storable(error),
+            },
+        )
 
 
 def identity(delivery: Delivery) -> dict[str, object]:

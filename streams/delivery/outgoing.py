@@ -3,12 +3,13 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from uuid import UUID
 
 from streams import headers
 from streams.delivery.delivery import Delivery, Origin, origin_of
 from streams.delivery.failures import Reason
 from streams.headers import Headers
-from streams.observe.errors import ErrorText
+from streams.observe.errors import MESSAGE_LIMIT, STACK_LIMIT, ErrorText
 from streams.transport.record import Record
 
 HISTORY_ENTRIES = 5
@@ -80,7 +81,7 @@ class Death:
     died_at: int
     group: str
     handler: str | None = None
-    event_id: str | None = None
+    event_id: UUID | None = None
     replays: int = 0
 
 
@@ -88,8 +89,8 @@ def dead_record(record: Record, topic: str, death: Death) -> Outgoing:
     """The record for a DLQ: key, value and headers byte for byte, and what failed, where, how often, since when."""
     origin = origin_of(record)
     kept = headers.without(record.headers, headers.STREAMS_PREFIX, headers.DLQ_PREFIX, headers.SPRING_PREFIX)
-    message = headers.text(death.error.message, headers.MESSAGE_LIMIT)
-    stack = headers.text(death.error.stack, headers.STACKTRACE_LIMIT)
+    message = headers.text(death.error.message, MESSAGE_LIMIT)
+    stack = headers.text(death.error.stack, STACK_LIMIT)
     kind = headers.text(death.error.type_name)
     own: list[tuple[str, bytes]] = [
         (headers.DLQ_TOPIC, headers.text(origin.topic)),
@@ -109,7 +110,7 @@ def dead_record(record: Record, topic: str, death: Death) -> Outgoing:
     if death.handler is not None:
         own.append((headers.DLQ_HANDLER, headers.text(death.handler)))
     if death.event_id is not None:
-        own.append((headers.DLQ_EVENT_ID, headers.text(death.event_id)))
+        own.append((headers.DLQ_EVENT_ID, headers.text(str(death.event_id))))
     spring: list[tuple[str, bytes]] = [
         (headers.SPRING_TOPIC, headers.text(origin.topic)),
         (headers.SPRING_PARTITION, headers.spring_int(origin.partition)),

@@ -5,6 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import RowMapping
 from sqlalchemy.exc import SQLAlchemyError
@@ -108,7 +109,7 @@ class Settlement:
         reason: Reason,
         error: ErrorText,
         *,
-        event_id: str | None = None,
+        event_id: UUID | None = None,
         tenant_id: str | None = None,
         handler: str | None = None,
     ) -> None:
@@ -121,6 +122,8 @@ class Settlement:
             placed = await self._produce(outgoing)
             async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
                 await session.execute(ledger.INSERT_DEAD_LETTER, _index_row(record, placed, death, tenant_id))
+                if event_id is not None and handler is not None:
+                    await ledger.bury(session, event_id, handler, reason, error.message)
 
         await self._until_settled(settle)
         report_unreadable(topic, handler, reason, error)
@@ -223,7 +226,7 @@ class Settlement:
             died_at=now_ms(),
             group=self._context.group,
             handler=delivery.handler.name,
-            event_id=str(delivery.event.event_id),
+            event_id=delivery.event.event_id,
             replays=delivery.replays,
         )
         if delivery.handler.on_dead is not None:

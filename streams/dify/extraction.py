@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from bs4 import BeautifulSoup
 from bs4.builder import ParserRejectedMarkup
 from bs4.dammit import EncodingDetector
+from bs4.element import NavigableString
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -103,7 +104,8 @@ def _html(text: str) -> str:
     for unseen in soup(_UNSEEN):
         unseen.decompose()
     for string in soup.find_all(string=True):
-        if string.find_parent("pre") is None:
+        # A doctype or a comment is a string of another class; replaced, it would turn into text.
+        if type(string) is NavigableString and string.find_parent("pre") is None:
             string.replace_with(re.sub(r"\s+", " ", string))
     for line_break in soup("br"):
         line_break.replace_with("\n")

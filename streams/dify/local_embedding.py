@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-
-import wordllama
+from typing import TYPE_CHECKING
 
 from streams.dify.embedding import Compute, Vector, check_vectors
+
+if TYPE_CHECKING:
+    from wordllama import WordLlamaInference
 
 PROVIDER = "local"
 MODEL = "wordllama-256"
@@ -43,5 +45,7 @@ def count_tokens_locally(texts: list[str]) -> list[int]:
 
 
 @cache
-def _local_model() -> wordllama.WordLlamaInference:
+def _local_model() -> "WordLlamaInference":
+    import wordllama  # noqa: PLC0415 - sets up logging when imported, so only where it is used
+
     return wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)

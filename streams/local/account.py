@@ -52,7 +52,7 @@ class Account:
 def unprivileged_account(paths: Iterable[Path]) -> Account:
     """The account for a server that must not be root and works on `paths`. Raises AccountError.
 
-    Where a parent of a path is closed to others (a checkout below /root), the server runs in a user namespace: it
+    Where a parent of a path is closed to others (a checkout in root's home), the server runs in a user namespace: it
     sees itself as another user and is root to the files, so the folders stay as closed as they are.
     """
     if os.geteuid() != 0:

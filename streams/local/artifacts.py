@@ -132,7 +132,7 @@ def _fetch(jar: Jar, folder: Path) -> None:
             try:
                 fetched = component.artifact().resolve()
             except (requests.RequestException, RuntimeError) as error:
-                failure = str(error)
+                failure = f"the Maven repository does not give it ({type(error).__name__})"
                 continue
             if sha256_of(fetched) == jar.sha256:
                 fetched.replace(folder / jar.filename)

@@ -103,7 +103,7 @@ class Kafka:
             jars = fetch_jars(cache_folder(self._cache), start_up)
         except (JavaMissingError, ArtifactError) as error:
             raise ServerFailedError(f"Kafka did not start: {error}") from error
-        stopped = [node for node in self._nodes if self.processes[node - 1].pid is None]
+        stopped = [node for node in self._nodes if not self._is_up(node, start_up)]
         if not stopped:
             return
         start_up.say(f"Kafka: starting {len(stopped)} of {self.brokers} brokers")
@@ -127,6 +127,10 @@ class Kafka:
         # Two controllers would be worse than one: the loss of either stops both.
         return range(1, (REPLICATED_FROM if self.brokers >= REPLICATED_FROM else 1) + 1)
 
+    def _is_up(self, node: int, start_up: StartUp) -> bool:
+        client = _client(self.address_of(node))
+        return self.processes[node - 1].is_up(partial(_has_brokers, client, 1), start_up, timeout=_START_TIMEOUT)
+
     def _start_broker(self, node: int, java: Java, jars: Path) -> None:
         process = self.processes[node - 1]
         data = process.folder / "data"
@@ -139,7 +143,7 @@ class Kafka:
         process.start([*run, "kafka.Kafka", str(config)])
 
     def _format(self, name: str, tool: list[str], config: Path) -> None:
-        command = [*tool, "format", "--ignore-formatted", "-t", self._cluster_id, "-c", str(config)]
+        command = [*tool, "format", "--ignore-formatted", f"--cluster-id={self._cluster_id}", "-c", str(config)]
         try:
             subprocess.run(command, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT, check=True)  # noqa: S603 - the Java found above
         except subprocess.TimeoutExpired as error:
@@ -172,7 +176,7 @@ class Kafka:
             for node in started:
                 answers = partial(accepts, self._ports[f"kafka-{node}"])
                 self.processes[node - 1].wait_until(answers, start_up, timeout=_START_TIMEOUT)
-            client = AdminClient({"bootstrap.servers": self.address, "log_level": 0, "reconnect.backoff.max.ms": 200})
+            client = _client(self.address)
             for node in started:
                 answers = partial(_has_brokers, client, self.brokers)
                 self.processes[node - 1].wait_until(answers, start_up, timeout=_START_TIMEOUT)
@@ -182,9 +186,13 @@ class Kafka:
             raise
 
 
+def _client(address: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": address, "log_level": 0, "reconnect.backoff.max.ms": 200})
+
+
 def _has_brokers(client: AdminClient, count: int) -> bool:
     try:
-        return len(client.list_topics(timeout=1.0).brokers) == count
+        return len(client.list_topics(timeout=1.0).brokers) >= count
     except KafkaException:
         return False
 

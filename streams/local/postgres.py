@@ -46,7 +46,7 @@ class Postgres:
 
     def start(self, start_up: StartUp) -> None:
         """Start it if it does not run, and make what the platform would have made. Raises ServerFailedError."""
-        if self._process.pid is None:
+        if not self._process.is_up(self._answers, start_up, timeout=_START_TIMEOUT):
             start_up.say("PostgreSQL: starting")
             self._start(start_up)
         start_up.say("PostgreSQL: making the platform's tables where they are missing")

@@ -97,22 +97,23 @@ class ServerProcess:
 
         A server that fails is stopped, so that nothing half-started stays behind.
         """
-        until = time.monotonic() + timeout
-        while True:
-            if self.pid is None:
-                code = self._child.poll() if self._child is not None else None
-                why = "ended at once" if code is None else f"ended with exit code {code}"
-                break
-            if answers():
-                return
-            if time.monotonic() > until:
-                why = f"did not answer within {timeout:.0f} s"
-                break
-            if start_up.called_off.wait(_POLL):
-                why = "was called off"
-                break
+        why = self._why_no_answer(answers, start_up, timeout)
+        if why is not None:
+            self.stop()
+            raise ServerFailedError(f"{self.name} did not start: it {why}; its log is {self.log}", self.last_lines())
+
+    def is_up(self, answers: Callable[[], bool], start_up: StartUp, *, timeout: float) -> bool:
+        """Whether it runs and answers, so that nothing is to be started.
+
+        One that runs is given its time: an earlier `up` may have been interrupted while it started, or it was killed
+        a moment ago. One that does not answer in time is stopped.
+        """
+        if self.pid is None:
+            return False
+        if self._why_no_answer(answers, start_up, timeout) is None:
+            return True
         self.stop()
-        raise ServerFailedError(f"{self.name} did not start: it {why}; its log is {self.log}", self.last_lines())
+        return False
 
     def stop(self) -> bool:
         """Ask it to end, kill it when it does not; True if it ran."""
@@ -140,6 +141,18 @@ class ServerProcess:
         except FileNotFoundError:
             return ""
         return "\n".join(lines[-LAST_LINES:])
+
+    def _why_no_answer(self, answers: Callable[[], bool], start_up: StartUp, timeout: float) -> str | None:
+        until = time.monotonic() + timeout
+        while self.pid is not None:
+            if answers():
+                return None
+            if time.monotonic() > until:
+                return f"did not answer within {timeout:.0f} s"
+            if start_up.called_off.wait(_POLL):
+                return "was called off"
+        code = self._child.poll() if self._child is not None else None
+        return "ended" if code is None else f"ended with exit code {code}"
 
     def _ended_within(self, seconds: float) -> bool:
         until = time.monotonic() + seconds

@@ -38,7 +38,7 @@ class Redis:
 
     def start(self, start_up: StartUp) -> None:
         """Start it if it does not run. Raises ServerFailedError."""
-        if self._process.pid is not None:
+        if self._process.is_up(self._answers, start_up, timeout=_START_TIMEOUT):
             return
         start_up.say("Redis: starting")
         self.folder.mkdir(parents=True, exist_ok=True)

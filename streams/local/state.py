@@ -32,6 +32,8 @@ class State:
             return cls(int(read["brokers"]), str(read["cluster_id"]), dict(read["ports"]))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StateError(f"{path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise StateError(f"{path} is damaged: remove {path.parent} to begin anew") from error
 

@@ -11,10 +11,10 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
-from streams.local.stack import LocalStack
 
-from streams.bootstrap import build_catalogue
 from streams.database import sync_engine
+from streams.declared import build_catalogue
+from streams.local.stack import LocalStack
 from streams.migrations import upgrade
 from streams.monitoring.topic_admin import apply, plan_topics
 from streams.settings import Settings
@@ -56,9 +56,7 @@ def template(stack: Stack) -> str:
 
 
 @pytest.fixture
-def environment(
-    stack: Stack, template: str, tmp_path: Path
-) -> Iterator[dict[str, str]]:
+def environment(stack: Stack, template: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The settings of one test as a shell would have them: own names, own database, short retries."""
     name = f"t{uuid4().hex[:10]}"
     server = make_url(stack.environment["STREAMS_DATABASE_URL"]).set(drivername="postgresql+psycopg")

@@ -15,12 +15,12 @@ from sqlalchemy import Engine, insert, text, update
 from schemas import DocumentDeleted
 from schemas.event import event_time
 from streams import headers
-from streams.bootstrap import build_catalogue
 from streams.codec import EncodedEvent, build_codec
 from streams.dead_letters.listing import DeadLetterFilter, find_dead_letters, list_dead_letters
 from streams.dead_letters.reading import read_record, read_records
 from streams.dead_letters.rebuild import index_row, rebuild
 from streams.dead_letters.replay import Replay, ReplayRefusedError, replay
+from streams.declared import build_catalogue
 from streams.delivery.failures import Reason
 from streams.delivery.outgoing import Death, dead_record
 from streams.observe.errors import ErrorText

@@ -244,7 +244,9 @@ def dlq_value(settings: Settings, place: dict[str, object]) -> tuple[bytes | Non
     from confluent_kafka import Consumer, TopicPartition  # noqa: PLC0415
 
     consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": "looks-only"})
-    consumer.assign([TopicPartition(str(place["dlq_topic"]), int(str(place["dlq_partition"])), int(str(place["dlq_offset"])))])
+    consumer.assign(
+        [TopicPartition(str(place["dlq_topic"]), int(str(place["dlq_partition"])), int(str(place["dlq_offset"])))]
+    )
     message = consumer.poll(10)
     consumer.close()
     assert message is not None

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.bootstrap import build_catalogue
+from streams.declared import build_catalogue
 from streams.monitoring.lag import group_lag
 from streams.observe.metrics import Lag
 from streams.settings import Settings

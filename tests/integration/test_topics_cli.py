@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from streams.bootstrap import build_catalogue, build_handlers
+from streams.declared import build_catalogue, build_handlers
 from streams.monitoring.topic_admin import check_topics, plan_topics
 from streams.monitoring.topics import Plan
 from streams.settings import Settings

@@ -64,3 +64,17 @@ def test_a_full_partition_is_paused_and_goes_on(scene: Scene) -> None:
     wait_until(lambda: scene.committed() == [6000, 0], 5, "and committed")
     assert set(scene.settled().values()) == {1}
     assert not worker.state()["stalled"]
+
+
+def test_the_groups_of_a_worker_do_not_hold_each_other(scene: Scene) -> None:
+    """One worker, two groups: the one that is full and paused leaves the other running, each with its own offsets."""
+    other = Scene(scene.stack, scene.folder)
+    scene.produce([f"gate-{number}" for number in range(1000)], partition=0)
+    worker = scene.start(TEST_TOPICS=f"{scene.topic},{other.topic}", TEST_HIGH="100", TEST_LOW="20")
+    wait_until(lambda: bool(scene.lines("started")), 20, "the first group has work")
+    wait_until(lambda: worker.state()["activity"][0]["paused"] == 1, 5, "and is full")
+    other.produce([f"v{number}" for number in range(1000)])
+    wait_until(lambda: other.committed() == [500, 500], 10, "the second group goes on")
+    assert scene.committed() == [0, 0]
+    scene.open_gate()
+    wait_until(lambda: scene.committed() == [1000, 0], 10, "the first follows")

@@ -106,7 +106,6 @@ class Scene:
             **os.environ,
             **self.stack.environment,
             "TEST_TOPICS": self.topic,
-            "TEST_GROUP": self.group,
             "TEST_LOG": str(self.log),
             **extra,
         }

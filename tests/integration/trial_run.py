@@ -1,12 +1,11 @@
 """Fixtures for tests that drive trial events through real workers; import them into a test module."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
-from streams.bootstrap import build_catalogue
+from streams.declared import build_catalogue
 from streams.schema_export import export
 from streams.settings import Settings
 from tests.integration.apps import trials
@@ -29,8 +28,8 @@ def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def trial(topics: Settings, engine: Engine) -> Iterator[Settings]:
+def trial(topics: Settings, engine: Engine) -> Settings:
     """Topics and the effects' table exist."""
     with engine.begin() as connection:
         connection.execute(text(trials.TABLE))
-    yield topics
+    return topics

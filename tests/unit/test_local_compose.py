@@ -21,7 +21,7 @@ OF_THE_PLACE = {
 }
 
 
-def test_the_broker_behaves_as_the_local_one():
+def test_the_broker_behaves_as_the_local_one() -> None:
     environment = COMPOSE["services"]["kafka"]["environment"]
     settings = {
         name.removeprefix("KAFKA_").lower().replace("_", "."): value
@@ -31,24 +31,24 @@ def test_the_broker_behaves_as_the_local_one():
     assert {name: value for name, value in settings.items() if name not in OF_THE_PLACE} == broker_settings(1)
 
 
-def test_no_port_is_open_to_other_machines():
+def test_no_port_is_open_to_other_machines() -> None:
     ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
     assert ports
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
 
 
-def test_the_versions_are_those_of_the_local_stack():
+def test_the_versions_are_those_of_the_local_stack() -> None:
     assert COMPOSE["services"]["kafka"]["image"].endswith(":4.4.0")
     assert COMPOSE["services"]["postgres"]["image"].endswith(":pg18")
 
 
-def test_three_brokers_keep_three_copies_of_which_two_must_be_written():
+def test_three_brokers_keep_three_copies_of_which_two_must_be_written() -> None:
     settings = broker_settings(3)
     assert settings["default.replication.factor"] == settings["offsets.topic.replication.factor"] == "3"
     assert settings["min.insync.replicas"] == settings["transaction.state.log.min.isr"] == "2"
 
 
-def test_a_dead_worker_s_partitions_move_on_within_its_session():
+def test_a_dead_worker_s_partitions_move_on_within_its_session() -> None:
     settings = broker_settings(1)
     session, heartbeat = (
         int(settings[f"group.consumer.{name}.ms"]) for name in ("session.timeout", "heartbeat.interval")

@@ -17,11 +17,11 @@ from streams.local.java import Java, parse_version
         ("no such program", None),
     ],
 )
-def test_the_major_version_is_read_from_what_java_says(told, major):
+def test_the_major_version_is_read_from_what_java_says(told: str, major: int | None) -> None:
     assert parse_version(told) == major
 
 
-def test_an_older_java_is_not_given_options_that_it_refuses():
+def test_an_older_java_is_not_given_options_that_it_refuses() -> None:
     assert Java(Path("java"), 17).quiet_options == ()
     assert Java(Path("java"), 22).quiet_options == ("--enable-native-access=ALL-UNNAMED",)
     assert "--sun-misc-unsafe-memory-access=allow" in Java(Path("java"), 25).quiet_options

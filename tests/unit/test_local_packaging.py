@@ -24,30 +24,30 @@ def locked_versions() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("line", ASKED_FOR)
-def test_the_lock_has_a_version_that_pyproject_allows(line):
+def test_the_lock_has_a_version_that_pyproject_allows(line: str) -> None:
     requirement = Requirement(line)
     versions = locked_versions().get(canonicalize_name(requirement.name), [])
     assert any(version in requirement.specifier for version in versions), f"{line}: locked {versions}, run make lock"
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
-def test_every_package_has_a_hash(lock):
+def test_every_package_has_a_hash(lock: Path) -> None:
     for entry in re.split(r"(?m)^(?=[a-z0-9])", lock.read_text())[1:]:
         assert "--hash=sha256:" in entry, entry
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
-def test_no_lock_names_an_address(lock):
+def test_no_lock_names_an_address(lock: Path) -> None:
     assert re.findall(r"(?i)://|index-url|find-links|trusted-host", lock.read_text()) == []
 
 
-def test_the_lock_holds_what_builds_the_project():
+def test_the_lock_holds_what_builds_the_project() -> None:
     backend = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     for requirement in map(Requirement, backend):
         assert any(version in requirement.specifier for version in locked_versions()[requirement.name])
 
 
-def test_every_jar_of_kafka_has_a_checksum_and_a_name_of_its_own():
+def test_every_jar_of_kafka_has_a_checksum_and_a_name_of_its_own() -> None:
     jars = locked_jars()
     assert [jar for jar in jars if not re.fullmatch(r"[0-9a-f]{64}", jar.sha256)] == []
     assert len({jar.filename for jar in jars}) == len(jars)

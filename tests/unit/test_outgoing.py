@@ -1,6 +1,7 @@
 """Retry and DLQ records: what came stays byte for byte, what the pipeline adds is replaced and capped."""
 
 import struct
+from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from tests.unit.making import a_delivery, a_record
 
 ORIGINAL = (("ce_id", b"1"), ("x", b"\xff\x00"), ("x", b"again"), ("traceparent", b"00-a-b-01"))
 DEATH = Death(
-    Reason.EXHAUSTED, ErrorText("ValueError", "it broke", "stack"), 6, 1_000, 2_000, "streams.low", "clean", "id-1"
+    Reason.EXHAUSTED, ErrorText("ValueError", "it broke", "stack"), 6, 1_000, 2_000, "streams.low", "clean", UUID(int=7)
 )
 
 
@@ -72,6 +73,6 @@ def test_a_record_that_dies_in_a_tier_names_its_origin() -> None:
 
 @given(st.text(max_size=100_000), st.text(max_size=100_000))
 def test_what_the_pipeline_adds_stays_within_the_headers_cap(message: str, stack: str) -> None:
-    death = Death(Reason.PERMANENT, ErrorText("E", message, stack), 1, 1, 1, "g", "h", "e")
+    death = Death(Reason.PERMANENT, ErrorText("E", message, stack), 1, 1, 1, "g", "h", UUID(int=7))
     record = dead_record(a_record(), "dlq", death)
     assert sum(len(name) + len(value) for name, value in record.headers) <= headers.HEADERS_LIMIT

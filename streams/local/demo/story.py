@@ -1,13 +1,12 @@
 """The demo from beginning to end."""
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from streams.bootstrap import build_catalogue
 from streams.codec import build_codec
 from streams.database import sync_engine
+from streams.declared import build_catalogue
 from streams.dify.platform import build_platform
 from streams.local.demo.asking import Question, ask, question_for
 from streams.local.demo.deleting import delete_everything
@@ -31,8 +30,6 @@ def tell(stack: LocalStack, sources: Sequence[SourceFile], question: Question | 
     StackError where a server does not start.
     """
     began = time.monotonic()
-    # The embedding model's package turns on everybody's informational lines when it is imported.
-    logging.getLogger().setLevel(logging.WARNING)
     screen.step("Kafka, PostgreSQL, Redis and a worker, on this machine")
     with screen.status("starting") as say:
         stack.up(say)

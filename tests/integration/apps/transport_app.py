@@ -1,9 +1,9 @@
 """A worker for the transport's tests: it writes down every record that it settles. Run as `faust -A ...:app worker`.
 
-Environment: TEST_TOPICS (comma), TEST_AGENTS (topics with an agent; default all), TEST_GROUP, TEST_HIGH and TEST_LOW
-(the group's bounds), TEST_LOG (file, one JSON line a settled record), TEST_SLOW (seconds). A record's value says what
-becomes of it: `slow…` takes TEST_SLOW, `gate…` lasts until the file `open` is beside the log, `hold…` is never settled,
-`raise…` raises in the agent, any other is settled at once.
+Environment: TEST_TOPICS (comma; each in a group of its own, `<topic>-group`), TEST_AGENTS (topics with an agent, all by
+default), TEST_HIGH and TEST_LOW (the groups' bounds), TEST_LOG (file, one JSON line a settled record), TEST_SLOW
+(seconds). A record's value says what becomes of it: `slow…` takes TEST_SLOW, `gate…` lasts until the file `open` is
+beside the log, `hold…` is never settled, `raise…` raises in the agent, any other is settled at once.
 """
 
 import asyncio
@@ -99,14 +99,15 @@ class Desk:
 desk = Desk()
 app = StreamsApp(
     load_settings(),
-    groups=(
+    groups=tuple(
         Group(
-            "default",
-            os.environ["TEST_GROUP"],
-            TOPICS,
+            name,
+            f"{name}-group",
+            (name,),
             high=int(os.environ.get("TEST_HIGH", "4000")),
             low=int(os.environ.get("TEST_LOW", "1000")),
-        ),
+        )
+        for name in TOPICS
     ),
     listener=desk,
 )

@@ -74,7 +74,7 @@ async def note_limit(event: Trial, work: Work, error: BaseException) -> None:
     await note(event, work, f"limit: {type(error).__name__}")
 
 
-async def behave(event: Trial, work: Work) -> None:
+async def behave(event: Trial, work: Work) -> None:  # noqa: C901 - one case a plan
     """Do what the event says."""
     if event.times and work.attempt > event.times:
         return

@@ -1,0 +1,56 @@
+"""What a deployment declares: its topics, handlers and pools, extensions and overrides included. Loads no Faust."""
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from schemas import Event
+from streams.agents import dataset, document, message
+from streams.delivery.handler import Handler
+from streams.overrides import apply_to_handlers, apply_to_topics, load_overrides
+from streams.settings import PoolName, Settings, SettingsError
+from streams.topics import POOLS, Catalogue, Pool, load_topics
+from streams.transport.group import Group
+
+BUILT_IN_HANDLERS: tuple[Handler[Event], ...] = (*document.HANDLERS, *dataset.HANDLERS, *message.HANDLERS)
+
+
+def build_catalogue(settings: Settings) -> Catalogue:
+    """The topics in force: built in, of STREAMS_HANDLERS, overridden. Raises SettingsError."""
+    return Catalogue(apply_to_topics(load_topics(settings), load_overrides(settings.overrides)), settings)
+
+
+def build_handlers(settings: Settings) -> tuple[Handler[Event], ...]:
+    """The handlers in force: built in, the `HANDLERS` of STREAMS_HANDLERS, overridden. Raises SettingsError."""
+    found = list(BUILT_IN_HANDLERS)
+    for package in settings.handlers:
+        found.extend(getattr(importlib.import_module(package), "HANDLERS", ()))
+    names = [handler.name for handler in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        message = f"STREAMS_HANDLERS: two handlers are named {', '.join(sorted(twice))}"
+        raise SettingsError(message)
+    return tuple(apply_to_handlers(found, load_overrides(settings.overrides)))
+
+
+def build_pools(settings: Settings) -> tuple[Pool, ...]:
+    """The pools that this deployment's workers host, most urgent first."""
+    return tuple(pool for pool in POOLS if pool.name in settings.pools)
+
+
+def build_groups(
+    catalogue: Catalogue, pools: Sequence[Pool], former: Mapping[PoolName, Iterable[str]] | None = None
+) -> tuple[Group, ...]:
+    """What each pool's consumer reads: its event topics and its retry tiers, those of former settings too."""
+    return tuple(
+        Group(
+            pool=pool.name,
+            group_id=catalogue.group(pool.name),
+            topics=(
+                *(topic.name for topic in catalogue.in_pool(pool.name)),
+                *catalogue.tiers(pool.name),
+                *(former or {}).get(pool.name, ()),
+            ),
+            high=pool.prefetch,
+            low=pool.prefetch // 4,
+        )
+        for pool in pools
+    )
