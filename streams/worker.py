@@ -27,7 +27,7 @@ from streams.delivery.context import PoolContext, Services
 from streams.delivery.engine import PoolEngine
 from streams.delivery.gate import DatabaseGate
 from streams.delivery.handler import Handler
-from streams.delivery.ledger import Place
+from streams.delivery.rows import Place
 from streams.delivery.sweep import Sweep
 from streams.monitoring.topic_admin import check_topics
 from streams.observe.logs import get_logger

@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
-from streams.delivery import ledger
+from streams.delivery import leases
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery
 from streams.delivery.failures import LeaseLostError
@@ -55,7 +55,7 @@ class EffectWork:
 class LongWork:
     """One attempt under a lease, in steps; no transaction is open between them."""
 
-    def __init__(self, context: PoolContext, delivery: Delivery, lease: ledger.Lease) -> None:
+    def __init__(self, context: PoolContext, delivery: Delivery, lease: leases.Lease) -> None:
         self._context = context
         self._delivery = delivery
         self._lease = lease
@@ -78,7 +78,7 @@ class LongWork:
         """One short transaction that starts by locking the lease's row. Raises LeaseLostError."""
         context, delivery = self._context, self._delivery
         async with effect_session(context.database.effects, delivery.handler.time_limit) as session:
-            if not await ledger.hold_lease(session, self._lease):
+            if not await leases.hold_lease(session, self._lease):
                 message = f"the lease on {self._lease.resource} is lost"
                 raise LeaseLostError(message)
             self._session = session
@@ -87,7 +87,7 @@ class LongWork:
             finally:
                 self._session = None
             if final:
-                await ledger.finish_long(session, delivery, self._lease, None)
+                await leases.finish_long(session, delivery, self._lease, None)
         self.finished = self.finished or final
 
     async def publish(self, event: Event, at: datetime | None = None) -> None:
@@ -97,7 +97,7 @@ class LongWork:
     async def heartbeat(self) -> None:
         """Extend the lease. Raises LeaseLostError."""
         async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
-            if not await ledger.extend_lease(session, self._delivery, self._lease):
+            if not await leases.extend_lease(session, self._delivery, self._lease):
                 message = f"the lease on {self._lease.resource} is lost"
                 raise LeaseLostError(message)
 

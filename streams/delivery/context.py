@@ -10,7 +10,7 @@ from streams.database import Database
 from streams.delivery.compute import ComputePool
 from streams.delivery.gate import DatabaseGate
 from streams.delivery.handler import Handler
-from streams.delivery.ledger import Place
+from streams.delivery.rows import Place
 from streams.headers import Headers
 from streams.settings import Settings
 from streams.topics import Catalogue, Pool

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
-from streams.delivery import ledger
+from streams.delivery import leases
 from streams.delivery.attempt import EffectWork, LongWork
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, at_ms, now_ms
@@ -41,7 +41,7 @@ class CustodyRunner:
         if handler.resource is None:
             message = f"long handler {handler.name} names no resource"
             raise TypeError(message)
-        lease = ledger.Lease(handler.resource(delivery.event), uuid4(), self._context.settings.lease_seconds)
+        lease = leases.Lease(handler.resource(delivery.event), uuid4(), self._context.settings.lease_seconds)
         claimed = await self._claim(delivery, lease)
         if claimed == "busy":
             await self._settlement.deferred(delivery, "resource is busy", after=BUSY_PAUSE)
@@ -56,15 +56,15 @@ class CustodyRunner:
         elif claimed == "moved on":
             report_skipped(self._context.group, [delivery], [])
 
-    async def _claim(self, delivery: Delivery, lease: ledger.Lease) -> str:
+    async def _claim(self, delivery: Delivery, lease: leases.Lease) -> str:
         """`claimed`, `busy` (another delivery holds the resource) or `moved on` (it ran, or runs)."""
         while True:
             await self._context.gate.passed()
             try:
                 async with AsyncSession(self._context.database.bookkeeping) as session:
-                    if not await ledger.claim_lease(session, delivery, lease):
+                    if not await leases.claim_lease(session, delivery, lease):
                         return "busy"
-                    if not await ledger.claim_long(session, delivery, lease, self._context.place):
+                    if not await leases.claim_long(session, delivery, lease, self._context.place):
                         return "moved on"
                     await session.commit()
                     return "claimed"
@@ -75,7 +75,7 @@ class CustodyRunner:
                 if kind == "outage":
                     self._context.gate.trip(error)
 
-    async def _work(self, delivery: Delivery, lease: ledger.Lease, started_at: datetime) -> None:
+    async def _work(self, delivery: Delivery, lease: leases.Lease, started_at: datetime) -> None:
         handler = delivery.handler
         work = LongWork(self._context, delivery, lease)
         try:
@@ -137,19 +137,19 @@ class CustodyRunner:
                     raise
                 log.warning("heartbeat failed", error=str(error).splitlines()[0])
 
-    async def _finish(self, delivery: Delivery, lease: ledger.Lease, result: JSON) -> None:
+    async def _finish(self, delivery: Delivery, lease: leases.Lease, result: JSON) -> None:
         async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
-            if not await ledger.hold_lease(session, lease):
+            if not await leases.hold_lease(session, lease):
                 message = f"the lease on {lease.resource} is lost"
                 raise LeaseLostError(message)
-            await ledger.finish_long(session, delivery, lease, result)
+            await leases.finish_long(session, delivery, lease, result)
 
     async def _note_result(self, delivery: Delivery, result: JSON) -> None:
         """What a handler returned after its final step, which has settled the delivery already."""
         async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
-            await ledger.note_result(session, delivery, result)
+            await leases.note_result(session, delivery, result)
 
-    async def _give_back(self, delivery: Delivery, lease: ledger.Lease, started_at: datetime) -> None:
+    async def _give_back(self, delivery: Delivery, lease: leases.Lease, started_at: datetime) -> None:
         """A worker that leaves hands its work on at once, uncounted, instead of letting the lease run out."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._context.settings.settle_timeout):

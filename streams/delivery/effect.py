@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
-from streams.delivery import ledger
+from streams.delivery import claims
 from streams.delivery.attempt import EffectWork
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, at_ms, now_ms
@@ -81,12 +81,12 @@ class EffectRunner:
         async with effect_session(self._context.database.effects, handler.time_limit) as session:
             todo = deliveries
             if handler.ledger:
-                claimed = await ledger.claim_effect(session, deliveries, place)
+                claimed = await claims.claim_effect(session, deliveries, place)
                 todo = [delivery for delivery in deliveries if delivery.event.event_id in claimed]
             if todo:
                 result = await self._call(handler, todo, session)
                 if handler.ledger and (result is not None or time.perf_counter() - began > NOTED_DURATION):
-                    await ledger.complete_effect(session, todo, result)
+                    await claims.complete_effect(session, todo, result)
         report_success(self._context.group, todo, time.perf_counter() - began)
         if len(todo) < len(deliveries):
             report_skipped(self._context.group, deliveries, todo)

@@ -51,7 +51,9 @@ class PoolEngine:
         return self._lanes.waiting + len(self._waiting)
 
     def accept(self, chunk: Chunk) -> None:
-        """Take over a chunk of an event topic."""
+        """Take over a chunk of an event topic; one of a partition that is being given back is left to its next owner."""
+        if self._leaving(chunk):
+            return
         for record in chunk.records:
             read = read_event_record(self.context, chunk, record)
             if isinstance(read, Unreadable):
@@ -62,7 +64,9 @@ class PoolEngine:
         self._pump()
 
     def accept_tier(self, chunk: Chunk, delay: float) -> None:
-        """Take over a chunk of a retry tier of that delay (seconds)."""
+        """Take over a chunk of a retry tier of that delay (seconds); as `accept`."""
+        if self._leaving(chunk):
+            return
         for record in chunk.records:
             read = read_tier_record(self.context, chunk, record)
             if isinstance(read, Unreadable):
@@ -110,6 +114,9 @@ class PoolEngine:
         """Run something of the pool's own beside the units, such as the sweep."""
         task = asyncio.create_task(work)
         task.add_done_callback(self._watch)
+
+    def _leaving(self, chunk: Chunk) -> bool:
+        return self._closing or chunk.assignment.revoking or chunk.assignment.revoked
 
     def _holders(self) -> list[tuple[asyncio.Task[None], Assignment | None]]:
         """Tasks under way with the assignment that waits for each; long work in custody has none."""

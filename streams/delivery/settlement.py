@@ -11,7 +11,7 @@ from sqlalchemy import RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.delivery import ledger
+from streams.delivery import leases, ledger, rows
 from streams.delivery.attempt import EffectWork
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, at_ms, now_ms, origin_of
@@ -61,7 +61,7 @@ class Settlement:
         self._context = context
 
     async def failed(
-        self, delivery: Delivery, error: BaseException, started_at: datetime, lease: ledger.Lease | None = None
+        self, delivery: Delivery, error: BaseException, started_at: datetime, lease: leases.Lease | None = None
     ) -> None:
         """End a failed attempt by its policy: another attempt at its time, or death."""
         verdict = decide(delivery.handler, delivery.run, error, now_ms(), random.random())  # noqa: S311 - jitter
@@ -79,7 +79,7 @@ class Settlement:
         *,
         after: float,
         started_at: datetime | None = None,
-        lease: ledger.Lease | None = None,
+        lease: leases.Lease | None = None,
     ) -> None:
         """Hand the delivery on to be run in `after` seconds; no attempt is counted."""
         ending = Ending(
@@ -88,7 +88,7 @@ class Settlement:
         await self._until_settled(lambda: self._settle(delivery, ending, None, started_at or at_ms(now_ms()), lease))
         report_deferred(self._context.group, delivery, why)
 
-    async def crashed(self, delivery: Delivery, lease: ledger.Lease, started_at: datetime, lost_before: int) -> None:
+    async def crashed(self, delivery: Delivery, lease: leases.Lease, started_at: datetime, lost_before: int) -> None:
         """End an attempt whose worker let its lease run out: run it again at once, or take it for deadly."""
         lost = lost_before + 1
         text = ErrorText(
@@ -141,16 +141,16 @@ class Settlement:
         ending: Ending,
         error: BaseException | None,
         started_at: datetime,
-        lease: ledger.Lease | None,
+        lease: leases.Lease | None,
     ) -> None:
         """Lock, look whether it has moved on, produce, note, commit. The offset follows."""
         async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
             await bound(session, self._context.settings.settle_timeout * 4)
-            if lease is not None and not ending.lost and not await ledger.hold_lease(session, lease):
+            if lease is not None and not ending.lost and not await leases.hold_lease(session, lease):
                 log.info("lease is lost, its new holder settles the delivery")
                 return
             if lease is not None and ending.lost:
-                await ledger.drop_expired_lease(session, lease)
+                await leases.drop_expired_lease(session, lease)
             row = await ledger.lock_execution(session, delivery, self._context.place, started_at)
             if moved_on(row, delivery, lease) or (ending.lost and not row["expired"]):
                 log.info("delivery has moved on already", status=row["status"], seq=row["seq"])
@@ -163,11 +163,11 @@ class Settlement:
             await session.execute(
                 ledger.SETTLE,
                 {
-                    **ledger.identity(delivery),
+                    **rows.identity(delivery),
                     "status": ending.status,
                     "seq": ending.seq,
                     "attempts": ending.attempts,
-                    "error": ledger.storable(note),
+                    "error": rows.storable(note),
                     "history_limit": ledger.HISTORY_LIMIT,
                     "reason": ending.reason,
                     "due_at": None if ending.due_at is None else at_ms(ending.due_at),
@@ -180,7 +180,7 @@ class Settlement:
                 },
             )
             if lease is not None:
-                await ledger.drop_lease(session, lease)
+                await leases.drop_lease(session, lease)
 
     async def _hand_over(self, delivery: Delivery, ending: Ending) -> None:
         """Produce the retry record to the longest tier that fits."""
@@ -272,7 +272,7 @@ class Settlement:
                 return
 
 
-def moved_on(row: RowMapping, delivery: Delivery, lease: ledger.Lease | None) -> bool:
+def moved_on(row: RowMapping, delivery: Delivery, lease: leases.Lease | None) -> bool:
     """Whether the row says that this attempt's outcome no longer counts."""
     if row["status"] in ledger.FINAL or row["seq"] > delivery.seq:
         return True
@@ -293,10 +293,10 @@ def _index_row(record: Record, placed: RecordMetadata, death: Death, tenant_id: 
         "offset": origin.offset,
         "event_id": death.event_id,
         "handler": death.handler,
-        "tenant_id": ledger.storable(tenant_id),
+        "tenant_id": rows.storable(tenant_id),
         "reason": death.reason,
         "error_type": death.error.type_name,
-        "error_message": ledger.storable(death.error.message),
+        "error_message": rows.storable(death.error.message),
         "attempts": death.attempts,
         "first_failed_at": at_ms(death.first_failed_at),
         "died_at": at_ms(death.died_at),

@@ -4,7 +4,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.codec import DecodeError
-from streams.delivery import ledger
+from streams.delivery import leases
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, Origin
 from streams.delivery.settlement import Settlement
@@ -44,7 +44,7 @@ class Sweep:
         delivery = self._delivery(row)
         if delivery is None:
             return
-        lease = ledger.Lease(row["resource"], row["lease_token"], self._context.settings.lease_seconds)
+        lease = leases.Lease(row["resource"], row["lease_token"], self._context.settings.lease_seconds)
         with delivery_context(
             event_id=row["event_id"],
             topic=row["topic"],

@@ -1,0 +1,54 @@
+"""A delivery as columns of the ledger, and who works on it."""
+
+import json
+from dataclasses import dataclass
+
+from streams.delivery.delivery import Delivery, at_ms
+from streams.headers import Headers
+from streams.publishing.outbox import headers_to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Who works: the pool and the worker, as rows name them."""
+
+    pool: str
+    priority: int
+    worker: str
+
+
+def identity(delivery: Delivery) -> dict[str, object]:
+    """The primary key of a delivery's row."""
+    return {"day": delivery.day, "event_id": delivery.event.event_id, "handler": delivery.handler.name}
+
+
+def description(delivery: Delivery, place: Place) -> dict[str, object]:
+    """The columns that say what a delivery is and never change."""
+    return {
+        "task_id": delivery.task_id,
+        "topic": delivery.origin.topic,
+        "partition": delivery.origin.partition,
+        "offset": delivery.origin.offset,
+        "key": delivery.record.key,
+        "tenant_id": storable(delivery.event.tenant_id),
+        "pool": place.pool,
+        "priority": place.priority,
+        "worker": place.worker,
+        "args": args_json(delivery),
+        "created_at": at_ms(delivery.origin.timestamp),
+    }
+
+
+def args_json(delivery: Delivery) -> str:
+    """The event as JSON, without what the row has already."""
+    return delivery.event.model_dump_json(exclude={"event_id", "tenant_id"}).replace("\\u0000", "\\ufffd")
+
+
+def storable(value: str | None) -> str | None:
+    """Text that PostgreSQL takes: it has no NUL character, so a bad event must not fail on its own bookkeeping."""
+    return None if value is None else value.replace("\x00", "\ufffd")
+
+
+def headers_json(record_headers: Headers) -> str:
+    """Headers for a JSON column."""
+    return json.dumps(headers_to_json(record_headers))
