@@ -16,7 +16,7 @@ from streams.monitoring.cluster import Cluster
 from streams.monitoring.health import Health, Seen, judge
 from streams.observe import metrics
 from streams.observe.logs import configure_logging, logging_config
-from streams.observe.metrics import Lag
+from streams.observe.metrics import GroupCounts, Lag
 from streams.overrides import concurrency_limits, load_overrides
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
@@ -135,10 +135,14 @@ def add_pages(app: PipelineApp, settings: Settings) -> None:
         body, content_type = metrics.exposition()
         return web.bytes(body, headers={"Content-Type": content_type})
 
-    metrics.export_lag(
+    metrics.export_groups(
         settings,
-        lambda: [
+        lag=lambda: [
             Lag(one.group_id, one.topic, one.partition, one.current_offset, one.end_offset, one.lag)
             for one in app.group_consumer.lag()
+        ],
+        counts=lambda: [
+            GroupCounts(one.group_id, one.owned, one.paused, one.rebalances, one.lost, one.late, one.commit_failures)
+            for one in app.group_consumer.activity()
         ],
     )

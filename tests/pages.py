@@ -58,3 +58,13 @@ def _page(path: Path) -> Page:
 def _split(info: str) -> tuple[str, str]:
     language, _, rest = info.strip().partition(" ")
     return language, rest
+
+
+def page(name: str) -> Page:
+    """One page by its path in the project."""
+    return _page(ROOT / name)
+
+
+def accepted_tests() -> list[str]:
+    """The tests that the acceptance page names, as ``path::name``."""
+    return sorted(set(re.findall(r"`(tests/[\w/]+\.py::\w+)`", page("docs/acceptance.md").text)))

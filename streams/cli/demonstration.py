@@ -30,6 +30,9 @@ from streams.local.demo import (
 from streams.publishing import PublishError
 from streams.settings import load_settings
 
+_INTERRUPTED = 130
+"""As a shell has it: 128 and SIGINT's number."""
+
 
 def demonstrate(folder: Path | None, question: str | None, *, keep: bool, as_json: bool) -> None:
     """Run it. Raises CommandError for what a user can understand."""
@@ -84,13 +87,16 @@ def _failures_as_lines() -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM unwinds as an interrupt does, so that it leaves nothing running either."""
+    """SIGTERM unwinds as Ctrl-C does, so that it leaves nothing running either; both end with a line."""
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
+    except KeyboardInterrupt as error:
+        message = "interrupted, nothing is left running"
+        raise CommandError(message, _INTERRUPTED) from error
     finally:
         signal.signal(signal.SIGTERM, before)

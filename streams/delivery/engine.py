@@ -51,7 +51,7 @@ class PoolEngine:
         return self._lanes.waiting + len(self._waiting)
 
     def accept(self, chunk: Chunk) -> None:
-        """Take over a chunk of an event topic; one of a partition that is being given back is left to its next owner."""
+        """Take over a chunk of an event topic; that of a partition which is leaving is its next owner's."""
         if self._leaving(chunk):
             return
         for record in chunk.records:

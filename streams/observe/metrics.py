@@ -20,14 +20,13 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streams.settings import Settings
 
 Outcome = Literal["success", "duplicate", "retry", "deferred", "dead"]
 """How a delivery's attempt was settled; `duplicate`: it was already done, nothing ran."""
-Rebalance = Literal["assigned", "revoked", "lost"]
 
 REGISTRY = CollectorRegistry()
 """The process's metrics; apart from the client library's global one, so that nothing else gets among them."""
@@ -66,15 +65,6 @@ _dead = Counter(
 _in_flight = Gauge("streams_deliveries_in_flight", "Deliveries that run now.", ("pool",), registry=REGISTRY)
 _window = Gauge(
     "streams_deliveries_waiting", "Deliveries in the worker's window that do not run yet.", ("pool",), registry=REGISTRY
-)
-_rebalances = Counter(
-    "streams_rebalances_total", "Changes of the group's assignment.", ("consumergroup", "change"), registry=REGISTRY
-)
-_late = Counter(
-    "streams_late_acknowledgements_total",
-    "Settled offsets of a partition that was no longer this worker's; ignored.",
-    ("consumergroup", "topic"),
-    registry=REGISTRY,
 )
 _leases_lost = Counter(
     "streams_leases_lost_total", "Long deliveries whose lease ran out while they ran.", ("handler",), registry=REGISTRY
@@ -141,18 +131,6 @@ def waiting(pool: str) -> Gauge:
     return _window.labels(pool)
 
 
-@lru_cache(maxsize=64)
-def rebalances(consumergroup: str, change: Rebalance) -> Counter:
-    """Count of a group's assignments, revocations and losses as this process sees them."""
-    return _rebalances.labels(consumergroup, change)
-
-
-@lru_cache(maxsize=1024)
-def late_acknowledgements(consumergroup: str, topic: str) -> Counter:
-    """Count of settled offsets that came after the partition was gone."""
-    return _late.labels(consumergroup, topic)
-
-
 @lru_cache(maxsize=1024)
 def leases_lost(handler: str) -> Counter:
     """Count of a long handler's runs that found their lease gone."""
@@ -198,20 +176,68 @@ class LagCollector(Collector):
         yield from (lag, current, end)
 
 
-_lag_collectors: list[LagCollector] = []
+@dataclass(frozen=True, slots=True)
+class GroupCounts:
+    """What one consumer group of this process has been through, from its start."""
+
+    consumergroup: str
+    owned: int
+    paused: int
+    rebalances: int
+    lost: int
+    late: int
+    commit_failures: int
 
 
-def export_lag(settings: Settings, read: Callable[[], Iterable[Lag]]) -> None:
-    """Export what `read` tells at each scrape, in the place of what was exported before.
+class GroupCollector(Collector):
+    """The consumer groups' counters, read when Prometheus asks: the transport counts, this names."""
 
-    Nothing is exported where STREAMS_METRICS_LAG is off, because a real kafka_exporter has those names.
+    def __init__(self, read: Callable[[], Iterable[GroupCounts]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        """One sample a group in each family."""
+        counts = list(self._read())
+        gauges = {
+            "streams_partitions_owned": ("Partitions that this process holds.", "owned"),
+            "streams_partitions_paused": ("Of those, how many wait for their records to be settled.", "paused"),
+        }
+        counters = {
+            "streams_rebalances": ("Times that partitions came, went or were lost.", "rebalances"),
+            "streams_partitions_lost": ("Partitions taken away without notice.", "lost"),
+            "streams_late_acknowledgements": ("Settlements ignored, since the partition had gone.", "late"),
+            "streams_commit_failures": ("Commits refused; each is tried again.", "commit_failures"),
+        }
+        families = (
+            (GaugeMetricFamily, gauges),
+            (CounterMetricFamily, counters),
+        )
+        for family, described in families:
+            for name, (told, field) in described.items():
+                metric = family(name, told, labels=("consumergroup",))
+                for group in counts:
+                    metric.add_metric((group.consumergroup,), getattr(group, field))
+                yield metric
+
+
+_collectors: list[Collector] = []
+
+
+def export_groups(
+    settings: Settings, lag: Callable[[], Iterable[Lag]], counts: Callable[[], Iterable[GroupCounts]]
+) -> None:
+    """Export what these tell at each scrape, in the place of what was exported before.
+
+    Lag is not exported where STREAMS_METRICS_LAG is off, because a real kafka_exporter has those names.
     """
-    while _lag_collectors:
-        REGISTRY.unregister(_lag_collectors.pop())
+    while _collectors:
+        REGISTRY.unregister(_collectors.pop())
+    wanted: list[Collector] = [GroupCollector(counts)]
     if settings.metrics_lag:
-        collector = LagCollector(read)
+        wanted.append(LagCollector(lag))
+    for collector in wanted:
         REGISTRY.register(collector)
-        _lag_collectors.append(collector)
+        _collectors.append(collector)
 
 
 def exposition() -> tuple[bytes, str]:

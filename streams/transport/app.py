@@ -42,6 +42,8 @@ class StreamsBootStrategy(BootStrategy):
 class StreamsAgent(Agent):
     """An agent that takes chunks; asking it for a reply is refused instead of waiting for ever."""
 
+    mundane_level = "debug"
+
     async def ask_nowait(self, *args: object, **kwargs: object) -> NoReturn:
         """Refused, and with it ask, map, kvmap, join and kvjoin, which rest on it. Raises NotSupportedError."""
         raise _no_replies()
@@ -55,6 +57,7 @@ class StreamsApp(faust.App):
     An exception that leaves a timer, crontab or task ends it too, as in any Faust app.
     """
 
+    mundane_level = "debug"
     BootStrategy = StreamsBootStrategy
 
     def __init__(

@@ -26,6 +26,8 @@ class Conductor(ConductorT, Service):
     One agent a topic: two would settle the same records.
     """
 
+    mundane_level = "debug"
+
     app: "StreamsApp"
     on_message: Callable[[Message], Awaitable[None]]
 

@@ -33,6 +33,8 @@ CLOSE_SECONDS = 9.0
 class Consumer(Service, ConsumerT):
     """The consumer groups of this worker. `lag`, `assigned`, `stalled` and `activity` are for the web pages."""
 
+    mundane_level = "debug"
+
     def __init__(  # noqa: PLR0913 - Faust's signature
         self,
         transport: TransportT,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class FaustProducer(Producer):
     """What Faust sends goes out by the app's RecordProducer, which lives as long as this service."""
 
+    mundane_level = "debug"
+
     def __init__(self, transport: TransportT, loop: "asyncio.AbstractEventLoop | None" = None, **kwargs: Any) -> None:
         super().__init__(transport, loop=loop, **kwargs)
         self._records = cast("StreamsApp", transport.app).records

@@ -194,7 +194,7 @@ def test_a_replay_restarts_the_execution_and_addresses_its_handler_alone(
     ("status", "said"),
     [("success", "has succeeded since"), ("retry", "under way again"), (None, "no longer knows")],
 )
-def test_what_is_not_dead_any_more_is_refused_and_nothing_changes(  # noqa: PLR0913 - fixtures
+def test_what_is_not_dead_any_more_is_refused_and_nothing_changes(
     *, kill: Kill, engine: Engine, settings: Settings, catalogue: Catalogue, status: str | None, said: str
 ) -> None:
     dead = kill(status=status)

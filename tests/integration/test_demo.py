@@ -6,6 +6,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from streams.local.demo.documents import HANDBOOK
 from tests.integration.driving import BIN, wait_for
 
@@ -80,8 +82,9 @@ def test_a_document_that_cannot_be_indexed_fails_the_demo(tmp_path: Path) -> Non
     assert processes_in(tmp_path) == []
 
 
-def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path) -> None:
-    """Ctrl-C once the worker is ready: exit 130, no process stays."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing_running(number: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C or SIGTERM once the worker is ready: exit 130, one line, no process stays."""
     output = tmp_path / "output"
     with output.open("w") as file:
         running = subprocess.Popen(
@@ -89,12 +92,12 @@ def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path) -> None:
         )
     try:
         wait_for(lambda: "is ready" in output.read_text() or running.poll() is not None, "the worker", seconds=60)
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         assert running.wait(45) == 130, output.read_text()
     finally:
         if running.poll() is None:
             running.kill()
-    assert output.read_text().endswith("streams: interrupted\n")
+    assert output.read_text().endswith("streams: interrupted, nothing is left running\n")
     assert processes_in(tmp_path) == []
 
 

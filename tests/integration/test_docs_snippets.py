@@ -130,4 +130,4 @@ def _await_output(shell: Shell, script: str, block: Block) -> None:
 
 
 def _pattern(line: str) -> str:
-    return ".*".join(re.escape(part) for part in " ".join(line.split()).split("…"))
+    return ".*".join(re.escape(part.strip()) for part in " ".join(line.split()).split("…"))

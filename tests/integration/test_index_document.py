@@ -70,7 +70,7 @@ async def test_a_document_is_indexed(site: Site) -> None:
         ).scalar_one()
         row = (
             await session.execute(
-                text(f"select id::text, text, meta, vector_dims(embedding) from {_table(dataset.id)} where id = :id"),  # noqa: S608 - a name of ours
+                text(f"select id::text, text, meta, vector_dims(embedding) from {_table(dataset.id)} where id = :id"),
                 {"id": segments[0].index_node_id},
             )
         ).one()
@@ -413,7 +413,7 @@ async def test_a_delete_waits_for_the_step_that_is_under_way(site: Site) -> None
 async def _delete_at_once(site: Site, table: str, row: str) -> None:
     async with site.transaction() as session:
         await session.execute(text("set local lock_timeout = '50ms'"))
-        await session.execute(text(f"delete from {table} where id = :id"), {"id": row})  # noqa: S608 - our own names
+        await session.execute(text(f"delete from {table} where id = :id"), {"id": row})
 
 
 async def test_each_document_is_requested_once(site: Site) -> None:

@@ -20,6 +20,7 @@ from streams.local import LocalStack, StackError
 from streams.local.account import closed_part
 from streams.local.ports import accepts, is_free, settle_ports
 from streams.local.process import ServerProcess, birth_of
+from tests.integration.driving import wait_for
 
 NAMES = ["kafka", "postgres", "redis"]
 
@@ -186,8 +187,8 @@ def test_three_brokers_keep_three_copies(tmp_path: Path) -> None:
         servers = stack.environment()["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]
         admin = AdminClient({"bootstrap.servers": servers})
         admin.create_topics([NewTopic("copied", 3, -1)])["copied"].result(20)
-        partitions = admin.list_topics("copied", timeout=10).topics["copied"].partitions.values()
-        assert [len(partition.replicas) for partition in partitions] == [3, 3, 3]
+        # A broker may answer before it has heard of the topic.
+        wait_for(lambda: copies(admin, "copied") == [3, 3, 3], "three copies of each partition")
         (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, "copied")]).values()
         assert described.result(10)["min.insync.replicas"].value == "2"
     finally:
@@ -265,3 +266,9 @@ def test_the_part_of_a_path_that_is_closed_to_others_is_named(tmp_path: Path) ->
     closed.chmod(0o700)
     assert closed_part(Path("/usr/bin")) is None
     assert closed_part(closed / "open" / "not-yet") is not None
+
+
+def copies(admin: AdminClient, topic: str) -> list[int]:
+    """How many copies each partition of a topic has; none while the broker has not heard of it."""
+    known = admin.list_topics(timeout=10).topics.get(topic)
+    return [] if known is None else [len(partition.replicas) for partition in known.partitions.values()]

@@ -33,7 +33,7 @@ async def test_the_table_is_the_platforms(site: Site) -> None:
         # The platform's own spelling: unquoted, in mixed case, one byte longer than a name may be.
         unquoted = f"embedding_{collection}"
         await session.execute(
-            text(f"insert into {unquoted} (id, text, meta, embedding) values (:id, 't', '{{}}', :vector)"),  # noqa: S608 - the platform's name
+            text(f"insert into {unquoted} (id, text, meta, embedding) values (:id, 't', '{{}}', :vector)"),
             {"id": str(uuid4()), "vector": "[1,0,0,0,0,0,0,0]"},
         )
         assert await INDEX.count(session, collection) == 1

@@ -42,7 +42,7 @@ def a_message(**fields: object) -> MessageCreated:
     return MessageCreated.model_validate({**known, **fields})
 
 
-def a_record(  # noqa: PLR0913 - the fields of a record
+def a_record(
     offset: int = 0,
     *,
     topic: str = "document.deleted",
@@ -55,7 +55,7 @@ def a_record(  # noqa: PLR0913 - the fields of a record
     return Record(topic, partition, offset, timestamp, "CreateTime", key, value, headers)
 
 
-def a_delivery(  # noqa: PLR0913 - what tests vary
+def a_delivery(
     document: str = "d1",
     *,
     offset: int = 0,

@@ -50,7 +50,8 @@ code = 1
 
 
 def test_html_is_what_its_reader_sees() -> None:
-    source = """<!DOCTYPE html><html><!-- hidden --><head><title>Lunch</title><style>p {color: red}</style><script>alert(1)</script></head><body>
+    source = """<!DOCTYPE html><html><!-- hidden --><head><title>Lunch</title>
+<style>p {color: red}</style><script>alert(1)</script></head><body>
 <h1>Lunch</h1><p>Soup is <b>hot</b>
    today.<br>Bread is free.</p><ul><li>one</li><li>two</li></ul>
 <table><tr><td>Mon</td><td>Soup</td></tr></table></body></html>"""

@@ -78,9 +78,7 @@ def test_revoked_partitions_are_forgotten_and_the_others_go_on() -> None:
 
 
 @given(
-    st.lists(
-        st.tuples(st.sampled_from("abcd"), st.sampled_from(["t1", "t2", None]), st.integers(0, 1), st.booleans())
-    )
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["t1", "t2", None]), st.integers(0, 1), st.booleans()))
 )
 def test_every_delivery_runs_once_and_in_the_order_of_its_lane(
     plan: list[tuple[str, str | None, int, bool]],

@@ -30,7 +30,7 @@ def value(name: str, **labels: str) -> float:
 @pytest.fixture
 def exported_lag() -> Iterator[None]:
     yield
-    metrics.export_lag(Settings(metrics_lag=False), lambda: ())
+    metrics.export_groups(Settings(metrics_lag=False), tuple, tuple)
 
 
 def test_deliveries_are_counted_by_outcome() -> None:
@@ -61,15 +61,11 @@ def test_retries_dead_letters_and_the_rest_have_their_labels() -> None:
     metrics.dead_letters("document.deleted", None, "decode").inc()
     metrics.in_flight("low").inc(3)
     metrics.waiting("low").set(7)
-    metrics.rebalances("shop.low", "assigned").inc()
-    metrics.late_acknowledgements("shop.low", "document.deleted").inc()
     metrics.leases_lost("index-document").inc()
     assert value("streams_retries_total", tier="shop.low.retry.10s", handler="clean-document") == 1
     assert value("streams_dead_letters_total", topic="document.deleted", handler="", reason="decode") == 1
     assert value("streams_deliveries_in_flight", pool="low") == 3
     assert value("streams_deliveries_waiting", pool="low") == 7
-    assert value("streams_rebalances_total", consumergroup="shop.low", change="assigned") == 1
-    assert value("streams_late_acknowledgements_total", consumergroup="shop.low", topic="document.deleted") == 1
     assert value("streams_leases_lost_total", handler="index-document") == 1
 
 
@@ -86,7 +82,7 @@ def test_the_outbox_is_counted() -> None:
 def test_lag_has_kafka_exporters_names_and_is_read_at_each_scrape() -> None:
     """Dashboards for kafka_exporter work on it; the end offset carries no group."""
     owned = [Lag("shop.low", "document.deleted", 2, current_offset=40, end_offset=100, lag=60)]
-    metrics.export_lag(Settings(), lambda: owned)
+    metrics.export_groups(Settings(), lambda: owned, tuple)
     labels = {"consumergroup": "shop.low", "topic": "document.deleted", "partition": "2"}
     place = {"topic": "document.deleted", "partition": "2"}
     assert scraped("kafka_consumergroup_lag") == [(labels, 60.0)]
@@ -99,14 +95,33 @@ def test_lag_has_kafka_exporters_names_and_is_read_at_each_scrape() -> None:
 @pytest.mark.usefixtures("exported_lag")
 def test_a_later_export_takes_the_place_of_the_former() -> None:
     """Two would give a sample twice, which Prometheus refuses."""
-    metrics.export_lag(Settings(), lambda: [Lag("a", "t", 0, 0, 5, 5)])
-    metrics.export_lag(Settings(), lambda: [Lag("b", "t", 0, 0, 5, 5)])
+    metrics.export_groups(Settings(), lambda: [Lag("a", "t", 0, 0, 5, 5)], tuple)
+    metrics.export_groups(Settings(), lambda: [Lag("b", "t", 0, 0, 5, 5)], tuple)
     assert [labels["consumergroup"] for labels, _ in scraped("kafka_consumergroup_lag")] == ["b"]
+
+
+@pytest.mark.usefixtures("exported_lag")
+def test_a_group_s_counts_are_read_at_each_scrape_under_our_names() -> None:
+    """Gauges for what is held, counters for what happened."""
+    counts = [metrics.GroupCounts("shop.low", owned=4, paused=1, rebalances=3, lost=2, late=5, commit_failures=6)]
+    metrics.export_groups(Settings(metrics_lag=False), tuple, lambda: counts)
+    told = {
+        name: value(name, consumergroup="shop.low")
+        for name in (
+            "streams_partitions_owned",
+            "streams_partitions_paused",
+            "streams_rebalances_total",
+            "streams_partitions_lost_total",
+            "streams_late_acknowledgements_total",
+            "streams_commit_failures_total",
+        )
+    }
+    assert list(told.values()) == [4, 1, 3, 2, 5, 6]
 
 
 def test_lag_is_left_out_where_it_is_switched_off() -> None:
     """A real kafka_exporter has those names there."""
-    metrics.export_lag(Settings(metrics_lag=False), lambda: [Lag("a", "t", 0, 0, 5, 5)])
+    metrics.export_groups(Settings(metrics_lag=False), lambda: [Lag("a", "t", 0, 0, 5, 5)], tuple)
     assert scraped("kafka_consumergroup_lag") == []
     page, content_type = metrics.exposition()
     assert b"kafka_" not in page
