@@ -1,6 +1,6 @@
 """How a handler is declared: the event, the retry policy, the limits, and which of three kinds it is."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
@@ -11,7 +11,8 @@ from streams.duration import format_duration, parse_duration
 Kind = Literal["single", "batch", "long"]
 E = TypeVar("E", bound=Event)
 E_co = TypeVar("E_co", bound=Event, covariant=True)
-JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
+"""What a handler may return: it is kept as the execution's result."""
 SingleFunction = Callable[[E, Work], Awaitable[JSON]]
 BatchFunction = Callable[[Sequence[E], Work], Awaitable[JSON]]
 FailureFunction = Callable[[E, Work, BaseException], Awaitable[None]]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from streams.headers import Headers
 from streams.transport.errors import ProduceError
@@ -13,9 +13,8 @@ __all__ = ["Assignment", "Chunk", "ProduceError", "Record", "RecordMetadata", "T
 TimestampType = Literal["CreateTime", "LogAppendTime"]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One Kafka record as it came. `timestamp` is in ms since the epoch."""
+class Record(NamedTuple):
+    """One Kafka record as it came; a tuple, since one is made for every record. `timestamp`: ms since the epoch."""
 
     topic: str
     partition: int

@@ -93,7 +93,7 @@ def kill(topics: Settings, catalogue: Catalogue, engine: Engine) -> Kill:
             died_at=1_700_000_009_000,
             group=catalogue.group("low"),
             handler=HANDLER if readable else None,
-            event_id=str(event.event_id) if readable else None,
+            event_id=event.event_id if readable else None,
         )
         out = dead_record(came, catalogue.dlq(encoded.topic), death)
         place = produce(topics, out.topic, out.key, out.value, out.headers)

@@ -82,19 +82,19 @@ def test_an_exhausted_delivery_dies_with_all_headers_and_comes_back_by_replay(
     worker().start()
     publish(trial, [event])
     wait_for(lambda: settled(engine, 1), "death")
-    (letter,) = streams.json("dlq", "list")  # type: ignore[misc]  # a list of one
+    letter = only(streams.json("dlq", "list"))
     assert letter["event_id"] == str(event.event_id)
     assert (letter["handler"], letter["reason"], letter["attempts"]) == ("try-single", "exhausted", 3)
     assert (letter["error_type"], letter["error_message"]) == ("ValueError", "attempt 3 fails")
     assert letter["topic"] == load_catalogue(trial).of(SingleTrialRequested).name
     assert [row["handler"] for row in effects(engine)] == ["dead: ValueError"]
-    shown = streams.json("dlq", "show", letter["id"])
+    shown = streams.json("dlq", "show", str(letter["id"]))
     assert "kafka_dlt-original-topic" in json.dumps(shown)
     with engine.begin() as connection:
         connection.exec_driver_sql("delete from trials")
-    streams.json("dlq", "replay", letter["id"])
+    streams.json("dlq", "replay", str(letter["id"]))
     # The replay's budget is fresh, so its attempts count from 1 and the trial fails three times more: it dies again.
-    wait_for(lambda: len(streams.json("dlq", "list")) == 1, "the second death")  # type: ignore[arg-type]  # a list
+    wait_for(lambda: streams.json("dlq", "list"), "the second death")
     (row,) = rows(engine, "select status, attempts, replays from streams.executions")
     assert row == {"status": "failure", "attempts": 3, "replays": 1}
 
@@ -218,7 +218,7 @@ def test_what_no_handler_can_be_given_dies_untouched_and_the_partition_goes_on(
         "not-avro": (b"\xde\xad\xbe\xef, surely no Avro", "decode"),
         "unknown-schema": (b"\x00\x00\x00\xff\xffrest", "unknown-schema"),
         "invalid": (
-            codec.encode(SingleTrialRequested.model_construct(entity="e", plan="no such plan")).value,
+            codec.encode(SingleTrialRequested(entity="e").model_copy(update={"plan": "no such plan"})).value,
             "validation",
         ),
         "null": (None, "decode"),
@@ -232,11 +232,19 @@ def test_what_no_handler_can_be_given_dies_untouched_and_the_partition_goes_on(
     assert producer.flush(10) == 0
     worker().start()
     wait_for(lambda: settled(engine, 1), "the good event")
-    (letter,) = wait_for(lambda: streams.json("dlq", "list"), "the dead letter")  # type: ignore[misc]
+    letter = only(wait_for(lambda: streams.json("dlq", "list"), "the dead letter"))
     assert (letter["reason"], letter["partition"], letter["offset"]) == (reason, 0, 0)
     assert letter["handler"] is None
     (row,) = rows(engine, "select dlq_topic, dlq_partition, dlq_offset from streams.dead_letters")
     assert dlq_value(trial, row) == (value, b"\x00\xff")
+
+
+def only(found: object) -> dict[str, object]:
+    """The one row of a command's answer."""
+    assert isinstance(found, list)
+    (row,) = found
+    assert isinstance(row, dict)
+    return row
 
 
 def dlq_value(settings: Settings, place: dict[str, object]) -> tuple[bytes | None, bytes]:

@@ -41,7 +41,7 @@ def keep_something(environment: dict[str, str]) -> None:
     with psycopg.connect(environment["STREAMS_DATABASE_URL"]) as connection:
         connection.execute("create table kept (what text)")
         connection.execute("insert into kept values ('row')")
-    servers = {"bootstrap.servers": environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]}
+    servers: dict[str, str | int | float | bool] = {"bootstrap.servers": environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]}
     admin = AdminClient(servers)
     admin.create_topics([NewTopic("kept", 1)])["kept"].result(20)
     producer = Producer(servers)
@@ -79,7 +79,7 @@ def running(stack: LocalStack) -> LocalStack:
 def test_every_server_answers_where_env_says(running: LocalStack) -> None:
     """`env` leads to a cluster that answers, to the platform's tables, to a cache, and to a storage folder."""
     environment = running.environment()
-    servers = {"bootstrap.servers": environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]}
+    servers: dict[str, str | int | float | bool] = {"bootstrap.servers": environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]}
     assert len(AdminClient(servers).list_topics(timeout=10).brokers) == 1
     with psycopg.connect(environment["STREAMS_DATABASE_URL"]) as connection:
         tables = {name for (name,) in connection.execute("select tablename from pg_tables where schemaname = 'public'")}

@@ -1,6 +1,7 @@
 """SIGKILL of a worker in the middle of its work, restarted: every row, vector and sum is as if nothing had happened."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -41,15 +42,16 @@ async def test_indexing_goes_on_after_each_kill_without_a_duplicate(
     )
     for seen in ("processing_started_at is not null", "parsing_completed_at is not null", "completed_at is not null"):
         one = worker(**QUICK_LEASES).start()
-        wait_for(lambda seen=seen: scalar(engine, f"select count(*) from documents where {seen}"), seen)
+        query = f"select count(*) from documents where {seen}"
+        wait_for(partial(scalar, engine, query), seen)
         one.kill()
     worker(**QUICK_LEASES).start()
     wait_for(lambda: completed(engine) == DOCUMENTS, "all documents", seconds=60)
     wait_for(lambda: not rows(engine, "select 1 from streams.executions where status <> 'success'"), "the ledger")
     assert scalar(engine, "select count(*) from streams.leases") == 0
     (collection,) = rows(engine, "select tablename from pg_tables where tablename like 'embedding_vector%'")
-    for document_id, text in texts.items():
-        expected = pieces_of(text, AUTOMATIC)
+    for document_id, plain in texts.items():
+        expected = pieces_of(plain, AUTOMATIC)
         found = rows(
             engine,
             "select position, content, index_node_id, index_node_hash, status, enabled from document_segments"
@@ -95,7 +97,7 @@ async def test_messages_are_charged_once_each_over_kills(
     assert publish(topics, events) == MESSAGES
     for part in (0.05, 0.5):
         one = worker().start()
-        wait_for(lambda part=part: charged(engine) > MESSAGES * part, f"{part:.0%} of the messages")
+        wait_for(partial(charged_more_than, engine, MESSAGES * part), f"{part:.0%} of the messages")
         one.kill()
     between = charged(engine)
     last = worker().start()
@@ -134,6 +136,11 @@ def completed(engine: Engine) -> object:
 def charged(engine: Engine) -> int:
     """Messages in the ledger."""
     return int(str(scalar(engine, "select count(*) from streams.executions where handler = 'charge-message'")))
+
+
+def charged_more_than(engine: Engine, count: float) -> bool:
+    """Whether so many messages are in the ledger."""
+    return charged(engine) > count
 
 
 def backlog(streams: Streams) -> int:

@@ -1,6 +1,5 @@
 """What a replayed record carries, and what the index knows from a dead letter's headers alone."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -24,7 +23,7 @@ DEATH = Death(
     died_at=1_700_000_009_000,
     group="streams.low",
     handler="clean-document",
-    event_id=str(EVENT_ID),
+    event_id=EVENT_ID,
 )
 
 
@@ -102,7 +101,7 @@ def test_the_index_is_known_from_the_headers() -> None:
 
 
 def test_a_foreign_record_in_a_dlq_is_indexed_with_what_is_known() -> None:
-    foreign = replace(ORIGINAL, topic="document.deleted.streams.dlq", headers=((headers.DLQ_EVENT_ID, b"no uuid"),))
+    foreign = ORIGINAL._replace(topic="document.deleted.streams.dlq", headers=((headers.DLQ_EVENT_ID, b"no uuid"),))
     row = index_row(foreign, "document.deleted")
     assert (row["event_id"], row["handler"], row["reason"], row["attempts"]) == (None, None, "unknown", 0)
     assert row["died_at"] == row["first_failed_at"] == datetime.fromtimestamp(1_700_000_000.123, tz=UTC)

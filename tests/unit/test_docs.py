@@ -168,6 +168,17 @@ def test_the_names_on_the_cluster_are_as_documented() -> None:
         assert f"`{name}`" in text
 
 
+def test_the_layers_are_those_that_are_checked() -> None:
+    """The same modules in the same order as in the contract of `make check`."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (checked,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    _, _, table = page("docs/architecture.md").text.partition("| what it is for |")
+    _, _, *rows = table.partition("\n\n")[0].splitlines()
+    assert [re.findall(r"`(\w+)`", row) for row in rows] == [
+        [name.removeprefix("streams.") for name in re.findall(r"[\w.]+", layer)] for layer in checked
+    ]
+
+
 def test_no_page_names_this_machine() -> None:
     """Pages hold no path of the machine that they were written on."""
     for of in pages():

@@ -8,6 +8,8 @@ HANDBOOK = Path(__file__).parents[3] / "examples" / "handbook"
 MOST = 500
 """Documents that a demo takes at most, so that it stays one."""
 
+_NAME_LENGTH = 255
+
 
 class DocumentsError(Exception):
     """There is nothing to show with; the message is one line for the user."""
@@ -47,9 +49,7 @@ def read_documents(folder: Path | None) -> list[SourceFile]:
         if folder is None:
             message = f"{message}: the handbook comes with the project's source, name a folder of documents instead"
         raise DocumentsError(message)
-    found = sorted(
-        path for path in root.rglob("*") if path.is_file() and path.suffix.lower().removeprefix(".") in EXTENSIONS
-    )
+    found = sorted(path for path in root.rglob("*") if path.is_file() and _is_document(path.relative_to(root)))
     if not found:
         message = f"{root} holds no documents: the demo indexes files of type {', '.join(EXTENSIONS)}"
         raise DocumentsError(message)
@@ -57,7 +57,18 @@ def read_documents(folder: Path | None) -> list[SourceFile]:
         message = f"{root} holds {len(found)} documents: the demo takes {MOST} at most"
         raise DocumentsError(message)
     try:
-        return [SourceFile(str(path.relative_to(root)), path.read_bytes()) for path in found]
+        return [SourceFile(_name(path.relative_to(root)), path.read_bytes()) for path in found]
     except OSError as error:
         message = f"{error.filename}: {error.strerror}"
         raise DocumentsError(message) from error
+
+
+def _is_document(path: Path) -> bool:
+    """Hidden files and folders are left out: the demo's own, in STREAMS_LOCAL_DIR, among them."""
+    hidden = any(part.startswith(".") for part in path.parts)
+    return not hidden and path.suffix.lower().removeprefix(".") in EXTENSIONS
+
+
+def _name(path: Path) -> str:
+    """What `documents.name` can hold: text, the end of it where it is too long."""
+    return str(path).encode(errors="replace").decode()[-_NAME_LENGTH:]
