@@ -11,7 +11,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONNOUSERSITE := 1
 
-.PHONY: setup demo test check crash bench lock clean
+.PHONY: setup demo test check lock clean
 
 setup: $(READY) ## The virtual environment, from the locks.
 
@@ -38,12 +38,6 @@ check: setup ## Lint, format, types, layers.
 	@ruff format --check .
 	@mypy
 	@lint-imports
-
-crash: setup ## What is lost when things are killed: nothing.
-	@python -m pytest tests/crash
-
-bench: setup ## Throughput and latency.
-	@python -m benchmarks
 
 lock: setup ## New locks from pyproject.toml; needs the network.
 	@$(VENV)/bin/python -m venv build/uv

@@ -6,11 +6,11 @@ from typing import Annotated
 from pydantic import BeforeValidator
 
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PATTERN = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d)")
+_PATTERN = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d|)")
 
 
 def parse_duration(text: str | float) -> float:
-    """Seconds for a text such as ``10s``; a bare number is taken as seconds.
+    """Seconds for a text such as ``10s``; a number without a unit is seconds.
 
     Raises ValueError, naming the text and the accepted units.
     """
@@ -20,7 +20,7 @@ def parse_duration(text: str | float) -> float:
     if match is None:
         message = f"{text!r} is not a duration: write a number and a unit of ms, s, m, h or d, such as 10s"
         raise ValueError(message)
-    return float(match["number"]) * _UNIT_SECONDS[match["unit"]]
+    return float(match["number"]) * _UNIT_SECONDS[match["unit"] or "s"]
 
 
 def format_duration(seconds: float) -> str:

@@ -1,7 +1,8 @@
 """What an operator changes without a release: the TOML file that STREAMS_OVERRIDES names.
 
     [handlers.index-document]
-    time_limit = "20m"
+    soft_time_limit = "20m"
+    time_limit = "25m"
     concurrency = 2
     retry = { first = "1m", attempts = 3 }
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from schemas.registry import RegistryError
@@ -62,7 +63,19 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool, empty: st
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    console.print(table)
+    if console.is_terminal and Measurement.get(console, console.options, table).maximum > console.width:
+        _print_one_by_one(console, rows)
+    else:
+        console.print(table)
+
+
+def _print_one_by_one(console: Console, rows: Sequence[Mapping[str, object]]) -> None:
+    """Field by field, for a terminal that is too narrow for the table."""
+    for row in rows:
+        fields = Table.grid(padding=(0, 2))
+        for name, value in row.items():
+            fields.add_row(f"[bold]{name}[/bold]", _cell(value))
+        console.print(fields, "")
 
 
 def run_reporting_errors(command: Callable[[], object], known: Mapping[type[Exception], int] | None = None) -> None:

@@ -45,7 +45,7 @@ class Shell:
         assert self._bash.stdout is not None
         self._bash.stdin.write(f"{script}\necho {shlex.quote(MARK)}\n")
         self._bash.stdin.flush()
-        printed = []
+        printed: list[str] = []
         for line in self._bash.stdout:
             if line.strip() == MARK:
                 return "".join(printed)

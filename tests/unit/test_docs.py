@@ -103,9 +103,9 @@ def test_the_licence_is_apache_2() -> None:
 
 def test_the_readme_lists_every_command() -> None:
     readme = page("README.md").text
-    commands = typer.main.get_command(app)
-    assert set(commands.commands) > {"publish", "dlq"}
-    missing = [name for name in commands.commands if f"`streams {name}" not in readme]
+    group = typer.main.get_group(app)
+    assert set(group.commands) > {"publish", "dlq"}
+    missing = [name for name in group.commands if f"`streams {name}" not in readme]
     assert missing == []
 
 
