@@ -26,7 +26,7 @@ from streams.worker import Worker
 
 COMPUTE_MODULES = (
     "streams.dify.extraction",
-    "streams.dify.splitting",
+    "streams.dify.forms",
     "streams.dify.local_embedding",
     "wordllama",
 )

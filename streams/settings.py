@@ -50,6 +50,19 @@ class Settings(BaseSettings):
 
     embedding_provider: str = Field("local", description="embedding provider used where a dataset names none")
     embedding_model: str = Field("wordllama-256", description="model used where a dataset names none")
+    embedding_url: str | None = Field(
+        None, pattern=r"^https?://", description="OpenAI-compatible endpoint, without /embeddings"
+    )
+    embedding_api_key: SecretStr | None = None
+    embedding_dimensions: int | None = Field(None, ge=1, description="its vectors' length; unset: its first answer's")
+    embedding_batch: int = Field(64, ge=1, description="texts in one request, the endpoint's maximum")
+    embedding_concurrency: int = Field(4, ge=1, description="requests under way at once, of one worker")
+    embedding_connect_timeout: Seconds = 5.0
+    embedding_request_timeout: Seconds = Field(60.0, description="seconds for one whole request")
+    vector_store: Literal["pgvector", "qdrant"] = Field("pgvector", description="where vectors are kept")
+    qdrant_url: str = Field("http://127.0.0.1:6333", pattern=r"^https?://")
+    qdrant_api_key: SecretStr | None = None
+    qdrant_timeout: int = Field(10, ge=1, le=60, description="seconds for one request, below every transaction's")
     vector_index_name_prefix: str = Field("Vector_index", description="the platform's VECTOR_INDEX_NAME_PREFIX")
 
     retry_delays: Annotated[tuple[float, ...], NoDecode] = Field(
@@ -66,6 +79,19 @@ class Settings(BaseSettings):
     settle_timeout: Seconds = Field(5.0, description="wait for the broker's word on a retry or DLQ record")
     outbox_poll_interval: Seconds = Field(0.025, description="how often the relay looks for rows")
     compute_processes: int = Field(2, ge=1, description="killable processes for CPU-bound steps")
+    compute_memory: int = Field(1024, ge=256, description="MiB that one of them may take")
+
+    notion_url: str = "https://api.notion.com"
+    notion_token: SecretStr | None = Field(None, description="of the integration that Notion documents are read with")
+    jina_url: str = "https://r.jina.ai"
+    jina_key: SecretStr | None = None
+    firecrawl_url: str = "https://api.firecrawl.dev"
+    firecrawl_key: SecretStr | None = None
+
+    chat_url: str | None = Field(None, description="OpenAI-compatible endpoint that makes questions, ends in /v1")
+    chat_model: str | None = None
+    chat_api_key: SecretStr | None = None
+    chat_timeout: Seconds = Field(120.0, description="for one answer of the chat model")
 
     web_bind: str = "127.0.0.1"
     web_port: int = Field(6066, ge=0, le=65535)

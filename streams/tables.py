@@ -99,6 +99,16 @@ relay = Table(
     Column("id", SmallInteger, primary_key=True, autoincrement=False, comment="whoever locks this one row relays"),
 )
 
+answered_chunks = Table(
+    "answered_chunks",
+    metadata,
+    Column("document_id", Uuid(as_uuid=False), primary_key=True),
+    Column("key", Text, primary_key=True, comment="hash of model, language and chunk"),
+    Column("dataset_id", Uuid(as_uuid=False), nullable=False),
+    Column("pairs", JSONB, nullable=False, comment="[[question, answer], …]"),
+    Index("answered_chunks_dataset", "dataset_id"),
+)
+
 dead_letters = Table(
     "dead_letters",
     metadata,

@@ -106,7 +106,9 @@ class Worker:
         database = Database(settings, effects_pool_size=concurrency, bookkeeping_pool_size=BOOKKEEPING_CONNECTIONS)
         self._database = database
         self._gate = DatabaseGate(database.bookkeeping)
-        self._compute = ComputePool(settings.compute_processes, preload=self._preload)
+        self._compute = ComputePool(
+            settings.compute_processes, preload=self._preload, memory=settings.compute_memory
+        )
         services = Services(*self._make_services())
         by_topic = handlers_by_topic(self._catalogue, self._handlers)
         for pool in self._pools:

@@ -3,6 +3,7 @@
 from schemas import DatasetDeleted
 from schemas.event import new_event_id
 from streams.agents.refusing import refusals_are_permanent
+from streams.agents.repeating import clean_again
 from streams.delivery import Retry, Work, handles
 from streams.delivery.failures import Reason
 from streams.delivery.handler import JSON
@@ -23,10 +24,15 @@ async def clean_dataset(event: DatasetDeleted, work: Work) -> JSON:
         if await dataset_stands(work.session, dataset_id):
             message = f"dataset {dataset_id} still has its row"
             raise Retry(message, reason=Reason.ROW_STILL_EXISTS)
+        binding = event.collection_binding_id
+        binding_id = checked_id("collection_binding_id", binding) if binding else None
+        platform = work.use(Platform)
         done = await clean_deleted_dataset(
-            work.session, work.use(Platform), DeletedDataset(dataset_id, tenant_id, event.index_struct)
+            work.session, platform, DeletedDataset(dataset_id, tenant_id, event.index_struct, binding_id)
         )
-    if not done:
+    if done:
+        await clean_again(event, work, platform)
+    else:
         await work.publish(event.model_copy(update={"event_id": new_event_id()}))
     return {"done": done}
 

@@ -1,36 +1,47 @@
 """Documents: index them, clean up after them."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from typing import TypeVar
 
 from schemas import DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested
+from streams.agents.loading import load
 from streams.agents.refusing import refusals_are_permanent
+from streams.agents.repeating import clean_again
 from streams.delivery import Backoff, Retry, Work, handles
 from streams.delivery.failures import Reason
 from streams.delivery.handler import JSON
+from streams.dify.answers import answer_key, keep_answers, kept_answers
 from streams.dify.cleanup import DeletedDocument, clean_deleted_document, document_stands
-from streams.dify.extraction import extract
+from streams.dify.extraction import Image, extract
+from streams.dify.forms import pieces_of
+from streams.dify.forms.piece import Piece
+from streams.dify.forms.question import question_pieces
 from streams.dify.identity import checked_id
+from streams.dify.images import record_images, store_images
 from streams.dify.indexing import (
     Job,
     begin,
     complete,
-    next_group,
     record_failure,
     record_parsed,
     record_split,
+    save_children,
     save_segments,
-    write_group,
 )
+from streams.dify.interview import ask_all
 from streams.dify.platform import Platform
+from streams.dify.questions import ChatEndpoint
 from streams.dify.refusals import ExtractionError, RefusedError
-from streams.dify.splitting import pieces_of
+from streams.dify.segment_rows import children_of
 from streams.dify.standing import Stopped
 
 T = TypeVar("T")
 
 INSERTED_AT_ONCE = 1000
-"""Segments that one step inserts."""
+"""Segments or child chunks that one step inserts."""
+IMAGES_AT_ONCE = 20
+"""Images that one step stores: its transaction is open meanwhile."""
 
 
 def _document(event: DocumentIndexRequested) -> str:
@@ -70,7 +81,7 @@ async def index_document(event: DocumentIndexRequested, work: Work) -> JSON:
                 job = await begin(session, platform, dataset_id, document_id)
             if not job.segments_saved:
                 await _split(job, work, platform)
-            await _embed(job, work, platform)
+            await load(job, work, platform)
             async with work.step(final=True) as session:
                 return dict(await complete(session, job))
     except Stopped as stopped:
@@ -78,37 +89,59 @@ async def index_document(event: DocumentIndexRequested, work: Work) -> JSON:
 
 
 async def _split(job: Job, work: Work, platform: Platform) -> None:
-    content = await platform.storage.read(job.source.key)
-    text = await work.compute(extract, content, job.source.extension)
+    content, extension = await platform.reading.read(job.source)
+    found = await work.compute(extract, content, extension, job.document_id)
+    await _store_images(found.images, job, work, platform)
     async with work.step() as session:
-        await record_parsed(session, job, len(text))
-    pieces = await work.compute(pieces_of, text, job.rule)
+        await record_parsed(session, job, len(found.text))
+    pieces = await work.compute(pieces_of, found.text, job.form, job.rules)
     if not pieces:
         message = "the file holds nothing but punctuation"
         raise ExtractionError(message)
-    tokens = await job.embedder.count_tokens([piece.content for piece in pieces], work.compute)
+    if platform.chat is not None and job.form == "qa_model":
+        pieces = await _questions(pieces, platform.chat, job, work)
+    tokens = await _tokens(pieces, job, work)
     for some, counts in zip(_in_groups(pieces), _in_groups(tokens), strict=True):
         async with work.step() as session:
             await save_segments(session, job, some, counts)
+    for children in _in_groups(list(children_of(pieces))):
+        async with work.step() as session:
+            await save_children(session, job, children)
     async with work.step() as session:
         await record_split(session, job)
 
 
-def _in_groups(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[start : start + INSERTED_AT_ONCE] for start in range(0, len(items), INSERTED_AT_ONCE))
+async def _tokens(pieces: Sequence[Piece], job: Job, work: Work) -> list[int]:
+    """As on the platform, nothing is counted where no model will read it."""
+    if job.embedder is None:
+        return [0] * len(pieces)
+    return await job.embedder.count_tokens([piece.content for piece in pieces], work.compute)
 
 
-async def _embed(job: Job, work: Work, platform: Platform) -> None:
-    """Group by group, so that a crash loses one group at most; the model runs between the transactions."""
+async def _questions(chunks: Sequence[Piece], chat: ChatEndpoint, job: Job, work: Work) -> tuple[Piece, ...]:
+    """Questions and answers in place of the chunks. What is answered is kept at once: a retry asks for the rest."""
+    keys = [answer_key(chat.model, job.language, chunk.content) for chunk in chunks]
     async with work.step() as session:
-        group = await next_group(session, job)
-    while group.segments:
-        unknown = group.unknown
-        vectors = await job.embedder.embed(list(unknown.values()), work.compute) if unknown else []
-        made = dict(zip(unknown, vectors, strict=True))
+        known = await kept_answers(session, job.dataset_id, job.document_id)
+    missing = {key: chunk.content for key, chunk in zip(keys, chunks, strict=True) if key not in known}
+    async with chat.open() as asker, aclosing(ask_all(asker, missing, job.language)) as coming:
+        async for answers in coming:
+            async with work.step() as session:
+                await keep_answers(session, job.dataset_id, job.document_id, answers)
+            known.update(answers)
+    return question_pieces(pair for key in keys for pair in known[key])
+
+
+async def _store_images(images: Sequence[Image], job: Job, work: Work, platform: Platform) -> None:
+    for some in _in_groups(images, IMAGES_AT_ONCE):
         async with work.step() as session:
-            await write_group(session, platform, job, group, made)
-            group = await next_group(session, job)
+            await record_images(session, job.dataset_id, job.document_id, some)
+        async with work.step() as session:
+            await store_images(session, platform.storage, job.dataset_id, job.document_id, some)
+
+
+def _in_groups(items: Sequence[T], size: int = INSERTED_AT_ONCE) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 @handles(DocumentIndexCreated)
@@ -135,7 +168,9 @@ async def clean_document(event: DocumentDeleted, work: Work) -> JSON:
         if await document_stands(work.session, deleted.document_id):
             message = f"document {deleted.document_id} still has its row"
             raise Retry(message, reason=Reason.ROW_STILL_EXISTS)
-        removed = await clean_deleted_document(work.session, work.use(Platform), deleted)
+        platform = work.use(Platform)
+        removed = await clean_deleted_document(work.session, platform, deleted)
+    await clean_again(event, work, platform)
     return dict(removed)
 
 

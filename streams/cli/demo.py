@@ -10,7 +10,8 @@ from streams.cli.output import JSONOption
 
 def demo(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[FOLDER]", help="Documents to index: txt, md, html. Default: a handbook.")
+        Path | None,
+        typer.Argument(metavar="[FOLDER]", help="Documents to index, of any format that is read. Default: a handbook."),
     ] = None,
     *,
     question: Annotated[

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from sqlalchemy import delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.files import delete_files, delete_images, images_in
+from streams.dify.answers import forget_answers, forget_answers_of_dataset
+from streams.dify.binding import collections_of
+from streams.dify.files import delete_files, delete_images, delete_images_of, images_in
+from streams.dify.keyword_table import take_document
 from streams.dify.models import (
     AppDatasetJoin,
     ChildChunk,
@@ -59,6 +62,7 @@ class DeletedDataset:
     dataset_id: str
     tenant_id: str | None
     index_struct: str | None
+    collection_binding_id: str | None
 
 
 async def document_stands(session: AsyncSession, document_id: str) -> bool:
@@ -74,8 +78,10 @@ async def dataset_stands(session: AsyncSession, dataset_id: str) -> bool:
 async def clean_deleted_document(session: AsyncSession, platform: Platform, deleted: DeletedDocument) -> dict[str, int]:
     """Vectors, images, child chunks, segments, metadata bindings and source file of a document; returns counts."""
     dataset = await session.get(Dataset, deleted.dataset_id)
-    for collection in platform.collections(deleted.dataset_id, dataset.index_struct if dataset else None):
+    struct, binding_id = (dataset.index_struct, dataset.collection_binding_id) if dataset else (None, None)
+    for collection in await collections_of(session, platform, deleted.dataset_id, struct, binding_id):
         await platform.vectors.delete_document(session, collection, deleted.document_id)
+    await take_document(session, deleted.dataset_id, deleted.document_id)
     of_document = DocumentSegment.document_id == deleted.document_id
     pictured = await session.execute(
         select(DocumentSegment.tenant_id, DocumentSegment.content).where(
@@ -83,11 +89,13 @@ async def clean_deleted_document(session: AsyncSession, platform: Platform, dele
         )
     )
     files = await _delete_pictured(session, platform, [(tenant, content) for tenant, content in pictured])
+    files += await delete_images_of(session, platform.storage, [deleted.document_id], deleted.tenant_id)
     await session.execute(
         delete(ChildChunk).where(
             ChildChunk.dataset_id == deleted.dataset_id, ChildChunk.document_id == deleted.document_id
         )
     )
+    await forget_answers(session, deleted.document_id)
     segments = await session.execute(delete(DocumentSegment).where(of_document).returning(DocumentSegment.id))
     removed = len(segments.all())
     await session.execute(
@@ -112,13 +120,16 @@ async def clean_deleted_dataset(session: AsyncSession, platform: Platform, delet
 
     Dropping the collections comes first in every step: no vector outlives the segment that knows its id.
     """
-    for collection in platform.collections(deleted.dataset_id, deleted.index_struct):
-        await platform.vectors.drop(session, collection)
+    for collection in await collections_of(
+        session, platform, deleted.dataset_id, deleted.index_struct, deleted.collection_binding_id
+    ):
+        await platform.vectors.drop(session, collection, deleted.dataset_id)
     if await _delete_segments(session, platform, deleted) == SEGMENTS_A_STEP:
         return False
     if await _delete_documents(session, platform, deleted) == DOCUMENTS_A_STEP:
         return False
     await _delete_keyword_file(session, platform, deleted)
+    await forget_answers_of_dataset(session, deleted.dataset_id)
     for model in _OF_A_DATASET:
         some = select(model.id).where(model.dataset_id == deleted.dataset_id).limit(ROWS_A_STEP)
         removed = await session.execute(delete(model).where(model.id.in_(some)).returning(model.id))
@@ -149,12 +160,16 @@ async def _delete_documents(session: AsyncSession, platform: Platform, deleted: 
     )
     documents = found.all()
     files: dict[str, set[str]] = {}
-    for _, tenant_id, source_type, source_info in documents:
+    tenants: dict[str, list[str]] = {}
+    for document_id, tenant_id, source_type, source_info in documents:
+        tenants.setdefault(tenant_id, []).append(document_id)
         file_id = _file_of(source_type, source_info)
         if file_id is not None:
             files.setdefault(tenant_id, set()).add(file_id)
     for tenant_id, file_ids in files.items():
         await delete_files(session, platform.storage, file_ids, tenant_id)
+    for tenant_id, document_ids in tenants.items():
+        await delete_images_of(session, platform.storage, document_ids, tenant_id)
     await session.execute(delete(Document).where(Document.id.in_([document_id for document_id, *_ in documents])))
     return len(documents)
 

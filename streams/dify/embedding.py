@@ -1,6 +1,8 @@
-"""The embedding port: texts become vectors of length one."""
+"""The embedding port: each text becomes a vector of length one, or the reason why it has none."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -8,12 +10,18 @@ import numpy as np
 T = TypeVar("T")
 A = TypeVar("A")
 Vector = list[float]
+Answer = Vector | Exception
+"""What became of one text: its vector, or why there is none."""
 
 _LENGTH_TOLERANCE = 1e-3
 
 
 class EmbeddingError(Exception):
-    """The model gave something that is not a vector for each text."""
+    """The model did not answer, or not with vectors; a later repeat may succeed."""
+
+
+class UnusableVectorError(EmbeddingError):
+    """The model answered, but what it gave for one text is no vector: that text alone has none."""
 
 
 class Compute(Protocol):
@@ -21,6 +29,17 @@ class Compute(Protocol):
 
     def __call__(self, function: Callable[[A], T], argument: A, /) -> Awaitable[T]:
         """Await the function's result; it and its argument must be picklable."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSpace:
+    """Vectors of one space can be compared, and only those."""
+
+    provider: str
+    """As in datasets.embedding_model_provider."""
+    model: str
+    """As in datasets.embedding_model."""
+    dimensions: int
 
 
 class Embedder(Protocol):
@@ -35,28 +54,60 @@ class Embedder(Protocol):
         """As in datasets.embedding_model."""
 
     @property
-    def dimensions(self) -> int:
-        """Length of its vectors."""
+    def texts_at_once(self) -> int:
+        """Texts that keep it busy: as many as it takes in one request, times the requests under way at once."""
 
-    async def embed(self, texts: Sequence[str], compute: Compute) -> list[Vector]:
-        """A vector of length one for each text, in order. Raises EmbeddingError rather than leaving one out."""
+    async def space(self, compute: Compute) -> VectorSpace:
+        """Where its vectors are; a model that does not know its dimensions asks for a vector once.
+
+        Raises what `embed` answers with.
+        """
+
+    async def embed(self, texts: Sequence[str], compute: Compute) -> list[Answer]:
+        """For each text, in order: a vector of length one, or why it has none.
+
+        The reasons: UnusableVectorError (of this text alone), EmbeddingError (a repeat may succeed), BusyError (it
+        may after some time), RefusedError (no repeat can).
+        """
 
     async def count_tokens(self, texts: Sequence[str], compute: Compute) -> list[int]:
         """Tokens of each text, in order."""
 
 
-def check_vectors(vectors: Sequence[Vector], count: int, dimensions: int) -> None:
-    """Raise EmbeddingError unless there are `count` vectors of that many finite numbers and of length one.
+async def embed_one(embedder: Embedder, text: str, compute: Compute) -> Vector:
+    """The vector of one text. Raises what `Embedder.embed` gives as the reason."""
+    (answer,) = await embedder.embed([text], compute)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
-    A vector left out would shift the following ones to the wrong texts, and the cache would keep them so.
+
+async def embed_stubbornly(embedder: Embedder, texts: Sequence[str], compute: Compute) -> list[Answer]:
+    """As `Embedder.embed`, where a text that got no usable vector among others is tried once more on its own.
+
+    Where not one of several got a vector the model is at fault, not a text, and nothing is tried again.
     """
-    if len(vectors) != count:
-        message = f"the embedding model gave {len(vectors)} vectors for {count} texts"
-        raise EmbeddingError(message)
-    for index, vector in enumerate(vectors):
-        if not is_vector(vector, dimensions):
-            message = f"the embedding model gave no usable vector for text {index + 1} of {count}"
-            raise EmbeddingError(message)
+    answers = await embedder.embed(texts, compute)
+    failed = [index for index, answer in enumerate(answers) if isinstance(answer, UnusableVectorError)]
+    if len(failed) < len(answers):
+        alone = await asyncio.gather(*(embedder.embed([texts[index]], compute) for index in failed))
+        for index, (answer,) in zip(failed, alone, strict=True):
+            answers[index] = answer
+    return answers
+
+
+def usable(numbers: Sequence[float], dimensions: int) -> Answer:
+    """The numbers as a vector of length one, or why they are none."""
+    if len(numbers) != dimensions:
+        return UnusableVectorError(f"the embedding model gave a vector of {len(numbers)} instead of {dimensions}")
+    vector = np.asarray(numbers, dtype=np.float64)
+    length = float(np.linalg.norm(vector))
+    if not np.isfinite(length):
+        return UnusableVectorError("the embedding model gave a vector with a number that is not finite")
+    if length == 0.0:
+        return UnusableVectorError("the embedding model gave a vector of length zero")
+    scaled: Vector = (vector / length).tolist()
+    return scaled
 
 
 def is_vector(vector: Sequence[float], dimensions: int) -> bool:

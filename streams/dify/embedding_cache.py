@@ -8,24 +8,24 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.embedding import Embedder, Vector, is_vector
+from streams.dify.embedding import Vector, VectorSpace, is_vector
 from streams.dify.models import Embedding, utc_now
 
 
-async def cached_vectors(session: AsyncSession, embedder: Embedder, hashes: Sequence[str]) -> dict[str, Vector]:
+async def cached_vectors(session: AsyncSession, space: VectorSpace, hashes: Sequence[str]) -> dict[str, Vector]:
     """The known vectors by text hash, in one query; an entry that is no usable vector counts as unknown."""
     rows = await session.execute(
         select(Embedding.hash, Embedding.embedding).where(
-            Embedding.provider_name == embedder.provider,
-            Embedding.model_name == embedder.model,
+            Embedding.provider_name == space.provider,
+            Embedding.model_name == space.model,
             Embedding.hash.in_(set(hashes)),
         )
     )
-    decoded = ((text_hash, decode_vector(value, embedder.dimensions)) for text_hash, value in rows)
+    decoded = ((text_hash, decode_vector(value, space.dimensions)) for text_hash, value in rows)
     return {text_hash: vector for text_hash, vector in decoded if vector is not None}
 
 
-async def cache_vectors(session: AsyncSession, embedder: Embedder, vectors: Mapping[str, Vector]) -> None:
+async def cache_vectors(session: AsyncSession, space: VectorSpace, vectors: Mapping[str, Vector]) -> None:
     """Keep vectors by text hash. An unusable entry is replaced; one that another worker just wrote stays.
 
     Rows go in sorted by hash, so that two workers with the same texts wait for each other and never deadlock.
@@ -35,8 +35,8 @@ async def cache_vectors(session: AsyncSession, embedder: Embedder, vectors: Mapp
     now = utc_now()
     rows = [
         {
-            "provider_name": embedder.provider,
-            "model_name": embedder.model,
+            "provider_name": space.provider,
+            "model_name": space.model,
             "hash": text_hash,
             "embedding": encode_vector(vectors[text_hash]),
             "created_at": now,

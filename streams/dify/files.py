@@ -16,6 +16,11 @@ _IMAGE = re.compile(
 )
 
 
+def image_mark(document_id: str) -> str:
+    """What the source_url of an image says: the document that it was found in, whatever its segments link to."""
+    return f"document:{document_id}"
+
+
 def images_in(text: str) -> set[str]:
     """The upload files that a segment's text shows as images."""
     return {match["id"].lower() for match in _IMAGE.finditer(text)}
@@ -33,6 +38,17 @@ async def delete_files(
 
 async def delete_images(session: AsyncSession, storage: Storage, file_ids: Collection[str], tenant_id: str) -> int:
     """Like `delete_files`, but only what extraction itself has made: a text may link to any file."""
+    return await _delete(session, storage, file_ids, tenant_id, folder=IMAGE_FOLDER)
+
+
+async def delete_images_of(
+    session: AsyncSession, storage: Storage, document_ids: Collection[str], tenant_id: str | None
+) -> int:
+    """The images that extraction found in the documents of a tenant (None: of any), also where no segment is left."""
+    query = select(UploadFile.id).where(UploadFile.source_url.in_([image_mark(each) for each in document_ids]))
+    if tenant_id is not None:
+        query = query.where(UploadFile.tenant_id == tenant_id)
+    file_ids = list(await session.scalars(query))
     return await _delete(session, storage, file_ids, tenant_id, folder=IMAGE_FOLDER)
 
 

@@ -6,6 +6,7 @@ from uuid import UUID, uuid5
 from streams.dify.refusals import RefusedError
 
 _NODES = UUID("5b3c1a0e-6a0e-5f6b-9d0c-0d5a4f1f7a52")
+_CHILDREN = UUID("9f2d6c11-84b3-5d3a-8a57-7c0e4d1b6f93")
 _SEGMENTS = UUID("0c9d7f4e-3a57-5d0b-8f3e-2b1f6c8e9a41")
 
 
@@ -19,8 +20,13 @@ def node_id(document_id: str, position: int, content_hash: str) -> str:
     return str(uuid5(_NODES, f"{UUID(document_id)}/{position}/{content_hash}"))
 
 
+def child_node_id(segment: str, position: int, content_hash: str) -> str:
+    """The vector row's id of a child chunk: the same content at the same place of a segment overwrites itself."""
+    return str(uuid5(_CHILDREN, f"{UUID(segment)}/{position}/{content_hash}"))
+
+
 def segment_id(node: str) -> str:
-    """The segment's row id for a node id, so that a repeated insert meets its own row."""
+    """The row id of the segment or child chunk of a node id, so that a repeated insert meets its own row."""
     return str(uuid5(_SEGMENTS, node))
 
 

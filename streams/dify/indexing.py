@@ -4,26 +4,27 @@ indexing_status: waiting → parsing → splitting → indexing → completed | 
 status is indexing, so a repeat then goes on with those that have no vector yet; before, it starts over.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.embedding import Embedder, Vector
-from streams.dify.embedding_cache import cache_vectors, cached_vectors
-from streams.dify.identity import node_id, segment_id, text_hash
-from streams.dify.models import ChildChunk, Dataset, DatasetProcessRule, Document, DocumentSegment, utc_now
+from streams.dify.answers import forget_answers
+from streams.dify.binding import collection_of
+from streams.dify.embedding import Embedder
+from streams.dify.forms import Form, form_of
+from streams.dify.forms.piece import Piece
+from streams.dify.keyword_table import take_document
+from streams.dify.keywords import KEYWORDS
+from streams.dify.models import ChildChunk, DatasetProcessRule, Document, DocumentSegment, utc_now
 from streams.dify.platform import Platform
 from streams.dify.refusals import NotBuiltYetError, RefusedError
+from streams.dify.rules import Rules, rules_of
+from streams.dify.segment_rows import child_row, segment_row
 from streams.dify.source import Source, source_of
-from streams.dify.splitting import Piece, Rule, rule_for
 from streams.dify.standing import Standing, Stopped, lock_standing
-from streams.dify.vector_index import Entry, index_struct
-
-GROUP = 100
-"""Segments that get their vectors in one step: what a crash makes again at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,36 +34,17 @@ class Job:
     dataset_id: str
     document_id: str
     source: Source
-    rule: Rule
-    embedder: Embedder
+    form: Form
+    rules: Rules
+    language: str
+    """In which questions are asked about it, where its form does that."""
+    embedder: Embedder | None
+    """None: the dataset is an economy one, whose segments are found by keywords and have no vectors."""
+    keyword_number: int
+    """Keywords of a segment, in an economy dataset."""
     collection: str
     segments_saved: bool
-    """True: a former attempt has split the document; only vectors are missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bare:
-    """A segment without its vector."""
-
-    segment_id: str
-    node_id: str
-    content: str
-    content_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Segments that get their vectors in one step, and the vectors that the cache knows of their texts."""
-
-    segments: tuple[Bare, ...]
-    known: Mapping[str, Vector]
-    """By text hash."""
-
-    @property
-    def unknown(self) -> dict[str, str]:
-        """Texts to embed, by text hash; a text that occurs twice is there once."""
-        texts = {segment.content_hash: segment.content for segment in self.segments}
-        return {key: text for key, text in texts.items() if key not in self.known}
+    """True: a former attempt has split the document; only vectors or keywords are missing."""
 
 
 async def begin(session: AsyncSession, platform: Platform, dataset_id: str, document_id: str) -> Job:
@@ -87,12 +69,14 @@ async def begin(session: AsyncSession, platform: Platform, dataset_id: str, docu
 
 async def _plan(session: AsyncSession, platform: Platform, standing: Standing) -> Job:
     dataset, document = standing.dataset, standing.document
-    if document.doc_form != "text_model":
-        message = f"the document form {document.doc_form!r} is not built yet"
-        raise NotBuiltYetError(message)
-    if dataset.indexing_technique != "high_quality":
+    form = form_of(document.doc_form)
+    if form == "qa_model" and platform.chat is None:
+        message = f"the document form {form!r} needs a chat model: set STREAMS_CHAT_URL and STREAMS_CHAT_MODEL"
+        raise RefusedError(message)
+    if dataset.indexing_technique not in {"high_quality", "economy"}:
         message = f"the indexing technique {dataset.indexing_technique!r} is not built yet"
         raise NotBuiltYetError(message)
+    by_vectors = dataset.indexing_technique == "high_quality"
     rule_id = document.dataset_process_rule_id
     process_rule = await session.get(DatasetProcessRule, rule_id) if rule_id else None
     if process_rule is None:
@@ -102,9 +86,12 @@ async def _plan(session: AsyncSession, platform: Platform, standing: Standing) -
         dataset_id=dataset.id,
         document_id=document.id,
         source=await source_of(session, document),
-        rule=rule_for(process_rule.mode),
-        embedder=platform.embedder(dataset.embedding_model_provider, dataset.embedding_model),
-        collection=platform.collection(dataset.id, dataset.index_struct),
+        form=form,
+        rules=rules_of(process_rule.mode, process_rule.rules),
+        language=document.doc_language or "English",
+        embedder=platform.embedder(dataset.embedding_model_provider, dataset.embedding_model) if by_vectors else None,
+        keyword_number=dataset.keyword_number or KEYWORDS,
+        collection=await collection_of(session, platform, dataset),
         segments_saved=document.indexing_status == "indexing" and await _has_segments(session, document.id),
     )
 
@@ -114,8 +101,9 @@ async def _has_segments(session: AsyncSession, document_id: str) -> bool:
 
 
 async def _remove_former(session: AsyncSession, platform: Platform, job: Job) -> None:
-    """What an attempt or an indexing before this one has left: vectors first, their ids are in the rows."""
+    """What an attempt or an indexing before this one has left; the rows go last, they know the ids of the rest."""
     await platform.vectors.delete_document(session, job.collection, job.document_id)
+    await take_document(session, job.dataset_id, job.document_id)
     for model in (ChildChunk, DocumentSegment):
         await session.execute(
             delete(model).where(model.dataset_id == job.dataset_id, model.document_id == job.document_id)
@@ -134,29 +122,15 @@ async def save_segments(session: AsyncSession, job: Job, pieces: Sequence[Piece]
     """Insert pieces as waiting segments; `tokens` are those of each piece."""
     document = (await lock_standing(session, job.dataset_id, job.document_id)).document
     now = utc_now()
-    rows = [_segment_row(document, piece, count, now) for piece, count in zip(pieces, tokens, strict=True)]
+    rows = [segment_row(document, piece, count, now) for piece, count in zip(pieces, tokens, strict=True)]
     await session.execute(insert(DocumentSegment), rows)
 
 
-def _segment_row(document: Document, piece: Piece, tokens: int, now: datetime) -> dict[str, object]:
-    node = node_id(document.id, piece.position, piece.content_hash)
-    return {
-        "id": segment_id(node),
-        "tenant_id": document.tenant_id,
-        "dataset_id": document.dataset_id,
-        "document_id": document.id,
-        "position": piece.position,
-        "content": piece.content,
-        "word_count": len(piece.content),
-        "tokens": tokens,
-        "index_node_id": node,
-        "index_node_hash": piece.content_hash,
-        "enabled": False,
-        "status": "waiting",
-        "created_by": document.created_by,
-        "created_at": now,
-        "updated_at": now,
-    }
+async def save_children(session: AsyncSession, job: Job, children: Sequence[tuple[Piece, Piece]]) -> None:
+    """Insert child chunks, each behind its parent, whose segment is there already."""
+    document = (await lock_standing(session, job.dataset_id, job.document_id)).document
+    now = utc_now()
+    await session.execute(insert(ChildChunk), [child_row(document, parent, child, now) for parent, child in children])
 
 
 async def record_split(session: AsyncSession, job: Job) -> None:
@@ -170,58 +144,12 @@ async def record_split(session: AsyncSession, job: Job) -> None:
         .where(DocumentSegment.document_id == job.document_id)
         .values(status="indexing", indexing_at=now)
     )
-
-
-async def next_group(session: AsyncSession, job: Job) -> Group:
-    """The next segments without vectors, by position; none: all have theirs."""
-    await lock_standing(session, job.dataset_id, job.document_id)
-    found = await session.execute(
-        select(DocumentSegment.id, DocumentSegment.index_node_id, DocumentSegment.position, DocumentSegment.content)
-        .where(DocumentSegment.document_id == job.document_id, DocumentSegment.status != "completed")
-        .order_by(DocumentSegment.position, DocumentSegment.id)
-        .limit(GROUP)
-    )
-    segments = tuple(_bare(job, *row) for row in found)
-    hashes = [segment.content_hash for segment in segments]
-    return Group(segments, await cached_vectors(session, job.embedder, hashes) if segments else {})
-
-
-def _bare(job: Job, row_id: str, node: str | None, position: int, content: str) -> Bare:
-    content_hash = text_hash(content)
-    return Bare(row_id, node or node_id(job.document_id, position, content_hash), content, content_hash)
-
-
-async def write_group(
-    session: AsyncSession, platform: Platform, job: Job, group: Group, made: Mapping[str, Vector]
-) -> None:
-    """Vectors and their segments' completion together; `made` are those that the cache did not know, by hash."""
-    dataset = (await lock_standing(session, job.dataset_id, job.document_id)).dataset
-    await cache_vectors(session, job.embedder, made)
-    await platform.vectors.create(session, job.collection, job.embedder.dimensions)
-    if not dataset.index_struct:
-        await session.execute(
-            update(Dataset)
-            .where(Dataset.id == job.dataset_id, func.coalesce(Dataset.index_struct, "") == "")
-            .values(index_struct=index_struct(platform.vectors.kind, job.collection))
-        )
-    vectors = {**group.known, **made}
-    entries = [
-        Entry(
-            node_id=segment.node_id,
-            content=segment.content,
-            content_hash=segment.content_hash,
-            document_id=job.document_id,
-            dataset_id=job.dataset_id,
-            vector=vectors[segment.content_hash],
-        )
-        for segment in group.segments
-    ]
-    await platform.vectors.upsert(session, job.collection, entries)
     await session.execute(
-        update(DocumentSegment)
-        .where(DocumentSegment.id.in_([segment.segment_id for segment in group.segments]))
-        .values(status="completed", enabled=True, completed_at=utc_now(), error=None, stopped_at=None)
+        update(ChildChunk)
+        .where(ChildChunk.dataset_id == job.dataset_id, ChildChunk.document_id == job.document_id)
+        .values(indexing_at=now)
     )
+    await forget_answers(session, job.document_id)
 
 
 async def complete(session: AsyncSession, job: Job) -> dict[str, int]:

@@ -5,13 +5,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streams.dify.embedding import Compute, Vector, check_vectors
+from streams.dify.embedding import Answer, Compute, EmbeddingError, Vector, VectorSpace, usable
 
 if TYPE_CHECKING:
     from wordllama import WordLlamaInference
 
 PROVIDER = "local"
 MODEL = "wordllama-256"
+DIMENSIONS = 256
 
 
 class LocalEmbedder:
@@ -19,13 +20,19 @@ class LocalEmbedder:
 
     provider = PROVIDER
     model = MODEL
-    dimensions = 256
+    texts_at_once = 1
 
-    async def embed(self, texts: Sequence[str], compute: Compute) -> list[Vector]:
-        """A vector of length one for each text, in order."""
+    async def space(self, compute: Compute) -> VectorSpace:  # noqa: ARG002 - the port's signature
+        """Its dimensions are those of its weights."""
+        return VectorSpace(PROVIDER, MODEL, DIMENSIONS)
+
+    async def embed(self, texts: Sequence[str], compute: Compute) -> list[Answer]:
+        """A vector of length one for each text, in order, or why it has none."""
         vectors = await compute(embed_locally, list(texts))
-        check_vectors(vectors, len(texts), self.dimensions)
-        return vectors
+        if len(vectors) != len(texts):
+            message = f"the embedding model gave {len(vectors)} vectors for {len(texts)} texts"
+            return [EmbeddingError(message) for _ in texts]
+        return [usable(vector, DIMENSIONS) for vector in vectors]
 
     async def count_tokens(self, texts: Sequence[str], compute: Compute) -> list[int]:
         """Tokens of each text, in order."""

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 
 from streams.dify.embedding import Embedder
 from streams.dify.local_embedding import MODEL, PROVIDER, LocalEmbedder
+from streams.dify.openai_embedding import build_openai_embedder
+from streams.dify.questions import ChatEndpoint, chat_endpoint
+from streams.dify.reading import Reading, build_reading
 from streams.dify.refusals import RefusedError
-from streams.dify.vector_index import PgVectorIndex, VectorIndex, collection_in, collection_name
-from streams.settings import Settings, SettingsError
+from streams.dify.vector_index import VectorIndex, collection_in, collection_name
+from streams.dify.vector_stores.pgvector import PgVectorIndex
+from streams.settings import Settings
 from streams.storage import Storage, open_storage
 
 
@@ -16,11 +20,14 @@ class Platform:
     """The services of one deployment; holds no connection, so it can be shared."""
 
     storage: Storage
+    reading: Reading
     embedders: Mapping[tuple[str, str], Embedder]
     """By provider and model."""
     default_embedder: Embedder
     vectors: VectorIndex
     collection_prefix: str
+    chat: ChatEndpoint | None
+    """What makes questions and answers; None: not set up."""
 
     def embedder(self, provider: str | None, model: str | None) -> Embedder:
         """The model that a dataset names, or the default where it names none. Raises RefusedError."""
@@ -44,20 +51,30 @@ class Platform:
         return tuple(dict.fromkeys((named, collection_name(self.collection_prefix, dataset_id))))
 
 
+def _vector_index(settings: Settings) -> VectorIndex:
+    if settings.vector_store == "pgvector":
+        return PgVectorIndex()
+    from streams.dify.vector_stores.qdrant import qdrant_at  # noqa: PLC0415 - its client takes a second to import
+
+    return qdrant_at(settings.qdrant_url, settings.qdrant_api_key, settings.qdrant_timeout)
+
+
 def build_platform(settings: Settings) -> Platform:
     """The services that the settings ask for. Raises SettingsError."""
-    asked = (settings.embedding_provider, settings.embedding_model)
     local = LocalEmbedder()
-    if asked != (PROVIDER, MODEL):
-        message = (
-            f"STREAMS_EMBEDDING_PROVIDER, STREAMS_EMBEDDING_MODEL: {asked[1]!r} of {asked[0]!r} is not built yet; "
-            f"there is {MODEL!r} of {PROVIDER!r}"
-        )
-        raise SettingsError(message)
+    default: Embedder = local
+    if settings.embedding_url is not None or (settings.embedding_provider, settings.embedding_model) != (
+        PROVIDER,
+        MODEL,
+    ):
+        default = build_openai_embedder(settings)
+    storage = open_storage(settings)
     return Platform(
-        storage=open_storage(settings),
-        embedders={(local.provider, local.model): local},
-        default_embedder=local,
-        vectors=PgVectorIndex(),
+        storage=storage,
+        reading=build_reading(settings, storage),
+        embedders={(one.provider, one.model): one for one in (default, local)},
+        default_embedder=default,
+        vectors=_vector_index(settings),
         collection_prefix=settings.vector_index_name_prefix,
+        chat=chat_endpoint(settings),
     )

@@ -11,3 +11,14 @@ class ExtractionError(RefusedError):
 
 class NotBuiltYetError(RefusedError):
     """A file type, form, rule or technique of the platform that the pipeline does not do yet."""
+
+
+class BusyError(Exception):
+    """A service that the platform's side asks wants patience; a repeat after so many seconds may succeed."""
+
+    def __init__(self, message: str, after: float) -> None:
+        super().__init__(message, after)
+        self.after = after
+
+    def __str__(self) -> str:
+        return str(self.args[0])

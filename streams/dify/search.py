@@ -1,13 +1,18 @@
-"""Questions answered from a dataset's vectors."""
+"""Questions answered from a dataset's vectors or keywords."""
 
 import asyncio
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.models import Dataset, Document, DocumentSegment
+from streams.dify.binding import collection_of
+from streams.dify.embedding import embed_one
+from streams.dify.keyword_table import nodes_by_keywords
+from streams.dify.keywords import KEYWORDS, Asked, keywords_of
+from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 from streams.dify.platform import Platform
+from streams.dify.vector_index import Nearby
 
 _SPARE = 4
 """Times as many vectors are looked at as passages are wanted: some may belong to what is disabled."""
@@ -21,11 +26,13 @@ class Passage:
     """The document's name."""
     text: str
     score: float
-    """Cosine similarity, 1 is the best."""
+    """Cosine similarity or, in an economy dataset, the part of the question's keywords that it has; 1 is the best."""
 
 
 async def passages(session: AsyncSession, platform: Platform, dataset_id: str, question: str, k: int) -> list[Passage]:
     """The k best passages of a dataset, best first; only of what is completed, enabled and not archived.
+
+    A segment is there once, as good as the best of its child chunks.
 
     Raises LookupError where there is no such dataset.
     """
@@ -33,16 +40,14 @@ async def passages(session: AsyncSession, platform: Platform, dataset_id: str, q
     if dataset is None:
         message = f"there is no dataset {dataset_id}"
         raise LookupError(message)
-    embedder = platform.embedder(dataset.embedding_model_provider, dataset.embedding_model)
-    (vector,) = await embedder.embed([question], asyncio.to_thread)
-    collection = platform.collection(dataset_id, dataset.index_struct)
-    matches = await platform.vectors.search(session, collection, vector, k * _SPARE)
+    by_keywords = dataset.indexing_technique == "economy"
+    nodes = await (_by_keywords if by_keywords else _by_vectors)(session, platform, dataset, question, k * _SPARE)
+    segments = await _segments_of(session, dataset_id, [node for node, _ in nodes])
     rows = await session.execute(
-        select(DocumentSegment.index_node_id, DocumentSegment.content, Document.name)
+        select(DocumentSegment.id, DocumentSegment.content, DocumentSegment.answer, Document.name)
         .join(Document, Document.id == DocumentSegment.document_id)
         .where(
-            DocumentSegment.dataset_id == dataset_id,
-            DocumentSegment.index_node_id.in_([match.node_id for match in matches]),
+            DocumentSegment.id.in_(set(segments.values())),
             DocumentSegment.status == "completed",
             DocumentSegment.enabled.is_(True),
             Document.indexing_status == "completed",
@@ -50,6 +55,47 @@ async def passages(session: AsyncSession, platform: Platform, dataset_id: str, q
             Document.archived.is_(False),
         )
     )
-    shown = {node: (name, content) for node, content, name in rows}
-    found = [Passage(*shown[match.node_id], match.score) for match in matches if match.node_id in shown]
-    return found[:k]
+    shown = {segment: (name, _text(content, answer)) for segment, content, answer, name in rows}
+    found: dict[str, Passage] = {}
+    for node, score in nodes:
+        segment = segments.get(node, "")
+        if segment in shown and segment not in found:
+            found[segment] = Passage(*shown[segment], score)
+    return list(found.values())[:k]
+
+
+async def _by_vectors(
+    session: AsyncSession, platform: Platform, dataset: Dataset, question: str, k: int
+) -> list[tuple[str, float]]:
+    embedder = platform.embedder(dataset.embedding_model_provider, dataset.embedding_model)
+    vector = await embed_one(embedder, question, asyncio.to_thread)
+    nearby = Nearby(await collection_of(session, platform, dataset), dataset.id, vector)
+    return [(match.node_id, match.score) for match in await platform.vectors.search(session, nearby, k)]
+
+
+async def _by_keywords(
+    session: AsyncSession,
+    platform: Platform,  # noqa: ARG001 - as _by_vectors
+    dataset: Dataset,
+    question: str,
+    k: int,
+) -> list[tuple[str, float]]:
+    (keywords,) = await asyncio.to_thread(keywords_of, Asked((question,), KEYWORDS))
+    nodes = await nodes_by_keywords(session, dataset.id, keywords, k)
+    return [(node, hits / len(keywords)) for node, hits in nodes]
+
+
+async def _segments_of(session: AsyncSession, dataset_id: str, node_ids: list[str]) -> dict[str, str]:
+    """The segment of each node: the one that has it, or the parent of the child chunk that has it."""
+    own = select(DocumentSegment.index_node_id, DocumentSegment.id).where(
+        DocumentSegment.dataset_id == dataset_id, DocumentSegment.index_node_id.in_(node_ids)
+    )
+    parents = select(ChildChunk.index_node_id, ChildChunk.segment_id).where(
+        ChildChunk.dataset_id == dataset_id, ChildChunk.index_node_id.in_(node_ids)
+    )
+    return {node: segment for node, segment in await session.execute(union_all(own, parents)) if node is not None}
+
+
+def _text(content: str, answer: str | None) -> str:
+    """What a reader is shown, in the platform's words: a question with its answer, or the content."""
+    return content if answer is None else f"question:{content} answer:{answer}"

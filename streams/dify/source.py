@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,34 +16,85 @@ class UploadFileMissingError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class StoredFile:
     """A file in the storage."""
 
     key: str
     extension: str
 
 
+@dataclass(frozen=True, slots=True)
+class NotionPage:
+    """A page of Notion, or a database of such."""
+
+    page_id: str
+    kind: Literal["page", "database"]
+
+
+@dataclass(frozen=True, slots=True)
+class WebPage:
+    """A page that a crawl has found."""
+
+    url: str
+    provider: str
+    job_id: str | None
+
+
+Source = StoredFile | NotionPage | WebPage
+
+
 def upload_file_id(data_source_type: str, data_source_info: str | None) -> str:
     """The upload file that a document was made from. Raises RefusedError."""
     if data_source_type != "upload_file":
-        message = f"documents from {data_source_type} are not built yet"
-        raise NotBuiltYetError(message)
-    message = f"data_source_info names no upload file: {(data_source_info or '')[:200]!r}"
-    try:
-        info = json.loads(data_source_info or "")
-    except ValueError as error:
-        raise RefusedError(message) from error
-    file_id = info.get("upload_file_id") if isinstance(info, dict) else None
-    if not isinstance(file_id, str):
+        message = f"a document from {data_source_type} has no upload file"
         raise RefusedError(message)
+    file_id = _text_in(_info(data_source_info), "upload_file_id", "upload file")
     return checked_id("upload_file_id", file_id)
 
 
 async def source_of(session: AsyncSession, document: Document) -> Source:
-    """The file of a document. Raises RefusedError, or UploadFileMissingError, which a repeat may mend."""
+    """Where to get a document's content. Raises RefusedError, or UploadFileMissingError, which a repeat may mend."""
+    if document.data_source_type == "notion_import":
+        return _notion_page(_info(document.data_source_info))
+    if document.data_source_type == "website_crawl":
+        return _web_page(_info(document.data_source_info))
+    if document.data_source_type != "upload_file":
+        message = f"documents from {document.data_source_type} are not built yet"
+        raise NotBuiltYetError(message)
     file_id = upload_file_id(document.data_source_type, document.data_source_info)
     file = await session.get(UploadFile, file_id)
     if file is None:
         message = f"upload file {file_id} has no row"
         raise UploadFileMissingError(message)
-    return Source(file.key, file.extension)
+    return StoredFile(file.key, file.extension)
+
+
+def _notion_page(info: dict[str, object]) -> NotionPage:
+    page_id = checked_id("notion_page_id", _text_in(info, "notion_page_id", "Notion page"))
+    return NotionPage(page_id, "database" if info.get("type") == "database" else "page")
+
+
+def _web_page(info: dict[str, object]) -> WebPage:
+    url = _text_in(info, "url", "web page")
+    if not url.startswith(("http://", "https://")):
+        message = f"{url[:200]!r} is not the address of a web page"
+        raise RefusedError(message)
+    job_id = info.get("job_id")
+    provider = _text_in(info, "provider", "provider of the crawl")
+    return WebPage(url, provider, job_id if isinstance(job_id, str) and job_id else None)
+
+
+def _info(data_source_info: str | None) -> dict[str, object]:
+    try:
+        info = json.loads(data_source_info or "")
+    except ValueError:
+        info = None
+    return info if isinstance(info, dict) else {}
+
+
+def _text_in(info: dict[str, object], name: str, what: str) -> str:
+    value = info.get(name)
+    if not isinstance(value, str) or not value:
+        message = f"data_source_info names no {what}: {json.dumps(info)[:200]}"
+        raise RefusedError(message)
+    return value

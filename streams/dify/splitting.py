@@ -2,77 +2,44 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
-from streams.dify.cleaning import clean_text, without_leading_punctuation
-from streams.dify.identity import text_hash
-from streams.dify.refusals import NotBuiltYetError, RefusedError
+from streams.dify.rules import Segmentation
 
 SEPARATORS = ("\n\n", "。", ". ", " ", "")
+"""Where a text that is too long is parted: at the first of these that occurs in it, then at those behind it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How to split: at most `size` characters a piece, `overlap` of them repeated from the piece before."""
+def split(text: str, segmentation: Segmentation) -> list[str]:
+    """Pieces of at most `segmentation.size` characters, in order; only blanks and the own separator are lost.
 
-    size: int
-    overlap: int
-    separators: tuple[str, ...] = SEPARATORS
-    remove_extra_spaces: bool = True
-
-
-AUTOMATIC = Rule(size=500, overlap=50)
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A piece of a document: what becomes a segment and its vector."""
-
-    position: int
-    """1 is the first."""
-    content: str
-    content_hash: str
-
-
-def rule_for(mode: str) -> Rule:
-    """The rule of a process rule's mode. Raises RefusedError."""
-    if mode == "automatic":
-        return AUTOMATIC
-    if mode in {"custom", "hierarchical"}:
-        message = f"the process rule {mode!r} is not built yet"
-        raise NotBuiltYetError(message)
-    message = f"the process rule {mode!r} is unknown"
-    raise RefusedError(message)
-
-
-def pieces_of(text: str, rule: Rule) -> list[Piece]:
-    """A document's text, cleaned and split; pieces that hold nothing but punctuation are dropped."""
-    cleaned = clean_text(text, remove_extra_spaces=rule.remove_extra_spaces)
-    contents = filter(None, map(without_leading_punctuation, split(cleaned, rule)))
-    return [Piece(position, content, text_hash(content)) for position, content in enumerate(contents, start=1)]
-
-
-def split(text: str, rule: Rule) -> list[str]:
-    """Pieces of at most `rule.size` characters, in order; nothing but blanks at their edges is lost.
-
-    The text is parted at the first separator that occurs in it; parts that are too long are parted by the
-    following separators, and neighbouring short parts are put together again as far as they fit.
+    A separator of its own parts the text wherever it occurs, and only parts that are too long are split further.
     """
-    return list(_split(text, rule, rule.separators))
+    if segmentation.separator is None:
+        return list(_split(text, segmentation, SEPARATORS))
+    parts = text.split(segmentation.separator) if segmentation.separator else [text]
+    return [piece for part in parts for piece in _fitting(part, segmentation)]
 
 
-def _split(text: str, rule: Rule, separators: Sequence[str]) -> Iterator[str]:
+def _fitting(part: str, segmentation: Segmentation) -> Iterator[str]:
+    if len(part) > segmentation.size:
+        yield from _split(part, segmentation, SEPARATORS)
+    else:
+        yield from _stripped((part,))
+
+
+def _split(text: str, segmentation: Segmentation, separators: Sequence[str]) -> Iterator[str]:
+    """Parts that are too long are parted by the following separators, neighbouring short ones put together again."""
     separator, finer = _first_in(text, separators)
     short: list[str] = []
     for part in _parts(text, separator):
-        if len(part) < rule.size:
+        if len(part) < segmentation.size:
             short.append(part)
             continue
-        yield from _joined(short, rule)
+        yield from _joined(short, segmentation)
         short = []
         # A single character ends it: the last separator is empty and parts everything.
-        yield from _split(part, rule, finer) if finer else (part,)
-    yield from _joined(short, rule)
+        yield from _split(part, segmentation, finer) if finer else (part,)
+    yield from _joined(short, segmentation)
 
 
 def _first_in(text: str, separators: Sequence[str]) -> tuple[str, Sequence[str]]:
@@ -92,14 +59,14 @@ def _parts(text: str, separator: str) -> Iterable[str]:
     return (part for part in parts if part not in {"", "\n"})
 
 
-def _joined(parts: Iterable[str], rule: Rule) -> Iterator[str]:
+def _joined(parts: Iterable[str], segmentation: Segmentation) -> Iterator[str]:
     """Parts put together up to the size; each piece starts with the last parts of the one before, up to overlap."""
     window: deque[str] = deque()
     length = 0
     for part in parts:
-        if length + len(part) > rule.size:
+        if length + len(part) > segmentation.size:
             yield from _stripped(window)
-            while length > rule.overlap or (length and length + len(part) > rule.size):
+            while length > segmentation.overlap or (length and length + len(part) > segmentation.size):
                 length -= len(window.popleft())
         window.append(part)
         length += len(part)

@@ -1,8 +1,9 @@
 """Handlers run directly on a real database, storage and vector index, without Kafka and the engine around them."""
 
 import asyncio
+import json
 import pickle
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -157,6 +158,7 @@ class Site:
         *,
         name: str = "page.txt",
         mode: str = "automatic",
+        rules: Mapping[str, object] | None = None,
         **columns: object,
     ) -> Document:
         """A waiting document as the platform's upload makes it; content None: the file is not in the storage."""
@@ -175,7 +177,13 @@ class Site:
             extension=extension,
             created_by=dataset.created_by,
         )
-        rule = DatasetProcessRule(id=rule_id, dataset_id=dataset.id, mode=mode, created_by=dataset.created_by)
+        rule = DatasetProcessRule(
+            id=rule_id,
+            dataset_id=dataset.id,
+            mode=mode,
+            rules=json.dumps(rules) if rules is not None else None,
+            created_by=dataset.created_by,
+        )
         known: dict[str, object] = {
             "id": str(uuid4()),
             "tenant_id": self.tenant_id,
@@ -234,9 +242,9 @@ class Site:
 
 
 @asynccontextmanager
-async def open_site(database_url: str, folder: Path) -> AsyncIterator[Site]:
+async def open_site(database_url: str, folder: Path, **more: object) -> AsyncIterator[Site]:
     """A tenant of its own in the given database, its files in the given folder."""
-    settings = Settings.model_validate({"database_url": database_url, "storage_url": f"file:{folder}"})
+    settings = Settings.model_validate({"database_url": database_url, "storage_url": f"file:{folder}", **more})
     database = Database(settings)
     catalogue = load_catalogue(settings)
     try:

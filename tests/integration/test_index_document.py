@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from schemas import DocumentIndexCreated, DocumentIndexRequested
 from streams.agents.document import clean_document, index_document, request_document_indexing
 from streams.delivery import Permanent
-from streams.dify import indexing
+from streams.dify import loading
 from streams.dify.embedding_cache import cache_vectors, cached_vectors
 from streams.dify.identity import text_hash
 from streams.dify.models import Document, DocumentSegment, Embedding, UploadFile
@@ -32,7 +32,7 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several groups from a short document."""
-    monkeypatch.setattr(indexing, "GROUP", 4)
+    monkeypatch.setattr(loading, "GROUP", 4)
 
 
 async def test_a_document_is_indexed(site: Site) -> None:
@@ -230,17 +230,17 @@ async def test_a_document_that_is_asked_for_again_starts_afresh(site: Site) -> N
 
 async def test_two_workers_cache_the_same_texts_in_opposite_orders(site: Site) -> None:
     """They wait for each other and never deadlock; each text is there once."""
-    embedder = site.platform.default_embedder
+    space = await site.platform.default_embedder.space(asyncio.to_thread)
     vector = [1.0] + [0.0] * 255
     keys = [text_hash(f"{uuid4()}") for _ in range(300)]
 
     async def cache(order: list[str]) -> None:
         async with site.transaction() as session:
-            await cache_vectors(session, embedder, dict.fromkeys(order, vector))
+            await cache_vectors(session, space, dict.fromkeys(order, vector))
 
     await asyncio.wait_for(asyncio.gather(*(cache(order) for order in (keys, keys[::-1], keys, keys[::-1]))), 30)
     async with site.transaction() as session:
-        assert await cached_vectors(session, embedder, keys) == dict.fromkeys(keys, vector)
+        assert await cached_vectors(session, space, keys) == dict.fromkeys(keys, vector)
 
 
 async def test_indexing_without_segments_starts_over(site: Site) -> None:
@@ -307,17 +307,19 @@ async def test_a_death_never_overwrites_completed(site: Site) -> None:
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a.txt", {}, "is not UTF-8 text"),
         (b"abc\x00def", "a.md", {}, "is binary"),
         (b"%PDF-1.7", "a.pdf", {}, "files of type pdf are not built yet"),
-        (b"text", "a.txt", {"mode": "custom"}, "'custom' is not built yet"),
+        (b"text", "a.txt", {"mode": "custom"}, "'custom' says nothing"),
+        (b"text", "a.txt", {"mode": "custom", "rules": {"segmentation": {"max_tokens": 9}}}, "must be from 50 to 4000"),
         (b"text", "a.txt", {"mode": "magic"}, "'magic' is unknown"),
-        (b"text", "a.txt", {"doc_form": "qa_model"}, "'qa_model' is not built yet"),
-        (b"text", "a.txt", {"doc_form": "hierarchical_model"}, "'hierarchical_model' is not built yet"),
+        (b"text", "a.txt", {"doc_form": "poem"}, "'poem' is unknown"),
+        (b"text", "a.txt", {"doc_form": "qa_model"}, "STREAMS_CHAT_URL"),
+        (b"text", "a.txt", {"doc_form": "hierarchical_model"}, "says nothing of subchunk_segmentation"),
         (b"text", "a.txt", {"dataset_process_rule_id": None}, "no process rule"),
-        (b"text", "a.txt", {"data_source_type": "notion_import"}, "from notion_import are not built yet"),
+        (b"text", "a.txt", {"data_source_type": "carrier_pigeon"}, "from carrier_pigeon are not built yet"),
         (b"text", "a.txt", {"data_source_info": "{"}, "names no upload file"),
     ],
 )
 async def test_what_cannot_be_indexed_is_refused_for_good(
-    site: Site, content: bytes, name: str, columns: dict[str, str | None], message: str
+    site: Site, content: bytes, name: str, columns: dict[str, object], message: str
 ) -> None:
     """Permanent, in words for a person; the document shows them."""
     dataset = await site.add_dataset()
@@ -336,7 +338,7 @@ async def test_what_cannot_be_indexed_is_refused_for_good(
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"indexing_technique": "economy"}, "'economy' is not built yet"),
+        ({"indexing_technique": "magic"}, "'magic' is not built yet"),
         ({"indexing_technique": None}, "None is not built yet"),
         ({"embedding_model": "ada", "embedding_model_provider": "openai"}, "'ada' of 'openai' is not set up here"),
         ({"index_struct": "{"}, "index_struct is not the platform's"),

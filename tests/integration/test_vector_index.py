@@ -8,7 +8,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from streams.dify.vector_index import Entry, PgVectorIndex, collection_name, table_name
+from streams.dify.vector_index import Entry, Nearby, collection_name
+from streams.dify.vector_stores.pgvector import PgVectorIndex, table_name
 from tests.integration.direct_work import Site, open_site
 
 INDEX = PgVectorIndex()
@@ -80,7 +81,7 @@ async def test_upsert_search_and_delete(site: Site) -> None:
             [an_entry([1.0, 0.0], mine, node, "old"), an_entry([0.0, 1.0], mine), an_entry([0.6, 0.8], other)],
         )
         await INDEX.upsert(session, collection, [an_entry([1.0, 0.0], mine, node, "new")])
-        found = await INDEX.search(session, collection, [1.0, 0.0], 2)
+        found = await INDEX.search(session, Nearby(collection, "", [1.0, 0.0]), 2)
         assert [(match.content, match.document_id, round(match.score, 4)) for match in found] == [
             ("new", mine, 1.0),
             ("text", other, 0.6),
@@ -89,7 +90,7 @@ async def test_upsert_search_and_delete(site: Site) -> None:
         assert await INDEX.count(session, collection) == 2
         await INDEX.delete_document(session, collection, mine)
         assert await INDEX.count(session, collection) == 1
-        await INDEX.drop(session, collection)
+        await INDEX.drop(session, collection, "")
         assert await INDEX.count(session, collection) == 0
 
 
@@ -101,7 +102,7 @@ async def test_a_wide_search_finds_as_many_as_asked_for(site: Site) -> None:
         await INDEX.create(session, collection, 2)
         await INDEX.upsert(session, collection, entries)
         await session.execute(text("set local enable_seqscan = off"))
-        found = await INDEX.search(session, collection, [1.0, 0.0], 150)
+        found = await INDEX.search(session, Nearby(collection, "", [1.0, 0.0]), 150)
         assert len(found) == 150
         assert [match.node_id for match in found[:3]] == [entry.node_id for entry in entries[:3]]
 
@@ -110,10 +111,10 @@ async def test_a_collection_that_is_not_there_holds_nothing(site: Site) -> None:
     """Reading, deleting and dropping are fine."""
     collection = collection_name("V", str(uuid4()))
     async with site.transaction() as session:
-        assert await INDEX.search(session, collection, [1.0, 0.0], 5) == []
+        assert await INDEX.search(session, Nearby(collection, "", [1.0, 0.0]), 5) == []
         await INDEX.delete_nodes(session, collection, [str(uuid4())])
         await INDEX.delete_document(session, collection, str(uuid4()))
-        await INDEX.drop(session, collection)
+        await INDEX.drop(session, collection, "")
         assert await INDEX.count(session, collection) == 0
 
 
@@ -138,5 +139,5 @@ async def test_a_name_is_data_and_never_sql(site: Site) -> None:
         await INDEX.create(session, collection, 2)
         await INDEX.upsert(session, collection, [an_entry([1.0, 0.0], str(uuid4()))])
         assert await INDEX.count(session, collection) == 1
-        await INDEX.drop(session, collection)
+        await INDEX.drop(session, collection, "")
         assert await session.scalar(text("select to_regclass('documents') is not null"))

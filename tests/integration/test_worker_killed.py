@@ -8,9 +8,10 @@ from uuid import UUID, uuid4
 from sqlalchemy import Engine
 
 from schemas import DocumentIndexRequested, MessageCreated
+from streams.dify.forms.text import text_pieces
 from streams.dify.identity import node_id, text_hash
 from streams.dify.models import Provider
-from streams.dify.splitting import AUTOMATIC, pieces_of
+from streams.dify.rules import AUTOMATIC
 from streams.settings import Settings
 from tests.integration.direct_work import open_site, prose
 from tests.integration.driving import Streams, WorkerProcess, publish, rows, scalar, wait_for
@@ -51,7 +52,7 @@ async def test_indexing_goes_on_after_each_kill_without_a_duplicate(
     assert scalar(engine, "select count(*) from streams.leases") == 0
     (collection,) = rows(engine, "select tablename from pg_tables where tablename like 'embedding_vector%'")
     for document_id, plain in texts.items():
-        expected = pieces_of(plain, AUTOMATIC)
+        expected = text_pieces(plain, AUTOMATIC)
         found = rows(
             engine,
             "select position, content, index_node_id, index_node_hash, status, enabled from document_segments"

@@ -1,10 +1,16 @@
 """The platform's cleaning rules."""
 
+import re
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dify.cleaning import clean_text, without_leading_punctuation
+from streams.dify.cleaning import CleaningStep, clean_text, without_leading_punctuation
+
+SPACES: tuple[CleaningStep, ...] = ("remove_extra_spaces",)
+URLS: tuple[CleaningStep, ...] = ("remove_urls_emails",)
 
 
 @pytest.mark.parametrize(
@@ -21,21 +27,67 @@ from streams.dify.cleaning import clean_text, without_leading_punctuation
     ],
 )
 def test_what_goes(text: str, cleaned: str) -> None:
-    assert clean_text(text, remove_extra_spaces=True) == cleaned
+    assert clean_text(text, SPACES) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("write to a.b+c@mail.example.org now", "write to  now"),
+        # An address takes the full stop behind it: dots belong to domains.
+        ("Mail me@example.org. Bye", "Mail  Bye"),
+        ("me@localhost stays, it has no dot", "me@localhost stays, it has no dot"),
+        ("see https://example.org/a?b=c#d now", "see  now"),
+        ("http://example.org", ""),
+        # A bracket ends a URL.
+        ("(https://example.org/a) and [text](https://example.org/b)", "() and [text]()"),
+        ("ftp://example.org stays", "ftp://example.org stays"),
+        ("![a picture](https://example.org/p.png) https://example.org", "![a picture](https://example.org/p.png) "),
+        ("![](http://example.org/p.png)", "![](http://example.org/p.png)"),
+        ("![see [1]](https://example.org/p.png)", "![see [1]](https://example.org/p.png)"),
+        # Not an image: the line ends within its text.
+        ("![a\nb](https://example.org/p.png)", "![a\nb]()"),
+        # E-mails go before URLs: what is left of an address in a URL goes with the URL.
+        ("https://example.org/?to=me@example.org&x", ""),
+    ],
+)
+def test_urls_and_emails_go_and_images_stay(text: str, cleaned: str) -> None:
+    assert clean_text(text, URLS) == cleaned
+
+
+def test_steps_are_done_in_their_order() -> None:
+    """Spaces first leaves the two blanks around what goes after it; the other way round there is one."""
+    text = "at  https://example.org  now"
+    assert clean_text(text, (*SPACES, *URLS)) == "at  now"
+    assert clean_text(text, (*URLS, *SPACES)) == "at now"
+
+
+@pytest.mark.parametrize("text", ["a" * 2_000_000 + " @", "![" * 500_000 + "@", "![[x]" * 200_000, "a@b" * 500_000])
+def test_no_text_takes_for_ever(text: str) -> None:
+    """Long words and brackets that are never closed: the time grows with the length, not with its square."""
+    started = time.process_time()
+    assert clean_text(text, (*SPACES, *URLS)) == text
+    assert time.process_time() - started < 10
+
+
+@given(st.text(alphabet="ab.@:/ \n![]()htps", max_size=80))
+def test_no_url_and_no_address_is_left(text: str) -> None:
+    cleaned = clean_text(text, URLS)
+    assert not re.search(r"(?<!\()https?://[^\s)]", cleaned)
 
 
 def test_spaces_stay_unless_asked_for() -> None:
-    assert clean_text("a\n\n\n\nb   c", remove_extra_spaces=False) == "a\n\n\n\nb   c"
+    assert clean_text("a\n\n\n\nb   c") == "a\n\n\n\nb   c"
 
 
 @given(st.text())
 def test_cleaning_never_adds(text: str) -> None:
-    assert len(clean_text(text, remove_extra_spaces=True)) <= len(text)
+    assert len(clean_text(text, SPACES)) <= len(text)
 
 
 @given(st.text(alphabet=" ab\n\t\u3000", max_size=60))
 def test_no_run_of_blanks_is_left(text: str) -> None:
-    cleaned = clean_text(text, remove_extra_spaces=True)
+    cleaned = clean_text(text, SPACES)
     assert "\n\n\n" not in cleaned
     assert "  " not in cleaned
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dify.embedding import EmbeddingError, check_vectors, is_vector
+from streams.dify.embedding import UnusableVectorError, embed_one, is_vector, usable
 from streams.dify.embedding_cache import decode_vector, encode_vector
 from streams.dify.local_embedding import LocalEmbedder
 
@@ -59,21 +59,24 @@ def test_any_bytes_are_a_vector_or_unknown(value: bytes) -> None:
     assert found is None or is_vector(found, 2)
 
 
-@pytest.mark.parametrize(
-    "vectors", [[[0.6, 0.8]], [[0.6, 0.8], [math.nan, 0.0]], [[0.6, 0.8], [1.0]], [[0.6, 0.8], [0.0, 0.0]]]
-)
-def test_a_vector_left_out_or_broken_fails_the_batch(vectors: list[list[float]]) -> None:
-    """Never skipped: the following texts would get the wrong vectors."""
-    with pytest.raises(EmbeddingError):
-        check_vectors(vectors, 2, 2)
+@pytest.mark.parametrize("numbers", [[math.nan, 0.0], [math.inf, 1.0], [1.0], [0.6, 0.8, 0.0], [], [0.0, 0.0]])
+def test_numbers_that_are_no_vector(numbers: list[float]) -> None:
+    assert isinstance(usable(numbers, 2), UnusableVectorError)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=32).filter(lambda numbers: math.hypot(*numbers) > 1e-3))
+def test_any_other_numbers_become_a_vector_of_length_one(numbers: list[float]) -> None:
+    vector = usable(numbers, len(numbers))
+    assert isinstance(vector, list)
+    assert is_vector(vector, len(numbers))
 
 
 async def test_the_local_model_knows_what_belongs_together() -> None:
     embedder = LocalEmbedder()
     texts = ["How much holiday do I get?", "Employees have thirty days of vacation.", "The engine needs new oil."]
-    vectors = await embedder.embed(texts, asyncio.to_thread)
-    question, fitting, other = vectors
-    assert all(len(vector) == embedder.dimensions for vector in vectors)
+    question, fitting, other = [await embed_one(embedder, text, asyncio.to_thread) for text in texts]
+    dimensions = (await embedder.space(asyncio.to_thread)).dimensions
+    assert all(is_vector(vector, dimensions) for vector in (question, fitting, other))
     assert (
         sum(map(math.prod, zip(question, fitting, strict=True)))
         > 0.2

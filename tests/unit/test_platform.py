@@ -11,7 +11,8 @@ from streams.dify.identity import checked_id, node_id, segment_id, text_hash
 from streams.dify.platform import build_platform
 from streams.dify.refusals import NotBuiltYetError, RefusedError
 from streams.dify.source import upload_file_id
-from streams.dify.vector_index import collection_in, collection_name, index_struct, table_name
+from streams.dify.vector_index import collection_in, collection_name, index_struct
+from streams.dify.vector_stores.pgvector import table_name
 from streams.settings import Settings, SettingsError
 
 DATASET = "0b0e4b2c-9d57-4f0a-8d9c-3f6f2a7c1e55"
@@ -89,9 +90,18 @@ def test_only_the_model_that_a_dataset_names_is_used() -> None:
             platform.embedder(provider, model)
 
 
-def test_a_model_that_is_not_built_is_refused_at_start() -> None:
-    with pytest.raises(SettingsError, match="STREAMS_EMBEDDING_MODEL"):
+def test_a_model_without_an_endpoint_is_refused_at_start() -> None:
+    with pytest.raises(SettingsError, match="needs STREAMS_EMBEDDING_URL"):
         build_platform(Settings(embedding_model="ada"))
+    with pytest.raises(SettingsError, match="STREAMS_EMBEDDING_PROVIDER: 'local' is the local model"):
+        build_platform(Settings(embedding_model="ada", embedding_url="http://127.0.0.1:1/v1"))
+
+
+def test_an_endpoint_is_there_beside_the_local_model() -> None:
+    settings = Settings(embedding_provider="openai", embedding_model="ada", embedding_url="http://127.0.0.1:1/v1")
+    platform = build_platform(settings)
+    assert platform.default_embedder is platform.embedder("openai", "ada")
+    assert platform.embedder("local", "wordllama-256") is not platform.default_embedder
 
 
 def test_a_dataset_may_have_two_collections() -> None:

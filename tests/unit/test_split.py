@@ -1,66 +1,69 @@
 """The split rules: limited length, nothing lost, pieces as the platform makes them."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dify.identity import text_hash
-from streams.dify.refusals import NotBuiltYetError, RefusedError
-from streams.dify.splitting import AUTOMATIC, Rule, pieces_of, rule_for, split
+from streams.dify.rules import Segmentation
+from streams.dify.splitting import split
 
 TEXTS = st.lists(
     st.sampled_from(["\n\n", "\n", "。", ". ", " ", "word", "a", "知识", "-" * 30, "long" * 40, "🙂"]), max_size=200
 ).map("".join)
-RULES = st.builds(
-    lambda size, overlap: Rule(size=size, overlap=min(overlap, size - 1)), st.integers(1, 80), st.integers(0, 30)
+AUTOMATIC_SEGMENTATION = Segmentation(size=500, overlap=50)
+SEGMENTATIONS = st.builds(
+    lambda size, overlap: Segmentation(size=size, overlap=min(overlap, size - 1)),
+    st.integers(1, 80),
+    st.integers(0, 30),
 )
 
 
-@given(TEXTS, RULES)
-def test_no_piece_is_longer_than_the_rule_says(text: str, rule: Rule) -> None:
-    assert all(0 < len(piece) <= rule.size for piece in split(text, rule))
+@given(TEXTS, SEGMENTATIONS)
+def test_no_piece_is_longer_than_the_rule_says(text: str, segmentation: Segmentation) -> None:
+    assert all(0 < len(piece) <= segmentation.size for piece in split(text, segmentation))
 
 
-@given(TEXTS, RULES)
-def test_no_visible_character_is_lost(text: str, rule: Rule) -> None:
-    kept = Counter("".join(split(text, rule)))
+@given(TEXTS, SEGMENTATIONS)
+def test_no_visible_character_is_lost(text: str, segmentation: Segmentation) -> None:
+    kept = Counter("".join(split(text, segmentation)))
     assert all(kept[character] >= count for character, count in Counter("".join(text.split())).items())
 
 
 @given(TEXTS, st.integers(1, 80))
 def test_without_overlap_the_pieces_are_the_text(text: str, size: int) -> None:
-    pieces = split(text, Rule(size=size, overlap=0))
+    pieces = split(text, Segmentation(size=size, overlap=0))
     assert "".join("".join(pieces).split()) == "".join(text.split())
 
 
-@given(st.integers(1, 400), RULES.filter(lambda rule: rule.size > 10))
-def test_words_stay_whole_and_in_order(count: int, rule: Rule) -> None:
+@given(st.integers(1, 400), SEGMENTATIONS.filter(lambda segmentation: segmentation.size > 10))
+def test_words_stay_whole_and_in_order(count: int, segmentation: Segmentation) -> None:
     """Numbered words that fit a piece come out whole; the order is that of the text, overlaps aside."""
     words = [f"w{number}" for number in range(count)]
-    pieces = [piece.split() for piece in split(" ".join(words), rule)]
+    pieces = [piece.split() for piece in split(" ".join(words), segmentation)]
     assert list(dict.fromkeys(word for piece in pieces for word in piece)) == words
     assert [int(piece[0][1:]) for piece in pieces] == sorted(int(piece[0][1:]) for piece in pieces)
 
 
-@given(st.integers(2, 300), RULES.filter(lambda rule: rule.size > 10))
-def test_the_overlap_is_no_longer_than_asked_for(count: int, rule: Rule) -> None:
+@given(st.integers(2, 300), SEGMENTATIONS.filter(lambda segmentation: segmentation.size > 10))
+def test_the_overlap_is_no_longer_than_asked_for(count: int, segmentation: Segmentation) -> None:
     words = [f"w{number}" for number in range(count)]
-    pieces = [piece.split() for piece in split(" ".join(words), rule)]
+    pieces = [piece.split() for piece in split(" ".join(words), segmentation)]
     for before, after in pairwise(pieces):
         repeated = [word for word in after if word in before]
-        assert len(" ".join(repeated)) <= rule.overlap
+        assert len(" ".join(repeated)) <= segmentation.overlap
 
 
 def test_short_text_is_one_piece() -> None:
-    assert split("One paragraph.\n\nAnother one.", AUTOMATIC) == ["One paragraph.\n\nAnother one."]
+    assert split("One paragraph.\n\nAnother one.", AUTOMATIC_SEGMENTATION) == ["One paragraph.\n\nAnother one."]
 
 
 def test_paragraphs_first_then_sentences_then_words_then_characters() -> None:
-    rule = Rule(size=12, overlap=0)
-    assert split("short one\n\nsecond. third is\n\nunbreakableword", rule) == [
+    words = Segmentation(size=12, overlap=0)
+    assert split("short one\n\nsecond. third is\n\nunbreakableword", words) == [
         "short one",
         "second.",
         "third is",
@@ -70,32 +73,68 @@ def test_paragraphs_first_then_sentences_then_words_then_characters() -> None:
 
 
 def test_pieces_overlap_by_whole_parts() -> None:
-    assert split("aaa bbb ccc ddd eee", Rule(size=12, overlap=4)) == ["aaa bbb ccc", "ccc ddd eee"]
+    assert split("aaa bbb ccc ddd eee", Segmentation(size=12, overlap=4)) == ["aaa bbb ccc", "ccc ddd eee"]
 
 
 def test_chinese_sentences_end_a_part() -> None:
-    assert split("第一句话。第二句话。第三句话", Rule(size=10, overlap=0)) == ["第一句话。第二句话。", "第三句话"]
-
-
-def test_pieces_are_numbered_and_hashed_without_leading_punctuation() -> None:
-    (piece,) = pieces_of("  ...。,Hello   there", AUTOMATIC)
-    assert (piece.position, piece.content, piece.content_hash) == (1, "Hello there", text_hash("Hello there"))
-
-
-def test_a_piece_of_punctuation_is_dropped_and_leaves_no_gap() -> None:
-    pieces = pieces_of("one\n\n" + "." * 20 + "\n\ntwo", Rule(size=8, overlap=0))
-    assert [(piece.position, piece.content) for piece in pieces] == [(1, "one"), (2, "two")]
-
-
-def test_the_automatic_rule() -> None:
-    assert rule_for("automatic") == Rule(
-        size=500, overlap=50, separators=("\n\n", "。", ". ", " ", ""), remove_extra_spaces=True
-    )
+    assert split("第一句话。第二句话。第三句话", Segmentation(size=10, overlap=0)) == [
+        "第一句话。第二句话。",
+        "第三句话",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("mode", "error"), [("custom", NotBuiltYetError), ("hierarchical", NotBuiltYetError), ("x", RefusedError)]
+    ("text", "segmentation", "pieces"),
+    [
+        # The default separator: one piece a line; 3 + 4 would fit one piece, but the separator always parts.
+        ("one\nfour", Segmentation(10, 0, "\n"), ["one", "four"]),
+        # Exactly as long as allowed is not too long: 10 characters stay one piece, blanks inside and all.
+        ("aaaa bbbb.", Segmentation(10, 0, "\n"), ["aaaa bbbb."]),
+        # 11 characters are too long: parted at blanks, "aaaa " + "bbbb " = 10 fits, "c" is left.
+        ("aaaa bbbb c", Segmentation(10, 0, "\n"), ["aaaa bbbb", "c"]),
+        # Overlap only within what was too long: "b c" is the end of one and the start of the next, "zz" has none.
+        ("aa b c dd e\nzz", Segmentation(8, 4, "\n"), ["aa b c", "b c dd e", "zz"]),
+        # The separator itself is lost, wherever it stands; what is between two of them is nothing.
+        ("##one####two##", Segmentation(50, 0, "##"), ["one", "two"]),
+        # Several lines are one piece where the separator is a blank line.
+        ("a\nb\n\nc", Segmentation(50, 0, "\n\n"), ["a\nb", "c"]),
+        # An empty separator parts nothing: the text is one piece, and is split further only if it is too long.
+        ("a b\n\nc", Segmentation(50, 0, ""), ["a b\n\nc"]),
+        # Without any separator in it a word of 23 is cut: 10 + 10 + 3.
+        ("x" * 23, Segmentation(10, 0, "\n"), ["x" * 10, "x" * 10, "x" * 3]),
+        # Cut characters overlap by 3: each piece starts 7 further, at 0, 7 and 14.
+        ("abcdefghijklmnopqrstuvw", Segmentation(10, 3, "\n"), ["abcdefghij", "hijklmnopq", "opqrstuvw"]),
+        # A separator that does not occur: one part, too long, so the recursive list goes on at its first entry.
+        ("aaaa\n\nbbbb", Segmentation(8, 0, "§"), ["aaaa", "bbbb"]),
+        # Blank parts are dropped.
+        ("a\n \n\t\nb", Segmentation(50, 0, "\n"), ["a", "b"]),
+        ("", Segmentation(50, 0, "\n"), []),
+    ],
 )
-def test_other_rules_are_refused_by_name(mode: str, error: type[RefusedError]) -> None:
-    with pytest.raises(error, match=repr(mode)):
-        rule_for(mode)
+def test_a_separator_of_its_own(text: str, segmentation: Segmentation, pieces: list[str]) -> None:
+    """Computed by hand from the rule: parted at the separator, only what is too long is split further."""
+    assert split(text, segmentation) == pieces
+
+
+@given(TEXTS, SEGMENTATIONS, st.sampled_from(["\n", "\n\n", "。", "a", "word", ""]))
+def test_with_a_separator_of_its_own_lengths_and_contents_hold(
+    text: str, segmentation: Segmentation, separator: str
+) -> None:
+    pieces = split(text, replace(segmentation, separator=separator))
+    assert all(0 < len(piece) <= segmentation.size for piece in pieces)
+    kept = Counter("".join(pieces))
+    rest = text.replace(separator, "") if separator else text
+    assert all(kept[character] >= count for character, count in Counter("".join(rest.split())).items())
+
+
+@given(TEXTS, st.integers(300, 400), st.sampled_from(["\n", "。", "a"]))
+def test_short_parts_are_neither_joined_nor_overlapped(text: str, size: int, separator: str) -> None:
+    parts = [part.strip() for part in text.split(separator)]
+    if all(len(part) <= size for part in text.split(separator)):
+        assert split(text, Segmentation(size, size // 2, separator)) == [part for part in parts if part]
+
+
+def test_a_large_text_takes_seconds() -> None:
+    """4 MB of one line, of which nothing fits: no rule is quadratic."""
+    pieces = split("word " * 800_000, Segmentation(500, 50, "\n"))
+    assert len(pieces) > 8000

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-EXTENSIONS = ("htm", "html", "markdown", "md", "txt")
+from streams.dify.extraction import EXTENSIONS
+
 HANDBOOK = Path(__file__).parents[3] / "examples" / "handbook"
 MOST = 500
 """Documents that a demo takes at most, so that it stays one."""

@@ -1,0 +1,49 @@
+"""How a split document is loaded, for the handlers of documents: models run between the transactions."""
+
+from streams.delivery import Work
+from streams.dify import loading
+from streams.dify.embedding import Embedder, embed_stubbornly
+from streams.dify.indexing import Job
+from streams.dify.keywords import Asked, keywords_of
+from streams.dify.platform import Platform
+
+
+async def load(job: Job, work: Work, platform: Platform) -> None:
+    """By vectors or by keywords, as the dataset wants, group by group: a crash loses one group at most."""
+    if job.embedder is None:
+        await _load_keywords(job, work)
+    else:
+        await _load_vectors(job, job.embedder, work, platform)
+
+
+async def _load_vectors(job: Job, embedder: Embedder, work: Work, platform: Platform) -> None:
+    """What the model gave is written before what it failed at ends the attempt."""
+    space = await embedder.space(work.compute)
+    size = max(loading.GROUP, embedder.texts_at_once)
+    async with work.step() as session:
+        group = await loading.first_group(session, job, space, size)
+    while group.rows:
+        unknown = group.unknown
+        embedded = await embed_stubbornly(embedder, list(unknown.values()), work.compute) if unknown else []
+        answers = dict(zip(unknown, embedded, strict=True))
+        hindrance = loading.hindrance(answers.values())
+        async with work.step() as session:
+            await loading.write_group(session, platform, job, group, answers)
+            group = await loading.next_group(session, job, space, size)
+        if hindrance is not None:
+            raise hindrance
+    async with work.step() as session:
+        await loading.check_loaded(session, job)
+
+
+async def _load_keywords(job: Job, work: Work) -> None:
+    async with work.step() as session:
+        unread = await loading.next_unread(session, job)
+    while unread:
+        segment_ids, contents = zip(*unread, strict=True)
+        found = await work.compute(keywords_of, Asked(contents, job.keyword_number))
+        async with work.step() as session:
+            await loading.write_read(session, job, segment_ids, found)
+            unread = await loading.next_unread(session, job)
+    async with work.step() as session:
+        await loading.write_table(session, job)

@@ -1,0 +1,56 @@
+"""EPUB: the chapters in reading order."""
+
+import posixpath
+from collections.abc import Iterator
+from urllib.parse import unquote
+from zipfile import ZipFile
+
+from bs4 import BeautifulSoup
+
+from streams.dify.extraction.archive import open_archive
+from streams.dify.extraction.page import html_text
+from streams.dify.refusals import ExtractionError
+
+_CONTAINER = "META-INF/container.xml"
+_ENCRYPTION = "META-INF/encryption.xml"
+
+
+def epub_text(content: bytes) -> str:
+    """A blank line between chapters, the book's title first. Raises ExtractionError."""
+    with open_archive(content) as book:
+        try:
+            package_path = str(_marks(book, _CONTAINER).find_all("rootfile")[0]["full-path"])
+            package = _marks(book, package_path)
+            chapters = list(_chapters(package, posixpath.dirname(package_path)))
+            if _locked(book) & set(chapters):
+                message = "the book is encrypted (DRM): it cannot be read"
+                raise ExtractionError(message)
+            parts = [html_text(book.read(chapter)) for chapter in chapters]
+        except (KeyError, IndexError) as error:
+            message = f"the file is not an EPUB that can be read: {error}"
+            raise ExtractionError(message) from error
+    title = package.find("dc:title")
+    return "\n\n".join(part for part in [title.get_text().strip() if title else "", *parts] if part)
+
+
+def _marks(book: ZipFile, name: str) -> BeautifulSoup:
+    return BeautifulSoup(book.read(name), "html.parser")
+
+
+def _chapters(package: BeautifulSoup, folder: str) -> Iterator[str]:
+    """Names in the archive, in the spine's order."""
+    items = {str(item["id"]): item for item in package.find_all("item")}
+    for reference in package.find_all("itemref"):
+        item = items[str(reference["idref"])]
+        if "html" in str(item.get("media-type", "")):
+            yield posixpath.normpath(posixpath.join(folder, unquote(str(item["href"]))))
+
+
+def _locked(book: ZipFile) -> set[str]:
+    """Files under a DRM; fonts often are, and do not matter."""
+    if _ENCRYPTION not in book.namelist():
+        return set()
+    references = BeautifulSoup(book.read(_ENCRYPTION), "html.parser").find_all(
+        lambda tag: tag.name.endswith("cipherreference")
+    )
+    return {unquote(str(reference.get("uri", ""))) for reference in references}

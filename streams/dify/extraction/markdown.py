@@ -1,0 +1,36 @@
+"""Markdown: blocks without their marks; inline marks, links and images stay, as on the platform."""
+
+import re
+from collections.abc import Iterator
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from streams.dify.extraction.page import page_text
+from streams.dify.extraction.plain import plain_text
+
+
+def markdown_text(content: bytes) -> str:
+    """A blank line between blocks, the cells of a table's row in one line. Raises ExtractionError."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(_without_front_matter(plain_text(content)))
+    return "\n\n".join(block for block in _blocks(tokens) if block)
+
+
+def _without_front_matter(text: str) -> str:
+    return re.sub(r"\A---\n.*?\n---(?:\n|\Z)", "", text, count=1, flags=re.DOTALL)
+
+
+def _blocks(tokens: list[Token]) -> Iterator[str]:
+    row: list[str] | None = None
+    for token in tokens:
+        if token.type == "tr_open":
+            row = []
+        elif token.type == "tr_close" and row is not None:
+            yield " | ".join(row)
+            row = None
+        elif token.type == "inline" and row is not None:
+            row.append(token.content)
+        elif token.type == "html_block":
+            yield page_text(token.content)
+        elif token.type in {"inline", "fence", "code_block"}:
+            yield token.content.rstrip("\n")

@@ -1,0 +1,28 @@
+"""PDF: the text layer, page by page. Scans have none, and are not recognised."""
+
+from io import BytesIO
+
+from pypdf import PdfReader
+from pypdf.errors import DependencyError, PdfReadError
+
+from streams.dify.refusals import ExtractionError
+
+
+def pdf_text(content: bytes) -> str:
+    """A blank line between pages. A PDF that opens without a password is read. Raises ExtractionError."""
+    try:
+        reader = PdfReader(BytesIO(content))
+        if reader.is_encrypted and not reader.decrypt(""):
+            message = "the PDF is encrypted: save it without a password"
+            raise ExtractionError(message)
+        text = "\n\n".join(page.extract_text() for page in reader.pages)
+    except DependencyError as error:
+        message = f"the PDF is encrypted in a way that cannot be read: {error}"
+        raise ExtractionError(message) from error
+    except PdfReadError as error:
+        message = f"the PDF is damaged: {error}"
+        raise ExtractionError(message) from error
+    if not text.strip():
+        message = "the PDF holds no text; a scan has to go through text recognition first"
+        raise ExtractionError(message)
+    return text

@@ -1,0 +1,74 @@
+"""Word (docx): paragraphs, links, images and tables in their order, as the platform writes them."""
+
+from collections.abc import Iterator
+from io import BytesIO
+
+from docx import Document
+from docx.document import Document as WordDocument
+from docx.oxml.ns import qn
+from docx.table import Table, _Cell
+from docx.text.hyperlink import Hyperlink
+from docx.text.paragraph import Paragraph
+from docx.text.run import Run
+
+from streams.dify.extraction.archive import open_archive
+from streams.dify.extraction.found import Extracted, Image, image_of
+
+_BLIP, _EMBED = qn("a:blip"), qn("r:embed")
+_VML_IMAGE = "{urn:schemas-microsoft-com:vml}imagedata"
+_VML_ID = qn("r:id")
+
+
+def word_content(content: bytes, document_id: str) -> Extracted:
+    """One line a paragraph, tables as Markdown, images as links to upload files. Raises ExtractionError."""
+    with open_archive(content):
+        return _Reading(Document(BytesIO(content)), document_id).extracted()
+
+
+class _Reading:
+    """One pass through a document, which gathers its images on the way."""
+
+    def __init__(self, document: WordDocument, document_id: str) -> None:
+        self._document = document
+        self._document_id = document_id
+        self._images: dict[str, Image] = {}
+
+    def extracted(self) -> Extracted:
+        text = "\n".join(self._blocks(self._document))
+        return Extracted(text, tuple(self._images.values()))
+
+    def _blocks(self, container: WordDocument | _Cell) -> Iterator[str]:
+        for block in container.iter_inner_content():
+            if isinstance(block, Table):
+                yield from self._table(block)
+            else:
+                yield self._paragraph(block)
+
+    def _paragraph(self, paragraph: Paragraph) -> str:
+        return "".join(self._inline(part) for part in paragraph.iter_inner_content()).strip()
+
+    def _inline(self, part: Run | Hyperlink) -> str:
+        if isinstance(part, Hyperlink):
+            text = "".join(self._inline(run) for run in part.runs)
+            return f"[{text}]({part.url})" if part.url and text.strip() else text
+        return part.text + "".join(self._pictures(part))
+
+    def _pictures(self, run: Run) -> Iterator[str]:
+        for element in run.element.iter(_BLIP, _VML_IMAGE):
+            related = element.get(_EMBED) or element.get(_VML_ID)
+            # A picture that is only linked lies elsewhere; what a document names is not fetched.
+            part = self._document.part.related_parts.get(str(related))
+            if part is not None and part.blob:
+                image = image_of(self._document_id, part.blob, part.partname.ext, part.content_type)
+                self._images.setdefault(image.file_id, image)
+                yield image.link
+
+    def _table(self, table: Table) -> Iterator[str]:
+        for number, row in enumerate(table.rows):
+            cells = [self._cell(cell) for cell in dict.fromkeys(row.cells)]
+            yield f"| {' | '.join(cells)} |"
+            if number == 0:
+                yield f"| {' | '.join(['---'] * len(cells))} |"
+
+    def _cell(self, cell: _Cell) -> str:
+        return " ".join(line for line in self._blocks(cell) if line).replace("\n", " ")

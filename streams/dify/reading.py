@@ -1,0 +1,60 @@
+"""A document's content, wherever it comes from, as a file: its bytes and its extension."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from streams.dify.notion import Notion
+from streams.dify.refusals import ExtractionError
+from streams.dify.source import NotionPage, Source, StoredFile
+from streams.dify.website import Firecrawl, JinaReader, WebReader
+from streams.settings import Settings
+from streams.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The places that documents come from."""
+
+    storage: Storage
+    notion: Notion
+    websites: Mapping[str, WebReader]
+    """By the provider's name in data_source_info."""
+
+    async def read(self, source: Source) -> tuple[bytes, str]:
+        """What Notion and the web give is text as it stands, like the platform's.
+
+        Raises RefusedError, BusyError; FileMissingError and ServiceError, which a repeat may mend.
+        """
+        if isinstance(source, StoredFile):
+            return await self.storage.read(source.key), source.extension
+        if isinstance(source, NotionPage):
+            text, place = await self.notion.text(source), "the Notion page"
+        else:
+            text, place = await self._website(source.provider).text(source), source.url
+        if not text.strip():
+            message = f"{place} holds no text"
+            raise ExtractionError(message)
+        return text.replace("\x00", "").encode(errors="replace"), "txt"
+
+    def _website(self, provider: str) -> WebReader:
+        reader = self.websites.get(provider)
+        if reader is None:
+            message = f"the web crawler {provider!r} is not set up here; there is {', '.join(self.websites)}"
+            raise ExtractionError(message)
+        return reader
+
+
+def build_reading(settings: Settings, storage: Storage) -> Reading:
+    """The places that the settings name."""
+    token, jina, firecrawl = (
+        secret.get_secret_value() if secret else None
+        for secret in (settings.notion_token, settings.jina_key, settings.firecrawl_key)
+    )
+    return Reading(
+        storage=storage,
+        notion=Notion(settings.notion_url, token),
+        websites={
+            "jinareader": JinaReader(settings.jina_url, jina),
+            "firecrawl": Firecrawl(settings.firecrawl_url, firecrawl),
+        },
+    )

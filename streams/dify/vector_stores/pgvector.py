@@ -1,0 +1,142 @@
+"""pgvector in the platform's layout, in the database of its tables."""
+
+from collections.abc import Sequence
+from hashlib import md5
+
+from pgvector.sqlalchemy import VECTOR
+from sqlalchemy import Column, Index, MetaData, Table, Text, Uuid, delete, func, select, text
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
+
+from streams.dify.vector_index import Entry, Match, Nearby
+
+_NAME_BYTES = 63
+"""PostgreSQL cuts longer names; the platform's are one byte longer."""
+_INDEXED_DIMENSIONS = 2000
+"""pgvector's HNSW takes no more."""
+
+_SEARCHED_BY_DEFAULT = 40
+"""pgvector's HNSW finds no more rows than its ef_search."""
+_SEARCHED_AT_MOST = 1000
+
+
+class PgVectorIndex:
+    """A table a collection: id, text, meta, embedding; HNSW on the cosine distance."""
+
+    kind = "pgvector"
+    transactional = True
+    shares_collections = False
+
+    async def create(self, session: AsyncSession, collection: str, dimensions: int) -> None:
+        """Make the table unless it exists; workers that do so at the same time wait for each other."""
+        if await _exists(session, collection):
+            return
+        table = _table(collection, dimensions)
+        await session.execute(
+            select(func.pg_advisory_xact_lock(func.hashtextextended(f"vector collection {table.name}", 0)))
+        )
+        await session.execute(CreateTable(table, if_not_exists=True))
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            await session.execute(CreateIndex(index, if_not_exists=True))
+
+    async def upsert(self, session: AsyncSession, collection: str, entries: Sequence[Entry]) -> None:
+        """Write entries; one with the same node id is replaced."""
+        if not entries:
+            return
+        statement = insert(_table(collection, len(entries[0].vector)))
+        rows = [
+            {
+                "id": entry.node_id,
+                "text": entry.content,
+                "meta": {
+                    "doc_id": entry.node_id,
+                    "doc_hash": entry.content_hash,
+                    "document_id": entry.document_id,
+                    "dataset_id": entry.dataset_id,
+                },
+                "embedding": entry.vector,
+            }
+            for entry in entries
+        ]
+        replaced = {name: statement.excluded[name] for name in ("text", "meta", "embedding")}
+        await session.execute(statement.on_conflict_do_update(index_elements=["id"], set_=replaced), rows)
+
+    async def delete_nodes(self, session: AsyncSession, collection: str, node_ids: Sequence[str]) -> None:
+        """Remove entries by node id."""
+        if node_ids and await _exists(session, collection):
+            table = _table(collection)
+            await session.execute(delete(table).where(table.c.id.in_(node_ids)))
+
+    async def delete_document(self, session: AsyncSession, collection: str, document_id: str) -> None:
+        """Remove every entry of a document, by the document id in its metadata."""
+        if await _exists(session, collection):
+            table = _table(collection)
+            await session.execute(delete(table).where(table.c.meta["document_id"].astext == document_id))
+
+    async def drop(
+        self,
+        session: AsyncSession,
+        collection: str,
+        dataset_id: str,  # noqa: ARG002 - a table is one dataset's
+    ) -> None:
+        """Remove the table."""
+        await session.execute(DropTable(_table(collection), if_exists=True))
+
+    async def count(self, session: AsyncSession, collection: str) -> int:
+        """Rows of the table."""
+        if not await _exists(session, collection):
+            return 0
+        return await session.scalar(select(func.count()).select_from(_table(collection))) or 0
+
+    async def search(self, session: AsyncSession, nearby: Nearby, k: int) -> list[Match]:
+        """The k nearest rows by cosine distance, best first."""
+        if not await _exists(session, nearby.collection):
+            return []
+        if k > _SEARCHED_BY_DEFAULT:
+            width = str(min(k, _SEARCHED_AT_MOST))
+            await session.execute(select(func.set_config("hnsw.ef_search", width, True)))  # noqa: FBT003 - is_local
+        table = _table(nearby.collection, len(nearby.vector))
+        distance = table.c.embedding.cosine_distance(nearby.vector)
+        rows = await session.execute(
+            select(table.c.id, table.c.meta["document_id"].astext, table.c.text, 1 - distance)
+            .order_by(distance)
+            .limit(k)
+        )
+        return [Match(str(node), document, content, float(score)) for node, document, content, score in rows]
+
+
+def table_name(collection: str) -> str:
+    """The table of a collection: as PostgreSQL folds and cuts the platform's unquoted ``embedding_<collection>``."""
+    return f"embedding_{collection}".lower().encode()[:_NAME_BYTES].decode(errors="ignore")
+
+
+async def _exists(session: AsyncSession, collection: str) -> bool:
+    found = await session.scalar(
+        text("select to_regclass(quote_ident(:name)) is not null"), {"name": table_name(collection)}
+    )
+    return bool(found)
+
+
+def _table(collection: str, dimensions: int | None = None) -> Table:
+    name = table_name(collection)
+    suffix = md5(f"embedding_{collection}".encode(), usedforsecurity=False).hexdigest()[:8]
+    table = Table(
+        name,
+        MetaData(),
+        Column("id", Uuid(as_uuid=False), primary_key=True),
+        Column("text", Text, nullable=False),
+        Column("meta", JSONB, nullable=False),
+        Column("embedding", VECTOR(dimensions), nullable=False),
+    )
+    if dimensions is not None and dimensions <= _INDEXED_DIMENSIONS:
+        Index(
+            f"embedding_cosine_v1_idx_{suffix}",
+            table.c.embedding,
+            postgresql_using="hnsw",
+            postgresql_with={"m": 16, "ef_construction": 64},
+            postgresql_ops={"embedding": "vector_cosine_ops"},
+        )
+    # The platform has no such index and reads the whole table to delete a document's rows.
+    Index(f"embedding_document_idx_{suffix}", table.c.meta["document_id"].astext)
+    return table

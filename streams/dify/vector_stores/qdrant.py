@@ -1,0 +1,167 @@
+"""Qdrant in the platform's layout: points of several datasets may share a collection, told apart by group_id."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from weakref import WeakKeyDictionary
+
+from pydantic import SecretStr
+from qdrant_client import AsyncQdrantClient
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
+from qdrant_client.models import (
+    Distance,
+    FieldCondition,
+    Filter,
+    FilterSelector,
+    HnswConfigDiff,
+    MatchValue,
+    PayloadSchemaType,
+    PointIdsList,
+    PointStruct,
+    VectorParams,
+)
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from streams.dify.refusals import BusyError, RefusedError
+from streams.dify.vector_index import Entry, Match, Nearby, VectorStoreError
+
+_CLIENT_ERRORS = range(400, 500)
+_REQUEST_TIMEOUT = 408
+_DOCUMENT = "metadata.document_id"
+_DATASET = "group_id"
+_INDEXED = (_DATASET, _DOCUMENT, "metadata.doc_id", "metadata.doc_hash")
+
+
+class QdrantIndex:
+    """A collection a dataset, or one that datasets of a model share; written at once, whatever the session does."""
+
+    kind = "qdrant"
+    transactional = False
+    shares_collections = True
+
+    def __init__(self, connect: Callable[[], AsyncQdrantClient]) -> None:
+        self._connect = connect
+        # A client's connections belong to the loop that opened them.
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncQdrantClient] = WeakKeyDictionary()
+
+    async def create(self, session: AsyncSession, collection: str, dimensions: int) -> None:
+        """Make the collection unless it exists; workers that do so at the same time wait for each other."""
+        async with self._asking() as client:
+            if await client.collection_exists(collection):
+                return
+            await session.execute(
+                select(func.pg_advisory_xact_lock(func.hashtextextended(f"vector collection {collection}", 0)))
+            )
+            if not await client.collection_exists(collection):
+                await client.create_collection(
+                    collection,
+                    vectors_config=VectorParams(size=dimensions, distance=Distance.COSINE),
+                    # A graph a dataset instead of one over all, as the platform makes it.
+                    hnsw_config=HnswConfigDiff(m=0, payload_m=16, ef_construct=100, full_scan_threshold=10000),
+                )
+            for name in _INDEXED:
+                await client.create_payload_index(collection, name, field_schema=PayloadSchemaType.KEYWORD)
+
+    async def upsert(self, session: AsyncSession, collection: str, entries: Sequence[Entry]) -> None:  # noqa: ARG002
+        """Write entries; one with the same node id is replaced."""
+        if not entries:
+            return
+        points = [
+            PointStruct(
+                id=entry.node_id,
+                vector=entry.vector,
+                payload={
+                    "page_content": entry.content,
+                    "metadata": {
+                        "doc_id": entry.node_id,
+                        "doc_hash": entry.content_hash,
+                        "document_id": entry.document_id,
+                        "dataset_id": entry.dataset_id,
+                    },
+                    _DATASET: entry.dataset_id,
+                },
+            )
+            for entry in entries
+        ]
+        async with self._asking() as client:
+            await client.upsert(collection, points, wait=True)
+
+    async def delete_nodes(self, session: AsyncSession, collection: str, node_ids: Sequence[str]) -> None:  # noqa: ARG002
+        """Remove entries by node id."""
+        await self._delete(collection, PointIdsList(points=list(node_ids)))
+
+    async def delete_document(self, session: AsyncSession, collection: str, document_id: str) -> None:  # noqa: ARG002
+        """Remove every entry of a document, by the document id in its metadata."""
+        await self._delete(collection, FilterSelector(filter=_where(_DOCUMENT, document_id)))
+
+    async def drop(self, session: AsyncSession, collection: str, dataset_id: str) -> None:  # noqa: ARG002
+        """Remove a dataset's entries; the collection too where its name says that it is this dataset's own."""
+        await self._delete(collection, FilterSelector(filter=_where(_DATASET, dataset_id)))
+        if dataset_id.replace("-", "_") in collection:
+            async with self._asking() as client:
+                await client.delete_collection(collection)
+
+    async def count(self, session: AsyncSession, collection: str) -> int:  # noqa: ARG002
+        """Points of the collection."""
+        async with self._asking() as client:
+            if not await client.collection_exists(collection):
+                return 0
+            return (await client.count(collection, exact=True)).count
+
+    async def search(self, session: AsyncSession, nearby: Nearby, k: int) -> list[Match]:  # noqa: ARG002
+        """The k nearest points of the dataset by cosine, best first."""
+        async with self._asking() as client:
+            if not await client.collection_exists(nearby.collection):
+                return []
+            found = await client.query_points(
+                nearby.collection,
+                query=nearby.vector,
+                query_filter=_where(_DATASET, nearby.dataset_id),
+                limit=k,
+                with_payload=True,
+            )
+        return [
+            Match(str(point.id), payload["metadata"]["document_id"], payload["page_content"], point.score)
+            for point in found.points
+            if (payload := point.payload) is not None
+        ]
+
+    async def _delete(self, collection: str, what: PointIdsList | FilterSelector) -> None:
+        async with self._asking() as client:
+            if await client.collection_exists(collection):
+                await client.delete(collection, what, wait=True)
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[AsyncQdrantClient]:
+        """The client of this loop. Its failures become the port's."""
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = self._connect()
+        try:
+            yield client
+        except ResourceExhaustedResponse as error:
+            raise BusyError(f"Qdrant is busy: {error}", float(error.retry_after_s)) from error
+        except UnexpectedResponse as error:
+            message = f"Qdrant answered {error.status_code}: {error.content[:300]!r}"
+            if error.status_code in _CLIENT_ERRORS and error.status_code != _REQUEST_TIMEOUT:
+                raise RefusedError(message) from error
+            raise VectorStoreError(message) from error
+        except ApiException as error:
+            raise VectorStoreError(f"Qdrant does not answer: {error}") from error
+
+
+def qdrant_at(url: str, api_key: SecretStr | None, timeout: int) -> QdrantIndex:
+    """The server at a URL; `timeout` in seconds, shorter than any transaction's."""
+
+    def connect() -> AsyncQdrantClient:
+        key = api_key.get_secret_value() if api_key else None
+        return AsyncQdrantClient(url=url, api_key=key, timeout=timeout, check_compatibility=False)
+
+    return QdrantIndex(connect)
+
+
+def _where(field: str, value: str) -> Filter:
+    return Filter(must=[FieldCondition(key=field, match=MatchValue(value=value))])

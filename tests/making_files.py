@@ -1,0 +1,139 @@
+"""Small files of each format, made with the formats' own libraries where they can write."""
+
+import struct
+import zlib
+from io import BytesIO
+from zipfile import ZipFile
+
+import docx
+import openpyxl
+import pptx
+from pypdf import PdfWriter
+from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+
+def png(shade: int = 0) -> bytes:
+    """One grey pixel."""
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(bytes([0, shade]))),
+        (b"IEND", b""),
+    )
+    chunks = (
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def pdf(*pages: str, password: str | None = None, owner_only: bool = False) -> bytes:
+    """A page for each text, ASCII without brackets."""
+    writer = PdfWriter()
+    font = DictionaryObject(
+        {
+            NameObject("/Type"): NameObject("/Font"),
+            NameObject("/Subtype"): NameObject("/Type1"),
+            NameObject("/BaseFont"): NameObject("/Helvetica"),
+        }
+    )
+    for text in pages:
+        page = writer.add_blank_page(width=300, height=300)
+        stream = DecodedStreamObject()
+        stream.set_data(f"BT /F1 12 Tf 20 200 Td ({text}) Tj ET".encode("ascii") if text else b"")
+        fonts = DictionaryObject({NameObject("/F1"): font})
+        page[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
+        page[NameObject("/Contents")] = stream
+    if password is not None:
+        writer.encrypt("" if owner_only else password, password, algorithm="AES-256")
+    target = BytesIO()
+    writer.write(target)
+    return target.getvalue()
+
+
+def word(*, pictures: tuple[bytes, ...] = (), paragraphs: tuple[str, ...] = ("Everyone has thirty days.",)) -> bytes:
+    """A heading, paragraphs, pictures, and a table of two rows."""
+    document = docx.Document()
+    document.add_heading("Leave")
+    for paragraph in paragraphs:
+        document.add_paragraph(paragraph)
+    for picture in pictures:
+        document.add_picture(BytesIO(picture))
+    table = document.add_table(rows=2, cols=2)
+    for number, text in enumerate(("City", "Days", "Oslo", "2")):
+        table.cell(number // 2, number % 2).text = text
+    target = BytesIO()
+    document.save(target)
+    return target.getvalue()
+
+
+def xlsx(*rows: tuple[str | float | None, ...]) -> bytes:
+    """One sheet."""
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    for row in rows:
+        sheet.append(row)
+    target = BytesIO()
+    book.save(target)
+    return target.getvalue()
+
+
+def xls(*rows: tuple[str, ...]) -> bytes:
+    """One sheet in the records of Excel 2, the oldest form, which needs no container around it."""
+    labels = (
+        struct.pack("<HH3sB", row, column, bytes(3), len(text)) + text.encode("ascii")
+        for row, texts in enumerate(rows)
+        for column, text in enumerate(texts)
+    )
+    records = [(0x0009, struct.pack("<HH", 2, 0x10)), *((0x0004, label) for label in labels), (0x000A, b"")]
+    return b"".join(struct.pack("<HH", kind, len(body)) + body for kind, body in records)
+
+
+def slides(title: str, note: str) -> bytes:
+    """One slide with a title, a table and a note."""
+    deck = pptx.Presentation()
+    slide = deck.slides.add_slide(deck.slide_layouts[5])
+    slide.shapes.title.text = title
+    table = slide.shapes.add_table(1, 2, 0, 0, 100, 100).table
+    table.cell(0, 0).text, table.cell(0, 1).text = "Oslo", "2"
+    slide.notes_slide.notes_text_frame.text = note
+    target = BytesIO()
+    deck.save(target)
+    return target.getvalue()
+
+
+_CONTAINER = '<container><rootfiles><rootfile full-path="book/a.opf"/></rootfiles></container>'
+_PACKAGE = """<package><metadata><dc:title>The Book</dc:title></metadata><manifest>
+<item id="two" href="two%20b.xhtml" media-type="application/xhtml+xml"/>
+<item id="one" href="one.xhtml" media-type="application/xhtml+xml"/>
+</manifest><spine><itemref idref="one"/><itemref idref="two"/></spine></package>"""
+_DRM = '<encryption><enc:EncryptedData><enc:CipherReference URI="book/one.xhtml"/></enc:EncryptedData></encryption>'
+
+
+def epub(*, locked: bool = False) -> bytes:
+    """Two chapters, whose order is the spine's alone."""
+    target = BytesIO()
+    with ZipFile(target, "w") as book:
+        book.writestr("META-INF/container.xml", _CONTAINER)
+        book.writestr("book/a.opf", _PACKAGE)
+        book.writestr("book/two b.xhtml", "<html><body><p>Second chapter</p></body></html>")
+        book.writestr("book/one.xhtml", "<html><body><p>First chapter</p></body></html>")
+        if locked:
+            book.writestr("META-INF/encryption.xml", _DRM)
+    return target.getvalue()
+
+
+MAIL = b"""From: Ada <ada@example.org>
+To: Crew <crew@example.org>
+Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=
+Content-Type: multipart/mixed; boundary=x
+
+--x
+Content-Type: text/html; charset=utf-8
+
+<p>The <b>kettle</b> is new.</p>
+--x
+Content-Type: application/pdf
+Content-Disposition: attachment; filename=manual.pdf
+
+JVBERg==
+--x--
+"""

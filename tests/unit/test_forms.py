@@ -1,0 +1,92 @@
+"""What a text becomes in each form."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.dify.forms import form_of, pieces_of
+from streams.dify.forms.piece import Piece
+from streams.dify.identity import text_hash
+from streams.dify.refusals import RefusedError
+from streams.dify.rules import AUTOMATIC, Rules, Segmentation
+
+LINES = Segmentation(50, 0, "\n")
+SENTENCES = Segmentation(50, 0, ".")
+PARAGRAPHS = Rules(cleaning=(), segmentation=LINES, parent_mode="paragraph", children=SENTENCES)
+FULL = Rules(cleaning=(), segmentation=None, parent_mode="full-doc", children=LINES)
+
+
+def _contents(pieces: tuple[Piece, ...]) -> list[tuple[str, list[str]]]:
+    return [(piece.content, [child.content for child in piece.children]) for piece in pieces]
+
+
+def test_pieces_are_numbered_and_hashed_without_leading_punctuation() -> None:
+    (piece,) = pieces_of("  ...。,Hello   there", "text_model", AUTOMATIC)
+    assert piece == Piece(1, "Hello there", text_hash("Hello there"))
+
+
+def test_a_piece_of_punctuation_is_dropped_and_leaves_no_gap() -> None:
+    rules = Rules(cleaning=(), segmentation=Segmentation(size=8, overlap=0))
+    pieces = pieces_of("one\n\n" + "." * 20 + "\n\ntwo", "text_model", rules)
+    assert [(piece.position, piece.content) for piece in pieces] == [(1, "one"), (2, "two")]
+
+
+@pytest.mark.parametrize(
+    ("text", "rules", "pieces"),
+    [
+        # Two lines are two parents; each is parted at its full stops, and the dots are lost with them.
+        ("a. b.\nc", PARAGRAPHS, [("a. b.", ["a", "b"]), ("c", ["c"])]),
+        # A line of punctuation is no parent; a sentence of punctuation is no child.
+        ("...\na.!.b", PARAGRAPHS, [("a.!.b", ["a", "b"])]),
+        # A parent that is longer than allowed is two parents: 30 + 1 + 30 > 50.
+        (f"{'a' * 30} {'b' * 30}", PARAGRAPHS, [("a" * 30, ["a" * 30]), ("b" * 30, ["b" * 30])]),
+        # All of the text is one parent, of any length, with its lines as children.
+        (" a.\n\nb\n", FULL, [("a.\n\nb", ["a.", "b"])]),
+        # A child that is too long is parted; its parent is not.
+        ("x" * 60, FULL, [("x" * 60, ["x" * 50, "x" * 10])]),
+        # Nothing but punctuation is no parent.
+        ("...\n!", FULL, []),
+        # A parent that its children's separator parts into nothing is its own child.
+        ("xx", replace(PARAGRAPHS, children=Segmentation(50, 0, "x")), [("xx", ["xx"])]),
+    ],
+)
+def test_parents_and_children(text: str, rules: Rules, pieces: list[tuple[str, list[str]]]) -> None:
+    """Computed by hand from the rules."""
+    assert _contents(pieces_of(text, "hierarchical_model", rules)) == pieces
+
+
+@given(st.text(alphabet="ab.\n !", max_size=300), st.sampled_from([PARAGRAPHS, FULL]))
+def test_every_parent_can_be_found(text: str, rules: Rules) -> None:
+    """No parent is without children; positions count from one, those of children within their parent."""
+    parents = pieces_of(text, "hierarchical_model", rules)
+    assert [parent.position for parent in parents] == list(range(1, len(parents) + 1))
+    for parent in parents:
+        assert parent.children
+        assert [child.position for child in parent.children] == list(range(1, len(parent.children) + 1))
+        assert all(child.content in parent.content for child in parent.children)
+        assert all(piece.content_hash == text_hash(piece.content) for piece in (parent, *parent.children))
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (AUTOMATIC, "says nothing of subchunk_segmentation"),
+        (replace(PARAGRAPHS, parent_mode=None), "says nothing of parent_mode"),
+        (replace(PARAGRAPHS, segmentation=None), "says nothing of segmentation"),
+    ],
+)
+def test_a_hierarchical_document_needs_a_hierarchical_rule(rules: Rules, message: str) -> None:
+    with pytest.raises(RefusedError, match=message):
+        pieces_of("text", "hierarchical_model", rules)
+
+
+def test_a_plain_document_may_have_a_hierarchical_rule() -> None:
+    """Its segmentation makes the pieces."""
+    assert _contents(pieces_of("a. b.\nc", "text_model", PARAGRAPHS)) == [("a. b.", []), ("c", [])]
+
+
+def test_unknown_forms_are_refused_by_name() -> None:
+    with pytest.raises(RefusedError, match="'poem' is unknown; there is text_model, hierarchical_model, qa_model"):
+        form_of("poem")
