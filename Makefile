@@ -23,7 +23,7 @@ $(READY): requirements/build.txt requirements/dev.txt pyproject.toml
 	@$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing the locked packages into $(VENV)"
 	@$(VENV)/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/build.txt
-	@$(VENV)/bin/python -m pip install --quiet --require-hashes --only-binary :all: --no-binary memoization --no-build-isolation -r requirements/dev.txt
+	@$(VENV)/bin/python -m pip install --quiet --require-hashes --only-binary :all: --no-binary memoization,jieba --no-build-isolation -r requirements/dev.txt
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
@@ -31,7 +31,7 @@ demo: setup ## The main job on real documents, from an empty machine to nothing 
 	@streams demo
 
 test: setup ## Unit and integration tests, on a real local stack.
-	@python -m pytest tests/unit tests/integration
+	@python -m pytest -n 2 --dist loadfile tests/unit tests/integration
 
 check: setup ## Lint, format, types, layers.
 	@ruff check .

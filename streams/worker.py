@@ -30,6 +30,7 @@ from streams.delivery.handler import Handler
 from streams.delivery.rows import Place
 from streams.delivery.sweep import Sweep
 from streams.monitoring.topic_admin import check_topics
+from streams.observe.errors import message
 from streams.observe.logs import get_logger
 from streams.publishing.relay import Relay
 from streams.settings import PoolName, Settings
@@ -42,6 +43,8 @@ log = get_logger(__name__)
 BOOKKEEPING_CONNECTIONS = 8
 MAINTENANCE_INTERVAL = 3600.0
 """Seconds between looks at the ledger's partitions."""
+UPKEEP_PAUSE = 30.0
+"""Seconds until upkeep that failed is tried again."""
 
 
 class Worker:
@@ -106,9 +109,8 @@ class Worker:
         database = Database(settings, effects_pool_size=concurrency, bookkeeping_pool_size=BOOKKEEPING_CONNECTIONS)
         self._database = database
         self._gate = DatabaseGate(database.bookkeeping)
-        self._compute = ComputePool(
-            settings.compute_processes, preload=self._preload, memory=settings.compute_memory
-        )
+        settling = asyncio.Semaphore(BOOKKEEPING_CONNECTIONS // 2)
+        self._compute = ComputePool(settings.compute_processes, preload=self._preload, memory=settings.compute_memory)
         services = Services(*self._make_services())
         by_topic = handlers_by_topic(self._catalogue, self._handlers)
         for pool in self._pools:
@@ -127,6 +129,7 @@ class Worker:
                     services=services,
                     compute=self._compute,
                     gate=self._gate,
+                    settling=settling,
                     place=Place(pool.name, pool.priority, f"{socket.gethostname()}:{os.getpid()}"),
                     crash=self._crash,
                 )
@@ -194,11 +197,13 @@ class Worker:
     async def _every(self, seconds: float, do: Callable[[], Awaitable[None]]) -> None:
         """Do it again and again; a database that is away is no reason to end the worker."""
         while True:
+            pause = seconds
             try:
                 await do()
             except (SQLAlchemyError, OSError) as error:
-                log.warning("upkeep failed, trying again later", error=str(error).splitlines()[0])
-            await asyncio.sleep(seconds)
+                pause = min(seconds, UPKEEP_PAUSE)
+                log.warning("upkeep failed, trying again", error=message(error), retry_in_seconds=pause)
+            await asyncio.sleep(pause)
 
     async def _sweep(self) -> None:
         for engine in self._engines.values():

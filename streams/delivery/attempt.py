@@ -1,6 +1,6 @@
 """The engine's side of one attempt, as the handler sees it: `Work` for effects, long work and settlements."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import ParamSpec, TypeVar
@@ -11,11 +11,14 @@ from schemas import Event
 from streams.delivery import leases
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery
-from streams.delivery.failures import LeaseLostError
+from streams.delivery.failures import LeaseLostError, SoftTimeLimitExceeded
 from streams.delivery.handler import Handler
+from streams.delivery.limits import run_within
 from streams.delivery.transaction import effect_session
+from streams.observe.logs import get_logger
 from streams.publishing.outbox import Outbox
 
+log = get_logger(__name__)
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -120,3 +123,25 @@ async def _compute(  # noqa: PLR0913, PLR0917 - the call and its surroundings
 ) -> T:
     spent = (datetime.now(tz=UTC) - started_at).total_seconds()
     return await context.compute.run(function, args, kwargs, seconds=max(0.1, handler.time_limit - spent))
+
+
+async def awaited(call: Awaitable[T]) -> T:
+    """What a handler's function returned, as a coroutine, which a task needs; functions may return any awaitable."""
+    return await call
+
+
+async def tidy_up(context: PoolContext, delivery: Delivery, error: SoftTimeLimitExceeded) -> None:
+    """`on_soft_limit` with a fresh session and the handler's own limits.
+
+    Its failure is logged beside the limit's, which is settled.
+    """
+    handler = delivery.handler
+    if handler.on_soft_limit is None:
+        return
+    try:
+        async with effect_session(context.database.effects, handler.time_limit) as session:
+            work = EffectWork(context, session, handler, delivery.run)
+            call = handler.on_soft_limit(delivery.event, work, error)
+            await run_within(awaited(call), handler.soft_time_limit, handler.time_limit)
+    except Exception:
+        log.exception("on_soft_limit failed", handler=handler.name)

@@ -1,6 +1,5 @@
 """Claiming short deliveries: the first statement of an effect's transaction."""
 
-import json
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -9,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.delivery.delivery import Delivery, at_ms
 from streams.delivery.handler import JSON
-from streams.delivery.rows import Place, args_json, storable
+from streams.delivery.rows import Place, args_json, result_json, storable
 
 _FROM_ARRAYS = """
     from unnest(
@@ -89,6 +88,6 @@ async def complete_effect(session: AsyncSession, deliveries: Sequence[Delivery],
             "days": [delivery.day for delivery in deliveries],
             "event_ids": [delivery.event.event_id for delivery in deliveries],
             "handler": deliveries[0].handler.name,
-            "result": None if result is None else json.dumps(result),
+            "result": result_json(result),
         },
     )

@@ -1,5 +1,6 @@
 """What the parts of one pool's delivery share, put together once by the composition root."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -60,5 +61,7 @@ class PoolContext:
     services: Services
     compute: ComputePool
     gate: DatabaseGate
+    settling: asyncio.Semaphore
+    """Settlements at once in this process: while Kafka is away each holds a connection that heartbeats need too."""
     place: Place
     crash: Callable[[BaseException], None]

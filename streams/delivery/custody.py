@@ -5,26 +5,28 @@ import contextlib
 from datetime import datetime
 from uuid import uuid4
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
 from streams.delivery import leases
-from streams.delivery.attempt import EffectWork, LongWork
+from streams.delivery.attempt import LongWork, tidy_up
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, at_ms, now_ms
 from streams.delivery.failures import LeaseLostError, SoftTimeLimitExceeded
-from streams.delivery.gate import trouble
+from streams.delivery.gate import CONFLICT_RERUNS, trouble
 from streams.delivery.handler import JSON, Handler
 from streams.delivery.limits import run_within
 from streams.delivery.reporting import report_failure, report_lease_lost, report_skipped, report_success
 from streams.delivery.settlement import Settlement
-from streams.delivery.transaction import effect_session
+from streams.observe.errors import message
 from streams.observe.logs import get_logger
 
 log = get_logger(__name__)
 BUSY_PAUSE = 2.0
 """Seconds until a delivery whose resource another one holds is looked at again."""
+CLAIM_PAUSE = 0.1
+"""Seconds until a claim is repeated that another one was in the way of."""
 HEARTBEATS_PER_LEASE = 3
 
 
@@ -37,12 +39,15 @@ class CustodyRunner:
 
     async def run(self, delivery: Delivery) -> None:
         """One delivery from its claim to its settlement. Cancelled, it gives its lease back."""
-        handler = delivery.handler
-        if handler.resource is None:
-            message = f"long handler {handler.name} names no resource"
-            raise TypeError(message)
-        lease = leases.Lease(handler.resource(delivery.event), uuid4(), self._context.settings.lease_seconds)
-        claimed = await self._claim(delivery, lease)
+        began = at_ms(now_ms())
+        try:
+            lease = self._lease(delivery)
+            claimed = await self._claim(delivery, lease)
+        except Exception as error:  # noqa: BLE001 - a name that no lease can have is this delivery's failure
+            report_failure(self._context.group, delivery, error, (at_ms(now_ms()) - began).total_seconds())
+            await self._settlement.failed(delivery, error, began)
+            delivery.acknowledge()
+            return
         if claimed == "busy":
             await self._settlement.deferred(delivery, "resource is busy", after=BUSY_PAUSE)
         delivery.acknowledge()
@@ -55,6 +60,13 @@ class CustodyRunner:
                 raise
         elif claimed == "moved on":
             report_skipped(self._context.group, [delivery], [])
+
+    def _lease(self, delivery: Delivery) -> leases.Lease:
+        handler = delivery.handler
+        if handler.resource is None:
+            message = f"long handler {handler.name} names no resource"
+            raise TypeError(message)
+        return leases.Lease(handler.resource(delivery.event), uuid4(), self._context.settings.lease_seconds)
 
     async def _claim(self, delivery: Delivery, lease: leases.Lease) -> str:
         """`claimed`, `busy` (another delivery holds the resource) or `moved on` (it ran, or runs)."""
@@ -74,12 +86,12 @@ class CustodyRunner:
                     raise
                 if kind == "outage":
                     self._context.gate.trip(error)
+                await asyncio.sleep(CLAIM_PAUSE)
 
     async def _work(self, delivery: Delivery, lease: leases.Lease, started_at: datetime) -> None:
-        handler = delivery.handler
         work = LongWork(self._context, delivery, lease)
         try:
-            result = await self._run_held(delivery, work)
+            result = await self._run_past_conflicts(delivery, work)
             if not work.finished:
                 await self._finish(delivery, lease, result)
             elif result is not None:
@@ -95,12 +107,23 @@ class CustodyRunner:
                 return
             took = (at_ms(now_ms()) - started_at).total_seconds()
             report_failure(self._context.group, delivery, error, took)
-            if isinstance(error, SoftTimeLimitExceeded) and handler.on_soft_limit is not None:
-                await self._tidy_up(handler, delivery, error)
+            if isinstance(error, SoftTimeLimitExceeded):
+                await tidy_up(self._context, delivery, error)
             await self._settlement.failed(delivery, error, started_at, lease)
         else:
             took = (at_ms(now_ms()) - started_at).total_seconds()
             report_success(self._context.group, [delivery], took)
+
+    async def _run_past_conflicts(self, delivery: Delivery, work: LongWork) -> JSON:
+        """Run it again after a lost race for rows, under the same lease; its steps find what they have committed."""
+        for _ in range(CONFLICT_RERUNS):
+            try:
+                return await self._run_held(delivery, work)
+            except DBAPIError as error:
+                if trouble(error) != "conflict":
+                    raise
+                log.info("lost a race for rows, running again", error=message(error))
+        return await self._run_held(delivery, work)
 
     async def _run_held(self, delivery: Delivery, work: LongWork) -> JSON:
         """The handler, cancelled as soon as a heartbeat finds the lease lost."""
@@ -135,7 +158,7 @@ class CustodyRunner:
             except SQLAlchemyError as error:
                 if trouble(error) is None:
                     raise
-                log.warning("heartbeat failed", error=str(error).splitlines()[0])
+                log.warning("heartbeat failed", error=message(error))
 
     async def _finish(self, delivery: Delivery, lease: leases.Lease, result: JSON) -> None:
         async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
@@ -145,9 +168,12 @@ class CustodyRunner:
             await leases.finish_long(session, delivery, lease, result)
 
     async def _note_result(self, delivery: Delivery, result: JSON) -> None:
-        """What a handler returned after its final step, which has settled the delivery already."""
-        async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
-            await leases.note_result(session, delivery, result)
+        """What a handler returned after its final step, which has settled the delivery: nothing here can undo that."""
+        try:
+            async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
+                await leases.note_result(session, delivery, result)
+        except Exception:
+            log.exception("the result of a delivery that has succeeded could not be kept")
 
     async def _give_back(self, delivery: Delivery, lease: leases.Lease, started_at: datetime) -> None:
         """A worker that leaves hands its work on at once, uncounted, instead of letting the lease run out."""
@@ -156,16 +182,6 @@ class CustodyRunner:
                 await self._settlement.deferred(
                     delivery, "worker leaves", after=0.0, started_at=started_at, lease=lease
                 )
-
-    async def _tidy_up(self, handler: Handler[Event], delivery: Delivery, error: SoftTimeLimitExceeded) -> None:
-        if handler.on_soft_limit is None:
-            return
-        try:
-            async with effect_session(self._context.database.effects, handler.time_limit) as session:
-                work = EffectWork(self._context, session, handler, delivery.run)
-                await handler.on_soft_limit(delivery.event, work, error)
-        except Exception:
-            log.exception("on_soft_limit failed", handler=handler.name)
 
 
 async def _call(handler: Handler[Event], event: Event, work: LongWork) -> JSON:

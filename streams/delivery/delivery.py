@@ -11,6 +11,8 @@ from streams.delivery.handler import Handler
 from streams.topics import Topic
 from streams.transport.record import Assignment, Chunk, Record
 
+INT4, INT8 = 2**31 - 1, 2**63 - 1
+_LAST_MS = round(datetime(9999, 12, 31, tzinfo=UTC).timestamp() * 1000)
 TASK_NAMESPACE = UUID("6f1d3c52-6f0e-5a52-9c36-0d6b3f1c9a10")
 
 
@@ -100,12 +102,18 @@ class Delivery:
 def origin_of(record: Record) -> Origin:
     """The origin in a retry record's headers, or the record's own place."""
     topic = headers.last_text(record.headers, headers.ORIGIN_TOPIC)
-    partition = headers.last_int(record.headers, headers.ORIGIN_PARTITION)
-    offset = headers.last_int(record.headers, headers.ORIGIN_OFFSET)
+    partition = number(record, headers.ORIGIN_PARTITION, INT4)
+    offset = number(record, headers.ORIGIN_OFFSET)
     if topic is None or partition is None or offset is None:
         return Origin(record.topic, record.partition, record.offset, record.timestamp)
-    timestamp = headers.last_int(record.headers, headers.ORIGIN_TIMESTAMP)
+    timestamp = number(record, headers.ORIGIN_TIMESTAMP)
     return Origin(topic, partition, offset, record.timestamp if timestamp is None else timestamp)
+
+
+def number(record: Record, name: str, limit: int = INT8) -> int | None:
+    """A header's number from 0 to `limit`; None for anything else, which no column could hold."""
+    found = headers.last_int(record.headers, name)
+    return found if found is not None and 0 <= found <= limit else None
 
 
 def now_ms() -> int:
@@ -114,5 +122,5 @@ def now_ms() -> int:
 
 
 def at_ms(milliseconds: int) -> datetime:
-    """A UTC time from ms since the epoch."""
-    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    """A UTC time from ms since the epoch; the nearest that there is where a producer wrote something else."""
+    return datetime.fromtimestamp(min(max(0, milliseconds), _LAST_MS) / 1000, tz=UTC)

@@ -3,27 +3,24 @@
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
 from streams.delivery import claims
-from streams.delivery.attempt import EffectWork
+from streams.delivery.attempt import EffectWork, awaited, tidy_up
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, at_ms, now_ms
 from streams.delivery.failures import SoftTimeLimitExceeded, TimeLimitExceeded
-from streams.delivery.gate import trouble
+from streams.delivery.gate import CONFLICT_RERUNS, trouble
 from streams.delivery.handler import JSON, Handler
 from streams.delivery.limits import run_within
 from streams.delivery.reporting import report_failure, report_skipped, report_success
 from streams.delivery.settlement import Settlement
 from streams.delivery.transaction import backend_pid, effect_session
-from streams.observe.logs import get_logger
 
-log = get_logger(__name__)
-CONFLICT_RERUNS = 5
-"""Times that a unit is run again after a serialization failure or deadlock, uncounted, before it is a failure."""
 NOTED_DURATION = 0.1
 """Seconds of work from which on its end is written in a statement of its own; shorter work ends when it starts."""
 TERMINATE = text("select pg_terminate_backend(:pid)")
@@ -80,9 +77,11 @@ class EffectRunner:
         began = time.perf_counter()
         async with effect_session(self._context.database.effects, handler.time_limit) as session:
             todo = deliveries
-            if handler.ledger:
-                claimed = await claims.claim_effect(session, deliveries, place)
-                todo = [delivery for delivery in deliveries if delivery.event.event_id in claimed]
+            # Without a ledger too a delivery that has failed or was deferred has a row, which has to end with it.
+            if kept := deliveries if handler.ledger else [delivery for delivery in deliveries if delivery.seq]:
+                claimed = await claims.claim_effect(session, kept, place)
+                gone = {delivery.event.event_id for delivery in kept} - claimed
+                todo = [delivery for delivery in deliveries if delivery.event.event_id not in gone]
             if todo:
                 result = await self._call(handler, todo, session)
                 if handler.ledger and (result is not None or time.perf_counter() - began > NOTED_DURATION):
@@ -98,45 +97,29 @@ class EffectRunner:
         pid = await backend_pid(session)
         call = handler.function(events if handler.kind == "batch" else events[0], work)
         try:
-            return await run_within(_coroutine(call), handler.soft_time_limit, handler.time_limit)
+            return await run_within(awaited(call), handler.soft_time_limit, handler.time_limit)
         except TimeLimitExceeded:
             async with AsyncSession(self._context.database.bookkeeping) as bookkeeping, bookkeeping.begin():
                 await bookkeeping.execute(TERMINATE, {"pid": pid})
             raise
 
     async def _fail(self, delivery: Delivery, error: Exception, started_at: datetime) -> None:
-        handler = delivery.handler
         report_failure(self._context.group, delivery, error, (at_ms(now_ms()) - started_at).total_seconds())
-        if isinstance(error, SoftTimeLimitExceeded) and handler.on_soft_limit is not None:
-            await self._tidy_up(delivery, error)
+        if isinstance(error, SoftTimeLimitExceeded):
+            await tidy_up(self._context, delivery, error)
         await self._settlement.failed(delivery, error, started_at)
         delivery.acknowledge()
 
-    async def _tidy_up(self, delivery: Delivery, error: SoftTimeLimitExceeded) -> None:
-        """`on_soft_limit` with a fresh session; its own failure is logged beside the limit's, which is settled."""
-        handler = delivery.handler
-        if handler.on_soft_limit is None:
-            return
-        try:
-            async with effect_session(self._context.database.effects, handler.time_limit) as session:
-                work = EffectWork(self._context, session, handler, delivery.run)
-                await handler.on_soft_limit(delivery.event, work, error)
-        except Exception:
-            log.exception("on_soft_limit failed", handler=handler.name)
-
-
-async def _coroutine(call: object) -> JSON:
-    """An awaitable as a coroutine, which a task needs."""
-    result: JSON = await call  # type: ignore[misc]  # handlers return any awaitable
-    return result
-
 
 def _distinct(deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
-    """The first delivery of each event, and the repeats: one statement cannot claim a row twice."""
-    seen: set[object] = set()
-    first: list[Delivery] = []
-    repeated: list[Delivery] = []
+    """One delivery of each event, and the repeats: one statement cannot claim a row twice.
+
+    The one is the first of the highest `seq`: an older one would be refused by the fence, and take it with it.
+    """
+    newest: dict[UUID, Delivery] = {}
     for delivery in deliveries:
-        (repeated if delivery.event.event_id in seen else first).append(delivery)
-        seen.add(delivery.event.event_id)
-    return first, repeated
+        known = newest.get(delivery.event.event_id)
+        if known is None or known.seq < delivery.seq:
+            newest[delivery.event.event_id] = delivery
+    chosen = [delivery for delivery in deliveries if newest[delivery.event.event_id] is delivery]
+    return chosen, [delivery for delivery in deliveries if newest[delivery.event.event_id] is not delivery]

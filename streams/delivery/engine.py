@@ -72,7 +72,7 @@ class PoolEngine:
             if isinstance(read, Unreadable):
                 self._send(chunk, record, self._bury(read))
             elif isinstance(read, Elsewhere):
-                self._send(chunk, record, self._settlement.moved(read.record, read.tier, **_changes(read)))
+                asyncio.get_running_loop().call_later(read.rest, self._move, chunk, read)
             else:
                 self._waiting.put(read, delay)
         self._pump()
@@ -80,13 +80,13 @@ class PoolEngine:
     async def revoking(self, assignments: Iterable[Assignment]) -> None:
         """Stop handing over what those partitions still have waiting; return when what runs of them has ended."""
         leaving = set(assignments)
-        self._lanes.discard(lambda delivery: delivery.assignment in leaving)
-        self._waiting.discard(leaving)
+        self._forget(leaving)
         await self._ended(task for task, assignment in self._holders() if assignment in leaving)
 
     def revoked(self, assignments: Iterable[Assignment]) -> None:
-        """Cancel what still runs of those partitions; their next owner has the records."""
+        """Cancel what still runs of those partitions, forget what waits: their next owner has the records."""
         leaving = set(assignments)
+        self._forget(leaving)
         for task, assignment in self._holders():
             if assignment in leaving:
                 task.cancel()
@@ -115,6 +115,10 @@ class PoolEngine:
         task = asyncio.create_task(work)
         task.add_done_callback(self._watch)
 
+    def _forget(self, leaving: set[Assignment]) -> None:
+        self._lanes.discard(lambda delivery: delivery.assignment in leaving)
+        self._waiting.discard(leaving)
+
     def _leaving(self, chunk: Chunk) -> bool:
         return self._closing or chunk.assignment.revoking or chunk.assignment.revoked
 
@@ -136,6 +140,10 @@ class PoolEngine:
         tier = self.context.catalogue.tier(self.context.pool.name, delay)
         if delivery.pending is not None:
             self._send(delivery.pending.chunk, delivery.record, self._settlement.moved(delivery.record, tier))
+
+    def _move(self, chunk: Chunk, read: Elsewhere) -> None:
+        if not self._leaving(chunk):
+            self._send(chunk, read.record, self._settlement.moved(read.record, read.tier, **_changes(read)))
 
     def _pump(self) -> None:
         """Start units while slots are free."""
@@ -218,7 +226,8 @@ class PoolEngine:
 
 
 def _assignment(unit: Unit) -> Assignment | None:
-    return unit.deliveries[0].assignment
+    """That of the first delivery which is not acknowledged yet: a halved batch is so part by part."""
+    return next((delivery.assignment for delivery in unit.deliveries if delivery.pending is not None), None)
 
 
 def _changes(read: Elsewhere) -> dict[str, int]:

@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+LONGEST_DELAY = 7 * 24 * 3600.0
+"""Seconds for which a retry can be put off; with it the ledger's retention stays above every retry's horizon."""
+
 
 class Reason(StrEnum):
     """Why a record is in a DLQ."""
@@ -21,14 +24,14 @@ class Reason(StrEnum):
 
 
 class Retry(Exception):  # noqa: N818 - reads as what it asks for: `raise Retry(after=30)`
-    """Asks for another attempt, at the policy's time or after so many seconds. Counts as an attempt.
+    """Asks for another attempt, at the policy's time or after so many seconds (at most a week). Counts as an attempt.
 
     `reason` is what a dead letter says if this is what used up the last attempt.
     """
 
     def __init__(self, message: str = "", *, after: float | None = None, reason: Reason = Reason.EXHAUSTED) -> None:
         super().__init__(message)
-        self.after = after
+        self.after = None if after is None else min(max(0.0, float(after)), LONGEST_DELAY)
         self.reason = reason
 
 
@@ -42,6 +45,14 @@ class SoftTimeLimitExceeded(Exception):  # noqa: N818 - Celery's name for the sa
 
 class TimeLimitExceeded(Exception):  # noqa: N818 - Celery's name for the same thing
     """The handler did not end by its hard time limit; its attempt is fenced and no longer awaited."""
+
+
+class UnaskedCancellationError(Exception):
+    """The handler raised a cancellation that nobody had asked for, such as that of a task which it awaited."""
+
+
+class BrokenTransactionError(Exception):
+    """The handler left its transaction in a state that cannot be committed together with the ledger's row."""
 
 
 class LeaseLostError(Exception):

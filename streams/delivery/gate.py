@@ -4,23 +4,32 @@ import asyncio
 from typing import Literal
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from streams.observe.errors import message
 from streams.observe.logs import get_logger
 
 log = get_logger(__name__)
 PROBE_INTERVAL = 0.5
 """Seconds between two questions to a database that did not answer."""
+CONFLICT_RERUNS = 5
+"""Times that a unit is run again after a serialization failure or deadlock, uncounted, before it is a failure."""
 _OUTAGE_CLASSES = ("08", "53", "57P")
 _CONFLICT_CODES = ("40001", "40P01")
+_HELD_UP_CODES = ("25P03", "25P04", "55P03")
+"""Ended by the limits of `transaction.bound`; the first two end the connection too, but no outage is behind them."""
 
-Trouble = Literal["outage", "conflict"]
+Trouble = Literal["outage", "conflict", "held up"]
 
 
 def trouble(error: BaseException) -> Trouble | None:
-    """Whether an error is the database's absence, a lost race that a rerun settles, or None: the delivery's own."""
+    """What kind of the database's errors this is; None: the delivery's own.
+
+    outage: it is away. conflict: a lost race that a rerun settles. held up: the transaction or its wait for a row took
+    too long: a handler's own failure, but no reason for the engine's bookkeeping to give up.
+    """
     if isinstance(error, PoolTimeoutError):
         return "outage"
     if not isinstance(error, DBAPIError):
@@ -28,7 +37,9 @@ def trouble(error: BaseException) -> Trouble | None:
     code = getattr(error.orig, "sqlstate", None)
     if code in _CONFLICT_CODES:
         return "conflict"
-    if error.connection_invalidated or (code is None and type(error.orig).__name__ == "OperationalError"):
+    if code in _HELD_UP_CODES:
+        return "held up"
+    if error.connection_invalidated or (code is None and isinstance(error, OperationalError)):
         return "outage"
     return "outage" if code is not None and code.startswith(_OUTAGE_CLASSES) else None
 
@@ -54,7 +65,7 @@ class DatabaseGate:
     def trip(self, error: BaseException) -> None:
         """Close after an outage; harmless where it is closed already."""
         if self._open.is_set():
-            log.warning("database does not answer, work on it waits", error=str(error).splitlines()[0])
+            log.warning("database does not answer, work on it waits", error=message(error))
             self._open.clear()
             self._probe = asyncio.create_task(self._ask_until_it_answers())
 
@@ -64,8 +75,8 @@ class DatabaseGate:
             try:
                 async with self._engine.connect() as connection:
                     await connection.execute(text("select 1"))
-            except (SQLAlchemyError, OSError) as error:
-                log.debug("database still does not answer", error=str(error).splitlines()[0])
+            except Exception as error:  # noqa: BLE001 - whatever it is, a gate that nobody opens stalls everything
+                log.debug("database still does not answer", error=message(error))
             else:
                 log.info("database answers again")
                 self._open.set()

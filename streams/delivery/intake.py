@@ -1,6 +1,6 @@
 """From records to deliveries: decode, check the event id, find the handlers. What cannot be read dies here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from schemas.event import event_time
 from streams import headers
 from streams.codec import DecodeError
 from streams.delivery.context import PoolContext
-from streams.delivery.delivery import Delivery, Pending, now_ms, origin_of
+from streams.delivery.delivery import INT4, Delivery, Pending, now_ms, number, origin_of
 from streams.delivery.failures import Reason
 from streams.observe.errors import ErrorText, describe
 from streams.topics import Topic, UnknownEventError
@@ -43,11 +43,16 @@ class Elsewhere:
     tier: str
     due_at: int
     unknown_since: int | None = None
+    rest: float = 0.0
+    """Seconds that it has to wait here before it goes on."""
 
 
 def read_event_record(context: PoolContext, chunk: Chunk, record: Record) -> list[Delivery] | Unreadable:
     """The deliveries of a record of an event topic, one a handler; all share its offset."""
     topic = context.catalogue.topic(record.topic)
+    if any(name.startswith(headers.STREAMS_PREFIX) for name, _ in record.headers):
+        # They mean something in a tier only; here they would give the event somebody else's origin.
+        record = record._replace(headers=headers.without(record.headers, headers.STREAMS_PREFIX))
     event = _read(context, topic, record)
     if isinstance(event, Unreadable):
         return event
@@ -75,7 +80,7 @@ def read_tier_record(context: PoolContext, chunk: Chunk, record: Record) -> Deli
         return Elsewhere(record, context.catalogue.tier(topic.pool, 0.0), due_at_of(record))
     event = _read(context, topic, record)
     if isinstance(event, Unreadable):
-        return event
+        return replace(event, handler=handler.name)
     return Delivery(
         event,
         handler,
@@ -83,10 +88,10 @@ def read_tier_record(context: PoolContext, chunk: Chunk, record: Record) -> Deli
         record,
         Pending(chunk, record.offset, 1),
         origin,
-        seq=headers.last_int(record.headers, headers.SEQ) or 0,
-        attempts=headers.last_int(record.headers, headers.ATTEMPT) or 0,
-        replays=headers.last_int(record.headers, headers.REPLAYS) or 0,
-        first_failed_at=headers.last_int(record.headers, headers.FIRST_FAILED_AT),
+        seq=number(record, headers.SEQ, INT4 - 1) or 0,
+        attempts=number(record, headers.ATTEMPT, INT4 - 1) or 0,
+        replays=number(record, headers.REPLAYS, INT4) or 0,
+        first_failed_at=number(record, headers.FIRST_FAILED_AT),
     )
 
 
@@ -100,7 +105,7 @@ def _read(context: PoolContext, topic: Topic, record: Record) -> Event | Unreada
         event = context.codec.decode(topic.name, record.value)
     except DecodeError as error:
         return Unreadable(record, topic.name, Reason(error.reason), describe(error))
-    made_at = event_time(event.event_id)
+    made_at = _made_at(event.event_id)
     now = datetime.now(tz=UTC)
     if made_at is None or made_at > now + FUTURE_LIMIT:
         return _refused(record, topic, event, Reason.BAD_EVENT_ID, "the event id is no UUIDv7 of a time until now")
@@ -108,6 +113,13 @@ def _read(context: PoolContext, topic: Topic, record: Record) -> Event | Unreada
         days = context.settings.ledger_retention_days
         return _refused(record, topic, event, Reason.EXPIRED, f"the event is older than the ledger's {days} days")
     return event
+
+
+def _made_at(event_id: UUID) -> datetime | None:
+    try:
+        return event_time(event_id)
+    except (ValueError, OverflowError):  # its 48 bits of milliseconds reach beyond the year 9999
+        return None
 
 
 def _refused(  # noqa: PLR0913 - what the dead letter says
@@ -126,5 +138,7 @@ def _unknown(context: PoolContext, record: Record, topic: Topic, name: str | Non
             return event
         message = f"no handler {name!r} in this version"
         return _refused(record, topic, event, Reason.UNKNOWN_HANDLER, message, handler=name)
-    due_at = now_ms() + UNKNOWN_HANDLER_PAUSE_MS
-    return Elsewhere(record, context.catalogue.tier(context.pool.name, 0.0), due_at, since)
+    # One that has been sent round before waits here for its time: at once, it would go round as fast as Kafka can.
+    rest = min(max(0, due_at_of(record) - now_ms()), UNKNOWN_HANDLER_PAUSE_MS)
+    due_at = now_ms() + rest + UNKNOWN_HANDLER_PAUSE_MS
+    return Elsewhere(record, context.catalogue.tier(context.pool.name, 0.0), due_at, since, rest / 1000)

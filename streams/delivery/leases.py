@@ -3,7 +3,6 @@
 Locks are taken in one order everywhere: the lease's row, then the execution's.
 """
 
-import json
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.delivery.delivery import Delivery
 from streams.delivery.handler import JSON
-from streams.delivery.rows import Place, description, headers_json, identity
+from streams.delivery.rows import Place, description, headers_json, identity, result_json
 
 CLAIM_LEASE = text(
     """
@@ -167,7 +166,7 @@ async def finish_long(session: AsyncSession, delivery: Delivery, lease: Lease, r
         {
             **identity(delivery),
             "token": lease.token,
-            "result": None if result is None else json.dumps(result),
+            "result": result_json(result),
         },
     )
     await drop_lease(session, lease)
@@ -175,4 +174,4 @@ async def finish_long(session: AsyncSession, delivery: Delivery, lease: Lease, r
 
 async def note_result(session: AsyncSession, delivery: Delivery, result: JSON) -> None:
     """Add what a handler returned to the row of a delivery that has succeeded."""
-    await session.execute(NOTE_RESULT, {**identity(delivery), "result": json.dumps(result)})
+    await session.execute(NOTE_RESULT, {**identity(delivery), "result": result_json(result)})

@@ -8,8 +8,10 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas.event import event_time
-from streams.delivery.delivery import Delivery, at_ms, now_ms
+from streams.delivery.delivery import Delivery, at_ms, now_ms, origin_of
+from streams.delivery.outgoing import Death
 from streams.delivery.rows import Place, description, identity, storable
+from streams.transport.record import Record, RecordMetadata
 
 FINAL = ("success", "failure")
 
@@ -100,7 +102,7 @@ async def bury(session: AsyncSession, event_id: UUID, handler: str, reason: str,
             {
                 "day": made_at.date(),
                 "event_id": event_id,
-                "handler": handler,
+                "handler": storable(handler),
                 "reason": reason,
                 "error": storable(error),
             },
@@ -121,3 +123,26 @@ def attempt_entry(run: int, started_at: datetime, outcome: str, error: str | Non
             }
         ]
     )
+
+
+def dead_letter_row(record: Record, placed: RecordMetadata, death: Death, tenant_id: str | None) -> dict[str, object]:
+    """The columns of `streams.dead_letters` for a record that is in its DLQ."""
+    origin = origin_of(record)
+    return {
+        "id": f"{placed.topic}:{placed.partition}:{placed.offset}",
+        "dlq_topic": placed.topic,
+        "dlq_partition": placed.partition,
+        "dlq_offset": placed.offset,
+        "topic": storable(origin.topic),
+        "partition": origin.partition,
+        "offset": origin.offset,
+        "event_id": death.event_id,
+        "handler": storable(death.handler),
+        "tenant_id": storable(tenant_id),
+        "reason": death.reason,
+        "error_type": death.error.type_name,
+        "error_message": storable(death.error.message),
+        "attempts": death.attempts,
+        "first_failed_at": at_ms(death.first_failed_at),
+        "died_at": at_ms(death.died_at),
+    }

@@ -4,8 +4,14 @@ import json
 from dataclasses import dataclass
 
 from streams.delivery.delivery import Delivery, at_ms
+from streams.delivery.handler import JSON
 from streams.headers import Headers
+from streams.observe.logs import get_logger
 from streams.publishing.outbox import headers_to_json
+
+log = get_logger(__name__)
+RESULT_LIMIT = 8 * 1024
+"""Bytes of a handler's result, as JSON in UTF-8, that its row keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,30 @@ def description(delivery: Delivery, place: Place) -> dict[str, object]:
 
 def args_json(delivery: Delivery) -> str:
     """The event as JSON, without what the row has already."""
-    return delivery.event.model_dump_json(exclude={"event_id", "tenant_id"}).replace("\\u0000", "\\ufffd")
+    return _without_nul(delivery.event.model_dump_json(exclude={"event_id", "tenant_id"}))
 
 
 def storable(value: str | None) -> str | None:
     """Text that PostgreSQL takes: it has no NUL character, so a bad event must not fail on its own bookkeeping."""
     return None if value is None else value.replace("\x00", "\ufffd")
+
+
+def result_json(result: JSON) -> str | None:
+    """What a handler returned, for its row: where that is over `RESULT_LIMIT` bytes, a note that says so.
+
+    Raises TypeError or ValueError for what is no JSON.
+    """
+    if result is None:
+        return None
+    encoded = json.dumps(result, allow_nan=False, ensure_ascii=False).encode(errors="replace")
+    if len(encoded) > RESULT_LIMIT:
+        log.warning("a handler's result is too large to be kept", size=len(encoded), limit=RESULT_LIMIT)
+        return json.dumps({"omitted": f"{len(encoded)} bytes; at most {RESULT_LIMIT} are kept"})
+    return _without_nul(encoded.decode())
+
+
+def _without_nul(told: str) -> str:
+    return told.replace("\\u0000", "\\ufffd")
 
 
 def headers_json(record_headers: Headers) -> str:

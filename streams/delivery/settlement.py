@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -12,14 +12,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.delivery import leases, ledger, rows
-from streams.delivery.attempt import EffectWork
 from streams.delivery.context import PoolContext
-from streams.delivery.delivery import Delivery, at_ms, now_ms, origin_of
+from streams.delivery.delivery import Delivery, at_ms, now_ms
 from streams.delivery.failures import Reason
 from streams.delivery.gate import trouble
+from streams.delivery.handover import Handover
+from streams.delivery.on_dead import OnDeadCutOffError, roll_back, told
 from streams.delivery.outgoing import (
     Death,
-    Outgoing,
     dead_record,
     history_entry,
     moved_record,
@@ -28,14 +28,16 @@ from streams.delivery.outgoing import (
 )
 from streams.delivery.reporting import report_death, report_deferred, report_retry, report_unreadable
 from streams.delivery.retry_plan import Again, decide, tier_for
-from streams.delivery.transaction import bound
-from streams.observe.errors import ErrorText, describe
+from streams.delivery.transaction import effect_session
+from streams.observe.errors import ErrorText
 from streams.observe.logs import get_logger
-from streams.transport.record import ProduceError, Record, RecordMetadata
+from streams.transport.record import ProduceError, Record
 
 log = get_logger(__name__)
 PAUSE = 1.0
 """Seconds between two tries to settle while Kafka does not take the record."""
+SETTLING_TIMES = 4
+"""Times the `settle_timeout` that the transaction of a settlement may take: its statements, `on_dead`, the record."""
 CRASHES_UNTIL_DEATH = 3
 """Lost leases after which a long delivery is taken for what kills its workers."""
 
@@ -52,6 +54,8 @@ class Ending:
     due_at: int | None = None
     reason: Reason | None = None
     lost: int = 0
+    cut_off: str | None = None
+    """Why `on_dead` was not waited for; it is not called again."""
 
 
 class Settlement:
@@ -65,12 +69,12 @@ class Settlement:
     ) -> None:
         """End a failed attempt by its policy: another attempt at its time, or death."""
         verdict = decide(delivery.handler, delivery.run, error, now_ms(), random.random())  # noqa: S311 - jitter
-        text = describe(error)
+        text = told(error)
         if isinstance(verdict, Again):
             ending = Ending("retry", delivery.seq + 1, delivery.run, "retry", text, due_at=verdict.due_at)
         else:
             ending = Ending("failure", delivery.seq + 1, delivery.run, "failure", text, reason=verdict.reason)
-        await self._until_settled(lambda: self._settle(delivery, ending, error, started_at, lease))
+        await self._end(delivery, ending, error, started_at, lease)
 
     async def deferred(
         self,
@@ -85,7 +89,7 @@ class Settlement:
         ending = Ending(
             "retry", delivery.seq + 1, delivery.attempts, "deferred", None, due_at=now_ms() + round(after * 1000)
         )
-        await self._until_settled(lambda: self._settle(delivery, ending, None, started_at or at_ms(now_ms()), lease))
+        await self._end(delivery, ending, None, started_at or at_ms(now_ms()), lease)
         report_deferred(self._context.group, delivery, why)
 
     async def crashed(self, delivery: Delivery, lease: leases.Lease, started_at: datetime, lost_before: int) -> None:
@@ -100,7 +104,7 @@ class Settlement:
             ending = Ending("retry", delivery.seq + 1, delivery.run, "crashed", text, due_at=now_ms(), lost=1)
         else:
             ending = Ending("failure", delivery.seq + 1, delivery.run, "crashed", text, reason=Reason.CRASHED, lost=1)
-        await self._until_settled(lambda: self._settle(delivery, ending, None, started_at, lease))
+        await self._end(delivery, ending, None, started_at, lease)
 
     async def unreadable(  # noqa: PLR0913 - what the dead letter says
         self,
@@ -114,14 +118,16 @@ class Settlement:
         handler: str | None = None,
     ) -> None:
         """Send a record that no handler can be given to the DLQ of its topic, bytes untouched."""
-        died_at = now_ms()
+        died_at, handover = now_ms(), Handover(self._context)
         death = Death(reason, error, 0, died_at, died_at, self._context.group, handler=handler, event_id=event_id)
 
         async def settle() -> None:
             outgoing = dead_record(record, self._context.catalogue.dlq(topic), death)
-            placed = await self._produce(outgoing)
+            placed = await handover.placed(outgoing)
             async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
-                await session.execute(ledger.INSERT_DEAD_LETTER, _index_row(record, placed, death, tenant_id))
+                await session.execute(
+                    ledger.INSERT_DEAD_LETTER, ledger.dead_letter_row(record, placed, death, tenant_id)
+                )
                 if event_id is not None and handler is not None:
                     await ledger.bury(session, event_id, handler, reason, error.message)
 
@@ -130,12 +136,14 @@ class Settlement:
 
     async def moved(self, record: Record, tier: str, **changes: int) -> None:
         """Put a waiting record into another tier, uncounted."""
-        await self._until_settled(lambda: self._forward(moved_record(record, tier, **changes)))
+        handover = Handover(self._context)
 
-    async def _forward(self, outgoing: Outgoing) -> None:
-        await self._produce(outgoing)
+        async def settle() -> None:
+            await handover.placed(moved_record(record, tier, **changes))
 
-    async def _settle(
+        await self._until_settled(settle)
+
+    async def _end(
         self,
         delivery: Delivery,
         ending: Ending,
@@ -143,9 +151,28 @@ class Settlement:
         started_at: datetime,
         lease: leases.Lease | None,
     ) -> None:
+        """Settle; an `on_dead` that was cut off took the transaction with it, so the death is settled without it."""
+        handover = Handover(self._context)
+        try:
+            await self._until_settled(lambda: self._settle(delivery, ending, error, started_at, lease, handover))
+        except OnDeadCutOffError as cut_off:
+            log.exception("on_dead was cut off")
+            without = replace(ending, cut_off=str(cut_off))
+            await self._until_settled(lambda: self._settle(delivery, without, error, started_at, lease, handover))
+
+    async def _settle(  # noqa: PLR0913, PLR0917 - what is settled, and how its record travels
+        self,
+        delivery: Delivery,
+        ending: Ending,
+        error: BaseException | None,
+        started_at: datetime,
+        lease: leases.Lease | None,
+        handover: Handover,
+    ) -> None:
         """Lock, look whether it has moved on, produce, note, commit. The offset follows."""
-        async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
-            await bound(session, self._context.settings.settle_timeout * 4)
+        async with effect_session(
+            self._context.database.bookkeeping, self._context.settings.settle_timeout * SETTLING_TIMES
+        ) as session:
             if lease is not None and not ending.lost and not await leases.hold_lease(session, lease):
                 log.info("lease is lost, its new holder settles the delivery")
                 return
@@ -157,9 +184,9 @@ class Settlement:
                 return
             note = None if ending.error is None else f"{ending.error.type_name}: {ending.error.message}"
             if ending.status == "failure":
-                note = await self._die(session, delivery, ending, error, note)
+                note = await self._die(session, delivery, ending, error, note, handover)
             else:
-                await self._hand_over(delivery, ending)
+                await self._hand_over(delivery, ending, handover)
             await session.execute(
                 ledger.SETTLE,
                 {
@@ -175,14 +202,14 @@ class Settlement:
                     "worker": self._context.place.worker,
                     "lost": ending.lost,
                     "entry": ledger.attempt_entry(
-                        delivery.run, started_at, ending.outcome, note, self._context.place.worker
+                        delivery.run, started_at, ending.outcome, rows.storable(note), self._context.place.worker
                     ),
                 },
             )
             if lease is not None:
                 await leases.drop_lease(session, lease)
 
-    async def _hand_over(self, delivery: Delivery, ending: Ending) -> None:
+    async def _hand_over(self, delivery: Delivery, ending: Ending, handover: Handover) -> None:
         """Produce the retry record to the longest tier that fits."""
         due_at = ending.due_at if ending.due_at is not None else now_ms()
         delay = tier_for((due_at - now_ms()) / 1000, self._context.settings.retry_delays)
@@ -193,7 +220,7 @@ class Settlement:
         first_failed_at = delivery.first_failed_at
         if first_failed_at is None and ending.error is not None:
             first_failed_at = now_ms()
-        await self._produce(
+        await handover.placed(
             retry_record(
                 delivery,
                 topic=tier,
@@ -207,13 +234,14 @@ class Settlement:
         if ending.outcome == "retry":
             report_retry(self._context.group, delivery, tier, at_ms(due_at))
 
-    async def _die(
+    async def _die(  # noqa: PLR0913, PLR0917 - as `_settle`
         self,
         session: AsyncSession,
         delivery: Delivery,
         ending: Ending,
         error: BaseException | None,
         note: str | None,
+        handover: Handover,
     ) -> str | None:
         """Produce the dead letter, index it, roll the business status back; returns the error as noted."""
         text = ending.error or ErrorText("", "", "")
@@ -229,36 +257,25 @@ class Settlement:
             event_id=delivery.event.event_id,
             replays=delivery.replays,
         )
-        if delivery.handler.on_dead is not None:
-            try:
-                async with session.begin_nested():
-                    work = EffectWork(self._context, session, delivery.handler, delivery.run)
-                    await delivery.handler.on_dead(delivery.event, work, error or RuntimeError(text.message))
-            except Exception as trouble_on_dead:
-                if trouble(trouble_on_dead) is not None:
-                    raise
-                log.exception("on_dead failed")
-                note = f"{note} (on_dead failed: {describe(trouble_on_dead).message})"
+        if broken := ending.cut_off or await roll_back(
+            self._context, session, delivery, error or RuntimeError(text.message)
+        ):
+            note = f"{note} (on_dead failed: {broken})"
         dlq = self._context.catalogue.dlq(delivery.topic.name)
-        placed = await self._produce(dead_record(delivery.record, dlq, death))
+        placed = await handover.placed(dead_record(delivery.record, dlq, death))
         await session.execute(
-            ledger.INSERT_DEAD_LETTER, _index_row(delivery.record, placed, death, delivery.event.tenant_id)
+            ledger.INSERT_DEAD_LETTER, ledger.dead_letter_row(delivery.record, placed, death, delivery.event.tenant_id)
         )
         report_death(self._context.group, delivery, reason, text)
         return note
-
-    async def _produce(self, outgoing: Outgoing) -> RecordMetadata:
-        async with asyncio.timeout(self._context.settings.settle_timeout):
-            return await self._context.records.produce(
-                outgoing.topic, key=outgoing.key, value=outgoing.value, headers=outgoing.headers
-            )
 
     async def _until_settled(self, settle: Callable[[], Awaitable[None]]) -> None:
         """Repeat until it went through: an absent database or broker only delays a settlement."""
         while True:
             await self._context.gate.passed()
             try:
-                await settle()
+                async with self._context.settling:
+                    await settle()
             except (ProduceError, TimeoutError) as error:
                 log.warning("record not acknowledged, settling again", error=str(error) or type(error).__name__)
                 await asyncio.sleep(PAUSE)
@@ -268,6 +285,9 @@ class Settlement:
                     raise
                 if kind == "outage":
                     self._context.gate.trip(error)
+                else:
+                    log.warning("the database was in the way, settling again", error=told(error).message)
+                    await asyncio.sleep(PAUSE)
             else:
                 return
 
@@ -279,25 +299,3 @@ def moved_on(row: RowMapping, delivery: Delivery, lease: leases.Lease | None) ->
     if lease is None:
         return bool(row["status"] == "started")
     return bool(row["lease_token"] != lease.token)
-
-
-def _index_row(record: Record, placed: RecordMetadata, death: Death, tenant_id: str | None) -> dict[str, object]:
-    origin = origin_of(record)
-    return {
-        "id": f"{placed.topic}:{placed.partition}:{placed.offset}",
-        "dlq_topic": placed.topic,
-        "dlq_partition": placed.partition,
-        "dlq_offset": placed.offset,
-        "topic": origin.topic,
-        "partition": origin.partition,
-        "offset": origin.offset,
-        "event_id": death.event_id,
-        "handler": death.handler,
-        "tenant_id": rows.storable(tenant_id),
-        "reason": death.reason,
-        "error_type": death.error.type_name,
-        "error_message": rows.storable(death.error.message),
-        "attempts": death.attempts,
-        "first_failed_at": at_ms(death.first_failed_at),
-        "died_at": at_ms(death.died_at),
-    }

@@ -3,13 +3,15 @@
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams import headers
 from streams.codec import DecodeError
 from streams.delivery import leases
 from streams.delivery.context import PoolContext
-from streams.delivery.delivery import Delivery, Origin
+from streams.delivery.delivery import Delivery, Origin, number
 from streams.delivery.settlement import Settlement
 from streams.observe.logs import delivery_context, get_logger
 from streams.publishing.outbox import headers_from_json
+from streams.topics import UnknownEventError
 from streams.transport.record import Record
 
 log = get_logger(__name__)
@@ -62,11 +64,11 @@ class Sweep:
         handler = self._context.handlers.get(row["handler"])
         if handler is None:
             return None
-        topic = self._context.catalogue.topic(row["topic"])
         try:
+            topic = self._context.catalogue.topic(row["topic"])
             event = self._context.codec.decode(topic.name, row["record_value"])
-        except DecodeError as error:
-            log.exception("a claimed record cannot be read", reason=error.reason, event_id=str(row["event_id"]))
+        except (DecodeError, UnknownEventError):
+            log.exception("a claimed record cannot be read", event_id=str(row["event_id"]))
             return None
         timestamp = round(row["created_at"].timestamp() * 1000)
         record = Record(
@@ -80,4 +82,15 @@ class Sweep:
             headers=headers_from_json(row["record_headers"]),
         )
         origin = Origin(row["topic"], row["partition"], row["offset"], timestamp)
-        return Delivery(event, handler, topic, record, None, origin, row["seq"], row["attempts"] - 1, row["replays"])
+        return Delivery(
+            event,
+            handler,
+            topic,
+            record,
+            None,
+            origin,
+            seq=row["seq"],
+            attempts=row["attempts"] - 1,
+            replays=row["replays"],
+            first_failed_at=number(record, headers.FIRST_FAILED_AT),
+        )

@@ -306,7 +306,7 @@ async def test_a_death_never_overwrites_completed(site: Site) -> None:
         (b"...!!!...", "a.txt", {}, "nothing but punctuation"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a.txt", {}, "is not UTF-8 text"),
         (b"abc\x00def", "a.md", {}, "is binary"),
-        (b"%PDF-1.7", "a.pdf", {}, "files of type pdf are not built yet"),
+        (b"\x00", "a.dwg", {}, "files of type dwg are not built yet"),
         (b"text", "a.txt", {"mode": "custom"}, "'custom' says nothing"),
         (b"text", "a.txt", {"mode": "custom", "rules": {"segmentation": {"max_tokens": 9}}}, "must be from 50 to 4000"),
         (b"text", "a.txt", {"mode": "magic"}, "'magic' is unknown"),

@@ -74,8 +74,8 @@ def test_images_in_a_text() -> None:
 
 def test_where_a_document_comes_from() -> None:
     assert upload_file_id("upload_file", f'{{"upload_file_id": "{DATASET}"}}') == DATASET
-    with pytest.raises(NotBuiltYetError, match="website_crawl"):
-        upload_file_id("website_crawl", "{}")
+    with pytest.raises(NotBuiltYetError, match="carrier_pigeon"):
+        upload_file_id("carrier_pigeon", "{}")
     for broken in (None, "", "{", "[]", "{}", '{"upload_file_id": 5}'):
         with pytest.raises(RefusedError, match="names no upload file"):
             upload_file_id("upload_file", broken)

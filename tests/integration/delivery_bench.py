@@ -1,0 +1,157 @@
+"""One pool's delivery engine on the real database and real brokers, fed by a test instead of by a consumer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from schemas import Event
+from streams.codec import Codec, build_codec
+from streams.database import Database
+from streams.delivery.compute import ComputePool
+from streams.delivery.context import PoolContext, Services
+from streams.delivery.delivery import now_ms
+from streams.delivery.engine import PoolEngine
+from streams.delivery.gate import DatabaseGate
+from streams.delivery.handler import Handler
+from streams.delivery.rows import Place
+from streams.headers import Headers
+from streams.observe.logs import configure_logging
+from streams.settings import PoolName, Settings
+from streams.topics import Catalogue, Pool, load_catalogue
+from streams.transport.producer import RecordProducer
+from streams.transport.record import Assignment, Chunk, Record, RecordMetadata
+from streams.worker import handlers_by_topic
+
+PATIENCE = 20.0
+
+
+class SlowRecords(RecordProducer):
+    """The real producer, its acknowledgements so many seconds late."""
+
+    def __init__(self, settings: Settings, seconds: float) -> None:
+        super().__init__(settings)
+        self._seconds = seconds
+
+    async def produce(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        partition: int | None = None,
+        timestamp: int | None = None,
+    ) -> RecordMetadata:
+        placed = await super().produce(
+            topic, key=key, value=value, headers=headers, partition=partition, timestamp=timestamp
+        )
+        await asyncio.sleep(self._seconds)
+        return placed
+
+
+@dataclass
+class Bench:
+    """An engine and what it was given. `crashes`: failures of the engine itself, which would end the process."""
+
+    settings: Settings
+    context: PoolContext
+    engine: PoolEngine
+    codec: Codec
+    crashes: list[BaseException] = field(default_factory=list)
+
+    def record(self, event: Event, offset: int, headers: Headers = (), timestamp: int | None = None) -> Record:
+        """The record of an event on partition 0 of its topic."""
+        encoded = self.codec.encode(event)
+        at = now_ms() if timestamp is None else timestamp
+        return Record(
+            encoded.topic, 0, offset, at, "CreateTime", encoded.key, encoded.value, (*encoded.headers, *headers)
+        )
+
+    def feed(self, *events: Event) -> Assignment:
+        """Hand events of one class over as a chunk of an event topic."""
+        return self.feed_records([self.record(event, offset) for offset, event in enumerate(events)])
+
+    def feed_records(self, records: Sequence[Record], tier_delay: float | None = None) -> Assignment:
+        """Hand records of one partition over; with a delay, as those of a retry tier."""
+        assignment = Assignment(records[0].topic, records[0].partition)
+        assignment.deliver(records)
+        chunk = Chunk(assignment, list(records))
+        if tier_delay is None:
+            self.engine.accept(chunk)
+        else:
+            self.engine.accept_tier(chunk, tier_delay)
+        return assignment
+
+    async def until(self, condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+        """Return once the condition holds; fails with what it waited for, or with the engine's own failure."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not condition():
+            assert not self.crashes, f"the engine failed: {self.crashes[0]!r}"
+            assert asyncio.get_running_loop().time() < deadline, f"waited {seconds:g} s for {what}"
+            await asyncio.sleep(0.02)
+        assert not self.crashes, f"the engine failed: {self.crashes[0]!r}"
+
+    async def settled(self, assignment: Assignment, seconds: float = PATIENCE) -> None:
+        """Return once every record of the assignment is settled."""
+        await self.until(lambda: assignment.unsettled == 0, "the records to be settled", seconds)
+
+    async def query(self, sql: str, **parameters: object) -> list[dict[str, Any]]:
+        """Rows of the database, or nothing for a statement without any."""
+        async with AsyncSession(self.context.database.bookkeeping) as session, session.begin():
+            found = await session.execute(text(sql), parameters)
+            return [dict(row) for row in found.mappings()] if found.returns_rows else []  # type: ignore[attr-defined]
+
+    async def executions(self) -> list[dict[str, Any]]:
+        """The ledger, oldest first."""
+        return await self.query("select * from streams.executions order by event_id, handler")
+
+
+@asynccontextmanager
+async def open_bench(
+    settings: Settings,
+    *handlers: Handler[Any],
+    pool: PoolName = "default",
+    concurrency: int = 4,
+    records: RecordProducer | None = None,
+) -> AsyncIterator[Bench]:
+    """An engine of these handlers; everything ends with the block."""
+    configure_logging(settings.model_copy(update={"log_format": "json"}))
+    catalogue: Catalogue = load_catalogue(settings)
+    codec = build_codec(settings, catalogue)
+    database = Database(settings, effects_pool_size=concurrency, bookkeeping_pool_size=4)
+    records = records or RecordProducer(settings)
+    await records.start()
+    compute = ComputePool(1)
+    crashes: list[BaseException] = []
+    context = PoolContext(
+        pool=Pool(pool, priority=1, concurrency=concurrency, prefetch=2000),
+        group=catalogue.group(pool),
+        settings=settings,
+        catalogue=catalogue,
+        codec=codec,
+        handlers={handler.name: handler for handler in handlers},
+        by_topic=handlers_by_topic(catalogue, handlers),
+        limits={},
+        database=database,
+        records=records,
+        services=Services(),
+        compute=compute,
+        gate=DatabaseGate(database.bookkeeping),
+        settling=asyncio.Semaphore(2),
+        place=Place(pool, 1, "bench"),
+        crash=crashes.append,
+    )
+    engine = PoolEngine(context)
+    try:
+        yield Bench(settings, context, engine, codec, crashes)
+    finally:
+        await engine.stop()
+        await context.gate.close()
+        await records.stop()
+        await database.dispose()
+        await asyncio.to_thread(compute.close)
