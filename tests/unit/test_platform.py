@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from streams.dify.files import images_in
 from streams.dify.identity import checked_id, node_id, segment_id, text_hash
 from streams.dify.platform import build_platform
-from streams.dify.refusals import NotBuiltYetError, RefusedError
+from streams.dify.refusals import RefusedError
 from streams.dify.source import upload_file_id
 from streams.dify.vector_index import collection_in, collection_name, index_struct
 from streams.dify.vector_stores.pgvector import table_name
@@ -74,7 +74,7 @@ def test_images_in_a_text() -> None:
 
 def test_where_a_document_comes_from() -> None:
     assert upload_file_id("upload_file", f'{{"upload_file_id": "{DATASET}"}}') == DATASET
-    with pytest.raises(NotBuiltYetError, match="carrier_pigeon"):
+    with pytest.raises(RefusedError, match="carrier_pigeon"):
         upload_file_id("carrier_pigeon", "{}")
     for broken in (None, "", "{", "[]", "{}", '{"upload_file_id": 5}'):
         with pytest.raises(RefusedError, match="names no upload file"):
