@@ -201,7 +201,7 @@ async def test_batches_at_the_same_time_lose_nothing(site: Site) -> None:
     [
         (None, {}, "names no tenant"),
         ("acme", {}, "tenant_id 'acme' is not a UUID"),
-        (str(uuid4()), {"quota_unit": "credits", "credits": None}, "credits is missing"),
+        ("0b6ac1e8-67e1-4a3f-8f4c-6cf0a1f6a001", {"quota_unit": "credits", "credits": None}, "credits is missing"),
     ],
 )
 async def test_what_cannot_be_charged_is_refused_for_good(

@@ -47,6 +47,7 @@ def test_the_record_has_the_wire_format_the_key_and_the_cloudevents_headers() ->
         (CODEC.encode(an_event()).value + b"more", "decode"),
         (CODEC.encode(a_message()).value, "validation"),
     ],
+    ids=["null", "empty", "json", "unknown-id", "cut-short", "too-long", "another-topic-s"],
 )
 def test_what_is_no_event_of_the_topic_is_refused_with_its_reason(value: bytes | None, reason: str) -> None:
     with pytest.raises(DecodeError) as refused:
