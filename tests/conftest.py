@@ -1,8 +1,13 @@
 """A run in which a test of the acceptance page was skipped is no passed run."""
 
 import pytest
+from hypothesis import settings
 
 from tests.pages import accepted_tests
+
+# A property is about values; how long an example takes on a busy machine says nothing about it.
+settings.register_profile("values", deadline=None)
+settings.load_profile("values")
 
 _skipped: list[str] = []
 
