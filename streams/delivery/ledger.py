@@ -8,7 +8,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas.event import event_time
-from streams.delivery.delivery import Delivery, at_ms, now_ms, origin_of
+from streams.delivery.delivery import Delivery, at_ms, origin_of
 from streams.delivery.outgoing import Death
 from streams.delivery.rows import Place, description, identity, storable
 from streams.transport.record import Record, RecordMetadata
@@ -109,14 +109,15 @@ async def bury(session: AsyncSession, event_id: UUID, handler: str, reason: str,
         )
 
 
-def attempt_entry(run: int, started_at: datetime, outcome: str, error: str | None, worker: str) -> str:
-    """One object of `history`, as a JSON array of one."""
+def attempt_entry(run: int, times: tuple[datetime, datetime], outcome: str, error: str | None, worker: str) -> str:
+    """One object of `history`, as a JSON array of one; `times`: when the attempt started and ended."""
+    started_at, ended_at = times
     return json.dumps(
         [
             {
                 "attempt": run,
                 "started_at": started_at.isoformat(),
-                "completed_at": at_ms(now_ms()).isoformat(),
+                "completed_at": ended_at.isoformat(),
                 "outcome": outcome,
                 "error": error,
                 "worker": worker,

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -56,6 +56,8 @@ class Ending:
     lost: int = 0
     cut_off: str | None = None
     """Why `on_dead` was not waited for; it is not called again."""
+    ended_at: int = field(default_factory=now_ms)
+    """When the attempt ended, ms since the epoch; settling it may take longer."""
 
 
 class Settlement:
@@ -202,7 +204,11 @@ class Settlement:
                     "worker": self._context.place.worker,
                     "lost": ending.lost,
                     "entry": ledger.attempt_entry(
-                        delivery.run, started_at, ending.outcome, rows.storable(note), self._context.place.worker
+                        delivery.run,
+                        (started_at, at_ms(ending.ended_at)),
+                        ending.outcome,
+                        rows.storable(note),
+                        self._context.place.worker,
                     ),
                 },
             )

@@ -7,6 +7,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from streams.settings import Settings
+from streams.topics import MAX_RECORD_BYTES, RETRY_RECORD_ROOM
 from streams.transport.errors import BrokersUnreachableError, StartError
 from streams.transport.group import Group
 
@@ -79,6 +80,8 @@ def producer_config(settings: Settings, delivery_timeout: float) -> ClientConfig
         "linger.ms": 5,
         "compression.type": "lz4",
         "queue.buffering.max.messages": 100_000,
+        # As large as the largest topic takes: the copy of a record that a tier or a DLQ gets has more headers.
+        "message.max.bytes": MAX_RECORD_BYTES + RETRY_RECORD_ROOM,
         "topic.metadata.propagation.max.ms": round(min(UNKNOWN_TOPIC_SECONDS, delivery_timeout / 2) * 1000),
         **client_config(settings),
         "partitioner": "murmur2_random",

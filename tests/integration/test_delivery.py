@@ -292,3 +292,13 @@ def test_a_delivery_that_kills_its_worker_three_times_is_a_dead_letter(
     (row,) = rows(engine, "select status, reason, lost_leases from streams.executions")
     assert row == {"status": "failure", "reason": "crashed", "lost_leases": 3}
     assert scalar(engine, "select reason from streams.dead_letters") == "crashed"
+
+
+def test_a_record_as_large_as_its_topic_takes_still_fits_into_its_dlq(
+    trial: Settings, engine: Engine, worker: MakeWorker
+) -> None:
+    """Headers are added on the way: the copy is larger than the record, and neither broker nor client may refuse it."""
+    publish(trial, [SingleTrialRequested(entity="e", tenant_id="t" * 1_000_000, plan="permanent", times=9)])
+    worker().start()
+    wait_for(lambda: settled(engine, 1), "the large record's death")
+    assert scalar(engine, "select reason from streams.dead_letters") == "permanent"
