@@ -87,10 +87,10 @@ def _failures_as_lines() -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM unwinds as Ctrl-C does, so that it leaves nothing running either; both end with a line."""
+    """SIGTERM is taken as Ctrl-C, which asyncio too unwinds from; nothing is left running, and both end with a line."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

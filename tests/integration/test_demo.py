@@ -109,7 +109,8 @@ def test_a_folder_without_documents_is_refused(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert done.stderr == (
-        f"streams: {tmp_path} holds no documents: the demo indexes files of type htm, html, markdown, md, txt\n"
+        f"streams: {tmp_path} holds no documents: the demo indexes files of type "
+        "csv, docx, eml, epub, htm, html, markdown, md, mdx, pdf, pptx, txt, xls, xlsx\n"
     )
     assert not (tmp_path / ROOM).exists()
 
