@@ -71,8 +71,6 @@ class Handler(Generic[E_co]):
     """False: safe to repeat; no row on success, and the effect may happen more than once."""
     resource: Callable[[E_co], str] | None = None
     """Long handlers: the name of what the work holds alone, such as ``document:<id>``."""
-    needs: tuple[str, ...] = ()
-    """Dependencies whose absence is not the delivery's fault."""
     fatal: tuple[type[BaseException], ...] = (MemoryError,)
     """Exceptions after which no other attempt is made."""
     on_dead: FailureFunction[E_co] | None = None
@@ -92,7 +90,6 @@ def handles(  # noqa: PLR0913 - one keyword a policy; all but the event have def
     batch_size: int = 500,
     ledger: bool = True,
     resource: Callable[[E], str] | None = None,
-    needs: str | tuple[str, ...] = (),
     fatal: tuple[type[BaseException], ...] = (MemoryError,),
     on_dead: FailureFunction[E] | None = None,
     on_soft_limit: FailureFunction[E] | None = None,
@@ -119,7 +116,6 @@ def handles(  # noqa: PLR0913 - one keyword a policy; all but the event have def
             batch_size=batch_size,
             ledger=ledger,
             resource=resource,
-            needs=(needs,) if isinstance(needs, str) else needs,
             fatal=fatal,
             on_dead=on_dead,
             on_soft_limit=on_soft_limit,
