@@ -10,6 +10,8 @@ def retry_after(value: str | None) -> float | None:
         return None
     try:
         return max(float(int(value)), 0.0)
+    except OverflowError:
+        return None
     except ValueError:
         pass
     try:

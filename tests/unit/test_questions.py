@@ -43,6 +43,7 @@ def test_when_to_come_again() -> None:
     assert retry_after("7") == 7.0
     assert retry_after(format_datetime(later, usegmt=True)) == pytest.approx(90, abs=5)
     assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    assert retry_after("9" * 400) is None
     assert retry_after("-3") == 0.0
     assert retry_after("soon") is None
     assert retry_after(None) is None
