@@ -87,10 +87,6 @@ class Worker:
         """The engines by pool; empty before the start."""
         return self._engines
 
-    def engine(self, pool: PoolName) -> PoolEngine:
-        """A hosted pool's engine."""
-        return self._engines[pool]
-
     async def check(self) -> None:
         """Refuse to start where something is missing. Raises StartError, whose line names it and what to do."""
         problems = await asyncio.to_thread(check_topics, self._settings, self._catalogue)

@@ -110,11 +110,6 @@ class PoolEngine:
             task.cancel()
         await self._ended(left)
 
-    def hand_over(self, work: Coroutine[object, object, None]) -> None:
-        """Run something of the pool's own beside the units, such as the sweep."""
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._watch)
-
     def _forget(self, leaving: set[Assignment]) -> None:
         self._lanes.discard(lambda delivery: delivery.assignment in leaving)
         self._waiting.discard(leaving)

@@ -118,6 +118,19 @@ class Site:
         async with self.transaction() as session:
             return await handler.function(event, DirectWork(self, session))
 
+    async def crashes(self, handler: Handler[Any], event: Event, after: int) -> bool:
+        """Run until the worker dies after that step; False: the work had fewer steps and is done."""
+
+        async def kill(step: int) -> None:
+            if step == after:
+                raise CrashError
+
+        try:
+            await self.run(handler, event, after_step=kill)
+        except CrashError:
+            return True
+        return False
+
     async def run_batch(self, handler: Handler[Any], events: Sequence[Event]) -> JSON:
         async with self.transaction() as session:
             return await handler.function(list(events), DirectWork(self, session))

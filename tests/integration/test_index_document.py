@@ -141,7 +141,7 @@ async def test_a_crash_after_any_step_is_made_good(site: Site) -> None:
     while crashed:
         step += 1
         other = await site.add_document(dataset, prose(8))
-        crashed = await _crash(site, other, step)
+        crashed = await site.crashes(index_document, site.request(other), step)
         await site.run(index_document, site.request(other))
         segments = await site.segments(other.id)
         assert {(segment.position, segment.content) for segment in segments} == expected
@@ -150,18 +150,6 @@ async def test_a_crash_after_any_step_is_made_good(site: Site) -> None:
         assert (await site.document(other.id)).indexing_status == "completed"
         assert await site.vectors(dataset.id) == len(expected) * (step + 1)
     assert step > 6
-
-
-async def _crash(site: Site, document: Document, after: int) -> bool:
-    async def kill(step: int) -> None:
-        if step == after:
-            raise CrashError
-
-    try:
-        await site.run(index_document, site.request(document), after_step=kill)
-    except CrashError:
-        return True
-    return False
 
 
 @pytest.mark.usefixtures("small_groups")

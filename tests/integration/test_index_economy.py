@@ -15,7 +15,7 @@ from streams.dify import loading
 from streams.dify.keywords import Asked, keywords_of
 from streams.dify.models import Dataset, DatasetKeywordTable, Document, DocumentSegment
 from streams.dify.search import passages
-from tests.integration.direct_work import CrashError, Site, open_site, prose
+from tests.integration.direct_work import Site, open_site, prose
 
 LEAVE = b"Everyone has thirty days of holiday in a year. Holiday is asked for by e-mail."
 PRINTER = b"The printer on the second floor eats green paper only."
@@ -83,15 +83,8 @@ async def test_a_crash_after_any_step_is_made_good(site: Site) -> None:
         step += 1
         dataset = await site.add_dataset(indexing_technique="economy")
         document = await site.add_document(dataset, prose(8))
-
-        async def kill(done: int, at: int = step) -> None:
-            if done == at:
-                raise CrashError
-
-        try:
-            await site.run(index_document, site.request(document), after_step=kill)
-            crashed = False
-        except CrashError:
+        crashed = await site.crashes(index_document, site.request(document), step)
+        if crashed:
             await site.run(index_document, site.request(document))
         segments = await site.segments(document.id)
         assert {segment.status for segment in segments} == {"completed"}

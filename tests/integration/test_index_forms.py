@@ -11,7 +11,7 @@ from streams.dify import loading
 from streams.dify.identity import text_hash
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 from streams.dify.search import passages
-from tests.integration.direct_work import CrashError, Site, open_site, prose
+from tests.integration.direct_work import Site, open_site, prose
 
 PARAGRAPHS = {
     "pre_processing_rules": [{"id": "remove_extra_spaces", "enabled": True}],
@@ -145,7 +145,7 @@ async def test_a_crash_after_any_step_is_made_good(site: Site, rules: Mapping[st
     while crashed:
         step += 1
         other = await _add(site, dataset, prose(4), rules)
-        crashed = await _crash(site, other, step)
+        crashed = await site.crashes(index_document, site.request(other), step)
         await site.run(index_document, site.request(other))
         assert await _contents(site, other) == expected
         assert {segment.status for segment in await site.segments(other.id)} == {"completed"}
@@ -153,18 +153,6 @@ async def test_a_crash_after_any_step_is_made_good(site: Site, rules: Mapping[st
         assert (await site.document(other.id)).indexing_status == "completed"
         assert await site.vectors(dataset.id) == len(expected) * (step + 1)
     assert step > 7
-
-
-async def _crash(site: Site, document: Document, after: int) -> bool:
-    async def kill(step: int) -> None:
-        if step == after:
-            raise CrashError
-
-    try:
-        await site.run(index_document, site.request(document), after_step=kill)
-    except CrashError:
-        return True
-    return False
 
 
 @pytest.mark.usefixtures("small_groups")

@@ -19,7 +19,7 @@ from streams.dify.questions import ChatEndpoint, NoAnswerError
 from streams.dify.search import passages
 from streams.tables import answered_chunks
 from tests.integration.chat_server import Answer, ChatServer, Reply, chat_server, completion, two_pairs
-from tests.integration.direct_work import CrashError, Site, open_site
+from tests.integration.direct_work import Site, open_site
 
 CHUNKS = [f"Room {number}. Its door is open on day {number * 3}." for number in range(1, 13)]
 LINES: Mapping[str, object] = {"segmentation": {"separator": "\\n", "max_tokens": 100}}
@@ -191,7 +191,7 @@ async def test_a_crash_after_any_step_is_made_good(site: Site, server: ChatServe
         step += 1
         server.asked.clear()
         document = await _add(site, dataset)
-        crashed = await _crash(site, document, step)
+        crashed = await site.crashes(index_document, site.request(document), step)
         kept = await _kept(site)
         before = server.asked.total()
         await site.run(index_document, site.request(document))
@@ -201,18 +201,6 @@ async def test_a_crash_after_any_step_is_made_good(site: Site, server: ChatServe
         assert await site.vectors(dataset.id) == 2 * len(CHUNKS) * step
         assert await _kept(site) == 0
     assert step > 5
-
-
-async def _crash(site: Site, document: Document, after: int) -> bool:
-    async def kill(step: int) -> None:
-        if step == after:
-            raise CrashError
-
-    try:
-        await site.run(index_document, site.request(document), after_step=kill)
-    except CrashError:
-        return True
-    return False
 
 
 async def test_delete_wins_between_any_two_steps(site: Site) -> None:
