@@ -33,6 +33,7 @@ from streams.dify.interview import ask_all
 from streams.dify.platform import Platform
 from streams.dify.questions import ChatEndpoint
 from streams.dify.refusals import ExtractionError, RefusedError
+from streams.dify.replacing import remove_unfinished
 from streams.dify.segment_rows import children_of
 from streams.dify.standing import Stopped
 
@@ -80,6 +81,7 @@ async def index_document(event: DocumentIndexRequested, work: Work) -> JSON:
             async with work.step() as session:
                 job = await begin(session, platform, dataset_id, document_id)
             if not job.segments_saved:
+                await _tidy(job, work, platform)
                 await _split(job, work, platform)
             await load(job, work, platform)
             async with work.step(final=True) as session:
@@ -88,9 +90,17 @@ async def index_document(event: DocumentIndexRequested, work: Work) -> JSON:
         return {"skipped": str(stopped)}
 
 
+async def _tidy(job: Job, work: Work, platform: Platform) -> None:
+    """What an indexing that never ended has left goes before there is more of it."""
+    more = job.unfinished
+    while more:
+        async with work.step() as session:
+            more = await remove_unfinished(session, platform, job)
+
+
 async def _split(job: Job, work: Work, platform: Platform) -> None:
     content, extension = await platform.reading.read(job.source)
-    found = await work.compute(extract, content, extension, job.document_id)
+    found = await work.compute(extract, content, extension, job.generation.document_id)
     await _store_images(found.images, job, work, platform)
     async with work.step() as session:
         await record_parsed(session, job, len(found.text))
@@ -122,12 +132,12 @@ async def _questions(chunks: Sequence[Piece], chat: ChatEndpoint, job: Job, work
     """Questions and answers in place of the chunks. What is answered is kept at once: a retry asks for the rest."""
     keys = [answer_key(chat.model, job.language, chunk.content) for chunk in chunks]
     async with work.step() as session:
-        known = await kept_answers(session, job.dataset_id, job.document_id)
+        known = await kept_answers(session, job.generation)
     missing = {key: chunk.content for key, chunk in zip(keys, chunks, strict=True) if key not in known}
     async with chat.open() as asker, aclosing(ask_all(asker, missing, job.language)) as coming:
         async for answers in coming:
             async with work.step() as session:
-                await keep_answers(session, job.dataset_id, job.document_id, answers)
+                await keep_answers(session, job.generation, answers)
             known.update(answers)
     return question_pieces(pair for key in keys for pair in known[key])
 
@@ -135,9 +145,9 @@ async def _questions(chunks: Sequence[Piece], chat: ChatEndpoint, job: Job, work
 async def _store_images(images: Sequence[Image], job: Job, work: Work, platform: Platform) -> None:
     for some in _in_groups(images, IMAGES_AT_ONCE):
         async with work.step() as session:
-            await record_images(session, job.dataset_id, job.document_id, some)
+            await record_images(session, job.generation, some)
         async with work.step() as session:
-            await store_images(session, platform.storage, job.dataset_id, job.document_id, some)
+            await store_images(session, platform.storage, job.generation, some)
 
 
 def _in_groups(items: Sequence[T], size: int = INSERTED_AT_ONCE) -> Iterator[Sequence[T]]:

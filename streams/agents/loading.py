@@ -6,14 +6,25 @@ from streams.dify.embedding import Embedder, embed_stubbornly
 from streams.dify.indexing import Job
 from streams.dify.keywords import Asked, keywords_of
 from streams.dify.platform import Platform
+from streams.dify.replacing import remove_former, switch
 
 
 async def load(job: Job, work: Work, platform: Platform) -> None:
-    """By vectors or by keywords, as the dataset wants, group by group: a crash loses one group at most."""
+    """By vectors or by keywords, as the dataset wants, group by group: a crash loses one group at most.
+
+    Then the new segments are found in place of those of an indexing before this one, which go.
+    """
     if job.embedder is None:
         await _load_keywords(job, work)
     else:
         await _load_vectors(job, job.embedder, work, platform)
+    if job.replaces or job.embedder is None:
+        async with work.step() as session:
+            await switch(session, job)
+    while job.replaces:
+        async with work.step() as session:
+            if not await remove_former(session, platform, job):
+                return
 
 
 async def _load_vectors(job: Job, embedder: Embedder, work: Work, platform: Platform) -> None:
@@ -21,29 +32,26 @@ async def _load_vectors(job: Job, embedder: Embedder, work: Work, platform: Plat
     space = await embedder.space(work.compute)
     size = max(loading.GROUP, embedder.texts_at_once)
     async with work.step() as session:
-        group = await loading.first_group(session, job, space, size)
-    while group.rows:
+        ahead = await loading.missing_groups(session, job, size)
+        group = await loading.next_group(session, job, space, ahead)
+    while group is not None:
         unknown = group.unknown
         embedded = await embed_stubbornly(embedder, list(unknown.values()), work.compute) if unknown else []
         answers = dict(zip(unknown, embedded, strict=True))
         hindrance = loading.hindrance(answers.values())
         async with work.step() as session:
             await loading.write_group(session, platform, job, group, answers)
-            group = await loading.next_group(session, job, space, size)
+            group = await loading.next_group(session, job, space, ahead)
         if hindrance is not None:
             raise hindrance
-    async with work.step() as session:
-        await loading.check_loaded(session, job)
 
 
 async def _load_keywords(job: Job, work: Work) -> None:
     async with work.step() as session:
-        unread = await loading.next_unread(session, job)
-    while unread:
-        segment_ids, contents = zip(*unread, strict=True)
-        found = await work.compute(keywords_of, Asked(contents, job.keyword_number))
+        ahead = await loading.unread_groups(session, job)
+        unread = await loading.next_unread(session, ahead)
+    while unread is not None:
+        found = await work.compute(keywords_of, Asked(tuple(unread.values()), job.keyword_number))
         async with work.step() as session:
-            await loading.write_read(session, job, segment_ids, found)
-            unread = await loading.next_unread(session, job)
-    async with work.step() as session:
-        await loading.write_table(session, job)
+            await loading.write_read(session, job, unread, found)
+            unread = await loading.next_unread(session, ahead)

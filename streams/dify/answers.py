@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.interview import Answers
 from streams.dify.questions import Pair
-from streams.dify.standing import lock_standing
+from streams.dify.standing import Generation, hold
 from streams.tables import answered_chunks
 
 
@@ -20,22 +20,23 @@ def answer_key(model: str, language: str, chunk: str) -> str:
     return sha256(f"{model}\0{language}\0{chunk}".encode()).hexdigest()
 
 
-async def kept_answers(session: AsyncSession, dataset_id: str, document_id: str) -> Answers:
-    """All that are known of a document, by key. Raises Stopped where it is gone or paused."""
-    await lock_standing(session, dataset_id, document_id)
+async def kept_answers(session: AsyncSession, generation: Generation) -> Answers:
+    """All that are known of a document, by key. Raises Stopped."""
+    await hold(session, generation)
+    document_id = generation.document_id
     found = await session.execute(
         select(answered_chunks.c.key, answered_chunks.c.pairs).where(answered_chunks.c.document_id == document_id)
     )
     return {key: tuple(Pair(question, answer) for question, answer in pairs) for key, pairs in found}
 
 
-async def keep_answers(session: AsyncSession, dataset_id: str, document_id: str, answers: Answers) -> None:
-    """Keep answers; one that is known already stays. Raises Stopped where the document is gone or paused."""
-    await lock_standing(session, dataset_id, document_id)
+async def keep_answers(session: AsyncSession, generation: Generation, answers: Answers) -> None:
+    """Keep answers; one that is known already stays. Raises Stopped."""
+    await hold(session, generation)
     rows = [
         {
-            "dataset_id": dataset_id,
-            "document_id": document_id,
+            "dataset_id": generation.dataset_id,
+            "document_id": generation.document_id,
             "key": key,
             "pairs": [[pair.question, pair.answer] for pair in pairs],
         }

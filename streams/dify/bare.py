@@ -1,15 +1,26 @@
 """The rows of a document that get vectors: its segments or, in a hierarchical document, their child chunks."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.forms import Form
-from streams.dify.identity import child_node_id, node_id, text_hash
-from streams.dify.models import ChildChunk, DocumentSegment
+from streams.dify.identity import text_hash
+from streams.dify.models import ChildChunk, DocumentSegment, utc_now
+from streams.dify.standing import Generation
+
+_HAS_BARE_CHILD = exists().where(ChildChunk.segment_id == DocumentSegment.id, ChildChunk.completed_at.is_(None))
+
+
+class Missing(NamedTuple):
+    """A row without its vector, by its id."""
+
+    row_id: str
+    segment_id: str
+    """The segment that the row is, or belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,107 +35,107 @@ class Bare:
     content_hash: str
 
 
-async def bare_rows(session: AsyncSession, form: Form, document_id: str, limit: int) -> tuple[Bare, ...]:
-    """The next rows without vectors, in the document's order; those that failed in this attempt are left out."""
-    of = _bare_children if form == "hierarchical_model" else _bare_segments
-    return await of(session, document_id, limit)
+async def missing_rows(session: AsyncSession, form: Form, generation: Generation) -> list[Missing]:
+    """All rows without vectors, in the document's order; ids alone, so that they may be many."""
+    if form != "hierarchical_model":
+        rows = await session.scalars(
+            select(DocumentSegment.id)
+            .where(generation.segments, DocumentSegment.completed_at.is_(None))
+            .order_by(DocumentSegment.position, DocumentSegment.id)
+        )
+        return [Missing(row, row) for row in rows]
+    children = await session.execute(
+        select(ChildChunk.id, ChildChunk.segment_id)
+        .join(DocumentSegment, DocumentSegment.id == ChildChunk.segment_id)
+        .where(generation.children, ChildChunk.completed_at.is_(None))
+        .order_by(DocumentSegment.position, ChildChunk.position, ChildChunk.id)
+    )
+    parents: dict[str, str] = {}
+    return [Missing(row, parents.setdefault(segment, segment)) for row, segment in children]
+
+
+async def bare_rows(session: AsyncSession, form: Form, missing: Sequence[Missing]) -> tuple[Bare, ...]:
+    """The rows of these ids, in their order; one that has gone meanwhile is left out."""
+    model = ChildChunk if form == "hierarchical_model" else DocumentSegment
+    found = await session.execute(
+        select(model.id, model.index_node_id, model.content).where(
+            model.id.in_([row.row_id for row in missing]), model.index_node_id.is_not(None)
+        )
+    )
+    known = {row_id: (node or "", content) for row_id, node, content in found}
+    rows = []
+    for row_id, segment_id in missing:
+        if row_id in known:
+            node, content = known[row_id]
+            rows.append(Bare(row_id, segment_id, node, content, text_hash(content)))
+    return tuple(rows)
 
 
 async def complete_rows(
-    session: AsyncSession, form: Form, document_id: str, rows: Sequence[Bare], now: datetime
+    session: AsyncSession, form: Form, rows: Sequence[Bare], ended: Collection[str], *, enabled: bool
 ) -> None:
-    """The rows have their vectors; a segment with child chunks is completed with the last of them."""
-    conditions: list[ColumnElement[bool]] = [DocumentSegment.id.in_({row.segment_id for row in rows})]
+    """The rows have their vectors, and so have the segments that end with them.
+
+    `ended` are the rows' segments that have no later rows; one with a child chunk that failed is not completed.
+    """
+    now = utc_now()
+    conditions: list[ColumnElement[bool]] = [DocumentSegment.id.in_(ended)]
     if form == "hierarchical_model":
         children = update(ChildChunk).where(ChildChunk.id.in_([row.row_id for row in rows]))
         await session.execute(children.values(completed_at=now, error=None))
-        unfinished = exists().where(
-            ChildChunk.segment_id == DocumentSegment.id,
-            ChildChunk.completed_at.is_(None),
-        )
-        conditions.append(~unfinished)
+        conditions.append(~_HAS_BARE_CHILD)
     await session.execute(
         update(DocumentSegment)
-        .where(DocumentSegment.document_id == document_id, *conditions)
-        .values(status="completed", enabled=True, completed_at=now, error=None, stopped_at=None)
+        .where(*conditions)
+        .values(status="completed", enabled=enabled, completed_at=now, error=None, stopped_at=None)
     )
 
 
-async def fail_row(session: AsyncSession, form: Form, row: Bare, error: str, now: datetime) -> None:
+async def complete_parents(session: AsyncSession, generation: Generation, *, enabled: bool) -> None:
+    """The segments all of whose child chunks have their vectors, also where the last of them has gone meanwhile."""
+    await session.execute(
+        update(DocumentSegment)
+        .where(generation.segments, DocumentSegment.completed_at.is_(None), ~_HAS_BARE_CHILD)
+        .values(status="completed", enabled=enabled, completed_at=utc_now(), error=None, stopped_at=None)
+    )
+
+
+async def fail_row(session: AsyncSession, form: Form, row: Bare, error: str) -> None:
     """The row gets no vector, and says why; its segment has the status error."""
     if form == "hierarchical_model":
         await session.execute(update(ChildChunk).where(ChildChunk.id == row.row_id).values(error=error))
     await session.execute(
         update(DocumentSegment)
         .where(DocumentSegment.id == row.segment_id)
-        .values(status="error", error=error, stopped_at=now, enabled=False)
+        .values(status="error", error=error, stopped_at=utc_now(), enabled=False)
     )
 
 
-async def forget_failures(session: AsyncSession, form: Form, dataset_id: str, document_id: str) -> None:
+async def forget_failures(session: AsyncSession, form: Form, generation: Generation) -> None:
     """What failed in a former attempt is to be tried again."""
     if form == "hierarchical_model":
         await session.execute(
             update(ChildChunk)
-            .where(
-                ChildChunk.dataset_id == dataset_id,
-                ChildChunk.document_id == document_id,
-                ChildChunk.completed_at.is_(None),
-                ChildChunk.error.is_not(None),
-            )
+            .where(generation.children, ChildChunk.completed_at.is_(None), ChildChunk.error.is_not(None))
             .values(error=None)
         )
     await session.execute(
         update(DocumentSegment)
-        .where(DocumentSegment.document_id == document_id, DocumentSegment.status == "error")
+        .where(generation.segments, DocumentSegment.status == "error")
         .values(status="indexing", error=None, stopped_at=None)
     )
 
 
-async def failed_segments(session: AsyncSession, document_id: str, limit: int) -> tuple[int, list[tuple[int, str]]]:
-    """How many segments have the status error; of the first of them the position and the reason."""
-    failed = (DocumentSegment.document_id == document_id, DocumentSegment.status == "error")
-    count = await session.scalar(select(func.count()).select_from(DocumentSegment).where(*failed))
+async def bare_segments(session: AsyncSession, generation: Generation, limit: int) -> tuple[int, list[tuple[int, str]]]:
+    """How many segments cannot be found yet; of the first of them the position and the reason."""
+    bare = generation.segments & DocumentSegment.completed_at.is_(None)
+    count = await session.scalar(select(func.count()).select_from(DocumentSegment).where(bare))
+    if not count:
+        return 0, []
     rows = await session.execute(
         select(DocumentSegment.position, DocumentSegment.error)
-        .where(*failed)
+        .where(bare)
         .order_by(DocumentSegment.position)
         .limit(limit)
     )
-    return count or 0, [(position, error or "") for position, error in rows]
-
-
-async def _bare_segments(session: AsyncSession, document_id: str, limit: int) -> tuple[Bare, ...]:
-    found = await session.execute(
-        select(DocumentSegment.id, DocumentSegment.index_node_id, DocumentSegment.position, DocumentSegment.content)
-        .where(DocumentSegment.document_id == document_id, DocumentSegment.status.not_in(("completed", "error")))
-        .order_by(DocumentSegment.position, DocumentSegment.id)
-        .limit(limit)
-    )
-    rows = []
-    for row_id, node, position, content in found:
-        content_hash = text_hash(content)
-        known = node or node_id(document_id, position, content_hash)
-        rows.append(Bare(row_id, row_id, known, content, content_hash))
-    return tuple(rows)
-
-
-async def _bare_children(session: AsyncSession, document_id: str, limit: int) -> tuple[Bare, ...]:
-    found = await session.execute(
-        select(ChildChunk.id, ChildChunk.segment_id, ChildChunk.index_node_id, ChildChunk.position, ChildChunk.content)
-        .join(DocumentSegment, DocumentSegment.id == ChildChunk.segment_id)
-        .where(
-            DocumentSegment.document_id == document_id,
-            DocumentSegment.status != "completed",
-            ChildChunk.completed_at.is_(None),
-            ChildChunk.error.is_(None),
-        )
-        .order_by(DocumentSegment.position, ChildChunk.position, ChildChunk.id)
-        .limit(limit)
-    )
-    rows = []
-    for row_id, segment, node, position, content in found:
-        content_hash = text_hash(content)
-        known = node or child_node_id(segment, position, content_hash)
-        rows.append(Bare(row_id, segment, known, content, content_hash))
-    return tuple(rows)
+    return count, [(position, error or "its vector is missing") for position, error in rows]

@@ -1,5 +1,6 @@
 """Ids that say the same thing on every run, and ids that came from outside."""
 
+from datetime import datetime
 from hashlib import sha256
 from uuid import UUID, uuid5
 
@@ -15,9 +16,12 @@ def text_hash(text: str) -> str:
     return sha256((text + "None").encode()).hexdigest()
 
 
-def node_id(document_id: str, position: int, content_hash: str) -> str:
-    """The vector row's id of a piece: the same content at the same place of a document overwrites itself."""
-    return str(uuid5(_NODES, f"{UUID(document_id)}/{position}/{content_hash}"))
+def node_id(document_id: str, started_at: datetime, position: int, content_hash: str) -> str:
+    """The vector row's id of a piece: the same content at the same place, in the same indexing, overwrites itself.
+
+    `started_at` tells the indexing from others of the document, whose vectors stay beside its own for a while.
+    """
+    return str(uuid5(_NODES, f"{UUID(document_id)}/{started_at.isoformat()}/{position}/{content_hash}"))
 
 
 def child_node_id(segment: str, position: int, content_hash: str) -> str:

@@ -2,41 +2,63 @@
 
 from collections.abc import Sequence
 
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.extraction import Image
-from streams.dify.files import IMAGE_FOLDER, image_mark
+from streams.dify.files import IMAGE_FOLDER, delete_images, image_mark
 from streams.dify.models import Document, UploadFile, utc_now
-from streams.dify.standing import lock_standing
+from streams.dify.standing import Generation, hold
 from streams.storage import Storage
 
+REMOVED_AT_ONCE = 50
+"""Images that one step removes: its transaction is open meanwhile."""
 
-async def record_images(session: AsyncSession, dataset_id: str, document_id: str, images: Sequence[Image]) -> None:
+
+async def record_images(session: AsyncSession, generation: Generation, images: Sequence[Image]) -> None:
     """Their rows, before their files: whatever happens then, clean-up finds the files by the rows.
 
-    Raises Stopped where there is nothing (more) to do.
+    Their used_at is the start of the indexing that found them last. Raises Stopped where there is nothing (more) to do.
     """
-    document = (await lock_standing(session, dataset_id, document_id)).document
-    rows = [_row(document, image) for image in images]
-    await session.execute(insert(UploadFile).values(rows).on_conflict_do_nothing(index_elements=[UploadFile.id]))
+    document = (await hold(session, generation)).document
+    new = insert(UploadFile).values([_row(document, generation, image) for image in images])
+    await session.execute(
+        new.on_conflict_do_update(index_elements=[UploadFile.id], set_={"used_at": generation.started_at})
+    )
 
 
 async def store_images(
-    session: AsyncSession, storage: Storage, dataset_id: str, document_id: str, images: Sequence[Image]
+    session: AsyncSession, storage: Storage, generation: Generation, images: Sequence[Image]
 ) -> None:
     """Their files. The document cannot be deleted meanwhile, so no file comes after its clean-up. Raises Stopped."""
-    document = (await lock_standing(session, dataset_id, document_id)).document
+    document = (await hold(session, generation)).document
     for image in images:
         await storage.write(_key(document.tenant_id, image), image.content)
+
+
+async def delete_former_images(session: AsyncSession, storage: Storage, generation: Generation) -> bool:
+    """Some images of an indexing before this one, which no segment shows any more. True: there may be more."""
+    file_ids = list(
+        await session.scalars(
+            select(UploadFile.id)
+            .where(
+                UploadFile.source_url == image_mark(generation.document_id),
+                UploadFile.tenant_id == generation.tenant_id,
+                UploadFile.used_at.is_distinct_from(generation.started_at),
+            )
+            .limit(REMOVED_AT_ONCE)
+        )
+    )
+    await delete_images(session, storage, file_ids, generation.tenant_id)
+    return len(file_ids) == REMOVED_AT_ONCE
 
 
 def _key(tenant_id: str, image: Image) -> str:
     return f"{IMAGE_FOLDER}{tenant_id}/{image.file_id}.{image.extension}"
 
 
-def _row(document: Document, image: Image) -> dict[str, object]:
-    now = utc_now()
+def _row(document: Document, generation: Generation, image: Image) -> dict[str, object]:
     return {
         "id": image.file_id,
         "tenant_id": document.tenant_id,
@@ -48,9 +70,9 @@ def _row(document: Document, image: Image) -> dict[str, object]:
         "mime_type": image.mime_type,
         "created_by_role": "account",
         "created_by": document.created_by,
-        "created_at": now,
+        "created_at": utc_now(),
         "used": True,
         "used_by": document.created_by,
-        "used_at": now,
+        "used_at": generation.started_at,
         "source_url": image_mark(document.id),
     }

@@ -1,22 +1,22 @@
-"""The steps of an indexing on the platform's rows. Each is a part of one short transaction.
+"""The steps that index a document, each a short transaction that holds the rows it works for.
 
-indexing_status: waiting → parsing → splitting → indexing → completed | error. Segments are there in full once the
-status is indexing, so a repeat then goes on with those that have no vector yet; before, it starts over.
+A step may be repeated after a crash: `begin` tells from the rows how far a former attempt came, and ids are made of the
+document, the start of the indexing and the content, so that a repeat meets its own rows.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.answers import forget_answers
+from streams.dify.bare import bare_segments, complete_parents
 from streams.dify.binding import collection_of
-from streams.dify.embedding import Embedder
+from streams.dify.embedding import Embedder, EmbeddingError
 from streams.dify.forms import Form, form_of
 from streams.dify.forms.piece import Piece
-from streams.dify.keyword_table import take_document
 from streams.dify.keywords import KEYWORDS
 from streams.dify.models import ChildChunk, DatasetProcessRule, Document, DocumentSegment, utc_now
 from streams.dify.platform import Platform
@@ -24,15 +24,17 @@ from streams.dify.refusals import NotBuiltYetError, RefusedError
 from streams.dify.rules import Rules, rules_of
 from streams.dify.segment_rows import child_row, segment_row
 from streams.dify.source import Source, source_of
-from streams.dify.standing import Standing, Stopped, lock_standing
+from streams.dify.standing import Generation, Standing, Stopped, hold, lock_standing
+
+_NAMED = 3
+"""Failed segments that an error names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What an indexing needs to know of its document after the first step."""
 
-    dataset_id: str
-    document_id: str
+    generation: Generation
     source: Source
     form: Form
     rules: Rules
@@ -45,29 +47,50 @@ class Job:
     collection: str
     segments_saved: bool
     """True: a former attempt has split the document; only vectors or keywords are missing."""
+    replaces: bool
+    """True: there are segments of an indexing before this one, which stay until the new ones can be found."""
+    unfinished: bool
+    """True: there are segments of an indexing that never ended."""
 
 
 async def begin(session: AsyncSession, platform: Platform, dataset_id: str, document_id: str) -> Job:
-    """Check what is asked for, and set the document to parsing unless a former attempt came as far as indexing.
+    """Check what is asked for, and begin anew with the status parsing unless a former attempt came as far as indexing.
 
     Raises Stopped where there is nothing to do, RefusedError where the document cannot be indexed.
     """
-    standing = await lock_standing(session, dataset_id, document_id)
+    standing = await lock_standing(session, dataset_id, document_id, to_change=True)
     document = standing.document
     if document.indexing_status == "completed":
         message = "the document is indexed already"
         raise Stopped(message)
-    job = await _plan(session, platform, standing)
-    if not job.segments_saved:
-        await _remove_former(session, platform, job)
+    former = await _former_attempt(session, document)
+    job = await _plan(session, platform, standing, former)
+    if former is None:
         document.indexing_status = "parsing"
-        document.processing_started_at = utc_now()
+        document.processing_started_at = job.generation.started_at
         document.parsing_completed_at = document.cleaning_completed_at = document.splitting_completed_at = None
-        document.completed_at = document.stopped_at = document.error = None
+        await _keep_findable(session, platform, job)
+    else:
+        document.indexing_status = "indexing"
+    document.completed_at = document.stopped_at = document.error = None
     return job
 
 
-async def _plan(session: AsyncSession, platform: Platform, standing: Standing) -> Job:
+async def _former_attempt(session: AsyncSession, document: Document) -> Generation | None:
+    """The indexing that this attempt goes on with: one whose segments are all there."""
+    if document.indexing_status not in {"indexing", "error"} or document.splitting_completed_at is None:
+        return None
+    if document.processing_started_at is None:
+        return None
+    generation = _generation(document, document.processing_started_at)
+    return generation if await session.scalar(select(exists().where(generation.segments))) else None
+
+
+def _generation(document: Document, started_at: datetime) -> Generation:
+    return Generation(document.tenant_id, document.dataset_id, document.id, started_at)
+
+
+async def _plan(session: AsyncSession, platform: Platform, standing: Standing, former: Generation | None) -> Job:
     dataset, document = standing.dataset, standing.document
     form = form_of(document.doc_form)
     if form == "qa_model" and platform.chat is None:
@@ -82,9 +105,18 @@ async def _plan(session: AsyncSession, platform: Platform, standing: Standing) -
     if process_rule is None:
         message = "the document has no process rule"
         raise RefusedError(message)
+    generation = former or _generation(document, utc_now())
+    left = unfinished(generation)
+    replaces, leftovers = (
+        await session.execute(
+            select(
+                exists().where(generation.former_segments & ~left),
+                exists().where(left),
+            )
+        )
+    ).one()
     return Job(
-        dataset_id=dataset.id,
-        document_id=document.id,
+        generation=generation,
         source=await source_of(session, document),
         form=form,
         rules=rules_of(process_rule.mode, process_rule.rules),
@@ -92,27 +124,38 @@ async def _plan(session: AsyncSession, platform: Platform, standing: Standing) -
         embedder=platform.embedder(dataset.embedding_model_provider, dataset.embedding_model) if by_vectors else None,
         keyword_number=dataset.keyword_number or KEYWORDS,
         collection=await collection_of(session, platform, dataset),
-        segments_saved=document.indexing_status == "indexing" and await _has_segments(session, document.id),
+        segments_saved=former is not None,
+        replaces=replaces,
+        unfinished=leftovers,
     )
 
 
-async def _has_segments(session: AsyncSession, document_id: str) -> bool:
-    return bool(await session.scalar(select(exists().where(DocumentSegment.document_id == document_id))))
+def unfinished(generation: Generation) -> ColumnElement[bool]:
+    """Former segments that were never enabled, or are hidden already; what a person has disabled is none of them."""
+    return generation.former_segments & ~DocumentSegment.enabled & DocumentSegment.disabled_at.is_(None)
 
 
-async def _remove_former(session: AsyncSession, platform: Platform, job: Job) -> None:
-    """What an attempt or an indexing before this one has left; the rows go last, they know the ids of the rest."""
-    await platform.vectors.delete_document(session, job.collection, job.document_id)
-    await take_document(session, job.dataset_id, job.document_id)
-    for model in (ChildChunk, DocumentSegment):
+async def _keep_findable(session: AsyncSession, platform: Platform, job: Job) -> None:
+    """The platform marks segments that are to be made anew, and then does not find them: here they are found on."""
+    if job.replaces:
         await session.execute(
-            delete(model).where(model.dataset_id == job.dataset_id, model.document_id == job.document_id)
+            update(DocumentSegment)
+            .where(
+                job.generation.former_segments,
+                DocumentSegment.status == "re_segment",
+                DocumentSegment.enabled,
+                DocumentSegment.completed_at.is_not(None),
+            )
+            .values(status="completed")
         )
+    elif not job.unfinished:
+        # Vectors that a clean-up of the platform has forgotten: no segment knows their ids.
+        await platform.vectors.delete_document(session, job.collection, job.generation.document_id)
 
 
 async def record_parsed(session: AsyncSession, job: Job, word_count: int) -> None:
     """The text is there: parsing → splitting. `word_count` is in characters, as on the platform."""
-    document = (await lock_standing(session, job.dataset_id, job.document_id)).document
+    document = (await hold(session, job.generation, to_change=True)).document
     document.indexing_status = "splitting"
     document.parsing_completed_at = utc_now()
     document.word_count = word_count
@@ -120,45 +163,53 @@ async def record_parsed(session: AsyncSession, job: Job, word_count: int) -> Non
 
 async def save_segments(session: AsyncSession, job: Job, pieces: Sequence[Piece], tokens: Sequence[int]) -> None:
     """Insert pieces as waiting segments; `tokens` are those of each piece."""
-    document = (await lock_standing(session, job.dataset_id, job.document_id)).document
-    now = utc_now()
-    rows = [segment_row(document, piece, count, now) for piece, count in zip(pieces, tokens, strict=True)]
+    document = (await hold(session, job.generation)).document
+    rows = [segment_row(document, job.generation, piece, count) for piece, count in zip(pieces, tokens, strict=True)]
     await session.execute(insert(DocumentSegment), rows)
 
 
 async def save_children(session: AsyncSession, job: Job, children: Sequence[tuple[Piece, Piece]]) -> None:
     """Insert child chunks, each behind its parent, whose segment is there already."""
-    document = (await lock_standing(session, job.dataset_id, job.document_id)).document
-    now = utc_now()
-    await session.execute(insert(ChildChunk), [child_row(document, parent, child, now) for parent, child in children])
+    document = (await hold(session, job.generation)).document
+    await session.execute(
+        insert(ChildChunk), [child_row(document, job.generation, parent, child) for parent, child in children]
+    )
 
 
 async def record_split(session: AsyncSession, job: Job) -> None:
     """All segments are there: splitting → indexing, the segments with it."""
-    document = (await lock_standing(session, job.dataset_id, job.document_id)).document
+    generation = job.generation
+    document = (await hold(session, generation, to_change=True)).document
     now = utc_now()
     document.indexing_status = "indexing"
     document.cleaning_completed_at = document.splitting_completed_at = now
-    await session.execute(
-        update(DocumentSegment)
-        .where(DocumentSegment.document_id == job.document_id)
-        .values(status="indexing", indexing_at=now)
-    )
-    await session.execute(
-        update(ChildChunk)
-        .where(ChildChunk.dataset_id == job.dataset_id, ChildChunk.document_id == job.document_id)
-        .values(indexing_at=now)
-    )
-    await forget_answers(session, job.document_id)
+    await session.execute(update(DocumentSegment).where(generation.segments).values(status="indexing", indexing_at=now))
+    if job.form == "hierarchical_model":
+        await session.execute(update(ChildChunk).where(generation.children).values(indexing_at=now))
+    await forget_answers(session, generation.document_id)
+
+
+async def check_loaded(session: AsyncSession, job: Job) -> None:
+    """Raise EmbeddingError, naming them, where segments have no vector or keywords; in a step that holds the rows."""
+    if job.form == "hierarchical_model":
+        await complete_parents(session, job.generation, enabled=not job.replaces)
+    count, bare = await bare_segments(session, job.generation, _NAMED)
+    if count:
+        named = "; ".join(f"segment {position}: {error}" for position, error in bare)
+        more = f"; and {count - len(bare)} more" if count > len(bare) else ""
+        message = f"{count} of the document's segments got no vector: {named}{more}"
+        raise EmbeddingError(message)
 
 
 async def complete(session: AsyncSession, job: Job) -> dict[str, int]:
-    """Every segment has its vector: indexing → completed. Returns how many segments and tokens there are."""
-    document = (await lock_standing(session, job.dataset_id, job.document_id)).document
+    """Every segment can be found: indexing → completed. Returns how many segments and tokens there are.
+
+    Raises EmbeddingError, naming them, where segments have no vector, and Stopped.
+    """
+    document = (await hold(session, job.generation, to_change=True)).document
+    await check_loaded(session, job)
     counted = await session.execute(
-        select(func.count(), func.coalesce(func.sum(DocumentSegment.tokens), 0)).where(
-            DocumentSegment.document_id == job.document_id
-        )
+        select(func.count(), func.coalesce(func.sum(DocumentSegment.tokens), 0)).where(job.generation.segments)
     )
     segments, tokens = counted.one()
     document.indexing_status = "completed"

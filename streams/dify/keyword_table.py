@@ -6,6 +6,7 @@ its segments, others stay. The statement says the same on every run, so it may b
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.models import DatasetKeywordTable, DocumentSegment, utc_now
 from streams.dify.refusals import NotBuiltYetError
+from streams.dify.standing import Generation
 
 _EMPTY = '{"__type__": "keyword_table", "__data__": {"index_id": null, "summary": null, "table": {}}}'
 _EXCHANGE = text(
@@ -34,7 +36,8 @@ _EXCHANGE = text(
                     union
                     select keyword, index_node_id
                     from document_segments, json_array_elements_text(keywords) as keyword
-                    where document_id = :document_id and index_node_id is not null and :found
+                    where document_id = :document_id and index_node_id is not null
+                        and created_at = cast(:made_at as timestamp)
                 ) as pairs group by keyword
             ) as grouped
         ))
@@ -54,19 +57,20 @@ _FIND = text(
 )
 
 
-async def put_document(session: AsyncSession, dataset_id: str, document_id: str) -> None:
-    """The document is found by the keywords of its segments, and by no others. Raises NotBuiltYetError."""
+async def put_document(session: AsyncSession, generation: Generation) -> None:
+    """The document is found by the keywords of this indexing's segments, and by no others. Raises NotBuiltYetError."""
+    dataset_id = generation.dataset_id
     new = insert(DatasetKeywordTable).values(dataset_id=dataset_id, keyword_table=_EMPTY, data_source_type="database")
     await session.execute(new.on_conflict_do_nothing(index_elements=["dataset_id"]))
-    await _exchange(session, dataset_id, document_id, found=True)
+    await _exchange(session, dataset_id, generation.document_id, made_at=generation.started_at)
 
 
 async def take_document(session: AsyncSession, dataset_id: str, document_id: str) -> None:
     """The document, whose segments are still there, is found by no keyword. Raises NotBuiltYetError."""
-    await _exchange(session, dataset_id, document_id, found=False)
+    await _exchange(session, dataset_id, document_id, made_at=None)
 
 
-async def _exchange(session: AsyncSession, dataset_id: str, document_id: str, *, found: bool) -> None:
+async def _exchange(session: AsyncSession, dataset_id: str, document_id: str, *, made_at: datetime | None) -> None:
     kind = await session.scalar(
         select(DatasetKeywordTable.data_source_type)
         .where(DatasetKeywordTable.dataset_id == dataset_id)
@@ -77,7 +81,7 @@ async def _exchange(session: AsyncSession, dataset_id: str, document_id: str, *,
     if kind != "database":
         message = f"the dataset's keyword table is kept as {kind!r}; only 'database' is built"
         raise NotBuiltYetError(message)
-    await session.execute(_EXCHANGE, {"dataset_id": dataset_id, "document_id": document_id, "found": found})
+    await session.execute(_EXCHANGE, {"dataset_id": dataset_id, "document_id": document_id, "made_at": made_at})
 
 
 async def nodes_by_keywords(
@@ -89,19 +93,22 @@ async def nodes_by_keywords(
     return [(node, hits) for node, hits in rows]
 
 
-async def segments_without_keywords(session: AsyncSession, document_id: str, limit: int) -> list[tuple[str, str]]:
-    """Id and content of the next segments whose keywords are to be found."""
-    rows = await session.execute(
-        select(DocumentSegment.id, DocumentSegment.content)
-        .where(
-            DocumentSegment.document_id == document_id,
-            DocumentSegment.status != "completed",
-            DocumentSegment.keywords.is_(None),
-        )
+async def segments_without_keywords(session: AsyncSession, generation: Generation) -> list[str]:
+    """The ids of the segments whose keywords are to be found, in the document's order."""
+    rows = await session.scalars(
+        select(DocumentSegment.id)
+        .where(generation.segments, DocumentSegment.completed_at.is_(None), DocumentSegment.keywords.is_(None))
         .order_by(DocumentSegment.position, DocumentSegment.id)
-        .limit(limit)
     )
-    return [(segment_id, content) for segment_id, content in rows]
+    return list(rows)
+
+
+async def contents_of(session: AsyncSession, segment_ids: Sequence[str]) -> dict[str, str]:
+    """The contents of segments, by their ids."""
+    rows = await session.execute(
+        select(DocumentSegment.id, DocumentSegment.content).where(DocumentSegment.id.in_(segment_ids))
+    )
+    return {row.id: row.content for row in rows}
 
 
 async def write_keywords(session: AsyncSession, found: Sequence[tuple[str, Sequence[str]]]) -> None:
@@ -110,10 +117,10 @@ async def write_keywords(session: AsyncSession, found: Sequence[tuple[str, Seque
     await session.execute(update(DocumentSegment), rows)
 
 
-async def complete_segments(session: AsyncSession, document_id: str) -> None:
-    """The table knows the document's segments: they can be found."""
+async def complete_segments(session: AsyncSession, generation: Generation) -> None:
+    """The table knows the segments: they can be found."""
     await session.execute(
         update(DocumentSegment)
-        .where(DocumentSegment.document_id == document_id, DocumentSegment.status != "completed")
+        .where(generation.segments, DocumentSegment.completed_at.is_(None))
         .values(status="completed", enabled=True, completed_at=utc_now(), error=None, stopped_at=None)
     )

@@ -1,26 +1,35 @@
 """The steps that load a split document: vectors into the store, or keywords into the table."""
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.bare import Bare, bare_rows, complete_rows, fail_row, failed_segments, forget_failures
-from streams.dify.embedding import Answer, EmbeddingError, UnusableVectorError, Vector, VectorSpace
+from streams.dify.bare import (
+    Bare,
+    Missing,
+    bare_rows,
+    complete_rows,
+    fail_row,
+    forget_failures,
+    missing_rows,
+)
+from streams.dify.embedding import Answer, UnusableVectorError, Vector, VectorSpace
 from streams.dify.embedding_cache import cache_vectors, cached_vectors
 from streams.dify.indexing import Job
-from streams.dify.keyword_table import complete_segments, put_document, segments_without_keywords, write_keywords
-from streams.dify.models import Dataset, utc_now
+from streams.dify.keyword_table import contents_of, segments_without_keywords, write_keywords
+from streams.dify.models import Dataset
 from streams.dify.platform import Platform
 from streams.dify.refusals import BusyError, RefusedError
-from streams.dify.standing import lock_standing
+from streams.dify.standing import hold
 from streams.dify.vector_index import Entry, index_struct
 
+T = TypeVar("T")
 GROUP = 100
 """Rows that get their vectors or keywords in one step: what a crash makes again at most."""
-_NAMED = 3
-"""Failed segments that an error names."""
 _SHOWN = 60
 """Characters of a failed text that its error repeats."""
 
@@ -33,6 +42,8 @@ class Group:
     rows: tuple[Bare, ...]
     known: Mapping[str, Vector]
     """By text hash."""
+    goes_on: str | None
+    """The segment with which the next group begins: it may be the last one of this group, and is not complete then."""
 
     @property
     def unknown(self) -> dict[str, str]:
@@ -41,19 +52,22 @@ class Group:
         return {key: text for key, text in texts.items() if key not in self.known}
 
 
-async def first_group(session: AsyncSession, job: Job, space: VectorSpace, size: int) -> Group:
-    """The first rows without vectors; what failed in a former attempt is among them again."""
-    await lock_standing(session, job.dataset_id, job.document_id)
-    await forget_failures(session, job.form, job.dataset_id, job.document_id)
-    return await next_group(session, job, space, size)
+async def missing_groups(session: AsyncSession, job: Job, size: int) -> deque[Sequence[Missing]]:
+    """The rows without vectors, in groups; what failed in a former attempt is among them again. Raises Stopped."""
+    await hold(session, job.generation)
+    await forget_failures(session, job.form, job.generation)
+    return _groups(await missing_rows(session, job.form, job.generation), size)
 
 
-async def next_group(session: AsyncSession, job: Job, space: VectorSpace, size: int) -> Group:
-    """The next rows without vectors, by position; none: all have theirs, or failed in this attempt."""
-    await lock_standing(session, job.dataset_id, job.document_id)
-    rows = await bare_rows(session, job.form, job.document_id, size)
-    hashes = [row.content_hash for row in rows]
-    return Group(space, rows, await cached_vectors(session, space, hashes) if rows else {})
+async def next_group(
+    session: AsyncSession, job: Job, space: VectorSpace, ahead: deque[Sequence[Missing]]
+) -> Group | None:
+    """The first of the groups ahead, with its contents and the vectors that the cache knows; None: that was all."""
+    if not ahead:
+        return None
+    rows = await bare_rows(session, job.form, ahead.popleft())
+    known = await cached_vectors(session, space, [row.content_hash for row in rows]) if rows else {}
+    return Group(space, rows, known, goes_on=ahead[0][0].segment_id if ahead else None)
 
 
 async def write_group(
@@ -61,9 +75,9 @@ async def write_group(
 ) -> None:
     """Vectors and their rows' completion together; `answers` are those to the unknown texts, by hash.
 
-    A row whose text got no usable vector says so; one whose text was not answered stays as it is.
+    A row whose text got no usable vector says so; one whose text was not answered stays as it is. Raises Stopped.
     """
-    dataset = (await lock_standing(session, job.dataset_id, job.document_id)).dataset
+    dataset = (await hold(session, job.generation)).dataset
     made = {key: answer for key, answer in answers.items() if isinstance(answer, list)}
     await cache_vectors(session, group.space, made)
     vectors = {**group.known, **made}
@@ -77,24 +91,25 @@ async def write_group(
                 node_id=row.node_id,
                 content=row.content,
                 content_hash=row.content_hash,
-                document_id=job.document_id,
-                dataset_id=job.dataset_id,
+                document_id=job.generation.document_id,
+                dataset_id=job.generation.dataset_id,
                 vector=vectors[row.content_hash],
             )
             for row in done
         ]
         await platform.vectors.upsert(session, job.collection, entries)
-        await complete_rows(session, job.form, job.document_id, done, utc_now())
+        ended = {row.segment_id for row in done} - {group.goes_on}
+        await complete_rows(session, job.form, done, ended, enabled=not job.replaces)
     for row in group.rows:
         answer = answers.get(row.content_hash)
         if isinstance(answer, UnusableVectorError):
-            await fail_row(session, job.form, row, f"{answer}: {row.content[:_SHOWN]!r}", utc_now())
+            await fail_row(session, job.form, row, f"{answer}: {row.content[:_SHOWN]!r}")
 
 
 async def _name_collection(session: AsyncSession, platform: Platform, job: Job) -> None:
     await session.execute(
         update(Dataset)
-        .where(Dataset.id == job.dataset_id, func.coalesce(Dataset.index_struct, "") == "")
+        .where(Dataset.id == job.generation.dataset_id, func.coalesce(Dataset.index_struct, "") == "")
         .values(index_struct=index_struct(platform.vectors.kind, job.collection))
     )
 
@@ -110,31 +125,22 @@ def _weight(error: Exception) -> tuple[bool, bool, float]:
     return isinstance(error, RefusedError), isinstance(error, BusyError), after
 
 
-async def check_loaded(session: AsyncSession, job: Job) -> None:
-    """Raise EmbeddingError, naming them, where segments have no vector."""
-    await lock_standing(session, job.dataset_id, job.document_id)
-    count, failed = await failed_segments(session, job.document_id, _NAMED)
-    if count:
-        named = "; ".join(f"segment {position}: {error}" for position, error in failed)
-        more = f"; and {count - len(failed)} more" if count > len(failed) else ""
-        message = f"{count} of the document's segments got no vector: {named}{more}"
-        raise EmbeddingError(message)
+async def unread_groups(session: AsyncSession, job: Job) -> deque[Sequence[str]]:
+    """The segments without keywords, in groups. Raises Stopped."""
+    await hold(session, job.generation)
+    return _groups(await segments_without_keywords(session, job.generation), GROUP)
 
 
-async def next_unread(session: AsyncSession, job: Job) -> list[tuple[str, str]]:
-    """Id and content of the next segments without keywords; none: all have theirs."""
-    await lock_standing(session, job.dataset_id, job.document_id)
-    return await segments_without_keywords(session, job.document_id, GROUP)
+async def next_unread(session: AsyncSession, ahead: deque[Sequence[str]]) -> dict[str, str] | None:
+    """The contents of the first of the groups ahead, by segment id; None: that was all."""
+    return await contents_of(session, ahead.popleft()) if ahead else None
 
 
-async def write_read(session: AsyncSession, job: Job, segment_ids: Iterable[str], found: Iterable[list[str]]) -> None:
-    """Keep the keywords that were found for segments, in their order."""
-    await lock_standing(session, job.dataset_id, job.document_id)
+async def write_read(session: AsyncSession, job: Job, segment_ids: Iterable[str], found: Sequence[list[str]]) -> None:
+    """Keep the keywords that were found for segments, in their order. Raises Stopped."""
+    await hold(session, job.generation)
     await write_keywords(session, list(zip(segment_ids, found, strict=True)))
 
 
-async def write_table(session: AsyncSession, job: Job) -> None:
-    """Every segment has its keywords: the table knows them, and they are completed, together."""
-    await lock_standing(session, job.dataset_id, job.document_id)
-    await put_document(session, job.dataset_id, job.document_id)
-    await complete_segments(session, job.document_id)
+def _groups(rows: Sequence[T], size: int) -> deque[Sequence[T]]:
+    return deque(rows[start : start + size] for start in range(0, len(rows), size))

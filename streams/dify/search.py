@@ -30,7 +30,11 @@ class Passage:
 
 
 async def passages(session: AsyncSession, platform: Platform, dataset_id: str, question: str, k: int) -> list[Passage]:
-    """The k best passages of a dataset, best first; only of what is completed, enabled and not archived.
+    """The k best passages of a dataset, best first.
+
+    Only segments that are completed and enabled are found, in documents that are enabled and not archived.
+
+    What a document was before is found until it is indexed anew.
 
     A segment is there once, as good as the best of its child chunks.
 
@@ -50,7 +54,6 @@ async def passages(session: AsyncSession, platform: Platform, dataset_id: str, q
             DocumentSegment.id.in_(set(segments.values())),
             DocumentSegment.status == "completed",
             DocumentSegment.enabled.is_(True),
-            Document.indexing_status == "completed",
             Document.enabled.is_(True),
             Document.archived.is_(False),
         )

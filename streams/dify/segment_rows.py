@@ -1,18 +1,18 @@
 """The rows that a document's pieces become: waiting segments and their child chunks, with ids that never change."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 from streams.dify.forms.piece import Piece
 from streams.dify.identity import child_node_id, node_id, segment_id
 from streams.dify.models import Document
+from streams.dify.standing import Generation
 
 Row = dict[str, object]
 
 
-def segment_row(document: Document, piece: Piece, tokens: int, now: datetime) -> Row:
+def segment_row(document: Document, generation: Generation, piece: Piece, tokens: int) -> Row:
     """A row of document_segments."""
-    node = node_id(document.id, piece.position, piece.content_hash)
+    node = node_id(document.id, generation.started_at, piece.position, piece.content_hash)
     return {
         "id": segment_id(node),
         "tenant_id": document.tenant_id,
@@ -28,8 +28,8 @@ def segment_row(document: Document, piece: Piece, tokens: int, now: datetime) ->
         "enabled": False,
         "status": "waiting",
         "created_by": document.created_by,
-        "created_at": now,
-        "updated_at": now,
+        "created_at": generation.started_at,
+        "updated_at": generation.started_at,
     }
 
 
@@ -38,9 +38,9 @@ def children_of(pieces: Sequence[Piece]) -> Iterator[tuple[Piece, Piece]]:
     return ((parent, child) for parent in pieces for child in parent.children)
 
 
-def child_row(document: Document, parent: Piece, child: Piece, now: datetime) -> Row:
+def child_row(document: Document, generation: Generation, parent: Piece, child: Piece) -> Row:
     """A row of child_chunks."""
-    segment = segment_id(node_id(document.id, parent.position, parent.content_hash))
+    segment = segment_id(node_id(document.id, generation.started_at, parent.position, parent.content_hash))
     node = child_node_id(segment, child.position, child.content_hash)
     return {
         "id": segment_id(node),
@@ -55,6 +55,6 @@ def child_row(document: Document, parent: Piece, child: Piece, now: datetime) ->
         "index_node_hash": child.content_hash,
         "type": "automatic",
         "created_by": document.created_by,
-        "created_at": now,
-        "updated_at": now,
+        "created_at": generation.started_at,
+        "updated_at": generation.started_at,
     }

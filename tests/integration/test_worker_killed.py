@@ -1,6 +1,7 @@
 """SIGKILL of a worker in the middle of its work, restarted: every row, vector and sum is as if nothing had happened."""
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -56,15 +57,21 @@ async def test_indexing_goes_on_after_each_kill_without_a_duplicate(
         expected = text_pieces(plain, AUTOMATIC)
         found = rows(
             engine,
-            "select position, content, index_node_id, index_node_hash, status, enabled from document_segments"
-            " where document_id = :id order by position",
+            "select s.position, content, index_node_id, status, s.enabled, s.created_at, processing_started_at"
+            " from document_segments as s join documents on documents.id = document_id"
+            " where document_id = :id order by s.position",
             id=document_id,
         )
         assert [(row["position"], row["content"]) for row in found] == [
             (piece.position, piece.content) for piece in expected
         ]
         assert {(row["status"], row["enabled"]) for row in found} == {("completed", True)}
-        nodes = {node_id(document_id, int(str(row["position"])), text_hash(str(row["content"]))) for row in found}
+        assert all(row["created_at"] == row["processing_started_at"] for row in found)
+        nodes = {
+            node_id(document_id, started_at, int(str(row["position"])), text_hash(str(row["content"])))
+            for row in found
+            if isinstance(started_at := row["processing_started_at"], datetime)
+        }
         assert {row["index_node_id"] for row in found} == nodes
         stored = rows(
             engine,

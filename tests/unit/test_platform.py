@@ -1,5 +1,6 @@
 """Names and ids on the platform's side."""
 
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -50,10 +51,12 @@ def test_the_platforms_hash() -> None:
 @given(st.uuids(), st.integers(1, 10_000), st.text())
 def test_node_ids_say_the_same_on_every_run(document: UUID, position: int, content: str) -> None:
     key = text_hash(content)
-    node = node_id(str(document), position, key)
-    assert node == node_id(str(document).upper(), position, key)
-    assert node != node_id(str(document), position + 1, key)
-    assert node != node_id(str(document), position, text_hash(content + "x"))
+    start = datetime(2026, 11, 2, 9, 30, 1, 250_000)  # noqa: DTZ001 - as the platform's columns hold it
+    node = node_id(str(document), start, position, key)
+    assert node == node_id(str(document).upper(), start, position, key)
+    assert node != node_id(str(document), start, position + 1, key)
+    assert node != node_id(str(document), start, position, text_hash(content + "x"))
+    assert node != node_id(str(document), start + timedelta(microseconds=1), position, key)
     assert len({node, segment_id(node)}) == 2
 
 
