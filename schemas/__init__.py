@@ -1,7 +1,7 @@
 """What travels: one file an event family. Light enough for any producer; imports nothing of `streams`."""
 
 from schemas.dataset import DatasetDeleted
-from schemas.document import DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested
+from schemas.document import DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
 from schemas.event import Event
 from schemas.message import MessageCreated
 
@@ -10,6 +10,7 @@ __all__ = [
     "DocumentDeleted",
     "DocumentIndexCreated",
     "DocumentIndexRequested",
+    "DocumentSyncRequested",
     "Event",
     "MessageCreated",
 ]

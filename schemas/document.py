@@ -4,7 +4,11 @@ from schemas.event import Event
 
 
 class DocumentIndexRequested(Event):
-    """Index one document; a batch upload sends one event a document."""
+    """Index one document, as its row says: anew where it is waiting, from where it stopped where it is indexing.
+
+    So it is the request for a first indexing (a batch upload sends one event a document), for a document whose content
+    or settings were changed, for a retry, and for one that was paused.
+    """
 
     dataset_id: str
     document_id: str
@@ -15,6 +19,13 @@ class DocumentIndexCreated(Event):
 
     dataset_id: str
     document_ids: list[str]
+
+
+class DocumentSyncRequested(Event):
+    """Look at a document's source again, a page of Notion or of the web, and index it anew where that has changed."""
+
+    dataset_id: str
+    document_id: str
 
 
 class DocumentDeleted(Event):

@@ -4,14 +4,19 @@ import importlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from schemas import Event
-from streams.agents import dataset, document, message
+from streams.agents import dataset, document, message, sync
 from streams.delivery.handler import Handler
 from streams.overrides import apply_to_handlers, apply_to_topics, load_overrides
 from streams.settings import PoolName, Settings, SettingsError
 from streams.topics import POOLS, Catalogue, Pool, load_topics
 from streams.transport.group import Group
 
-BUILT_IN_HANDLERS: tuple[Handler[Event], ...] = (*document.HANDLERS, *dataset.HANDLERS, *message.HANDLERS)
+BUILT_IN_HANDLERS: tuple[Handler[Event], ...] = (
+    *document.HANDLERS,
+    *sync.HANDLERS,
+    *dataset.HANDLERS,
+    *message.HANDLERS,
+)
 
 
 def build_catalogue(settings: Settings) -> Catalogue:

@@ -8,7 +8,15 @@ import importlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from schemas import DatasetDeleted, DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested, Event, MessageCreated
+from schemas import (
+    DatasetDeleted,
+    DocumentDeleted,
+    DocumentIndexCreated,
+    DocumentIndexRequested,
+    DocumentSyncRequested,
+    Event,
+    MessageCreated,
+)
 from streams.duration import format_duration, parse_duration
 from streams.settings import PoolName, Settings, SettingsError
 
@@ -61,6 +69,7 @@ class Topic:
 BUILT_IN: tuple[Topic, ...] = (
     Topic("document.index-requested", DocumentIndexRequested, key="document_id", pool="default"),
     Topic("document.index-created", DocumentIndexCreated, key="dataset_id", pool="default"),
+    Topic("document.sync-requested", DocumentSyncRequested, key="document_id", pool="default"),
     Topic("document.deleted", DocumentDeleted, key="document_id", pool="low"),
     Topic("dataset.deleted", DatasetDeleted, key="dataset_id", pool="low"),
     Topic("message.created", MessageCreated, key="app_id", pool="high"),

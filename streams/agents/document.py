@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
-from schemas import DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested
+from schemas import DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
 from streams.agents.loading import load
 from streams.agents.refusing import refusals_are_permanent
 from streams.agents.repeating import clean_again
@@ -45,11 +45,12 @@ IMAGES_AT_ONCE = 20
 """Images that one step stores: its transaction is open meanwhile."""
 
 
-def _document(event: DocumentIndexRequested) -> str:
+def name_resource(event: DocumentIndexRequested | DocumentSyncRequested) -> str:
+    """What the work on a document holds alone."""
     return f"document:{event.document_id}"
 
 
-async def _record_death(event: DocumentIndexRequested, work: Work, error: BaseException) -> None:
+async def record_death(event: DocumentIndexRequested | DocumentSyncRequested, work: Work, error: BaseException) -> None:
     """The document shows why it was given up: the status error, and the reason."""
     try:
         dataset_id = checked_id("dataset_id", event.dataset_id)
@@ -57,16 +58,17 @@ async def _record_death(event: DocumentIndexRequested, work: Work, error: BaseEx
     except RefusedError:
         return  # No row has such an id.
     await record_failure(work.session, dataset_id, document_id, str(error) or type(error).__name__)
+    await work.use(Platform).flags.indexing_ended(document_id)
 
 
 @handles(
     DocumentIndexRequested,
     kind="long",
-    resource=_document,
+    resource=name_resource,
     retry=Backoff(first="10s", factor=6, attempts=5),
     soft_time_limit="30m",
     time_limit="35m",
-    on_dead=_record_death,
+    on_dead=record_death,
 )
 async def index_document(event: DocumentIndexRequested, work: Work) -> JSON:
     """A document becomes segments and vectors.
@@ -85,7 +87,9 @@ async def index_document(event: DocumentIndexRequested, work: Work) -> JSON:
                 await _split(job, work, platform)
             await load(job, work, platform)
             async with work.step(final=True) as session:
-                return dict(await complete(session, job))
+                done = await complete(session, job)
+            await platform.flags.indexing_ended(document_id)
+            return dict(done)
     except Stopped as stopped:
         return {"skipped": str(stopped)}
 
@@ -99,11 +103,11 @@ async def _tidy(job: Job, work: Work, platform: Platform) -> None:
 
 
 async def _split(job: Job, work: Work, platform: Platform) -> None:
-    content, extension = await platform.reading.read(job.source)
-    found = await work.compute(extract, content, extension, job.generation.document_id)
+    read = await platform.reading.read(job.source)
+    found = await work.compute(extract, read.content, read.extension, job.generation.document_id)
     await _store_images(found.images, job, work, platform)
     async with work.step() as session:
-        await record_parsed(session, job, len(found.text))
+        await record_parsed(session, job, len(found.text), read.edited)
     pieces = await work.compute(pieces_of, found.text, job.form, job.rules)
     if not pieces:
         message = "the file holds nothing but punctuation"

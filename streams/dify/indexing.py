@@ -23,7 +23,7 @@ from streams.dify.platform import Platform
 from streams.dify.refusals import NotBuiltYetError, RefusedError
 from streams.dify.rules import Rules, rules_of
 from streams.dify.segment_rows import child_row, segment_row
-from streams.dify.source import Source, source_of
+from streams.dify.source import Source, source_of, with_last_edited_time
 from streams.dify.standing import Generation, Standing, Stopped, hold, lock_standing
 
 _NAMED = 3
@@ -153,12 +153,17 @@ async def _keep_findable(session: AsyncSession, platform: Platform, job: Job) ->
         await platform.vectors.delete_document(session, job.collection, job.generation.document_id)
 
 
-async def record_parsed(session: AsyncSession, job: Job, word_count: int) -> None:
-    """The text is there: parsing → splitting. `word_count` is in characters, as on the platform."""
+async def record_parsed(session: AsyncSession, job: Job, word_count: int, edited: str | None) -> None:
+    """The text is there: parsing → splitting. `word_count` is in characters, as on the platform.
+
+    `edited` is its source's time of change where there is one, which a later look at the source is compared with.
+    """
     document = (await hold(session, job.generation, to_change=True)).document
     document.indexing_status = "splitting"
     document.parsing_completed_at = utc_now()
     document.word_count = word_count
+    if edited is not None:
+        document.data_source_info = with_last_edited_time(document.data_source_info, edited)
 
 
 async def save_segments(session: AsyncSession, job: Job, pieces: Sequence[Piece], tokens: Sequence[int]) -> None:

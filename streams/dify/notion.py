@@ -1,6 +1,6 @@
 """Notion: the text of a page, its blocks and theirs in order, or the rows of a database."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from streams.dify.fetching import Service, Thing, fetch, thing
@@ -10,7 +10,7 @@ from streams.dify.source import NotionPage
 _VERSION = "2022-06-28"
 _DEEPEST = 10
 _MOST_BLOCKS = 20_000
-_PAGE_SIZE = "100"
+_PAGE_SIZE = 100
 _HEADINGS = {"heading_1": "# ", "heading_2": "## ", "heading_3": "### "}
 
 
@@ -23,13 +23,20 @@ class Notion:
 
     async def text(self, page: NotionPage) -> str:
         """Raises RefusedError, BusyError, ServiceError."""
-        if not self.token:
-            message = "Notion is not set up here: set STREAMS_NOTION_TOKEN"
-            raise ExtractionError(message)
         if page.kind == "database":
             rows = self._all("POST", f"databases/{page.page_id}/query")
             return "\n\n".join([_row_line(row) async for row in rows])
         return "\n".join([line async for line in self._lines(page.page_id, 0)])
+
+    async def last_edited_time(self, page: NotionPage) -> str:
+        """When the page or the database itself was changed, in Notion's words. Raises as `text`."""
+        kind = "databases" if page.kind == "database" else "pages"
+        answer = await self._ask("GET", f"{kind}/{page.page_id}")
+        edited = answer.get("last_edited_time")
+        if not isinstance(edited, str):
+            message = f"Notion does not say when {page.page_id} was edited"
+            raise ExtractionError(message)
+        return edited
 
     async def _lines(self, block_id: str, depth: int) -> AsyncIterator[str]:
         async for block in self._all("GET", f"blocks/{block_id}/children"):
@@ -59,15 +66,19 @@ class Notion:
             cursor = following
 
     async def _answer(self, method: str, path: str, cursor: str | None) -> Thing:
-        asked = {"page_size": _PAGE_SIZE, **({"start_cursor": cursor} if cursor else {})}
+        start = {"start_cursor": cursor} if cursor else {}
+        if method == "GET":
+            return await self._ask(method, path, params={"page_size": str(_PAGE_SIZE), **start})
+        return await self._ask(method, path, json={"page_size": _PAGE_SIZE, **start})
+
+    async def _ask(
+        self, method: str, path: str, *, params: Mapping[str, str] | None = None, json: object = None
+    ) -> Thing:
+        if not self.token:
+            message = "Notion is not set up here: set STREAMS_NOTION_TOKEN"
+            raise ExtractionError(message)
         service = Service("Notion", {"Authorization": f"Bearer {self.token}", "Notion-Version": _VERSION})
-        return await fetch(
-            service,
-            method,
-            f"{self.url.rstrip('/')}/v1/{path}",
-            params=asked if method == "GET" else None,
-            json={**asked, "page_size": int(_PAGE_SIZE)} if method == "POST" else None,
-        )
+        return await fetch(service, method, f"{self.url.rstrip('/')}/v1/{path}", params=params, json=json)
 
 
 def _part(of: Thing, name: str) -> Thing:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streams.dify.embedding import Embedder
+from streams.dify.flags import Flags
 from streams.dify.local_embedding import MODEL, PROVIDER, LocalEmbedder
 from streams.dify.openai_embedding import build_openai_embedder
 from streams.dify.questions import ChatEndpoint, chat_endpoint
@@ -17,7 +18,7 @@ from streams.storage import Storage, open_storage
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """The services of one deployment; holds no connection, so it can be shared."""
+    """The services of one deployment; opens a connection only when one is used, so it can be shared."""
 
     storage: Storage
     reading: Reading
@@ -28,6 +29,7 @@ class Platform:
     collection_prefix: str
     chat: ChatEndpoint | None
     """What makes questions and answers; None: not set up."""
+    flags: Flags
 
     def embedder(self, provider: str | None, model: str | None) -> Embedder:
         """The model that a dataset names, or the default where it names none. Raises RefusedError."""
@@ -77,4 +79,5 @@ def build_platform(settings: Settings) -> Platform:
         vectors=_vector_index(settings),
         collection_prefix=settings.vector_index_name_prefix,
         chat=chat_endpoint(settings),
+        flags=Flags(settings.redis_url.get_secret_value()),
     )

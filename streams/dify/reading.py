@@ -2,13 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from streams.dify.notion import Notion
 from streams.dify.refusals import ExtractionError
-from streams.dify.source import NotionPage, Source, StoredFile
+from streams.dify.source import NotionPage, Source, StoredFile, WebPage
 from streams.dify.website import Firecrawl, JinaReader, WebReader
 from streams.settings import Settings
 from streams.storage import Storage
+
+
+class Read(NamedTuple):
+    """A document's content, as a file."""
+
+    content: bytes
+    extension: str
+    edited: str | None
+    """When the source had been changed before it was read, in its own words; None where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +30,14 @@ class Reading:
     websites: Mapping[str, WebReader]
     """By the provider's name in data_source_info."""
 
-    async def read(self, source: Source) -> tuple[bytes, str]:
+    async def read(self, source: Source) -> Read:
         """What Notion and the web give is text as it stands, like the platform's.
 
         Raises RefusedError, BusyError; FileMissingError and ServiceError, which a repeat may mend.
         """
         if isinstance(source, StoredFile):
-            return await self.storage.read(source.key), source.extension
+            return Read(await self.storage.read(source.key), source.extension, None)
+        edited = await self.edited(source)
         if isinstance(source, NotionPage):
             text, place = await self.notion.text(source), "the Notion page"
         else:
@@ -34,7 +45,11 @@ class Reading:
         if not text.strip():
             message = f"{place} holds no text"
             raise ExtractionError(message)
-        return text.replace("\x00", "").encode(errors="replace"), "txt"
+        return Read(text.replace("\x00", "").encode(errors="replace"), "txt", edited)
+
+    async def edited(self, source: NotionPage | WebPage) -> str | None:
+        """When the source was changed, in its own words; None where it does not say. Raises as `read`."""
+        return await self.notion.last_edited_time(source) if isinstance(source, NotionPage) else None
 
     def _website(self, provider: str) -> WebReader:
         reader = self.websites.get(provider)

@@ -69,6 +69,17 @@ async def source_of(session: AsyncSession, document: Document) -> Source:
     return StoredFile(file.key, file.extension)
 
 
+def last_edited_time(data_source_info: str | None) -> str | None:
+    """When the source had been changed, by its own clock, as of the last indexing; None: not known."""
+    edited = _info(data_source_info).get("last_edited_time")
+    return edited if isinstance(edited, str) else None
+
+
+def with_last_edited_time(data_source_info: str | None, edited: str) -> str:
+    """The data_source_info that knows when the source had been changed."""
+    return json.dumps({**_info(data_source_info), "last_edited_time": edited})
+
+
 def _notion_page(info: dict[str, object]) -> NotionPage:
     page_id = checked_id("notion_page_id", _text_in(info, "notion_page_id", "Notion page"))
     return NotionPage(page_id, "database" if info.get("type") == "database" else "page")

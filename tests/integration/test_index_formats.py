@@ -1,12 +1,8 @@
 """Documents of each source and format through the handlers: indexed, asked, cleaned up, or refused with a reason."""
 
 import json
-import threading
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -18,57 +14,19 @@ from streams.dify.fetching import ServiceError
 from streams.dify.files import images_in
 from streams.dify.models import Dataset, Document, UploadFile
 from tests.integration.direct_work import CrashError, Site, open_site
+from tests.integration.source_server import Service, open_service
 from tests.making_files import MAIL, epub, pdf, png, slides, word, xls, xlsx
 
 PAGE, BLOCK, ROWS = (str(uuid4()) for _ in range(3))
-
-
-@dataclass
-class Service:
-    """A local server; each answer is a status, headers and a JSON value, by method and path."""
-
-    answers: dict[str, tuple[int, dict[str, str], object]] = field(default_factory=dict)
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
-    """Method and address of each request, and its Authorization."""
-    url: str = ""
-
-    def answer(self, request: str, value: object, status: int = 200, **headers: str) -> None:
-        self.answers[request] = (status, headers, value)
+EDITED = "2026-11-02T09:30:00.000Z"
 
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    told = Service()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            cursor = json.loads(body).get("start_cursor") if body else None
-            request = f"{self.command} {self.path}"
-            told.asked.append((request, self.headers.get("Authorization")))
-            query = urlsplit(self.path).query if "start_cursor" in self.path else None
-            bare = f"{self.command} {urlsplit(self.path).path}"
-            wanted = f"{bare} more" if query or cursor else bare
-            status, headers, value = told.answers.get(request) or told.answers.get(wanted) or (404, {}, {})
-            self.send_response(status)
-            for name, text in headers.items():
-                self.send_header(name.replace("_", "-"), text)
-            self.end_headers()
-            self.wfile.write(json.dumps(value).encode())
-
-        do_POST = do_GET  # noqa: N815 - the library's name
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-            """Not into the test's output."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    told.url = f"http://127.0.0.1:{server.server_port}"
-    yield told
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with open_service() as opened:
+        opened.answer(f"GET /v1/pages/{PAGE}", {"last_edited_time": EDITED})
+        opened.answer(f"GET /v1/databases/{ROWS}", {"last_edited_time": EDITED})
+        yield opened
 
 
 @pytest.fixture
@@ -209,6 +167,8 @@ async def test_a_notion_page_is_read_with_its_nested_blocks(site: Site, service:
 
     assert await _content(site, document) == "Leave\nWho\n Everyone.\nThat is all."
     assert {token for _, token in service.asked} == {"Bearer notion-token"}
+    info = json.loads((await site.document(document.id)).data_source_info or "")
+    assert info["last_edited_time"] == EDITED
 
 
 async def test_a_notion_database_is_its_rows(site: Site, service: Service) -> None:

@@ -17,7 +17,10 @@ SETTINGS = Settings(application="shop", partitions=4, retry_delays=(0.0, 60.0))
 
 
 def desired(brokers: int = 1, settings: Settings = SETTINGS) -> dict[str, TopicSpec]:
-    topics = [replace(BUILT_IN[2], partitions=6), *BUILT_IN[3:]]  # document.deleted, dataset.deleted, message.created
+    deleted, *others = (
+        topic for topic in BUILT_IN if topic.name in {"document.deleted", "dataset.deleted", "message.created"}
+    )
+    topics = [replace(deleted, partitions=6), *others]
     return {spec.name: spec for spec in desired_topics(Catalogue(topics, settings), settings, brokers)}
 
 

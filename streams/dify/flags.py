@@ -1,0 +1,50 @@
+"""The platform's coordination keys in Redis: while one is set, its API refuses what a person asks for once more.
+
+They are a courtesy, not the truth: they run out by themselves, so a Redis that is away never fails a delivery.
+"""
+
+import asyncio
+import time
+from weakref import WeakKeyDictionary
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from streams.observe.errors import message
+from streams.observe.logs import get_logger
+
+log = get_logger(__name__)
+_TIMEOUT = 1.0
+"""Seconds for a connection and for an answer."""
+_QUIET = 30.0
+"""Seconds in which a Redis that did not answer is not asked again."""
+_OF_AN_INDEXING = ("document_{}_is_retried", "document_{}_is_sync")
+
+
+class Flags:
+    """The keys of one Redis; one client an event loop."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
+        self._quiet_until = 0.0
+
+    async def indexing_ended(self, document_id: str) -> None:
+        """The document may be retried or synchronised again."""
+        if time.monotonic() < self._quiet_until:
+            return
+        try:
+            async with asyncio.timeout(2 * _TIMEOUT):
+                await self._client().delete(*(key.format(document_id) for key in _OF_AN_INDEXING))
+        except (RedisError, OSError, TimeoutError) as error:
+            self._quiet_until = time.monotonic() + _QUIET
+            log.warning("Redis does not answer; the platform's keys run out by themselves", error=message(error))
+
+    def _client(self) -> Redis:
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = Redis.from_url(
+                self._url, socket_connect_timeout=_TIMEOUT, socket_timeout=_TIMEOUT
+            )
+        return client

@@ -1,0 +1,58 @@
+"""A local server that speaks for the services that documents come from."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+
+@dataclass
+class Service:
+    """A local server; each answer is a status, headers and a JSON value, by method and path."""
+
+    answers: dict[str, tuple[int, dict[str, str], object]] = field(default_factory=dict)
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    """Method and address of each request, and its Authorization."""
+    url: str = ""
+
+    def answer(self, request: str, value: object, status: int = 200, **headers: str) -> None:
+        self.answers[request] = (status, headers, value)
+
+
+@contextmanager
+def open_service() -> Iterator[Service]:
+    """A server that answers 404 until it is told something else."""
+    told = Service()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            cursor = json.loads(body).get("start_cursor") if body else None
+            request = f"{self.command} {self.path}"
+            told.asked.append((request, self.headers.get("Authorization")))
+            query = urlsplit(self.path).query if "start_cursor" in self.path else None
+            bare = f"{self.command} {urlsplit(self.path).path}"
+            wanted = f"{bare} more" if query or cursor else bare
+            status, headers, value = told.answers.get(request) or told.answers.get(wanted) or (404, {}, {})
+            self.send_response(status)
+            for name, text in headers.items():
+                self.send_header(name.replace("_", "-"), text)
+            self.end_headers()
+            self.wfile.write(json.dumps(value).encode())
+
+        do_POST = do_GET  # noqa: N815 - the library's name
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+            """Not into the test's output."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    told.url = f"http://127.0.0.1:{server.server_port}"
+    yield told
+    server.shutdown()
+    server.server_close()
+    thread.join()
