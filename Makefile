@@ -11,7 +11,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONNOUSERSITE := 1
 
-.PHONY: setup demo test check lock clean
+.PHONY: setup demo test check crash bench lock clean
 
 setup: $(READY) ## The virtual environment, from the locks.
 
@@ -32,6 +32,12 @@ demo: setup ## The main job on real documents, from an empty machine to nothing 
 
 test: setup ## Unit and integration tests, on a real local stack.
 	@python -m pytest -n 2 --dist loadfile tests/unit tests/integration
+
+crash: setup ## The long fault scenarios: servers and workers are killed, frozen, cut off.
+	@python -m pytest tests/crash
+
+bench: setup ## Speed and size against their targets, as JSON lines; make bench ONLY="indexing-small" SCALE=0.1 for a part.
+	@python -m benchmarks $(ONLY) --scale $(or $(SCALE),1)
 
 check: setup ## Lint, format, types, layers.
 	@ruff check .

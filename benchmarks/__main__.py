@@ -1,0 +1,42 @@
+"""`python -m benchmarks [NAME ...] [--scale 1]`: results on stdout, a JSON line each; what goes on, on stderr.
+
+Exits with 1 where a target is missed.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+
+from benchmarks import cleaning_dataset, indexing_large, indexing_pages, indexing_small
+from benchmarks.ground import Ground, open_ground, say
+from benchmarks.result import Results
+
+SCENARIOS: Mapping[str, Callable[[Ground, float], Results]] = {
+    "indexing-pages": indexing_pages.run,
+    "indexing-small": indexing_small.run,
+    "indexing-large": indexing_large.run,
+    "cleaning-dataset": cleaning_dataset.run,
+}
+
+
+def main() -> int:
+    """Run the scenarios that are named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SCENARIOS))
+    parser.add_argument("--scale", type=float, default=1.0, help="sizes, as a part of the full ones")
+    asked = parser.parse_args()
+    if unknown := set(asked.names) - set(SCENARIOS):
+        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are: {', '.join(SCENARIOS)}")
+    missed = 0
+    with open_ground() as ground:
+        for name in asked.names or SCENARIOS:
+            say(f"--- {name}")
+            for result in SCENARIOS[name](ground, asked.scale):
+                sys.stdout.write(result.line() + "\n")
+                sys.stdout.flush()
+                missed += result.met is False
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Documents to work on: words drawn by a fixed seed, so that every run has the same, and no two texts are alike."""
+
+import random
+from collections.abc import Iterator
+from io import BytesIO
+
+from pypdf import PdfWriter
+from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+_SYLLABLES = ("ka", "lo", "mi", "ren", "tu", "sha", "vel", "no", "dri", "pas", "quo", "el", "ba", "fi", "gor")
+_LINE = 80
+_LINES_A_PAGE = 40
+
+
+def words(seed: str) -> Iterator[str]:
+    """Words without end."""
+    draw = random.Random(seed)
+    while True:
+        yield "".join(draw.choices(_SYLLABLES, k=draw.randint(1, 4)))
+
+
+def text(characters: int, seed: str) -> str:
+    """Sentences of about a line, paragraphs of about five, of at least so many characters in all."""
+    drawn = words(seed)
+    parts: list[str] = []
+    length = sentences = 0
+    while length < characters:
+        sentence = " ".join(next(drawn) for _ in range(12)).capitalize() + "."
+        sentences += 1
+        sentence += "\n\n" if sentences % 5 == 0 else " "
+        parts.append(sentence)
+        length += len(sentence)
+    return "".join(parts)
+
+
+def pdf(pages: int, seed: str) -> bytes:
+    """A PDF of full pages: 40 lines of about 80 characters each."""
+    writer = PdfWriter()
+    font = DictionaryObject({NameObject("/Type"): NameObject("/Font"), NameObject("/Subtype"): NameObject("/Type1")})
+    font[NameObject("/BaseFont")] = NameObject("/Helvetica")
+    drawn = words(seed)
+    for _ in range(pages):
+        page = writer.add_blank_page(width=595, height=842)
+        stream = DecodedStreamObject()
+        lines = " T* ".join(f"({_line(drawn)}) Tj" for _ in range(_LINES_A_PAGE))
+        stream.set_data(f"BT /F1 10 Tf 14 TL 40 800 Td {lines} ET".encode("ascii"))
+        page[NameObject("/Resources")] = DictionaryObject(
+            {NameObject("/Font"): DictionaryObject({NameObject("/F1"): font})}
+        )
+        page[NameObject("/Contents")] = stream.flate_encode()
+    target = BytesIO()
+    writer.write(target)
+    return target.getvalue()
+
+
+def _line(drawn: Iterator[str]) -> str:
+    line = next(drawn)
+    while len(line) < _LINE:
+        line += f" {next(drawn)}"
+    return line

@@ -1,0 +1,156 @@
+"""Where benchmarks run: a local stack of their own, and for each a database, topics and a storage of its own."""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine import make_url
+
+from benchmarks.memory import MemoryWatch
+from streams.database import sync_engine
+from streams.declared import build_catalogue
+from streams.local.process import ServerProcess, StartUp
+from streams.local.stack import LocalStack
+from streams.migrations import upgrade
+from streams.monitoring.topic_admin import apply, plan_topics
+from streams.settings import Settings, load_settings
+
+_READY_TIMEOUT = 60.0
+_STOP_TIMEOUT = 40.0
+_PAUSE = 0.1
+
+
+def say(line: str) -> None:
+    """Progress, beside the results."""
+    sys.stderr.write(f"{line}\n")
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float) -> None:
+    """Return once the condition holds. Raises TimeoutError that names what was waited for."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            message = f"waited {seconds:g} s for {what}"
+            raise TimeoutError(message)
+        time.sleep(_PAUSE)
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A database with the platform's tables and ours, topics and a storage, of one benchmark alone."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    settings: Settings
+    engine: Engine
+
+    def scalar(self, query: str, **values: object) -> int:
+        """A number that the database gives."""
+        with self.engine.connect() as connection:
+            return int(connection.execute(text(query), values).scalar() or 0)
+
+    @contextmanager
+    def worker(self) -> Iterator[MemoryWatch]:
+        """A worker that is ready to take events, its memory watched; stopped in the end."""
+        process = ServerProcess("the worker", self.folder / "worker", stop_timeout=_STOP_TIMEOUT)
+        faust = Path(sys.executable).with_name("faust")
+        port = self.settings.web_port
+        process.start(
+            [str(faust), "-A", "streams", "worker", "--web-port", str(port)], environment=dict(self.environment)
+        )
+        try:
+            process.wait_until(lambda: _is_ready(port), StartUp(lambda _: None), timeout=_READY_TIMEOUT)
+            with MemoryWatch(process.pid or 0) as watch:
+                yield watch
+        finally:
+            process.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The servers of one run."""
+
+    folder: Path
+    servers: Mapping[str, str]
+    """The stack's settings."""
+
+    @contextmanager
+    def plot(self, name: str, **settings: str) -> Iterator[Plot]:
+        """A plot for one benchmark, its settings this process's and its workers'; gone in the end."""
+        unique = f"{name}{uuid4().hex[:6]}"
+        server = make_url(self.servers["STREAMS_DATABASE_URL"]).set(drivername="postgresql+psycopg")
+        admin = create_engine(server, isolation_level="AUTOCOMMIT")
+        folder = self.folder / unique
+        folder.mkdir()
+        url = server.set(database=unique, drivername="postgresql").render_as_string(hide_password=False)
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("STREAMS_")},
+            **self.servers,
+            "STREAMS_APPLICATION": unique,
+            "STREAMS_TOPIC_PREFIX": f"{unique}.",
+            "STREAMS_DATABASE_URL": url,
+            "STREAMS_STORAGE_URL": f"file:{folder / 'storage'}",
+            "STREAMS_LOG_FORMAT": "json",
+            "STREAMS_LOG_LEVEL": "warning",
+            **settings,
+        }
+        with admin.connect() as connection:
+            connection.execute(text(f"create database {unique} template {server.database}"))
+        try:
+            with _adopted(environment) as adopted:
+                upgrade(adopted)
+                apply(adopted, plan_topics(adopted, build_catalogue(adopted)).changes)
+                engine = sync_engine(adopted)
+                yield Plot(folder, environment, adopted, engine)
+                engine.dispose()
+        finally:
+            with admin.connect() as connection:
+                connection.execute(text(f"drop database {unique} with (force)"))
+            admin.dispose()
+
+
+@contextmanager
+def open_ground() -> Iterator[Ground]:
+    """A stack in a temporary folder, stopped and removed in the end."""
+    folder = Path(tempfile.mkdtemp(prefix="streams-bench-"))
+    folder.chmod(0o755)  # PostgreSQL may run as another user
+    stack = LocalStack(folder / "stack")
+    try:
+        say("starting Kafka, PostgreSQL and Redis")
+        stack.up()
+        yield Ground(folder, stack.environment())
+    finally:
+        stack.down()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _adopted(environment: Mapping[str, str]) -> Iterator[Settings]:
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    load_settings.cache_clear()
+    try:
+        yield load_settings()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        load_settings.cache_clear()
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=2) as page:
+            return bool(page.status == 200)  # noqa: PLR2004 - HTTP's OK
+    except (urllib.error.URLError, OSError):
+        return False
