@@ -24,12 +24,7 @@ from streams.transport.app import StreamsApp
 from streams.transport.consumer import Consumer
 from streams.worker import Worker
 
-COMPUTE_MODULES = (
-    "streams.dify.extraction",
-    "streams.dify.forms",
-    "streams.dify.local_embedding",
-    "wordllama",
-)
+COMPUTE_MODULES = ("streams.dify.preloaded",)
 """What the killable processes run; imported once for all of them."""
 
 

@@ -1,7 +1,11 @@
 """Documents: index them, clean up after them."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from schemas import DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
@@ -13,28 +17,28 @@ from streams.delivery.failures import Reason
 from streams.delivery.handler import JSON
 from streams.dify.answers import answer_key, keep_answers, kept_answers
 from streams.dify.cleanup import DeletedDocument, clean_deleted_document, document_stands
-from streams.dify.extraction import Image, extract
-from streams.dify.forms import pieces_of
-from streams.dify.forms.piece import Piece
+from streams.dify.extraction import Image
 from streams.dify.forms.question import question_pieces
 from streams.dify.identity import checked_id
 from streams.dify.images import record_images, store_images
 from streams.dify.indexing import (
     Job,
+    Parsed,
     begin,
     complete,
     record_failure,
     record_parsed,
     record_split,
-    save_children,
-    save_segments,
+    save,
 )
 from streams.dify.interview import ask_all
+from streams.dify.local_embedding import count_tokens_locally
 from streams.dify.platform import Platform
+from streams.dify.preparing import Order, prepare, prepared_rows
 from streams.dify.questions import ChatEndpoint
 from streams.dify.refusals import ExtractionError, RefusedError
 from streams.dify.replacing import remove_unfinished
-from streams.dify.segment_rows import children_of
+from streams.dify.segment_rows import NewChild, NewSegment, new_rows
 from streams.dify.standing import Stopped
 
 T = TypeVar("T")
@@ -103,47 +107,57 @@ async def _tidy(job: Job, work: Work, platform: Platform) -> None:
 
 
 async def _split(job: Job, work: Work, platform: Platform) -> None:
-    read = await platform.reading.read(job.source)
-    found = await work.compute(extract, read.content, read.extension, job.generation.document_id)
-    await _store_images(found.images, job, work, platform)
-    async with work.step() as session:
-        await record_parsed(session, job, len(found.text), read.edited)
-    pieces = await work.compute(pieces_of, found.text, job.form, job.rules)
-    if not pieces:
+    with TemporaryDirectory(prefix="streams-") as folder:
+        read = await platform.reading.read(job.source)
+        counted = job.embedder is not None
+        order = Order(Path(folder), read.extension, job.generation.document_id, job.form, job.rules, counted)
+        await asyncio.to_thread(order.source.write_bytes, read.content)
+        edited = read.edited
+        del read  # It may be large, and lies in the folder now.
+        prepared = await work.compute(prepare, order)
+        await _store_images(prepared.images, job, work, platform)
+        parsed = Parsed(prepared.characters, edited)
+        if platform.chat is not None and job.form == "qa_model":
+            async with work.step() as session:
+                await record_parsed(session, job, parsed)
+            await _save(await _questions(order, platform.chat, job, work), job, work)
+        else:
+            await _save(prepared_rows(order), job, work, parsed)
+
+
+async def _save(rows: Iterator[NewSegment | NewChild], job: Job, work: Work, parsed: Parsed | None = None) -> None:
+    """In groups, each a step; with the first it is told that the text is there, with the last that it is split."""
+    some = list(islice(rows, INSERTED_AT_ONCE))
+    if not some:
         message = "the file holds nothing but punctuation"
         raise ExtractionError(message)
-    if platform.chat is not None and job.form == "qa_model":
-        pieces = await _questions(pieces, platform.chat, job, work)
-    tokens = await _tokens(pieces, job, work)
-    for some, counts in zip(_in_groups(pieces), _in_groups(tokens), strict=True):
+    while some:
+        following = list(islice(rows, INSERTED_AT_ONCE))
         async with work.step() as session:
-            await save_segments(session, job, some, counts)
-    for children in _in_groups(list(children_of(pieces))):
-        async with work.step() as session:
-            await save_children(session, job, children)
-    async with work.step() as session:
-        await record_split(session, job)
+            if parsed is not None:
+                await record_parsed(session, job, parsed)
+            await save(session, job, some)
+            if not following:
+                await record_split(session, job)
+        some, parsed = following, None
 
 
-async def _tokens(pieces: Sequence[Piece], job: Job, work: Work) -> list[int]:
-    """As on the platform, nothing is counted where no model will read it."""
-    if job.embedder is None:
-        return [0] * len(pieces)
-    return await job.embedder.count_tokens([piece.content for piece in pieces], work.compute)
-
-
-async def _questions(chunks: Sequence[Piece], chat: ChatEndpoint, job: Job, work: Work) -> tuple[Piece, ...]:
+async def _questions(order: Order, chat: ChatEndpoint, job: Job, work: Work) -> Iterator[NewSegment | NewChild]:
     """Questions and answers in place of the chunks. What is answered is kept at once: a retry asks for the rest."""
-    keys = [answer_key(chat.model, job.language, chunk.content) for chunk in chunks]
+    chunks = [chunk.content for chunk in prepared_rows(order)]
+    keys = [answer_key(chat.model, job.language, chunk) for chunk in chunks]
     async with work.step() as session:
         known = await kept_answers(session, job.generation)
-    missing = {key: chunk.content for key, chunk in zip(keys, chunks, strict=True) if key not in known}
+    missing = {key: chunk for key, chunk in zip(keys, chunks, strict=True) if key not in known}
     async with chat.open() as asker, aclosing(ask_all(asker, missing, job.language)) as coming:
         async for answers in coming:
             async with work.step() as session:
                 await keep_answers(session, job.generation, answers)
             known.update(answers)
-    return question_pieces(pair for key in keys for pair in known[key])
+    pieces = question_pieces(pair for key in keys for pair in known[key])
+    if job.embedder is None:
+        return new_rows(pieces, [0] * len(pieces))
+    return new_rows(pieces, await work.compute(count_tokens_locally, [piece.content for piece in pieces]))
 
 
 async def _store_images(images: Sequence[Image], job: Job, work: Work, platform: Platform) -> None:

@@ -70,9 +70,6 @@ class Embedder(Protocol):
         may after some time), RefusedError (no repeat can).
         """
 
-    async def count_tokens(self, texts: Sequence[str], compute: Compute) -> list[int]:
-        """Tokens of each text, in order."""
-
 
 async def embed_one(embedder: Embedder, text: str, compute: Compute) -> Vector:
     """The vector of one text. Raises what `Embedder.embed` gives as the reason."""

@@ -7,6 +7,7 @@ document, the start of the indexing and the content, so that a repeat meets its 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,13 +17,12 @@ from streams.dify.bare import bare_segments, complete_parents
 from streams.dify.binding import collection_of
 from streams.dify.embedding import Embedder, EmbeddingError
 from streams.dify.forms import Form, form_of
-from streams.dify.forms.piece import Piece
 from streams.dify.keywords import KEYWORDS
 from streams.dify.models import ChildChunk, DatasetProcessRule, Document, DocumentSegment, utc_now
 from streams.dify.platform import Platform
 from streams.dify.refusals import NotBuiltYetError, RefusedError
 from streams.dify.rules import Rules, rules_of
-from streams.dify.segment_rows import child_row, segment_row
+from streams.dify.segment_rows import NewChild, NewSegment, child_row, segment_row
 from streams.dify.source import Source, source_of, with_last_edited_time
 from streams.dify.standing import Generation, Standing, Stopped, hold, lock_standing
 
@@ -51,6 +51,14 @@ class Job:
     """True: there are segments of an indexing before this one, which stay until the new ones can be found."""
     unfinished: bool
     """True: there are segments of an indexing that never ended."""
+
+
+class Parsed(NamedTuple):
+    """What is known of a document's text once it is there."""
+
+    characters: int
+    edited: str | None
+    """Its source's time of change where there is one, which a later look at the source is compared with."""
 
 
 async def begin(session: AsyncSession, platform: Platform, dataset_id: str, document_id: str) -> Job:
@@ -153,32 +161,25 @@ async def _keep_findable(session: AsyncSession, platform: Platform, job: Job) ->
         await platform.vectors.delete_document(session, job.collection, job.generation.document_id)
 
 
-async def record_parsed(session: AsyncSession, job: Job, word_count: int, edited: str | None) -> None:
-    """The text is there: parsing → splitting. `word_count` is in characters, as on the platform.
-
-    `edited` is its source's time of change where there is one, which a later look at the source is compared with.
-    """
+async def record_parsed(session: AsyncSession, job: Job, parsed: Parsed) -> None:
+    """The text is there: parsing → splitting. Its word_count is in characters, as on the platform."""
     document = (await hold(session, job.generation, to_change=True)).document
     document.indexing_status = "splitting"
     document.parsing_completed_at = utc_now()
-    document.word_count = word_count
-    if edited is not None:
-        document.data_source_info = with_last_edited_time(document.data_source_info, edited)
+    document.word_count = parsed.characters
+    if parsed.edited is not None:
+        document.data_source_info = with_last_edited_time(document.data_source_info, parsed.edited)
 
 
-async def save_segments(session: AsyncSession, job: Job, pieces: Sequence[Piece], tokens: Sequence[int]) -> None:
-    """Insert pieces as waiting segments; `tokens` are those of each piece."""
+async def save(session: AsyncSession, job: Job, new: Sequence[NewSegment | NewChild]) -> None:
+    """Insert waiting segments and child chunks; a child's segment is among them, or there already."""
     document = (await hold(session, job.generation)).document
-    rows = [segment_row(document, job.generation, piece, count) for piece, count in zip(pieces, tokens, strict=True)]
-    await session.execute(insert(DocumentSegment), rows)
-
-
-async def save_children(session: AsyncSession, job: Job, children: Sequence[tuple[Piece, Piece]]) -> None:
-    """Insert child chunks, each behind its parent, whose segment is there already."""
-    document = (await hold(session, job.generation)).document
-    await session.execute(
-        insert(ChildChunk), [child_row(document, job.generation, parent, child) for parent, child in children]
-    )
+    segments = [segment_row(document, job.generation, one) for one in new if isinstance(one, NewSegment)]
+    children = [child_row(document, job.generation, one) for one in new if isinstance(one, NewChild)]
+    if segments:
+        await session.execute(insert(DocumentSegment), segments)
+    if children:
+        await session.execute(insert(ChildChunk), children)
 
 
 async def record_split(session: AsyncSession, job: Job) -> None:

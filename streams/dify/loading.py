@@ -28,7 +28,7 @@ from streams.dify.standing import hold
 from streams.dify.vector_index import Entry, index_struct
 
 T = TypeVar("T")
-GROUP = 100
+GROUP = 200
 """Rows that get their vectors or keywords in one step: what a crash makes again at most."""
 _SHOWN = 60
 """Characters of a failed text that its error repeats."""

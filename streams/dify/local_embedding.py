@@ -34,25 +34,22 @@ class LocalEmbedder:
             return [EmbeddingError(message) for _ in texts]
         return [usable(vector, DIMENSIONS) for vector in vectors]
 
-    async def count_tokens(self, texts: Sequence[str], compute: Compute) -> list[int]:
-        """Tokens of each text, in order."""
-        return await compute(count_tokens_locally, list(texts))
-
 
 def embed_locally(texts: list[str]) -> list[Vector]:
-    """Runs in a process for CPU-bound work; the model is loaded once a process (0.3 s)."""
-    vectors: list[Vector] = _local_model().embed(texts, norm=True).tolist()
+    """Runs in a process for CPU-bound work."""
+    vectors: list[Vector] = load_local_model().embed(texts, norm=True).tolist()
     return vectors
 
 
 def count_tokens_locally(texts: list[str]) -> list[int]:
     """Runs in a process for CPU-bound work; padding is not counted."""
-    encodings = _local_model().tokenizer.encode_batch(texts, add_special_tokens=False)
+    encodings = load_local_model().tokenizer.encode_batch(texts, add_special_tokens=False)
     return [sum(encoding.attention_mask) for encoding in encodings]
 
 
 @cache
-def _local_model() -> "WordLlamaInference":
+def load_local_model() -> "WordLlamaInference":
+    """The model; loaded once a process (0.3 s), or once for all that are forked from one that has it."""
     import wordllama  # noqa: PLC0415 - sets up logging when imported, so only where it is used
 
     return wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)

@@ -8,7 +8,7 @@ import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from streams.dify.embedding import Answer, Compute, EmbeddingError, UnusableVectorError, VectorSpace, usable
-from streams.dify.local_embedding import MODEL, PROVIDER, count_tokens_locally
+from streams.dify.local_embedding import MODEL, PROVIDER
 from streams.dify.refusals import BusyError, RefusedError
 from streams.dify.retry_after import retry_after
 from streams.settings import Settings, SettingsError
@@ -94,10 +94,6 @@ class OpenAIEmbedder:
                 failures.append(error)
                 return [error for _ in texts]
         return [_vector(one, dimensions) for one in found]
-
-    async def count_tokens(self, texts: Sequence[str], compute: Compute) -> list[int]:
-        """As the local model's tokenizer counts them: the protocol has no question for it."""
-        return await compute(count_tokens_locally, list(texts))
 
     def _client(self) -> httpx.AsyncClient:
         key = self._endpoint.api_key

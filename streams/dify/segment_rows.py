@@ -1,6 +1,7 @@
 """The rows that a document's pieces become: waiting segments and their child chunks, with ids that never change."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from streams.dify.forms.piece import Piece
 from streams.dify.identity import child_node_id, node_id, segment_id
@@ -10,50 +11,74 @@ from streams.dify.standing import Generation
 Row = dict[str, object]
 
 
-def segment_row(document: Document, generation: Generation, piece: Piece, tokens: int) -> Row:
+class NewSegment(NamedTuple):
+    """A segment before it has a row."""
+
+    position: int
+    content: str
+    content_hash: str
+    answer: str | None
+    tokens: int
+
+
+class NewChild(NamedTuple):
+    """A child chunk before it has a row."""
+
+    parent_position: int
+    parent_hash: str
+    position: int
+    content: str
+    content_hash: str
+
+
+def new_rows(pieces: Iterable[Piece], tokens: Sequence[int]) -> Iterator[NewSegment | NewChild]:
+    """A segment a piece, each followed by its child chunks; `tokens` are those of each piece."""
+    for piece, count in zip(pieces, tokens, strict=True):
+        yield NewSegment(piece.position, piece.content, piece.content_hash, piece.answer, count)
+        for child in piece.children:
+            yield NewChild(piece.position, piece.content_hash, child.position, child.content, child.content_hash)
+
+
+def segment_row(document: Document, generation: Generation, new: NewSegment) -> Row:
     """A row of document_segments."""
-    node = node_id(document.id, generation.started_at, piece.position, piece.content_hash)
+    node = node_id(document.id, generation.started_at, new.position, new.content_hash)
     return {
+        **_common(document, generation),
         "id": segment_id(node),
-        "tenant_id": document.tenant_id,
-        "dataset_id": document.dataset_id,
-        "document_id": document.id,
-        "position": piece.position,
-        "content": piece.content,
-        "answer": piece.answer,
-        "word_count": len(piece.content),
-        "tokens": tokens,
+        "position": new.position,
+        "content": new.content,
+        "answer": new.answer,
+        "word_count": len(new.content),
+        "tokens": new.tokens,
         "index_node_id": node,
-        "index_node_hash": piece.content_hash,
+        "index_node_hash": new.content_hash,
         "enabled": False,
         "status": "waiting",
-        "created_by": document.created_by,
-        "created_at": generation.started_at,
-        "updated_at": generation.started_at,
     }
 
 
-def children_of(pieces: Sequence[Piece]) -> Iterator[tuple[Piece, Piece]]:
-    """Each child behind its parent, in order."""
-    return ((parent, child) for parent in pieces for child in parent.children)
-
-
-def child_row(document: Document, generation: Generation, parent: Piece, child: Piece) -> Row:
+def child_row(document: Document, generation: Generation, new: NewChild) -> Row:
     """A row of child_chunks."""
-    segment = segment_id(node_id(document.id, generation.started_at, parent.position, parent.content_hash))
-    node = child_node_id(segment, child.position, child.content_hash)
+    segment = segment_id(node_id(document.id, generation.started_at, new.parent_position, new.parent_hash))
+    node = child_node_id(segment, new.position, new.content_hash)
     return {
+        **_common(document, generation),
         "id": segment_id(node),
+        "segment_id": segment,
+        "position": new.position,
+        "content": new.content,
+        "word_count": len(new.content),
+        "index_node_id": node,
+        "index_node_hash": new.content_hash,
+        "type": "automatic",
+    }
+
+
+def _common(document: Document, generation: Generation) -> Row:
+    return {
         "tenant_id": document.tenant_id,
         "dataset_id": document.dataset_id,
         "document_id": document.id,
-        "segment_id": segment,
-        "position": child.position,
-        "content": child.content,
-        "word_count": len(child.content),
-        "index_node_id": node,
-        "index_node_hash": child.content_hash,
-        "type": "automatic",
         "created_by": document.created_by,
         "created_at": generation.started_at,
         "updated_at": generation.started_at,

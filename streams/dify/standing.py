@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, bindparam, exists, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
+
+_HELD = "held for an indexing"
+"""Where a session, which is one transaction's, keeps what it has locked."""
 
 
 class Stopped(Exception):  # noqa: N818 - reads as what it is: `raise Stopped("the document is gone")`
@@ -64,6 +68,22 @@ class Generation:
         )
 
 
+class _Held(NamedTuple):
+    generation: Generation
+    to_change: bool
+    standing: Standing
+
+
+_STANDING = (
+    select(Dataset, Document)
+    .join(Document, Document.dataset_id == Dataset.id)
+    .where(Dataset.id == bindparam("dataset_id"), Document.id == bindparam("document_id"))
+    .execution_options(populate_existing=True)
+)
+_TO_READ = _STANDING.suffix_with(text("for key share of datasets for key share of documents"))
+_TO_CHANGE = _STANDING.suffix_with(text("for key share of datasets for no key update of documents"))
+
+
 async def lock_standing(
     session: AsyncSession, dataset_id: str, document_id: str, *, to_change: bool = False
 ) -> Standing:
@@ -72,24 +92,12 @@ async def lock_standing(
     With `to_change` others' updates of the document wait too, so that none is overwritten.
     Raises Stopped where a row is gone or the document is paused.
     """
-    dataset = await session.scalar(
-        select(Dataset)
-        .where(Dataset.id == dataset_id)
-        .with_for_update(read=True, key_share=True)
-        .execution_options(populate_existing=True)
-    )
-    if dataset is None:
-        message = "the dataset is gone"
-        raise Stopped(message)
-    document = await session.scalar(
-        select(Document)
-        .where(Document.id == document_id, Document.dataset_id == dataset_id)
-        .with_for_update(read=not to_change, key_share=True)
-        .execution_options(populate_existing=True)
-    )
-    if document is None:
-        message = "the document is gone"
-        raise Stopped(message)
+    ids = {"dataset_id": dataset_id, "document_id": document_id}
+    found = (await session.execute(_TO_CHANGE if to_change else _TO_READ, ids)).one_or_none()
+    if found is None:
+        stands = await session.scalar(select(exists().where(Dataset.id == dataset_id)))
+        raise Stopped("the document is gone" if stands else "the dataset is gone")
+    dataset, document = found
     if document.is_paused:
         message = "the document is paused"
         raise Stopped(message)
@@ -100,10 +108,15 @@ async def hold(session: AsyncSession, generation: Generation, *, to_change: bool
     """`lock_standing` for a step of an indexing. Raises Stopped too where the document was asked for anew since.
 
     The platform asks anew by setting the row back to waiting; the request that it sends with that does the work.
+    What a transaction has locked stays locked, so it is asked for once.
     """
+    held: object = session.info.get(_HELD)
+    if isinstance(held, _Held) and held.generation == generation and held.to_change >= to_change:
+        return held.standing
     standing = await lock_standing(session, generation.dataset_id, generation.document_id, to_change=to_change)
     document = standing.document
     if document.indexing_status == "waiting" or document.processing_started_at != generation.started_at:
         message = "the document was asked for anew"
         raise Stopped(message)
+    session.info[_HELD] = _Held(generation, to_change, standing)
     return standing

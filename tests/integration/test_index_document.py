@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from schemas import DocumentIndexCreated, DocumentIndexRequested
+from streams.agents import document as indexing
 from streams.agents.document import clean_document, index_document, request_document_indexing
 from streams.delivery import Permanent
 from streams.dify import loading
@@ -33,6 +34,7 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several groups from a short document."""
     monkeypatch.setattr(loading, "GROUP", 4)
+    monkeypatch.setattr(indexing, "INSERTED_AT_ONCE", 3)
 
 
 async def test_a_document_is_indexed(site: Site) -> None:

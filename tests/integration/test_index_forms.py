@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
+from streams.agents import document as indexing
 from streams.agents.document import clean_document, index_document
 from streams.dify import loading
 from streams.dify.identity import text_hash
@@ -32,6 +33,7 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several groups from a short document."""
     monkeypatch.setattr(loading, "GROUP", 7)
+    monkeypatch.setattr(indexing, "INSERTED_AT_ONCE", 5)
 
 
 async def _add(site: Site, dataset: Dataset, content: bytes, rules: Mapping[str, object]) -> Document:

@@ -185,9 +185,3 @@ async def test_nobody_listens() -> None:
         (answer,) = await embedder(url).embed(["x"], asyncio.to_thread)
     assert type(answer) is EmbeddingError
     assert url in str(answer)
-
-
-async def test_tokens_are_counted_without_the_endpoint(server: EmbeddingServer) -> None:
-    """The protocol has no question for them: the local tokenizer's count stands for the model's."""
-    assert await embedder(server.url).count_tokens(["one", "one two three"], asyncio.to_thread) == [1, 3]
-    assert server.requests == []

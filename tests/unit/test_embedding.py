@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.dify.embedding import UnusableVectorError, embed_one, is_vector, usable
 from streams.dify.embedding_cache import decode_vector, encode_vector
-from streams.dify.local_embedding import LocalEmbedder
+from streams.dify.local_embedding import LocalEmbedder, count_tokens_locally
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=32).filter(lambda numbers: math.hypot(*numbers) > 1e-3))
@@ -83,5 +83,5 @@ async def test_the_local_model_knows_what_belongs_together() -> None:
         > sum(map(math.prod, zip(question, other, strict=True)))
     )
     assert await embedder.embed(texts[:1], asyncio.to_thread) == [question]
-    counts = await embedder.count_tokens(["one", texts[1]], asyncio.to_thread)
+    counts = count_tokens_locally(["one", texts[1]])
     assert 0 < counts[0] < counts[1] < 20

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from hashlib import md5
 
-from pgvector.sqlalchemy import VECTOR
 from sqlalchemy import Column, Index, MetaData, Table, Text, Uuid, delete, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
 from streams.dify.vector_index import Entry, Match, Nearby
+from streams.dify.vector_stores.packed import PackedVector
 
 _NAME_BYTES = 63
 """PostgreSQL cuts longer names; the platform's are one byte longer."""
@@ -127,7 +127,7 @@ def _table(collection: str, dimensions: int | None = None) -> Table:
         Column("id", Uuid(as_uuid=False), primary_key=True),
         Column("text", Text, nullable=False),
         Column("meta", JSONB, nullable=False),
-        Column("embedding", VECTOR(dimensions), nullable=False),
+        Column("embedding", PackedVector(dimensions), nullable=False),
     )
     if dimensions is not None and dimensions <= _INDEXED_DIMENSIONS:
         Index(

@@ -1,0 +1,11 @@
+"""What the killable processes share: imported once by the server that they are forked from.
+
+The model is loaded here, so that its memory is theirs together and a replaced process is ready at once.
+"""
+
+from streams.dify.local_embedding import load_local_model
+from streams.dify.preparing import prepare
+
+__all__ = ["prepare"]
+
+load_local_model()
