@@ -2,6 +2,7 @@
 
 from schemas.dataset import DatasetDeleted
 from schemas.document import DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
+from schemas.documents import DocumentsDeleted, DocumentsRemovalRequested
 from schemas.event import Event
 from schemas.message import MessageCreated
 
@@ -11,6 +12,8 @@ __all__ = [
     "DocumentIndexCreated",
     "DocumentIndexRequested",
     "DocumentSyncRequested",
+    "DocumentsDeleted",
+    "DocumentsRemovalRequested",
     "Event",
     "MessageCreated",
 ]

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from schemas import Event
-from streams.agents import dataset, document, message, sync
+from streams.agents import dataset, document, documents, message, sync
 from streams.delivery.handler import Handler
 from streams.overrides import apply_to_handlers, apply_to_topics, load_overrides
 from streams.settings import PoolName, Settings, SettingsError
@@ -14,6 +14,7 @@ from streams.transport.group import Group
 BUILT_IN_HANDLERS: tuple[Handler[Event], ...] = (
     *document.HANDLERS,
     *sync.HANDLERS,
+    *documents.HANDLERS,
     *dataset.HANDLERS,
     *message.HANDLERS,
 )

@@ -13,6 +13,8 @@ from schemas import (
     DocumentDeleted,
     DocumentIndexCreated,
     DocumentIndexRequested,
+    DocumentsDeleted,
+    DocumentsRemovalRequested,
     DocumentSyncRequested,
     Event,
     MessageCreated,
@@ -71,6 +73,8 @@ BUILT_IN: tuple[Topic, ...] = (
     Topic("document.index-created", DocumentIndexCreated, key="dataset_id", pool="default"),
     Topic("document.sync-requested", DocumentSyncRequested, key="document_id", pool="default"),
     Topic("document.deleted", DocumentDeleted, key="document_id", pool="low"),
+    Topic("documents.deleted", DocumentsDeleted, key="dataset_id", pool="low"),
+    Topic("documents.removal-requested", DocumentsRemovalRequested, key="dataset_id", pool="low"),
     Topic("dataset.deleted", DatasetDeleted, key="dataset_id", pool="low"),
     Topic("message.created", MessageCreated, key="app_id", pool="high"),
 )

@@ -1,5 +1,6 @@
 """Small files of each format, made with the formats' own libraries where they can write."""
 
+import re
 import struct
 import zlib
 from io import BytesIO
@@ -10,6 +11,11 @@ import openpyxl
 import pptx
 from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+
+def linked_images(text: str) -> set[str]:
+    """The ids of the files that a text shows as images."""
+    return set(re.findall(r"/files/([0-9a-f-]{36})/file-preview", text))
 
 
 def png(shade: int = 0) -> bytes:

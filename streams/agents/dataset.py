@@ -1,9 +1,8 @@
 """Datasets: clean up after them."""
 
 from schemas import DatasetDeleted
-from schemas.event import new_event_id
 from streams.agents.refusing import refusals_are_permanent
-from streams.agents.repeating import clean_again
+from streams.agents.repeating import go_on
 from streams.delivery import Retry, Work, handles
 from streams.delivery.failures import Reason
 from streams.delivery.handler import JSON
@@ -27,14 +26,9 @@ async def clean_dataset(event: DatasetDeleted, work: Work) -> JSON:
         binding = event.collection_binding_id
         binding_id = checked_id("collection_binding_id", binding) if binding else None
         platform = work.use(Platform)
-        done = await clean_deleted_dataset(
-            work.session, platform, DeletedDataset(dataset_id, tenant_id, event.index_struct, binding_id)
-        )
-    if done:
-        await clean_again(event, work, platform)
-    else:
-        await work.publish(event.model_copy(update={"event_id": new_event_id()}))
-    return {"done": done}
+        deleted = DeletedDataset(dataset_id, tenant_id, event.index_struct, binding_id)
+        step = await clean_deleted_dataset(work.session, platform, deleted)
+    return await go_on(event, work, step)
 
 
 HANDLERS = (clean_dataset,)

@@ -11,12 +11,12 @@ from typing import TypeVar
 from schemas import DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
 from streams.agents.loading import load
 from streams.agents.refusing import refusals_are_permanent
-from streams.agents.repeating import clean_again
+from streams.agents.repeating import go_on
 from streams.delivery import Backoff, Retry, Work, handles
 from streams.delivery.failures import Reason
 from streams.delivery.handler import JSON
 from streams.dify.answers import answer_key, keep_answers, kept_answers
-from streams.dify.cleanup import DeletedDocument, clean_deleted_document, document_stands
+from streams.dify.cleanup import DeletedDocument, clean_deleted_document, standing_documents
 from streams.dify.extraction import Image
 from streams.dify.forms.question import question_pieces
 from streams.dify.identity import checked_id
@@ -185,7 +185,10 @@ async def request_document_indexing(event: DocumentIndexCreated, work: Work) -> 
 
 @handles(DocumentDeleted)
 async def clean_document(event: DocumentDeleted, work: Work) -> JSON:
-    """Everything that a deleted document has left goes. While its row is there nothing does: it retries."""
+    """Everything that a deleted document has left goes, in bounded steps, each an event that asks for the next.
+
+    While its row is there nothing goes: it retries.
+    """
     with refusals_are_permanent():
         deleted = DeletedDocument(
             dataset_id=checked_id("dataset_id", event.dataset_id),
@@ -193,13 +196,12 @@ async def clean_document(event: DocumentDeleted, work: Work) -> JSON:
             tenant_id=checked_id("tenant_id", event.tenant_id) if event.tenant_id else None,
             file_id=checked_id("file_id", event.file_id) if event.file_id else None,
         )
-        if await document_stands(work.session, deleted.document_id):
+        if await standing_documents(work.session, [deleted.document_id]):
             message = f"document {deleted.document_id} still has its row"
             raise Retry(message, reason=Reason.ROW_STILL_EXISTS)
         platform = work.use(Platform)
-        removed = await clean_deleted_document(work.session, platform, deleted)
-    await clean_again(event, work, platform)
-    return dict(removed)
+        step = await clean_deleted_document(work.session, platform, deleted)
+    return await go_on(event, work, step)
 
 
 HANDLERS = (index_document, request_document_indexing, clean_document)

@@ -20,7 +20,7 @@ async def load(job: Job, work: Work, platform: Platform) -> None:
         await _load_vectors(job, job.embedder, work, platform)
     if job.replaces or job.embedder is None:
         async with work.step() as session:
-            await switch(session, job)
+            await switch(session, platform, job)
     while job.replaces:
         async with work.step() as session:
             if not await remove_former(session, platform, job):

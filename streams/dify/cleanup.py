@@ -1,47 +1,24 @@
-"""What is left of a deleted document or dataset goes: vectors first, then the rows that know their ids.
+"""What is left of a deleted document or dataset goes, in bounded steps; then nothing may be left.
 
-All of it finds its targets by the ids in the event, so it works when the rows of document and dataset are gone.
+All of it is found by the ids in the event, so it works when the rows of document and dataset are gone. Vectors go
+with or before the rows that know their ids, so that a clean-up which ended half-way finds them again.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import any_, exists, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.answers import forget_answers, forget_answers_of_dataset
 from streams.dify.binding import collections_of
-from streams.dify.files import delete_files, delete_images, delete_images_of, images_in
-from streams.dify.keyword_table import take_document
-from streams.dify.models import (
-    AppDatasetJoin,
-    ChildChunk,
-    Dataset,
-    DatasetKeywordTable,
-    DatasetMetadata,
-    DatasetMetadataBinding,
-    DatasetProcessRule,
-    DatasetQuery,
-    Document,
-    DocumentSegment,
-)
+from streams.dify.keyword_file import keyword_file
+from streams.dify.keyword_table import count_orphans, sweep
+from streams.dify.models import Dataset, Document
 from streams.dify.platform import Platform
-from streams.dify.refusals import RefusedError
-from streams.dify.source import upload_file_id
-
-SEGMENTS_A_STEP = 1000
-DOCUMENTS_A_STEP = 50
-ROWS_A_STEP = 1000
-
-_OF_A_DATASET = (
-    ChildChunk,
-    DatasetMetadataBinding,
-    DatasetMetadata,
-    DatasetProcessRule,
-    DatasetQuery,
-    AppDatasetJoin,
-    DatasetKeywordTable,
-)
-"""Removed by dataset id, after segments and documents."""
+from streams.dify.remains import LeftBehindError, Scope, count_rows
+from streams.dify.removal import Step, remove_documents, remove_own_files, remove_rows, remove_segments, remove_vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +42,10 @@ class DeletedDataset:
     collection_binding_id: str | None
 
 
-async def document_stands(session: AsyncSession, document_id: str) -> bool:
-    """Whether the document's row is (still) there."""
-    return bool(await session.scalar(select(exists().where(Document.id == document_id))))
+async def standing_documents(session: AsyncSession, document_ids: list[str]) -> list[str]:
+    """Those of the documents whose rows are (still) there."""
+    named = literal(document_ids, ARRAY(Document.id.type))
+    return list(await session.scalars(select(Document.id).where(Document.id == any_(named))))
 
 
 async def dataset_stands(session: AsyncSession, dataset_id: str) -> bool:
@@ -75,123 +53,81 @@ async def dataset_stands(session: AsyncSession, dataset_id: str) -> bool:
     return bool(await session.scalar(select(exists().where(Dataset.id == dataset_id))))
 
 
-async def clean_deleted_document(session: AsyncSession, platform: Platform, deleted: DeletedDocument) -> dict[str, int]:
-    """Vectors, images, child chunks, segments, metadata bindings and source file of a document; returns counts."""
+async def clean_deleted_document(session: AsyncSession, platform: Platform, deleted: DeletedDocument) -> Step:
+    """One step. Raises RefusedError, and LeftBehindError where after the last one something is there all the same."""
+    await _begin(session, deleted.dataset_id, deleted.document_id)
     dataset = await session.get(Dataset, deleted.dataset_id)
     struct, binding_id = (dataset.index_struct, dataset.collection_binding_id) if dataset else (None, None)
-    for collection in await collections_of(session, platform, deleted.dataset_id, struct, binding_id):
-        await platform.vectors.delete_document(session, collection, deleted.document_id)
-    await take_document(session, deleted.dataset_id, deleted.document_id)
-    of_document = DocumentSegment.document_id == deleted.document_id
-    pictured = await session.execute(
-        select(DocumentSegment.tenant_id, DocumentSegment.content).where(
-            of_document, DocumentSegment.content.contains("-preview")
-        )
-    )
-    files = await _delete_pictured(session, platform, [(tenant, content) for tenant, content in pictured])
-    files += await delete_images_of(session, platform.storage, [deleted.document_id], deleted.tenant_id)
-    await session.execute(
-        delete(ChildChunk).where(
-            ChildChunk.dataset_id == deleted.dataset_id, ChildChunk.document_id == deleted.document_id
-        )
-    )
-    await forget_answers(session, deleted.document_id)
-    segments = await session.execute(delete(DocumentSegment).where(of_document).returning(DocumentSegment.id))
-    removed = len(segments.all())
-    await session.execute(
-        delete(DatasetMetadataBinding).where(DatasetMetadataBinding.document_id == deleted.document_id)
-    )
-    if deleted.file_id is not None:
-        files += await delete_files(session, platform.storage, [deleted.file_id], deleted.tenant_id)
-    return {"segments": removed, "files": files}
+    collections = await collections_of(session, platform, deleted.dataset_id, struct, binding_id)
+    tenant_id = deleted.tenant_id or (dataset.tenant_id if dataset else None)
+    step = Step(session, platform, Scope(deleted.dataset_id, deleted.document_id, tenant_id))
+    if not await remove_segments(step, collections):
+        return step
+    await remove_vectors(step, collections, deleted.document_id)
+    if not (await remove_rows(step) and await remove_own_files(step, deleted.document_id, deleted.file_id)):
+        return step
+    left = Counter(await count_rows(session, step.scope, deleted.file_id))
+    for collection in collections:
+        left["vectors"] += await platform.vectors.count(session, collection, document_id=deleted.document_id)
+    if dataset is not None:
+        # Where the dataset is gone too, the whole table goes with it.
+        swept = await sweep(session, platform.storage, dataset.tenant_id, dataset.id)
+        step.removed["keyword nodes"] += swept
+        left["keyword nodes"] = await count_orphans(session, dataset.id) if swept else 0
+    _end(step, left)
+    return step
 
 
-async def _delete_pictured(session: AsyncSession, platform: Platform, contents: list[tuple[str, str]]) -> int:
-    images: dict[str, set[str]] = {}
-    for tenant_id, content in contents:
-        images.setdefault(tenant_id, set()).update(images_in(content))
-    return sum(
-        [await delete_images(session, platform.storage, found, tenant_id) for tenant_id, found in images.items()]
-    )
-
-
-async def clean_deleted_dataset(session: AsyncSession, platform: Platform, deleted: DeletedDataset) -> bool:
-    """One bounded step: the collections, then as many rows as a step may take. True: nothing is left.
+async def clean_deleted_dataset(session: AsyncSession, platform: Platform, deleted: DeletedDataset) -> Step:
+    """One step; raises as `clean_deleted_document`.
 
     Dropping the collections comes first in every step: no vector outlives the segment that knows its id.
     """
-    for collection in await collections_of(
+    await _begin(session, deleted.dataset_id)
+    collections = await collections_of(
         session, platform, deleted.dataset_id, deleted.index_struct, deleted.collection_binding_id
-    ):
-        await platform.vectors.drop(session, collection, deleted.dataset_id)
-    if await _delete_segments(session, platform, deleted) == SEGMENTS_A_STEP:
-        return False
-    if await _delete_documents(session, platform, deleted) == DOCUMENTS_A_STEP:
-        return False
-    await _delete_keyword_file(session, platform, deleted)
-    await forget_answers_of_dataset(session, deleted.dataset_id)
-    for model in _OF_A_DATASET:
-        some = select(model.id).where(model.dataset_id == deleted.dataset_id).limit(ROWS_A_STEP)
-        removed = await session.execute(delete(model).where(model.id.in_(some)).returning(model.id))
-        if len(removed.all()) == ROWS_A_STEP:
-            return False
-    return not await _anything_left(session, deleted.dataset_id)
-
-
-async def _delete_segments(session: AsyncSession, platform: Platform, deleted: DeletedDataset) -> int:
-    found = await session.execute(
-        select(DocumentSegment.id, DocumentSegment.tenant_id, DocumentSegment.content)
-        .where(DocumentSegment.dataset_id == deleted.dataset_id)
-        .limit(SEGMENTS_A_STEP)
     )
-    segments = found.all()
-    ids = [segment_id for segment_id, _, _ in segments]
-    await _delete_pictured(session, platform, [(tenant, content) for _, tenant, content in segments])
-    await session.execute(delete(ChildChunk).where(ChildChunk.segment_id.in_(ids)))
-    await session.execute(delete(DocumentSegment).where(DocumentSegment.id.in_(ids)))
-    return len(segments)
+    tenant_id = deleted.tenant_id or await _tenant_of(session, deleted.dataset_id)
+    step = Step(session, platform, Scope(deleted.dataset_id, None, tenant_id))
+    for collection in collections:
+        step.removed["collections"] += await platform.vectors.drop(session, collection, deleted.dataset_id)
+    if not (await remove_segments(step, ()) and await remove_documents(step) and await remove_rows(step)):
+        return step
+    left = Counter(await count_rows(session, step.scope, None))
+    for collection in collections:
+        left["vectors"] += await platform.vectors.count(session, collection, dataset_id=deleted.dataset_id)
+    if tenant_id is not None:
+        await platform.storage.delete(keyword_file(tenant_id, deleted.dataset_id))
+    _end(step, left)
+    return step
 
 
-async def _delete_documents(session: AsyncSession, platform: Platform, deleted: DeletedDataset) -> int:
-    found = await session.execute(
-        select(Document.id, Document.tenant_id, Document.data_source_type, Document.data_source_info)
-        .where(Document.dataset_id == deleted.dataset_id)
-        .limit(DOCUMENTS_A_STEP)
-    )
-    documents = found.all()
-    files: dict[str, set[str]] = {}
-    tenants: dict[str, list[str]] = {}
-    for document_id, tenant_id, source_type, source_info in documents:
-        tenants.setdefault(tenant_id, []).append(document_id)
-        file_id = _file_of(source_type, source_info)
-        if file_id is not None:
-            files.setdefault(tenant_id, set()).add(file_id)
-    for tenant_id, file_ids in files.items():
-        await delete_files(session, platform.storage, file_ids, tenant_id)
-    for tenant_id, document_ids in tenants.items():
-        await delete_images_of(session, platform.storage, document_ids, tenant_id)
-    await session.execute(delete(Document).where(Document.id.in_([document_id for document_id, *_ in documents])))
-    return len(documents)
+async def _tenant_of(session: AsyncSession, dataset_id: str) -> str | None:
+    """The tenant of a dataset whose row is gone, as its documents say."""
+    return await session.scalar(select(Document.tenant_id).where(Document.dataset_id == dataset_id).limit(1))
 
 
-def _file_of(data_source_type: str, data_source_info: str | None) -> str | None:
-    """The upload file to remove with a document; other sources, and rows that name no file, have none."""
-    try:
-        return upload_file_id(data_source_type, data_source_info)
-    except RefusedError:
-        return None
+async def _begin(session: AsyncSession, dataset_id: str, document_id: str | None = None) -> None:
+    """Until the transaction ends nobody else cleans up after this document, or after its dataset.
+
+    So no two wait for each other's rows, and each sees at its end what is left, not what another is about to remove.
+    Until then too rows are found by indexes: for the first few of many rows the planner likes to read the whole table,
+    where each step would meet again all that the steps before it have removed.
+    """
+    await session.execute(select(func.set_config("enable_seqscan", "off", True)))  # noqa: FBT003 - is_local
+    of_dataset = func.hashtextextended(f"clean-up of dataset {dataset_id}", 0)
+    if document_id is None:
+        await session.execute(select(func.pg_advisory_xact_lock(of_dataset)))
+        return
+    of_document = func.hashtextextended(f"clean-up of document {document_id}", 0)
+    await session.execute(select(func.pg_advisory_xact_lock_shared(of_dataset)))
+    await session.execute(select(func.pg_advisory_xact_lock(of_document)))
 
 
-async def _delete_keyword_file(session: AsyncSession, platform: Platform, deleted: DeletedDataset) -> None:
-    kind = await session.scalar(
-        select(DatasetKeywordTable.data_source_type).where(DatasetKeywordTable.dataset_id == deleted.dataset_id)
-    )
-    if kind is not None and kind != "database" and deleted.tenant_id is not None:
-        await platform.storage.delete(f"keyword_files/{deleted.tenant_id}/{deleted.dataset_id}.txt")
-
-
-async def _anything_left(session: AsyncSession, dataset_id: str) -> bool:
-    for model in (DocumentSegment, Document, *_OF_A_DATASET):
-        if await session.scalar(select(exists().where(model.dataset_id == dataset_id))):
-            return True
-    return False
+def _end(step: Step, left: Mapping[str, int]) -> None:
+    """All of the scope is removed. Raises LeftBehindError where a look says otherwise."""
+    found = ", ".join(f"{count} {name}" for name, count in left.items() if count)
+    if found:
+        message = f"the clean-up of {step.scope} is through, and yet there are {found}"
+        raise LeftBehindError(message)
+    step.done = True

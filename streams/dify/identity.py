@@ -1,5 +1,6 @@
 """Ids that say the same thing on every run, and ids that came from outside."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from hashlib import sha256
 from uuid import UUID, uuid5
@@ -41,3 +42,14 @@ def checked_id(name: str, value: str) -> str:
     except ValueError as error:
         message = f"{name} {value!r} is not a UUID"
         raise RefusedError(message) from error
+
+
+def only_ids(values: Iterable[str]) -> list[str]:
+    """Those of the values that are UUIDs, in the database's spelling."""
+    found = []
+    for value in values:
+        try:
+            found.append(str(UUID(value)))
+        except ValueError:
+            continue
+    return found

@@ -3,18 +3,22 @@
 The platform reads that row whole and writes it whole, so what two workers add at once is lost. Here the row is locked
 in the step's transaction and merged by one statement in the database: a document's entries are exchanged for those of
 its segments, others stay. The statement says the same on every run, so it may be repeated.
+
+A table that the platform keeps as a file is taken into its row by the first who locks it; from then on the platform
+uses the row too. The file goes with the next lock, once that is committed.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select, text, update
+from sqlalchemy import exists, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams.dify.keyword_file import keyword_file, read_table
 from streams.dify.models import DatasetKeywordTable, DocumentSegment, utc_now
-from streams.dify.refusals import NotBuiltYetError
 from streams.dify.standing import Generation
+from streams.storage import FileMissingError, Storage
 
 _EMPTY = '{"__type__": "keyword_table", "__data__": {"index_id": null, "summary": null, "table": {}}}'
 _EXCHANGE = text(
@@ -45,6 +49,41 @@ _EXCHANGE = text(
     where dataset_id = :dataset_id
     """
 )
+_ORPHANS = text(
+    """
+    select count(*) from (
+        select distinct node
+        from dataset_keyword_tables as kept,
+            jsonb_each(coalesce(nullif(kept.keyword_table, '')::jsonb #> '{__data__,table}', '{}')) as entry,
+            jsonb_array_elements_text(entry.value) as node
+        where kept.dataset_id = :dataset_id
+    ) as nodes
+    where not exists (
+        select from document_segments as segment
+        where segment.dataset_id = :dataset_id and segment.index_node_id = nodes.node
+    )
+    """
+)
+_SWEEP = text(
+    """
+    update dataset_keyword_tables as kept set keyword_table = jsonb_build_object(
+        '__type__', 'keyword_table',
+        '__data__', jsonb_build_object('index_id', cast(:dataset_id as text), 'summary', null, 'table', (
+            select coalesce(jsonb_object_agg(keyword, nodes), '{}') from (
+                select entry.key as keyword, jsonb_agg(node order by node) as nodes
+                from jsonb_each(coalesce(nullif(kept.keyword_table, '')::jsonb #> '{__data__,table}', '{}')) as entry,
+                    jsonb_array_elements_text(entry.value) as node
+                where node in (
+                    select index_node_id from document_segments
+                    where dataset_id = :dataset_id and index_node_id is not null
+                )
+                group by entry.key
+            ) as grouped
+        ))
+    )::text
+    where dataset_id = :dataset_id
+    """
+)
 _FIND = text(
     """
     select node, count(*) as hits
@@ -57,31 +96,76 @@ _FIND = text(
 )
 
 
-async def put_document(session: AsyncSession, generation: Generation) -> None:
-    """The document is found by the keywords of this indexing's segments, and by no others. Raises NotBuiltYetError."""
+async def put_document(session: AsyncSession, storage: Storage, generation: Generation) -> None:
+    """The document is found by the keywords of this indexing's segments, and by no others.
+
+    Raises FileMissingError or RefusedError where the table is kept as a file that is not there or no such table.
+    """
     dataset_id = generation.dataset_id
     new = insert(DatasetKeywordTable).values(dataset_id=dataset_id, keyword_table=_EMPTY, data_source_type="database")
     await session.execute(new.on_conflict_do_nothing(index_elements=["dataset_id"]))
-    await _exchange(session, dataset_id, generation.document_id, made_at=generation.started_at)
+    if await _lock(session, storage, generation.tenant_id, dataset_id):
+        await _exchange(session, generation, made_at=generation.started_at)
 
 
-async def take_document(session: AsyncSession, dataset_id: str, document_id: str) -> None:
-    """The document, whose segments are still there, is found by no keyword. Raises NotBuiltYetError."""
-    await _exchange(session, dataset_id, document_id, made_at=None)
+async def take_document(session: AsyncSession, storage: Storage, generation: Generation) -> None:
+    """The document, whose segments are still there, is found by no keyword. Raises as `put_document`."""
+    if await _lock(session, storage, generation.tenant_id, generation.dataset_id):
+        await _exchange(session, generation, made_at=None)
 
 
-async def _exchange(session: AsyncSession, dataset_id: str, document_id: str, *, made_at: datetime | None) -> None:
-    kind = await session.scalar(
-        select(DatasetKeywordTable.data_source_type)
-        .where(DatasetKeywordTable.dataset_id == dataset_id)
-        .with_for_update()
-    )
+async def sweep(session: AsyncSession, storage: Storage, tenant_id: str, dataset_id: str) -> int:
+    """Nodes that no segment of the dataset has any more are found by no keyword; says how many that were.
+
+    It looks for no document in particular, so it finds what a clean-up before it has left too. Raises RefusedError.
+    """
+    try:
+        there = await _lock(session, storage, tenant_id, dataset_id)
+    except FileMissingError:
+        return 0
+    orphans = await count_orphans(session, dataset_id) if there else 0
+    if orphans:
+        await session.execute(_SWEEP, {"dataset_id": dataset_id})
+    return orphans
+
+
+async def count_orphans(session: AsyncSession, dataset_id: str) -> int:
+    """Nodes in the row's table that no segment of the dataset has."""
+    return await session.scalar(_ORPHANS, {"dataset_id": dataset_id}) or 0
+
+
+async def _exchange(session: AsyncSession, generation: Generation, *, made_at: datetime | None) -> None:
+    asked = {"dataset_id": generation.dataset_id, "document_id": generation.document_id, "made_at": made_at}
+    await session.execute(_EXCHANGE, asked)
+
+
+async def _lock(session: AsyncSession, storage: Storage, tenant_id: str, dataset_id: str) -> bool:
+    """Lock the row until the transaction ends, the table in it; False: there is none. Once a transaction."""
+    row = DatasetKeywordTable.dataset_id == dataset_id
+    kind = await session.scalar(select(DatasetKeywordTable.data_source_type).where(row).with_for_update())
     if kind is None:
-        return
-    if kind != "database":
-        message = f"the dataset's keyword table is kept as {kind!r}; only 'database' is built"
-        raise NotBuiltYetError(message)
-    await session.execute(_EXCHANGE, {"dataset_id": dataset_id, "document_id": document_id, "made_at": made_at})
+        return False
+    key = keyword_file(tenant_id, dataset_id)
+    if kind == "database":
+        # Whoever took the file into the row has committed that.
+        await storage.delete(key)
+    else:
+        kept = await _table_in(session, storage, key, dataset_id)
+        await session.execute(
+            update(DatasetKeywordTable).where(row).values(keyword_table=kept, data_source_type="database")
+        )
+    return True
+
+
+async def _table_in(session: AsyncSession, storage: Storage, key: str, dataset_id: str) -> str:
+    """A file's table; one that was never written is empty."""
+    try:
+        return await read_table(storage, key)
+    except FileMissingError:
+        known = DocumentSegment.keywords.is_not(None) & (DocumentSegment.status == "completed")
+        if await session.scalar(select(exists().where(DocumentSegment.dataset_id == dataset_id, known))):
+            raise
+        return _EMPTY
 
 
 async def nodes_by_keywords(

@@ -20,7 +20,7 @@ REMOVED_AT_ONCE = 1000
 """Segments or child chunks that one step removes."""
 
 
-async def switch(session: AsyncSession, job: Job) -> None:
+async def switch(session: AsyncSession, platform: Platform, job: Job) -> None:
     """From here on the new segments are found, and the former are not: both with this transaction.
 
     Raises EmbeddingError where some of the new have no vector, Stopped.
@@ -28,11 +28,11 @@ async def switch(session: AsyncSession, job: Job) -> None:
     generation = job.generation
     await hold(session, generation)
     if job.embedder is None:
-        await put_document(session, generation)
+        await put_document(session, platform.storage, generation)
         await complete_segments(session, generation)
     else:
         await check_loaded(session, job)
-        await take_document(session, generation.dataset_id, generation.document_id)
+        await take_document(session, platform.storage, generation)
         await session.execute(update(DocumentSegment).where(generation.segments).values(enabled=True))
     if job.replaces:
         await session.execute(

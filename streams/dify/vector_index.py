@@ -72,17 +72,19 @@ class VectorIndex(Protocol):
     async def upsert(self, session: AsyncSession, collection: str, entries: Sequence[Entry]) -> None:
         """Write entries; one with the same node id is replaced."""
 
-    async def delete_nodes(self, session: AsyncSession, collection: str, node_ids: Sequence[str]) -> None:
-        """Remove entries by node id."""
+    async def delete_nodes(self, session: AsyncSession, collection: str, node_ids: Sequence[str]) -> int:
+        """Remove entries by node id, a UUID; says how many there were."""
 
-    async def delete_document(self, session: AsyncSession, collection: str, document_id: str) -> None:
-        """Remove every entry of a document."""
+    async def delete_document(self, session: AsyncSession, collection: str, document_id: str) -> int:
+        """Remove every entry of a document; says how many there were."""
 
-    async def drop(self, session: AsyncSession, collection: str, dataset_id: str) -> None:
-        """Remove every entry of a dataset; with the last one goes the collection, unless others share it."""
+    async def drop(self, session: AsyncSession, collection: str, dataset_id: str) -> bool:
+        """Remove every entry of a dataset, and the collection unless others share it; says whether there was any."""
 
-    async def count(self, session: AsyncSession, collection: str) -> int:
-        """Entries in the collection."""
+    async def count(
+        self, session: AsyncSession, collection: str, *, dataset_id: str | None = None, document_id: str | None = None
+    ) -> int:
+        """Entries in the collection; only those of a dataset or of a document where one is given."""
 
     async def search(self, session: AsyncSession, nearby: Nearby, k: int) -> list[Match]:
         """The k nearest entries, best first."""
@@ -91,6 +93,11 @@ class VectorIndex(Protocol):
 def collection_name(prefix: str, dataset_id: str) -> str:
     """The platform's name for a dataset's collection: ``<prefix>_<uuid with _>_Node``."""
     return f"{prefix}_{dataset_id.replace('-', '_')}_Node"
+
+
+def made_for(collection: str, dataset_id: str) -> bool:
+    """Whether the collection's name says that it is this dataset's own."""
+    return dataset_id.replace("-", "_") in collection
 
 
 def index_struct(kind: str, collection: str) -> str:

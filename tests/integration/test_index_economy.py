@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from streams.agents.dataset import clean_dataset
 from streams.agents.document import clean_document, index_document
 from streams.delivery import Permanent
 from streams.dify import loading
+from streams.dify.keyword_file import keyword_file
 from streams.dify.keywords import Asked, keywords_of
 from streams.dify.models import Dataset, DatasetKeywordTable, Document, DocumentSegment
 from streams.dify.search import passages
+from tests.integration.cleaning import settle
 from tests.integration.direct_work import Site, open_site, prose
 
 LEAVE = b"Everyone has thirty days of holiday in a year. Holiday is asked for by e-mail."
@@ -165,17 +166,17 @@ async def test_a_deleted_dataset_leaves_no_table(site: Site) -> None:
     document = await site.add_document(dataset, LEAVE)
     await site.run(index_document, site.request(document))
     await site.delete(Dataset, id=dataset.id)
-    while (await site.run(clean_dataset, site.dataset_deleted(dataset))) != {"done": True}:
-        pass
+    await settle(site, site.dataset_deleted(dataset))
     assert await site.count(DatasetKeywordTable, dataset_id=dataset.id) == 0
 
 
 async def test_an_error_in_the_keywords_fails_the_attempt(site: Site) -> None:
-    """A table kept as a file is not built: the document says so, instead of completing without being found."""
+    """A table that cannot be read: the document says so, instead of completing without being found."""
     dataset = await site.add_dataset(indexing_technique="economy")
     await site.add(DatasetKeywordTable(dataset_id=dataset.id, keyword_table="", data_source_type="file"))
+    await site.platform.storage.write(keyword_file(site.tenant_id, dataset.id), b"[]")
     document = await site.add_document(dataset, LEAVE)
-    with pytest.raises(Permanent, match="keyword table is kept as 'file'") as refusal:
+    with pytest.raises(Permanent, match="is no keyword table of the platform") as refusal:
         await site.run(index_document, site.request(document))
     await site.die(index_document, site.request(document), refusal.value)
     assert (await site.document(document.id)).indexing_status == "error"

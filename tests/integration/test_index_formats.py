@@ -11,11 +11,10 @@ from streams.agents.dataset import clean_dataset
 from streams.agents.document import clean_document, index_document
 from streams.delivery import Permanent, Retry
 from streams.dify.fetching import ServiceError
-from streams.dify.files import images_in
 from streams.dify.models import Dataset, Document, UploadFile
 from tests.integration.direct_work import CrashError, Site, open_site
 from tests.integration.source_server import Service, open_service
-from tests.making_files import MAIL, epub, pdf, png, slides, word, xls, xlsx
+from tests.making_files import MAIL, epub, linked_images, pdf, png, slides, word, xls, xlsx
 
 PAGE, BLOCK, ROWS = (str(uuid4()) for _ in range(3))
 EDITED = "2026-11-02T09:30:00.000Z"
@@ -97,7 +96,7 @@ async def test_images_of_a_word_file_are_stored_and_go_with_it(site: Site) -> No
 
     await site.run(index_document, site.request(document))
 
-    linked = images_in(await _content(site, document))
+    linked = linked_images(await _content(site, document))
     assert len(linked) == 2
     for file_id in linked:
         async with site.transaction() as session:
@@ -109,7 +108,7 @@ async def test_images_of_a_word_file_are_stored_and_go_with_it(site: Site) -> No
 
     result = await site.run(clean_document, site.document_deleted(document))
 
-    assert result == {"segments": 1, "files": 2}
+    assert result == {"done": True, "removed": {"document_segments": 1, "vectors": 1, "images": 2}}
     assert await site.count(UploadFile, tenant_id=site.tenant_id, extension="png") == 0
     assert _images(site) == []
 

@@ -16,7 +16,6 @@ from qdrant_client.models import PointStruct
 from sqlalchemy import select
 
 from schemas import DatasetDeleted
-from streams.agents.dataset import clean_dataset
 from streams.agents.document import clean_document, index_document
 from streams.delivery import Permanent, Retry
 from streams.dify import loading
@@ -25,6 +24,7 @@ from streams.dify.search import passages
 from streams.dify.vector_index import VectorStoreError
 from streams.dify.vector_stores.qdrant import QdrantIndex, qdrant_at
 from streams.tables import outbox
+from tests.integration.cleaning import settle
 from tests.integration.direct_work import CrashError, Site, open_site, prose
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
@@ -134,8 +134,7 @@ async def test_datasets_of_one_model_share_their_binding_s_collection(site: Site
 
     await site.delete(Dataset, id=one.id)
     event = DatasetDeleted(tenant_id=site.tenant_id, dataset_id=one.id, collection_binding_id=binding.id)
-    while await site.run(clean_dataset, event) != {"done": True}:
-        pass
+    await settle(site, event)
     async with site.transaction() as session:
         assert await site.platform.vectors.count(session, SHARED) == both / 2
         assert await passages(session, site.platform, other.id, "room 14", 1) != []

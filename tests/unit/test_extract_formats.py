@@ -6,9 +6,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import pytest
 
 from streams.dify.extraction import EXTENSIONS, archive, extract
-from streams.dify.files import images_in
 from streams.dify.refusals import ExtractionError
-from tests.making_files import MAIL, epub, pdf, png, slides, word, xls, xlsx
+from tests.making_files import MAIL, epub, linked_images, pdf, png, slides, word, xls, xlsx
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 OTHER = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a02"
@@ -60,9 +59,9 @@ def test_a_word_file_s_images_are_linked_where_they_stand() -> None:
     assert {(image.extension, image.mime_type) for image in found.images} == {("png", "image/png")}
     first, second = found.images
     assert f"{first.link}\n{second.link}\n{first.link}\n| City" in found.text
-    assert images_in(found.text) == {first.file_id, second.file_id}
+    assert linked_images(found.text) == {first.file_id, second.file_id}
     assert extract(content, "docx", DOCUMENT) == found
-    assert images_in(extract(content, "docx", OTHER).text).isdisjoint(images_in(found.text))
+    assert linked_images(extract(content, "docx", OTHER).text).isdisjoint(linked_images(found.text))
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)

@@ -1,13 +1,12 @@
 """Names and ids on the platform's side."""
 
 from datetime import datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dify.files import images_in
 from streams.dify.identity import checked_id, node_id, segment_id, text_hash
 from streams.dify.platform import build_platform
 from streams.dify.refusals import RefusedError
@@ -64,15 +63,6 @@ def test_an_id_from_outside() -> None:
     assert checked_id("document_id", DATASET.upper()) == DATASET
     with pytest.raises(RefusedError, match="document_id 'x' is not a UUID"):
         checked_id("document_id", "x")
-
-
-def test_images_in_a_text() -> None:
-    one, two = str(uuid4()), str(uuid4())
-    text = (
-        f"![image](http://h/files/{one}/file-preview) ![image](/files/{two.upper()}/image-preview?x=1)"
-        f" http://h/files/{uuid4()}/download http://h/files/nonsense/file-preview"
-    )
-    assert images_in(text) == {one, two}
 
 
 def test_where_a_document_comes_from() -> None:

@@ -3,12 +3,28 @@
 from collections.abc import Sequence
 from hashlib import md5
 
-from sqlalchemy import Column, Index, MetaData, Table, Text, Uuid, delete, func, select, text
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Index,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    any_,
+    delete,
+    exists,
+    func,
+    literal,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
-from streams.dify.vector_index import Entry, Match, Nearby
+from streams.dify.affected import affected
+from streams.dify.vector_index import Entry, Match, Nearby, made_for
 from streams.dify.vector_stores.packed import PackedVector
 
 _NAME_BYTES = 63
@@ -62,32 +78,45 @@ class PgVectorIndex:
         replaced = {name: statement.excluded[name] for name in ("text", "meta", "embedding")}
         await session.execute(statement.on_conflict_do_update(index_elements=["id"], set_=replaced), rows)
 
-    async def delete_nodes(self, session: AsyncSession, collection: str, node_ids: Sequence[str]) -> None:
-        """Remove entries by node id."""
-        if node_ids and await _exists(session, collection):
-            table = _table(collection)
-            await session.execute(delete(table).where(table.c.id.in_(node_ids)))
+    async def delete_nodes(self, session: AsyncSession, collection: str, node_ids: Sequence[str]) -> int:
+        """Remove entries by node id; says how many there were."""
+        if not node_ids or not await _exists(session, collection):
+            return 0
+        table = _table(collection)
+        # One array instead of a parameter a node: there may be thousands.
+        nodes = any_(literal(node_ids, ARRAY(Uuid(as_uuid=False))))
+        return await affected(session, delete(table).where(table.c.id == nodes))
 
-    async def delete_document(self, session: AsyncSession, collection: str, document_id: str) -> None:
-        """Remove every entry of a document, by the document id in its metadata."""
-        if await _exists(session, collection):
-            table = _table(collection)
-            await session.execute(delete(table).where(table.c.meta["document_id"].astext == document_id))
-
-    async def drop(
-        self,
-        session: AsyncSession,
-        collection: str,
-        dataset_id: str,  # noqa: ARG002 - a table is one dataset's
-    ) -> None:
-        """Remove the table."""
-        await session.execute(DropTable(_table(collection), if_exists=True))
-
-    async def count(self, session: AsyncSession, collection: str) -> int:
-        """Rows of the table."""
+    async def delete_document(self, session: AsyncSession, collection: str, document_id: str) -> int:
+        """Remove every entry of a document, by the document id in its metadata; says how many there were."""
         if not await _exists(session, collection):
             return 0
-        return await session.scalar(select(func.count()).select_from(_table(collection))) or 0
+        table = _table(collection)
+        return await affected(session, delete(table).where(_named(table, "document_id") == document_id))
+
+    async def drop(self, session: AsyncSession, collection: str, dataset_id: str) -> bool:
+        """Remove the table; where entries of other datasets are in it, this one's entries. Was there any of it?"""
+        if not await _exists(session, collection):
+            return False
+        table = _table(collection)
+        owner = _named(table, "dataset_id")
+        if not made_for(collection, dataset_id) and await session.scalar(select(exists().where(owner != dataset_id))):
+            return await affected(session, delete(table).where(owner == dataset_id)) > 0
+        await session.execute(DropTable(table, if_exists=True))
+        return True
+
+    async def count(
+        self, session: AsyncSession, collection: str, *, dataset_id: str | None = None, document_id: str | None = None
+    ) -> int:
+        """Rows of the table; only those of a dataset or of a document where one is given."""
+        if not await _exists(session, collection):
+            return 0
+        table = _table(collection)
+        query = select(func.count()).select_from(table)
+        for name, value in (("dataset_id", dataset_id), ("document_id", document_id)):
+            if value is not None:
+                query = query.where(_named(table, name) == value)
+        return await session.scalar(query) or 0
 
     async def search(self, session: AsyncSession, nearby: Nearby, k: int) -> list[Match]:
         """The k nearest rows by cosine distance, best first."""
@@ -109,6 +138,12 @@ class PgVectorIndex:
 def table_name(collection: str) -> str:
     """The table of a collection: as PostgreSQL folds and cuts the platform's unquoted ``embedding_<collection>``."""
     return f"embedding_{collection}".lower().encode()[:_NAME_BYTES].decode(errors="ignore")
+
+
+def _named(table: Table, name: str) -> ColumnElement[str]:
+    """What the rows' metadata says under a name."""
+    found: ColumnElement[str] = table.c.meta[name].astext
+    return found
 
 
 async def _exists(session: AsyncSession, collection: str) -> bool:

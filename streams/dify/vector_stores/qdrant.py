@@ -14,10 +14,10 @@ from qdrant_client.models import (
     FieldCondition,
     Filter,
     FilterSelector,
+    HasIdCondition,
     HnswConfigDiff,
     MatchValue,
     PayloadSchemaType,
-    PointIdsList,
     PointStruct,
     VectorParams,
 )
@@ -25,7 +25,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.refusals import BusyError, RefusedError
-from streams.dify.vector_index import Entry, Match, Nearby, VectorStoreError
+from streams.dify.vector_index import Entry, Match, Nearby, VectorStoreError, made_for
 
 _CLIENT_ERRORS = range(400, 500)
 _REQUEST_TIMEOUT = 408
@@ -88,27 +88,35 @@ class QdrantIndex:
         async with self._asking() as client:
             await client.upsert(collection, points, wait=True)
 
-    async def delete_nodes(self, session: AsyncSession, collection: str, node_ids: Sequence[str]) -> None:  # noqa: ARG002
-        """Remove entries by node id."""
-        await self._delete(collection, PointIdsList(points=list(node_ids)))
+    async def delete_nodes(self, session: AsyncSession, collection: str, node_ids: Sequence[str]) -> int:  # noqa: ARG002
+        """Remove entries by node id; says how many there were."""
+        return await self._delete(collection, HasIdCondition(has_id=list(node_ids))) if node_ids else 0
 
-    async def delete_document(self, session: AsyncSession, collection: str, document_id: str) -> None:  # noqa: ARG002
-        """Remove every entry of a document, by the document id in its metadata."""
-        await self._delete(collection, FilterSelector(filter=_where(_DOCUMENT, document_id)))
+    async def delete_document(self, session: AsyncSession, collection: str, document_id: str) -> int:  # noqa: ARG002
+        """Remove every entry of a document, by the document id in its metadata; says how many there were."""
+        return await self._delete(collection, _is(_DOCUMENT, document_id))
 
-    async def drop(self, session: AsyncSession, collection: str, dataset_id: str) -> None:  # noqa: ARG002
-        """Remove a dataset's entries; the collection too where its name says that it is this dataset's own."""
-        await self._delete(collection, FilterSelector(filter=_where(_DATASET, dataset_id)))
-        if dataset_id.replace("-", "_") in collection:
-            async with self._asking() as client:
-                await client.delete_collection(collection)
+    async def drop(self, session: AsyncSession, collection: str, dataset_id: str) -> bool:  # noqa: ARG002
+        """Remove a dataset's entries; the collection where its name says that it is this dataset's own."""
+        if not made_for(collection, dataset_id):
+            return await self._delete(collection, _is(_DATASET, dataset_id)) > 0
+        async with self._asking() as client:
+            return await client.collection_exists(collection) and await client.delete_collection(collection)
 
-    async def count(self, session: AsyncSession, collection: str) -> int:  # noqa: ARG002
-        """Points of the collection."""
+    async def count(
+        self,
+        session: AsyncSession,  # noqa: ARG002
+        collection: str,
+        *,
+        dataset_id: str | None = None,
+        document_id: str | None = None,
+    ) -> int:
+        """Points of the collection; only those of a dataset or of a document where one is given."""
+        wanted = [_is(name, value) for name, value in ((_DATASET, dataset_id), (_DOCUMENT, document_id)) if value]
         async with self._asking() as client:
             if not await client.collection_exists(collection):
                 return 0
-            return (await client.count(collection, exact=True)).count
+            return (await client.count(collection, Filter(must=list(wanted)), exact=True)).count
 
     async def search(self, session: AsyncSession, nearby: Nearby, k: int) -> list[Match]:  # noqa: ARG002
         """The k nearest points of the dataset by cosine, best first."""
@@ -118,7 +126,7 @@ class QdrantIndex:
             found = await client.query_points(
                 nearby.collection,
                 query=nearby.vector,
-                query_filter=_where(_DATASET, nearby.dataset_id),
+                query_filter=Filter(must=[_is(_DATASET, nearby.dataset_id)]),
                 limit=k,
                 with_payload=True,
             )
@@ -128,10 +136,15 @@ class QdrantIndex:
             if (payload := point.payload) is not None
         ]
 
-    async def _delete(self, collection: str, what: PointIdsList | FilterSelector) -> None:
+    async def _delete(self, collection: str, which: FieldCondition | HasIdCondition) -> int:
         async with self._asking() as client:
-            if await client.collection_exists(collection):
-                await client.delete(collection, what, wait=True)
+            if not await client.collection_exists(collection):
+                return 0
+            those = Filter(must=[which])
+            found = (await client.count(collection, those, exact=True)).count
+            if found:
+                await client.delete(collection, FilterSelector(filter=those), wait=True)
+            return found
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[AsyncQdrantClient]:
@@ -163,5 +176,5 @@ def qdrant_at(url: str, api_key: SecretStr | None, timeout: int) -> QdrantIndex:
     return QdrantIndex(connect)
 
 
-def _where(field: str, value: str) -> Filter:
-    return Filter(must=[FieldCondition(key=field, match=MatchValue(value=value))])
+def _is(field: str, value: str) -> FieldCondition:
+    return FieldCondition(key=field, match=MatchValue(value=value))
