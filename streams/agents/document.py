@@ -36,10 +36,12 @@ from streams.dify.local_embedding import count_tokens_locally
 from streams.dify.platform import Platform
 from streams.dify.preparing import Order, prepare, prepared_rows
 from streams.dify.questions import ChatEndpoint
+from streams.dify.reading import Read
 from streams.dify.refusals import ExtractionError, RefusedError
 from streams.dify.replacing import remove_unfinished
 from streams.dify.segment_rows import NewChild, NewSegment, new_rows
-from streams.dify.standing import Stopped
+from streams.dify.standing import Stopped, hold
+from streams.storage import FileMissingError
 
 T = TypeVar("T")
 
@@ -108,7 +110,7 @@ async def _tidy(job: Job, work: Work, platform: Platform) -> None:
 
 async def _split(job: Job, work: Work, platform: Platform) -> None:
     with TemporaryDirectory(prefix="streams-") as folder:
-        read = await platform.reading.read(job.source)
+        read = await _read(job, work, platform)
         counted = job.embedder is not None
         order = Order(Path(folder), read.extension, job.generation.document_id, job.form, job.rules, counted)
         await asyncio.to_thread(order.source.write_bytes, read.content)
@@ -123,6 +125,16 @@ async def _split(job: Job, work: Work, platform: Platform) -> None:
             await _save(await _questions(order, platform.chat, job, work), job, work)
         else:
             await _save(prepared_rows(order), job, work, parsed)
+
+
+async def _read(job: Job, work: Work, platform: Platform) -> Read:
+    try:
+        return await platform.reading.read(job.source)
+    except FileMissingError:
+        # The file of a document that was deleted meanwhile has gone with it: that is no failure.
+        async with work.step() as session:
+            await hold(session, job.generation)
+        raise
 
 
 async def _save(rows: Iterator[NewSegment | NewChild], job: Job, work: Work, parsed: Parsed | None = None) -> None:

@@ -21,7 +21,7 @@ async def load(job: Job, work: Work, platform: Platform) -> None:
     if job.replaces or job.embedder is None:
         async with work.step() as session:
             await switch(session, platform, job)
-    while job.replaces:
+    while job.may_leave_former:
         async with work.step() as session:
             if not await remove_former(session, platform, job):
                 return

@@ -16,6 +16,7 @@ from streams.dify.answers import forget_answers
 from streams.dify.bare import bare_segments, complete_parents
 from streams.dify.binding import collection_of
 from streams.dify.embedding import Embedder, EmbeddingError
+from streams.dify.extraction import WITH_IMAGES
 from streams.dify.forms import Form, form_of
 from streams.dify.keywords import KEYWORDS
 from streams.dify.models import ChildChunk, DatasetProcessRule, Document, DocumentSegment, utc_now
@@ -23,7 +24,7 @@ from streams.dify.platform import Platform
 from streams.dify.refusals import NotBuiltYetError, RefusedError
 from streams.dify.rules import Rules, rules_of
 from streams.dify.segment_rows import NewChild, NewSegment, child_row, segment_row
-from streams.dify.source import Source, source_of, with_last_edited_time
+from streams.dify.source import Source, StoredFile, source_of, with_last_edited_time
 from streams.dify.standing import Generation, Standing, Stopped, hold, lock_standing
 
 _NAMED = 3
@@ -50,7 +51,13 @@ class Job:
     replaces: bool
     """True: there are segments of an indexing before this one, which stay until the new ones can be found."""
     unfinished: bool
-    """True: there are segments of an indexing that never ended."""
+    """True: there are segments of an indexing that never ended, or that were hidden and not removed yet."""
+
+    @property
+    def may_leave_former(self) -> bool:
+        """Whether there may be former segments, or images that an attempt has stored before it had any segment."""
+        has_images = isinstance(self.source, StoredFile) and self.source.kind in WITH_IMAGES
+        return self.replaces or self.unfinished or has_images
 
 
 class Parsed(NamedTuple):

@@ -48,9 +48,14 @@ async def remove_unfinished(session: AsyncSession, platform: Platform, job: Job)
 
 
 async def remove_former(session: AsyncSession, platform: Platform, job: Job) -> bool:
-    """Some of the former segments and images, which `switch` has hidden. True: there may be more."""
-    more = await _remove(session, platform, job, job.generation.former_segments)
-    return more or await delete_former_images(session, platform.storage, job.generation)
+    """Some of the former images and segments, which are found no more. True: there may be more.
+
+    The segments last: as long as there is one, the next attempt knows that there is something to remove.
+    """
+    await hold(session, job.generation)
+    if await delete_former_images(session, platform.storage, job.generation):
+        return True
+    return await _remove(session, platform, job, job.generation.former_segments)
 
 
 async def _remove(session: AsyncSession, platform: Platform, job: Job, doomed: ColumnElement[bool]) -> bool:

@@ -22,6 +22,11 @@ class StoredFile:
     key: str
     extension: str
 
+    @property
+    def kind(self) -> str:
+        """The extension in lower case, without a dot."""
+        return self.extension.lower().removeprefix(".")
+
 
 @dataclass(frozen=True, slots=True)
 class NotionPage:

@@ -17,7 +17,7 @@ from streams.dify.extraction.table import csv_text, xls_text, xlsx_text
 from streams.dify.extraction.word import word_content
 from streams.dify.refusals import ExtractionError, NotBuiltYetError, RefusedError
 
-__all__ = ["EXTENSIONS", "Extracted", "Image", "extract"]
+__all__ = ["EXTENSIONS", "WITH_IMAGES", "Extracted", "Image", "extract"]
 
 _TEXTS: dict[str, Callable[[bytes], str]] = {
     "csv": csv_text,
@@ -38,6 +38,8 @@ _TEXTS: dict[str, Callable[[bytes], str]] = {
 _CONTENTS: dict[str, Callable[[bytes, str], Extracted]] = {"docx": word_content}
 """Formats that give images too, which belong to the document of the given id."""
 EXTENSIONS = tuple(sorted({*_TEXTS, *_CONTENTS}))
+WITH_IMAGES = frozenset(_CONTENTS)
+"""The extensions of those."""
 
 
 def extract(content: bytes, extension: str, document_id: str) -> Extracted:
