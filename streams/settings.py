@@ -87,6 +87,8 @@ class Settings(BaseSettings):
     jina_key: SecretStr | None = None
     firecrawl_url: str = "https://api.firecrawl.dev"
     firecrawl_key: SecretStr | None = None
+    watercrawl_url: str = "https://app.watercrawl.dev"
+    watercrawl_key: SecretStr | None = None
 
     chat_url: str | None = Field(None, description="OpenAI-compatible endpoint that makes questions, ends in /v1")
     chat_model: str | None = None

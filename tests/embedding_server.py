@@ -37,6 +37,8 @@ class EmbeddingServer:
     """The refusal that follows each answer."""
     special: dict[str, object] = field(default_factory=dict)
     """Text → what comes instead of its vector."""
+    refused: set[str] = field(default_factory=set)
+    """Texts that it does not take: 400 for every request that holds one."""
     change: Change = list
     """What is done to the list of a whole answer."""
     together: threading.Barrier | None = None
@@ -53,6 +55,8 @@ class EmbeddingServer:
                 self.together.wait(10)
         if refusal is not None:
             return *refusal, {"error": {"message": "not now"}}
+        if self.refused.intersection(texts):
+            return 400, {}, {"error": {"message": "input is not allowed"}}
         items: list[dict[str, object]] = [
             {"object": "embedding", "index": index, "embedding": self.special.get(text, numbers_of(text))}
             for index, text in enumerate(texts)

@@ -6,6 +6,7 @@ from streams.dify.embedding import Embedder, embed_stubbornly
 from streams.dify.indexing import Job
 from streams.dify.keywords import Asked, keywords_of
 from streams.dify.platform import Platform
+from streams.dify.refusals import RefusedError
 from streams.dify.replacing import remove_former, switch
 
 
@@ -34,16 +35,21 @@ async def _load_vectors(job: Job, embedder: Embedder, work: Work, platform: Plat
     async with work.step() as session:
         ahead = await loading.missing_groups(session, job, size)
         group = await loading.next_group(session, job, space, ahead)
+    refused = False
     while group is not None:
         unknown = group.unknown
         embedded = await embed_stubbornly(embedder, list(unknown.values()), work.compute) if unknown else []
         answers = dict(zip(unknown, embedded, strict=True))
         hindrance = loading.hindrance(answers.values())
+        refused = refused or loading.refuses(answers.values())
         async with work.step() as session:
             await loading.write_group(session, platform, job, group, answers)
             group = await loading.next_group(session, job, space, ahead)
         if hindrance is not None:
             raise hindrance
+    if refused:
+        async with work.step() as session:
+            raise RefusedError(await loading.what_is_missing(session, job))
 
 
 async def _load_keywords(job: Job, work: Work) -> None:

@@ -24,6 +24,10 @@ class UnusableVectorError(EmbeddingError):
     """The model answered, but what it gave for one text is no vector: that text alone has none."""
 
 
+class RefusedTextError(UnusableVectorError):
+    """The model does not take this text, whatever is asked with it: no repeat can succeed."""
+
+
 class Compute(Protocol):
     """How CPU-bound code is run aside: `work.compute` in a worker, `asyncio.to_thread` in a command."""
 
@@ -82,11 +86,14 @@ async def embed_one(embedder: Embedder, text: str, compute: Compute) -> Vector:
 async def embed_stubbornly(embedder: Embedder, texts: Sequence[str], compute: Compute) -> list[Answer]:
     """As `Embedder.embed`, where a text that got no usable vector among others is tried once more on its own.
 
+    A text that was refused on its own is not.
+
     Where not one of several got a vector the model is at fault, not a text, and nothing is tried again.
     """
     answers = await embedder.embed(texts, compute)
     failed = [index for index, answer in enumerate(answers) if isinstance(answer, UnusableVectorError)]
     if len(failed) < len(answers):
+        failed = [index for index in failed if not isinstance(answers[index], RefusedTextError)]
         alone = await asyncio.gather(*(embedder.embed([texts[index]], compute) for index in failed))
         for index, (answer,) in zip(failed, alone, strict=True):
             answers[index] = answer

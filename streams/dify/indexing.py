@@ -206,12 +206,19 @@ async def check_loaded(session: AsyncSession, job: Job) -> None:
     """Raise EmbeddingError, naming them, where segments have no vector or keywords; in a step that holds the rows."""
     if job.form == "hierarchical_model":
         await complete_parents(session, job.generation, enabled=not job.replaces)
-    count, bare = await bare_segments(session, job.generation, _NAMED)
-    if count:
-        named = "; ".join(f"segment {position}: {error}" for position, error in bare)
-        more = f"; and {count - len(bare)} more" if count > len(bare) else ""
-        message = f"{count} of the document's segments got no vector: {named}{more}"
+    message = await bare_message(session, job)
+    if message is not None:
         raise EmbeddingError(message)
+
+
+async def bare_message(session: AsyncSession, job: Job) -> str | None:
+    """Which segments have no vector, and why; None: all have theirs."""
+    count, bare = await bare_segments(session, job.generation, _NAMED)
+    if not count:
+        return None
+    named = "; ".join(f"segment {position}: {error}" for position, error in bare)
+    more = f"; and {count - len(bare)} more" if count > len(bare) else ""
+    return f"{count} of the document's segments got no vector: {named}{more}"
 
 
 async def complete(session: AsyncSession, job: Job) -> dict[str, int]:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.keyword_file import keyword_file, read_table
-from streams.dify.models import DatasetKeywordTable, DocumentSegment, utc_now
+from streams.dify.models import ChildChunk, DatasetKeywordTable, DocumentSegment, utc_now
 from streams.dify.standing import Generation
 from streams.storage import FileMissingError, Storage
 
@@ -207,4 +207,9 @@ async def complete_segments(session: AsyncSession, generation: Generation) -> No
         update(DocumentSegment)
         .where(generation.segments, DocumentSegment.completed_at.is_(None))
         .values(status="completed", enabled=True, completed_at=utc_now(), error=None, stopped_at=None)
+    )
+    await session.execute(
+        update(ChildChunk)
+        .where(generation.children, ChildChunk.completed_at.is_(None))
+        .values(completed_at=utc_now(), error=None)
     )

@@ -17,9 +17,9 @@ from streams.dify.bare import (
     forget_failures,
     missing_rows,
 )
-from streams.dify.embedding import Answer, UnusableVectorError, Vector, VectorSpace
+from streams.dify.embedding import Answer, RefusedTextError, UnusableVectorError, Vector, VectorSpace
 from streams.dify.embedding_cache import cache_vectors, cached_vectors
-from streams.dify.indexing import Job
+from streams.dify.indexing import Job, bare_message
 from streams.dify.keyword_table import contents_of, segments_without_keywords, write_keywords
 from streams.dify.models import Dataset
 from streams.dify.platform import Platform
@@ -118,6 +118,17 @@ def hindrance(answers: Iterable[Answer]) -> Exception | None:
     """Why an attempt cannot go on with its other texts: a refusal, else the longest wait, else any failure."""
     failures = [one for one in answers if isinstance(one, Exception) and not isinstance(one, UnusableVectorError)]
     return max(failures, key=_weight, default=None)
+
+
+def refuses(answers: Iterable[Answer]) -> bool:
+    """Whether a text will have no vector, however often it is tried."""
+    return any(isinstance(one, RefusedTextError) for one in answers)
+
+
+async def what_is_missing(session: AsyncSession, job: Job) -> str:
+    """Which segments have no vector, and why, in words for a person. Raises Stopped."""
+    await hold(session, job.generation)
+    return await bare_message(session, job) or "the model has refused a text"
 
 
 def _weight(error: Exception) -> tuple[bool, bool, float]:

@@ -16,7 +16,7 @@ _HEADINGS = {"heading_1": "# ", "heading_2": "## ", "heading_3": "### "}
 
 @dataclass(frozen=True, slots=True)
 class Notion:
-    """The API at an address, with an integration's token; no token: Notion is not set up."""
+    """The API at an address; a token of its own for pages of workspaces that have given none."""
 
     url: str
     token: str | None
@@ -24,35 +24,35 @@ class Notion:
     async def text(self, page: NotionPage) -> str:
         """Raises RefusedError, BusyError, ServiceError."""
         if page.kind == "database":
-            rows = self._all("POST", f"databases/{page.page_id}/query")
+            rows = self._all(page, "POST", f"databases/{page.page_id}/query")
             return "\n\n".join([_row_line(row) async for row in rows])
-        return "\n".join([line async for line in self._lines(page.page_id, 0)])
+        return "\n".join([line async for line in self._lines(page, page.page_id, 0)])
 
     async def last_edited_time(self, page: NotionPage) -> str:
         """When the page or the database itself was changed, in Notion's words. Raises as `text`."""
         kind = "databases" if page.kind == "database" else "pages"
-        answer = await self._ask("GET", f"{kind}/{page.page_id}")
+        answer = await self._ask(page, "GET", f"{kind}/{page.page_id}")
         edited = answer.get("last_edited_time")
         if not isinstance(edited, str):
             message = f"Notion does not say when {page.page_id} was edited"
             raise ExtractionError(message)
         return edited
 
-    async def _lines(self, block_id: str, depth: int) -> AsyncIterator[str]:
-        async for block in self._all("GET", f"blocks/{block_id}/children"):
+    async def _lines(self, page: NotionPage, block_id: str, depth: int) -> AsyncIterator[str]:
+        async for block in self._all(page, "GET", f"blocks/{block_id}/children"):
             kind = str(block.get("type"))
             yield "  " * depth + _HEADINGS.get(kind, "") + _block_text(_part(block, kind))
             # A child page is a document of its own.
             if block.get("has_children") and kind not in {"child_page", "child_database"} and depth < _DEEPEST:
-                async for line in self._lines(str(block.get("id")), depth + 1):
+                async for line in self._lines(page, str(block.get("id")), depth + 1):
                     yield line
 
-    async def _all(self, method: str, path: str) -> AsyncIterator[Thing]:
+    async def _all(self, page: NotionPage, method: str, path: str) -> AsyncIterator[Thing]:
         """Every result, page after page; a list that does not end is refused."""
         cursor: str | None = None
         seen = 0
         while True:
-            answer = await self._answer(method, path, cursor)
+            answer = await self._answer(page, method, path, cursor)
             results = answer.get("results")
             for result in results if isinstance(results, list) else []:
                 seen += 1
@@ -65,19 +65,26 @@ class Notion:
                 raise ExtractionError(message)
             cursor = following
 
-    async def _answer(self, method: str, path: str, cursor: str | None) -> Thing:
+    async def _answer(self, page: NotionPage, method: str, path: str, cursor: str | None) -> Thing:
         start = {"start_cursor": cursor} if cursor else {}
         if method == "GET":
-            return await self._ask(method, path, params={"page_size": str(_PAGE_SIZE), **start})
-        return await self._ask(method, path, json={"page_size": _PAGE_SIZE, **start})
+            return await self._ask(page, method, path, params={"page_size": str(_PAGE_SIZE), **start})
+        return await self._ask(page, method, path, json={"page_size": _PAGE_SIZE, **start})
 
     async def _ask(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, json: object = None
+        self,
+        page: NotionPage,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: object = None,
     ) -> Thing:
-        if not self.token:
-            message = "Notion is not set up here: set STREAMS_NOTION_TOKEN"
+        token = page.token or self.token
+        if not token:
+            message = "Notion is not set up here: connect the workspace, or set STREAMS_NOTION_TOKEN"
             raise ExtractionError(message)
-        service = Service("Notion", {"Authorization": f"Bearer {self.token}", "Notion-Version": _VERSION})
+        service = Service("Notion", {"Authorization": f"Bearer {token}", "Notion-Version": _VERSION})
         return await fetch(service, method, f"{self.url.rstrip('/')}/v1/{path}", params=params, json=json)
 
 

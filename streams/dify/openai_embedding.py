@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from streams.dify.embedding import Answer, Compute, EmbeddingError, UnusableVectorError, VectorSpace, usable
+from streams.dify.embedding import (
+    Answer,
+    Compute,
+    EmbeddingError,
+    RefusedTextError,
+    UnusableVectorError,
+    VectorSpace,
+    usable,
+)
 from streams.dify.local_embedding import MODEL, PROVIDER
 from streams.dify.refusals import BusyError, RefusedError
 from streams.dify.retry_after import retry_after
@@ -19,6 +27,7 @@ BUSY_SECONDS = 10.0
 """Wait after a 429 that does not say how long."""
 LONGEST_WAIT = 86400.0
 """Seconds that a Retry-After may ask for at most."""
+_ABOUT_CONTENT = {httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE, httpx.codes.UNPROCESSABLE_ENTITY}
 _SAID = 300
 """Characters of an answer that an error repeats."""
 
@@ -84,16 +93,34 @@ class OpenAIEmbedder:
     async def _batch(
         self, client: httpx.AsyncClient, texts: Sequence[str], dimensions: int, failures: list[Exception]
     ) -> list[Answer]:
-        """One request, when there is room for it; none where one of the same call has failed by then."""
+        """One request, when there is room for it; none where one of the same call has failed by then.
+
+        Where what was asked is refused it is asked in halves, until the text at fault stands alone.
+        """
         async with self._free:
             if failures:
                 return [failures[0] for _ in texts]
             try:
                 found = await self._ask(client, texts)
+                return [_vector(one, dimensions) for one in found]
+            except _ContentRefusedError as error:
+                if len(texts) == 1:
+                    return [await self._blamed(client, error, failures)]
             except (EmbeddingError, BusyError, RefusedError) as error:
                 failures.append(error)
                 return [error for _ in texts]
-        return [_vector(one, dimensions) for one in found]
+        middle = len(texts) // 2
+        halves = (self._batch(client, half, dimensions, failures) for half in (texts[:middle], texts[middle:]))
+        return [answer for half in await asyncio.gather(*halves) for answer in half]
+
+    async def _blamed(self, client: httpx.AsyncClient, error: Exception, failures: list[Exception]) -> Exception:
+        """The text's own failure where the endpoint takes another text, else the endpoint's."""
+        try:
+            await self._ask(client, [PROBE])
+        except (EmbeddingError, BusyError, RefusedError) as general:
+            failures.append(general)
+            return general
+        return RefusedTextError(str(error))
 
     def _client(self) -> httpx.AsyncClient:
         key = self._endpoint.api_key
@@ -120,6 +147,10 @@ class OpenAIEmbedder:
         return _by_index(self._name(), response.content, len(texts))
 
 
+class _ContentRefusedError(RefusedError):
+    """A status that may be about what was asked, and not about who asks."""
+
+
 class _Item(BaseModel):
     index: int
     embedding: object
@@ -135,6 +166,8 @@ def _failure(name: str, response: httpx.Response) -> Exception:
     if status == httpx.codes.TOO_MANY_REQUESTS:
         after = retry_after(response.headers.get("Retry-After"))
         return BusyError(message, BUSY_SECONDS if after is None else min(after, LONGEST_WAIT))
+    if status in _ABOUT_CONTENT:
+        return _ContentRefusedError(message)
     if response.is_client_error and status != httpx.codes.REQUEST_TIMEOUT:
         return RefusedError(message)
     return EmbeddingError(message)

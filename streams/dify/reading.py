@@ -7,6 +7,7 @@ from typing import NamedTuple
 from streams.dify.notion import Notion
 from streams.dify.refusals import ExtractionError
 from streams.dify.source import NotionPage, Source, StoredFile, WebPage
+from streams.dify.watercrawl import Watercrawl
 from streams.dify.website import Firecrawl, JinaReader, WebReader
 from streams.settings import Settings
 from streams.storage import Storage
@@ -61,9 +62,9 @@ class Reading:
 
 def build_reading(settings: Settings, storage: Storage) -> Reading:
     """The places that the settings name."""
-    token, jina, firecrawl = (
+    token, jina, firecrawl, watercrawl = (
         secret.get_secret_value() if secret else None
-        for secret in (settings.notion_token, settings.jina_key, settings.firecrawl_key)
+        for secret in (settings.notion_token, settings.jina_key, settings.firecrawl_key, settings.watercrawl_key)
     )
     return Reading(
         storage=storage,
@@ -71,5 +72,6 @@ def build_reading(settings: Settings, storage: Storage) -> Reading:
         websites={
             "jinareader": JinaReader(settings.jina_url, jina),
             "firecrawl": Firecrawl(settings.firecrawl_url, firecrawl),
+            "watercrawl": Watercrawl(settings.watercrawl_url, watercrawl),
         },
     )

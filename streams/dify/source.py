@@ -1,13 +1,14 @@
 """Where a document's content comes from, as documents.data_source_info tells it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.identity import checked_id
-from streams.dify.models import Document, UploadFile
+from streams.dify.models import DataSourceOauthBinding, Document, UploadFile
 from streams.dify.refusals import NotBuiltYetError, RefusedError
 
 
@@ -34,6 +35,8 @@ class NotionPage:
 
     page_id: str
     kind: Literal["page", "database"]
+    token: str | None = field(default=None, repr=False)
+    """Of the integration of the page's workspace; None: the deployment's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ def upload_file_id(data_source_type: str, data_source_info: str | None) -> str:
 async def source_of(session: AsyncSession, document: Document) -> Source:
     """Where to get a document's content. Raises RefusedError, or UploadFileMissingError, which a repeat may mend."""
     if document.data_source_type == "notion_import":
-        return _notion_page(_info(document.data_source_info))
+        info = _info(document.data_source_info)
+        return replace(_notion_page(info), token=await _workspace_token(session, document.tenant_id, info))
     if document.data_source_type == "website_crawl":
         return _web_page(_info(document.data_source_info))
     if document.data_source_type != "upload_file":
@@ -88,6 +92,24 @@ def with_last_edited_time(data_source_info: str | None, edited: str) -> str:
 def _notion_page(info: dict[str, object]) -> NotionPage:
     page_id = checked_id("notion_page_id", _text_in(info, "notion_page_id", "Notion page"))
     return NotionPage(page_id, "database" if info.get("type") == "database" else "page")
+
+
+async def _workspace_token(session: AsyncSession, tenant_id: str, info: dict[str, object]) -> str | None:
+    """The token that the tenant has given for the page's workspace; the newest that is not disabled."""
+    workspace = info.get("notion_workspace_id")
+    if not isinstance(workspace, str):
+        return None
+    return await session.scalar(
+        select(DataSourceOauthBinding.access_token)
+        .where(
+            DataSourceOauthBinding.tenant_id == tenant_id,
+            DataSourceOauthBinding.provider == "notion",
+            DataSourceOauthBinding.source_info["workspace_id"].astext == workspace,
+            DataSourceOauthBinding.disabled.is_not(True),
+        )
+        .order_by(DataSourceOauthBinding.updated_at.desc())
+        .limit(1)
+    )
 
 
 def _web_page(info: dict[str, object]) -> WebPage:

@@ -15,7 +15,7 @@ class Service:
 
     answers: dict[str, tuple[int, dict[str, str], object]] = field(default_factory=dict)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
-    """Method and address of each request, and its Authorization."""
+    """Method and address of each request, and its Authorization or key."""
     url: str = ""
 
     def answer(self, request: str, value: object, status: int = 200, **headers: str) -> None:
@@ -32,7 +32,7 @@ def open_service() -> Iterator[Service]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             cursor = json.loads(body).get("start_cursor") if body else None
             request = f"{self.command} {self.path}"
-            told.asked.append((request, self.headers.get("Authorization")))
+            told.asked.append((request, self.headers.get("Authorization") or self.headers.get("X-API-Key")))
             query = urlsplit(self.path).query if "start_cursor" in self.path else None
             bare = f"{self.command} {urlsplit(self.path).path}"
             wanted = f"{bare} more" if query or cursor else bare

@@ -13,12 +13,13 @@ from streams.delivery import Permanent
 from streams.dify import loading
 from streams.dify.keyword_file import keyword_file
 from streams.dify.keywords import Asked, keywords_of
-from streams.dify.models import Dataset, DatasetKeywordTable, Document, DocumentSegment
+from streams.dify.models import ChildChunk, Dataset, DatasetKeywordTable, Document, DocumentSegment
 from streams.dify.search import passages
 from tests.integration.cleaning import settle
 from tests.integration.direct_work import Site, open_site, prose
 
 LEAVE = b"Everyone has thirty days of holiday in a year. Holiday is asked for by e-mail."
+SMALL = {"segmentation": {"separator": "\\n\\n", "max_tokens": 400}}
 PRINTER = b"The printer on the second floor eats green paper only."
 
 
@@ -180,3 +181,28 @@ async def test_an_error_in_the_keywords_fails_the_attempt(site: Site) -> None:
         await site.run(index_document, site.request(document))
     await site.die(index_document, site.request(document), refusal.value)
     assert (await site.document(document.id)).indexing_status == "error"
+
+
+async def test_a_hierarchical_document_is_found_by_its_parents_keywords(site: Site) -> None:
+    """Parents have keywords, child chunks have none and are completed with them; clean-up takes both."""
+    dataset = await site.add_dataset(indexing_technique="economy")
+    rules = {"parent_mode": "paragraph", **SMALL, "subchunk_segmentation": {"separator": ". ", "max_tokens": 100}}
+    document = await site.add_document(
+        dataset, prose(3), mode="hierarchical", rules=rules, doc_form="hierarchical_model"
+    )
+    await site.run(index_document, site.request(document))
+
+    parents = await site.segments(document.id)
+    assert len(parents) == 3
+    assert all(parent.keywords and parent.status == "completed" and parent.enabled for parent in parents)
+    assert await site.count(ChildChunk, document_id=document.id, completed_at=None) == 0
+    assert await site.count(ChildChunk, document_id=document.id) > 3
+    assert await table(site, dataset) == await expected(site, document)
+    async with site.transaction() as session:
+        (best, *_) = await passages(session, site.platform, dataset.id, "room 14", 3)
+    assert best.text == parents[1].content
+
+    await site.delete(Document, id=document.id)
+    await settle(site, site.document_deleted(document))
+    assert await table(site, dataset) == {}
+    assert await site.count(ChildChunk, document_id=document.id) == 0

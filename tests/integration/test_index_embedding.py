@@ -122,6 +122,31 @@ async def test_a_bad_vector_fails_its_segment_alone(site: Site, server: Embeddin
     assert await site.vectors(dataset.id) == 2 * len(texts)
 
 
+async def test_a_refused_text_fails_its_segment_for_good(site: Site, server: EmbeddingServer) -> None:
+    """Permanent, with the segment's position and the endpoint's words; the rest is loaded, so a mended one goes on."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, prose(8))
+    probe = await site.add_document(dataset, prose(8))
+    await site.run(index_document, site.request(probe))
+    texts = await contents(site, probe)
+    async with site.transaction() as session:
+        await session.execute(text("delete from embeddings where provider_name = :n"), {"n": f"openai {server.url}"})
+    server.refused.add(texts[2])
+
+    with pytest.raises(Permanent, match=r"1 of the document's segments got no vector: segment 3: .*400") as failure:
+        await site.run(index_document, site.request(document))
+    await site.die(index_document, site.request(document), failure.value)
+
+    shown = await site.document(document.id)
+    assert (shown.indexing_status, shown.error) == ("error", str(failure.value))
+    assert await site.vectors(dataset.id) == 2 * len(texts) - 1
+    server.refused.clear()
+    server.requests.clear()
+    await site.run(index_document, site.request(document))
+    assert server.texts == [texts[2]]
+    assert (await site.document(document.id)).indexing_status == "completed"
+
+
 async def test_a_bad_vector_of_a_child_chunk(site: Site, server: EmbeddingServer) -> None:
     """The chunk says why, its segment has the status error; mended, both are as if nothing had been."""
     dataset = await site.add_dataset()

@@ -10,8 +10,9 @@ import pytest
 from streams.agents.dataset import clean_dataset
 from streams.agents.document import clean_document, index_document
 from streams.delivery import Permanent, Retry
+from streams.dify import watercrawl
 from streams.dify.fetching import ServiceError
-from streams.dify.models import Dataset, Document, UploadFile
+from streams.dify.models import Dataset, DataSourceOauthBinding, Document, UploadFile
 from tests.integration.direct_work import CrashError, Site, open_site
 from tests.integration.source_server import Service, open_service
 from tests.making_files import MAIL, epub, linked_images, pdf, png, slides, word, xls, xlsx
@@ -30,8 +31,13 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 async def site(database_url: str, tmp_path: Path, service: Service) -> AsyncIterator[Site]:
-    addresses: dict[str, object] = {"notion_url": service.url, "jina_url": service.url, "firecrawl_url": service.url}
-    secrets = {"notion_token": "notion-token", "firecrawl_key": "fire-key"}
+    addresses: dict[str, object] = {
+        "notion_url": service.url,
+        "jina_url": service.url,
+        "firecrawl_url": service.url,
+        "watercrawl_url": service.url,
+    }
+    secrets = {"notion_token": "notion-token", "firecrawl_key": "fire-key", "watercrawl_key": "water-key"}
     async with open_site(database_url, tmp_path, **addresses, **secrets) as opened:
         yield opened
 
@@ -170,6 +176,29 @@ async def test_a_notion_page_is_read_with_its_nested_blocks(site: Site, service:
     assert info["last_edited_time"] == EDITED
 
 
+async def test_a_workspace_s_own_token_is_used(site: Site, service: Service) -> None:
+    """The one that the tenant has given for the page's workspace: not another's, not one that is disabled."""
+    service.answer(f"GET /v1/blocks/{PAGE}/children", {"results": [_block("paragraph", "Hello.")]})
+    for tenant, workspace, token, disabled in (
+        (site.tenant_id, "w", "right", False),
+        (site.tenant_id, "w", "disabled", True),
+        (site.tenant_id, "other", "other", False),
+        (str(uuid4()), "w", "another tenant's", False),
+    ):
+        await site.add(
+            DataSourceOauthBinding(
+                tenant_id=tenant,
+                access_token=token,
+                provider="notion",
+                source_info={"workspace_id": workspace},
+                disabled=disabled,
+            )
+        )
+    document = await _from(site, "notion_import", notion_page_id=PAGE, type="page", notion_workspace_id="w")
+    await site.run(index_document, site.request(document))
+    assert {token for _, token in service.asked} == {"Bearer right"}
+
+
 async def test_a_notion_database_is_its_rows(site: Site, service: Service) -> None:
     row = {
         "properties": {
@@ -211,6 +240,40 @@ async def test_a_crawled_page_is_found_among_its_job_s(site: Site, service: Serv
 
     assert await _content(site, document) == "Soup is hot."
     assert [token for _, token in service.asked] == ["Bearer fire-key"] * 2
+
+
+async def test_a_page_that_watercrawl_has_found(site: Site, service: Service) -> None:
+    """On the second part of the crawl's results, as a file whose signed address is read without the key."""
+    crawl = "/api/v1/core/crawl-requests/job-1/results/"
+    other = {"url": "https://example.org/b", "result": {"markdown": "Other."}}
+    wanted = {"url": "https://example.org/a", "result": f"{service.url}/media/a.json"}
+    service.answer(f"GET {crawl}?page=1&page_size=100", {"results": [other], "next": "more"})
+    service.answer(f"GET {crawl}?page=2&page_size=100", {"results": [wanted], "next": None})
+    service.answer("GET /media/a.json", {"markdown": "Soup is hot."})
+    document = await _from(site, "website_crawl", url="https://example.org/a", provider="watercrawl", job_id="job-1")
+
+    await site.run(index_document, site.request(document))
+
+    assert await _content(site, document) == "Soup is hot."
+    assert [key for _, key in service.asked] == ["water-key", "water-key", None]
+
+
+async def test_watercrawl_crawls_a_page_now(site: Site, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No job: a crawl of that page is asked for and waited for; one that fails is no page."""
+    monkeypatch.setattr(watercrawl, "_PAUSE", 0.01)
+    requests = "/api/v1/core/crawl-requests/"
+    page = {"url": "https://example.org/a", "result": {"markdown": "Soup is hot."}}
+    service.answer(f"POST {requests}", {"uuid": "c-1"})
+    service.answer(f"GET {requests}c-1/", {"status": "finished"})
+    service.answer(f"GET {requests}c-1/results/?page=1&page_size=100", {"results": [page], "next": None})
+    document = await _from(site, "website_crawl", url="https://example.org/a", provider="watercrawl", mode="scrape")
+    await site.run(index_document, site.request(document))
+    assert await _content(site, document) == "Soup is hot."
+
+    service.answer(f"GET {requests}c-1/", {"status": "failed"})
+    document = await _from(site, "website_crawl", url="https://example.org/a", provider="watercrawl", mode="scrape")
+    with pytest.raises(Permanent, match="has failed at Watercrawl"):
+        await site.run(index_document, site.request(document))
 
 
 async def test_a_page_without_a_job_is_scraped(site: Site, service: Service) -> None:

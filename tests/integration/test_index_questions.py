@@ -237,3 +237,18 @@ async def test_a_deleted_dataset_leaves_no_answers(site: Site, server: ChatServe
     await site.delete(Dataset, id=dataset.id)
     await site.run(clean_dataset, site.dataset_deleted(dataset))
     assert await _kept(site) == 0
+
+
+async def test_questions_are_found_by_their_keywords(site: Site) -> None:
+    """In an economy dataset: no vector, no tokens, and an answer beside each question."""
+    dataset = await site.add_dataset(indexing_technique="economy")
+    document = await _add(site, dataset)
+    await site.run(index_document, site.request(document))
+
+    segments = await site.segments(document.id)
+    assert await _pairs(site, document) == _expected()
+    assert all(segment.keywords and segment.status == "completed" and segment.tokens == 0 for segment in segments)
+    assert await site.vectors(dataset.id) == 0
+    async with site.transaction() as session:
+        (best, *_) = await passages(session, site.platform, dataset.id, segments[4].content, 1)
+    assert best.text in {f"question:{segment.content} answer:{segment.answer}" for segment in segments}

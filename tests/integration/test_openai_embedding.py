@@ -10,8 +10,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from streams.dify.embedding import Embedder, EmbeddingError, UnusableVectorError, embed_stubbornly
-from streams.dify.openai_embedding import build_openai_embedder
+from streams.dify.embedding import Embedder, EmbeddingError, RefusedTextError, UnusableVectorError, embed_stubbornly
+from streams.dify.openai_embedding import PROBE, build_openai_embedder
 from streams.dify.refusals import BusyError, RefusedError
 from streams.settings import Settings
 from tests.embedding_server import DIMENSIONS, EmbeddingServer, embedding_server, numbers_of, unit
@@ -106,6 +106,29 @@ async def test_a_text_that_fails_only_among_others_gets_its_vector(server: Embed
     assert answers == [pytest.approx(unit(numbers_of(text))) for text in TEXTS]
 
 
+async def test_a_text_that_is_refused_stands_alone(server: EmbeddingServer) -> None:
+    """400 for every request that holds it: the others have their vectors, and it is not asked for again and again."""
+    server.refused.add(TEXTS[4])
+    answers = await embed_stubbornly(embedder(server.url, embedding_dimensions=8), TEXTS, asyncio.to_thread)
+    bad = answers.pop(4)
+    assert isinstance(bad, RefusedTextError)
+    assert "answered 400" in str(bad)
+    assert answers == [pytest.approx(unit(numbers_of(text))) for text in TEXTS[:4] + TEXTS[5:]]
+    assert server.requests.count([TEXTS[4]]) == 1
+    assert len(server.requests) <= 8
+
+
+async def test_an_endpoint_that_refuses_everything_is_not_asked_for_each_text(server: EmbeddingServer) -> None:
+    """As where the model's name is wrong: a refusal for all, after few requests."""
+    server.refused.update([*TEXTS, PROBE])
+    model = embedder(server.url, embedding_dimensions=8, embedding_concurrency=1)
+    answers = await model.embed(TEXTS, asyncio.to_thread)
+    assert {type(answer) for answer in answers} == {type(answers[0])}
+    assert isinstance(answers[0], RefusedError)
+    assert not isinstance(answers[0], RefusedTextError)
+    assert len(server.requests) <= 5
+
+
 async def test_a_model_that_gives_no_vector_at_all_is_not_asked_for_each_text(server: EmbeddingServer) -> None:
     """Seven wrong lengths are the model's fault: one request."""
     model = embedder(server.url, embedding_dimensions=99)
@@ -154,7 +177,7 @@ async def test_other_answers(server: EmbeddingServer, status: int, kind: type[Ex
     """4xx is for good; 5xx, a time-out and what nobody expects may be mended. The server's words are in the message."""
     server.refusals.append((status, {}))
     (answer,) = await embedder(server.url).embed(["x"], asyncio.to_thread)
-    assert type(answer) is kind
+    assert isinstance(answer, kind)
     assert f"answered {status}" in str(answer)
     assert "not now" in str(answer)
 

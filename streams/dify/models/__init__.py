@@ -18,6 +18,7 @@ from streams.dify.models.embedding import Embedding
 from streams.dify.models.file import UploadFile
 from streams.dify.models.message import Message
 from streams.dify.models.provider import Provider
+from streams.dify.models.source import DataSourceOauthBinding
 from streams.dify.models.tenant import Account, Tenant, TenantAccountJoin
 
 metadata = Model.metadata
@@ -27,6 +28,7 @@ __all__ = [
     "App",
     "AppDatasetJoin",
     "ChildChunk",
+    "DataSourceOauthBinding",
     "Dataset",
     "DatasetAutoDisableLog",
     "DatasetCollectionBinding",
