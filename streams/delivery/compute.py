@@ -3,10 +3,13 @@
 import asyncio
 import ctypes
 import multiprocessing
+import os
+import re
 import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -15,6 +18,8 @@ T = TypeVar("T")
 TASKS_PER_PROCESS = 50
 """A process is replaced after so many tasks, so that what its libraries leak stays bounded."""
 _PR_SET_PDEATHSIG = 1
+_OUT_OF_MEMORY = 86
+"""Exit code of a process that ran out of it."""
 
 
 class ComputeCrashedError(Exception):
@@ -33,7 +38,7 @@ class ComputePool:
     """
 
     def __init__(self, processes: int, preload: Sequence[str] = (), *, memory: int | None = None) -> None:
-        """`memory` is what each process may take, in MiB; None: no limit."""
+        """`memory` is what the code may take in each process, beside what is loaded, in MiB; None: no limit."""
         self._memory = memory
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["__main__", *preload])
@@ -55,15 +60,15 @@ class ComputePool:
         Raises TimeoutError past the time, OutOfMemoryError past the memory, ComputeCrashedError where the process
         died under the function.
         """
-        future = self._pool.schedule(function, args=args, kwargs=kwargs, timeout=seconds)
+        future = self._pool.schedule(_run, args=(function, args, kwargs), timeout=seconds)
         try:
             result: T = await asyncio.wrap_future(future)
         except ProcessExpired as error:
+            if error.exitcode == _OUT_OF_MEMORY:
+                message = f"{function.__name__} needs more than {self._memory} MiB of memory (STREAMS_COMPUTE_MEMORY)"
+                raise OutOfMemoryError(message) from error
             message = f"the process that ran {function.__name__} died with exit code {error.exitcode}"
             raise ComputeCrashedError(message) from error
-        except MemoryError as error:
-            message = f"{function.__name__} needs more than {self._memory} MiB of memory (STREAMS_COMPUTE_MEMORY)"
-            raise OutOfMemoryError(message) from error
         return result
 
     def close(self) -> None:
@@ -76,11 +81,30 @@ def _warm_up() -> None:
     """Nothing: the processes are started by their first task, which should not be a delivery."""
 
 
+def _run(function: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> T:
+    """The function's result. A process that ran out of memory ends: what it holds would fail the next ones, too."""
+    try:
+        return function(*args, **kwargs)
+    except MemoryError:
+        os._exit(_OUT_OF_MEMORY)
+
+
 def _prepare(memory: int | None) -> None:
     _die_with_parent()
     if memory is not None:
         # The heap and private mappings; RLIMIT_AS would count the libraries that all processes share, too.
-        resource.setrlimit(resource.RLIMIT_DATA, (memory << 20, memory << 20))
+        limit = _loaded() + (memory << 20)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _loaded() -> int:
+    """Bytes of heap and private mappings that this process was forked with; 0 where the kernel does not tell."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    found = re.search(r"^VmData:\s+(\d+) kB$", status, flags=re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def _die_with_parent() -> None:
