@@ -4,6 +4,7 @@ Exits with 1 where a target is missed.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Mapping
 
@@ -27,6 +28,8 @@ def main() -> int:
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(SCENARIOS):
         parser.error(f"no scenario {', '.join(sorted(unknown))}; there are: {', '.join(SCENARIOS)}")
+    # As Ctrl-C: the servers are stopped in the end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     missed = 0
     with open_ground() as ground:
         for name in asked.names or SCENARIOS:

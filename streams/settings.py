@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     settle_timeout: Seconds = Field(5.0, description="wait for the broker's word on a retry or DLQ record")
     outbox_poll_interval: Seconds = Field(0.025, description="how often the relay looks for rows")
     compute_processes: int = Field(2, ge=1, description="killable processes for CPU-bound steps")
-    compute_memory: int = Field(1024, ge=256, description="MiB that one of them may take")
+    compute_memory: int = Field(1024, ge=256, description="MiB that one of them may take beside what is loaded")
 
     notion_url: str = "https://api.notion.com"
     notion_token: SecretStr | None = Field(None, description="of the integration that Notion documents are read with")
