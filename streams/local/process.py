@@ -65,7 +65,8 @@ class ServerProcess:
             pid, birth = int(record["pid"]), record["birth"]
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
-        return pid if birth == birth_of(pid) else None
+        # A server that ended before its birth was read has none on record, as one that is gone has none now.
+        return pid if birth is not None and birth == birth_of(pid) else None
 
     def start(
         self, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None, account: Account | None = None

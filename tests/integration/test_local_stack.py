@@ -228,6 +228,16 @@ def test_a_process_that_has_a_dead_server_s_id_is_left_alone(tmp_path: Path) -> 
             bystander.kill()
 
 
+def test_a_server_that_ended_before_it_was_looked_at_does_not_run(tmp_path: Path) -> None:
+    """Its record has no birth; an id without a process has none either, which does not make them the same."""
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait(10)
+    (tmp_path / "process.json").write_text(json.dumps({"pid": gone.pid, "birth": None}))
+    server = ServerProcess("Server", tmp_path)
+    assert server.pid is None
+    assert server.stop() is False
+
+
 def test_a_server_that_ignores_the_wish_to_end_is_killed(tmp_path: Path) -> None:
     server = ServerProcess("Server", tmp_path, stop_timeout=0.3)
     server.start(["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"])
