@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
 import faust
 from faust.web import Request, Response, View
 
+from schemas import Event
 from streams.agents import Agent, declare_agents, declare_tier_agents
 from streams.codec import build_codec
 from streams.declared import build_catalogue, build_groups, build_handlers, build_pools
+from streams.delivery import Handler
 from streams.dify.platform import build_platform
 from streams.monitoring.cluster import Cluster
 from streams.monitoring.health import Health, Seen, judge
@@ -57,8 +60,11 @@ class PipelineApp(StreamsApp):
         await self.worker.stop()
 
 
-def build_app(settings: Settings | None = None) -> PipelineApp:
-    """The app that `faust -A streams worker` runs. No connection is made before the worker starts."""
+def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Event]] | None = None) -> PipelineApp:
+    """The app that `faust -A streams worker` runs. No connection is made before the worker starts.
+
+    `handlers` are those of the settings, unless a program brings its own.
+    """
     settings = settings or load_settings()
     configure_logging(settings)
     catalogue, pools = build_catalogue(settings), build_pools(settings)
@@ -72,7 +78,7 @@ def build_app(settings: Settings | None = None) -> PipelineApp:
         settings,
         catalogue=catalogue,
         codec=build_codec(settings, catalogue),
-        handlers=build_handlers(settings),
+        handlers=build_handlers(settings) if handlers is None else handlers,
         limits=concurrency_limits(load_overrides(settings.overrides)),
         pools=pools,
         records=app.records,

@@ -59,7 +59,12 @@ class EncodedEvent:
     tenant_id: str | None
 
 
-Reader = Callable[[io.BytesIO], object]
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """How the records of one topic and schema id become events."""
+
+    fields: Callable[[io.BytesIO], object]
+    event: Callable[[object], Event]
 
 
 class Codec:
@@ -71,7 +76,7 @@ class Codec:
         self._catalogue = catalogue
         self._source = source.encode()
         self._writers: dict[type[Event], tuple[Topic, bytes, Schema]] = {}
-        self._readers: dict[tuple[str, bytes], Reader] = {}
+        self._readers: dict[tuple[str, bytes], _Reader] = {}
 
     def encode(self, event: Event) -> EncodedEvent:
         """The record of an event. Raises UnknownEventError, SchemaMissingError; ValueError where Avro refuses it."""
@@ -95,14 +100,17 @@ class Codec:
 
     def decode(self, topic: str, value: bytes | None) -> Event:
         """The event in a record of a catalogue topic. Raises DecodeError, and nothing else."""
-        if value is None or len(value) < PREFIX_LENGTH or value[:1] != MAGIC:
-            message = "the value is not in Confluent's wire format (a zero byte and a schema id come first)"
-            raise DecodeError("decode", message)
-        read = self._readers.get((topic, value[:PREFIX_LENGTH])) or self._reader(topic, value[:PREFIX_LENGTH])
+        prefix = b"" if value is None else value[:PREFIX_LENGTH]
+        reader = self._readers.get((topic, prefix))
+        if reader is None or value is None:
+            if len(prefix) < PREFIX_LENGTH or prefix[:1] != MAGIC or value is None:
+                message = "the value is not in Confluent's wire format (a zero byte and a schema id come first)"
+                raise DecodeError("decode", message)
+            reader = self._reader(topic, prefix)
         buffer = io.BytesIO(value)
         buffer.seek(PREFIX_LENGTH)
         try:
-            fields = read(buffer)
+            fields = reader.fields(buffer)
         except Exception as error:  # fastavro raises many kinds on foreign bytes; all mean the same here
             message = f"the value is not Avro of its schema: {type(error).__name__}: {error}"
             raise DecodeError("decode", message) from error
@@ -110,7 +118,7 @@ class Codec:
             message = f"{len(value) - buffer.tell()} bytes are left behind the Avro value"
             raise DecodeError("decode", message)
         try:
-            return self._catalogue.topic(topic).event.model_validate(fields)
+            return reader.event(fields)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
@@ -129,7 +137,7 @@ class Codec:
             known = self._writers[kind] = (topic, prefix, fastavro.parse_schema(registered.schema))
         return known
 
-    def _reader(self, topic: str, prefix: bytes) -> Reader:
+    def _reader(self, topic: str, prefix: bytes) -> _Reader:
         schema_id = int.from_bytes(prefix[1:], "big")
         registered = self._registry.by_id(schema_id)
         if registered is None:
@@ -140,15 +148,17 @@ class Codec:
             message = f"schema {schema_id} is one of {registered.subject}, this topic's are of {subject}"
             raise DecodeError("validation", message)
         latest = self._registry.latest(subject)
-        writer = fastavro.parse_schema(registered.schema)
+        writer = fastavro.parse_schema(_with_plain_uuids(registered.schema))
         evolved = latest is not None and latest.id != schema_id
-        reader = fastavro.parse_schema(latest.schema) if latest is not None and evolved else None
+        wanted = fastavro.parse_schema(_with_plain_uuids(latest.schema)) if latest is not None and evolved else None
 
-        def read(buffer: io.BytesIO) -> AvroMessage:
-            return fastavro.schemaless_reader(buffer, writer, reader)
+        def fields(buffer: io.BytesIO) -> AvroMessage:
+            return fastavro.schemaless_reader(buffer, writer, wanted)
 
-        self._readers[topic, prefix] = read
-        return read
+        event = self._catalogue.topic(topic).event
+        # `model_validate` adds a tenth to the time that it takes for its other arguments.
+        made = self._readers[topic, prefix] = _Reader(fields, event.__pydantic_validator__.validate_python)
+        return made
 
     def _event_headers(self, topic: Topic, event: Event, key: bytes) -> Headers:
         return (
@@ -161,6 +171,24 @@ class Codec:
             (headers.CONTENT_TYPE, CONTENT_TYPE),
             (headers.TRACEPARENT, child_traceparent()),
         )
+
+
+def _with_plain_uuids(schema: Schema) -> Schema:
+    """The schema with its UUIDs as the texts that they are on the wire: Pydantic parses them in a tenth of the time."""
+    if isinstance(schema, list):
+        return [_with_plain_uuids(branch) for branch in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("logicalType") == "uuid":
+        return "string"
+    return {
+        name: _with_plain_uuids(part)
+        if name in {"type", "items", "values"}
+        else [_with_plain_uuids(field) for field in part]
+        if name == "fields"
+        else part
+        for name, part in schema.items()
+    }
 
 
 @lru_cache(maxsize=8)

@@ -31,6 +31,7 @@ from streams.delivery.handler import Handler
 from streams.delivery.rows import Place
 from streams.delivery.sweep import Sweep
 from streams.monitoring.topic_admin import check_topics
+from streams.observe import metrics
 from streams.observe.errors import message
 from streams.observe.logs import get_logger
 from streams.publishing.relay import Relay
@@ -131,6 +132,7 @@ class Worker:
                     crash=self._crash,
                 )
             )
+            watch_window(pool.name, self._engines[pool.name])
         _spare_the_collector()
         relay = Relay(database.bookkeeping, self._records, settings)
         self._begin(relay.run(self._relay_stop))
@@ -218,6 +220,12 @@ class Worker:
             await connection.run_sync(drop_old_partitions, today - kept)
 
 
+def watch_window(pool: str, engine: PoolEngine) -> None:
+    """Show how many deliveries run and wait: asked at each scrape, for they change with every delivery."""
+    metrics.in_flight(pool).set_function(lambda: engine.running)
+    metrics.waiting(pool).set_function(lambda: engine.received)
+
+
 def _spare_the_collector() -> None:
     """What is loaded by now stays for good: the collector need not look through it again and again.
 
@@ -225,7 +233,7 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(200_000, 20, 20)
 
 
 def handlers_by_topic(

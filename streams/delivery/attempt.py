@@ -1,8 +1,11 @@
 """The engine's side of one attempt, as the handler sees it: `Work` for effects, long work and settlements."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,7 +17,7 @@ from streams.delivery.delivery import Delivery
 from streams.delivery.failures import LeaseLostError, SoftTimeLimitExceeded
 from streams.delivery.handler import Handler
 from streams.delivery.limits import run_within
-from streams.delivery.transaction import effect_session
+from streams.delivery.transaction import EffectTransaction, effect_session
 from streams.observe.logs import get_logger
 from streams.publishing.outbox import Outbox
 
@@ -23,16 +26,38 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
+@dataclass(frozen=True, slots=True)
+class OpenTransaction:
+    """A transaction that somebody else has begun, and will end."""
+
+    session: AsyncSession
+
+
 class EffectWork:
     """One attempt inside one transaction: single and batch handlers, and what is called while settling."""
 
-    def __init__(self, context: PoolContext, session: AsyncSession, handler: Handler[Event], attempt: int) -> None:
+    def __init__(
+        self,
+        context: PoolContext,
+        transaction: EffectTransaction | OpenTransaction,
+        handler: Handler[Event],
+        attempt: int,
+    ) -> None:
         self._context = context
+        self._transaction = transaction
         self._handler = handler
-        self.session = session
         self.attempt = attempt
-        self._started_at = datetime.now(tz=UTC)
-        self.deadline = self._started_at + timedelta(seconds=handler.soft_time_limit)
+        self._began = time.time()
+
+    @property
+    def session(self) -> AsyncSession:
+        """The effect's session; the transaction begins with its first statement."""
+        return self._transaction.session
+
+    @property
+    def deadline(self) -> datetime:
+        """When the soft time limit cancels this attempt (UTC)."""
+        return datetime.fromtimestamp(self._began + self._handler.soft_time_limit, tz=UTC)
 
     def step(self, *, final: bool = False) -> AbstractAsyncContextManager[AsyncSession]:
         """Only long handlers have steps; this one has its `session` open already."""
@@ -48,7 +73,7 @@ class EffectWork:
 
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """In a killable process, until this attempt's hard limit."""
-        return await _compute(self._context, self._handler, self._started_at, function, args, kwargs)
+        return await _compute(self._context, self._handler, self._began, function, args, kwargs)
 
     def use(self, kind: type[T]) -> T:
         """A service by its type."""
@@ -65,8 +90,8 @@ class LongWork:
         self._session: AsyncSession | None = None
         self.finished = False
         self.attempt = delivery.run
-        self._started_at = datetime.now(tz=UTC)
-        self.deadline = self._started_at + timedelta(seconds=delivery.handler.soft_time_limit)
+        self._began = time.time()
+        self.deadline = datetime.fromtimestamp(self._began + delivery.handler.soft_time_limit, tz=UTC)
 
     @property
     def session(self) -> AsyncSession:
@@ -106,7 +131,7 @@ class LongWork:
 
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """In a killable process, until this attempt's hard limit."""
-        return await _compute(self._context, self._delivery.handler, self._started_at, function, args, kwargs)
+        return await _compute(self._context, self._delivery.handler, self._began, function, args, kwargs)
 
     def use(self, kind: type[T]) -> T:
         """A service by its type."""
@@ -116,17 +141,21 @@ class LongWork:
 async def _compute(  # noqa: PLR0913, PLR0917 - the call and its surroundings
     context: PoolContext,
     handler: Handler[Event],
-    started_at: datetime,
+    began: float,
     function: Callable[P, T],
     args: tuple[object, ...],
     kwargs: dict[str, object],
 ) -> T:
-    spent = (datetime.now(tz=UTC) - started_at).total_seconds()
+    spent = time.time() - began
     return await context.compute.run(function, args, kwargs, seconds=max(0.1, handler.time_limit - spent))
 
 
-async def awaited(call: Awaitable[T]) -> T:
+def awaited(call: Awaitable[T]) -> Coroutine[object, object, T]:
     """What a handler's function returned, as a coroutine, which a task needs; functions may return any awaitable."""
+    return call if inspect.iscoroutine(call) else _await(call)
+
+
+async def _await(call: Awaitable[T]) -> T:
     return await call
 
 
@@ -139,8 +168,8 @@ async def tidy_up(context: PoolContext, delivery: Delivery, error: SoftTimeLimit
     if handler.on_soft_limit is None:
         return
     try:
-        async with effect_session(context.database.effects, handler.time_limit) as session:
-            work = EffectWork(context, session, handler, delivery.run)
+        async with EffectTransaction(context.database.effects, handler.time_limit) as transaction:
+            work = EffectWork(context, transaction, handler, delivery.run)
             call = handler.on_soft_limit(delivery.event, work, error)
             await run_within(awaited(call), handler.soft_time_limit, handler.time_limit)
     except Exception:

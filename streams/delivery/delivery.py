@@ -1,5 +1,7 @@
 """One event for one handler, on its way from a record to its settlement."""
 
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from uuid import UUID, uuid5
@@ -51,12 +53,29 @@ class Delivery:
     record: Record
     pending: Pending | None
     """None: its offset is already acknowledged, the ledger has custody."""
-    origin: Origin
     seq: int = 0
     attempts: int = 0
     replays: int = 0
     first_failed_at: int | None = None
     """ms since the epoch."""
+
+    @property
+    def origin(self) -> Origin:
+        """Where the event first was; looked up when it is asked for, which most deliveries are not."""
+        return origin_of(self.record)
+
+    def fields(self) -> dict[str, object]:
+        """What every log line about it says: place and attempts are the origin's."""
+        origin = self.origin
+        return {
+            "event_id": str(self.event.event_id),
+            "topic": origin.topic,
+            "partition": origin.partition,
+            "offset": origin.offset,
+            "handler": self.handler.name,
+            "attempt": self.run,
+            "tenant_id": self.event.tenant_id,
+        }
 
     @property
     def run(self) -> int:
@@ -99,6 +118,19 @@ class Delivery:
             pending.settled()
 
 
+def acknowledge_all(deliveries: Iterable[Delivery]) -> None:
+    """Acknowledge each; the offsets of a partition together."""
+    settled: dict[Assignment, list[int]] = {}
+    for delivery in deliveries:
+        pending, delivery.pending = delivery.pending, None
+        if pending is not None:
+            pending.deliveries -= 1
+            if pending.deliveries == 0:
+                settled.setdefault(pending.chunk.assignment, []).append(pending.offset)
+    for assignment, offsets in settled.items():
+        assignment.settle_all(offsets)
+
+
 def origin_of(record: Record) -> Origin:
     """The origin in a retry record's headers, or the record's own place."""
     topic = headers.last_text(record.headers, headers.ORIGIN_TOPIC)
@@ -118,7 +150,7 @@ def number(record: Record, name: str, limit: int = INT8) -> int | None:
 
 def now_ms() -> int:
     """This process's clock, ms since the epoch."""
-    return round(datetime.now(tz=UTC).timestamp() * 1000)
+    return time.time_ns() // 1_000_000
 
 
 def at_ms(milliseconds: int) -> datetime:

@@ -12,14 +12,14 @@ from schemas import Event
 from streams.delivery import claims
 from streams.delivery.attempt import EffectWork, awaited, tidy_up
 from streams.delivery.context import PoolContext
-from streams.delivery.delivery import Delivery, at_ms, now_ms
+from streams.delivery.delivery import Delivery, acknowledge_all, at_ms, now_ms
 from streams.delivery.failures import SoftTimeLimitExceeded, TimeLimitExceeded
 from streams.delivery.gate import CONFLICT_RERUNS, trouble
 from streams.delivery.handler import JSON, Handler
 from streams.delivery.limits import run_within
 from streams.delivery.reporting import report_failure, report_skipped, report_success
 from streams.delivery.settlement import Settlement
-from streams.delivery.transaction import backend_pid, effect_session
+from streams.delivery.transaction import EffectTransaction
 
 NOTED_DURATION = 0.1
 """Seconds of work from which on its end is written in a statement of its own; shorter work ends when it starts."""
@@ -39,10 +39,9 @@ class EffectRunner:
         while parts:
             part = parts.pop()
             distinct, repeated = _distinct(part)
-            error, started_at = await self._attempt(distinct)
+            error, began = await self._attempt(distinct)
             if error is None:
-                for delivery in part:
-                    delivery.acknowledge()
+                acknowledge_all(part)
                 continue
             if repeated:
                 distinct.extend(repeated)
@@ -51,14 +50,18 @@ class EffectRunner:
                 middle = len(distinct) // 2
                 parts.extend((distinct[middle:], distinct[:middle]))
                 continue
-            await self._fail(distinct[0], error, started_at)
+            await self._fail(distinct[0], error, at_ms(began))
 
-    async def _attempt(self, deliveries: list[Delivery]) -> tuple[Exception | None, datetime]:
-        """Run until it commits (None) or fails by its own fault (the error); outages and lost races are waited out."""
+    async def _attempt(self, deliveries: list[Delivery]) -> tuple[Exception | None, int]:
+        """Run until it commits (None) or fails by its own fault (the error); outages and lost races are waited out.
+
+        Beside it when the last run began, ms since the epoch.
+        """
         reruns = 0
         while True:
-            await self._context.gate.passed()
-            started_at = at_ms(now_ms())
+            if not self._context.gate.is_open:
+                await self._context.gate.passed()
+            began = now_ms()
             try:
                 await self._transaction(deliveries)
             except Exception as error:  # noqa: BLE001 - whatever a handler raises is settled, never swallowed
@@ -68,39 +71,39 @@ class EffectRunner:
                 elif kind == "conflict" and reruns < CONFLICT_RERUNS:
                     reruns += 1
                 else:
-                    return error, started_at
+                    return error, began
             else:
-                return None, started_at
+                return None, began
 
     async def _transaction(self, deliveries: list[Delivery]) -> None:
         handler, place = deliveries[0].handler, self._context.place
         began = time.perf_counter()
-        async with effect_session(self._context.database.effects, handler.time_limit) as session:
+        async with EffectTransaction(self._context.database.effects, handler.time_limit) as transaction:
             todo = deliveries
             # Without a ledger too a delivery that has failed or was deferred has a row, which has to end with it.
             if kept := deliveries if handler.ledger else [delivery for delivery in deliveries if delivery.seq]:
-                claimed = await claims.claim_effect(session, kept, place)
+                claimed = await claims.claim_effect(transaction.session, kept, place)
                 gone = {delivery.event.event_id for delivery in kept} - claimed
                 todo = [delivery for delivery in deliveries if delivery.event.event_id not in gone]
             if todo:
-                result = await self._call(handler, todo, session)
+                result = await self._call(handler, todo, transaction)
                 if handler.ledger and (result is not None or time.perf_counter() - began > NOTED_DURATION):
-                    await claims.complete_effect(session, todo, result)
+                    await claims.complete_effect(transaction.session, todo, result)
         report_success(self._context.group, todo, time.perf_counter() - began)
         if len(todo) < len(deliveries):
             report_skipped(self._context.group, deliveries, todo)
 
-    async def _call(self, handler: Handler[Event], deliveries: list[Delivery], session: AsyncSession) -> JSON:
+    async def _call(self, handler: Handler[Event], deliveries: list[Delivery], transaction: EffectTransaction) -> JSON:
         """The handler in its own task, within its limits; past the hard one its database backend is ended."""
-        work = EffectWork(self._context, session, handler, max(delivery.run for delivery in deliveries))
+        work = EffectWork(self._context, transaction, handler, max(delivery.run for delivery in deliveries))
         events = [delivery.event for delivery in deliveries]
-        pid = await backend_pid(session)
         call = handler.function(events if handler.kind == "batch" else events[0], work)
         try:
             return await run_within(awaited(call), handler.soft_time_limit, handler.time_limit)
         except TimeLimitExceeded:
-            async with AsyncSession(self._context.database.bookkeeping) as bookkeeping, bookkeeping.begin():
-                await bookkeeping.execute(TERMINATE, {"pid": pid})
+            if transaction.backend_pid is not None:
+                async with AsyncSession(self._context.database.bookkeeping) as bookkeeping, bookkeeping.begin():
+                    await bookkeeping.execute(TERMINATE, {"pid": transaction.backend_pid})
             raise
 
     async def _fail(self, delivery: Delivery, error: Exception, started_at: datetime) -> None:
@@ -116,6 +119,8 @@ def _distinct(deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[Deli
 
     The one is the first of the highest `seq`: an older one would be refused by the fence, and take it with it.
     """
+    if len(deliveries) == 1 or len({delivery.event.event_id.int for delivery in deliveries}) == len(deliveries):
+        return list(deliveries), []
     newest: dict[UUID, Delivery] = {}
     for delivery in deliveries:
         known = newest.get(delivery.event.event_id)

@@ -2,19 +2,19 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from functools import partial
 
 from streams import headers
 from streams.delivery.context import PoolContext
 from streams.delivery.custody import CustodyRunner
 from streams.delivery.delivery import Delivery
 from streams.delivery.effect import EffectRunner
-from streams.delivery.intake import Elsewhere, Unreadable, read_event_record, read_tier_record
+from streams.delivery.intake import Elsewhere, Unreadable, read_event_chunk, read_tier_record
 from streams.delivery.lanes import Lanes, Unit
-from streams.delivery.reporting import report_window
 from streams.delivery.settlement import Settlement
 from streams.delivery.waiting import WaitingRoom
-from streams.observe.logs import delivery_context, get_logger
-from streams.observe.trace import trace_of
+from streams.observe.logs import bind_delivery, delivery_context, get_logger
+from streams.observe.trace import bind_trace
 from streams.transport.record import Assignment, Chunk, Record
 
 log = get_logger(__name__)
@@ -38,12 +38,14 @@ class PoolEngine:
         self._running: dict[asyncio.Task[None], Unit] = {}
         self._sending: dict[asyncio.Task[None], Assignment] = {}
         self._sending_slots = asyncio.Semaphore(UNREADABLE_AT_ONCE)
+        self._giving_back = 0
+        """Revocations under way: a task that ends its unit then takes no other, for its end is waited for."""
         self._closing = False
 
     @property
     def running(self) -> int:
-        """Units under way."""
-        return len(self._running)
+        """Deliveries under way."""
+        return sum(len(unit.deliveries) for unit in self._running.values())
 
     @property
     def received(self) -> int:
@@ -54,13 +56,10 @@ class PoolEngine:
         """Take over a chunk of an event topic; that of a partition which is leaving is its next owner's."""
         if self._leaving(chunk):
             return
-        for record in chunk.records:
-            read = read_event_record(self.context, chunk, record)
-            if isinstance(read, Unreadable):
-                self._send(chunk, record, self._bury(read))
-            else:
-                for delivery in read:
-                    self._lanes.add(delivery)
+        read = read_event_chunk(self.context, chunk)
+        for refused in read.unreadable:
+            self._send(chunk, refused.record, self._bury(refused))
+        self._lanes.add_all(read.deliveries)
         self._pump()
 
     def accept_tier(self, chunk: Chunk, delay: float) -> None:
@@ -81,7 +80,12 @@ class PoolEngine:
         """Stop handing over what those partitions still have waiting; return when what runs of them has ended."""
         leaving = set(assignments)
         self._forget(leaving)
-        await self._ended(task for task, assignment in self._holders() if assignment in leaving)
+        self._giving_back += 1
+        try:
+            await self._ended(task for task, assignment in self._holders() if assignment in leaving)
+        finally:
+            self._giving_back -= 1
+            self._pump()
 
     def revoked(self, assignments: Iterable[Assignment]) -> None:
         """Cancel what still runs of those partitions, forget what waits: their next owner has the records."""
@@ -149,31 +153,36 @@ class PoolEngine:
             task = asyncio.create_task(self._run(unit))
             self._running[task] = unit
             task.add_done_callback(self._unit_ended)
-        report_window(
-            self.context.pool.name, sum(len(unit.deliveries) for unit in self._running.values()), self.received
-        )
 
     async def _run(self, unit: Unit) -> None:
+        """Run a unit, then others while they are ready: a task for each would cost as much as a small handler."""
+        task = asyncio.current_task()
+        while True:
+            await self._run_unit(unit)
+            if task is None or task.cancelling() or self._giving_back or self._closing:
+                return
+            self._lanes.done(unit)
+            del self._running[task]
+            following = self._lanes.take()
+            if following is None:
+                return
+            self._running[task] = unit = following
+            self._pump()
+
+    async def _run_unit(self, unit: Unit) -> None:
         first = unit.deliveries[0]
-        with (
-            delivery_context(
-                event_id=first.event.event_id,
-                topic=first.origin.topic,
-                partition=first.origin.partition,
-                offset=first.origin.offset,
-                handler=first.handler.name,
-                attempt=first.run,
-                tenant_id=first.event.tenant_id,
-            ),
-            trace_of(headers.last(first.record.headers, headers.TRACEPARENT)),
-        ):
-            if unit.handler.kind == "long":
-                await self._custody.run(first)
-            else:
-                await self._effects.run(unit.deliveries)
+        # Each unit binds its own, and the task is nobody else's: nothing has to be taken back.
+        bind_delivery(first.fields)
+        bind_trace(partial(_traceparent, first.record))
+        if unit.handler.kind == "long":
+            await self._custody.run(first)
+        else:
+            await self._effects.run(unit.deliveries)
 
     def _unit_ended(self, task: asyncio.Task[None]) -> None:
-        self._lanes.done(self._running.pop(task))
+        unit = self._running.pop(task, None)
+        if unit is not None:
+            self._lanes.done(unit)
         self._watch(task)
         self._pump()
 
@@ -223,6 +232,10 @@ class PoolEngine:
 def _assignment(unit: Unit) -> Assignment | None:
     """That of the first delivery which is not acknowledged yet: a halved batch is so part by part."""
     return next((delivery.assignment for delivery in unit.deliveries if delivery.pending is not None), None)
+
+
+def _traceparent(record: Record) -> bytes | None:
+    return headers.last(record.headers, headers.TRACEPARENT)
 
 
 def _changes(read: Elsewhere) -> dict[str, int]:

@@ -53,6 +53,11 @@ class DatabaseGate:
         self._open.set()
         self._probe: asyncio.Task[None] | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the database answered when it was last heard of."""
+        return self._open.is_set()
+
     async def passed(self) -> None:
         """Return once the gate is open."""
         await self._open.wait()

@@ -1,11 +1,10 @@
 """From records to deliveries: decode, check the event id, find the handlers. What cannot be read dies here."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from schemas import Event
-from schemas.event import event_time
 from streams import headers
 from streams.codec import DecodeError
 from streams.delivery.context import PoolContext
@@ -20,6 +19,8 @@ FUTURE_LIMIT = timedelta(days=1)
 UNKNOWN_HANDLER_LIFE_MS = 24 * 3600 * 1000
 """A record for a handler that this version does not know waits so long for a version that does."""
 UNKNOWN_HANDLER_PAUSE_MS = 60 * 1000
+# RFC 9562, figure 11: 48 bits of milliseconds, then four of the version, are the highest of the 128.
+_TIME_BITS, _VERSION_BITS, _UUID_VERSION = 80, 76, 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +48,39 @@ class Elsewhere:
     """Seconds that it has to wait here before it goes on."""
 
 
-def read_event_record(context: PoolContext, chunk: Chunk, record: Record) -> list[Delivery] | Unreadable:
-    """The deliveries of a record of an event topic, one a handler; all share its offset."""
-    topic = context.catalogue.topic(record.topic)
-    if any(name.startswith(headers.STREAMS_PREFIX) for name, _ in record.headers):
-        # They mean something in a tier only; here they would give the event somebody else's origin.
-        record = record._replace(headers=headers.without(record.headers, headers.STREAMS_PREFIX))
-    event = _read(context, topic, record)
-    if isinstance(event, Unreadable):
-        return event
+@dataclass(slots=True)
+class ReadChunk:
+    """What the records of a chunk of an event topic are, in their order."""
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+
+def read_event_chunk(context: PoolContext, chunk: Chunk) -> ReadChunk:
+    """The deliveries of a chunk of an event topic, one a handler and record; those of a record share its offset."""
+    found = ReadChunk()
+    topic = context.catalogue.topic(chunk.topic)
     handlers = context.by_topic.get(topic.name, ())
-    if not handlers:
-        chunk.settle(record.offset)
-        return []
-    pending = Pending(chunk, record.offset, len(handlers))
-    origin = origin_of(record)
-    return [Delivery(event, handler, topic, record, pending, origin) for handler in handlers]
+    window = IdWindow.at(datetime.now(tz=UTC), context.settings.ledger_retention_days)
+    decode, name = context.codec.decode, topic.name
+    for record in chunk.records:
+        # They mean something in a tier only; here they would give the event somebody else's origin.
+        record.leave_out(headers.STREAMS_PREFIX)
+        try:
+            event = decode(name, record.value)
+        except DecodeError as error:
+            found.unreadable.append(Unreadable(record, name, Reason(error.reason), describe(error)))
+            continue
+        if (why := window.refusal(event.event_id)) is not None:
+            found.unreadable.append(_refused(record, topic, event, why))
+            continue
+        if not handlers:
+            chunk.settle(record.offset)
+            continue
+        pending = Pending(chunk, record.offset, len(handlers))
+        for handler in handlers:
+            found.deliveries.append(Delivery(event, handler, topic, record, pending))
+    return found
 
 
 def read_tier_record(context: PoolContext, chunk: Chunk, record: Record) -> Delivery | Unreadable | Elsewhere:
@@ -87,7 +105,6 @@ def read_tier_record(context: PoolContext, chunk: Chunk, record: Record) -> Deli
         topic,
         record,
         Pending(chunk, record.offset, 1),
-        origin,
         seq=number(record, headers.SEQ, INT4 - 1) or 0,
         attempts=number(record, headers.ATTEMPT, INT4 - 1) or 0,
         replays=number(record, headers.REPLAYS, INT4) or 0,
@@ -105,26 +122,45 @@ def _read(context: PoolContext, topic: Topic, record: Record) -> Event | Unreada
         event = context.codec.decode(topic.name, record.value)
     except DecodeError as error:
         return Unreadable(record, topic.name, Reason(error.reason), describe(error))
-    made_at = _made_at(event.event_id)
-    now = datetime.now(tz=UTC)
-    if made_at is None or made_at > now + FUTURE_LIMIT:
-        return _refused(record, topic, event, Reason.BAD_EVENT_ID, "the event id is no UUIDv7 of a time until now")
-    if made_at.date() < (now - timedelta(days=context.settings.ledger_retention_days)).date():
-        days = context.settings.ledger_retention_days
-        return _refused(record, topic, event, Reason.EXPIRED, f"the event is older than the ledger's {days} days")
-    return event
+    window = IdWindow.at(datetime.now(tz=UTC), context.settings.ledger_retention_days)
+    why = window.refusal(event.event_id)
+    return event if why is None else _refused(record, topic, event, why)
 
 
-def _made_at(event_id: UUID) -> datetime | None:
-    try:
-        return event_time(event_id)
-    except (ValueError, OverflowError):  # its 48 bits of milliseconds reach beyond the year 9999
+@dataclass(frozen=True, slots=True)
+class IdWindow:
+    """The times (ms since the epoch) that an event id may carry: within the ledger's days, and not far ahead."""
+
+    oldest: int
+    newest: int
+    days: int
+
+    @classmethod
+    def at(cls, now: datetime, retention_days: int) -> "IdWindow":
+        """The window at a time: whole UTC days back, since the ledger keeps days."""
+        first_day = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=retention_days)
+        return cls(milliseconds(first_day), milliseconds(now + FUTURE_LIMIT), retention_days)
+
+    def refusal(self, event_id: UUID) -> tuple[Reason, str] | None:
+        """Why the ledger can have no row of this id; None: it can."""
+        number = event_id.int
+        made_at = number >> _TIME_BITS
+        if number >> _VERSION_BITS & 0xF != _UUID_VERSION or made_at > self.newest:
+            return Reason.BAD_EVENT_ID, "the event id is no UUIDv7 of a time until now"
+        if made_at < self.oldest:
+            return Reason.EXPIRED, f"the event is older than the ledger's {self.days} days"
         return None
 
 
-def _refused(  # noqa: PLR0913 - what the dead letter says
-    record: Record, topic: Topic, event: Event, reason: Reason, message: str, *, handler: str | None = None
+def milliseconds(moment: datetime) -> int:
+    """A time as ms since the epoch."""
+    return round(moment.timestamp() * 1000)
+
+
+def _refused(
+    record: Record, topic: Topic, event: Event, why: tuple[Reason, str], *, handler: str | None = None
 ) -> Unreadable:
+    reason, message = why
     error = ErrorText(type_name=reason.name, message=message, stack="")
     return Unreadable(record, topic.name, reason, error, event.event_id, event.tenant_id, handler)
 
@@ -137,7 +173,7 @@ def _unknown(context: PoolContext, record: Record, topic: Topic, name: str | Non
         if isinstance(event, Unreadable):
             return event
         message = f"no handler {name!r} in this version"
-        return _refused(record, topic, event, Reason.UNKNOWN_HANDLER, message, handler=name)
+        return _refused(record, topic, event, (Reason.UNKNOWN_HANDLER, message), handler=name)
     # One that has been sent round before waits here for its time: at once, it would go round as fast as Kafka can.
     rest = min(max(0, due_at_of(record) - now_ms()), UNKNOWN_HANDLER_PAUSE_MS)
     due_at = now_ms() + rest + UNKNOWN_HANDLER_PAUSE_MS

@@ -1,17 +1,20 @@
 """Which delivery runs next: one at a time within a lane, lanes in turn between topics, then tenants. No I/O."""
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from schemas import Event
 from streams.delivery.delivery import Delivery
 from streams.delivery.handler import Handler
 
 
-@dataclass(frozen=True, slots=True)
-class LaneKey:
-    """A lane: the deliveries of one key in a partition; a batch handler's lane is the whole partition."""
+class LaneKey(NamedTuple):
+    """A lane: the deliveries of one key in a partition; a batch handler's lane is the whole partition.
+
+    A tuple, since one is made for every delivery.
+    """
 
     topic: str
     partition: int
@@ -57,6 +60,20 @@ class Lanes:
         self._under_way: Counter[str] = Counter()
         self._held: dict[str, deque[Lane]] = {}
         self.waiting = 0
+
+    def add_all(self, deliveries: Iterable[Delivery]) -> None:
+        """Put deliveries of one partition at the end of their lanes; a batch handler's share one look-up."""
+        shared: dict[str, Lane] = {}
+        for delivery in deliveries:
+            handler = delivery.handler
+            lane = shared.get(handler.name)
+            if lane is not None:
+                lane.waiting.append(delivery)
+                self.waiting += 1
+                continue
+            self.add(delivery)
+            if handler.kind == "batch":
+                shared[handler.name] = self._lanes[lane_key(delivery)]
 
     def add(self, delivery: Delivery) -> None:
         """Put a delivery at the end of its lane."""
@@ -123,8 +140,15 @@ class Lanes:
         return None
 
     def _enqueue(self, lane: Lane) -> None:
-        turn = self._turns.setdefault(lane.key.topic, OrderedDict())
-        turn.setdefault(lane.waiting[0].event.tenant_id, deque()).append(lane)
+        turn = self._turns.get(lane.key.topic)
+        if turn is None:
+            turn = self._turns[lane.key.topic] = OrderedDict()
+        tenant = lane.waiting[0].event.tenant_id
+        ready = turn.get(tenant)
+        if ready is None:
+            turn[tenant] = deque((lane,))
+        else:
+            ready.append(lane)
 
     def _pass_on(self, topic: str, turn: Turn, tenant: str | None, ready: deque[Lane]) -> None:
         """Move a served tenant and topic behind the others; drop them where they have nothing more."""

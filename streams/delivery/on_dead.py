@@ -3,7 +3,7 @@
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.delivery.attempt import EffectWork, awaited
+from streams.delivery.attempt import EffectWork, OpenTransaction, awaited
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery
 from streams.delivery.failures import SoftTimeLimitExceeded, TimeLimitExceeded
@@ -31,7 +31,7 @@ async def roll_back(
         return None
     try:
         async with session.begin_nested():
-            work = EffectWork(context, session, delivery.handler, delivery.run)
+            work = EffectWork(context, OpenTransaction(session), delivery.handler, delivery.run)
             await run_within(awaited(on_dead(delivery.event, work, error)), limit, limit + CANCEL_GRACE)
     except (SoftTimeLimitExceeded, TimeLimitExceeded) as late:
         raise OnDeadCutOffError(told(late).message) from late

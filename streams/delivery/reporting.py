@@ -21,8 +21,7 @@ def report_success(group: str, done: Sequence[Delivery], took: float) -> None:
     meter.ran(took)
     meter.settled("success", len(done))
     now = datetime.now(tz=UTC)
-    for delivery in done:
-        meter.done((now - delivery.event.occurred_at).total_seconds())
+    meter.done([(now - delivery.event.occurred_at).total_seconds() for delivery in done])
     log.info("delivery succeeded", deliveries=len(done), seconds=round(took, 4))
 
 
@@ -56,7 +55,7 @@ def report_death(group: str, delivery: Delivery, reason: Reason, error: ErrorTex
     """A delivery is a dead letter."""
     meter = _meter(group, delivery)
     meter.settled("dead")
-    meter.done((datetime.now(tz=UTC) - delivery.event.occurred_at).total_seconds())
+    meter.done([(datetime.now(tz=UTC) - delivery.event.occurred_at).total_seconds()])
     metrics.dead_letters(delivery.topic.name, delivery.handler.name, reason).inc()
     log.error("dead letter", reason=reason.value, error_type=error.type_name, error_message=error.message)
 
@@ -71,12 +70,6 @@ def report_lease_lost(delivery: Delivery, resource: str) -> None:
     """A long delivery's lease ran out under it: whatever it did since does not count."""
     metrics.leases_lost(delivery.handler.name).inc()
     log.warning("lease lost, another worker has this delivery now", resource=resource)
-
-
-def report_window(pool: str, running: int, waiting: int) -> None:
-    """How many deliveries run and wait in this process."""
-    metrics.in_flight(pool).set(running)
-    metrics.waiting(pool).set(waiting)
 
 
 def _meter(group: str, delivery: Delivery) -> DeliveryMeter:

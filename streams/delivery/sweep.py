@@ -7,7 +7,7 @@ from streams import headers
 from streams.codec import DecodeError
 from streams.delivery import leases
 from streams.delivery.context import PoolContext
-from streams.delivery.delivery import Delivery, Origin, number
+from streams.delivery.delivery import Delivery, number
 from streams.delivery.settlement import Settlement
 from streams.observe.logs import delivery_context, get_logger
 from streams.publishing.outbox import headers_from_json
@@ -81,14 +81,12 @@ class Sweep:
             value=row["record_value"],
             headers=headers_from_json(row["record_headers"]),
         )
-        origin = Origin(row["topic"], row["partition"], row["offset"], timestamp)
         return Delivery(
             event,
             handler,
             topic,
             record,
             None,
-            origin,
             seq=row["seq"],
             attempts=row["attempts"] - 1,
             replays=row["replays"],

@@ -6,8 +6,9 @@ to the task by `delivery_context`, so code that logs never passes them on.
 
 import logging.config
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import cast
 from uuid import UUID
 
@@ -19,6 +20,8 @@ from streams.settings import Settings
 
 _QUIET = ("aiokafka", "asyncio", "faust", "mode", "sqlalchemy", "httpx")
 """Libraries whose informational lines tell an operator nothing; they are shown with STREAMS_LOG_LEVEL=debug."""
+
+_delivery: ContextVar[Callable[[], Mapping[str, object]] | None] = ContextVar("delivery", default=None)
 
 _FIRST = ("timestamp", "level", "message", "logger")
 
@@ -34,6 +37,7 @@ def configure_logging(settings: Settings) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _add_delivery,
             *_known_fields(json=_wants_json(settings)),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -61,7 +65,11 @@ def logging_config(settings: Settings) -> dict[str, object]:
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                     *_renderers(json=json),
                 ],
-                "foreign_pre_chain": [structlog.contextvars.merge_contextvars, *_known_fields(json=json)],
+                "foreign_pre_chain": [
+                    structlog.contextvars.merge_contextvars,
+                    _add_delivery,
+                    *_known_fields(json=json),
+                ],
             }
         },
         # Standard error as it is now: Faust's worker puts a logger in the place of sys.stderr later.
@@ -69,6 +77,11 @@ def logging_config(settings: Settings) -> dict[str, object]:
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {name: {"level": quiet} for name in _QUIET},
     }
+
+
+def bind_delivery(fields: Callable[[], Mapping[str, object]]) -> None:
+    """Bind a delivery's fields as `delivery_context` does, until this task ends; asked for when a line is written."""
+    _delivery.set(fields)
 
 
 @contextmanager
@@ -96,6 +109,11 @@ def delivery_context(  # noqa: PLR0913 - the fields that every line of a deliver
         tenant_id=tenant_id,
     ):
         yield
+
+
+def _add_delivery(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    bound = _delivery.get()
+    return fields if bound is None else {**bound(), **fields}
 
 
 def _wants_json(settings: Settings) -> bool:

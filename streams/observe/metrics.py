@@ -4,9 +4,11 @@ Labels are the topic's, group's and handler's names, never an event's or tenant'
 the catalogue. Children are looked up once, since a label look-up costs as much as the increment ten times over.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import Literal
 
 from prometheus_client import (
@@ -15,12 +17,11 @@ from prometheus_client import (
     Counter,
     Gauge,
     GCCollector,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streams.settings import Settings
@@ -40,20 +41,6 @@ _AGES = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86
 
 _deliveries = Counter(
     "streams_deliveries_total", "Attempts by how they were settled.", (*_DELIVERY, "outcome"), registry=REGISTRY
-)
-_duration = Histogram(
-    "streams_delivery_duration_seconds",
-    "How long a handler ran; one observation a run, also where it took many events.",
-    _DELIVERY,
-    buckets=_DURATIONS,
-    registry=REGISTRY,
-)
-_age = Histogram(
-    "streams_event_age_seconds",
-    "How old an event was (since occurred_at) when its delivery was done: success or dead.",
-    _DELIVERY,
-    buckets=_AGES,
-    registry=REGISTRY,
 )
 _retries = Counter("streams_retries_total", "Hand-overs to a retry tier.", ("tier", "handler"), registry=REGISTRY)
 _dead = Counter(
@@ -76,18 +63,73 @@ outbox_failed = Counter(
 )
 
 
+class Observations:
+    """Seconds by bucket; takes a list, for the library's histogram costs more for each than a handler may."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: Iterable[float]) -> None:
+        """Count these; clocks that differ give 0."""
+        counts, bounds = self._counts, self._bounds
+        for one in seconds:
+            counts[bisect_left(bounds, one)] += 1
+            if one > 0:
+                self._sum += one
+
+    def cumulated(self) -> tuple[list[tuple[str, float]], float]:
+        """(upper bound, how many were at most that) for each bucket, and the sum."""
+        bounds = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
+        return list(zip(bounds, map(float, accumulate(self._counts)), strict=True)), self._sum
+
+
+class DeliveryHistogram(Collector):
+    """Observations of every handler on a topic, read when Prometheus asks."""
+
+    def __init__(self, name: str, told: str, bounds: Sequence[float]) -> None:
+        self._name, self._told, self._bounds = name, told, bounds
+        self._found: dict[tuple[str, str, str], Observations] = {}
+        REGISTRY.register(self)
+
+    def of(self, labels: tuple[str, str, str]) -> Observations:
+        """Those of a handler on a topic."""
+        return self._found.setdefault(labels, Observations(self._bounds))
+
+    def collect(self) -> Iterator[Metric]:
+        """One histogram a handler on a topic."""
+        family = HistogramMetricFamily(self._name, self._told, labels=_DELIVERY)
+        for labels, found in self._found.items():
+            buckets, total = found.cumulated()
+            family.add_metric(labels, buckets, total)
+        yield family
+
+
+_durations = DeliveryHistogram(
+    "streams_delivery_duration_seconds",
+    "How long a handler ran; one observation a run, also where it took many events.",
+    _DURATIONS,
+)
+_ages = DeliveryHistogram(
+    "streams_event_age_seconds",
+    "How old an event was (since occurred_at) when its delivery was done: success or dead.",
+    _AGES,
+)
+
+
 class DeliveryMeter:
     """The metrics of one handler on one topic."""
 
     def __init__(self, topic: str, consumergroup: str, handler: str) -> None:
         self._labels = (topic, consumergroup, handler)
         self._outcomes: dict[Outcome, Counter] = {}
-        self._duration = _duration.labels(*self._labels)
-        self._age = _age.labels(*self._labels)
+        self._durations = _durations.of(self._labels)
+        self._ages = _ages.of(self._labels)
 
     def ran(self, seconds: float) -> None:
         """A run of the handler ended after so long, however it ended."""
-        self._duration.observe(seconds)
+        self._durations.observe((seconds,))
 
     def settled(self, outcome: Outcome, deliveries: int = 1) -> None:
         """So many deliveries were settled that way."""
@@ -96,9 +138,9 @@ class DeliveryMeter:
             counter = self._outcomes[outcome] = _deliveries.labels(*self._labels, outcome)
         counter.inc(deliveries)
 
-    def done(self, age: float) -> None:
-        """A delivery came to its end; the event occurred so many seconds ago (clocks that differ give 0)."""
-        self._age.observe(max(age, 0.0))
+    def done(self, ages: Iterable[float]) -> None:
+        """Deliveries came to their end; their events occurred so many seconds ago (clocks that differ give 0)."""
+        self._ages.observe(ages)
 
 
 @lru_cache(maxsize=4096)

@@ -2,12 +2,12 @@
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 _PATTERN = re.compile(rb"00-(?P<trace>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})")
-_current: ContextVar[bytes | None] = ContextVar("traceparent", default=None)
+_current: ContextVar[bytes | Callable[[], bytes | None] | None] = ContextVar("traceparent", default=None)
 
 
 @contextmanager
@@ -20,9 +20,15 @@ def trace_of(traceparent: bytes | None) -> Iterator[None]:
         _current.reset(token)
 
 
+def bind_trace(find: Callable[[], bytes | None]) -> None:
+    """As `trace_of`, until this task ends; the header is looked for when something is published."""
+    _current.set(find)
+
+
 def child_traceparent() -> bytes:
     """A `traceparent` for something published now: a new span of the current trace, or of a new sampled one."""
-    match = _PATTERN.fullmatch(_current.get() or b"")
+    bound = _current.get()
+    match = _PATTERN.fullmatch((bound() if callable(bound) else bound) or b"")
     span = secrets.token_hex(8).encode()
     if match is None:
         return b"00-" + secrets.token_hex(16).encode() + b"-" + span + b"-01"

@@ -59,11 +59,11 @@ def consumer_config(settings: Settings, group: Group) -> ClientConfig:
         }
     return {
         "fetch.queue.backoff.ms": 20,
-        "fetch.wait.max.ms": 500,
+        "fetch.wait.max.ms": 20,
         "fetch.min.bytes": 1,
         "fetch.message.max.bytes": 524_288,
         "queued.max.messages.kbytes": 4_096,
-        "queued.min.messages": 2_000,
+        "queued.min.messages": 10_000,
         "max.poll.interval.ms": 300_000,
         **protocol,
         **client_config(settings),

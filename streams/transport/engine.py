@@ -31,7 +31,10 @@ CATCH_UP_SECONDS = 0.1
 """How long a full partition may hold the thread before it is paused, for a pause throws fetched records away."""
 CATCH_UP_STEP_SECONDS = 0.002
 END_QUERY_SECONDS = 2.0
-"""How often the end of a paused partition is asked for: librdkafka learns it from fetches only."""
+"""How often the end of a paused partition is asked for: librdkafka learns it from fetches only.
+
+Not for one that has just been paused: the thread waits for the answer, and most pauses are short.
+"""
 END_QUERY_BOUND_SECONDS = 0.5
 STALLED_SECONDS = 30.0
 """Without a poll for so long the thread counts as stuck; longer than any bounded wait in a rebalance."""
@@ -236,7 +239,7 @@ class Engine:
             if not owned.paused:
                 _, high = consumer.get_watermark_offsets(partition, cached=True)
                 owned.end = high if high >= 0 else owned.end
-            elif ask:
+            elif ask and owned.has_rested(now, END_QUERY_SECONDS):
                 try:
                     _, owned.end = consumer.get_watermark_offsets(partition, timeout=END_QUERY_BOUND_SECONDS)
                 except KafkaException as error:

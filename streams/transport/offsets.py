@@ -1,6 +1,7 @@
 """Which offset of a partition may be committed: the end of its contiguous settled prefix. Pure."""
 
 from collections import deque
+from collections.abc import Iterable
 
 
 class SettledPrefix:
@@ -35,10 +36,24 @@ class SettledPrefix:
                 raise ValueError(message)
             return False
         self._open.remove(offset)
-        order = self._order
-        while order and order[0] not in self._open:
-            self._committable = order.popleft() + 1
+        self._advance()
         return True
+
+    def settle_all(self, offsets: Iterable[int]) -> int:
+        """As `settle` of each; how many of them were not settled before."""
+        before = len(self._open)
+        for offset in offsets:
+            if offset > self._last:
+                message = f"offset {offset} is settled but was never delivered"
+                raise ValueError(message)
+            self._open.discard(offset)
+        self._advance()
+        return before - len(self._open)
+
+    def _advance(self) -> None:
+        order, unsettled = self._order, self._open
+        while order and order[0] not in unsettled:
+            self._committable = order.popleft() + 1
 
     @property
     def committable(self) -> int | None:

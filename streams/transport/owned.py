@@ -22,7 +22,7 @@ class OwnedPartition:
     fed: int = 0
     """Records given to the event loop."""
     paused: bool = False
-    slow_until: float = 0.0
+    paused_at: float = -SLOW_MEMORY
     end: int | None = None
     """The log's end when last seen."""
 
@@ -47,11 +47,15 @@ class OwnedPartition:
     def pause(self, now: float) -> None:
         """Note that it rests."""
         self.paused = True
-        self.slow_until = now + SLOW_MEMORY
+        self.paused_at = now
 
     def was_slow(self, now: float) -> bool:
         """True a short while after a pause: waiting for it to catch up would hold the others."""
-        return now < self.slow_until
+        return now < self.paused_at + SLOW_MEMORY
+
+    def has_rested(self, now: float, seconds: float) -> bool:
+        """True once it has been paused for so long."""
+        return self.paused and now - self.paused_at >= seconds
 
     def to_commit(self) -> int | None:
         """The offset that the broker should get; None where it has it already."""

@@ -5,9 +5,12 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.integration.transport_worker import Scene, Stack, free_port, wait_until
 
@@ -47,7 +50,20 @@ def test_sigterm_ends_in_time_while_the_broker_is_frozen(scene: Scene) -> None:
     finally:
         for broker in brokers:
             broker.send_signal(signal.SIGCONT)
+        # Frozen beyond its session with the controller, a broker is fenced: the next test would find no leader yet.
+        wait_until(lambda: makes_topics(scene.servers), 60, "the brokers work again")
     assert scene.committed() == [0, 1]
+
+
+def makes_topics(servers: str) -> bool:
+    admin = AdminClient({"bootstrap.servers": servers})
+    made = admin.create_topics([NewTopic(f"thawed-{uuid4().hex}", 1)], operation_timeout=5, request_timeout=5)
+    try:
+        for future in made.values():
+            future.result(6)
+    except (KafkaException, TimeoutError):
+        return False
+    return True
 
 
 def listeners(servers: str) -> list[psutil.Process]:

@@ -1,7 +1,7 @@
 """Events, records and deliveries for unit tests, with what a test does not care about filled in."""
 
 from schemas import DocumentDeleted, Event, MessageCreated
-from streams.delivery.delivery import Delivery, Pending, origin_of
+from streams.delivery.delivery import Delivery, Pending
 from streams.delivery.handler import Handler
 from streams.delivery.work import Work
 from streams.headers import Headers
@@ -76,7 +76,6 @@ def a_delivery(
         CATALOGUE.topic("document.deleted"),
         record,
         Pending(chunk, offset, 1),
-        origin_of(record),
         seq=seq,
         attempts=attempts,
     )

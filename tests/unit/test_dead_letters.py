@@ -101,7 +101,12 @@ def test_the_index_is_known_from_the_headers() -> None:
 
 
 def test_a_foreign_record_in_a_dlq_is_indexed_with_what_is_known() -> None:
-    foreign = ORIGINAL._replace(topic="document.deleted.streams.dlq", headers=((headers.DLQ_EVENT_ID, b"no uuid"),))
+    foreign = Record(
+        "document.deleted.streams.dlq",
+        *(ORIGINAL.partition, ORIGINAL.offset, ORIGINAL.timestamp, ORIGINAL.timestamp_type),
+        *(ORIGINAL.key, ORIGINAL.value),
+        headers=((headers.DLQ_EVENT_ID, b"no uuid"),),
+    )
     row = index_row(foreign, "document.deleted")
     assert (row["event_id"], row["handler"], row["reason"], row["attempts"]) == (None, None, "unknown", 0)
     assert row["died_at"] == row["first_failed_at"] == datetime.fromtimestamp(1_700_000_000.123, tz=UTC)

@@ -39,8 +39,7 @@ def test_deliveries_are_counted_by_outcome() -> None:
     meter.settled("success", 500)
     meter.settled("dead")
     meter.ran(0.2)
-    meter.done(age=3.0)
-    meter.done(age=-1.0)
+    meter.done([3.0, -1.0])
     labels = {"topic": "message.created", "consumergroup": "shop.high", "handler": "charge-message"}
     assert value("streams_deliveries_total", **labels, outcome="success") == 500
     assert value("streams_deliveries_total", **labels, outcome="dead") == 1

@@ -35,6 +35,13 @@ class PrefixAgainstModel(RuleBasedStateMachine):
         assert self.prefix.settle(offset) is True
         self.settled.add(offset)
 
+    @precondition(lambda self: self.open)
+    @rule(choice=strategies.randoms(use_true_random=False), share=strategies.floats(0, 1))
+    def settle_several(self, choice, share) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - as above
+        chosen = [offset for offset in self.delivered if choice.random() < share]
+        assert self.prefix.settle_all(chosen) == len(set(chosen) - self.settled)
+        self.settled.update(chosen)
+
     @precondition(lambda self: self.settled)
     @rule(choice=strategies.randoms(use_true_random=False))
     def settle_again(self, choice) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - as above

@@ -1,0 +1,26 @@
+"""This project: `message.created` with one handler that does nothing, as a worker runs it."""
+
+import os
+from collections.abc import Sequence
+
+from benchmarks.contenders.tally import Tally
+from schemas import MessageCreated
+from streams.bootstrap import build_app
+from streams.delivery import Work, handles
+
+tally = Tally()
+
+
+@handles(MessageCreated, kind="batch", ledger=False)
+async def count_batch(events: Sequence[MessageCreated], work: Work) -> None:
+    """A list of events that are decoded and validated."""
+    tally.add(len(events))
+
+
+@handles(MessageCreated, ledger=False)
+async def count_single(event: MessageCreated, work: Work) -> None:
+    """One event at a time, in the order of its key, under its limits."""
+    tally.add(1)
+
+
+app = build_app(handlers=[{"batch": count_batch, "single": count_single}[os.environ["KIND"]]])

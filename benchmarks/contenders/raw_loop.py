@@ -1,0 +1,48 @@
+"""confluent-kafka and fastavro in a plain loop: what decoding the records costs at least, without any framework."""
+
+import io
+import os
+import sys
+
+import fastavro
+from confluent_kafka import Consumer
+
+from benchmarks.contenders.tally import Tally
+from schemas.registry import FileRegistry, registry_folder
+
+_BATCH = 2_000
+
+
+def main() -> None:
+    """Consume, decode, count, commit what was counted."""
+    tally = Tally()
+    registered = FileRegistry(registry_folder("file:")).latest("message.created-value")
+    if registered is None:
+        sys.exit("no schema of message.created")
+    schema = fastavro.parse_schema(registered.schema)
+    consumer = Consumer(
+        {
+            "bootstrap.servers": os.environ["STREAMS_KAFKA_BOOTSTRAP_SERVERS"],
+            "group.id": os.environ["GROUP"],
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.subscribe([os.environ["TOPIC"]])
+    wanted = int(os.environ["EVENTS"])
+    while tally.seen < wanted:
+        messages = consumer.consume(_BATCH, 0.1)
+        for message in messages:
+            value = message.value()
+            if message.error() is None and value is not None:
+                buffer = io.BytesIO(value)
+                buffer.seek(5)
+                fastavro.schemaless_reader(buffer, schema, None)
+        if messages:
+            tally.add(len(messages))
+            consumer.commit(asynchronous=True)
+    consumer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Faust as it comes: its own driver, an agent that takes one event at a time, the same records decoded."""
+
+import io
+import os
+import sys
+from collections.abc import AsyncIterable
+
+import fastavro
+import faust
+
+from benchmarks.contenders.tally import Tally
+from schemas.registry import FileRegistry, registry_folder
+
+_found = FileRegistry(registry_folder("file:")).latest("message.created-value")
+if _found is None:
+    sys.exit("no schema of message.created")
+SCHEMA = fastavro.parse_schema(_found.schema)
+
+app = faust.App(
+    os.environ["GROUP"],
+    broker=f"kafka://{os.environ['STREAMS_KAFKA_BOOTSTRAP_SERVERS']}",
+    store="memory://",
+    web_enabled=False,
+    topic_disable_leader=True,
+    autodiscover=False,
+)
+topic = app.topic(os.environ["TOPIC"], value_serializer="raw", key_serializer="raw")
+tally = Tally()
+
+
+@app.agent(topic)
+async def consume(values: AsyncIterable[bytes]) -> None:
+    """Decode and count."""
+    async for value in values:
+        buffer = io.BytesIO(value)
+        buffer.seek(5)
+        fastavro.schemaless_reader(buffer, SCHEMA, None)
+        tally.add(1)
