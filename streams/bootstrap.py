@@ -57,7 +57,7 @@ class PipelineApp(StreamsApp):
     async def on_stop(self) -> None:
         """End the engines once the consumers have drained."""
         await super().on_stop()
-        await self.worker.stop()
+        await self.worker.stop(clean=not self.crashed)
 
 
 def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Event]] | None = None) -> PipelineApp:

@@ -109,6 +109,31 @@ answered_chunks = Table(
     Index("answered_chunks_dataset", "dataset_id"),
 )
 
+partition_starts = Table(
+    "partition_starts",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("starts", Integer, nullable=False, comment="assignments at this offset without a clean end between"),
+    Column("worker", Text, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+)
+
+suspects = Table(
+    "suspects",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("offset", BigInteger, primary_key=True, autoincrement=False),
+    Column("handler", Text, primary_key=True),
+    Column("runs", Integer, nullable=False, comment="runs alone that have begun; the row goes when one ends"),
+    Column("worker", Text, nullable=False),
+    Column("begun_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+)
+
 dead_letters = Table(
     "dead_letters",
     metadata,

@@ -25,6 +25,7 @@ from streams.database import (
 )
 from streams.delivery.compute import ComputePool
 from streams.delivery.context import PoolContext, Services
+from streams.delivery.crash_guard import CrashGuard
 from streams.delivery.engine import PoolEngine
 from streams.delivery.gate import DatabaseGate
 from streams.delivery.handler import Handler
@@ -82,6 +83,7 @@ class Worker:
         self._database: Database | None = None
         self._compute: ComputePool | None = None
         self._gate: DatabaseGate | None = None
+        self._guard: CrashGuard | None = None
         self.stopping = False
 
     @property
@@ -109,6 +111,8 @@ class Worker:
         self._gate = DatabaseGate(database.bookkeeping)
         settling = asyncio.Semaphore(BOOKKEEPING_CONNECTIONS // 2)
         self._compute = ComputePool(settings.compute_processes, preload=self._preload, memory=settings.compute_memory)
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._guard = CrashGuard(database.bookkeeping, self._gate, worker)
         services = Services(*self._make_services())
         by_topic = handlers_by_topic(self._catalogue, self._handlers)
         for pool in self._pools:
@@ -128,7 +132,8 @@ class Worker:
                     compute=self._compute,
                     gate=self._gate,
                     settling=settling,
-                    place=Place(pool.name, pool.priority, f"{socket.gethostname()}:{os.getpid()}"),
+                    guard=self._guard,
+                    place=Place(pool.name, pool.priority, worker),
                     crash=self._crash,
                 )
             )
@@ -139,8 +144,8 @@ class Worker:
         self._begin(self._every(settings.sweep_interval, self._sweep))
         self._begin(self._every(MAINTENANCE_INTERVAL, self._keep_ledger))
 
-    async def stop(self) -> None:
-        """End everything; call it when the consumers are closed."""
+    async def stop(self, *, clean: bool = True) -> None:
+        """End everything; call it when the consumers are closed. Not clean: something failed that ends the process."""
         self.stopping = True
         for engine in self._engines.values():
             await engine.stop()
@@ -148,6 +153,8 @@ class Worker:
         for task in self._tasks[1:]:
             task.cancel()
         await asyncio.wait(self._tasks, timeout=self._settings.settle_timeout) if self._tasks else None
+        if self._guard is not None:
+            await self._guard.close(clean=clean)
         if self._gate is not None:
             await self._gate.close()
         if self._database is not None:
@@ -169,7 +176,9 @@ class Worker:
     # What the transport tells (streams.transport.group.AssignmentListener).
 
     def assigned(self, assignments: Collection[Assignment]) -> None:
-        """Partitions came; nothing to prepare, chunks follow."""
+        """Partitions came: note where they begin, chunks follow."""
+        if self._guard is not None:
+            self._guard.assigned(assignments)
 
     async def revoking(self, assignments: Collection[Assignment]) -> None:
         """Finish what runs of these partitions and begin nothing more of them."""
@@ -179,6 +188,8 @@ class Worker:
         """They are gone: cancel the rest."""
         for engine in self._engines.values():
             engine.revoked(assignments)
+        if self._guard is not None:
+            self._guard.gone(assignments)
 
     async def drain(self) -> None:
         """The worker leaves: finish what runs, hand long work on, begin nothing."""

@@ -9,6 +9,7 @@ from schemas import Event
 from streams.codec import Codec
 from streams.database import Database
 from streams.delivery.compute import ComputePool
+from streams.delivery.crash_guard import CrashGuard
 from streams.delivery.gate import DatabaseGate
 from streams.delivery.handler import Handler
 from streams.delivery.rows import Place
@@ -63,5 +64,6 @@ class PoolContext:
     gate: DatabaseGate
     settling: asyncio.Semaphore
     """Settlements at once in this process: while Kafka is away each holds a connection that heartbeats need too."""
+    guard: CrashGuard
     place: Place
     crash: Callable[[BaseException], None]

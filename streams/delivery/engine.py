@@ -38,6 +38,7 @@ class PoolEngine:
         self._running: dict[asyncio.Task[None], Unit] = {}
         self._sending: dict[asyncio.Task[None], Assignment] = {}
         self._sending_slots = asyncio.Semaphore(UNREADABLE_AT_ONCE)
+        context.guard.watch(self._mind_caution)
         self._giving_back = 0
         """Revocations under way: a task that ends its unit then takes no other, for its end is waited for."""
         self._closing = False
@@ -54,7 +55,7 @@ class PoolEngine:
 
     def accept(self, chunk: Chunk) -> None:
         """Take over a chunk of an event topic; that of a partition which is leaving is its next owner's."""
-        if self._leaving(chunk):
+        if self._leaving(chunk) or self.context.guard.holds(chunk.assignment, partial(self.accept, chunk)):
             return
         read = read_event_chunk(self.context, chunk)
         for refused in read.unreadable:
@@ -64,7 +65,7 @@ class PoolEngine:
 
     def accept_tier(self, chunk: Chunk, delay: float) -> None:
         """Take over a chunk of a retry tier of that delay (seconds); as `accept`."""
-        if self._leaving(chunk):
+        if self._leaving(chunk) or self.context.guard.holds(chunk.assignment, partial(self.accept_tier, chunk, delay)):
             return
         for record in chunk.records:
             read = read_tier_record(self.context, chunk, record)
@@ -176,8 +177,21 @@ class PoolEngine:
         bind_trace(partial(_traceparent, first.record))
         if unit.handler.kind == "long":
             await self._custody.run(first)
+        elif self.context.guard.cautious:
+            for delivery in unit.deliveries:
+                await self.context.guard.run_alone(
+                    delivery, partial(self._effects.run, [delivery]), partial(self._settlement.killed, delivery)
+                )
         else:
             await self._effects.run(unit.deliveries)
+
+    def _mind_caution(self) -> None:
+        """While others run one at a time, long work waits: beside it nobody could say what killed the process."""
+        if self.context.guard.cautious:
+            self._lanes.hold(handler.name for handler in self.context.handlers.values() if handler.kind == "long")
+        else:
+            self._lanes.let_go()
+            self._pump()
 
     def _unit_ended(self, task: asyncio.Task[None]) -> None:
         unit = self._running.pop(task, None)

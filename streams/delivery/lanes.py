@@ -59,7 +59,19 @@ class Lanes:
         self._turns: OrderedDict[str, Turn] = OrderedDict()
         self._under_way: Counter[str] = Counter()
         self._held: dict[str, deque[Lane]] = {}
+        self._held_back: frozenset[str] = frozenset()
         self.waiting = 0
+
+    def hold(self, handlers: Iterable[str]) -> None:
+        """From now on begin nothing of these handlers; what runs goes on."""
+        self._held_back = frozenset(handlers)
+
+    def let_go(self) -> None:
+        """Begin units of all handlers again."""
+        held_back, self._held_back = self._held_back, frozenset()
+        for name in held_back:
+            for lane in self._held.pop(name, ()):
+                self._enqueue(lane)
 
     def add_all(self, deliveries: Iterable[Delivery]) -> None:
         """Put deliveries of one partition at the end of their lanes; a batch handler's share one look-up."""
@@ -134,7 +146,7 @@ class Lanes:
             self._pass_on(topic, turn, tenant, ready)
             name = lane.key.handler
             limit = self._limits.get(name)
-            if limit is None or self._under_way[name] < limit:
+            if name not in self._held_back and (limit is None or self._under_way[name] < limit):
                 return lane
             self._held.setdefault(name, deque()).append(lane)
         return None

@@ -108,6 +108,13 @@ class Settlement:
             ending = Ending("failure", delivery.seq + 1, delivery.run, "crashed", text, reason=Reason.CRASHED, lost=1)
         await self._end(delivery, ending, None, started_at, lease)
 
+    async def killed(self, delivery: Delivery) -> None:
+        """End a delivery that killed its process whenever it ran."""
+        text = ErrorText("ProcessKilled", "its worker's process ended each time that it ran", "")
+        ending = Ending("failure", delivery.seq + 1, delivery.run, "crashed", text, reason=Reason.CRASHED)
+        await self._end(delivery, ending, None, at_ms(now_ms()), None)
+        delivery.acknowledge()
+
     async def unreadable(  # noqa: PLR0913 - what the dead letter says
         self,
         record: Record,

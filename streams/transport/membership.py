@@ -137,6 +137,7 @@ class Membership:
                 )
             else:
                 place = TopicPartition(place.topic, place.partition, owned.start)
+        assignment.start = place.offset if place.offset >= 0 else None
         return owned, place
 
     def _take(self, partitions: list[TopicPartition]) -> list[OwnedPartition]:

@@ -80,7 +80,7 @@ class Assignment:
     The event loop's thread delivers and settles; any thread may read.
     """
 
-    __slots__ = ("_on_late", "_prefix", "group_id", "partition", "revoked", "revoking", "settled", "topic")
+    __slots__ = ("_on_late", "_prefix", "group_id", "partition", "revoked", "revoking", "settled", "start", "topic")
 
     def __init__(
         self, topic: str, partition: int, group_id: str = "", on_late: Callable[[], None] | None = None
@@ -93,6 +93,8 @@ class Assignment:
         """True while the partition is being given back: finish what runs, begin nothing."""
         self.revoked = False
         """True once it is gone: what is settled now is ignored, and will be done again by its new owner."""
+        self.start: int | None = None
+        """The offset at which reading begins; None: not known."""
         self.settled = 0
         """How many records were settled in time."""
         self._on_late = on_late

@@ -14,6 +14,7 @@ from streams.codec import Codec, build_codec
 from streams.database import Database
 from streams.delivery.compute import ComputePool
 from streams.delivery.context import PoolContext, Services
+from streams.delivery.crash_guard import CrashGuard
 from streams.delivery.delivery import now_ms
 from streams.delivery.engine import PoolEngine
 from streams.delivery.gate import DatabaseGate
@@ -128,6 +129,7 @@ async def open_bench(
     await records.start()
     compute = ComputePool(1)
     crashes: list[BaseException] = []
+    gate = DatabaseGate(database.bookkeeping)
     context = PoolContext(
         pool=Pool(pool, priority=1, concurrency=concurrency, prefetch=2000),
         group=catalogue.group(pool),
@@ -141,8 +143,9 @@ async def open_bench(
         records=records,
         services=Services(),
         compute=compute,
-        gate=DatabaseGate(database.bookkeeping),
+        gate=gate,
         settling=asyncio.Semaphore(2),
+        guard=CrashGuard(database.bookkeeping, gate, "bench"),
         place=Place(pool, 1, "bench"),
         crash=crashes.append,
     )

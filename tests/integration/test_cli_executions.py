@@ -167,7 +167,7 @@ def test_db_upgrade_makes_the_schema_and_may_be_repeated(commands: Commands, eng
         connection.execute(text("drop schema streams cascade"))
     first = commands.json("db", "upgrade")
     assert isinstance(first, dict)
-    assert (first["before"], first["after"]) == (None, "0002")
+    assert (first["before"], first["after"]) == (None, "0003")
     assert first["partitions"] > 14
     assert "nothing to do" in commands.run("db", "upgrade").stdout
     assert commands.rows("executions", "list") == []

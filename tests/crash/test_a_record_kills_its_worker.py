@@ -1,0 +1,44 @@
+"""A record whose handler ends the process by SIGKILL every time, among others that are fine.
+
+Expected: no attempt is ever counted, yet the worker that comes back again and again finds the culprit: it alone is a
+dead letter, `crashed`; every other event has its effect once; a worker then runs on, and nothing is left behind.
+"""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine
+
+from streams.settings import Settings
+from tests.integration.apps.trials import BatchTrialRequested, SingleTrialRequested, Trial
+from tests.integration.driving import WorkerProcess, publish, rows, scalar, wait_for
+from tests.integration.trial_run import environment, trial
+
+__all__ = ["environment", "trial"]
+MakeWorker = Callable[..., WorkerProcess]
+DEATHS = 4
+"""Two starts until the third is careful, then two runs alone."""
+
+
+@pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
+@pytest.mark.parametrize("kind", [SingleTrialRequested, BatchTrialRequested])
+def test_the_culprit_dies_and_its_neighbours_do_not(
+    trial: Settings, engine: Engine, worker: MakeWorker, kind: type[Trial], protocol: str
+) -> None:
+    events = [kind(entity=f"e{number}") for number in range(40)]
+    culprit = kind(entity="e7", plan="kill")
+    publish(trial, [*events[:20], culprit, *events[20:]])
+    for _ in range(DEATHS):
+        dying = worker(STREAMS_GROUP_PROTOCOL=protocol).start(ready=False)
+        assert dying.wait(60) == -9
+    last = worker(STREAMS_GROUP_PROTOCOL=protocol).start()
+    wait_for(lambda: scalar(engine, "select count(*) from streams.executions") == len(events) + 1, "the end", 90)
+    assert rows(engine, "select event_id, reason from streams.executions where status <> 'success'") == [
+        {"event_id": culprit.event_id, "reason": "crashed"}
+    ]
+    assert scalar(engine, "select count(*) from streams.dead_letters") == 1
+    effects = rows(engine, "select event_id from trials where handler in ('try-single', 'try-batch')")
+    assert sorted(str(row["event_id"]) for row in effects) == sorted(str(event.event_id) for event in events)
+    assert scalar(engine, "select count(*) from streams.suspects") == 0
+    assert last.stop() == 0
+    assert scalar(engine, "select count(*) from streams.partition_starts") == 0
