@@ -56,7 +56,7 @@ def build_groups(
                 *(former or {}).get(pool.name, ()),
             ),
             high=pool.prefetch,
-            low=pool.prefetch // 4,
+            low=pool.prefetch // 2,
         )
         for pool in pools
     )

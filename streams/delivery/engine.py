@@ -7,7 +7,7 @@ from functools import partial
 from streams import headers
 from streams.delivery.context import PoolContext
 from streams.delivery.custody import CustodyRunner
-from streams.delivery.delivery import Delivery
+from streams.delivery.delivery import Delivery, acknowledge_all
 from streams.delivery.effect import EffectRunner
 from streams.delivery.intake import Elsewhere, Unreadable, read_event_chunk, read_tier_record
 from streams.delivery.lanes import Lanes, Unit
@@ -20,6 +20,11 @@ from streams.transport.record import Assignment, Chunk, Record
 log = get_logger(__name__)
 UNREADABLE_AT_ONCE = 16
 """Records that are being sent to a DLQ at the same time."""
+TENANT_SHARE = 8
+"""A tenant may have one part in so many of a partition's window waiting; what is more goes aside.
+
+Well below the half at which a partition that was full is read on: a few tenants that flood must not keep it paused.
+"""
 LONG_DRAIN_SHARE = 0.3
 """Part of the drain's time after which long work is cancelled and its lease given back."""
 
@@ -33,7 +38,11 @@ class PoolEngine:
         self._settlement = settlement
         self._effects = EffectRunner(context, settlement)
         self._custody = CustodyRunner(context, settlement)
-        self._lanes = Lanes(context.limits)
+        self._lanes = Lanes(
+            context.limits,
+            share=context.pool.prefetch // TENANT_SHARE,
+            aside=[context.catalogue.tier(context.pool.name, 0.0)],
+        )
         self._waiting = WaitingRoom(context.settings.retry_delays, self._enqueue, self._hop)
         self._running: dict[asyncio.Task[None], Unit] = {}
         self._sending: dict[asyncio.Task[None], Assignment] = {}
@@ -60,7 +69,8 @@ class PoolEngine:
         read = read_event_chunk(self.context, chunk)
         for refused in read.unreadable:
             self._send(chunk, refused.record, self._bury(refused))
-        self._lanes.add_all(read.deliveries)
+        if crowded := self._lanes.add_all(read.deliveries):
+            self._set_aside(chunk, crowded)
         self._pump()
 
     def accept_tier(self, chunk: Chunk, delay: float) -> None:
@@ -199,6 +209,17 @@ class PoolEngine:
             self._lanes.done(unit)
         self._watch(task)
         self._pump()
+
+    def _set_aside(self, chunk: Chunk, crowded: list[Delivery]) -> None:
+        """Take a flooding tenant's deliveries out of the window, so that what comes behind them is seen."""
+
+        async def send() -> None:
+            await self._settlement.set_aside(crowded)
+            acknowledge_all(crowded)
+
+        task = asyncio.create_task(send())
+        self._sending[task] = chunk.assignment
+        task.add_done_callback(self._sent)
 
     def _send(self, chunk: Chunk, record: Record, sending: Coroutine[object, object, None]) -> None:
         """Send a record on beside the units, then acknowledge it."""

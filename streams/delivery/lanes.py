@@ -1,7 +1,7 @@
 """Which delivery runs next: one at a time within a lane, lanes in turn between topics, then tenants. No I/O."""
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -47,16 +47,30 @@ def lane_key(delivery: Delivery) -> LaneKey:
 
 
 Turn = OrderedDict[str | None, deque[Lane]]
+ASIDE_TURN = 4
+"""Topics that are aside get every fourth turn."""
 
 
 class Lanes:
     """The window of one pool: everything handed over that does not run yet."""
 
-    def __init__(self, limits: Mapping[str, int] | None = None) -> None:
-        """`limits`: handler name → its units that may run at once, for handlers that have a limit of their own."""
+    def __init__(
+        self, limits: Mapping[str, int] | None = None, *, share: int | None = None, aside: Collection[str] = ()
+    ) -> None:
+        """What bounds the turns.
+
+        `limits`: handler name → its units that may run at once, for handlers that have a limit of their own.
+        `share`: deliveries of one tenant that may wait here, of one partition; None: any number.
+        `aside`: topics that get one turn in four while others wait: there a tenant's deliveries past its share go.
+        """
         self._limits = limits or {}
+        self._share = share
+        self._aside = frozenset(aside)
         self._lanes: dict[LaneKey, Lane] = {}
         self._turns: OrderedDict[str, Turn] = OrderedDict()
+        self._aside_turns: OrderedDict[str, Turn] = OrderedDict()
+        self._served = 0
+        self._of_tenants: Counter[tuple[str, int, str | None]] = Counter()
         self._under_way: Counter[str] = Counter()
         self._held: dict[str, deque[Lane]] = {}
         self._held_back: frozenset[str] = frozenset()
@@ -73,9 +87,13 @@ class Lanes:
             for lane in self._held.pop(name, ()):
                 self._enqueue(lane)
 
-    def add_all(self, deliveries: Iterable[Delivery]) -> None:
-        """Put deliveries of one partition at the end of their lanes; a batch handler's share one look-up."""
+    def add_all(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
+        """Put deliveries of one partition at the end of their lanes; returns those past their tenant's share, not put.
+
+        A batch handler's deliveries share one look-up, and know no share: they wait for nobody long.
+        """
         shared: dict[str, Lane] = {}
+        crowded: list[Delivery] = []
         for delivery in deliveries:
             handler = delivery.handler
             lane = shared.get(handler.name)
@@ -83,9 +101,14 @@ class Lanes:
                 lane.waiting.append(delivery)
                 self.waiting += 1
                 continue
-            self.add(delivery)
             if handler.kind == "batch":
+                self.add(delivery)
                 shared[handler.name] = self._lanes[lane_key(delivery)]
+            elif self._share is not None and self._of_tenants[_tenancy(delivery)] >= self._share:
+                crowded.append(delivery)
+            else:
+                self.add(delivery)
+        return crowded
 
     def add(self, delivery: Delivery) -> None:
         """Put a delivery at the end of its lane."""
@@ -95,6 +118,8 @@ class Lanes:
             lane = self._lanes[key] = Lane(key)
         lane.waiting.append(delivery)
         self.waiting += 1
+        if delivery.handler.kind != "batch":
+            self._of_tenants[_tenancy(delivery)] += 1
         if not lane.running and len(lane.waiting) == 1:
             self._enqueue(lane)
 
@@ -109,6 +134,8 @@ class Lanes:
         lane.running = True
         self._under_way[handler.name] += 1
         self.waiting -= len(deliveries)
+        if handler.kind != "batch":
+            self._count_out(deliveries[0])
         return Unit(lane, handler, deliveries)
 
     def done(self, unit: Unit) -> None:
@@ -130,20 +157,23 @@ class Lanes:
             lane.waiting = deque(delivery for delivery in lane.waiting if not unwanted(delivery))
         self._lanes = {key: lane for key, lane in self._lanes.items() if lane.waiting or lane.running}
         self._turns.clear()
+        self._aside_turns.clear()
         self._held.clear()
         for lane in self._lanes.values():
             if lane.waiting and not lane.running:
                 self._enqueue(lane)
-        self.waiting = sum(len(lane.waiting) for lane in self._lanes.values())
+        left = [delivery for lane in self._lanes.values() for delivery in lane.waiting]
+        self._of_tenants = Counter(_tenancy(delivery) for delivery in left if delivery.handler.kind != "batch")
+        self.waiting = len(left)
         return before - self.waiting
 
     def _next_lane(self) -> Lane | None:
         """The lane whose turn it is; lanes of handlers at their limit are held until one of their units ends."""
-        while self._turns:
-            topic, turn = next(iter(self._turns.items()))
+        while turns := self._whose_turn():
+            topic, turn = next(iter(turns.items()))
             tenant, ready = next(iter(turn.items()))
             lane = ready.popleft()
-            self._pass_on(topic, turn, tenant, ready)
+            _pass_on(turns, topic, tenant)
             name = lane.key.handler
             limit = self._limits.get(name)
             if name not in self._held_back and (limit is None or self._under_way[name] < limit):
@@ -152,9 +182,10 @@ class Lanes:
         return None
 
     def _enqueue(self, lane: Lane) -> None:
-        turn = self._turns.get(lane.key.topic)
+        turns = self._aside_turns if lane.key.topic in self._aside else self._turns
+        turn = turns.get(lane.key.topic)
         if turn is None:
-            turn = self._turns[lane.key.topic] = OrderedDict()
+            turn = turns[lane.key.topic] = OrderedDict()
         tenant = lane.waiting[0].event.tenant_id
         ready = turn.get(tenant)
         if ready is None:
@@ -162,13 +193,32 @@ class Lanes:
         else:
             ready.append(lane)
 
-    def _pass_on(self, topic: str, turn: Turn, tenant: str | None, ready: deque[Lane]) -> None:
-        """Move a served tenant and topic behind the others; drop them where they have nothing more."""
-        if ready:
-            turn.move_to_end(tenant)
-        else:
-            del turn[tenant]
-        if turn:
-            self._turns.move_to_end(topic)
-        else:
-            del self._turns[topic]
+    def _whose_turn(self) -> OrderedDict[str, Turn]:
+        """The topics whose turn it is; empty where nothing is ready."""
+        if not self._aside_turns or not self._turns:
+            return self._turns or self._aside_turns
+        self._served += 1
+        return self._turns if self._served % ASIDE_TURN else self._aside_turns
+
+    def _count_out(self, delivery: Delivery) -> None:
+        tenancy = _tenancy(delivery)
+        self._of_tenants[tenancy] -= 1
+        if not self._of_tenants[tenancy]:
+            del self._of_tenants[tenancy]
+
+
+def _tenancy(delivery: Delivery) -> tuple[str, int, str | None]:
+    return delivery.record.topic, delivery.record.partition, delivery.event.tenant_id
+
+
+def _pass_on(turns: OrderedDict[str, Turn], topic: str, tenant: str | None) -> None:
+    """Move a served tenant and topic behind the others; drop them where they have nothing more."""
+    turn = turns[topic]
+    if turn[tenant]:
+        turn.move_to_end(tenant)
+    else:
+        del turn[tenant]
+    if turn:
+        turns.move_to_end(topic)
+    else:
+        del turns[topic]

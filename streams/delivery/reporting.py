@@ -51,6 +51,13 @@ def report_deferred(group: str, delivery: Delivery, why: str) -> None:
     log.info("delivery deferred", why=why)
 
 
+def report_set_aside(group: str, deliveries: Sequence[Delivery]) -> None:
+    """Deliveries of tenants that had more than their share of the window waiting went to the tier of delay zero."""
+    for delivery in deliveries:
+        _meter(group, delivery).settled("deferred")
+    log.info("deliveries past their tenants' share set aside", deliveries=len(deliveries))
+
+
 def report_death(group: str, delivery: Delivery, reason: Reason, error: ErrorText) -> None:
     """A delivery is a dead letter."""
     meter = _meter(group, delivery)

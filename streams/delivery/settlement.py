@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
@@ -26,7 +26,7 @@ from streams.delivery.outgoing import (
     read_history,
     retry_record,
 )
-from streams.delivery.reporting import report_death, report_deferred, report_retry, report_unreadable
+from streams.delivery.reporting import report_death, report_deferred, report_retry, report_set_aside, report_unreadable
 from streams.delivery.retry_plan import Again, decide, tier_for
 from streams.delivery.transaction import effect_session
 from streams.observe.errors import ErrorText
@@ -107,6 +107,34 @@ class Settlement:
         else:
             ending = Ending("failure", delivery.seq + 1, delivery.run, "crashed", text, reason=Reason.CRASHED, lost=1)
         await self._end(delivery, ending, None, started_at, lease)
+
+    async def set_aside(self, deliveries: Sequence[Delivery]) -> None:
+        """Hand deliveries that were not attempted to the tier of delay zero, uncounted.
+
+        No row is written: the fence and the claim let one of two copies run, should a crash leave both.
+        """
+        tier = self._context.catalogue.tier(self._context.pool.name, 0.0)
+        ways = [
+            (
+                Handover(self._context),
+                retry_record(
+                    one,
+                    topic=tier,
+                    seq=one.seq,
+                    attempts=one.attempts,
+                    due_at=now_ms(),
+                    first_failed_at=None,
+                    history=[],
+                ),
+            )
+            for one in deliveries
+        ]
+
+        async def settle() -> None:
+            await asyncio.gather(*(handover.placed(outgoing) for handover, outgoing in ways))
+
+        await self._until_settled(settle)
+        report_set_aside(self._context.group, deliveries)
 
     async def killed(self, delivery: Delivery) -> None:
         """End a delivery that killed its process whenever it ran."""

@@ -55,7 +55,7 @@ async def test_a_third_start_on_one_offset_makes_careful_and_a_moved_offset_does
         moved = Assignment(settled.topic, 0, bench.context.group)
         moved.start = 1
         bench.context.guard.assigned([moved])
-        await bench.until(lambda: not bench.context.guard.holds(moved, tuple), "the note")
+        await bench.until(lambda: not bench.context.guard.holds(moved, lambda: None), "the note")
         assert await starts(bench) == [1]
     assert RAN == ["e1", "e2", "e3"]
 

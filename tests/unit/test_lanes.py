@@ -77,6 +77,44 @@ def test_revoked_partitions_are_forgotten_and_the_others_go_on() -> None:
     assert drain(lanes) == ["d3@0"]
 
 
+def test_a_tenant_s_deliveries_past_its_share_are_not_put() -> None:
+    """Of each partition; another tenant has a share of its own, and room comes back as deliveries are taken."""
+    lanes = Lanes(share=2)
+    flood = [a_delivery(f"d{offset}", offset=offset, tenant="big") for offset in range(4)]
+    assert lanes.add_all(flood) == flood[2:]
+    assert lanes.add_all([a_delivery("d", offset=9, tenant="small")]) == []
+    assert lanes.add_all([a_delivery("d", offset=0, tenant="big", partition=1)]) == []
+    assert lanes.take() is not None
+    assert lanes.add_all(flood[2:3]) == []
+    assert lanes.add_all(flood[3:]) == flood[3:]
+    lanes.discard(lambda delivery: delivery.event.tenant_id == "big")
+    assert lanes.add_all(flood[:3]) == flood[2:3]
+
+
+def test_what_is_aside_gets_one_turn_in_four() -> None:
+    """And every turn while nothing else is ready."""
+    lanes = Lanes(aside=["dataset.deleted"])
+    for offset in range(5):
+        lanes.add(a_delivery(f"aside{offset}", offset=offset, topic="dataset.deleted"))
+    for offset in range(6):
+        lanes.add(a_delivery(f"line{offset}", offset=offset))
+    ran = [name[:4] for name in drain(lanes)]
+    assert ran == ["line", "line", "line", "asid", "line", "line", "line", "asid", "asid", "asid", "asid"]
+
+
+def test_what_is_held_back_waits_until_it_is_let_go() -> None:
+    """Other handlers go on; what was put meanwhile comes in its order."""
+    lanes = Lanes()
+    lanes.add(a_delivery("d1", offset=0))
+    lanes.hold([a_handler().name])
+    assert lanes.take() is None
+    lanes.add(a_delivery("d1", offset=1))
+    lanes.add(a_delivery("d2", offset=2, handler=a_handler("index-document")))
+    assert drain(lanes) == ["d2@2"]
+    lanes.let_go()
+    assert drain(lanes) == ["d1@0", "d1@1"]
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["t1", "t2", None]), st.integers(0, 1), st.booleans()))
 )
