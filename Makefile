@@ -36,7 +36,14 @@ test: setup ## Unit and integration tests, on a real local stack.
 crash: setup ## The long fault scenarios: servers and workers are killed, frozen, cut off.
 	@python -m pytest tests/crash
 
-bench: setup ## Speed and size against their targets, as JSON lines; make bench ONLY="indexing-small" SCALE=0.1 for a part.
+PEERS := $(VENV)/.peers
+
+$(PEERS): $(READY) requirements/bench.txt
+	@echo "installing the peers that are measured beside the pipeline"
+	@$(VENV)/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/bench.txt
+	@touch $(PEERS)
+
+bench: $(PEERS) ## Speed and size against their targets, as JSON lines; make bench ONLY="indexing-small" SCALE=0.1 for a part.
 	@python -m benchmarks $(ONLY) --scale $(or $(SCALE),1)
 
 check: setup ## Lint, format, types, layers.
@@ -50,6 +57,7 @@ lock: setup ## New locks from pyproject.toml; needs the network.
 	@build/uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/build.in --output-file requirements/build.txt
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) --all-extras pyproject.toml requirements/build.in --output-file requirements/dev.txt
+	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/bench.in --output-file requirements/bench.txt
 	@python -m streams.local.jar_lock
 
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links

@@ -9,18 +9,19 @@ from streams.bootstrap import build_app
 from streams.delivery import Work, handles
 
 tally = Tally()
+TIMED = "TIMED" in os.environ
 
 
 @handles(MessageCreated, kind="batch", ledger=False)
-async def count_batch(events: Sequence[MessageCreated], work: Work) -> None:
+async def count_batch(events: Sequence[MessageCreated], _work: Work) -> None:
     """A list of events that are decoded and validated."""
     tally.add(len(events))
 
 
 @handles(MessageCreated, ledger=False)
-async def count_single(event: MessageCreated, work: Work) -> None:
+async def count_single(event: MessageCreated, _work: Work) -> None:
     """One event at a time, in the order of its key, under its limits."""
-    tally.add(1)
+    tally.add(1, event.occurred_at.timestamp() if TIMED else None)
 
 
 app = build_app(handlers=[{"batch": count_batch, "single": count_single}[os.environ["KIND"]]])

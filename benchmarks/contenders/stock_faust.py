@@ -26,6 +26,7 @@ app = faust.App(
 )
 topic = app.topic(os.environ["TOPIC"], value_serializer="raw", key_serializer="raw")
 tally = Tally()
+TIMED = "TIMED" in os.environ
 
 
 @app.agent(topic)
@@ -34,5 +35,5 @@ async def consume(values: AsyncIterable[bytes]) -> None:
     async for value in values:
         buffer = io.BytesIO(value)
         buffer.seek(5)
-        fastavro.schemaless_reader(buffer, SCHEMA, None)
-        tally.add(1)
+        event = fastavro.schemaless_reader(buffer, SCHEMA, None)
+        tally.add(1, event["occurred_at"].timestamp() if TIMED else None)  # type: ignore[index, call-overload, union-attr]  # Avro's any

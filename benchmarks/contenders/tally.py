@@ -14,15 +14,28 @@ class Tally:
         self._told = Path(os.environ["TOLD"])
         self._began = 0.0
         self._cpu = 0.0
+        self._ages: list[float] = []
         self.seen = 0
 
-    def add(self, events: int) -> None:
-        """So many events are handled."""
+    def add(self, events: int, occurred_at: float | None = None) -> None:
+        """So many events are handled; the last of them occurred then (seconds since the epoch)."""
+        if occurred_at is not None:
+            self._ages.append(time.time() - occurred_at)
         if not self.seen:
             self._began, self._cpu = time.perf_counter(), time.process_time()
         self.seen += events
         if self.seen >= self._wanted:
-            took, cpu = time.perf_counter() - self._began, time.process_time() - self._cpu
-            fresh = self._told.with_suffix(".new")
-            fresh.write_text(json.dumps({"events": self.seen, "seconds": took, "cpu_seconds": cpu}))
-            fresh.replace(self._told)
+            self._tell(time.perf_counter() - self._began, time.process_time() - self._cpu)
+
+    def _tell(self, took: float, cpu: float) -> None:
+        ages = sorted(self._ages)
+        found = {
+            "events": self.seen,
+            "seconds": took,
+            "cpu_seconds": cpu,
+            "p50": ages[len(ages) // 2] if ages else None,
+            "p99": ages[len(ages) * 99 // 100] if ages else None,
+        }
+        fresh = self._told.with_suffix(".new")
+        fresh.write_text(json.dumps(found))
+        fresh.replace(self._told)
