@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from schemas import Event
 from streams.agents import dataset, document, documents, message, sync
 from streams.delivery.handler import Handler
-from streams.overrides import apply_to_handlers, apply_to_topics, load_overrides
+from streams.overrides import apply_to_handlers, apply_to_pools, apply_to_topics, load_overrides
 from streams.settings import PoolName, Settings, SettingsError
 from streams.topics import POOLS, Catalogue, Pool, load_topics
 from streams.transport.group import Group
@@ -39,7 +39,8 @@ def build_handlers(settings: Settings) -> tuple[Handler[Event], ...]:
 
 def build_pools(settings: Settings) -> tuple[Pool, ...]:
     """The pools that this deployment's workers host, most urgent first."""
-    return tuple(pool for pool in POOLS if pool.name in settings.pools)
+    in_force = apply_to_pools(POOLS, load_overrides(settings.overrides))
+    return tuple(pool for pool in in_force if pool.name in settings.pools)
 
 
 def build_groups(

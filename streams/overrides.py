@@ -10,6 +10,11 @@
     pool = "default"
     partitions = 8
 
+    [pools.high]
+    concurrency = 32
+    prefetch = 8000
+    connections = 20
+
 What the file leaves out stays as declared. A name or field that does not exist is refused, or a typo would go unseen.
 """
 
@@ -25,7 +30,7 @@ from schemas import Event
 from streams.delivery import Backoff, Handler
 from streams.duration import Seconds, parse_duration
 from streams.settings import PoolName, SettingsError
-from streams.topics import Topic
+from streams.topics import Pool, Topic
 
 VARIABLE = "STREAMS_OVERRIDES"
 
@@ -84,11 +89,20 @@ class TopicOverride(_Section):
     partitions: int | None = Field(None, ge=1)
 
 
+class PoolOverride(_Section):
+    """What may be changed of a pool; see `streams.topics.Pool`."""
+
+    concurrency: int | None = Field(None, ge=1)
+    prefetch: int | None = Field(None, ge=8)
+    connections: int | None = Field(None, ge=1)
+
+
 class Overrides(_Section):
-    """The whole file: handlers by their name, topics by theirs (without the prefix)."""
+    """The whole file: handlers by their name, topics by theirs (without the prefix), pools by theirs."""
 
     handlers: dict[str, HandlerOverride] = Field(default_factory=dict)
     topics: dict[str, TopicOverride] = Field(default_factory=dict)
+    pools: dict[PoolName, PoolOverride] = Field(default_factory=dict)
 
 
 def load_overrides(path: Path | None) -> Overrides:
@@ -130,6 +144,22 @@ def apply_to_topics(topics: Iterable[Topic], overrides: Overrides) -> list[Topic
         override = overrides.topics.get(topic.name, TopicOverride())
         in_force.append(
             replace(topic, pool=override.pool or topic.pool, partitions=override.partitions or topic.partitions)
+        )
+    return in_force
+
+
+def apply_to_pools(pools: Iterable[Pool], overrides: Overrides) -> list[Pool]:
+    """The pools as they are in force."""
+    in_force = []
+    for pool in pools:
+        override = overrides.pools.get(pool.name, PoolOverride())
+        in_force.append(
+            replace(
+                pool,
+                concurrency=override.concurrency or pool.concurrency,
+                prefetch=override.prefetch or pool.prefetch,
+                connections=override.connections or pool.connections,
+            )
         )
     return in_force
 

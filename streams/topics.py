@@ -40,6 +40,8 @@ class Pool:
     """Units of work that run at the same time in one worker process."""
     prefetch: int
     """Records of one partition held in a worker's window before the partition is paused."""
+    connections: int | None = None
+    """Database connections for its handlers' transactions in one worker process; None: one for each unit."""
 
 
 POOLS: tuple[Pool, ...] = (

@@ -43,7 +43,10 @@ from streams.transport.producer import RecordProducer
 from streams.transport.record import Assignment
 
 log = get_logger(__name__)
-BOOKKEEPING_CONNECTIONS = 8
+BOOKKEEPING_CONNECTIONS = 4
+"""Of each pool: for claims, heartbeats and settlements."""
+UPKEEP_CONNECTIONS = 6
+"""For the relay, the crash guard, the upkeep of the ledger, and the question whether the database answers."""
 MAINTENANCE_INTERVAL = 3600.0
 """Seconds between looks at the ledger's partitions."""
 UPKEEP_PAUSE = 30.0
@@ -81,6 +84,7 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._relay_stop = asyncio.Event()
         self._database: Database | None = None
+        self._databases: list[Database] = []
         self._compute: ComputePool | None = None
         self._gate: DatabaseGate | None = None
         self._guard: CrashGuard | None = None
@@ -105,17 +109,19 @@ class Worker:
     async def start(self) -> None:
         """Open what the engines need and start the relay, the sweep and the ledger's upkeep."""
         settings = self._settings
-        concurrency = sum(pool.concurrency for pool in self._pools)
-        database = Database(settings, effects_pool_size=concurrency, bookkeeping_pool_size=BOOKKEEPING_CONNECTIONS)
+        database = Database(settings, effects_pool_size=1, bookkeeping_pool_size=UPKEEP_CONNECTIONS)
         self._database = database
         self._gate = DatabaseGate(database.bookkeeping)
-        settling = asyncio.Semaphore(BOOKKEEPING_CONNECTIONS // 2)
         self._compute = ComputePool(settings.compute_processes, preload=self._preload, memory=settings.compute_memory)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         self._guard = CrashGuard(database.bookkeeping, self._gate, worker)
         services = Services(*self._make_services())
         by_topic = handlers_by_topic(self._catalogue, self._handlers)
         for pool in self._pools:
+            # Connections of its own: a pool whose handlers wait for rows keeps no other from its work.
+            connections = pool.connections or pool.concurrency
+            own = Database(settings, effects_pool_size=connections, bookkeeping_pool_size=BOOKKEEPING_CONNECTIONS)
+            self._databases.append(own)
             self._engines[pool.name] = PoolEngine(
                 PoolContext(
                     pool=pool,
@@ -126,12 +132,12 @@ class Worker:
                     handlers={handler.name: handler for handler in self._handlers},
                     by_topic=by_topic,
                     limits=self._limits,
-                    database=database,
+                    database=own,
                     records=self._records,
                     services=services,
                     compute=self._compute,
                     gate=self._gate,
-                    settling=settling,
+                    settling=asyncio.Semaphore(BOOKKEEPING_CONNECTIONS // 2),
                     guard=self._guard,
                     place=Place(pool.name, pool.priority, worker),
                     crash=self._crash,
@@ -157,8 +163,8 @@ class Worker:
             await self._guard.close(clean=clean)
         if self._gate is not None:
             await self._gate.close()
-        if self._database is not None:
-            await self._database.dispose()
+        for database in (*self._databases, *([] if self._database is None else [self._database])):
+            await database.dispose()
         if self._compute is not None:
             await asyncio.to_thread(self._compute.close)
 
@@ -176,9 +182,7 @@ class Worker:
     # What the transport tells (streams.transport.group.AssignmentListener).
 
     def assigned(self, assignments: Collection[Assignment]) -> None:
-        """Partitions came: note where they begin, chunks follow."""
-        if self._guard is not None:
-            self._guard.assigned(assignments)
+        """Partitions came; nothing to prepare, chunks follow."""
 
     async def revoking(self, assignments: Collection[Assignment]) -> None:
         """Finish what runs of these partitions and begin nothing more of them."""

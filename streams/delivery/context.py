@@ -63,7 +63,7 @@ class PoolContext:
     compute: ComputePool
     gate: DatabaseGate
     settling: asyncio.Semaphore
-    """Settlements at once in this process: while Kafka is away each holds a connection that heartbeats need too."""
+    """Settlements at once of this pool: while Kafka is away each holds a connection that heartbeats need too."""
     guard: CrashGuard
     place: Place
     crash: Callable[[BaseException], None]

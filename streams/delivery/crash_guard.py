@@ -1,12 +1,14 @@
 """Finds the record that kills its process: no attempt of it is ever counted, so nothing else would end it.
 
-Each assignment of a partition is noted with the offset at which it begins; a clean end takes the note back. At the
-third start on one offset everything but long work (whose leases tell) runs one at a time for a while, and is noted
+An assignment of a partition that brings records is noted with the offset at which it begins; a clean end takes the
+note back. At the third start on one offset everything but long work runs one at a time for a while, and is noted
 before it runs. A delivery that was noted at two deaths is the culprit: it dies as `crashed`.
+
+Long work goes on beside it, for its leases tell: what loses three dies before anything could be noted at two deaths.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -33,14 +35,11 @@ KEPT = "7 days"
 NOTE_START = text(
     """
     insert into streams.partition_starts as s (group_id, topic, partition, next_offset, starts, worker)
-    select group_id, topic, partition, next_offset, 1, :worker
-    from unnest(cast(:groups as text[]), cast(:topics as text[]), cast(:partitions as int[]),
-        cast(:offsets as bigint[])) as d(group_id, topic, partition, next_offset)
-    order by group_id, topic, partition
+    values (:group, :topic, :partition, :offset, 1, :worker)
     on conflict (group_id, topic, partition) do update set
         starts = case when s.next_offset = excluded.next_offset then s.starts + 1 else 1 end,
         next_offset = excluded.next_offset, worker = excluded.worker, started_at = clock_timestamp()
-    returning group_id, topic, partition, starts
+    returning starts
     """
 )
 FORGET_OLD = text(f"delete from streams.suspects where begun_at < clock_timestamp() - interval '{KEPT}'")  # noqa: S608 - a constant
@@ -78,39 +77,36 @@ class CrashGuard:
         self._gate = gate
         self._worker = worker
         self._unnoted: dict[Assignment, list[Callable[[], None]]] = {}
+        self._noted: set[Assignment] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
         self._calm: asyncio.TimerHandle | None = None
-        self._watchers: list[Callable[[], None]] = []
 
     @property
     def cautious(self) -> bool:
         """Whether deliveries run one at a time now."""
         return self._calm is not None
 
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Have it called when caution begins and ends."""
-        self._watchers.append(changed)
-
-    def assigned(self, assignments: Collection[Assignment]) -> None:
-        """Note where these begin; their chunks wait until that is done."""
-        known = [assignment for assignment in assignments if assignment.start is not None]
-        if known:
-            self._unnoted.update((assignment, []) for assignment in known)
-            self._begin(self._note_starts(known))
-
     def holds(self, assignment: Assignment, go_on: Callable[[], None]) -> bool:
-        """True where a chunk has to wait: `go_on` is called when it need not any more."""
+        """True where a chunk has to wait until its assignment is noted: then `go_on` is called.
+
+        At the first chunk, for a partition without records cannot kill anybody.
+        """
+        if assignment in self._noted or assignment.start is None:
+            return False
         waiting = self._unnoted.get(assignment)
         if waiting is None:
-            return False
+            waiting = self._unnoted[assignment] = []
+            self._begin(self._note_start(assignment))
         waiting.append(go_on)
         return True
 
     def gone(self, assignments: Collection[Assignment]) -> None:
         """These went while the process lived: whatever ran of them did not kill it."""
-        places = self._places(assignments)
-        self._begin(self._try(TAKE_BACK, {**places, "worker": self._worker}))
+        known = self._noted.intersection(assignments)
+        self._noted -= known
+        if known:
+            self._begin(self._try(TAKE_BACK, {**self._places(known), "worker": self._worker}))
 
     async def close(self, *, clean: bool) -> None:
         """The process ends; a clean end takes back its notes, that of a failed engine is one more start."""
@@ -143,39 +139,32 @@ class CrashGuard:
             await self._surely(CLEAR, identity)
             self._be_calm()
 
-    async def _note_starts(self, assignments: Sequence[Assignment]) -> None:
-        offsets = [assignment.start for assignment in assignments]
-        found = await self._surely(
-            NOTE_START, {**self._places(assignments), "offsets": offsets, "worker": self._worker}
-        )
-        again = [row for row in found if row["starts"] >= CAUTIOUS_FROM]
-        if again:
+    async def _note_start(self, assignment: Assignment) -> None:
+        place = {"group": assignment.group_id, "topic": assignment.topic, "partition": assignment.partition}
+        (noted,) = await self._surely(NOTE_START, {**place, "offset": assignment.start, "worker": self._worker})
+        if noted["starts"] >= CAUTIOUS_FROM:
             log.warning(
                 "the worker ended again and again at one offset: deliveries run one at a time for a while",
                 seconds=CAUTION_SECONDS,
-                partitions=[f"{row['topic']}[{row['partition']}]" for row in again],
+                topic=assignment.topic,
+                partition=assignment.partition,
+                offset=assignment.start,
             )
             await self._surely(FORGET_OLD, {})
             self._be_careful()
-        for assignment in assignments:
-            for go_on in self._unnoted.pop(assignment, ()):
-                go_on()
+        self._noted.add(assignment)
+        for go_on in self._unnoted.pop(assignment, ()):
+            go_on()
 
     def _be_careful(self) -> None:
         if self._calm is not None:
             self._calm.cancel()
         self._calm = asyncio.get_running_loop().call_later(CAUTION_SECONDS, self._be_calm)
-        self._tell()
 
     def _be_calm(self) -> None:
         if self._calm is not None:
             self._calm.cancel()
             self._calm = None
-            self._tell()
-
-    def _tell(self) -> None:
-        for changed in self._watchers:
-            changed()
 
     def _places(self, assignments: Collection[Assignment]) -> dict[str, object]:
         return {

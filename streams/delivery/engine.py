@@ -9,6 +9,7 @@ from streams.delivery.context import PoolContext
 from streams.delivery.custody import CustodyRunner
 from streams.delivery.delivery import Delivery, acknowledge_all
 from streams.delivery.effect import EffectRunner
+from streams.delivery.forwarding import Forwarding
 from streams.delivery.intake import Elsewhere, Unreadable, read_event_chunk, read_tier_record
 from streams.delivery.lanes import Lanes, Unit
 from streams.delivery.settlement import Settlement
@@ -36,6 +37,7 @@ class PoolEngine:
         self.context = context
         settlement = Settlement(context)
         self._settlement = settlement
+        self._forwarding = Forwarding(context)
         self._effects = EffectRunner(context, settlement)
         self._custody = CustodyRunner(context, settlement)
         self._lanes = Lanes(
@@ -47,7 +49,6 @@ class PoolEngine:
         self._running: dict[asyncio.Task[None], Unit] = {}
         self._sending: dict[asyncio.Task[None], Assignment] = {}
         self._sending_slots = asyncio.Semaphore(UNREADABLE_AT_ONCE)
-        context.guard.watch(self._mind_caution)
         self._giving_back = 0
         """Revocations under way: a task that ends its unit then takes no other, for its end is waited for."""
         self._closing = False
@@ -149,11 +150,11 @@ class PoolEngine:
     def _hop(self, delivery: Delivery, delay: float) -> None:
         tier = self.context.catalogue.tier(self.context.pool.name, delay)
         if delivery.pending is not None:
-            self._send(delivery.pending.chunk, delivery.record, self._settlement.moved(delivery.record, tier))
+            self._send(delivery.pending.chunk, delivery.record, self._forwarding.moved(delivery.record, tier))
 
     def _move(self, chunk: Chunk, read: Elsewhere) -> None:
         if not self._leaving(chunk):
-            self._send(chunk, read.record, self._settlement.moved(read.record, read.tier, **_changes(read)))
+            self._send(chunk, read.record, self._forwarding.moved(read.record, read.tier, **_changes(read)))
 
     def _pump(self) -> None:
         """Start units while slots are free."""
@@ -195,14 +196,6 @@ class PoolEngine:
         else:
             await self._effects.run(unit.deliveries)
 
-    def _mind_caution(self) -> None:
-        """While others run one at a time, long work waits: beside it nobody could say what killed the process."""
-        if self.context.guard.cautious:
-            self._lanes.hold(handler.name for handler in self.context.handlers.values() if handler.kind == "long")
-        else:
-            self._lanes.let_go()
-            self._pump()
-
     def _unit_ended(self, task: asyncio.Task[None]) -> None:
         unit = self._running.pop(task, None)
         if unit is not None:
@@ -214,7 +207,7 @@ class PoolEngine:
         """Take a flooding tenant's deliveries out of the window, so that what comes behind them is seen."""
 
         async def send() -> None:
-            await self._settlement.set_aside(crowded)
+            await self._forwarding.set_aside(crowded)
             acknowledge_all(crowded)
 
         task = asyncio.create_task(send())
@@ -247,7 +240,7 @@ class PoolEngine:
             attempt=0,
             tenant_id=read.tenant_id,
         ):
-            await self._settlement.unreadable(
+            await self._forwarding.unreadable(
                 read.record,
                 read.topic,
                 read.reason,

@@ -73,19 +73,7 @@ class Lanes:
         self._of_tenants: Counter[tuple[str, int, str | None]] = Counter()
         self._under_way: Counter[str] = Counter()
         self._held: dict[str, deque[Lane]] = {}
-        self._held_back: frozenset[str] = frozenset()
         self.waiting = 0
-
-    def hold(self, handlers: Iterable[str]) -> None:
-        """From now on begin nothing of these handlers; what runs goes on."""
-        self._held_back = frozenset(handlers)
-
-    def let_go(self) -> None:
-        """Begin units of all handlers again."""
-        held_back, self._held_back = self._held_back, frozenset()
-        for name in held_back:
-            for lane in self._held.pop(name, ()):
-                self._enqueue(lane)
 
     def add_all(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
         """Put deliveries of one partition at the end of their lanes; returns those past their tenant's share, not put.
@@ -176,7 +164,7 @@ class Lanes:
             _pass_on(turns, topic, tenant)
             name = lane.key.handler
             limit = self._limits.get(name)
-            if name not in self._held_back and (limit is None or self._under_way[name] < limit):
+            if limit is None or self._under_way[name] < limit:
                 return lane
             self._held.setdefault(name, deque()).append(lane)
         return None

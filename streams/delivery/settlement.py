@@ -1,41 +1,33 @@
 """How a failed attempt ends: one transaction that hands the record to a retry tier or the DLQ, and notes it."""
 
-import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from uuid import UUID
 
 from sqlalchemy import RowMapping
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.delivery import leases, ledger, rows
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, at_ms, now_ms
 from streams.delivery.failures import Reason
-from streams.delivery.gate import trouble
 from streams.delivery.handover import Handover
 from streams.delivery.on_dead import OnDeadCutOffError, roll_back, told
 from streams.delivery.outgoing import (
     Death,
     dead_record,
     history_entry,
-    moved_record,
     read_history,
     retry_record,
 )
-from streams.delivery.reporting import report_death, report_deferred, report_retry, report_set_aside, report_unreadable
+from streams.delivery.perseverance import until_settled
+from streams.delivery.reporting import report_death, report_deferred, report_retry
 from streams.delivery.retry_plan import Again, decide, tier_for
 from streams.delivery.transaction import effect_session
 from streams.observe.errors import ErrorText
 from streams.observe.logs import get_logger
-from streams.transport.record import ProduceError, Record
 
 log = get_logger(__name__)
-PAUSE = 1.0
-"""Seconds between two tries to settle while Kafka does not take the record."""
 SETTLING_TIMES = 4
 """Times the `settle_timeout` that the transaction of a settlement may take: its statements, `on_dead`, the record."""
 CRASHES_UNTIL_DEATH = 3
@@ -108,77 +100,12 @@ class Settlement:
             ending = Ending("failure", delivery.seq + 1, delivery.run, "crashed", text, reason=Reason.CRASHED, lost=1)
         await self._end(delivery, ending, None, started_at, lease)
 
-    async def set_aside(self, deliveries: Sequence[Delivery]) -> None:
-        """Hand deliveries that were not attempted to the tier of delay zero, uncounted.
-
-        No row is written: the fence and the claim let one of two copies run, should a crash leave both.
-        """
-        tier = self._context.catalogue.tier(self._context.pool.name, 0.0)
-        ways = [
-            (
-                Handover(self._context),
-                retry_record(
-                    one,
-                    topic=tier,
-                    seq=one.seq,
-                    attempts=one.attempts,
-                    due_at=now_ms(),
-                    first_failed_at=None,
-                    history=[],
-                ),
-            )
-            for one in deliveries
-        ]
-
-        async def settle() -> None:
-            await asyncio.gather(*(handover.placed(outgoing) for handover, outgoing in ways))
-
-        await self._until_settled(settle)
-        report_set_aside(self._context.group, deliveries)
-
     async def killed(self, delivery: Delivery) -> None:
         """End a delivery that killed its process whenever it ran."""
         text = ErrorText("ProcessKilled", "its worker's process ended each time that it ran", "")
         ending = Ending("failure", delivery.seq + 1, delivery.run, "crashed", text, reason=Reason.CRASHED)
         await self._end(delivery, ending, None, at_ms(now_ms()), None)
         delivery.acknowledge()
-
-    async def unreadable(  # noqa: PLR0913 - what the dead letter says
-        self,
-        record: Record,
-        topic: str,
-        reason: Reason,
-        error: ErrorText,
-        *,
-        event_id: UUID | None = None,
-        tenant_id: str | None = None,
-        handler: str | None = None,
-    ) -> None:
-        """Send a record that no handler can be given to the DLQ of its topic, bytes untouched."""
-        died_at, handover = now_ms(), Handover(self._context)
-        death = Death(reason, error, 0, died_at, died_at, self._context.group, handler=handler, event_id=event_id)
-
-        async def settle() -> None:
-            outgoing = dead_record(record, self._context.catalogue.dlq(topic), death)
-            placed = await handover.placed(outgoing)
-            async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
-                await session.execute(
-                    ledger.INSERT_DEAD_LETTER, ledger.dead_letter_row(record, placed, death, tenant_id)
-                )
-                if event_id is not None and handler is not None:
-                    await ledger.bury(session, event_id, handler, reason, error.message)
-
-        await self._until_settled(settle)
-        report_unreadable(topic, handler, reason, error)
-
-    async def moved(self, record: Record, tier: str, **changes: int) -> None:
-        """Put a waiting record into another tier, uncounted."""
-        handover = Handover(self._context)
-
-        async def settle() -> None:
-            await handover.placed(moved_record(record, tier, **changes))
-
-        await self._until_settled(settle)
 
     async def _end(
         self,
@@ -191,11 +118,15 @@ class Settlement:
         """Settle; an `on_dead` that was cut off took the transaction with it, so the death is settled without it."""
         handover = Handover(self._context)
         try:
-            await self._until_settled(lambda: self._settle(delivery, ending, error, started_at, lease, handover))
+            await until_settled(
+                self._context, lambda: self._settle(delivery, ending, error, started_at, lease, handover)
+            )
         except OnDeadCutOffError as cut_off:
             log.exception("on_dead was cut off")
             without = replace(ending, cut_off=str(cut_off))
-            await self._until_settled(lambda: self._settle(delivery, without, error, started_at, lease, handover))
+            await until_settled(
+                self._context, lambda: self._settle(delivery, without, error, started_at, lease, handover)
+            )
 
     async def _settle(  # noqa: PLR0913, PLR0917 - what is settled, and how its record travels
         self,
@@ -309,28 +240,6 @@ class Settlement:
         )
         report_death(self._context.group, delivery, reason, text)
         return note
-
-    async def _until_settled(self, settle: Callable[[], Awaitable[None]]) -> None:
-        """Repeat until it went through: an absent database or broker only delays a settlement."""
-        while True:
-            await self._context.gate.passed()
-            try:
-                async with self._context.settling:
-                    await settle()
-            except (ProduceError, TimeoutError) as error:
-                log.warning("record not acknowledged, settling again", error=str(error) or type(error).__name__)
-                await asyncio.sleep(PAUSE)
-            except SQLAlchemyError as error:
-                kind = trouble(error)
-                if kind is None:
-                    raise
-                if kind == "outage":
-                    self._context.gate.trip(error)
-                else:
-                    log.warning("the database was in the way, settling again", error=told(error).message)
-                    await asyncio.sleep(PAUSE)
-            else:
-                return
 
 
 def moved_on(row: RowMapping, delivery: Delivery, lease: leases.Lease | None) -> bool:

@@ -52,7 +52,16 @@ def test_sigterm_ends_in_time_while_the_broker_is_frozen(scene: Scene) -> None:
             broker.send_signal(signal.SIGCONT)
         # Frozen beyond its session with the controller, a broker is fenced: the next test would find no leader yet.
         wait_until(lambda: makes_topics(scene.servers), 60, "the brokers work again")
+        wait_until(lambda: knows_offsets(scene), 60, "the brokers know the group again")
     assert scene.committed() == [0, 1]
+
+
+def knows_offsets(scene: Scene) -> bool:
+    try:
+        scene.committed()
+    except KafkaException:
+        return False
+    return True
 
 
 def makes_topics(servers: str) -> bool:

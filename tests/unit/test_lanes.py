@@ -102,19 +102,6 @@ def test_what_is_aside_gets_one_turn_in_four() -> None:
     assert ran == ["line", "line", "line", "asid", "line", "line", "line", "asid", "asid", "asid", "asid"]
 
 
-def test_what_is_held_back_waits_until_it_is_let_go() -> None:
-    """Other handlers go on; what was put meanwhile comes in its order."""
-    lanes = Lanes()
-    lanes.add(a_delivery("d1", offset=0))
-    lanes.hold([a_handler().name])
-    assert lanes.take() is None
-    lanes.add(a_delivery("d1", offset=1))
-    lanes.add(a_delivery("d2", offset=2, handler=a_handler("index-document")))
-    assert drain(lanes) == ["d2@2"]
-    lanes.let_go()
-    assert drain(lanes) == ["d1@0", "d1@1"]
-
-
 @given(
     st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["t1", "t2", None]), st.integers(0, 1), st.booleans()))
 )

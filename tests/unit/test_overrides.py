@@ -9,11 +9,12 @@ from streams.delivery import Backoff, Handler, Work, handles
 from streams.overrides import (
     OverridesError,
     apply_to_handlers,
+    apply_to_pools,
     apply_to_topics,
     concurrency_limits,
     load_overrides,
 )
-from streams.topics import BUILT_IN
+from streams.topics import BUILT_IN, POOLS
 
 
 @handles(DocumentDeleted, retry=Backoff(first="10s", factor=2, attempts=4), soft_time_limit="30s", time_limit="60s")
@@ -56,6 +57,18 @@ def test_a_handler_takes_what_is_given_and_keeps_the_rest(tmp_path: Path) -> Non
     assert (handler.soft_time_limit, handler.time_limit) == (30.0, 300.0)
     assert handler.function is clean_document.function
     assert concurrency_limits(overrides) == {"clean-document": 2}
+
+
+def test_a_pool_takes_its_sizes_and_the_others_keep_theirs(tmp_path: Path) -> None:
+    """What is left out stays, and a pool that does not exist is refused."""
+    overrides = load_overrides(written(tmp_path, "[pools.low]\nconcurrency = 9\nconnections = 3"))
+    changed = {pool.name: pool for pool in apply_to_pools(POOLS, overrides)}
+    declared = {pool.name: pool for pool in POOLS}
+    low = changed["low"]
+    assert (low.concurrency, low.prefetch, low.connections) == (9, declared["low"].prefetch, 3)
+    assert changed["high"] == declared["high"]
+    with pytest.raises(OverridesError, match="pools"):
+        load_overrides(written(tmp_path, "[pools.lower]\nconcurrency = 9"))
 
 
 def test_a_topic_takes_pool_and_partitions(tmp_path: Path) -> None:

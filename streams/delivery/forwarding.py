@@ -1,0 +1,90 @@
+"""Records that go on as they are, without an attempt: to a DLQ, to another tier, aside."""
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from streams.delivery import ledger
+from streams.delivery.context import PoolContext
+from streams.delivery.delivery import Delivery, now_ms
+from streams.delivery.failures import Reason
+from streams.delivery.handover import Handover
+from streams.delivery.outgoing import Death, dead_record, moved_record, retry_record
+from streams.delivery.perseverance import until_settled
+from streams.delivery.reporting import report_set_aside, report_unreadable
+from streams.observe.errors import ErrorText
+from streams.transport.record import Record
+
+
+class Forwarding:
+    """Sends records of one pool on; waits out absent databases and brokers."""
+
+    def __init__(self, context: PoolContext) -> None:
+        self._context = context
+
+    async def unreadable(  # noqa: PLR0913 - what the dead letter says
+        self,
+        record: Record,
+        topic: str,
+        reason: Reason,
+        error: ErrorText,
+        *,
+        event_id: UUID | None = None,
+        tenant_id: str | None = None,
+        handler: str | None = None,
+    ) -> None:
+        """Send a record that no handler can be given to the DLQ of its topic, bytes untouched."""
+        died_at, handover = now_ms(), Handover(self._context)
+        death = Death(reason, error, 0, died_at, died_at, self._context.group, handler=handler, event_id=event_id)
+
+        async def settle() -> None:
+            outgoing = dead_record(record, self._context.catalogue.dlq(topic), death)
+            placed = await handover.placed(outgoing)
+            async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
+                await session.execute(
+                    ledger.INSERT_DEAD_LETTER, ledger.dead_letter_row(record, placed, death, tenant_id)
+                )
+                if event_id is not None and handler is not None:
+                    await ledger.bury(session, event_id, handler, reason, error.message)
+
+        await until_settled(self._context, settle)
+        report_unreadable(topic, handler, reason, error)
+
+    async def moved(self, record: Record, tier: str, **changes: int) -> None:
+        """Put a waiting record into another tier, uncounted."""
+        handover = Handover(self._context)
+
+        async def settle() -> None:
+            await handover.placed(moved_record(record, tier, **changes))
+
+        await until_settled(self._context, settle)
+
+    async def set_aside(self, deliveries: Sequence[Delivery]) -> None:
+        """Hand deliveries that were not attempted to the tier of delay zero, uncounted.
+
+        No row is written: the fence and the claim let one of two copies run, should a crash leave both.
+        """
+        tier = self._context.catalogue.tier(self._context.pool.name, 0.0)
+        ways = [
+            (
+                Handover(self._context),
+                retry_record(
+                    one,
+                    topic=tier,
+                    seq=one.seq,
+                    attempts=one.attempts,
+                    due_at=now_ms(),
+                    first_failed_at=None,
+                    history=[],
+                ),
+            )
+            for one in deliveries
+        ]
+
+        async def settle() -> None:
+            await asyncio.gather(*(handover.placed(outgoing) for handover, outgoing in ways))
+
+        await until_settled(self._context, settle)
+        report_set_aside(self._context.group, deliveries)
