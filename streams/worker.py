@@ -114,7 +114,7 @@ class Worker:
         self._gate = DatabaseGate(database.bookkeeping)
         self._compute = ComputePool(settings.compute_processes, preload=self._preload, memory=settings.compute_memory)
         worker = f"{socket.gethostname()}:{os.getpid()}"
-        self._guard = CrashGuard(database.bookkeeping, self._gate, worker)
+        self._guard = CrashGuard(database.bookkeeping, self._gate, worker, self._crash)
         services = Services(*self._make_services())
         by_topic = handlers_by_topic(self._catalogue, self._handlers)
         for pool in self._pools:

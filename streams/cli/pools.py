@@ -6,7 +6,7 @@ from streams.settings import load_settings
 
 
 def pools(*, as_json: JSONOption = False) -> None:
-    """Show each pool's priority (0 is the most urgent), concurrency, prefetch, database connections and topics."""
+    """Show each pool's priority (0 is the most urgent), concurrency, prefetch and topics."""
     settings = load_settings()
     catalogue = build_catalogue(settings)
     rows = [
@@ -15,7 +15,6 @@ def pools(*, as_json: JSONOption = False) -> None:
             "priority": pool.priority,
             "concurrency": pool.concurrency,
             "prefetch": pool.prefetch,
-            "connections": pool.connections or pool.concurrency,
             "topics": [topic.name for topic in catalogue.in_pool(pool.name)],
         }
         for pool in build_pools(settings)

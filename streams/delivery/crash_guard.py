@@ -72,10 +72,14 @@ CLEAR = text(
 class CrashGuard:
     """One for all pools of a process, since a process dies as a whole. Lives on the event loop."""
 
-    def __init__(self, engine: AsyncEngine, gate: DatabaseGate, worker: str) -> None:
+    def __init__(
+        self, engine: AsyncEngine, gate: DatabaseGate, worker: str, crash: Callable[[BaseException], None]
+    ) -> None:
+        """`crash` ends the process: a note that fails by our own fault must not leave its partition waiting."""
         self._engine = engine
         self._gate = gate
         self._worker = worker
+        self._crash = crash
         self._unnoted: dict[Assignment, list[Callable[[], None]]] = {}
         self._noted: set[Assignment] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -201,4 +205,10 @@ class CrashGuard:
     def _begin(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("the crash guard failed", exc_info=error)
+            self._crash(error)

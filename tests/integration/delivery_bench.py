@@ -145,7 +145,7 @@ async def open_bench(
         compute=compute,
         gate=gate,
         settling=asyncio.Semaphore(2),
-        guard=CrashGuard(database.bookkeeping, gate, "bench"),
+        guard=CrashGuard(database.bookkeeping, gate, "bench", crashes.append),
         place=Place(pool, 1, "bench"),
         crash=crashes.append,
     )

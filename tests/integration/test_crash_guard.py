@@ -93,7 +93,9 @@ async def test_a_clean_end_takes_its_notes_back_and_only_its_own(trial: Settings
     """Revocation and shutdown are no deaths; what another worker has noted since stays."""
     async with open_bench(trial, note_it) as bench:
         await bench.settled(begin(bench, SingleTrialRequested(entity="e")))
-        other = CrashGuard(bench.context.database.bookkeeping, bench.context.gate, "another worker")
+        other = CrashGuard(
+            bench.context.database.bookkeeping, bench.context.gate, "another worker", bench.crashes.append
+        )
         await other.close(clean=True)
         assert await starts(bench) == [1]
         await bench.context.guard.close(clean=False)
