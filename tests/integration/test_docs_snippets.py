@@ -93,6 +93,8 @@ def shell(topics: Settings, environment: dict[str, str], tmp_path: Path) -> Iter
     made.close()
 
 
+# A page is many commands, each with a bound of its own; on a busy machine they take minutes together.
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "page", [page for page in pages() if any(map(runnable, page.blocks))], ids=lambda page: page.name
 )
