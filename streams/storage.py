@@ -1,13 +1,29 @@
 """The file storage port: upload files, claim checks. One adapter so far: a folder."""
 
 import asyncio
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from streams.settings import Settings, SettingsError
+
+_AWAY = {
+    errno.EIO,
+    errno.ENODEV,
+    errno.ENOSPC,
+    errno.EROFS,
+    errno.EDQUOT,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.EHOSTDOWN,
+}
+"""What a full disk, or a network file system that is away, answers with: no other file would fare better."""
 
 
 class FileMissingError(Exception):
@@ -18,10 +34,14 @@ class FileMissingError(Exception):
         self.key = key
 
 
+class StorageAwayError(Exception):
+    """The file system behind the storage fails: it is full, read-only, or gone. Not the file's fault."""
+
+
 class Storage(Protocol):
     """Files by key, a relative path with slashes such as ``upload_files/<tenant>/<uuid>.txt``.
 
-    A key that would lead out of the storage raises ValueError.
+    A key that would lead out of the storage raises ValueError; a storage that fails as a whole, StorageAwayError.
     """
 
     async def read(self, key: str) -> bytes:
@@ -54,22 +74,37 @@ class FolderStorage:
     async def read(self, key: str) -> bytes:
         """The file's bytes; raises FileMissingError."""
         try:
-            return await asyncio.to_thread(self._path(key).read_bytes)
+            with _told_apart():
+                return await asyncio.to_thread(self._path(key).read_bytes)
         except FileNotFoundError as error:
             raise FileMissingError(key) from error
 
     async def write(self, key: str, content: bytes) -> None:
         """Make or replace the file, whole or not at all."""
-        await asyncio.to_thread(_replace, self._path(key), content)
+        with _told_apart():
+            await asyncio.to_thread(_replace, self._path(key), content)
 
     async def delete(self, key: str) -> None:
         """Remove the file; a missing one is fine."""
         path = self._path(key)
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        with _told_apart():
+            await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def exists(self, key: str) -> bool:
         """Whether there is a file of that key."""
         return await asyncio.to_thread(self._path(key).is_file)
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """What is the file system's own failure is raised as such."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _AWAY:
+            message = f"the storage does not work: {error.strerror}"
+            raise StorageAwayError(message) from error
+        raise
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -134,6 +134,33 @@ suspects = Table(
     Column("begun_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
 )
 
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("since", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    CheckConstraint("kind in ('topic', 'handler')", name="pauses_kind"),
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("worker", Text, primary_key=True),
+    Column("dependency", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("failures", Integer, nullable=False, comment="consecutive ones"),
+    Column("retry_at", DateTime(timezone=True)),
+    Column("error", Text),
+    Column(
+        "seen_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=text("clock_timestamp()"),
+        comment="when the worker last told; one that is gone tells no more",
+    ),
+)
+
 dead_letters = Table(
     "dead_letters",
     metadata,

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,12 +24,16 @@ from streams.database import (
     drop_old_partitions,
     ensure_partitions,
 )
+from streams.delivery.breaker_rows import BreakerRows
+from streams.delivery.breakers import Breakers
 from streams.delivery.compute import ComputePool
 from streams.delivery.context import PoolContext, Services
 from streams.delivery.crash_guard import CrashGuard
 from streams.delivery.engine import PoolEngine
 from streams.delivery.gate import DatabaseGate
 from streams.delivery.handler import Handler
+from streams.delivery.pauses import Pauses
+from streams.delivery.perseverance import KAFKA
 from streams.delivery.rows import Place
 from streams.delivery.sweep import Sweep
 from streams.monitoring.topic_admin import check_topics
@@ -47,6 +52,8 @@ BOOKKEEPING_CONNECTIONS = 4
 """Of each pool: for claims, heartbeats and settlements."""
 UPKEEP_CONNECTIONS = 6
 """For the relay, the crash guard, the upkeep of the ledger, and the question whether the database answers."""
+DATABASE = "database"
+"""The dependency's name, as `streams breakers` shows it."""
 MAINTENANCE_INTERVAL = 3600.0
 """Seconds between looks at the ledger's partitions."""
 UPKEEP_PAUSE = 30.0
@@ -88,6 +95,8 @@ class Worker:
         self._compute: ComputePool | None = None
         self._gate: DatabaseGate | None = None
         self._guard: CrashGuard | None = None
+        self._breakers: Breakers | None = None
+        self._breaker_rows: BreakerRows | None = None
         self.stopping = False
 
     @property
@@ -111,10 +120,13 @@ class Worker:
         settings = self._settings
         database = Database(settings, effects_pool_size=1, bookkeeping_pool_size=UPKEEP_CONNECTIONS)
         self._database = database
-        self._gate = DatabaseGate(database.bookkeeping)
+        self._breakers = Breakers([DATABASE, KAFKA, *(need for handler in self._handlers for need in handler.needs)])
+        self._gate = DatabaseGate(database.bookkeeping, partial(self._breakers.tell, DATABASE))
         self._compute = ComputePool(settings.compute_processes, preload=self._preload, memory=settings.compute_memory)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         self._guard = CrashGuard(database.bookkeeping, self._gate, worker, self._crash)
+        pauses = Pauses(database.bookkeeping)
+        await pauses.look()
         services = Services(*self._make_services())
         by_topic = handlers_by_topic(self._catalogue, self._handlers)
         for pool in self._pools:
@@ -139,6 +151,8 @@ class Worker:
                     gate=self._gate,
                     settling=asyncio.Semaphore(BOOKKEEPING_CONNECTIONS // 2),
                     guard=self._guard,
+                    breakers=self._breakers,
+                    pauses=pauses,
                     place=Place(pool.name, pool.priority, worker),
                     crash=self._crash,
                 )
@@ -147,6 +161,9 @@ class Worker:
         _spare_the_collector()
         relay = Relay(database.bookkeeping, self._records, settings)
         self._begin(relay.run(self._relay_stop))
+        self._breaker_rows = BreakerRows(database.bookkeeping, self._breakers, worker)
+        self._begin(self._breaker_rows.run())
+        self._begin(pauses.watch())
         self._begin(self._every(settings.sweep_interval, self._sweep))
         self._begin(self._every(MAINTENANCE_INTERVAL, self._keep_ledger))
 
@@ -159,6 +176,10 @@ class Worker:
         for task in self._tasks[1:]:
             task.cancel()
         await asyncio.wait(self._tasks, timeout=self._settings.settle_timeout) if self._tasks else None
+        if self._breakers is not None:
+            self._breakers.close()
+        if self._breaker_rows is not None:
+            await self._breaker_rows.forget()
         if self._guard is not None:
             await self._guard.close(clean=clean)
         if self._gate is not None:

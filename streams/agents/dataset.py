@@ -1,7 +1,7 @@
 """Datasets: clean up after them."""
 
 from schemas import DatasetDeleted
-from streams.agents.refusing import refusals_are_permanent
+from streams.agents.refusing import refusals_told
 from streams.agents.repeating import go_on
 from streams.delivery import Retry, Work, handles
 from streams.delivery.failures import Reason
@@ -17,7 +17,7 @@ async def clean_dataset(event: DatasetDeleted, work: Work) -> JSON:
 
     While its row is there nothing goes: it retries.
     """
-    with refusals_are_permanent():
+    with refusals_told():
         dataset_id = checked_id("dataset_id", event.dataset_id)
         tenant_id = checked_id("tenant_id", event.tenant_id) if event.tenant_id else None
         if await dataset_stands(work.session, dataset_id):

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from schemas import DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
 from streams.agents.loading import load
-from streams.agents.refusing import refusals_are_permanent
+from streams.agents.refusing import refusals_told
 from streams.agents.repeating import go_on
 from streams.delivery import Backoff, Retry, Work, handles
 from streams.delivery.failures import Reason
@@ -74,6 +74,7 @@ async def record_death(event: DocumentIndexRequested | DocumentSyncRequested, wo
     retry=Backoff(first="10s", factor=6, attempts=5),
     soft_time_limit="30m",
     time_limit="35m",
+    needs=("embeddings", "storage"),
     on_dead=record_death,
 )
 async def index_document(event: DocumentIndexRequested, work: Work) -> JSON:
@@ -83,7 +84,7 @@ async def index_document(event: DocumentIndexRequested, work: Work) -> JSON:
     """
     platform = work.use(Platform)
     try:
-        with refusals_are_permanent():
+        with refusals_told():
             dataset_id = checked_id("dataset_id", event.dataset_id)
             document_id = checked_id("document_id", event.document_id)
             async with work.step() as session:
@@ -201,7 +202,7 @@ async def clean_document(event: DocumentDeleted, work: Work) -> JSON:
 
     While its row is there nothing goes: it retries.
     """
-    with refusals_are_permanent():
+    with refusals_told():
         deleted = DeletedDocument(
             dataset_id=checked_id("dataset_id", event.dataset_id),
             document_id=checked_id("document_id", event.document_id),

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from schemas import DocumentDeleted, DocumentsDeleted, DocumentsRemovalRequested
 from schemas.event import new_event_id
-from streams.agents.refusing import refusals_are_permanent
+from streams.agents.refusing import refusals_told
 from streams.delivery import Retry, Work, handles
 from streams.delivery.failures import Reason
 from streams.delivery.handler import JSON
@@ -24,7 +24,7 @@ async def clean_documents(event: DocumentsDeleted, work: Work) -> JSON:
 
     In bounded steps, each an event that asks for the next. While the row of one is there nothing goes: it retries.
     """
-    with refusals_are_permanent():
+    with refusals_told():
         dataset_id = checked_id("dataset_id", event.dataset_id)
         tenant_id = checked_id("tenant_id", event.tenant_id) if event.tenant_id else None
         document_ids = [checked_id("document_ids", each) for each in event.document_ids]
@@ -57,7 +57,7 @@ async def remove_documents(event: DocumentsRemovalRequested, work: Work) -> JSON
 
     Documents that are not there, or in another dataset, are passed over. In bounded steps, as `clean_documents`.
     """
-    with refusals_are_permanent():
+    with refusals_told():
         dataset_id = checked_id("dataset_id", event.dataset_id)
         tenant_id = checked_id("tenant_id", event.tenant_id) if event.tenant_id else None
         document_ids = [checked_id("document_ids", each) for each in event.document_ids]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from schemas import MessageCreated
-from streams.agents.refusing import refusals_are_permanent
+from streams.agents.refusing import refusals_told
 from streams.delivery import Permanent, Work, handles
 from streams.dify.identity import checked_id
 from streams.dify.quota import CreditsMissingError, Use, amount, record_uses
@@ -20,7 +20,7 @@ def use_of(event: MessageCreated) -> Use:
     if event.tenant_id is None:
         message = f"message {event.message_id} names no tenant to charge"
         raise Permanent(message)
-    with refusals_are_permanent():
+    with refusals_told():
         tenant_id = checked_id("tenant_id", event.tenant_id)
     used = None
     if event.provider_type == "system" and event.quota_type is not None:

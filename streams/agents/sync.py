@@ -2,7 +2,7 @@
 
 from schemas import DocumentIndexRequested, DocumentSyncRequested
 from streams.agents.document import name_resource, record_death
-from streams.agents.refusing import refusals_are_permanent
+from streams.agents.refusing import refusals_told
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
 from streams.dify.identity import checked_id
@@ -27,7 +27,7 @@ async def sync_document(event: DocumentSyncRequested, work: Work) -> JSON:
     """
     platform = work.use(Platform)
     try:
-        with refusals_are_permanent():
+        with refusals_told():
             dataset_id = checked_id("dataset_id", event.dataset_id)
             document_id = checked_id("document_id", event.document_id)
             async with work.step() as session:

@@ -4,7 +4,21 @@ import logging
 
 import typer
 
-from streams.cli import db, demo, dlq, executions, lag, local, pools, publish, schemas, topics
+from streams.cli import (
+    breakers,
+    db,
+    demo,
+    dlq,
+    executions,
+    handlers,
+    lag,
+    local,
+    pools,
+    publish,
+    schemas,
+    settings,
+    topics,
+)
 from streams.cli.output import run_reporting_errors
 from streams.observe.logs import configure_logging
 from streams.settings import Settings
@@ -23,11 +37,14 @@ app = typer.Typer(
 app.add_typer(local.app, name="local")
 app.add_typer(db.app, name="db")
 app.add_typer(topics.app, name="topics")
+app.add_typer(handlers.app, name="handlers")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(executions.app, name="executions")
 app.add_typer(dlq.app, name="dlq")
 app.command("publish")(publish.publish)
 app.command("pools")(pools.pools)
+app.command("breakers")(breakers.breakers)
+app.command("settings")(settings.settings)
 app.command("lag")(lag.lag)
 app.command("demo")(demo.demo)
 

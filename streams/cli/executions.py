@@ -1,5 +1,6 @@
 """`streams executions`: what became of events."""
 
+import asyncio
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
@@ -7,10 +8,17 @@ from uuid import UUID
 
 import typer
 from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.cli.db import ledger
 from streams.cli.output import CommandError, JSONOption, print_json, print_rows
+from streams.codec import build_codec
+from streams.database import Database
 from streams.declared import build_catalogue, build_handlers
+from streams.delivery.cancelling import CancelRefusedError
+from streams.delivery.cancelling import cancel as cancel_waiting
+from streams.delivery.context import Services
+from streams.dify.platform import build_platform
 from streams.monitoring.cluster import KafkaRefusedError
 from streams.monitoring.executions import (
     DURABLE,
@@ -23,7 +31,7 @@ from streams.monitoring.executions import (
     waiting_in_outbox,
 )
 from streams.monitoring.lag import group_lag
-from streams.settings import load_settings
+from streams.settings import Settings, load_settings
 from streams.transport.errors import BrokersUnreachableError
 
 app = typer.Typer(help="What became of events: their deliveries, attempt by attempt.", no_args_is_help=True)
@@ -77,6 +85,33 @@ def show(event_id: UUID, handler: HandlerOption = None, *, as_json: JSONOption =
         attempts = execution.pop("history")
         print_rows([{"field": name, "value": value} for name, value in execution.items()], as_json=False)
         print_rows(attempts if isinstance(attempts, list) else [], as_json=False, empty="no attempt has ended yet")
+
+
+@app.command("cancel")
+def cancel(event_id: UUID, handler: HandlerOption = None, *, as_json: JSONOption = False) -> None:
+    """End what waits of an event: an execution between two attempts, or its row in the outbox. It cannot be undone."""
+    settings = load_settings()
+    with ledger(settings):
+        try:
+            ended = asyncio.run(_cancel(settings, event_id, handler))
+        except CancelRefusedError as error:
+            raise CommandError(str(error)) from error
+    if as_json:
+        print_json({"event_id": event_id, "cancelled": ended})
+    else:
+        typer.echo(f"event {event_id} is cancelled: {', '.join(ended)}")
+
+
+async def _cancel(settings: Settings, event_id: UUID, handler: str | None) -> list[str]:
+    database = Database(settings, effects_pool_size=1, bookkeeping_pool_size=1)
+    codec = build_codec(settings, build_catalogue(settings))
+    handlers = {known.name: known for known in build_handlers(settings)}
+    try:
+        async with AsyncSession(database.effects) as session, session.begin():
+            services = Services(build_platform(settings))
+            return await cancel_waiting(session, codec, services, handlers, event_id, handler)
+    finally:
+        await database.dispose()
 
 
 @app.command("summary")

@@ -1,11 +1,12 @@
 """`streams topics`: what the catalogue has in force, and whether the cluster agrees."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import typer
 
 from schemas import Event
+from streams.cli import pausing
 from streams.cli.cluster import asking_kafka
 from streams.cli.output import CommandError, JSONOption, print_json
 from streams.declared import build_catalogue, build_handlers
@@ -13,6 +14,7 @@ from streams.delivery import Handler
 from streams.duration import format_duration
 from streams.monitoring.topic_admin import apply as apply_changes
 from streams.monitoring.topic_admin import plan_topics
+from streams.monitoring.topic_pruning import Pruned, prune_tiers
 from streams.settings import load_settings
 from streams.topics import Topic
 
@@ -58,15 +60,36 @@ def list_topics(*, as_json: JSONOption = False) -> None:
             typer.echo(f"    {handler['name']} ({handler['kind']}): {handler['retry']}; limits {limits}")
 
 
+@app.command("pause")
+def pause(name: str, *, as_json: JSONOption = False) -> None:
+    """Begin nothing more of this topic's events, on any worker, until it is resumed; what runs goes on to its end."""
+    settings = load_settings()
+    pausing.pause(settings, "topic", build_catalogue(settings).topic(name).name, as_json=as_json)
+
+
+@app.command("resume")
+def resume(name: str, *, as_json: JSONOption = False) -> None:
+    """Let a paused topic go on, with what has waited."""
+    settings = load_settings()
+    pausing.resume(settings, "topic", build_catalogue(settings).topic(name).name, as_json=as_json)
+
+
 @app.command("apply")
-def apply(*, as_json: JSONOption = False) -> None:
+def apply(
+    *,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove retry tiers of former settings that are empty.")
+    ] = False,
+    as_json: JSONOption = False,
+) -> None:
     """Make missing topics, add partitions, set configuration. Topics never shrink."""
     settings = load_settings()
     catalogue = build_catalogue(settings)
     with asking_kafka():
         plan = plan_topics(settings, catalogue)
         apply_changes(settings, plan.changes)
-    rows = [
+        pruned = prune_tiers(settings, catalogue) if prune else Pruned((), ())
+    rows: list[dict[str, object]] = [
         {
             "topic": change.spec.name,
             "change": "created" if change.create else "altered",
@@ -75,11 +98,14 @@ def apply(*, as_json: JSONOption = False) -> None:
         }
         for change in plan.changes
     ]
+    rows += [{"topic": tier, "change": "removed", "partitions": 0, "config": {}} for tier in pruned.removed]
     if as_json:
-        print_json({"changes": rows, "problems": list(plan.problems)})
+        print_json({"changes": rows, "problems": list(plan.problems), "kept": list(pruned.kept)})
     else:
         for row in rows:
             typer.echo(f"{row['change']} {row['topic']} ({row['partitions']} partitions)")
+        for tier in pruned.kept:
+            typer.echo(f"kept {tier}: records wait in it")
         if not rows:
             typer.echo("nothing to change")
     if plan.problems:

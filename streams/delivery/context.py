@@ -8,10 +8,12 @@ from typing import Protocol, TypeVar
 from schemas import Event
 from streams.codec import Codec
 from streams.database import Database
+from streams.delivery.breakers import Breakers
 from streams.delivery.compute import ComputePool
 from streams.delivery.crash_guard import CrashGuard
 from streams.delivery.gate import DatabaseGate
 from streams.delivery.handler import Handler
+from streams.delivery.pauses import Pauses
 from streams.delivery.rows import Place
 from streams.headers import Headers
 from streams.settings import Settings
@@ -65,5 +67,7 @@ class PoolContext:
     settling: asyncio.Semaphore
     """Settlements at once of this pool: while Kafka is away each holds a connection that heartbeats need too."""
     guard: CrashGuard
+    breakers: Breakers
+    pauses: Pauses
     place: Place
     crash: Callable[[BaseException], None]

@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from schemas import Event
 from streams.delivery import leases
 from streams.delivery.attempt import LongWork, tidy_up
+from streams.delivery.breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, at_ms, now_ms
-from streams.delivery.failures import LeaseLostError, SoftTimeLimitExceeded
+from streams.delivery.failures import LeaseLostError, SoftTimeLimitExceeded, Unavailable
 from streams.delivery.gate import CONFLICT_RERUNS, trouble
 from streams.delivery.handler import JSON, Handler
 from streams.delivery.limits import run_within
@@ -46,10 +47,10 @@ class CustodyRunner:
         except Exception as error:  # noqa: BLE001 - a name that no lease can have is this delivery's failure
             report_failure(self._context.group, delivery, error, (at_ms(now_ms()) - began).total_seconds())
             await self._settlement.failed(delivery, error, began)
-            delivery.acknowledge()
             return
         if claimed == "busy":
             await self._settlement.deferred(delivery, "resource is busy", after=BUSY_PAUSE)
+            return
         delivery.acknowledge()
         if claimed == "claimed":
             started_at = at_ms(now_ms())
@@ -58,7 +59,7 @@ class CustodyRunner:
             except asyncio.CancelledError:
                 await asyncio.shield(self._give_back(delivery, lease, started_at))
                 raise
-        elif claimed == "moved on":
+        else:
             report_skipped(self._context.group, [delivery], [])
 
     def _lease(self, delivery: Delivery) -> leases.Lease:
@@ -91,7 +92,7 @@ class CustodyRunner:
     async def _work(self, delivery: Delivery, lease: leases.Lease, started_at: datetime) -> None:
         work = LongWork(self._context, delivery, lease)
         try:
-            result = await self._run_past_conflicts(delivery, work)
+            result = await self._run_again(delivery, work)
             if not work.finished:
                 await self._finish(delivery, lease, result)
             elif result is not None:
@@ -105,6 +106,9 @@ class CustodyRunner:
                     delivery, "database was away", after=0.0, started_at=started_at, lease=lease
                 )
                 return
+            if isinstance(error, Unavailable) and (wait := self._context.breakers.blocked_by(error)):
+                await self._settlement.deferred(delivery, str(error), after=wait, started_at=started_at, lease=lease)
+                return
             took = (at_ms(now_ms()) - started_at).total_seconds()
             report_failure(self._context.group, delivery, error, took)
             if isinstance(error, SoftTimeLimitExceeded):
@@ -113,16 +117,25 @@ class CustodyRunner:
         else:
             took = (at_ms(now_ms()) - started_at).total_seconds()
             report_success(self._context.group, [delivery], took)
+            self._context.breakers.succeeded(delivery.handler)
 
-    async def _run_past_conflicts(self, delivery: Delivery, work: LongWork) -> JSON:
-        """Run it again after a lost race for rows, under the same lease; its steps find what they have committed."""
-        for _ in range(CONFLICT_RERUNS):
+    async def _run_again(self, delivery: Delivery, work: LongWork) -> JSON:
+        """Run it again after a lost race for rows, and where a dependency failed that may not be away.
+
+        Under the same lease; its steps find what they have committed.
+        """
+        for rerun in range(CONFLICT_RERUNS):
             try:
                 return await self._run_held(delivery, work)
             except DBAPIError as error:
                 if trouble(error) != "conflict":
                     raise
                 log.info("lost a race for rows, running again", error=message(error))
+            except Unavailable as error:
+                if self._context.breakers.failed(error) or rerun >= FAILURES_UNTIL_OPEN:
+                    raise
+                log.info("a dependency did not answer, running again", error=message(error))
+                await asyncio.sleep(UNAVAILABLE_PAUSE * (rerun + 1))
         return await self._run_held(delivery, work)
 
     async def _run_held(self, delivery: Delivery, work: LongWork) -> JSON:

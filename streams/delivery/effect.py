@@ -1,5 +1,6 @@
 """Single and batch handlers: one transaction around the handler and its ledger rows."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from schemas import Event
 from streams.delivery import claims
 from streams.delivery.attempt import EffectWork, awaited, tidy_up
+from streams.delivery.breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, acknowledge_all, at_ms, now_ms
-from streams.delivery.failures import SoftTimeLimitExceeded, TimeLimitExceeded
+from streams.delivery.failures import SoftTimeLimitExceeded, TimeLimitExceeded, Unavailable
 from streams.delivery.gate import CONFLICT_RERUNS, trouble
 from streams.delivery.handler import JSON, Handler
 from streams.delivery.limits import run_within
@@ -46,6 +48,9 @@ class EffectRunner:
             if repeated:
                 distinct.extend(repeated)
                 distinct.sort(key=lambda delivery: delivery.record.offset)
+            if isinstance(error, Unavailable) and (waiting := self._context.breakers.blocked_by(error)):
+                await self._put_off(distinct, error, waiting)
+                continue
             if len(distinct) > 1:
                 middle = len(distinct) // 2
                 parts.extend((distinct[middle:], distinct[:middle]))
@@ -70,10 +75,19 @@ class EffectRunner:
                     self._context.gate.trip(error)
                 elif kind == "conflict" and reruns < CONFLICT_RERUNS:
                     reruns += 1
+                elif self._runs_again(error) and reruns < FAILURES_UNTIL_OPEN:
+                    reruns += 1
+                    await asyncio.sleep(UNAVAILABLE_PAUSE * reruns)
                 else:
                     return error, began
             else:
+                if deliveries[0].handler.needs:
+                    self._context.breakers.succeeded(deliveries[0].handler)
                 return None, began
+
+    def _runs_again(self, error: Exception) -> bool:
+        """Whether a dependency failed that is not yet known to be away: the next run tells."""
+        return isinstance(error, Unavailable) and not self._context.breakers.failed(error)
 
     async def _transaction(self, deliveries: list[Delivery]) -> None:
         handler, place = deliveries[0].handler, self._context.place
@@ -106,12 +120,16 @@ class EffectRunner:
                     await bookkeeping.execute(TERMINATE, {"pid": transaction.backend_pid})
             raise
 
+    async def _put_off(self, deliveries: list[Delivery], error: Unavailable, seconds: float) -> None:
+        """Hand on what a dependency kept from being done; no attempt is counted."""
+        for delivery in deliveries:
+            await self._settlement.deferred(delivery, str(error), after=seconds)
+
     async def _fail(self, delivery: Delivery, error: Exception, started_at: datetime) -> None:
         report_failure(self._context.group, delivery, error, (at_ms(now_ms()) - started_at).total_seconds())
         if isinstance(error, SoftTimeLimitExceeded):
             await tidy_up(self._context, delivery, error)
         await self._settlement.failed(delivery, error, started_at)
-        delivery.acknowledge()
 
 
 def _distinct(deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:

@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import Coroutine, Iterable
 from functools import partial
+from typing import NamedTuple
 
+from schemas import Event
 from streams import headers
 from streams.delivery.context import PoolContext
 from streams.delivery.custody import CustodyRunner
 from streams.delivery.delivery import Delivery, acknowledge_all
 from streams.delivery.effect import EffectRunner
 from streams.delivery.forwarding import Forwarding
+from streams.delivery.handler import Handler
 from streams.delivery.intake import Elsewhere, Unreadable, read_event_chunk, read_tier_record
 from streams.delivery.lanes import Lanes, Unit
+from streams.delivery.pauses import DEFERRAL
 from streams.delivery.settlement import Settlement
 from streams.delivery.waiting import WaitingRoom
 from streams.observe.logs import bind_delivery, delivery_context, get_logger
@@ -30,12 +34,19 @@ LONG_DRAIN_SHARE = 0.3
 """Part of the drain's time after which long work is cancelled and its lease given back."""
 
 
+class Hindrance(NamedTuple):
+    """Why work does not begin, and after how many seconds to look again."""
+
+    why: str
+    seconds: float
+
+
 class PoolEngine:
     """Lives on the event loop; every method is called there."""
 
     def __init__(self, context: PoolContext) -> None:
         self.context = context
-        settlement = Settlement(context)
+        settlement = Settlement(context, self._settle_beside)
         self._settlement = settlement
         self._forwarding = Forwarding(context)
         self._effects = EffectRunner(context, settlement)
@@ -44,10 +55,13 @@ class PoolEngine:
             context.limits,
             share=context.pool.prefetch // TENANT_SHARE,
             aside=[context.catalogue.tier(context.pool.name, 0.0)],
+            holds_back=self._holds_back,
         )
+        context.breakers.on_change(self._go_on)
+        context.pauses.on_change(self._go_on)
         self._waiting = WaitingRoom(context.settings.retry_delays, self._enqueue, self._hop)
         self._running: dict[asyncio.Task[None], Unit] = {}
-        self._sending: dict[asyncio.Task[None], Assignment] = {}
+        self._sending: dict[asyncio.Task[None], Assignment | None] = {}
         self._sending_slots = asyncio.Semaphore(UNREADABLE_AT_ONCE)
         self._giving_back = 0
         """Revocations under way: a task that ends its unit then takes no other, for its end is waited for."""
@@ -156,6 +170,29 @@ class PoolEngine:
         if not self._leaving(chunk):
             self._send(chunk, read.record, self._forwarding.moved(read.record, read.tier, **_changes(read)))
 
+    def _holds_back(self, delivery: Delivery) -> bool:
+        """Whether it stays in the window, which so pauses its partition, until a pause or an outage is over.
+
+        Only on a topic that has no other work: elsewhere what waits would stop what need not, so it is deferred.
+        """
+        topic = delivery.topic.name
+        if delivery.record.topic != topic:
+            return False
+        return all(self._hindrance(topic, handler) is not None for handler in self.context.by_topic[topic])
+
+    def _hindrance(self, topic: str, handler: Handler[Event]) -> Hindrance | None:
+        """Why a handler must not begin with what is on a topic now; None: it may."""
+        pauses, breakers = self.context.pauses, self.context.breakers
+        if pauses.any and pauses.holds(topic, handler.name):
+            return Hindrance("paused", DEFERRAL)
+        if breakers.any_open and (missing := breakers.blocks(handler)):
+            return Hindrance(f"{missing} does not answer", breakers.remaining(missing))
+        return None
+
+    def _go_on(self) -> None:
+        self._lanes.release()
+        self._pump()
+
     def _pump(self) -> None:
         """Start units while slots are free."""
         while not self._closing and len(self._running) < self.context.pool.concurrency:
@@ -186,6 +223,23 @@ class PoolEngine:
         # Each unit binds its own, and the task is nobody else's: nothing has to be taken back.
         bind_delivery(first.fields)
         bind_trace(partial(_traceparent, first.record))
+        if (hindrance := self._hindrance(first.topic.name, unit.handler)) is not None:
+            await self._defer(unit, hindrance)
+        elif not unit.handler.needs:
+            await self._run_runnable(unit, first)
+        else:
+            breakers = self.context.breakers
+            breakers.enter(unit.handler)
+            try:
+                await self._run_runnable(unit, first)
+            finally:
+                breakers.left(unit.handler)
+
+    async def _defer(self, unit: Unit, hindrance: Hindrance) -> None:
+        for delivery in unit.deliveries:
+            await self._settlement.deferred(delivery, hindrance.why, after=hindrance.seconds)
+
+    async def _run_runnable(self, unit: Unit, first: Delivery) -> None:
         if unit.handler.kind == "long":
             await self._custody.run(first)
         elif self.context.guard.cautious:
@@ -212,6 +266,12 @@ class PoolEngine:
 
         task = asyncio.create_task(send())
         self._sending[task] = chunk.assignment
+        task.add_done_callback(self._sent)
+
+    def _settle_beside(self, delivery: Delivery, settling: Coroutine[object, object, None]) -> None:
+        """A settlement that waits for Kafka keeps neither a slot nor its lane; its offset waits for it."""
+        task = asyncio.create_task(_run(settling))
+        self._sending[task] = delivery.assignment
         task.add_done_callback(self._sent)
 
     def _send(self, chunk: Chunk, record: Record, sending: Coroutine[object, object, None]) -> None:
@@ -255,6 +315,10 @@ class PoolEngine:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("the delivery engine failed", exc_info=error)
             self.context.crash(error)
+
+
+async def _run(work: Coroutine[object, object, None]) -> None:
+    await work
 
 
 def _assignment(unit: Unit) -> Assignment | None:

@@ -39,6 +39,21 @@ class Permanent(Exception):  # noqa: N818 - reads as what it says: `raise Perman
     """No attempt can succeed: straight to the DLQ, with this message."""
 
 
+class Unavailable(Exception):  # noqa: N818 - reads as what it says: `raise Unavailable("embeddings", …)`
+    """A dependency does not answer, or answers with a failure of its own (5xx): not the delivery's fault.
+
+    It counts against the dependency's breaker. While that is closed the handler runs again a few times at once;
+    once it is open the delivery waits, uncounted.
+    """
+
+    def __init__(self, dependency: str, message: str) -> None:
+        super().__init__(dependency, message)
+        self.dependency = dependency
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
 class SoftTimeLimitExceeded(Exception):  # noqa: N818 - Celery's name for the same thing
     """The handler ran longer than its soft time limit and was cancelled."""
 

@@ -1,6 +1,7 @@
 """Whether the database answers: while it does not, work on it waits and no attempt is burned."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Literal
 
 from sqlalchemy import text
@@ -47,8 +48,10 @@ def trouble(error: BaseException) -> Trouble | None:
 class DatabaseGate:
     """Open while the database answers. Closes on an outage, asks on its own until it answers, opens again."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, tell: Callable[[str | None], None] = lambda _error: None) -> None:
+        """`tell` hears why the database does not answer, and None when it does again."""
         self._engine = engine
+        self._tell = tell
         self._open = asyncio.Event()
         self._open.set()
         self._probe: asyncio.Task[None] | None = None
@@ -67,6 +70,7 @@ class DatabaseGate:
         if self._open.is_set():
             log.warning("database does not answer, work on it waits", error=message(error))
             self._open.clear()
+            self._tell(message(error))
             self._probe = asyncio.create_task(self._ask_until_it_answers())
 
     async def _ask_until_it_answers(self) -> None:
@@ -79,6 +83,7 @@ class DatabaseGate:
                 log.debug("database still does not answer", error=message(error))
             else:
                 log.info("database answers again")
+                self._tell(None)
                 self._open.set()
                 return
 

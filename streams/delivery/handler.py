@@ -1,6 +1,6 @@
 """How a handler is declared: the event, the retry policy, the limits, and which of three kinds it is."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
@@ -73,6 +73,8 @@ class Handler(Generic[E_co]):
     """Long handlers: the name of what the work holds alone, such as ``document:<id>``."""
     fatal: tuple[type[BaseException], ...] = (MemoryError,)
     """Exceptions after which no other attempt is made."""
+    needs: tuple[str, ...] = ()
+    """Dependencies without which it cannot work: while the breaker of one is open its deliveries wait."""
     on_dead: FailureFunction[E_co] | None = None
     """Called in the settling transaction when the delivery dies: roll a business status back."""
     on_soft_limit: FailureFunction[E_co] | None = None
@@ -91,6 +93,7 @@ def handles(  # noqa: PLR0913 - one keyword a policy; all but the event have def
     ledger: bool = True,
     resource: Callable[[E], str] | None = None,
     fatal: tuple[type[BaseException], ...] = (MemoryError,),
+    needs: str | Iterable[str] = (),
     on_dead: FailureFunction[E] | None = None,
     on_soft_limit: FailureFunction[E] | None = None,
 ) -> Callable[[Callable[..., Awaitable[JSON]]], Handler[E]]:
@@ -117,6 +120,7 @@ def handles(  # noqa: PLR0913 - one keyword a policy; all but the event have def
             ledger=ledger,
             resource=resource,
             fatal=fatal,
+            needs=(needs,) if isinstance(needs, str) else tuple(needs),
             on_dead=on_dead,
             on_soft_limit=on_soft_limit,
         )

@@ -55,13 +55,19 @@ class Lanes:
     """The window of one pool: everything handed over that does not run yet."""
 
     def __init__(
-        self, limits: Mapping[str, int] | None = None, *, share: int | None = None, aside: Collection[str] = ()
+        self,
+        limits: Mapping[str, int] | None = None,
+        *,
+        share: int | None = None,
+        aside: Collection[str] = (),
+        holds_back: Callable[[Delivery], bool] | None = None,
     ) -> None:
         """What bounds the turns.
 
         `limits`: handler name → its units that may run at once, for handlers that have a limit of their own.
         `share`: deliveries of one tenant that may wait here, of one partition; None: any number.
         `aside`: topics that get one turn in four while others wait: there a tenant's deliveries past its share go.
+        `holds_back`: whether a delivery, and with it its lane, has to stay until `release`.
         """
         self._limits = limits or {}
         self._share = share
@@ -73,6 +79,8 @@ class Lanes:
         self._of_tenants: Counter[tuple[str, int, str | None]] = Counter()
         self._under_way: Counter[str] = Counter()
         self._held: dict[str, deque[Lane]] = {}
+        self._holds_back = holds_back
+        self._held_back: list[Lane] = []
         self.waiting = 0
 
     def add_all(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
@@ -138,6 +146,12 @@ class Lanes:
         else:
             self._lanes.pop(lane.key, None)
 
+    def release(self) -> None:
+        """Lanes that were held back may be asked again."""
+        held, self._held_back = self._held_back, []
+        for lane in held:
+            self._enqueue(lane)
+
     def discard(self, unwanted: Callable[[Delivery], bool]) -> int:
         """Forget waiting deliveries, such as those of revoked partitions; returns how many."""
         before = self.waiting
@@ -147,6 +161,7 @@ class Lanes:
         self._turns.clear()
         self._aside_turns.clear()
         self._held.clear()
+        self._held_back.clear()
         for lane in self._lanes.values():
             if lane.waiting and not lane.running:
                 self._enqueue(lane)
@@ -164,9 +179,12 @@ class Lanes:
             _pass_on(turns, topic, tenant)
             name = lane.key.handler
             limit = self._limits.get(name)
-            if limit is None or self._under_way[name] < limit:
+            if limit is not None and self._under_way[name] >= limit:
+                self._held.setdefault(name, deque()).append(lane)
+            elif self._holds_back is not None and self._holds_back(lane.waiting[0]):
+                self._held_back.append(lane)
+            else:
                 return lane
-            self._held.setdefault(name, deque()).append(lane)
         return None
 
     def _enqueue(self, lane: Lane) -> None:

@@ -1,6 +1,7 @@
 """How a failed attempt ends: one transaction that hands the record to a retry tier or the DLQ, and notes it."""
 
 import random
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -20,7 +21,7 @@ from streams.delivery.outgoing import (
     read_history,
     retry_record,
 )
-from streams.delivery.perseverance import until_settled
+from streams.delivery.perseverance import RefusedTargets, try_to_settle
 from streams.delivery.reporting import report_death, report_deferred, report_retry
 from streams.delivery.retry_plan import Again, decide, tier_for
 from streams.delivery.transaction import effect_session
@@ -30,6 +31,8 @@ from streams.observe.logs import get_logger
 log = get_logger(__name__)
 SETTLING_TIMES = 4
 """Times the `settle_timeout` that the transaction of a settlement may take: its statements, `on_dead`, the record."""
+TIERS = "tiers"
+"""All tiers of the pool, as one target of records."""
 CRASHES_UNTIL_DEATH = 3
 """Lost leases after which a long delivery is taken for what kills its workers."""
 
@@ -52,22 +55,29 @@ class Ending:
     """When the attempt ended, ms since the epoch; settling it may take longer."""
 
 
-class Settlement:
-    """Settles deliveries of one pool; waits out absent databases and brokers, never loses one to them."""
+Beside = Callable[[Delivery, Coroutine[object, object, None]], None]
 
-    def __init__(self, context: PoolContext) -> None:
+
+class Settlement:
+    """Settles deliveries of one pool, and acknowledges them; waits out absent databases and brokers, loses none."""
+
+    def __init__(self, context: PoolContext, beside: Beside | None = None) -> None:
+        """`beside` runs what is left of a settlement while Kafka does not take its record; None: it is waited for."""
         self._context = context
+        self._beside = beside
+        self._refused = RefusedTargets(context)
 
     async def failed(
         self, delivery: Delivery, error: BaseException, started_at: datetime, lease: leases.Lease | None = None
     ) -> None:
         """End a failed attempt by its policy: another attempt at its time, or death."""
-        verdict = decide(delivery.handler, delivery.run, error, now_ms(), random.random())  # noqa: S311 - jitter
-        text = told(error)
+        now = now_ms()
+        verdict = decide(delivery.handler, delivery.run, error, now, random.random())  # noqa: S311 - jitter
+        ending = Ending("failure", delivery.seq + 1, delivery.run, "failure", told(error), ended_at=now)
         if isinstance(verdict, Again):
-            ending = Ending("retry", delivery.seq + 1, delivery.run, "retry", text, due_at=verdict.due_at)
+            ending = replace(ending, status="retry", outcome="retry", due_at=verdict.due_at)
         else:
-            ending = Ending("failure", delivery.seq + 1, delivery.run, "failure", text, reason=verdict.reason)
+            ending = replace(ending, reason=verdict.reason)
         await self._end(delivery, ending, error, started_at, lease)
 
     async def deferred(
@@ -105,7 +115,6 @@ class Settlement:
         text = ErrorText("ProcessKilled", "its worker's process ended each time that it ran", "")
         ending = Ending("failure", delivery.seq + 1, delivery.run, "crashed", text, reason=Reason.CRASHED)
         await self._end(delivery, ending, None, at_ms(now_ms()), None)
-        delivery.acknowledge()
 
     async def _end(
         self,
@@ -115,18 +124,30 @@ class Settlement:
         started_at: datetime,
         lease: leases.Lease | None,
     ) -> None:
-        """Settle; an `on_dead` that was cut off took the transaction with it, so the death is settled without it."""
+        """Settle and acknowledge. While Kafka does not take the record the rest is done beside other work."""
         handover = Handover(self._context)
-        try:
-            await until_settled(
-                self._context, lambda: self._settle(delivery, ending, error, started_at, lease, handover)
-            )
-        except OnDeadCutOffError as cut_off:
-            log.exception("on_dead was cut off")
-            without = replace(ending, cut_off=str(cut_off))
-            await until_settled(
-                self._context, lambda: self._settle(delivery, without, error, started_at, lease, handover)
-            )
+        target = TIERS if ending.status == "retry" else self._context.catalogue.dlq(delivery.topic.name)
+
+        async def settle() -> None:
+            """An `on_dead` that was cut off took the transaction with it, so the death is settled without it."""
+            nonlocal ending
+            try:
+                await self._settle(delivery, ending, error, started_at, lease, handover)
+            except OnDeadCutOffError as cut_off:
+                log.exception("on_dead was cut off")
+                ending = replace(ending, cut_off=str(cut_off))
+                await self._settle(delivery, ending, error, started_at, lease, handover)
+
+        async def go_on() -> None:
+            await self._refused.until_settled(target, settle)
+            delivery.acknowledge()
+
+        if await try_to_settle(self._context, settle):
+            delivery.acknowledge()
+        elif self._beside is None:
+            await go_on()
+        else:
+            self._beside(delivery, go_on())
 
     async def _settle(  # noqa: PLR0913, PLR0917 - what is settled, and how its record travels
         self,

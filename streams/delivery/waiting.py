@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,10 +15,26 @@ from streams.transport.record import Assignment
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A delivery that rests in a tier of `tier_delay` seconds."""
+    """A delivery that rests in a tier of `tier_delay` seconds.
+
+    Its time goes on by the monotonic clock from that of its arrival, which is not before that of its record: a clock
+    that is stepped back, or is behind that of the worker which sent the record, makes nothing late by the difference.
+    """
 
     delivery: Delivery
     tier_delay: float
+    arrival: int
+    """ms since the epoch."""
+    since: float
+    """The same moment by the monotonic clock, seconds."""
+
+    def now(self) -> int:
+        """The time that holds for it, ms since the epoch; never behind this process's clock."""
+        return max(now_ms(), self.arrival + int((time.monotonic() - self.since) * 1000))
+
+    def at(self, moment: int) -> float:
+        """When it is that time (ms since the epoch) for it, by the monotonic clock."""
+        return self.since + (moment - self.arrival) / 1000
 
 
 class WaitingRoom:
@@ -32,7 +49,7 @@ class WaitingRoom:
         self._delays = delays
         self._run = run
         self._hop = hop
-        self._heap: list[tuple[int, int, Waiting]] = []
+        self._heap: list[tuple[float, int, Waiting]] = []
         self._order = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -41,7 +58,8 @@ class WaitingRoom:
 
     def put(self, delivery: Delivery, tier_delay: float) -> None:
         """Run it, send it on, or keep it until its time."""
-        self._place(Waiting(delivery, tier_delay), now_ms())
+        arrival = max(now_ms(), delivery.record.timestamp)
+        self._place(Waiting(delivery, tier_delay, arrival, time.monotonic()))
         self._arm()
 
     def discard(self, assignments: set[Assignment]) -> None:
@@ -55,22 +73,22 @@ class WaitingRoom:
         self._heap.clear()
         self._arm()
 
-    def _place(self, waiting: Waiting, now: int) -> None:
+    def _place(self, waiting: Waiting) -> None:
         record = waiting.delivery.record
-        move = next_move(now, due_at_of(record), record.timestamp, waiting.tier_delay, self._delays)
+        move = next_move(waiting.now(), due_at_of(record), record.timestamp, waiting.tier_delay, self._delays)
         match move:
             case Run():
                 self._run(waiting.delivery)
             case Hop(delay):
                 self._hop(waiting.delivery, delay)
             case Wait(until):
-                heapq.heappush(self._heap, (until, next(self._order), waiting))
+                heapq.heappush(self._heap, (waiting.at(until), next(self._order), waiting))
 
     def _wake(self) -> None:
-        now = now_ms()
+        now = time.monotonic()
         while self._heap and self._heap[0][0] <= now:
             _, _, waiting = heapq.heappop(self._heap)
-            self._place(waiting, now)
+            self._place(waiting)
         self._arm()
 
     def _arm(self) -> None:
@@ -78,5 +96,5 @@ class WaitingRoom:
             self._timer.cancel()
             self._timer = None
         if self._heap:
-            delay = max(0.0, (self._heap[0][0] - now_ms()) / 1000)
+            delay = max(0.0, self._heap[0][0] - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay, self._wake)

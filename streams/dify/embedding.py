@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from streams.dify.refusals import UnavailableError
+
 T = TypeVar("T")
 A = TypeVar("A")
 Vector = list[float]
@@ -18,6 +20,12 @@ _LENGTH_TOLERANCE = 1e-3
 
 class EmbeddingError(Exception):
     """The model did not answer, or not with vectors; a later repeat may succeed."""
+
+
+class EmbeddingAwayError(EmbeddingError, UnavailableError):
+    """The model's endpoint does not answer, or answers with a failure of its own."""
+
+    service = "embeddings"
 
 
 class UnusableVectorError(EmbeddingError):

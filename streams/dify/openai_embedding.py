@@ -10,6 +10,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from streams.dify.embedding import (
     Answer,
     Compute,
+    EmbeddingAwayError,
     EmbeddingError,
     RefusedTextError,
     UnusableVectorError,
@@ -141,7 +142,7 @@ class OpenAIEmbedder:
                 response = await client.post(f"{self._endpoint.url}/embeddings", json=request)
         except (httpx.HTTPError, TimeoutError) as error:
             message = f"{self._name()} does not answer: {str(error) or type(error).__name__}"
-            raise EmbeddingError(message) from error
+            raise EmbeddingAwayError(message) from error
         if response.status_code != httpx.codes.OK:
             raise _failure(self._name(), response)
         return _by_index(self._name(), response.content, len(texts))
@@ -170,7 +171,8 @@ def _failure(name: str, response: httpx.Response) -> Exception:
         return _ContentRefusedError(message)
     if response.is_client_error and status != httpx.codes.REQUEST_TIMEOUT:
         return RefusedError(message)
-    return EmbeddingError(message)
+    away = response.is_server_error or status == httpx.codes.REQUEST_TIMEOUT
+    return EmbeddingAwayError(message) if away else EmbeddingError(message)
 
 
 def _by_index(name: str, body: bytes, count: int) -> list[object]:

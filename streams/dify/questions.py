@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from streams.dify.refusals import BusyError, RefusedError
+from streams.dify.refusals import BusyError, RefusedError, UnavailableError
 from streams.dify.retry_after import retry_after
 from streams.settings import Settings, SettingsError
 
@@ -42,6 +42,12 @@ class Pair:
 
 class NoAnswerError(Exception):
     """The chat endpoint gives no answer, or none that can be used; its next one may be."""
+
+
+class ChatAwayError(NoAnswerError, UnavailableError):
+    """The endpoint does not answer, or answers with a failure of its own."""
+
+    service = "chat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ class Asker:
             raise RefusedError(message) from error
         except (httpx.HTTPError, TimeoutError) as error:
             message = f"the chat endpoint does not answer: {str(error) or type(error).__name__}"
-            raise NoAnswerError(message) from error
+            raise ChatAwayError(message) from error
         if not response.is_success:
             raise _refusal(response)
         return _content(response.content)
@@ -139,7 +145,8 @@ def _refusal(response: httpx.Response) -> Exception:
         return NoAnswerError(message) if after is None else BusyError(message, min(after, LONGEST_RETRY))
     if response.is_client_error and response.status_code != httpx.codes.REQUEST_TIMEOUT:
         return RefusedError(message)
-    return NoAnswerError(message)
+    away = response.is_server_error or response.status_code == httpx.codes.REQUEST_TIMEOUT
+    return ChatAwayError(message) if away else NoAnswerError(message)
 
 
 def _content(body: bytes) -> str:

@@ -13,6 +13,13 @@ class NotBuiltYetError(RefusedError):
     """A file type, form, rule or technique of the platform that the pipeline does not do yet."""
 
 
+class UnavailableError(Exception):
+    """A service that the platform's side asks does not answer, or answers with a failure of its own."""
+
+    service = "service"
+    """As handlers name it in their needs."""
+
+
 class BusyError(Exception):
     """A service that the platform's side asks wants patience; a repeat after so many seconds may succeed."""
 

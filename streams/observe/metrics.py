@@ -57,6 +57,13 @@ _leases_lost = Counter(
     "streams_leases_lost_total", "Long deliveries whose lease ran out while they ran.", ("handler",), registry=REGISTRY
 )
 
+_breaker_open = Gauge(
+    "streams_breaker_open",
+    "1 while work waits for a dependency that does not answer.",
+    ("dependency",),
+    registry=REGISTRY,
+)
+
 outbox_relayed = Counter("streams_outbox_relayed_total", "Outbox rows that Kafka acknowledged.", registry=REGISTRY)
 outbox_failed = Counter(
     "streams_outbox_failed_total", "Outbox rows that Kafka refused for good and that were set aside.", registry=REGISTRY
@@ -171,6 +178,12 @@ def in_flight(pool: str) -> Gauge:
 def waiting(pool: str) -> Gauge:
     """How many deliveries of a pool this process holds that do not run yet."""
     return _window.labels(pool)
+
+
+@lru_cache(maxsize=64)
+def breaker_open(dependency: str) -> Gauge:
+    """1 while work waits for a dependency, else 0."""
+    return _breaker_open.labels(dependency)
 
 
 @lru_cache(maxsize=1024)

@@ -1,6 +1,10 @@
 """The long scenarios run on the same stack, and with the same fixtures, as the integration tests."""
 
-from tests.integration.conftest import (
+import pytest
+
+pytest.register_assert_rewrite("tests.crash.accounting")
+
+from tests.integration.conftest import (  # noqa: E402 - whose assertions are to be told in full
     database_url,
     engine,
     environment,

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -18,6 +18,7 @@ from streams.local.stack import LocalStack
 from streams.migrations import upgrade
 from streams.monitoring.topic_admin import apply, plan_topics
 from streams.settings import Settings
+from tests.integration.commands import Commands
 from tests.integration.driving import Streams, WorkerProcess
 
 TEMPLATE = "streams_template"
@@ -47,6 +48,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def template(stack: Stack) -> str:
     """A database with the platform's tables and ours, to copy from."""
+    return make_template(stack)
+
+
+def make_template(stack: Stack) -> str:
+    """Make that database on a stack's server; its name."""
     server = make_url(stack.environment["STREAMS_DATABASE_URL"]).set(drivername="postgresql+psycopg")
     with create_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
         connection.execute(text(f"create database {TEMPLATE} template {server.database}"))
@@ -60,7 +66,7 @@ def environment(stack: Stack, template: str, tmp_path: Path) -> Iterator[dict[st
     """The settings of one test as a shell would have them: own names, own database, short retries."""
     name = f"t{uuid4().hex[:10]}"
     server = make_url(stack.environment["STREAMS_DATABASE_URL"]).set(drivername="postgresql+psycopg")
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    admin = create_engine(server, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
     with admin.connect() as connection:
         connection.execute(text(f"create database {name} template {template}"))
     yield {
@@ -131,8 +137,8 @@ def worker(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[...
     """Makes worker processes; whatever still runs at the end is killed."""
     made: list[WorkerProcess] = []
 
-    def make(**settings: str) -> WorkerProcess:
-        one = WorkerProcess(environment, tmp_path / f"worker-{len(made)}.log", **settings)
+    def make(prefix: Sequence[str] = (), **settings: str) -> WorkerProcess:
+        one = WorkerProcess(environment, tmp_path / f"worker-{len(made)}.log", prefix=prefix, **settings)
         made.append(one)
         return one
 
@@ -141,3 +147,10 @@ def worker(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[...
         one.kill()
         # Shown by pytest where the test failed.
         sys.stdout.write(f"--- {one.log.name}\n{one.output()[-6000:]}\n")
+
+
+@pytest.fixture
+def commands(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
+    """The `streams` command with the test's settings, in this process."""
+    assert settings.application
+    return Commands(monkeypatch, capsys)

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from schemas import Event
 from streams.codec import Codec, build_codec
 from streams.database import Database
+from streams.delivery.breakers import Breakers
 from streams.delivery.compute import ComputePool
 from streams.delivery.context import PoolContext, Services
 from streams.delivery.crash_guard import CrashGuard
@@ -19,6 +20,7 @@ from streams.delivery.delivery import now_ms
 from streams.delivery.engine import PoolEngine
 from streams.delivery.gate import DatabaseGate
 from streams.delivery.handler import Handler
+from streams.delivery.pauses import Pauses
 from streams.delivery.rows import Place
 from streams.headers import Headers
 from streams.observe.logs import configure_logging
@@ -145,6 +147,8 @@ async def open_bench(
         compute=compute,
         gate=gate,
         settling=asyncio.Semaphore(2),
+        breakers=Breakers(need for handler in handlers for need in handler.needs),
+        pauses=Pauses(database.bookkeeping),
         guard=CrashGuard(database.bookkeeping, gate, "bench", crashes.append),
         place=Place(pool, 1, "bench"),
         crash=crashes.append,

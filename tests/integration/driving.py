@@ -52,8 +52,12 @@ def free_port() -> int:
 class WorkerProcess:
     """`faust -A streams worker` as operators start it, with its output in a file."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path, **settings: str) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], log: Path, *, prefix: Sequence[str] = (), **settings: str
+    ) -> None:
+        """`prefix`: a command that becomes the worker in the end, such as `env`."""
         self.port = free_port()
+        self._prefix = prefix
         self.log = log
         self.environment = {
             **os.environ,
@@ -69,7 +73,7 @@ class WorkerProcess:
         """Start; returns when it is ready to take events."""
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [BIN / "faust", "-A", "streams", "worker", "--web-port", str(self.port)],
+                [*self._prefix, BIN / "faust", "-A", "streams", "worker", "--web-port", str(self.port)],
                 env=self.environment,
                 stdout=output,
                 stderr=output,

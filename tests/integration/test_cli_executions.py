@@ -59,13 +59,6 @@ def an_execution(engine: Engine, **fields: object) -> UUID:
     return event_id
 
 
-@pytest.fixture
-def commands(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
-    """The `streams` command with the test's settings."""
-    assert settings.application
-    return Commands(monkeypatch, capsys)
-
-
 def test_the_list_is_newest_first_with_its_fields_and_filters(
     settings: Settings, commands: Commands, engine: Engine
 ) -> None:

@@ -3,8 +3,6 @@
 import json
 from uuid import UUID
 
-import pytest
-
 from streams.codec import build_codec
 from streams.settings import Settings
 from streams.topics import load_catalogue
@@ -17,13 +15,6 @@ GOOD = {"document_id": "d1", "dataset_id": "s1", "doc_form": "text_model"}
 
 def lines(count: int) -> str:
     return "".join(json.dumps({**GOOD, "document_id": f"d{number}"}) + "\n" for number in range(count))
-
-
-@pytest.fixture
-def commands(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
-    """The `streams` command with the test's settings."""
-    assert settings.application
-    return Commands(monkeypatch, capsys)
 
 
 def test_one_event_prints_its_id_and_is_on_its_topic(topics: Settings, commands: Commands) -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from streams.agents.document import index_document
-from streams.delivery import Permanent, Retry
+from streams.delivery import Permanent, Retry, Unavailable
 from streams.dify import loading
 from streams.dify.embedding import EmbeddingError
 from streams.dify.models import ChildChunk, Document, Embedding
@@ -198,9 +198,9 @@ async def test_too_many_requests_is_a_retry_at_that_time(site: Site, server: Emb
     assert (await site.document(document.id)).indexing_status == "completed"
 
 
-@pytest.mark.parametrize(("status", "kind"), [(500, EmbeddingError), (401, Permanent), (400, Permanent)])
+@pytest.mark.parametrize(("status", "kind"), [(500, Unavailable), (401, Permanent), (400, Permanent)])
 async def test_other_failures(site: Site, server: EmbeddingServer, status: int, kind: type[Exception]) -> None:
-    """5xx is an ordinary failure, 4xx is for good; the message says who answered what."""
+    """5xx is nobody's attempt, 4xx is for good; the message says who answered what."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, prose(2))
     server.refusals.append((status, {}))

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from streams.agents.dataset import clean_dataset
 from streams.agents.document import clean_document, index_document
-from streams.delivery import Permanent, Retry
+from streams.delivery import Permanent, Retry, Unavailable
 from streams.dify import questions
 from streams.dify.answers import answer_key
 from streams.dify.identity import text_hash
@@ -174,11 +174,11 @@ async def test_a_long_pause_is_a_retry_at_that_time(site: Site, server: ChatServ
 
 
 async def test_an_endpoint_that_is_gone_is_a_retry(site: Site) -> None:
-    """Nobody listens: an ordinary failure, after a few chunks and not after all of them."""
+    """Nobody listens: nobody's attempt, after a few chunks and not after all of them."""
     dead = ChatEndpoint("http://127.0.0.1:9/v1", "the-model", None, timeout=5)
     elsewhere = replace(site, platform=replace(site.platform, chat=dead))
     document = await _add(elsewhere, await elsewhere.add_dataset())
-    with pytest.raises(NoAnswerError, match="the chat endpoint does not answer"):
+    with pytest.raises(Unavailable, match="the chat endpoint does not answer"):
         await elsewhere.run(index_document, elsewhere.request(document))
 
 

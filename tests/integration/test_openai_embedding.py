@@ -10,7 +10,14 @@ from email.utils import format_datetime
 
 import pytest
 
-from streams.dify.embedding import Embedder, EmbeddingError, RefusedTextError, UnusableVectorError, embed_stubbornly
+from streams.dify.embedding import (
+    Embedder,
+    EmbeddingAwayError,
+    EmbeddingError,
+    RefusedTextError,
+    UnusableVectorError,
+    embed_stubbornly,
+)
 from streams.dify.openai_embedding import PROBE, build_openai_embedder
 from streams.dify.refusals import BusyError, RefusedError
 from streams.settings import Settings
@@ -166,10 +173,10 @@ async def test_too_many_requests_says_when(server: EmbeddingServer) -> None:
         (401, RefusedError),
         (404, RefusedError),
         (422, RefusedError),
-        (408, EmbeddingError),
-        (500, EmbeddingError),
-        (502, EmbeddingError),
-        (503, EmbeddingError),
+        (408, EmbeddingAwayError),
+        (500, EmbeddingAwayError),
+        (502, EmbeddingAwayError),
+        (503, EmbeddingAwayError),
         (307, EmbeddingError),
     ],
 )
@@ -201,10 +208,10 @@ async def test_an_answer_that_is_none_is_nobodys(server: EmbeddingServer, change
 
 
 async def test_nobody_listens() -> None:
-    """An ordinary failure that names the address."""
+    """An endpoint that is away; the failure names its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
         (answer,) = await embedder(url).embed(["x"], asyncio.to_thread)
-    assert type(answer) is EmbeddingError
+    assert type(answer) is EmbeddingAwayError
     assert url in str(answer)

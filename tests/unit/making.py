@@ -67,8 +67,11 @@ def a_delivery(
     headers: Headers = (),
     seq: int = 0,
     attempts: int = 0,
+    timestamp: int = 1_700_000_000_000,
 ) -> Delivery:
-    record = a_record(offset, topic=topic, partition=partition, key=document.encode(), headers=headers)
+    record = a_record(
+        offset, topic=topic, partition=partition, key=document.encode(), headers=headers, timestamp=timestamp
+    )
     chunk = Chunk(assignment or Assignment(topic, partition), [record])
     return Delivery(
         an_event(document, tenant),

@@ -147,3 +147,19 @@ def test_a_handler_with_a_limit_of_its_own_leaves_the_other_slots_to_others() ->
     assert lanes.take() is None
     lanes.done(first)
     assert drain(lanes) == ["d2@1"]
+
+
+def test_lanes_that_are_held_back_wait_for_their_release_and_others_go_on() -> None:
+    held = {"index-document"}
+    lanes = Lanes(holds_back=lambda delivery: delivery.handler.name in held)
+    for offset in range(2):
+        lanes.add(a_delivery("d1", offset=offset, handler=a_handler("index-document")))
+    lanes.add(a_delivery("d2", offset=2))
+    assert drain(lanes) == ["d2@2"]
+    assert lanes.waiting == 2
+    lanes.release()
+    assert drain(lanes) == []
+    held.clear()
+    assert drain(lanes) == []
+    lanes.release()
+    assert drain(lanes) == ["d1@0", "d1@1"]

@@ -1,0 +1,74 @@
+"""`streams settings`: what is in force, and where it comes from."""
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import SecretStr
+
+from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_rows
+from streams.settings import Settings, load_settings
+
+PREFIX = "STREAMS_"
+MASK = "***"
+
+
+def settings(*, as_json: JSONOption = False) -> None:
+    """Show every setting with the value in force, secrets masked. A STREAMS_ name that is no setting is refused."""
+    refuse_unknown(os.environ)
+    found = load_settings()
+    rows = [
+        {
+            "setting": setting_name(field),
+            "value": shown(getattr(found, field)),
+            "source": "environment" if field in found.model_fields_set else "default",
+            "description": described.description or "",
+        }
+        for field, described in Settings.model_fields.items()
+    ]
+    print_rows(rows, as_json=as_json)
+
+
+def setting_name(field: str) -> str:
+    """The environment's name of a setting."""
+    return PREFIX + field.upper()
+
+
+def refuse_unknown(environment: Mapping[str, str]) -> None:
+    """Raise CommandError for the first name that looks like a setting and is none, with the one that is meant."""
+    known = [setting_name(field) for field in Settings.model_fields]
+    for name in sorted(environment):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            meant = get_close_matches(name.upper(), known, 1)
+            hint = f"; is {meant[0]} meant?" if meant else ""
+            raise CommandError(f"{name} is no setting{hint}", WRONG_REQUEST)
+
+
+def shown(value: object) -> object:
+    """A value as it may be printed: secrets masked, of a URL its password alone."""
+    if isinstance(value, SecretStr):
+        return _without_password(value.get_secret_value())
+    if isinstance(value, Mapping):
+        return {name: MASK if _is_secret(str(name)) else shown(one) for name, one in value.items()}
+    if isinstance(value, tuple):
+        return ",".join(str(one) for one in value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _is_secret(name: str) -> bool:
+    return any(part in name for part in ("password", "secret", "key.pem", "oauthbearer.client"))
+
+
+def _without_password(secret: str) -> str:
+    """A URL keeps all but its password; anything else is masked whole."""
+    try:
+        url = urlsplit(secret)
+        host, port = url.hostname, url.port
+    except ValueError:
+        return MASK
+    if not url.scheme or host is None:
+        return MASK
+    user = f"{url.username}:{MASK}@" if url.password is not None else (f"{url.username}@" if url.username else "")
+    place = host if port is None else f"{host}:{port}"
+    return urlunsplit((url.scheme, user + place, url.path, MASK if "password" in url.query else url.query, ""))

@@ -1,0 +1,45 @@
+"""What operators have paused, and the breakers of each worker."""
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+STATEMENTS = (
+    """
+    create table streams.pauses (
+        kind text not null,
+        name text not null,
+        since timestamptz not null default clock_timestamp(),
+        primary key (kind, name),
+        constraint pauses_kind check (kind in ('topic', 'handler'))
+    )
+    """,
+    """
+    create table streams.breakers (
+        worker text not null,
+        dependency text not null,
+        state text not null,
+        failures int not null,
+        retry_at timestamptz,
+        error text,
+        seen_at timestamptz not null default clock_timestamp(),
+        primary key (worker, dependency)
+    )
+    """,
+    "comment on column streams.breakers.failures is 'consecutive ones'",
+    "comment on column streams.breakers.seen_at is 'when the worker last told; one that is gone tells no more'",
+)
+
+
+def upgrade() -> None:
+    """Make the tables."""
+    for statement in STATEMENTS:
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    """Drop them: everything goes on."""
+    op.execute("drop table streams.breakers, streams.pauses")

@@ -1,0 +1,90 @@
+"""What a handler's author needs to test it without Kafka and a worker: `await run(handler, event)`."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from schemas import Event
+from streams.delivery.attempt import awaited
+from streams.delivery.context import Services
+from streams.delivery.detached import DetachedWork
+from streams.delivery.handler import JSON, Handler
+from streams.delivery.limits import run_within
+from streams.delivery.rows import result_json
+
+__all__ = ["Published", "Run", "run"]
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An event that the handler published; `at`: not before."""
+
+    event: Event
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What an attempt that succeeded has left: its result, and what it published in its order."""
+
+    result: JSON
+    published: tuple[Published, ...]
+
+
+async def run(
+    handler: Handler[E],
+    event: E | Sequence[E],
+    *,
+    engine: AsyncEngine | None = None,
+    services: Sequence[object] = (),
+    attempt: int = 1,
+) -> Run:
+    """One attempt of a handler, as a worker makes it: its transaction, its limits, the check of its result.
+
+    `event`: of a batch handler a list. `engine`: where its SQL goes; without one a handler may touch no session. What
+    it publishes is collected, not sent. `services`: what `work.use` gives, by their types. Raises what the handler
+    raises, after its transaction is rolled back; SoftTimeLimitExceeded and TimeLimitExceeded; and TypeError or
+    ValueError for a result that is no JSON.
+    """
+    published: list[Published] = []
+
+    def collect(_session: AsyncSession | None, one: Event, at: datetime | None) -> None:
+        published.append(Published(one, at))
+
+    @asynccontextmanager
+    async def transaction() -> AsyncIterator[AsyncSession | None]:
+        if engine is None:
+            yield None
+            return
+        async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @asynccontextmanager
+    async def step() -> AsyncIterator[AsyncSession]:
+        async with transaction() as session:
+            if session is None:
+                message = f"{handler.name} opens a step: give an engine"
+                raise TypeError(message)
+            yield session
+
+    given = event if handler.kind == "batch" or isinstance(event, Event) else event[0]
+    offered = Services(*services)
+    if handler.kind == "long":
+        work = DetachedWork(handler, publish=collect, services=offered, open_session=step, attempt=attempt)
+        result = await _limited(handler, given, work)
+    else:
+        async with transaction() as session:
+            work = DetachedWork(handler, publish=collect, services=offered, session=session, attempt=attempt)
+            result = await _limited(handler, given, work)
+    return Run(result, tuple(published))
+
+
+async def _limited(handler: Handler[E], given: object, work: DetachedWork) -> JSON:
+    result = await run_within(awaited(handler.function(given, work)), handler.soft_time_limit, handler.time_limit)
+    result_json(result)
+    return result

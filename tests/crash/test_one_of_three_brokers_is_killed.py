@@ -1,0 +1,62 @@
+"""One of three brokers ends by SIGKILL under load and comes back; then another.
+
+Expected: the others go on meanwhile, with two copies of every record in sync; each event has its effect once, and no
+attempt is burned.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from streams.local.stack import LocalStack
+from streams.settings import Settings
+from tests.crash.accounting import attempts_are_counted, leave_in_order, settle_accounts
+from tests.crash.load import mixed, published_beside
+from tests.crash.servers import kill_server, restore
+from tests.integration.conftest import Stack, make_template
+from tests.integration.driving import Streams, WorkerProcess
+from tests.integration.trial_run import environment, trial
+
+__all__ = ["environment", "trial"]
+MakeWorker = Callable[..., WorkerProcess]
+ABSENCE = 12.0
+"""Seconds that a broker is away."""
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Three brokers; PostgreSQL and Redis beside them."""
+    folder = tmp_path_factory.mktemp("three")
+    folder.parent.chmod(0o755)
+    local = LocalStack(folder, brokers=3)
+    local.up()
+    try:
+        yield Stack(local.environment(), folder)
+    finally:
+        local.down()
+
+
+@pytest.fixture(scope="session")
+def template(stack: Stack) -> str:
+    """On this stack's server."""
+    return make_template(stack)
+
+
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
+def test_the_others_go_on(
+    stack: Stack, trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, protocol: str
+) -> None:
+    load = mixed(4_000)
+    one = worker(STREAMS_GROUP_PROTOCOL=protocol).start()
+    with published_beside(trial, engine, load, seconds=50):
+        for name in ("kafka-2", "kafka-1"):
+            time.sleep(3)
+            kill_server(stack, name)
+            time.sleep(ABSENCE)
+            restore(stack)
+    settle_accounts(engine, streams, load)
+    attempts_are_counted(engine, load)
+    leave_in_order(one)
