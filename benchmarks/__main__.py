@@ -19,6 +19,7 @@ SCENARIOS = (
     "handling",
     "latency",
     "charging",
+    "ledger",
 )
 """Each is the module of its name, imported when it runs: some need the peers that `make bench` installs."""
 

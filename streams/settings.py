@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     ledger_retention_days: int = Field(30, ge=1, description="days that executions are kept")
     lease_seconds: Seconds = Field(30.0, description="how long a long delivery is held without a heartbeat")
     sweep_interval: Seconds = Field(5.0, description="how often lost leases are looked for")
+    stranded_after: Seconds = Field(
+        900.0, ge=1, description="after it an unfinished document that nothing could go on with is asked for again"
+    )
     drain_timeout: Seconds = Field(15.0, le=20.0, description="bound on SIGTERM's drain")
     revoke_drain_timeout: Seconds = Field(3.0, description="bound on the drain of revoked partitions")
     settle_timeout: Seconds = Field(5.0, description="wait for the broker's word on a retry or DLQ record")

@@ -60,8 +60,10 @@ executions = Table(
     Column("record_value", LargeBinary, comment="a long delivery's record: its offset is acknowledged at the claim"),
     Column("record_headers", JSONB(none_as_null=True)),
     CheckConstraint("status in ('started', 'retry', 'success', 'failure')", name="executions_status"),
-    Index("executions_handler_status", "handler", "status", "created_at"),
     Index("executions_created", "created_at"),
+    Index("executions_topic", "topic", "created_at"),
+    Index("executions_tenant", "tenant_id", "created_at"),
+    Index("executions_unfinished", "status", "created_at", postgresql_where=text("status <> 'success'")),
     Index("executions_lease", "lease_until", postgresql_where=text("status = 'started'")),
     postgresql_partition_by="RANGE (day)",
 )

@@ -36,6 +36,8 @@ from streams.delivery.pauses import Pauses
 from streams.delivery.perseverance import KAFKA
 from streams.delivery.rows import Place
 from streams.delivery.sweep import Sweep
+from streams.monitoring.cluster import KafkaRefusedError
+from streams.monitoring.stranded import StrandedDocuments
 from streams.monitoring.topic_admin import check_topics
 from streams.observe import metrics
 from streams.observe.errors import message
@@ -43,19 +45,21 @@ from streams.observe.logs import get_logger
 from streams.publishing.relay import Relay
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue, Pool
-from streams.transport.errors import StartError
+from streams.transport.errors import BrokersUnreachableError, StartError
 from streams.transport.producer import RecordProducer
 from streams.transport.record import Assignment
 
 log = get_logger(__name__)
 BOOKKEEPING_CONNECTIONS = 4
 """Of each pool: for claims, heartbeats and settlements."""
-UPKEEP_CONNECTIONS = 6
-"""For the relay, the crash guard, the upkeep of the ledger, and the question whether the database answers."""
+UPKEEP_CONNECTIONS = 8
+"""For the relay, the crash guard, the upkeep of the ledger, the look for stranded documents, and the health page."""
 DATABASE = "database"
 """The dependency's name, as `streams breakers` shows it."""
 MAINTENANCE_INTERVAL = 3600.0
 """Seconds between looks at the ledger's partitions."""
+LOOKS_PER_WAIT = 3
+"""Looks for stranded documents within the time after which one counts as stranded."""
 UPKEEP_PAUSE = 30.0
 """Seconds until upkeep that failed is tried again."""
 
@@ -97,6 +101,7 @@ class Worker:
         self._guard: CrashGuard | None = None
         self._breakers: Breakers | None = None
         self._breaker_rows: BreakerRows | None = None
+        self._stranded: StrandedDocuments | None = None
         self.stopping = False
 
     @property
@@ -166,6 +171,8 @@ class Worker:
         self._begin(pauses.watch())
         self._begin(self._every(settings.sweep_interval, self._sweep))
         self._begin(self._every(MAINTENANCE_INTERVAL, self._keep_ledger))
+        self._stranded = StrandedDocuments(database.bookkeeping, settings, self._catalogue, self._codec)
+        self._begin(self._every(settings.stranded_after / LOOKS_PER_WAIT, self._look_for_stranded))
 
     async def stop(self, *, clean: bool = True) -> None:
         """End everything; call it when the consumers are closed. Not clean: something failed that ends the process."""
@@ -180,6 +187,8 @@ class Worker:
             self._breakers.close()
         if self._breaker_rows is not None:
             await self._breaker_rows.forget()
+        if self._stranded is not None:
+            await self._stranded.close()
         if self._guard is not None:
             await self._guard.close(clean=clean)
         if self._gate is not None:
@@ -228,6 +237,7 @@ class Worker:
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("a part of the worker failed", exc_info=error)
             self._crash(error)
 
     async def _every(self, seconds: float, do: Callable[[], Awaitable[None]]) -> None:
@@ -244,6 +254,14 @@ class Worker:
     async def _sweep(self) -> None:
         for engine in self._engines.values():
             await Sweep(engine.context).run()
+
+    async def _look_for_stranded(self) -> None:
+        if self._stranded is None:
+            return
+        try:
+            await self._stranded.look()
+        except (BrokersUnreachableError, KafkaRefusedError) as error:
+            log.warning("cannot look for stranded documents", error=message(error))
 
     async def _keep_ledger(self) -> None:
         if self._database is None:

@@ -65,7 +65,7 @@ def list_command(  # noqa: PLR0913 - one option a filter
     wanted = ExecutionFilter(
         status=None if status is None else next(known for known in DURABLE if known == status.value),
         handler=handler,
-        topic=None if topic is None else build_catalogue(settings).topic(topic).name,
+        topic=_topic(settings, topic, handler),
         event_id=event,
         tenant_id=tenant,
     )
@@ -131,6 +131,15 @@ def summary(*, as_json: JSONOption = False) -> None:
     except (BrokersUnreachableError, KafkaRefusedError) as error:
         raise CommandError(str(error)) from error
     print_rows([asdict(row) for row in summarize(handlers, counts, waiting, lags)], as_json=as_json)
+
+
+def _topic(settings: Settings, topic: str | None, handler: str | None) -> str | None:
+    """The topic asked for, else that of the handler: the ledger has an index by topic, a handler has one topic."""
+    catalogue = build_catalogue(settings)
+    if topic is not None:
+        return catalogue.topic(topic).name
+    events = [known.event for known in build_handlers(settings) if known.name == handler]
+    return catalogue.of(events[0]).name if events else None
 
 
 def _find(engine: Engine, event_id: UUID, handler: str | None) -> list[dict[str, object]]:

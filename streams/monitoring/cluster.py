@@ -1,12 +1,12 @@
 """Kafka's answers about itself: one admin connection, every request bounded, every refusal one line."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from streams.settings import Settings
@@ -71,11 +71,30 @@ class Cluster:
         except FutureTimeoutError as error:
             raise self._unreachable("no answer in time") from error
         except KafkaException as error:
-            code = error_code(error)
-            if code in _NO_ANSWER:
-                raise self._unreachable(reason(error)) from error
-            message = f"Kafka refused to {what}: {reason(error)}"
-            raise KafkaRefusedError(message, code) from error
+            raise self.told(error, what) from error
+
+    def committed(self, group: str, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The offsets that a group has committed, by topic and partition; places without one are left out.
+
+        Asked by a consumer that joins nothing: librdkafka's admin client ends the whole process by a segmentation
+        fault where the group's coordinator is on the move (librdkafka #5040).
+        """
+        config = {**client_config(self._settings), "group.id": group, "enable.auto.commit": False}
+        consumer = Consumer(config, logger=client_logger)
+        try:
+            found = consumer.committed([TopicPartition(*place) for place in places], timeout=self.timeout)
+        except KafkaException as error:
+            raise self.told(error, f"read the offsets of group {group}") from error
+        finally:
+            consumer.close()
+        return {(one.topic, one.partition): one.offset for one in found if one.error is None and one.offset >= 0}
+
+    def told(self, error: KafkaException, what: str) -> BrokersUnreachableError | KafkaRefusedError:
+        """What librdkafka raised, as one line; `what` says what was asked for."""
+        code = error_code(error)
+        if code in _NO_ANSWER:
+            return self._unreachable(reason(error))
+        return KafkaRefusedError(f"Kafka refused to {what}: {reason(error)}", code)
 
     def until_answered(self, ask: Callable[[], V]) -> V:
         """Ask again, for as long as one request may take, while leaders or coordinators are on the move."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from functools import partial
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import ListOffsetsResultInfo, OffsetSpec
 
 from streams.monitoring.cluster import Cluster
@@ -60,16 +60,7 @@ def lag_of(consumergroup: str, place: Place, committed: int | None, earliest: in
 
 
 def _committed(cluster: Cluster, group: str, places: list[Place]) -> dict[Place, int]:
-    if not places:
-        return {}
-    request = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in places])
-    futures = cluster.admin.list_consumer_group_offsets([request], request_timeout=cluster.timeout)
-    return {
-        (partition.topic, partition.partition): partition.offset
-        for _, answer in cluster.answers(futures, "read the offsets of group")
-        for partition in answer.topic_partitions or ()
-        if partition.offset >= 0
-    }
+    return cluster.committed(group, places) if places else {}
 
 
 def _offsets(cluster: Cluster, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:

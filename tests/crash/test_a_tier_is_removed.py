@@ -35,10 +35,10 @@ def test_what_waits_in_it_is_done_in_time(
     wait_for(lambda: scalar(engine, "select count(*) from streams.executions where status = 'retry'") == WAITING, "all")
     leave_in_order(first)
     fewer = {"STREAMS_RETRY_DELAYS": "0s,1s"}
-    second = worker(**fewer).start()
     tier = f"{trial.topic_prefix}{trial.application}.default.retry.4s"
     pruning = Streams({**environment, **fewer})
     assert f"kept {tier}: records wait in it" in pruning.run("topics", "apply", "--prune").stdout
+    second = worker(**fewer).start()
     settle_accounts(engine, streams, load)
     wait_for(lambda: f"removed {tier}" in pruning.run("topics", "apply", "--prune").stdout, "the tier to be empty")
     more = Load([SingleTrialRequested(entity="after", plan="fail", times=1)])

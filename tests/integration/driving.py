@@ -81,7 +81,7 @@ class WorkerProcess:
             )
         if ready:
             wait_for(lambda: self.page("/health/ready")[0] == 200 or self._ended(), "the worker to be ready")
-            assert not self._ended(), self.output()
+            assert not self._ended(), f"ended with {self.process.returncode}: {self.output()}"
         return self
 
     def page(self, path: str) -> tuple[int, str]:

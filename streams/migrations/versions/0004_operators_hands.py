@@ -1,4 +1,4 @@
-"""What operators have paused, and the breakers of each worker."""
+"""What operators have paused, the breakers of each worker, and indexes by which executions are listed."""
 
 from alembic import op
 
@@ -29,13 +29,17 @@ STATEMENTS = (
         primary key (worker, dependency)
     )
     """,
+    "drop index streams.executions_handler_status",
+    "create index executions_topic on streams.executions (topic, created_at)",
+    "create index executions_tenant on streams.executions (tenant_id, created_at)",
+    "create index executions_unfinished on streams.executions (status, created_at) where status <> 'success'",
     "comment on column streams.breakers.failures is 'consecutive ones'",
     "comment on column streams.breakers.seen_at is 'when the worker last told; one that is gone tells no more'",
 )
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Make the tables and indexes; the ledger takes no writes while these are built."""
     for statement in STATEMENTS:
         op.execute(statement)
 
@@ -43,3 +47,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop them: everything goes on."""
     op.execute("drop table streams.breakers, streams.pauses")
+    op.execute("drop index streams.executions_topic, streams.executions_tenant, streams.executions_unfinished")
+    op.execute("create index executions_handler_status on streams.executions (handler, status, created_at)")

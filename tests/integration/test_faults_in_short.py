@@ -1,0 +1,92 @@
+"""The crash suite's faults in short: what `make crash` does for minutes, with the same check at the end.
+
+Expected of each: every event has its effect once, no attempt is burned, nothing waits, nothing is left running.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from streams.local.stack import LocalStack
+from streams.settings import Settings
+from tests.crash.accounting import attempts_are_counted, leave_in_order, settle_accounts
+from tests.crash.cutting import cutting
+from tests.crash.load import mixed, published_beside
+from tests.crash.servers import pid_of, restore
+from tests.integration.conftest import Stack, make_template
+from tests.integration.driving import Streams, WorkerProcess, scalar, wait_for
+from tests.integration.trial_run import environment, trial
+
+__all__ = ["environment", "trial"]
+MakeWorker = Callable[..., WorkerProcess]
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Servers of these tests alone: others would not like theirs to be restarted."""
+    folder = tmp_path_factory.mktemp("faults")
+    folder.parent.chmod(0o755)
+    local = LocalStack(folder)
+    local.up()
+    try:
+        yield Stack(local.environment(), folder)
+    finally:
+        local.down()
+
+
+@pytest.fixture(scope="session")
+def template(stack: Stack) -> str:
+    """On this stack's server."""
+    return make_template(stack)
+
+
+def half_done(engine: Engine, count: int) -> bool:
+    """Whether the work is well under way."""
+    return int(str(scalar(engine, "select count(*) from trials"))) > count // 4
+
+
+def test_killed_workers(trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams) -> None:
+    load = mixed(1_000)
+    one = worker().start()
+    with published_beside(trial, engine, load, seconds=4):
+        wait_for(lambda: half_done(engine, len(load.events)), "the work to be under way")
+        one.kill()
+        other = worker().start()
+    settle_accounts(engine, streams, load, seconds=60)
+    attempts_are_counted(engine, load)
+    leave_in_order(other)
+
+
+def test_a_restarted_database(
+    stack: Stack, trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams
+) -> None:
+    load = mixed(1_000)
+    one = worker().start()
+    with published_beside(trial, engine, load, seconds=4):
+        wait_for(lambda: half_done(engine, len(load.events)), "the work to be under way")
+        os.kill(pid_of(stack, "postgres"), signal.SIGINT)
+        time.sleep(1)
+        restore(stack)
+    settle_accounts(engine, streams, load, seconds=60)
+    attempts_are_counted(engine, load)
+    leave_in_order(one)
+
+
+def test_connections_cut_in_commit(
+    trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, database_url: str
+) -> None:
+    load = mixed(600)
+    with cutting(database_url, every=15) as (cutter, url):
+        one = worker(STREAMS_DATABASE_URL=url).start()
+        with published_beside(trial, engine, load, seconds=3):
+            pass
+        settle_accounts(engine, streams, load, seconds=60)
+        cutter.active = False
+        assert cutter.unsent > 3
+        assert cutter.unanswered > 3
+        attempts_are_counted(engine, load)
+        leave_in_order(one)
