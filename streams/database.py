@@ -25,6 +25,7 @@ BOOKKEEPING_POOL_SIZE = 6
 EFFECTS_POOL_TIMEOUT = 30.0
 BOOKKEEPING_POOL_TIMEOUT = 10.0
 """Seconds; shorter than a lease, so that a heartbeat that finds no connection is noticed while it still matters."""
+BOOKKEEPING = "bookkeeping"
 PARTITIONS_AHEAD = 14
 PARTITION_LOCK = 0x5354_5245_414D_5301
 """Advisory lock for making and dropping partitions: workers start together and all of them look."""
@@ -77,7 +78,7 @@ class Database:
             max_overflow=0,
             pool_timeout=BOOKKEEPING_POOL_TIMEOUT,
             pool_pre_ping=True,
-            connect_args=connect_arguments(settings, "bookkeeping"),
+            connect_args=connect_arguments(settings, BOOKKEEPING),
         )
         """For claims, heartbeats, settlements, the relay and the sweep."""
 
@@ -96,14 +97,17 @@ def sync_engine(settings: Settings) -> Engine:
 
 def connect_arguments(settings: Settings, role: str) -> Mapping[str, str | int]:
     """What libpq is told beside the URL: who we are, and how soon a dead server is noticed."""
-    return {
+    arguments: dict[str, str | int] = {
         "application_name": f"{settings.application}-{role}",
         "connect_timeout": max(2, round(settings.database_connect_timeout)),  # libpq takes whole seconds from 2 on
         "keepalives_idle": 15,
         "keepalives_interval": 5,
         "keepalives_count": 3,
-        "tcp_user_timeout": 30_000,
+        "tcp_user_timeout": round(settings.database_request_timeout * 1000),
     }
+    if role == BOOKKEEPING and "options" not in database_url(settings).query:
+        arguments["options"] = f"-c statement_timeout={round(settings.database_request_timeout * 1000)}"
+    return arguments
 
 
 def unavailable(settings: Settings, error: SQLAlchemyError) -> DatabaseUnavailableError:

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     kafka_ssl_certificate_location: Path | None = None
     kafka_ssl_key_location: Path | None = None
     kafka_config: dict[str, str] = Field(default_factory=dict, description="JSON: more librdkafka settings")
+    kafka_connect_timeout: Seconds = Field(10.0, ge=1, description="seconds for a connection, TLS and SASL included")
     kafka_request_timeout: Seconds = Field(10.0, description="seconds for an admin or metadata request")
     group_protocol: Literal["cooperative", "consumer"] = Field(
         "cooperative", description="'consumer' is KIP-848: only where the brokers' session and heartbeat are lowered"
@@ -44,7 +45,12 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = SecretStr("postgresql://127.0.0.1:5432/streams")
     database_connect_timeout: Seconds = 5.0
+    database_request_timeout: Seconds = Field(
+        30.0, ge=1, description="seconds for a statement of the pipeline's own; handlers have their limits"
+    )
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    redis_connect_timeout: Seconds = 1.0
+    redis_request_timeout: Seconds = 1.0
     schema_registry_url: str = Field("file:", description="'file:' is the committed registry; file:PATH another")
     storage_url: str = Field("file:.local/storage", description="where upload files live")
 
@@ -84,6 +90,8 @@ class Settings(BaseSettings):
     compute_processes: int = Field(2, ge=1, description="killable processes for CPU-bound steps")
     compute_memory: int = Field(1024, ge=256, description="MiB that one of them may take beside what is loaded")
 
+    source_connect_timeout: Seconds = Field(5.0, description="seconds for a connection to Notion or a web reader")
+    source_request_timeout: Seconds = Field(60.0, description="seconds that one of them may be silent")
     notion_url: str = "https://api.notion.com"
     notion_token: SecretStr | None = Field(None, description="of the integration that Notion documents are read with")
     jina_url: str = "https://r.jina.ai"
@@ -96,6 +104,7 @@ class Settings(BaseSettings):
     chat_url: str | None = Field(None, description="OpenAI-compatible endpoint that makes questions, ends in /v1")
     chat_model: str | None = None
     chat_api_key: SecretStr | None = None
+    chat_connect_timeout: Seconds = 5.0
     chat_timeout: Seconds = Field(120.0, description="for one answer of the chat model")
 
     web_bind: str = "127.0.0.1"

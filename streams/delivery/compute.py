@@ -20,6 +20,10 @@ TASKS_PER_PROCESS = 50
 _PR_SET_PDEATHSIG = 1
 _OUT_OF_MEMORY = 86
 """Exit code of a process that ran out of it."""
+_KEPT_AT_MOST = 3 << 18
+"""Bytes a MiB that it may take, which a process may keep from one task to the next: three quarters."""
+_WORN_OUT = 87
+"""Exit code of a process that keeps too much memory between two tasks: another one does what was asked of it."""
 
 
 class ComputeCrashedError(Exception):
@@ -60,10 +64,12 @@ class ComputePool:
         Raises TimeoutError past the time, OutOfMemoryError past the memory, ComputeCrashedError where the process
         died under the function.
         """
-        future = self._pool.schedule(_run, args=(function, args, kwargs), timeout=seconds)
+        future = self._pool.schedule(_run, args=(self._memory, function, args, kwargs), timeout=seconds)
         try:
             result: T = await asyncio.wrap_future(future)
         except ProcessExpired as error:
+            if error.exitcode == _WORN_OUT:
+                return await self.run(function, args, kwargs, seconds)
             if error.exitcode == _OUT_OF_MEMORY:
                 message = f"{function.__name__} needs more than {self._memory} MiB of memory (STREAMS_COMPUTE_MEMORY)"
                 raise OutOfMemoryError(message) from error
@@ -81,24 +87,35 @@ def _warm_up() -> None:
     """Nothing: the processes are started by their first task, which should not be a delivery."""
 
 
-def _run(function: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> T:
-    """The function's result. A process that ran out of memory ends: what it holds would fail the next ones, too."""
+def _run(memory: int | None, function: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> T:
+    """The function's result. A process that ran out of memory ends: what it holds would fail the next ones, too.
+
+    So does one that has kept three quarters of its memory from the tasks before, as soon as another one is asked of it.
+    """
+    if memory is not None and _loaded() - _at_start > memory * _KEPT_AT_MOST:
+        os._exit(_WORN_OUT)
     try:
         return function(*args, **kwargs)
     except MemoryError:
         os._exit(_OUT_OF_MEMORY)
 
 
+_at_start = 0
+"""Bytes that this process was forked with."""
+
+
 def _prepare(memory: int | None) -> None:
+    global _at_start  # noqa: PLW0603 - one number of this process, set once
     _die_with_parent()
+    _at_start = _loaded()
     if memory is not None:
         # The heap and private mappings; RLIMIT_AS would count the libraries that all processes share, too.
-        limit = _loaded() + (memory << 20)
+        limit = _at_start + (memory << 20)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _loaded() -> int:
-    """Bytes of heap and private mappings that this process was forked with; 0 where the kernel does not tell."""
+    """Bytes of heap and private mappings of this process; 0 where the kernel does not tell."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
     except OSError:

@@ -11,8 +11,6 @@ from streams.dify.retry_after import retry_after
 
 Thing = dict[str, object]
 """A JSON object."""
-TIMEOUT = 60.0
-"""Seconds that the service may be silent."""
 MOST_BYTES = 50 * 1024 * 1024
 _DEFAULT_WAIT = 30.0
 _LONGEST_WAIT = 3600.0
@@ -24,11 +22,20 @@ class ServiceError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds for a connection, and that the service may be silent."""
+
+    connect: float = 5.0
+    request: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """Who is asked, by the name that messages give it, and the headers that it wants."""
 
     name: str
     headers: Mapping[str, str]
+    timeouts: Timeouts
 
 
 async def fetch(
@@ -41,7 +48,9 @@ async def fetch(
     """
     try:
         async with (
-            httpx.AsyncClient(timeout=TIMEOUT) as client,
+            httpx.AsyncClient(
+                timeout=httpx.Timeout(service.timeouts.request, connect=service.timeouts.connect)
+            ) as client,
             client.stream(method, url, headers=service.headers, params=params, json=json) as response,
         ):
             body = await _bounded(service.name, response)

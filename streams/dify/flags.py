@@ -5,6 +5,7 @@ They are a courtesy, not the truth: they run out by themselves, so a Redis that 
 
 import asyncio
 import time
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis
@@ -14,8 +15,8 @@ from streams.observe.errors import message
 from streams.observe.logs import get_logger
 
 log = get_logger(__name__)
-_TIMEOUT = 1.0
-"""Seconds for a connection and for an answer."""
+_PAUSE = 0.3
+"""Seconds until the second try, which is the last one."""
 _QUIET = 30.0
 """Seconds in which a Redis that did not answer is not asked again."""
 _OF_AN_INDEXING = ("document_{}_is_retried", "document_{}_is_sync")
@@ -24,8 +25,10 @@ _OF_AN_INDEXING = ("document_{}_is_retried", "document_{}_is_sync")
 class Flags:
     """The keys of one Redis; one client an event loop."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, open_client: Callable[[], Redis], seconds: float) -> None:
+        """`open_client` makes a client, `seconds` bounds a call with all that it takes."""
+        self._open_client = open_client
+        self._seconds = seconds
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
         self._quiet_until = 0.0
 
@@ -33,18 +36,23 @@ class Flags:
         """The document may be retried or synchronised again."""
         if time.monotonic() < self._quiet_until:
             return
-        try:
-            async with asyncio.timeout(2 * _TIMEOUT):
-                await self._client().delete(*(key.format(document_id) for key in _OF_AN_INDEXING))
-        except (RedisError, OSError, TimeoutError) as error:
-            self._quiet_until = time.monotonic() + _QUIET
-            log.warning("Redis does not answer; the platform's keys run out by themselves", error=message(error))
+        # Twice: the master may be on the move, or only the connection that was kept is gone.
+        for pause in (_PAUSE, None):
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await self._client().delete(*(key.format(document_id) for key in _OF_AN_INDEXING))
+            except (RedisError, OSError, TimeoutError) as error:
+                if pause is not None:
+                    await asyncio.sleep(pause)
+                    continue
+                self._quiet_until = time.monotonic() + _QUIET
+                log.warning("Redis does not answer; the platform's keys run out by themselves", error=message(error))
+            else:
+                return
 
     def _client(self) -> Redis:
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
-            client = self._clients[loop] = Redis.from_url(
-                self._url, socket_connect_timeout=_TIMEOUT, socket_timeout=_TIMEOUT
-            )
+            client = self._clients[loop] = self._open_client()
         return client

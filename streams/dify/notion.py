@@ -1,9 +1,9 @@
 """Notion: the text of a page, its blocks and theirs in order, or the rows of a database."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from streams.dify.fetching import Service, Thing, fetch, thing
+from streams.dify.fetching import Service, Thing, Timeouts, fetch, thing
 from streams.dify.refusals import ExtractionError
 from streams.dify.source import NotionPage
 
@@ -20,6 +20,7 @@ class Notion:
 
     url: str
     token: str | None
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
     async def text(self, page: NotionPage) -> str:
         """Raises RefusedError, BusyError, ServiceError."""
@@ -84,7 +85,7 @@ class Notion:
         if not token:
             message = "Notion is not set up here: connect the workspace, or set STREAMS_NOTION_TOKEN"
             raise ExtractionError(message)
-        service = Service("Notion", {"Authorization": f"Bearer {token}", "Notion-Version": _VERSION})
+        service = Service("Notion", {"Authorization": f"Bearer {token}", "Notion-Version": _VERSION}, self.timeouts)
         return await fetch(service, method, f"{self.url.rstrip('/')}/v1/{path}", params=params, json=json)
 
 

@@ -9,6 +9,7 @@ from streams.dify.local_embedding import MODEL, PROVIDER, LocalEmbedder
 from streams.dify.openai_embedding import build_openai_embedder
 from streams.dify.questions import ChatEndpoint, chat_endpoint
 from streams.dify.reading import Reading, build_reading
+from streams.dify.redis import redis_opener
 from streams.dify.refusals import RefusedError
 from streams.dify.vector_index import VectorIndex, collection_in, collection_name
 from streams.dify.vector_stores.pgvector import PgVectorIndex
@@ -79,5 +80,5 @@ def build_platform(settings: Settings) -> Platform:
         vectors=_vector_index(settings),
         collection_prefix=settings.vector_index_name_prefix,
         chat=chat_endpoint(settings),
-        flags=Flags(settings.redis_url.get_secret_value()),
+        flags=Flags(redis_opener(settings), 2 * (settings.redis_connect_timeout + settings.redis_request_timeout)),
     )

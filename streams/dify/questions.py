@@ -60,12 +60,16 @@ class ChatEndpoint:
     key: SecretStr | None
     timeout: float
     """Seconds for one answer."""
+    connect_timeout: float = 5.0
+    """Seconds for a connection."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Asker"]:
         """Connections to ask over; closed at the end."""
         headers = {"Authorization": f"Bearer {self.key.get_secret_value()}"} if self.key else {}
-        async with httpx.AsyncClient(headers=headers, timeout=self.timeout) as client:
+        async with httpx.AsyncClient(
+            headers=headers, timeout=httpx.Timeout(self.timeout, connect=self.connect_timeout)
+        ) as client:
             yield Asker(self, client)
 
 
@@ -77,7 +81,11 @@ def chat_endpoint(settings: Settings) -> ChatEndpoint | None:
         message = "STREAMS_CHAT_URL and STREAMS_CHAT_MODEL go together: set both or neither"
         raise SettingsError(message)
     return ChatEndpoint(
-        settings.chat_url.rstrip("/"), settings.chat_model, settings.chat_api_key, settings.chat_timeout
+        settings.chat_url.rstrip("/"),
+        settings.chat_model,
+        settings.chat_api_key,
+        settings.chat_timeout,
+        settings.chat_connect_timeout,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from streams.dify.fetching import Timeouts
 from streams.dify.notion import Notion
 from streams.dify.refusals import ExtractionError
 from streams.dify.source import NotionPage, Source, StoredFile, WebPage
@@ -66,12 +67,13 @@ def build_reading(settings: Settings, storage: Storage) -> Reading:
         secret.get_secret_value() if secret else None
         for secret in (settings.notion_token, settings.jina_key, settings.firecrawl_key, settings.watercrawl_key)
     )
+    timeouts = Timeouts(settings.source_connect_timeout, settings.source_request_timeout)
     return Reading(
         storage=storage,
-        notion=Notion(settings.notion_url, token),
+        notion=Notion(settings.notion_url, token, timeouts),
         websites={
-            "jinareader": JinaReader(settings.jina_url, jina),
-            "firecrawl": Firecrawl(settings.firecrawl_url, firecrawl),
-            "watercrawl": Watercrawl(settings.watercrawl_url, watercrawl),
+            "jinareader": JinaReader(settings.jina_url, jina, timeouts),
+            "firecrawl": Firecrawl(settings.firecrawl_url, firecrawl, timeouts),
+            "watercrawl": Watercrawl(settings.watercrawl_url, watercrawl, timeouts),
         },
     )

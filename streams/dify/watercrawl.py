@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
-from streams.dify.fetching import Service, ServiceError, Thing, fetch, thing
+from streams.dify.fetching import Service, ServiceError, Thing, Timeouts, fetch, thing
 from streams.dify.refusals import ExtractionError
 from streams.dify.source import WebPage
 
@@ -22,6 +22,7 @@ class Watercrawl:
 
     url: str
     key: str | None
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
     async def text(self, page: WebPage) -> str:
         """The page as the crawl found it; where no crawl is named, as it is now.
@@ -71,11 +72,11 @@ class Watercrawl:
                 message = f"Watercrawl's result is no address: {result[:100]!r}"
                 raise ServiceError(message)
             # Such an address is signed for whoever has it: the key goes to the API alone.
-            result = await fetch(Service("Watercrawl", {}), "GET", result)
+            result = await fetch(Service("Watercrawl", {}, self.timeouts), "GET", result)
         markdown = thing(result).get("markdown")
         return markdown if isinstance(markdown, str) else ""
 
     async def _ask(self, method: str, path: str, *, params: dict[str, str] | None = None, json: object = None) -> Thing:
         address = f"{self.url.rstrip('/')}/api/v1/core/crawl-requests/{path}"
-        service = Service("Watercrawl", {"X-API-Key": self.key} if self.key else {})
+        service = Service("Watercrawl", {"X-API-Key": self.key} if self.key else {}, self.timeouts)
         return await fetch(service, method, address, params=params, json=json)

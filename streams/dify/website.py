@@ -1,11 +1,11 @@
 """Web pages, through the providers that crawl them: what a crawl has found, or one page asked for now."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote
 
-from streams.dify.fetching import Service, ServiceError, Thing, fetch, thing
+from streams.dify.fetching import Service, ServiceError, Thing, Timeouts, fetch, thing
 from streams.dify.refusals import ExtractionError
 from streams.dify.source import WebPage
 
@@ -25,10 +25,11 @@ class JinaReader:
 
     url: str
     key: str | None
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
     async def text(self, page: WebPage) -> str:
         """The page as it is now."""
-        service = Service("Jina", {"Accept": "application/json", **_bearer(self.key)})
+        service = Service("Jina", {"Accept": "application/json", **_bearer(self.key)}, self.timeouts)
         answer = await fetch(service, "GET", f"{self.url.rstrip('/')}/{page.url}")
         content = thing(answer.get("data")).get("content")
         return content if isinstance(content, str) else ""
@@ -40,11 +41,12 @@ class Firecrawl:
 
     url: str
     key: str | None
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
     async def text(self, page: WebPage) -> str:
         """The page as the crawl found it; where no crawl is named, as it is now."""
         address = f"{self.url.rstrip('/')}/v1"
-        service = Service("Firecrawl", _bearer(self.key))
+        service = Service("Firecrawl", _bearer(self.key), self.timeouts)
         if page.job_id is None:
             asked = {"url": page.url, "formats": ["markdown"], "onlyMainContent": True}
             answer = await fetch(service, "POST", f"{address}/scrape", json=asked)

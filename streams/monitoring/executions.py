@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, literal_column, select
 
 from schemas.event import event_time
 from streams.observe.metrics import Lag
-from streams.tables import executions, outbox
+from streams.tables import TENANT_INDEXED, executions, outbox
 
 DurableStatus = Literal["started", "retry", "success", "failure"]
 DURABLE: tuple[DurableStatus, ...] = ("started", "retry", "success", "failure")
@@ -54,6 +54,9 @@ def list_executions(connection: Connection, wanted: ExecutionFilter, limit: int)
         columns.tenant_id: wanted.tenant_id,
     }
     conditions = [column == value for column, value in equal.items() if value is not None]
+    if wanted.tenant_id is not None:
+        start = wanted.tenant_id[:TENANT_INDEXED]
+        conditions.append(func.left(columns.tenant_id, literal_column(str(TENANT_INDEXED))) == start)
     if wanted.event_id is not None and (made_at := event_time(wanted.event_id)) is not None:
         conditions.append(columns.day == made_at.date())
     rows = connection.execute(

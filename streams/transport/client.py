@@ -38,6 +38,7 @@ def client_config(settings: Settings) -> ClientConfig:
         "security.protocol": settings.kafka_security_protocol,
         "client.id": settings.application,
         "reconnect.backoff.max.ms": 2_000,
+        "socket.connection.setup.timeout.ms": round(settings.kafka_connect_timeout * 1000),
         **{name: str(value) for name, value in optional.items() if value is not None},
         **settings.kafka_config,
     }

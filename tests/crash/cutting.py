@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.engine import make_url
 
+from tests.integration.tls_front import end_others
+
 COMMIT = b"COMMIT\x00"
 """As the client sends it: in a Query or a Parse message, the text ends with a NUL."""
 CHUNK = 65_536
@@ -84,6 +86,7 @@ def cutting(database_url: str, *, every: int) -> Iterator[tuple[Cutter, str]]:
         listening.set()
         await over.wait()
         server.close()
+        await end_others()
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, insert, text
 from schemas import DocumentDeleted
 from schemas.event import event_time, new_event_id
 from streams.codec import build_codec
+from streams.database import REVISION
 from streams.publishing.outbox import outbox_row
 from streams.settings import Settings
 from streams.tables import executions, outbox
@@ -160,7 +161,7 @@ def test_db_upgrade_makes_the_schema_and_may_be_repeated(commands: Commands, eng
         connection.execute(text("drop schema streams cascade"))
     first = commands.json("db", "upgrade")
     assert isinstance(first, dict)
-    assert (first["before"], first["after"]) == (None, "0003")
+    assert (first["before"], first["after"]) == (None, REVISION)
     assert first["partitions"] > 14
     assert "nothing to do" in commands.run("db", "upgrade").stdout
     assert commands.rows("executions", "list") == []

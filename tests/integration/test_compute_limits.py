@@ -1,11 +1,12 @@
 """A file that loops or eats memory ends its own attempt; the worker and the other attempts go on."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 
 import pytest
 
-from streams.delivery.compute import ComputePool, OutOfMemoryError
+from streams.delivery.compute import TASKS_PER_PROCESS, ComputePool, OutOfMemoryError
 from streams.dify.extraction import Extracted, extract
 from tests.making_files import pdf
 
@@ -26,6 +27,14 @@ def _eat(mebibytes: int) -> int:
 def _loop() -> None:
     while True:
         pass
+
+
+_kept: list[bytearray] = []
+
+
+def _leak(mebibytes: int) -> int:
+    _kept.append(bytearray(mebibytes << 20))
+    return os.getpid()
 
 
 async def _read(pool: ComputePool) -> Extracted:
@@ -52,3 +61,16 @@ async def test_a_loop_is_killed(pool: ComputePool) -> None:
 
     assert asyncio.get_running_loop().time() - started < 10
     assert (await _read(pool)).text == "Still here"
+
+
+async def test_a_process_that_keeps_too_much_is_replaced(pool: ComputePool) -> None:
+    """What leaks is not the next attempt's fault: past three quarters of the bound another process does its work."""
+    first = await pool.run(_leak, (120,), {}, seconds=30)
+    assert await pool.run(_leak, (110,), {}, seconds=30) == first
+    assert await pool.run(_leak, (120,), {}, seconds=30) != first
+
+
+async def test_a_process_is_replaced_after_so_many_tasks(pool: ComputePool) -> None:
+    ran = [await pool.run(os.getpid, (), {}, seconds=30) for _ in range(TASKS_PER_PROCESS * 2)]
+    assert len(set(ran)) in {2, 3}
+    assert max(ran.count(one) for one in set(ran)) <= TASKS_PER_PROCESS

@@ -31,7 +31,7 @@ STATEMENTS = (
     """,
     "drop index streams.executions_handler_status",
     "create index executions_topic on streams.executions (topic, created_at)",
-    "create index executions_tenant on streams.executions (tenant_id, created_at)",
+    "create index executions_tenant on streams.executions (left(tenant_id, 64), created_at)",
     "create index executions_unfinished on streams.executions (status, created_at) where status <> 'success'",
     "comment on column streams.breakers.failures is 'consecutive ones'",
     "comment on column streams.breakers.seen_at is 'when the worker last told; one that is gone tells no more'",

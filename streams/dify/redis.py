@@ -1,0 +1,86 @@
+"""The platform's Redis: alone, with TLS, or by Sentinel.
+
+``redis://host:6379/0``; ``rediss://…`` with TLS, and redis-py's query parameters such as ``ssl_ca_certs``; or
+``redis+sentinel://user:password@host:26379,host:26379/NAME/0``: NAME is the master's, the password the servers'.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from redis.asyncio import Redis
+from redis.asyncio.sentinel import Sentinel
+from redis.exceptions import RedisError
+
+from streams.settings import Settings, SettingsError
+
+SENTINEL = "redis+sentinel://"
+SENTINEL_PORT = 26379
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelAddress:
+    """Who knows the master, and which one."""
+
+    hosts: tuple[tuple[str, int], ...]
+    master: str
+    database: int
+    username: str | None
+    password: str | None
+
+
+def redis_opener(settings: Settings) -> Callable[[], Redis]:
+    """What makes a client of STREAMS_REDIS_URL; it connects when it is used. Raises SettingsError."""
+    url = settings.redis_url.get_secret_value()
+    connect, request = settings.redis_connect_timeout, settings.redis_request_timeout
+    if url.startswith(SENTINEL):
+        address = sentinel_address(url)
+
+        def follow() -> Redis:
+            """The master is asked of the sentinels at each new connection."""
+            sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+                list(address.hosts), sentinel_kwargs={"socket_connect_timeout": connect, "socket_timeout": request}
+            )
+            client: Redis = sentinel.master_for(
+                address.master,
+                db=address.database,
+                username=address.username,
+                password=address.password,
+                socket_connect_timeout=connect,
+                socket_timeout=request,
+            )
+            return client
+
+        return follow
+    try:
+        Redis.from_url(url)
+    except (ValueError, RedisError) as error:
+        message = f"STREAMS_REDIS_URL: {error}"
+        raise SettingsError(message) from error
+    return lambda: Redis.from_url(url, socket_connect_timeout=connect, socket_timeout=request)
+
+
+def sentinel_address(url: str) -> SentinelAddress:
+    """What a URL of that scheme says. Raises SettingsError with the form that is expected."""
+    place, _, rest = url.removeprefix(SENTINEL).partition("/")
+    credentials, _, hosts = place.rpartition("@")
+    master, _, database = rest.partition("/")
+    username, _, password = credentials.partition(":")
+    try:
+        found = tuple(_host(one) for one in hosts.split(","))
+        number = int(database or 0)
+    except ValueError:
+        found, number = (), 0
+    if not found or not master:
+        message = (
+            f"STREAMS_REDIS_URL: write {SENTINEL}host:port,host:port/NAME/0, NAME as the sentinels call the master"
+        )
+        raise SettingsError(message)
+    return SentinelAddress(found, unquote(master), number, unquote(username) or None, unquote(password) or None)
+
+
+def _host(text: str) -> tuple[str, int]:
+    host, _, port = text.partition(":")
+    if not host:
+        raise ValueError(text)
+    return host, int(port or SENTINEL_PORT)
