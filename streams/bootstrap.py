@@ -118,6 +118,7 @@ def add_pages(app: PipelineApp, settings: Settings) -> None:
                 dead_threads=["consumers"] if app.group_consumer.stalled() else [],
                 database_error=await app.worker.database_error(),
                 stopping=app.worker.stopping,
+                open_breakers=app.worker.open_breakers,
             )
         )
 

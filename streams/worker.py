@@ -198,6 +198,12 @@ class Worker:
         if self._compute is not None:
             await asyncio.to_thread(self._compute.close)
 
+    @property
+    def open_breakers(self) -> Mapping[str, str]:
+        """Dependency → why work that needs it waits."""
+        known = () if self._breakers is None else self._breakers.all
+        return {breaker.dependency: breaker.error or "" for breaker in known if breaker.state != "closed"}
+
     async def database_error(self) -> str | None:
         """Why the database is out of reach, in one line; None: it answers."""
         if self._database is None:

@@ -1,7 +1,7 @@
 """Whether a worker lives and is ready: a judgement over what was seen, without I/O."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,8 @@ class Seen:
     database_error: str | None = None
     """One line; None: reachable."""
     stopping: bool = False
+    open_breakers: Mapping[str, str] = field(default_factory=dict)
+    """Dependency → why work that needs it waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +29,16 @@ class Health:
     ready: bool
     reasons: tuple[str, ...]
     """Why it is not ready, one line each; empty where it is."""
+    open_breakers: Mapping[str, str] = field(default_factory=dict)
+    """As seen. They make no worker unready: it does what needs them not."""
 
     def live_page(self) -> dict[str, object]:
         """The JSON of `/health/live`: {"live": bool, "reasons": [str, …]}."""
         return {"live": self.live, "reasons": [] if self.live else list(self.reasons)}
 
     def ready_page(self) -> dict[str, object]:
-        """The JSON of `/health/ready`: {"ready": bool, "reasons": [str, …]}."""
-        return {"ready": self.ready, "reasons": list(self.reasons)}
+        """The JSON of `/health/ready`: {"ready": bool, "reasons": [str, …], "open_breakers": {dependency: why}}."""
+        return {"ready": self.ready, "reasons": list(self.reasons), "open_breakers": dict(self.open_breakers)}
 
 
 def judge(seen: Seen) -> Health:
@@ -49,4 +53,6 @@ def judge(seen: Seen) -> Health:
         reasons.append(f"database: {seen.database_error}")
     if seen.stopping:
         reasons.append("stopping")
-    return Health(live=not seen.dead_threads, ready=not reasons, reasons=tuple(reasons))
+    return Health(
+        live=not seen.dead_threads, ready=not reasons, reasons=tuple(reasons), open_breakers=seen.open_breakers
+    )
