@@ -20,6 +20,7 @@ SCENARIOS = (
     "latency",
     "charging",
     "ledger",
+    "flat",
 )
 """Each is the module of its name, imported when it runs: some need the peers that `make bench` installs."""
 

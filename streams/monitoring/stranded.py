@@ -5,10 +5,12 @@ the topics that could name it are noted, and once all below them is settled, and
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from schemas import DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
@@ -25,6 +27,7 @@ log = get_logger(__name__)
 AT_ONCE = 50
 """Documents that one look asks for again at most, and records that may be unread: more would flood a backlog."""
 LOOKER = text("select pg_try_advisory_lock(hashtext(:name))")
+UNLOCK = text("select pg_advisory_unlock_all()")
 _NAMING = (DocumentIndexRequested, DocumentIndexCreated, DocumentSyncRequested)
 
 
@@ -86,7 +89,9 @@ class StrandedDocuments:
         """Let another worker look."""
         lock, self._lock = self._lock, None
         if lock is not None:
-            # Closed for good: with the lock still held it must not go back into the pool.
+            with contextlib.suppress(SQLAlchemyError):
+                await lock.execute(UNLOCK)
+            # Closed for good: should it hold the lock still, it must not go back into the pool.
             await lock.invalidate()
             await lock.close()
 
