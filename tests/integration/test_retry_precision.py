@@ -52,7 +52,7 @@ def all_done(engine: Engine, count: int) -> bool:
 
 
 def test_a_restart_makes_none_early(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
-    """They wait while one worker ends, the next is killed and a third begins."""
+    """They wait while one worker ends, the next is killed and a third begins, which gets its partitions after 10 s."""
     publish(trial, ask_later(60, 12.0))
     first = worker().start()
     wait_for(lambda: scalar(engine, "select count(*) from streams.executions where status = 'retry'") == 60, "all")
@@ -63,4 +63,4 @@ def test_a_restart_makes_none_early(trial: Settings, engine: Engine, worker: Mak
     wait_for(lambda: scalar(engine, DONE) == 60, "the retries", 60)
     late = lateness(engine, 12.0)
     assert late[0] >= 0
-    assert late[-1] < 8, late[-1]
+    assert late[-1] < 25, late[-1]

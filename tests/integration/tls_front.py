@@ -33,7 +33,7 @@ class Front:
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 if self._postgres:
                     assert await client.readexactly(len(SSL_REQUEST)) == SSL_REQUEST
                     to_client.write(b"S")
