@@ -42,6 +42,15 @@ class Redis:
             return
         start_up.say("Redis: starting")
         self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._start(start_up)
+        except ServerFailedError:
+            if start_up.called_off.is_set():
+                raise
+            # Another program may have taken the port between the look at it and the start, if only to look itself.
+            self._start(start_up)
+
+    def _start(self, start_up: StartUp) -> None:
         self._ports.update(settle_ports(self._ports, self.port_names))
         settings = {
             "--bind": HOST,
