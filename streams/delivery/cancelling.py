@@ -94,11 +94,9 @@ async def _roll_back(  # noqa: PLR0913, PLR0917 - what `on_dead` needs
     note = "cancelled by an operator"
     if handler is None or handler.on_dead is None:
         return note
-
-    def publish(_session: AsyncSession | None, event: Event, at: datetime | None) -> None:
-        Outbox(session, codec).publish(event, at)
-
-    work = DetachedWork(handler, publish=publish, services=services, session=session, attempt=row["attempts"])
+    work = DetachedWork(
+        handler, publish=Outbox(session, codec).publish, services=services, session=session, attempt=row["attempts"]
+    )
     try:
         event = handler.event.model_validate({**row["args"], "event_id": event_id, "tenant_id": row["tenant_id"]})
         async with session.begin_nested():

@@ -16,7 +16,7 @@ from streams.delivery.handler import Handler
 T = TypeVar("T")
 P = ParamSpec("P")
 OpenSession = Callable[[], AbstractAsyncContextManager[AsyncSession]]
-Publish = Callable[[AsyncSession | None, Event, datetime | None], None]
+Publish = Callable[[Event, datetime | None], None]
 
 
 class DetachedWork:
@@ -70,7 +70,7 @@ class DetachedWork:
 
     async def publish(self, event: Event, at: datetime | None = None) -> None:
         """As the caller wants it."""
-        self._publish(self._session, event, at)
+        self._publish(event, at)
 
     async def heartbeat(self) -> None:
         """There is no lease to keep."""

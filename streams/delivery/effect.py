@@ -49,7 +49,7 @@ class EffectRunner:
                 distinct.extend(repeated)
                 distinct.sort(key=lambda delivery: delivery.record.offset)
             if isinstance(error, Unavailable) and (waiting := self._context.breakers.blocked_by(error)):
-                await self._put_off(distinct, error, waiting)
+                await self._settlement.deferred_all(distinct, str(error), after=waiting)
                 continue
             if len(distinct) > 1:
                 middle = len(distinct) // 2
@@ -119,11 +119,6 @@ class EffectRunner:
                 async with AsyncSession(self._context.database.bookkeeping) as bookkeeping, bookkeeping.begin():
                     await bookkeeping.execute(TERMINATE, {"pid": transaction.backend_pid})
             raise
-
-    async def _put_off(self, deliveries: list[Delivery], error: Unavailable, seconds: float) -> None:
-        """Hand on what a dependency kept from being done; no attempt is counted."""
-        for delivery in deliveries:
-            await self._settlement.deferred(delivery, str(error), after=seconds)
 
     async def _fail(self, delivery: Delivery, error: Exception, started_at: datetime) -> None:
         report_failure(self._context.group, delivery, error, (at_ms(now_ms()) - started_at).total_seconds())

@@ -224,7 +224,7 @@ class PoolEngine:
         bind_delivery(first.fields)
         bind_trace(partial(_traceparent, first.record))
         if (hindrance := self._hindrance(first.topic.name, unit.handler)) is not None:
-            await self._defer(unit, hindrance)
+            await self._settlement.deferred_all(unit.deliveries, hindrance.why, after=hindrance.seconds)
         elif not unit.handler.needs:
             await self._run_runnable(unit, first)
         else:
@@ -234,10 +234,6 @@ class PoolEngine:
                 await self._run_runnable(unit, first)
             finally:
                 breakers.left(unit.handler)
-
-    async def _defer(self, unit: Unit, hindrance: Hindrance) -> None:
-        for delivery in unit.deliveries:
-            await self._settlement.deferred(delivery, hindrance.why, after=hindrance.seconds)
 
     async def _run_runnable(self, unit: Unit, first: Delivery) -> None:
         if unit.handler.kind == "long":
@@ -264,15 +260,11 @@ class PoolEngine:
             await self._forwarding.set_aside(crowded)
             acknowledge_all(crowded)
 
-        task = asyncio.create_task(send())
-        self._sending[task] = chunk.assignment
-        task.add_done_callback(self._sent)
+        self._do_beside(chunk.assignment, send())
 
     def _settle_beside(self, delivery: Delivery, settling: Coroutine[object, object, None]) -> None:
         """A settlement that waits for Kafka keeps neither a slot nor its lane; its offset waits for it."""
-        task = asyncio.create_task(_run(settling))
-        self._sending[task] = delivery.assignment
-        task.add_done_callback(self._sent)
+        self._do_beside(delivery.assignment, settling)
 
     def _send(self, chunk: Chunk, record: Record, sending: Coroutine[object, object, None]) -> None:
         """Send a record on beside the units, then acknowledge it."""
@@ -282,8 +274,12 @@ class PoolEngine:
                 await sending
             chunk.settle(record.offset)
 
-        task = asyncio.create_task(send())
-        self._sending[task] = chunk.assignment
+        self._do_beside(chunk.assignment, send())
+
+    def _do_beside(self, assignment: Assignment | None, work: Coroutine[object, object, None]) -> None:
+        """Do it beside the units; a revocation of the partition, and the drain, wait for it."""
+        task = asyncio.create_task(work)
+        self._sending[task] = assignment
         task.add_done_callback(self._sent)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
@@ -315,10 +311,6 @@ class PoolEngine:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("the delivery engine failed", exc_info=error)
             self.context.crash(error)
-
-
-async def _run(work: Coroutine[object, object, None]) -> None:
-    await work
 
 
 def _assignment(unit: Unit) -> Assignment | None:

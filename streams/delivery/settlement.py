@@ -1,7 +1,7 @@
 """How a failed attempt ends: one transaction that hands the record to a retry tier or the DLQ, and notes it."""
 
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -95,6 +95,11 @@ class Settlement:
         )
         await self._end(delivery, ending, None, started_at or at_ms(now_ms()), lease)
         report_deferred(self._context.group, delivery, why)
+
+    async def deferred_all(self, deliveries: Iterable[Delivery], why: str, *, after: float) -> None:
+        """As `deferred`, one after the other."""
+        for delivery in deliveries:
+            await self.deferred(delivery, why, after=after)
 
     async def crashed(self, delivery: Delivery, lease: leases.Lease, started_at: datetime, lost_before: int) -> None:
         """End an attempt whose worker let its lease run out: run it again at once, or take it for deadly."""

@@ -1,9 +1,10 @@
 """What a handler's author needs to test it without Kafka and a worker: `await run(handler, event)`."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -53,35 +54,26 @@ async def run(
     """
     published: list[Published] = []
 
-    def collect(_session: AsyncSession | None, one: Event, at: datetime | None) -> None:
+    def collect(one: Event, at: datetime | None) -> None:
         published.append(Published(one, at))
-
-    @asynccontextmanager
-    async def transaction() -> AsyncIterator[AsyncSession | None]:
-        if engine is None:
-            yield None
-            return
-        async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
-            yield session
-
-    @asynccontextmanager
-    async def step() -> AsyncIterator[AsyncSession]:
-        async with transaction() as session:
-            if session is None:
-                message = f"{handler.name} opens a step: give an engine"
-                raise TypeError(message)
-            yield session
 
     given = event if handler.kind == "batch" or isinstance(event, Event) else event[0]
     offered = Services(*services)
+    opened = None if engine is None else partial(_transaction, engine)
     if handler.kind == "long":
-        work = DetachedWork(handler, publish=collect, services=offered, open_session=step, attempt=attempt)
+        work = DetachedWork(handler, publish=collect, services=offered, open_session=opened, attempt=attempt)
         result = await _limited(handler, given, work)
     else:
-        async with transaction() as session:
+        async with opened() if opened else nullcontext() as session:
             work = DetachedWork(handler, publish=collect, services=offered, session=session, attempt=attempt)
             result = await _limited(handler, given, work)
     return Run(result, tuple(published))
+
+
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+    async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+        yield session
 
 
 async def _limited(handler: Handler[E], given: object, work: DetachedWork) -> JSON:

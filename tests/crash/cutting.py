@@ -2,18 +2,16 @@
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlalchemy.engine import make_url
 
-from tests.integration.tls_front import end_others
+from tests.integration.proxying import CHUNK, serving
 
 COMMIT = b"COMMIT\x00"
 """As the client sends it: in a Query or a Parse message, the text ends with a NUL."""
-CHUNK = 65_536
 
 
 @dataclass
@@ -25,9 +23,7 @@ class Cutter:
     commits: int = 0
     unsent: int = 0
     unanswered: int = 0
-    port: int = 0
     active: bool = True
-    tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """One connection, until either side ends it or it is cut."""
@@ -79,23 +75,6 @@ def cutting(database_url: str, *, every: int) -> Iterator[tuple[Cutter, str]]:
     """A proxy and the database's URL by it, while the block runs."""
     url = make_url(database_url)
     cutter = Cutter((url.host or "127.0.0.1", url.port or 5432), every)
-    loop = asyncio.new_event_loop()
-    listening, over = threading.Event(), asyncio.Event()
-
-    async def run() -> None:
-        server = await asyncio.start_server(cutter.serve, "127.0.0.1", 0)
-        cutter.port = server.sockets[0].getsockname()[1]
-        listening.set()
-        await over.wait()
-        server.close()
-        await end_others()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
-    thread.start()
-    assert listening.wait(10)
-    try:
-        through = url.set(host="127.0.0.1", port=cutter.port)
+    with serving(lambda: asyncio.start_server(cutter.serve, "127.0.0.1", 0)) as port:
+        through = url.set(host="127.0.0.1", port=port)
         yield cutter, through.render_as_string(hide_password=False)
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join(10)

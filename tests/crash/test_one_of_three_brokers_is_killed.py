@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import Engine
 
-from streams.local.stack import LocalStack
 from streams.settings import Settings
 from tests.crash.accounting import attempts_are_counted, leave_in_order, settle_accounts
 from tests.crash.load import mixed, published_beside
 from tests.crash.servers import kill_server, restore
-from tests.integration.conftest import Stack, make_template
+from tests.integration.conftest import Stack, make_template, running_stack
 from tests.integration.driving import Streams, WorkerProcess
 from tests.integration.trial_run import environment, trial
 
@@ -28,14 +27,8 @@ ABSENCE = 12.0
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Three brokers; PostgreSQL and Redis beside them."""
-    folder = tmp_path_factory.mktemp("three")
-    folder.parent.chmod(0o755)
-    local = LocalStack(folder, brokers=3)
-    local.up()
-    try:
-        yield Stack(local.environment(), folder)
-    finally:
-        local.down()
+    with running_stack(tmp_path_factory.mktemp("three"), brokers=3) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")

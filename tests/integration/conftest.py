@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -35,9 +36,15 @@ class Stack:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Kafka, PostgreSQL and Redis; gone when the session ends."""
-    folder = tmp_path_factory.mktemp("stack")
-    folder.parent.chmod(0o755)
-    local = LocalStack(folder)
+    with running_stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@contextmanager
+def running_stack(folder: Path, brokers: int | None = None) -> Iterator[Stack]:
+    """Servers whose data is in that folder, stopped in the end."""
+    folder.parent.chmod(0o755)  # PostgreSQL may run as another user
+    local = LocalStack(folder, brokers)
     local.up()
     try:
         yield Stack(local.environment(), folder)

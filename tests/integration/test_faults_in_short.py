@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import Engine
 
-from streams.local.stack import LocalStack
 from streams.settings import Settings
 from tests.crash.accounting import attempts_are_counted, leave_in_order, settle_accounts
 from tests.crash.cutting import cutting
 from tests.crash.load import mixed, published_beside
 from tests.crash.servers import pid_of, restore
-from tests.integration.conftest import Stack, make_template
+from tests.integration.conftest import Stack, make_template, running_stack
 from tests.integration.driving import Streams, WorkerProcess, scalar, wait_for
 from tests.integration.trial_run import environment, trial
 
@@ -28,14 +27,8 @@ MakeWorker = Callable[..., WorkerProcess]
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Servers of these tests alone: others would not like theirs to be restarted."""
-    folder = tmp_path_factory.mktemp("faults")
-    folder.parent.chmod(0o755)
-    local = LocalStack(folder)
-    local.up()
-    try:
-        yield Stack(local.environment(), folder)
-    finally:
-        local.down()
+    with running_stack(tmp_path_factory.mktemp("faults")) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")

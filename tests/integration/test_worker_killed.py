@@ -14,6 +14,7 @@ from streams.dify.identity import node_id, text_hash
 from streams.dify.models import Provider
 from streams.dify.rules import AUTOMATIC
 from streams.settings import Settings
+from tests.crash.accounting import backlog
 from tests.integration.direct_work import open_site, prose
 from tests.integration.driving import Streams, WorkerProcess, publish, rows, scalar, wait_for
 
@@ -150,10 +151,3 @@ def charged(engine: Engine) -> int:
 def charged_more_than(engine: Engine, count: float) -> bool:
     """Whether so many messages are in the ledger."""
     return charged(engine) > count
-
-
-def backlog(streams: Streams) -> int:
-    """Records that no group has settled."""
-    lag = streams.json("lag")
-    assert isinstance(lag, list)
-    return sum(row["lag"] for row in lag)

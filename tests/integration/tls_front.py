@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.integration.certificates import Certificates
+from tests.integration.proxying import CHUNK, serving
 
 SSL_REQUEST = bytes((0, 0, 0, 8, 4, 210, 22, 47))
 """PostgreSQL's: the client asks for TLS before it says anything else; `S` is yes."""
-CHUNK = 65_536
 
 
 class Front:
@@ -49,14 +48,6 @@ class Front:
             to_client.close()
 
 
-async def end_others() -> None:
-    """Cancel every other task of this loop, and wait for their ends."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-
-
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while data := await reader.read(CHUNK):
         writer.write(data)
@@ -67,22 +58,5 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 def tls_front(server: tuple[str, int], certificates: Certificates, *, postgres: bool) -> Iterator[tuple[Front, int]]:
     """The front and its port, while the block runs."""
     front = Front(server, certificates, postgres=postgres)
-    loop = asyncio.new_event_loop()
-    ready, over, ports = threading.Event(), asyncio.Event(), []
-
-    async def run() -> None:
-        listening = await front.listen()
-        ports.append(listening.sockets[0].getsockname()[1])
-        ready.set()
-        await over.wait()
-        listening.close()
-        await end_others()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield front, ports[0]
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join(10)
+    with serving(front.listen) as port:
+        yield front, port
