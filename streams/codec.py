@@ -8,12 +8,13 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 import fastavro
-from fastavro.types import AvroMessage, Schema
+from fastavro.types import Schema
 from pydantic import ValidationError
 
 from schemas import Event
 from schemas.registry import FileRegistry, RegisteredSchema, registry_folder
 from streams import headers
+from streams.avro_reading import FieldReader, field_reader
 from streams.headers import Headers
 from streams.observe.trace import child_traceparent
 from streams.settings import Settings, load_settings
@@ -63,7 +64,7 @@ class EncodedEvent:
 class _Reader:
     """How the records of one topic and schema id become events."""
 
-    fields: Callable[[io.BytesIO], object]
+    fields: FieldReader
     event: Callable[[object], Event]
 
 
@@ -148,12 +149,8 @@ class Codec:
             message = f"schema {schema_id} is one of {registered.subject}, this topic's are of {subject}"
             raise DecodeError("validation", message)
         latest = self._registry.latest(subject)
-        writer = fastavro.parse_schema(_with_plain_uuids(registered.schema))
-        evolved = latest is not None and latest.id != schema_id
-        wanted = fastavro.parse_schema(_with_plain_uuids(latest.schema)) if latest is not None and evolved else None
-
-        def fields(buffer: io.BytesIO) -> AvroMessage:
-            return fastavro.schemaless_reader(buffer, writer, wanted)
+        wanted = None if latest is None or latest.id == schema_id else latest.schema
+        fields = field_reader(registered.schema, wanted)
 
         event = self._catalogue.topic(topic).event
         # `model_validate` adds a tenth to the time that it takes for its other arguments.
@@ -171,24 +168,6 @@ class Codec:
             (headers.CONTENT_TYPE, CONTENT_TYPE),
             (headers.TRACEPARENT, child_traceparent()),
         )
-
-
-def _with_plain_uuids(schema: Schema) -> Schema:
-    """The schema with its UUIDs as the texts that they are on the wire: Pydantic parses them in a tenth of the time."""
-    if isinstance(schema, list):
-        return [_with_plain_uuids(branch) for branch in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if schema.get("logicalType") == "uuid":
-        return "string"
-    return {
-        name: _with_plain_uuids(part)
-        if name in {"type", "items", "values"}
-        else [_with_plain_uuids(field) for field in part]
-        if name == "fields"
-        else part
-        for name, part in schema.items()
-    }
 
 
 @lru_cache(maxsize=8)

@@ -1,6 +1,7 @@
 """One pool's delivery: chunks in, units run up to the pool's concurrency, offsets acknowledged as they settle."""
 
 import asyncio
+import time
 from collections.abc import Coroutine, Iterable
 from functools import partial
 from typing import NamedTuple
@@ -32,6 +33,12 @@ Well below the half at which a partition that was full is read on: a few tenants
 """
 LONG_DRAIN_SHARE = 0.3
 """Part of the drain's time after which long work is cancelled and its lease given back."""
+TURN = 0.0005
+"""Seconds after which a task that runs one unit after the other lets others have the loop, where no unit waits."""
+
+
+class StrayCancellationError(Exception):
+    """Work that was given up by nobody who answers for it: only a new start does what it had not settled."""
 
 
 class Hindrance(NamedTuple):
@@ -63,6 +70,8 @@ class PoolEngine:
         self._running: dict[asyncio.Task[None], Unit] = {}
         self._sending: dict[asyncio.Task[None], Assignment | None] = {}
         self._sending_slots = asyncio.Semaphore(UNREADABLE_AT_ONCE)
+        self._cancelled: set[asyncio.Task[None]] = set()
+        """Tasks under way that this engine has cancelled."""
         self._giving_back = 0
         """Revocations under way: a task that ends its unit then takes no other, for its end is waited for."""
         self._closing = False
@@ -119,7 +128,7 @@ class PoolEngine:
         self._forget(leaving)
         for task, assignment in self._holders():
             if assignment in leaving:
-                task.cancel()
+                self._cancel(task)
 
     async def drain(self) -> None:
         """Start nothing new, let short work end, hand long work on."""
@@ -130,14 +139,14 @@ class PoolEngine:
         if long_work:
             await asyncio.wait(long_work, timeout=self.context.settings.drain_timeout * LONG_DRAIN_SHARE)
             for task in long_work:
-                task.cancel()
+                self._cancel(task)
         await self._ended([*units, *self._sending])
 
     async def stop(self) -> None:
         """Cancel whatever the drain's bound left over."""
         left = [*self._running, *self._sending]
         for task in left:
-            task.cancel()
+            self._cancel(task)
         await self._ended(left)
 
     def _forget(self, leaving: set[Assignment]) -> None:
@@ -206,8 +215,12 @@ class PoolEngine:
     async def _run(self, unit: Unit) -> None:
         """Run a unit, then others while they are ready: a task for each would cost as much as a small handler."""
         task = asyncio.current_task()
+        turn_ends = time.monotonic() + TURN
         while True:
             await self._run_unit(unit)
+            if time.monotonic() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = time.monotonic() + TURN
             if task is None or task.cancelling() or self._giving_back or self._closing:
                 return
             self._lanes.done(unit)
@@ -250,8 +263,15 @@ class PoolEngine:
         unit = self._running.pop(task, None)
         if unit is not None:
             self._lanes.done(unit)
+            if task.cancelled() and not self._closing and task not in self._cancelled:
+                self._fail(StrayCancellationError("a unit was cancelled, and not by its engine"))
+        self._cancelled.discard(task)
         self._watch(task)
         self._pump()
+
+    def _cancel(self, task: asyncio.Task[None]) -> None:
+        self._cancelled.add(task)
+        task.cancel()
 
     def _set_aside(self, chunk: Chunk, crowded: list[Delivery]) -> None:
         """Take a flooding tenant's deliveries out of the window, so that what comes behind them is seen."""
@@ -309,8 +329,11 @@ class PoolEngine:
     def _watch(self, task: asyncio.Task[None]) -> None:
         """The engine's own failure ends the process: a delivery that nobody settles must not stall in silence."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("the delivery engine failed", exc_info=error)
-            self.context.crash(error)
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        log.critical("the delivery engine failed", exc_info=error)
+        self.context.crash(error)
 
 
 def _assignment(unit: Unit) -> Assignment | None:

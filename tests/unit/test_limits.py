@@ -1,10 +1,15 @@
 """Soft and hard time limits."""
 
 import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from streams.delivery.failures import SoftTimeLimitExceeded, TimeLimitExceeded
+from streams.delivery.failures import SoftTimeLimitExceeded, TimeLimitExceeded, UnaskedCancellationError
 from streams.delivery.limits import run_within
 
 
@@ -71,3 +76,171 @@ async def test_cancelled_from_outside_the_work_is_cancelled_too() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
+
+
+async def test_work_that_swallows_a_cancellation_from_outside_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.delivery.limits.CANCEL_GRACE", 0.05)
+    released, ended = asyncio.Event(), asyncio.Event()
+
+    async def stubborn() -> None:
+        while not released.is_set():
+            try:
+                await released.wait()
+            except asyncio.CancelledError:
+                continue
+        ended.set()
+
+    task = asyncio.create_task(run_within(stubborn(), 10, 20))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    released.set()
+    await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_what_it_returns_after_a_cancellation_from_outside_does_not_count() -> None:
+    async def tidy() -> str:
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            return "tidied"
+        return "never"
+
+    task = asyncio.create_task(run_within(tidy(), 10, 20))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def cancelled_before_it_waits() -> None:
+    raise asyncio.CancelledError
+
+
+async def cancels_itself() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await forever()
+
+
+async def cancels_itself_later() -> None:
+    await asyncio.sleep(0)
+    await cancels_itself()
+
+
+async def awaits_what_was_cancelled() -> None:
+    other = asyncio.create_task(forever())
+    await asyncio.sleep(0)
+    other.cancel()
+    await other
+
+
+@pytest.mark.parametrize(
+    "work", [cancelled_before_it_waits, cancels_itself, cancels_itself_later, awaits_what_was_cancelled]
+)
+async def test_a_cancellation_of_its_own_making_is_a_failure(work: Callable[[], Coroutine[None, None, None]]) -> None:
+    with pytest.raises(UnaskedCancellationError):
+        await run_within(work(), 10, 20)
+    await asyncio.sleep(0)  # the calling task goes on
+
+
+async def test_time_outs_and_task_groups_of_its_own_work_and_leave_no_trace() -> None:
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise KeyError("mine")
+
+    async def in_a_group() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+            await forever()
+
+    async def work() -> str:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await forever()
+        with pytest.raises(ExceptionGroup):
+            await in_a_group()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(forever(), 0.01)
+        return "done"
+
+    assert await run_within(work(), 10, 20) == "done"
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_the_soft_limit_strikes_through_a_time_out_of_its_own() -> None:
+    async def work() -> None:
+        async with asyncio.timeout(5):
+            await forever()
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        await run_within(work(), 0.01, 5)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_the_calling_task_is_being_cancelled_after_the_hard_limit_and_what_was_left_is_not() -> None:
+    released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def stubborn() -> None:
+        while not released.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(released)
+
+    async def call() -> int:
+        with pytest.raises(TimeLimitExceeded):
+            await run_within(stubborn(), 0.01, 0.02)
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    assert await asyncio.create_task(call()) > 0
+    assert not released.cancelled()
+    released.set_result(None)
+
+
+async def test_what_it_sets_in_its_context_is_its_own_and_it_sees_its_callers() -> None:
+    value: ContextVar[str] = ContextVar("value", default="none")
+    value.set("the caller's")
+
+    async def work() -> str:
+        seen = value.get()
+        value.set("its own")
+        await asyncio.sleep(0)
+        assert value.get() == "its own"
+        return seen
+
+    assert await run_within(work(), 10, 20) == "the caller's"
+    assert value.get() == "the caller's"
+
+
+@given(st.lists(st.sampled_from(["wait", "time-out", "group", "bare", "fail"]), max_size=8))
+async def test_any_steps_come_to_their_end(steps: list[str]) -> None:
+    async def work() -> int:
+        for step in steps:
+            if step == "wait":
+                await asyncio.sleep(0.0001)
+            elif step == "bare":
+                await asyncio.sleep(0)
+            elif step == "time-out":
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.0001):
+                        await forever()
+            elif step == "group":
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(asyncio.sleep(0))
+            else:
+                message = "step"
+                raise KeyError(message)
+        return len(steps)
+
+    if "fail" in steps:
+        with pytest.raises(KeyError):
+            await run_within(work(), 10, 20)
+    else:
+        assert await run_within(work(), 10, 20) == len(steps)
