@@ -14,14 +14,13 @@ from pydantic import ValidationError
 from schemas import Event
 from schemas.registry import FileRegistry, RegisteredSchema, registry_folder
 from streams import headers
-from streams.avro_reading import FieldReader, field_reader
+from streams.avro_reading import PREFIX_LENGTH, FieldReader, field_reader
 from streams.headers import Headers
 from streams.observe.trace import child_traceparent
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue, Topic, load_catalogue
 
 MAGIC = b"\x00"
-PREFIX_LENGTH = 5
 CONTENT_TYPE = b"application/avro"
 DecodeReason = Literal["decode", "validation", "unknown-schema"]
 
@@ -108,16 +107,11 @@ class Codec:
                 message = "the value is not in Confluent's wire format (a zero byte and a schema id come first)"
                 raise DecodeError("decode", message)
             reader = self._reader(topic, prefix)
-        buffer = io.BytesIO(value)
-        buffer.seek(PREFIX_LENGTH)
         try:
-            fields = reader.fields(buffer)
+            fields = reader.fields(value)
         except Exception as error:  # fastavro raises many kinds on foreign bytes; all mean the same here
             message = f"the value is not Avro of its schema: {type(error).__name__}: {error}"
             raise DecodeError("decode", message) from error
-        if buffer.tell() != len(value):
-            message = f"{len(value) - buffer.tell()} bytes are left behind the Avro value"
-            raise DecodeError("decode", message)
         try:
             return reader.event(fields)
         except ValidationError as error:
