@@ -1,7 +1,7 @@
 """One event for one handler, on its way from a record to its settlement."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from uuid import UUID, uuid5
@@ -118,8 +118,11 @@ class Delivery:
             pending.settled()
 
 
-def acknowledge_all(deliveries: Iterable[Delivery]) -> None:
+def acknowledge_all(deliveries: Sequence[Delivery]) -> None:
     """Acknowledge each; the offsets of a partition together."""
+    if len(deliveries) == 1:
+        deliveries[0].acknowledge()
+        return
     settled: dict[Assignment, list[int]] = {}
     for delivery in deliveries:
         pending, delivery.pending = delivery.pending, None

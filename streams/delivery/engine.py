@@ -185,7 +185,7 @@ class PoolEngine:
         Only on a topic that has no other work: elsewhere what waits would stop what need not, so it is deferred.
         """
         topic = delivery.topic.name
-        if delivery.record.topic != topic:
+        if delivery.record.topic != topic or not (self.context.pauses.any or self.context.breakers.any_open):
             return False
         return all(self._hindrance(topic, handler) is not None for handler in self.context.by_topic[topic])
 

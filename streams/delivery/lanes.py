@@ -98,26 +98,33 @@ class Lanes:
                 self.waiting += 1
                 continue
             if handler.kind == "batch":
-                self.add(delivery)
-                shared[handler.name] = self._lanes[lane_key(delivery)]
-            elif self._share is not None and self._of_tenants[_tenancy(delivery)] >= self._share:
+                shared[handler.name] = self._put(delivery)
+                continue
+            tenancy = _tenancy(delivery)
+            waiting = self._of_tenants.get(tenancy, 0)
+            if self._share is not None and waiting >= self._share:
                 crowded.append(delivery)
             else:
-                self.add(delivery)
+                self._of_tenants[tenancy] = waiting + 1
+                self._put(delivery)
         return crowded
 
     def add(self, delivery: Delivery) -> None:
         """Put a delivery at the end of its lane."""
+        if delivery.handler.kind != "batch":
+            self._of_tenants[_tenancy(delivery)] += 1
+        self._put(delivery)
+
+    def _put(self, delivery: Delivery) -> Lane:
         key = lane_key(delivery)
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key)
         lane.waiting.append(delivery)
         self.waiting += 1
-        if delivery.handler.kind != "batch":
-            self._of_tenants[_tenancy(delivery)] += 1
         if not lane.running and len(lane.waiting) == 1:
             self._enqueue(lane)
+        return lane
 
     def take(self) -> Unit | None:
         """The next unit, whose lane now runs until `done`; None where nothing is ready."""
@@ -125,13 +132,14 @@ class Lanes:
         if lane is None:
             return None
         handler = lane.waiting[0].handler
-        size = handler.batch_size if handler.kind == "batch" else 1
-        deliveries = [lane.waiting.popleft() for _ in range(min(size, len(lane.waiting)))]
+        if handler.kind == "batch":
+            deliveries = [lane.waiting.popleft() for _ in range(min(handler.batch_size, len(lane.waiting)))]
+        else:
+            deliveries = [lane.waiting.popleft()]
+            self._count_out(deliveries[0])
         lane.running = True
         self._under_way[handler.name] += 1
         self.waiting -= len(deliveries)
-        if handler.kind != "batch":
-            self._count_out(deliveries[0])
         return Unit(lane, handler, deliveries)
 
     def done(self, unit: Unit) -> None:
@@ -208,8 +216,10 @@ class Lanes:
 
     def _count_out(self, delivery: Delivery) -> None:
         tenancy = _tenancy(delivery)
-        self._of_tenants[tenancy] -= 1
-        if not self._of_tenants[tenancy]:
+        left = self._of_tenants[tenancy] - 1
+        if left:
+            self._of_tenants[tenancy] = left
+        else:
             del self._of_tenants[tenancy]
 
 

@@ -1,5 +1,6 @@
 """What is logged and counted of a delivery, in one place, so that the paths above stay readable."""
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -11,6 +12,8 @@ from streams.observe.logs import get_logger
 from streams.observe.metrics import DeliveryMeter, delivery_meter
 
 log = get_logger(__name__)
+_lines = logging.getLogger(__name__)
+"""The same logger, to be asked whether a line would be written: asking the other one costs as much as a small handler."""
 
 
 def report_success(group: str, done: Sequence[Delivery], took: float) -> None:
@@ -22,7 +25,11 @@ def report_success(group: str, done: Sequence[Delivery], took: float) -> None:
     meter.settled("success", len(done))
     now = datetime.now(tz=UTC)
     meter.done([(now - delivery.event.occurred_at).total_seconds() for delivery in done])
-    log.info("delivery succeeded", deliveries=len(done), seconds=round(took, 4))
+    # A line costs more than a short handler: of those only who looks for something wants one.
+    if done[0].handler.kind == "long":
+        log.info("delivery succeeded", deliveries=len(done), seconds=round(took, 4))
+    elif _lines.isEnabledFor(logging.DEBUG):
+        log.debug("delivery succeeded", deliveries=len(done), seconds=round(took, 4))
 
 
 def report_skipped(group: str, deliveries: Sequence[Delivery], done: Sequence[Delivery]) -> None:

@@ -71,7 +71,7 @@ def test_a_worker_is_ready_measured_and_ends_with_code_0(
     worker: MakeWorker, settings: Settings, engine: Engine
 ) -> None:
     """Pages answer; metrics show a message's way and kafka_exporter's lag names; SIGTERM ends it within its bound."""
-    one = worker().start()
+    one = worker(STREAMS_LOG_LEVEL="debug").start()
     assert json.loads(one.page("/health/live")[1])["live"] is True
     message = MessageCreated(
         tenant_id="0b6ac1e8-67e1-4a3f-8f4c-6cf0a1f6a001",
