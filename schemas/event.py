@@ -7,6 +7,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+_RANDOM = (1 << 76) - (1 << 64) | (1 << 62) - 1
+"""Of a UUIDv7's bits those that are drawn: 12 behind the version, 62 behind the variant."""
+
 
 def new_event_id(milliseconds: int | None = None) -> UUID:
     """A UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then version, variant and 74 random bits."""
@@ -18,6 +21,12 @@ def new_event_id(milliseconds: int | None = None) -> UUID:
     value |= 0b10 << 62
     value |= random_bits & (1 << 62) - 1
     return UUID(int=value)
+
+
+def with_time(event_id: UUID, milliseconds: int) -> UUID:
+    """The UUIDv7 of another time (Unix milliseconds) with the same random bits: asked again it is the same."""
+    random_bits = event_id.int & _RANDOM
+    return UUID(int=(milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | 0b10 << 62 | random_bits)
 
 
 def event_time(event_id: UUID) -> datetime | None:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Literal, Protocol
 from uuid import UUID
@@ -78,9 +79,16 @@ class Codec:
         self._writers: dict[type[Event], tuple[Topic, bytes, Schema]] = {}
         self._readers: dict[tuple[str, bytes], _Reader] = {}
 
-    def encode(self, event: Event) -> EncodedEvent:
-        """The record of an event. Raises UnknownEventError, SchemaMissingError; ValueError where Avro refuses it."""
+    def encode(self, event: Event, expires_at: datetime | None = None) -> EncodedEvent:
+        """The record of an event, which no attempt begins with from `expires_at` on.
+
+        Raises UnknownEventError, SchemaMissingError; ValueError where Avro refuses it, where `expires_at` has no
+        offset, and where the topic's events never expire.
+        """
         topic, prefix, schema = self._writer(type(event))
+        if expires_at is not None and not topic.expires:
+            message = f"{topic.name}: its events never expire, so none can be given an expires_at"
+            raise ValueError(message)
         buffer = io.BytesIO()
         buffer.write(prefix)
         try:
@@ -93,7 +101,7 @@ class Codec:
             topic=topic.name,
             key=key,
             value=buffer.getvalue(),
-            headers=self._event_headers(topic, event, key),
+            headers=self._event_headers(topic, event, key, expires_at),
             event_id=event.event_id,
             tenant_id=event.tenant_id,
         )
@@ -151,7 +159,8 @@ class Codec:
         made = self._readers[topic, prefix] = _Reader(fields, event.__pydantic_validator__.validate_python)
         return made
 
-    def _event_headers(self, topic: Topic, event: Event, key: bytes) -> Headers:
+    def _event_headers(self, topic: Topic, event: Event, key: bytes, expires_at: datetime | None) -> Headers:
+        expiry = () if expires_at is None else ((headers.CE_EXPIRYTIME, headers.time_text(expires_at)),)
         return (
             (headers.CE_SPECVERSION, b"1.0"),
             (headers.CE_ID, str(event.event_id).encode()),
@@ -161,6 +170,7 @@ class Codec:
             (headers.CE_SUBJECT, key),
             (headers.CONTENT_TYPE, CONTENT_TYPE),
             (headers.TRACEPARENT, child_traceparent()),
+            *expiry,
         )
 
 

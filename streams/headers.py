@@ -6,6 +6,7 @@ numbers decimal, their times milliseconds since the epoch.
 """
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
@@ -18,6 +19,8 @@ CE_TYPE: Final = "ce_type"
 CE_SOURCE: Final = "ce_source"
 CE_TIME: Final = "ce_time"
 CE_SUBJECT: Final = "ce_subject"
+CE_EXPIRYTIME: Final = "ce_expirytime"
+"""CloudEvents' extension "Expiry Time": from then on the event is of no use, and no attempt begins."""
 CONTENT_TYPE: Final = "content-type"
 TRACEPARENT: Final = "traceparent"
 """W3C trace context: written by the producer, passed on by every hop."""
@@ -84,6 +87,14 @@ def decimal(value: int) -> bytes:
     return str(value).encode()
 
 
+def time_text(moment: datetime) -> bytes:
+    """A time as RFC 3339 in UTC. Raises ValueError for one without an offset."""
+    if moment.utcoffset() is None:
+        message = f"the time {moment.isoformat()} has no offset: give it a tzinfo, such as UTC"
+        raise ValueError(message)
+    return moment.astimezone(UTC).isoformat().encode()
+
+
 def spring_int(value: int) -> bytes:
     """A number as Spring reads it: 4 bytes, big-endian, signed."""
     return value.to_bytes(4, "big", signed=True)
@@ -118,6 +129,18 @@ def last_int(headers: Iterable[tuple[str, bytes]], name: str) -> int | None:
         return int(value)
     except ValueError:
         return None
+
+
+def last_time(headers: Iterable[tuple[str, bytes]], name: str) -> datetime | None:
+    """The last value as a time (RFC 3339), or None where it is missing or not one."""
+    value = last(headers, name)
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value.decode("ascii").upper())
+    except ValueError:
+        return None
+    return None if moment.utcoffset() is None else moment
 
 
 def without(headers: Iterable[tuple[str, bytes]], *prefixes: str) -> Headers:

@@ -85,6 +85,7 @@ outbox = Table(
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("event_id", Uuid, nullable=False),
+    Column("tenant_id", Text),
     Column("topic", Text, nullable=False),
     Column("key", LargeBinary),
     Column("value", LargeBinary),
@@ -95,6 +96,7 @@ outbox = Table(
     Column("error", Text),
     Index("outbox_ready", "id", postgresql_where=text("failed_at is null and due_at is null")),
     Index("outbox_due", "due_at", postgresql_where=text("failed_at is null and due_at is not null")),
+    Index("outbox_scheduled", "event_id", postgresql_where=text("due_at is not null")),
 )
 
 relay = Table(

@@ -64,6 +64,8 @@ class Topic:
     """None: the setting's number."""
     retention: float = 7 * DAY
     """Seconds; below the ledger's retention, or an old event could run again."""
+    expires: bool = True
+    """False: its events never expire. Senders cannot say that they do, and no record's headers are looked at for it."""
 
     def key_of(self, event: Event) -> bytes:
         """The record's key for an event, UTF-8."""
@@ -78,7 +80,7 @@ BUILT_IN: tuple[Topic, ...] = (
     Topic("documents.deleted", DocumentsDeleted, key="dataset_id", pool="low"),
     Topic("documents.removal-requested", DocumentsRemovalRequested, key="dataset_id", pool="low"),
     Topic("dataset.deleted", DatasetDeleted, key="dataset_id", pool="low"),
-    Topic("message.created", MessageCreated, key="app_id", pool="high"),
+    Topic("message.created", MessageCreated, key="app_id", pool="high", expires=False),  # what was used is charged
 )
 
 

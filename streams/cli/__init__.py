@@ -15,6 +15,7 @@ from streams.cli import (
     local,
     pools,
     publish,
+    scheduled,
     schemas,
     settings,
     topics,
@@ -40,6 +41,7 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(handlers.app, name="handlers")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(executions.app, name="executions")
+app.add_typer(scheduled.app, name="scheduled")
 app.add_typer(dlq.app, name="dlq")
 app.command("publish")(publish.publish)
 app.command("pools")(pools.pools)

@@ -31,6 +31,7 @@ from streams.monitoring.executions import (
     waiting_in_outbox,
 )
 from streams.monitoring.lag import group_lag
+from streams.publishing.withdrawing import RelayBusyError
 from streams.settings import Settings, load_settings
 from streams.transport.errors import BrokersUnreachableError
 
@@ -94,7 +95,7 @@ def cancel(event_id: UUID, handler: HandlerOption = None, *, as_json: JSONOption
     with ledger(settings):
         try:
             ended = asyncio.run(_cancel(settings, event_id, handler))
-        except CancelRefusedError as error:
+        except (CancelRefusedError, RelayBusyError) as error:
             raise CommandError(str(error)) from error
     if as_json:
         print_json({"event_id": event_id, "cancelled": ended})

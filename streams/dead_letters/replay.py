@@ -83,8 +83,13 @@ def replay(connection: Connection, catalogue: Catalogue, letter: DeadLetter, rec
 
 
 def plain_headers(record: Record) -> Headers:
-    """The headers that a dead letter's record had when it came: without those of its death and of its retries."""
-    return headers.without(record.headers, headers.DLQ_PREFIX, headers.SPRING_PREFIX, headers.STREAMS_PREFIX)
+    """The headers that a dead letter's record had when it came: without those of its death and of its retries.
+
+    Without its expiry, too: who replays a dead letter wants it to be attempted.
+    """
+    return headers.without(
+        record.headers, headers.DLQ_PREFIX, headers.SPRING_PREFIX, headers.STREAMS_PREFIX, headers.CE_EXPIRYTIME
+    )
 
 
 def replay_headers(record: Record, letter: DeadLetter, restart: Restart, due_at: int) -> Headers:

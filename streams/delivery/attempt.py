@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -64,9 +65,9 @@ class EffectWork:
         message = f"{self._handler.name} is no long handler: use work.session (step, final={final})"
         raise TypeError(message)
 
-    async def publish(self, event: Event, at: datetime | None = None) -> None:
+    async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
         """Into the outbox, in the effect's transaction."""
-        Outbox(self.session, self._context.codec).publish(event, at)
+        return Outbox(self.session, self._context.codec).publish(event, at, expires_at)
 
     async def heartbeat(self) -> None:
         """Nothing to keep: the transaction itself holds the claim."""
@@ -118,9 +119,9 @@ class LongWork:
                 await leases.finish_long(session, delivery, self._lease, None)
         self.finished = self.finished or final
 
-    async def publish(self, event: Event, at: datetime | None = None) -> None:
+    async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
         """Into the outbox, in the step's transaction."""
-        Outbox(self.session, self._context.codec).publish(event, at)
+        return Outbox(self.session, self._context.codec).publish(event, at, expires_at)
 
     async def heartbeat(self) -> None:
         """Extend the lease. Raises LeaseLostError."""

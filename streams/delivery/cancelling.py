@@ -17,6 +17,7 @@ from streams.delivery.handler import Handler
 from streams.delivery.on_dead import told
 from streams.observe.logs import get_logger
 from streams.publishing.outbox import Outbox
+from streams.publishing.withdrawing import withdraw
 
 log = get_logger(__name__)
 REASON = "cancelled"
@@ -36,7 +37,6 @@ END = text(
     where day = :day and event_id = :event_id and handler = :handler
     """
 )
-FROM_OUTBOX = text("delete from streams.outbox where event_id = :event_id returning topic")
 
 
 class CancelRefusedError(Exception):
@@ -67,10 +67,10 @@ async def cancel(  # noqa: PLR0913, PLR0917 - what is cancelled, and what `on_de
         states = ", ".join(f"{row['handler']} is {row['status']}" for row in rows)
         raise CancelRefusedError(f"nothing of event {event_id} waits: {states}")
     if not rows:
-        unsent = () if handler else (await session.execute(FROM_OUTBOX, {"event_id": event_id})).scalars().all()
+        unsent = [] if handler else await withdraw(session, [event_id])
         if not unsent:
             raise CancelRefusedError(f"the ledger has no execution of event {event_id}, nor has the outbox")
-        return list(unsent)
+        return [one.topic for one in unsent]
     for row in waiting:
         note = await _roll_back(session, codec, services, handlers.get(row["handler"]), event_id, row)
         now = datetime.now(tz=UTC).isoformat()

@@ -14,6 +14,7 @@ from streams.delivery.attempt import LongWork, tidy_up
 from streams.delivery.breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, at_ms, now_ms
+from streams.delivery.expiry import expired
 from streams.delivery.failures import LeaseLostError, SoftTimeLimitExceeded, Unavailable
 from streams.delivery.gate import CONFLICT_RERUNS, trouble
 from streams.delivery.handler import JSON, Handler
@@ -51,6 +52,9 @@ class CustodyRunner:
         if claimed == "busy":
             await self._settlement.deferred(delivery, "resource is busy", after=BUSY_PAUSE)
             return
+        if claimed == "expired":
+            await self._settlement.expired(delivery)
+            return
         delivery.acknowledge()
         if claimed == "claimed":
             started_at = at_ms(now_ms())
@@ -70,9 +74,11 @@ class CustodyRunner:
         return leases.Lease(handler.resource(delivery.event), uuid4(), self._context.settings.lease_seconds)
 
     async def _claim(self, delivery: Delivery, lease: leases.Lease) -> str:
-        """`claimed`, `busy` (another delivery holds the resource) or `moved on` (it ran, or runs)."""
+        """`claimed`, `busy` (another delivery holds the resource), `expired` or `moved on` (it ran, or runs)."""
         while True:
             await self._context.gate.passed()
+            if expired((delivery,), now_ms()):
+                return "expired"
             try:
                 async with AsyncSession(self._context.database.bookkeeping) as session:
                     if not await leases.claim_lease(session, delivery, lease):

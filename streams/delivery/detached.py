@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,7 +17,8 @@ from streams.delivery.handler import Handler
 T = TypeVar("T")
 P = ParamSpec("P")
 OpenSession = Callable[[], AbstractAsyncContextManager[AsyncSession]]
-Publish = Callable[[Event, datetime | None], None]
+Publish = Callable[[Event, datetime | None, datetime | None], UUID]
+"""As `Outbox.publish`."""
 
 
 class DetachedWork:
@@ -68,9 +70,9 @@ class DetachedWork:
             finally:
                 self._session = None
 
-    async def publish(self, event: Event, at: datetime | None = None) -> None:
+    async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
         """As the caller wants it."""
-        self._publish(event, at)
+        return self._publish(event, at, expires_at)
 
     async def heartbeat(self) -> None:
         """There is no lease to keep."""

@@ -15,6 +15,7 @@ from streams.delivery.attempt import EffectWork, awaited, tidy_up
 from streams.delivery.breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, acknowledge_all, at_ms, now_ms
+from streams.delivery.expiry import expired
 from streams.delivery.failures import SoftTimeLimitExceeded, TimeLimitExceeded, Unavailable
 from streams.delivery.gate import CONFLICT_RERUNS, trouble
 from streams.delivery.handler import JSON, Handler
@@ -40,6 +41,13 @@ class EffectRunner:
         parts = [list(deliveries)]
         while parts:
             part = parts.pop()
+            if not self._context.gate.is_open:
+                await self._context.gate.passed()
+            if over := expired(part, now_ms()):
+                await self._settlement.expired_all(over)
+                part = [delivery for delivery in part if delivery not in over]
+                if not part:
+                    continue
             distinct, repeated = _distinct(part)
             error, began = await self._attempt(distinct)
             if error is None:
@@ -48,6 +56,9 @@ class EffectRunner:
             if repeated:
                 distinct.extend(repeated)
                 distinct.sort(key=lambda delivery: delivery.record.offset)
+            if trouble(error) == "outage":  # it may expire before the database answers
+                parts.append(distinct)
+                continue
             if isinstance(error, Unavailable) and (waiting := self._context.breakers.blocked_by(error)):
                 await self._settlement.deferred_all(distinct, str(error), after=waiting)
                 continue
@@ -58,14 +69,12 @@ class EffectRunner:
             await self._fail(distinct[0], error, at_ms(began))
 
     async def _attempt(self, deliveries: list[Delivery]) -> tuple[Exception | None, int]:
-        """Run until it commits (None) or fails by its own fault (the error); outages and lost races are waited out.
+        """Run until it commits (None) or fails (the error); lost races are waited out, an outage has closed the gate.
 
         Beside it when the last run began, ms since the epoch.
         """
         reruns = 0
         while True:
-            if not self._context.gate.is_open:
-                await self._context.gate.passed()
             began = now_ms()
             try:
                 await self._transaction(deliveries)
@@ -73,7 +82,8 @@ class EffectRunner:
                 kind = trouble(error)
                 if kind == "outage":
                     self._context.gate.trip(error)
-                elif kind == "conflict" and reruns < CONFLICT_RERUNS:
+                    return error, began
+                if kind == "conflict" and reruns < CONFLICT_RERUNS:
                     reruns += 1
                 elif self._runs_again(error) and reruns < FAILURES_UNTIL_OPEN:
                     reruns += 1

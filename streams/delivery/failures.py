@@ -62,6 +62,10 @@ class TimeLimitExceeded(Exception):  # noqa: N818 - Celery's name for the same t
     """The handler did not end by its hard time limit; its attempt is fenced and no longer awaited."""
 
 
+class ExpiredError(Exception):
+    """What `on_dead` is told: the event expired before an attempt could begin."""
+
+
 class UnaskedCancellationError(Exception):
     """The handler raised a cancellation that nobody had asked for, such as that of a task which it awaited."""
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from streams.delivery import leases, ledger, rows
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, at_ms, now_ms
-from streams.delivery.failures import Reason
+from streams.delivery.failures import ExpiredError, Reason
 from streams.delivery.handover import Handover
 from streams.delivery.on_dead import OnDeadCutOffError, roll_back, told
 from streams.delivery.outgoing import (
@@ -25,6 +25,7 @@ from streams.delivery.perseverance import RefusedTargets, try_to_settle
 from streams.delivery.reporting import report_death, report_deferred, report_retry
 from streams.delivery.retry_plan import Again, decide, tier_for
 from streams.delivery.transaction import effect_session
+from streams.headers import CE_EXPIRYTIME, last_text
 from streams.observe.errors import ErrorText
 from streams.observe.logs import get_logger
 
@@ -114,6 +115,18 @@ class Settlement:
         else:
             ending = Ending("failure", delivery.seq + 1, delivery.run, "crashed", text, reason=Reason.CRASHED, lost=1)
         await self._end(delivery, ending, None, started_at, lease)
+
+    async def expired(self, delivery: Delivery) -> None:
+        """End a delivery whose event expired before an attempt could begin."""
+        expires_at = last_text(delivery.record.headers, CE_EXPIRYTIME)
+        error = ExpiredError(f"it expired at {expires_at}, before an attempt could begin")
+        ending = Ending("failure", delivery.seq + 1, delivery.attempts, "expired", told(error), reason=Reason.EXPIRED)
+        await self._end(delivery, ending, error, at_ms(now_ms()), None)
+
+    async def expired_all(self, deliveries: Iterable[Delivery]) -> None:
+        """As `expired`, one after the other."""
+        for delivery in deliveries:
+            await self.expired(delivery)
 
     async def killed(self, delivery: Delivery) -> None:
         """End a delivery that killed its process whenever it ran."""

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import ParamSpec, Protocol, TypeVar
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -34,8 +35,11 @@ class Work(Protocol):
         `final` writes the delivery's success in the same transaction.
         """
 
-    async def publish(self, event: Event, at: datetime | None = None) -> None:
-        """Write an event to the outbox in the current transaction; it goes out if that commits."""
+    async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
+        """Write an event to the outbox in the current transaction; it goes out if that commits.
+
+        `at`, `expires_at` and the id that it returns: as `Outbox.publish`.
+        """
 
     async def heartbeat(self) -> None:
         """Long handlers: keep the lease now (it is also kept in the background). Raises LeaseLostError."""

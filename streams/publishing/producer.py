@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -71,18 +72,21 @@ class EventProducer:
     ) -> None:
         self.close()
 
-    def publish(self, event: Event) -> RecordMetadata:
-        """Publish and wait for the acknowledgement; returns where the record is. Raises PublishError."""
-        return self.send(event).result()
+    def publish(self, event: Event, *, expires_at: datetime | None = None) -> RecordMetadata:
+        """Publish and wait for the acknowledgement; returns where the record is. Raises PublishError.
 
-    def send(self, event: Event) -> "Future[RecordMetadata]":
+        From `expires_at` (with its offset) on no attempt begins. For an event that is to go out later: `Outbox`.
+        """
+        return self.send(event, expires_at=expires_at).result()
+
+    def send(self, event: Event, *, expires_at: datetime | None = None) -> "Future[RecordMetadata]":
         """Encode and enqueue; the future holds where the record is, or PublishError, within the timeout.
 
         Raises BadEventError where the event cannot be encoded, PublishError where nothing can be sent any more.
         """
         future: Future[RecordMetadata] = Future()
         future.set_running_or_notify_cancel()  # from here on it cannot be cancelled, so a report always finds it open
-        encoded = self._encode(event)
+        encoded = self._encode(event, expires_at)
 
         def report(error: KafkaError | None, message: Message) -> None:
             if error is None:
@@ -93,7 +97,7 @@ class EventProducer:
         self._enqueue(encoded, report)
         return future
 
-    def publish_many(self, events: Iterable[Event]) -> int:
+    def publish_many(self, events: Iterable[Event], *, expires_at: datetime | None = None) -> int:
         """Publish all, many under way at once; returns how many were acknowledged: all of them.
 
         Stops at the first that fails, waits for those under way, then raises PublishError (BadEventError where it
@@ -102,7 +106,7 @@ class EventProducer:
         tally = _Tally()
         try:
             for event in events:
-                self._enqueue(self._encode(event), tally.report)
+                self._enqueue(self._encode(event, expires_at), tally.report)
                 tally.sent += 1
                 if tally.sent % POLL_EVERY == 0:
                     self._client.poll(0)
@@ -128,9 +132,9 @@ class EventProducer:
         self._closing.set()
         self._poller.join()
 
-    def _encode(self, event: Event) -> EncodedEvent:
+    def _encode(self, event: Event, expires_at: datetime | None) -> EncodedEvent:
         try:
-            return self._codec.encode(event)
+            return self._codec.encode(event, expires_at)
         except Exception as error:  # fastavro raises many kinds for a value that its schema refuses
             message = f"{type(event).__name__} {event.event_id} cannot be encoded: {error}"
             raise BadEventError(message) from error
@@ -198,16 +202,16 @@ class AsyncEventProducer:
     ) -> None:
         await self.close()
 
-    async def publish(self, event: Event) -> RecordMetadata:
-        """Publish and await the acknowledgement; returns where the record is. Raises PublishError.
+    async def publish(self, event: Event, *, expires_at: datetime | None = None) -> RecordMetadata:
+        """As `EventProducer.publish`, awaited.
 
         Cancelling gives up the wait, not the event: it may still go out.
         """
-        return await asyncio.wrap_future(self._producer.send(event))
+        return await asyncio.wrap_future(self._producer.send(event, expires_at=expires_at))
 
-    async def publish_many(self, events: Iterable[Event]) -> int:
+    async def publish_many(self, events: Iterable[Event], *, expires_at: datetime | None = None) -> int:
         """As `EventProducer.publish_many`, in a thread: `events` is iterated there."""
-        return await asyncio.to_thread(self._producer.publish_many, events)
+        return await asyncio.to_thread(self._producer.publish_many, events, expires_at=expires_at)
 
     async def close(self) -> None:
         """As `EventProducer.close`."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -23,10 +24,11 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An event that the handler published; `at`: not before."""
+    """An event that the handler published, as it gave it; `at`: not before, `expires_at`: not from then on."""
 
     event: Event
     at: datetime | None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,9 @@ async def run(
     """
     published: list[Published] = []
 
-    def collect(one: Event, at: datetime | None) -> None:
-        published.append(Published(one, at))
+    def collect(one: Event, at: datetime | None, expires_at: datetime | None) -> UUID:
+        published.append(Published(one, at, expires_at))
+        return one.event_id
 
     given = event if handler.kind == "batch" or isinstance(event, Event) else event[0]
     offered = Services(*services)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -66,8 +66,8 @@ class DirectWork:
         if self.after_step is not None:
             await self.after_step(self.steps)
 
-    async def publish(self, event: Event, at: datetime | None = None) -> None:
-        Outbox(self.session, self.site.codec).publish(event, at)
+    async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
+        return Outbox(self.session, self.site.codec).publish(event, at, expires_at)
 
     async def heartbeat(self) -> None:
         """There is no lease to keep."""

@@ -1,6 +1,6 @@
 """Bytes to events and back."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import Event
-from schemas.event import event_time, new_event_id
+from schemas.event import event_time, new_event_id, with_time
 from streams import headers
 from streams.codec import Codec, DecodeError, build_codec
 from streams.topics import UnknownEventError
@@ -85,3 +85,51 @@ def test_event_ids_are_uuid7_and_carry_their_time(milliseconds: int) -> None:
 
 def test_other_uuids_carry_no_time() -> None:
     assert event_time(UUID("5b0c3c5e-5d54-4b5d-9c5e-3a5c7d1b2f10")) is None
+
+
+@given(st.uuids(), st.integers(0, (1 << 48) - 1))
+def test_an_id_of_another_time_is_a_uuid7_of_that_time_and_the_same_each_time(event_id: UUID, moment: int) -> None:
+    moved = with_time(event_id, moment)
+    assert (moved.version, moved.variant, moved.int >> 80) == (7, "specified in RFC 4122", moment)
+    assert moved == with_time(with_time(event_id, 0), moment)
+    assert moved.int & (1 << 62) - 1 == event_id.int & (1 << 62) - 1
+
+
+def test_an_expiry_travels_in_the_header_of_cloudevents_and_only_where_there_is_one() -> None:
+    """In UTC, whatever its offset; without an offset it is refused."""
+    at = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    assert dict(CODEC.encode(an_event(), at).headers)["ce_expirytime"] == b"2026-03-01T10:00:00+00:00"
+    assert "ce_expirytime" not in dict(CODEC.encode(an_event()).headers)
+    with pytest.raises(ValueError, match="no offset"):
+        CODEC.encode(an_event(), at.replace(tzinfo=None))
+
+
+def test_a_topic_whose_events_never_expire_takes_no_expiry() -> None:
+    with pytest.raises(ValueError, match=r"message\.created: its events never expire"):
+        CODEC.encode(a_message(), datetime.now(tz=UTC))
+
+
+@given(
+    st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1)),  # noqa: DTZ001 - their offset is drawn beside them
+    st.timedeltas(timedelta(hours=-23), timedelta(hours=23)),
+)
+def test_times_in_headers_come_back(moment: datetime, offset: timedelta) -> None:
+    moment = moment.replace(tzinfo=timezone(offset))
+    assert headers.last_time([("t", headers.time_text(moment))], "t") == moment
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"2026-03-01T10:00:00Z", datetime(2026, 3, 1, 10, tzinfo=UTC)),
+        (b"2026-03-01t10:00:00.5z", datetime(2026, 3, 1, 10, 0, 0, 500_000, tzinfo=UTC)),
+        (b"2026-03-01T12:00:00+02:00", datetime(2026, 3, 1, 10, tzinfo=UTC)),
+        (b"2026-03-01T10:00:00", None),
+        (b"tomorrow", None),
+        (b"\xff", None),
+        (b"", None),
+    ],
+)
+def test_foreign_times_are_read_or_say_nothing(value: bytes, expected: datetime | None) -> None:
+    assert headers.last_time([("t", b"2000-01-01T00:00:00Z"), ("t", value)], "t") == expected
+    assert headers.last_time([("t", value)], "other") is None

@@ -59,6 +59,14 @@ def test_the_headers_of_a_death_come_off_and_leave_those_that_came() -> None:
     assert plain_headers(the_dead()) == CAME
 
 
+def test_a_replay_does_not_expire() -> None:
+    """Whoever replays it wants it to be attempted, however old it is."""
+    expired = Record(
+        "document.deleted", 3, 42, 1, "CreateTime", b"d1", b"v", (*CAME, ("ce_expirytime", b"2020-01-01T00:00:00Z"))
+    )
+    assert plain_headers(the_dead(expired)) == CAME
+
+
 def test_a_replay_names_its_handler_its_fence_and_its_origin_and_starts_anew() -> None:
     sent = replay_headers(the_dead(), a_letter(), Restart(seq=5, replays=1, pool="low"), due_at=99)
     assert sent[: len(CAME)] == CAME
