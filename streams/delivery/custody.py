@@ -77,7 +77,7 @@ class CustodyRunner:
         """`claimed`, `busy` (another delivery holds the resource), `expired` or `moved on` (it ran, or runs)."""
         while True:
             await self._context.gate.passed()
-            if expired((delivery,), now_ms()):
+            if expired((delivery,)):
                 return "expired"
             try:
                 async with AsyncSession(self._context.database.bookkeeping) as session:

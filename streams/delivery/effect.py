@@ -43,7 +43,7 @@ class EffectRunner:
             part = parts.pop()
             if not self._context.gate.is_open:
                 await self._context.gate.passed()
-            if over := expired(part, now_ms()):
+            if over := expired(part):
                 await self._settlement.expired_all(over)
                 part = [delivery for delivery in part if delivery not in over]
                 if not part:

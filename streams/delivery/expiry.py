@@ -1,13 +1,13 @@
 """Which deliveries have expired: from their event's `ce_expirytime` on no attempt of them begins."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from streams import headers
-from streams.delivery.delivery import Delivery, at_ms
+from streams.delivery.delivery import Delivery, at_ms, now_ms
 
 
-def expired(deliveries: Sequence[Delivery], now: int) -> list[Delivery]:
-    """Those of them, all of one topic, whose time is over at `now` (ms since the epoch).
+def expired(deliveries: Sequence[Delivery], clock: Callable[[], int] = now_ms) -> list[Delivery]:
+    """Those of them, all of one topic, whose time is over by the clock (ms since the epoch), which few have to ask.
 
     A header that is no RFC 3339 time says nothing: the event is worked on.
     """
@@ -15,10 +15,13 @@ def expired(deliveries: Sequence[Delivery], now: int) -> list[Delivery]:
         return []
     last, name = headers.last, headers.CE_EXPIRYTIME
     bounded = [one for one in deliveries if last(one.record.headers, name) is not None]
-    return [one for one in bounded if is_over(one, now)] if bounded else bounded
+    if not bounded:
+        return bounded
+    now = clock()
+    return [one for one in bounded if _is_over(one, now)]
 
 
-def is_over(delivery: Delivery, now: int) -> bool:
+def _is_over(delivery: Delivery, now: int) -> bool:
     """Whether the delivery has an expiry, and it is not after `now` (ms since the epoch)."""
     expires_at = headers.last_time(delivery.record.headers, headers.CE_EXPIRYTIME)
     return expires_at is not None and expires_at <= at_ms(now)

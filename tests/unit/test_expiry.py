@@ -25,15 +25,15 @@ def test_those_whose_time_is_over_and_no_others(times: list[int | None], now: in
         expiring(None if time is None else headers.time_text(datetime.fromtimestamp(time, tz=UTC))) for time in times
     ]
     over = [one for one, time in zip(deliveries, times, strict=True) if time is not None and time <= now]
-    assert expired(deliveries, now * 1000) == over
+    assert expired(deliveries, lambda: now * 1000) == over
 
 
 def test_what_is_no_time_says_nothing() -> None:
-    assert expired([expiring(b"soon"), expiring(b"2020-01-01T00:00:00")], 2_000_000_000_000) == []
+    assert expired([expiring(b"soon"), expiring(b"2020-01-01T00:00:00")], lambda: 2_000_000_000_000) == []
 
 
 def test_on_a_topic_whose_events_never_expire_no_header_is_looked_at() -> None:
     late = expiring(b"2020-01-01T00:00:00Z")
-    assert expired([late], 2_000_000_000_000) == [late]
+    assert expired([late], lambda: 2_000_000_000_000) == [late]
     late.topic = replace(late.topic, expires=False)
-    assert expired([late], 2_000_000_000_000) == []
+    assert expired([late], lambda: 2_000_000_000_000) == []
