@@ -85,6 +85,7 @@ def shell(topics: Settings, environment: dict[str, str], tmp_path: Path) -> Iter
             **environment,
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "STREAMS_WEB_PORT": str(free_port()),
+            "PORT": str(free_port()),
             "COLUMNS": "200",
             "PYTHONUNBUFFERED": "1",
         },
