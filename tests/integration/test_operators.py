@@ -82,10 +82,11 @@ def test_a_waiting_execution_is_cancelled_and_never_runs_again(
 
 def test_an_event_in_the_outbox_is_cancelled(trial: Settings, engine: Engine, commands: Commands) -> None:
     later = datetime.now(tz=UTC) + timedelta(hours=1)
-    event = SingleTrialRequested(entity="e")
     with Session(engine) as session, session.begin():
-        Outbox(session, build_codec(trial, load_catalogue(trial))).publish(event, later)
-    assert commands.run("executions", "cancel", str(event.event_id)).returncode == 0
+        event_id = Outbox(session, build_codec(trial, load_catalogue(trial))).publish(
+            SingleTrialRequested(entity="e"), later
+        )
+    assert commands.run("executions", "cancel", str(event_id)).returncode == 0
     assert rows(engine, "select 1 from streams.outbox") == []
     unknown = commands.run("executions", "cancel", str(uuid4()))
     assert unknown.returncode == 1
