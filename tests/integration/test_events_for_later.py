@@ -196,32 +196,32 @@ class Counting:
 
 
 async def test_either_it_is_cancelled_or_it_goes_out(trial: Settings, engine: Engine, database: Database) -> None:
-    """Cancelled one by one while a relay works through them: each is the one or the other, none both, none lost."""
+    """Cancelled one by one, half of them due meanwhile and two relays at work: each is one or the other, none both."""
     codec = build_codec(trial, load_catalogue(trial))
-    due = now() + timedelta(seconds=2)
+    later = now() + timedelta(hours=1)
     with Session(engine) as session, session.begin():
         ids = {
-            str(number).encode(): Outbox(session, codec).publish(SingleTrialRequested(entity=str(number)), due)
+            str(number).encode(): Outbox(session, codec).publish(SingleTrialRequested(entity=str(number)), later)
             for number in range(60)
         }
     records, stop = Counting(), asyncio.Event()
     relays = [asyncio.create_task(Relay(database.bookkeeping, records, trial).run(stop)) for _ in range(2)]
-    cancelled: set[bytes] = set()
-    for key, event_id in ids.items():
+    cancelled: list[bytes] = []
+    for number, (key, event_id) in enumerate(ids.items()):
+        if number % 20 == 10:
+            with engine.begin() as connection:
+                connection.execute(text("update streams.outbox set due_at = now() where id % 2 = 0"))
         async with AsyncSession(database.effects) as one, one.begin():
             withdrawn = await withdraw(one, [event_id], scheduled_only=True)
         if withdrawn:
-            cancelled.add(key)
-        if len(cancelled) == 20 and now() < due:  # the others become due in the midst of it
-            await asyncio.sleep((due - now()).total_seconds())
+            cancelled.append(key)
     await asyncio.to_thread(
         wait_for, lambda: scalar(engine, "select count(*) from streams.outbox") == 0, "the outbox to be empty"
     )
     stop.set()
     await asyncio.gather(*relays)
     assert sorted([*cancelled, *records.sent]) == sorted(ids)
-    assert cancelled
-    assert records.sent
+    assert len(cancelled) >= 30
 
 
 async def test_what_is_on_its_way_cannot_be_cancelled(
