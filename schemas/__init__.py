@@ -1,12 +1,18 @@
 """What travels: one file an event family. Light enough for any producer; imports nothing of `streams`."""
 
+from schemas.app import AppCreated, AppDraftWorkflowSynced, AppModelConfigUpdated, AppPublishedWorkflowUpdated, ToolNode
 from schemas.dataset import DatasetDeleted
 from schemas.document import DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
 from schemas.documents import DocumentsDeleted, DocumentsRemovalRequested
 from schemas.event import Event
 from schemas.message import MessageCreated
+from schemas.tenant import TenantCreated, TenantUpdated
 
 __all__ = [
+    "AppCreated",
+    "AppDraftWorkflowSynced",
+    "AppModelConfigUpdated",
+    "AppPublishedWorkflowUpdated",
     "DatasetDeleted",
     "DocumentDeleted",
     "DocumentIndexCreated",
@@ -16,4 +22,7 @@ __all__ = [
     "DocumentsRemovalRequested",
     "Event",
     "MessageCreated",
+    "TenantCreated",
+    "TenantUpdated",
+    "ToolNode",
 ]

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import cast
 
@@ -12,7 +12,7 @@ from faust.web import Request, Response, View
 from schemas import Event
 from streams.agents import Agent, declare_agents, declare_tier_agents
 from streams.codec import build_codec
-from streams.declared import build_catalogue, build_groups, build_handlers, build_pools
+from streams.declared import build_catalogue, build_groups, build_handlers, build_pools, topics_to_read
 from streams.delivery import Handler
 from streams.dify.platform import build_platform
 from streams.monitoring.cluster import Cluster
@@ -68,9 +68,11 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
     settings = settings or load_settings()
     configure_logging(settings)
     catalogue, pools = build_catalogue(settings), build_pools(settings)
+    handlers = build_handlers(settings) if handlers is None else handlers
+    read = topics_to_read(catalogue, handlers)
     app = PipelineApp(
         settings,
-        groups=build_groups(catalogue, pools),
+        groups=build_groups(catalogue, read, pools),
         logging_config=logging_config(settings),
         Worker=PipelineWorker,
     )
@@ -78,7 +80,7 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
         settings,
         catalogue=catalogue,
         codec=build_codec(settings, catalogue),
-        handlers=build_handlers(settings) if handlers is None else handlers,
+        handlers=handlers,
         limits=concurrency_limits(load_overrides(settings.overrides)),
         pools=pools,
         records=app.records,
@@ -87,8 +89,8 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
         crash=app.end_after_failure,
     )
     app.listener = app.worker
-    app.checks += [app.worker.check, partial(adopt_former_tiers, app, catalogue)]
-    declare_agents(partial(declare, app), catalogue, settings.pools, lambda: app.worker.engines)
+    app.checks += [app.worker.check, partial(adopt_former_tiers, app, catalogue, read)]
+    declare_agents(partial(declare, app), catalogue, read, settings.pools, lambda: app.worker.engines)
     add_pages(app, settings)
     return app
 
@@ -99,13 +101,13 @@ def declare(app: PipelineApp, topic: str, agent: Agent, description: str) -> Non
     app.agent(app.topic(topic, value_serializer="raw"), name=topic)(agent)
 
 
-async def adopt_former_tiers(app: PipelineApp, catalogue: Catalogue) -> None:
+async def adopt_former_tiers(app: PipelineApp, catalogue: Catalogue, read: Collection[str]) -> None:
     """Before the start: read the tiers of former settings too, so that nothing that waits there is stranded."""
     existing = (await asyncio.to_thread(Cluster(app.settings).metadata)).topics
     former = {pool: catalogue.former_tiers(pool, existing) for pool in app.settings.pools}
     for pool, tiers in former.items():
         declare_tier_agents(partial(declare, app), pool, tiers, lambda: app.worker.engines)
-    app.groups = build_groups(catalogue, build_pools(app.settings), former)
+    app.groups = build_groups(catalogue, read, build_pools(app.settings), former)
 
 
 def add_pages(app: PipelineApp, settings: Settings) -> None:

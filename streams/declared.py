@@ -1,7 +1,7 @@
 """What a deployment declares: its topics, handlers and pools, extensions and overrides included. Loads no Faust."""
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from schemas import Event
 from streams.agents import dataset, document, documents, message, sync
@@ -43,16 +43,29 @@ def build_pools(settings: Settings) -> tuple[Pool, ...]:
     return tuple(pool for pool in in_force if pool.name in settings.pools)
 
 
+def topics_to_read(catalogue: Catalogue, handlers: Iterable[Handler[Event]]) -> frozenset[str]:
+    """The names of the topics that have a handler here.
+
+    No other is read: reading its events would acknowledge them with nothing done. So they wait in their topic, as long
+    as it keeps them, for the version of the workers that has a handler.
+    """
+    handled = {handler.event for handler in handlers}
+    return frozenset(topic.name for topic in catalogue if topic.event in handled)
+
+
 def build_groups(
-    catalogue: Catalogue, pools: Sequence[Pool], former: Mapping[PoolName, Iterable[str]] | None = None
+    catalogue: Catalogue,
+    read: Collection[str],
+    pools: Sequence[Pool],
+    former: Mapping[PoolName, Iterable[str]] | None = None,
 ) -> tuple[Group, ...]:
-    """What each pool's consumer reads: its event topics and its retry tiers, those of former settings too."""
+    """What each pool's consumer reads: its event topics among `read`, its retry tiers, those of former settings too."""
     return tuple(
         Group(
             pool=pool.name,
             group_id=catalogue.group(pool.name),
             topics=(
-                *(topic.name for topic in catalogue.in_pool(pool.name)),
+                *(topic.name for topic in catalogue.in_pool(pool.name) if topic.name in read),
                 *catalogue.tiers(pool.name),
                 *(former or {}).get(pool.name, ()),
             ),

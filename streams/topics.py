@@ -9,6 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from schemas import (
+    AppCreated,
+    AppDraftWorkflowSynced,
+    AppModelConfigUpdated,
+    AppPublishedWorkflowUpdated,
     DatasetDeleted,
     DocumentDeleted,
     DocumentIndexCreated,
@@ -18,6 +22,8 @@ from schemas import (
     DocumentSyncRequested,
     Event,
     MessageCreated,
+    TenantCreated,
+    TenantUpdated,
 )
 from streams.duration import format_duration, parse_duration
 from streams.settings import PoolName, Settings, SettingsError
@@ -81,6 +87,13 @@ BUILT_IN: tuple[Topic, ...] = (
     Topic("documents.removal-requested", DocumentsRemovalRequested, key="dataset_id", pool="low"),
     Topic("dataset.deleted", DatasetDeleted, key="dataset_id", pool="low"),
     Topic("message.created", MessageCreated, key="app_id", pool="high", expires=False),  # what was used is charged
+    # Somebody has just made, configured or published an app, or signed up, and looks at it next.
+    Topic("app.created", AppCreated, key="app_id", pool="high"),
+    Topic("app.model-config-updated", AppModelConfigUpdated, key="app_id", pool="high"),
+    Topic("app.published-workflow-updated", AppPublishedWorkflowUpdated, key="app_id", pool="high"),
+    Topic("app.draft-workflow-synced", AppDraftWorkflowSynced, key="app_id", pool="default"),
+    Topic("tenant.created", TenantCreated, key="tenant_id", pool="high"),
+    Topic("tenant.updated", TenantUpdated, key="tenant_id", pool="default"),
 )
 
 

@@ -4,7 +4,7 @@ One agent a topic and one a retry tier. An agent hands each chunk to its pool's 
 acknowledges the records one by one, and the transport holds a partition back that has too many unsettled.
 """
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Mapping
 
 from streams.delivery.engine import PoolEngine
 from streams.duration import format_duration
@@ -20,10 +20,15 @@ Declare = Callable[[str, Agent, str], None]
 """Makes a Faust agent: topic, function, description."""
 
 
-def declare_agents(declare: Declare, catalogue: Catalogue, pools: tuple[PoolName, ...], engines: Engines) -> None:
-    """Declare the agents of the hosted pools. `engines` is asked when chunks come: they exist once a worker runs."""
+def declare_agents(
+    declare: Declare, catalogue: Catalogue, read: Collection[str], pools: tuple[PoolName, ...], engines: Engines
+) -> None:
+    """Declare the agents of the hosted pools: of the topics in `read`, and of every tier.
+
+    `engines` is asked when chunks come: they exist once a worker runs.
+    """
     for topic in catalogue:
-        if topic.pool in pools:
+        if topic.pool in pools and topic.name in read:
             declare(topic.name, _event_agent(engines, topic.pool), f"{topic.event.__name__} events, pool {topic.pool}")
     for pool in pools:
         declare_tier_agents(declare, pool, catalogue.tiers(pool), engines)

@@ -55,6 +55,8 @@ def list_topics(*, as_json: JSONOption = False) -> None:
         typer.echo(
             f"{row['topic']}: {row['event']} by {row['key']}, pool {row['pool']}, {row['partitions']} partitions"
         )
+        if not row["handlers"]:
+            typer.echo("    no handler here: its events wait in the topic")
         for handler in row["handlers"]:
             limits = f"{handler['soft_time_limit']} soft, {handler['time_limit']} hard"
             typer.echo(f"    {handler['name']} ({handler['kind']}): {handler['retry']}; limits {limits}")

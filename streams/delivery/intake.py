@@ -74,9 +74,6 @@ def read_event_chunk(context: PoolContext, chunk: Chunk) -> ReadChunk:
         if (why := window.refusal(event.event_id)) is not None:
             found.unreadable.append(_refused(record, topic, event, why))
             continue
-        if not handlers:
-            chunk.settle(record.offset)
-            continue
         pending = Pending(chunk, record.offset, len(handlers))
         for handler in handlers:
             found.deliveries.append(Delivery(event, handler, topic, record, pending))

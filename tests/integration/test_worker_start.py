@@ -8,7 +8,9 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Engine
 
-from schemas import DocumentDeleted, MessageCreated
+from schemas import DocumentDeleted, DocumentIndexCreated, MessageCreated, TenantUpdated
+from streams.declared import build_handlers, topics_to_read
+from streams.monitoring.lag import group_lag
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.integration.driving import BIN, ROOT, Streams, WorkerProcess, free_port, publish, rows, scalar, wait_for
@@ -131,11 +133,29 @@ def test_pools_can_be_hosted_by_workers_of_their_own(worker: MakeWorker, setting
     assert scalar(engine, "select pool from streams.executions") == "low"
 
 
+@pytest.mark.usefixtures("topics")
+def test_events_wait_for_a_worker_that_has_a_handler(worker: MakeWorker, settings: Settings, engine: Engine) -> None:
+    """A worker without one settles none of them, while it works on others of the pool; with the next they are done."""
+    name = load_catalogue(settings).of(TenantUpdated).name
+    waiting = TenantUpdated(tenant_id="t1")
+    former = worker(STREAMS_POOLS="default").start()
+    publish(settings, [waiting, DocumentIndexCreated(dataset_id="d1", document_ids=[])])
+    wait_for(lambda: rows(engine, "select 1 from streams.executions"), "the delivery of another topic")
+    former.stop()
+    lag = [row for row in group_lag(settings, load_catalogue(settings)) if row.topic == name]
+    assert sum(row.lag for row in lag) == 1
+    worker(STREAMS_POOLS="default", STREAMS_HANDLERS="tests.integration.apps.welcoming").start()
+    done = "select result from streams.executions where event_id = :id and status = 'success'"
+    (found,) = wait_for(lambda: rows(engine, done, id=waiting.event_id), "the delivery")
+    assert found["result"] == "t1 at attempt 1"
+
+
 def test_faust_lists_an_agent_per_topic_and_tier(environment: dict[str, str], settings: Settings) -> None:
     listed = faust(environment, "agents")
     assert listed.returncode == 0, listed.stderr
-    for topic in load_catalogue(settings):
-        assert topic.name.removeprefix(settings.topic_prefix) in listed.stdout
+    catalogue = load_catalogue(settings)
+    for name in topics_to_read(catalogue, build_handlers(settings)):
+        assert name.removeprefix(settings.topic_prefix) in listed.stdout
     assert f"{settings.application}.default.retry.0s" in listed.stdout
 
 
