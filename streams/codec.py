@@ -106,6 +106,10 @@ class Codec:
             tenant_id=event.tenant_id,
         )
 
+    def check(self, kind: type[Event]) -> None:
+        """Raise UnknownEventError or SchemaMissingError unless events of a class can be encoded."""
+        self._writer(kind)
+
     def decode(self, topic: str, value: bytes | None) -> Event:
         """The event in a record of a catalogue topic. Raises DecodeError, and nothing else."""
         prefix = b"" if value is None else value[:PREFIX_LENGTH]

@@ -1,6 +1,20 @@
-"""Publishing events: in a transaction (`Outbox`) or straight to Kafka (`EventProducer`)."""
+"""Publishing: in a transaction (`Outbox`), straight to Kafka (`EventProducer`), or by what the platform calls."""
 
+from streams.publishing.blinker_bridge import SignalBridge, connect_signals
+from streams.publishing.celery_bridge import CeleryTasks, celery_tasks
 from streams.publishing.outbox import Outbox
 from streams.publishing.producer import AsyncEventProducer, BadEventError, EventProducer, PublishError
+from streams.publishing.transactions import BridgeError
 
-__all__ = ["AsyncEventProducer", "BadEventError", "EventProducer", "Outbox", "PublishError"]
+__all__ = [
+    "AsyncEventProducer",
+    "BadEventError",
+    "BridgeError",
+    "CeleryTasks",
+    "EventProducer",
+    "Outbox",
+    "PublishError",
+    "SignalBridge",
+    "celery_tasks",
+    "connect_signals",
+]

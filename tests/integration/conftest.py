@@ -71,6 +71,13 @@ def make_template(stack: Stack) -> str:
 @pytest.fixture
 def environment(stack: Stack, template: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The settings of one test as a shell would have them: own names, own database, short retries."""
+    with own_environment(stack, template, tmp_path) as environment:
+        yield environment
+
+
+@contextmanager
+def own_environment(stack: Stack, template: str, folder: Path) -> Iterator[dict[str, str]]:
+    """The same, for as long as it is entered; the storage is in that folder."""
     name = f"t{uuid4().hex[:10]}"
     server = make_url(stack.environment["STREAMS_DATABASE_URL"]).set(drivername="postgresql+psycopg")
     admin = create_engine(server, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
@@ -83,7 +90,7 @@ def environment(stack: Stack, template: str, tmp_path: Path) -> Iterator[dict[st
         "STREAMS_DATABASE_URL": server.set(database=name, drivername="postgresql").render_as_string(
             hide_password=False
         ),
-        "STREAMS_STORAGE_URL": f"file:{tmp_path / 'storage'}",
+        "STREAMS_STORAGE_URL": f"file:{folder / 'storage'}",
         "STREAMS_RETRY_DELAYS": "0s,1s,2s,4s",
     }
     with admin.connect() as connection:
