@@ -66,7 +66,7 @@ def actual_topics(cluster: Cluster, metadata: ClusterMetadata, desired: Iterable
 
 
 def apply(settings: Settings, changes: Iterable[Change]) -> None:
-    """Make, grow and configure topics; returns when new ones can be written to.
+    """Make, grow and configure topics; returns when what is new can be written to.
 
     What another `apply` did in the meantime is no error. Raises BrokersUnreachableError, KafkaRefusedError.
     """
@@ -75,7 +75,8 @@ def apply(settings: Settings, changes: Iterable[Change]) -> None:
     _create(cluster, [change.spec for change in wanted if change.create])
     _grow(cluster, {change.spec.name: change.grow_to for change in wanted if change.grow_to is not None})
     _configure(cluster, [change for change in wanted if change.config])
-    _await_leaders(cluster, {change.spec.name: change.spec.partitions for change in wanted if change.create})
+    grown = [change.spec for change in wanted if change.create or change.grow_to is not None]
+    _await_leaders(cluster, {spec.name: spec.partitions for spec in grown})
 
 
 def _create(cluster: Cluster, specs: list[TopicSpec]) -> None:
