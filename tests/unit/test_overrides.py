@@ -116,7 +116,7 @@ def test_unknown_names_are_refused_with_those_that_exist(tmp_path: Path) -> None
     overrides = load_overrides(written(tmp_path, "[handlers.clean-dokument]\n[topics.'document.delted']\n"))
     with pytest.raises(OverridesError, match="no handler 'clean-dokument'; there are: clean-document"):
         apply_to_handlers(handlers(), overrides)
-    with pytest.raises(OverridesError, match=r"no topic 'document\.delted'; there are: dataset\.deleted, "):
+    with pytest.raises(OverridesError, match=r"no topic 'document\.delted'; there are: app\.created, "):
         apply_to_topics(BUILT_IN, overrides)
 
 
