@@ -1,14 +1,17 @@
 """What becomes of the platform's objects, without any database."""
 
 import json
+import sys
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.orm import Session
 
 from schemas import MessageCreated
-from streams.publishing import BridgeError
+from streams.codec import build_codec
+from streams.publishing import BridgeError, connect_signals
 from streams.publishing.signals import (
     app_created,
     credits_by_model,
@@ -33,6 +36,7 @@ from tests.platform_senders import (
     QuotaUnit,
     SystemConfiguration,
 )
+from tests.unit.making import CATALOGUE, SETTINGS
 
 MESSAGE = SimpleNamespace(id="m1", app_id="a1", message_tokens=30, answer_tokens=70)
 TOOL = {"provider_type": "builtin", "provider_id": "time", "provider_name": "time", "tool_name": "now"}
@@ -186,6 +190,13 @@ def test_a_class_of_another_shape_is_told() -> None:
         app_created(SimpleNamespace(id="a1"), {})
     with pytest.raises(BridgeError, match=r"SimpleNamespace\.tenant_id is empty"):
         app_created(SimpleNamespace(id="a1", tenant_id=None), {})
+
+
+def test_blinker_is_asked_for_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishing does without it; who connects is told which extra brings it."""
+    monkeypatch.setitem(sys.modules, "blinker", None)
+    with pytest.raises(BridgeError, match="blinker is not installed; it comes with the extra `bridges`"):
+        connect_signals(Session, codec=build_codec(SETTINGS, CATALOGUE))
 
 
 def test_there_are_ten() -> None:
