@@ -140,7 +140,9 @@ async def awaits_what_was_cancelled() -> None:
 @pytest.mark.parametrize(
     "work", [cancelled_before_it_waits, cancels_itself, cancels_itself_later, awaits_what_was_cancelled]
 )
-async def test_a_cancellation_of_its_own_making_is_a_failure(work: Callable[[], Coroutine[object, object, None]]) -> None:
+async def test_a_cancellation_of_its_own_making_is_a_failure(
+    work: Callable[[], Coroutine[object, object, None]],
+) -> None:
     with pytest.raises(UnaskedCancellationError):
         await run_within(work(), 10, 20)
     await asyncio.sleep(0)  # the calling task goes on
