@@ -46,11 +46,12 @@ $(PEERS): $(READY) requirements/bench.txt
 bench: $(PEERS) ## Speed and size against their targets, as JSON lines; make bench ONLY="indexing-small" SCALE=0.1 for a part.
 	@python -m benchmarks $(ONLY) --scale $(or $(SCALE),1)
 
-check: setup ## Lint, format, types, layers.
+check: setup ## Lint, format, types, layers, compatibility of the events with their last released schemas.
 	@ruff check .
 	@ruff format --check .
 	@mypy
 	@lint-imports
+	@env -u STREAMS_HANDLERS -u STREAMS_TOPIC_PREFIX streams schemas check --folder schemas/avro
 
 lock: setup ## New locks from pyproject.toml; needs the network.
 	@$(VENV)/bin/python -m venv build/uv

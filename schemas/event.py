@@ -3,9 +3,12 @@
 import secrets
 import time
 from datetime import UTC, datetime
+from typing import ClassVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.evolution import Compatibility
 
 _RANDOM = (1 << 76) - (1 << 64) | (1 << 62) - 1
 """Of a UUIDv7's bits those that are drawn: 12 behind the version, 62 behind the variant."""
@@ -40,6 +43,9 @@ class Event(BaseModel):
     """An immutable fact or request about the platform. Unknown fields are refused: a typo must not vanish."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    compatibility: ClassVar[Compatibility] = "FULL_TRANSITIVE"
+    """What the gate demands of a changed class: by default that it and every version before understand each other."""
 
     event_id: UUID = Field(default_factory=new_event_id)
     """UUIDv7; the ledger's day comes from its time."""

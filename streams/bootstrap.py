@@ -79,7 +79,7 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
     app.worker = Worker(
         settings,
         catalogue=catalogue,
-        codec=build_codec(settings, catalogue),
+        codec=build_codec(settings, catalogue, waits=False),
         handlers=handlers,
         limits=concurrency_limits(load_overrides(settings.overrides)),
         pools=pools,

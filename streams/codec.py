@@ -4,19 +4,22 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Literal, Protocol
 from uuid import UUID
 
 import fastavro
+from fastavro.read import SchemaResolutionError
 from fastavro.types import Schema
 from pydantic import ValidationError
 
 from schemas import Event
-from schemas.registry import FileRegistry, RegisteredSchema, registry_folder
+from schemas.registry import COMMITTED, FileRegistry, RegisteredSchema, RegistryError, registry_folder
 from streams import headers
 from streams.avro_reading import PREFIX_LENGTH, FieldReader, field_reader
 from streams.headers import Headers
+from streams.http_registry import HttpRegistry
 from streams.observe.trace import child_traceparent
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue, Topic, load_catalogue
@@ -38,14 +41,43 @@ class SchemaMissingError(Exception):
     """An event's schema is not in the registry; the message says how to put it there."""
 
 
+class SchemaNotFetchedError(Exception):
+    """The registry has to be asked first, and this codec may not wait for it: `fetch` does, in another thread."""
+
+    def __init__(self, what: object, fetch: Callable[[], object]) -> None:
+        """`what`: the same for two of these exactly where one request answers both."""
+        super().__init__(f"the schema registry has to be asked for {what}")
+        self.what = what
+        self.fetch = fetch
+
+
 class Registry(Protocol):
-    """Where schemas have their ids."""
+    """Where schemas have their ids. One over HTTP also raises RegistryUnavailableError."""
 
     def by_id(self, schema_id: int) -> RegisteredSchema | None:
-        """The schema of an id, or None where the registry does not know it."""
+        """The schema of an id, without a subject where that is not told; None where the registry does not know it."""
 
-    def latest(self, subject: str) -> RegisteredSchema | None:
-        """The newest schema of a subject (`<topic>-value`)."""
+    def own(self, subject: str, fields: frozenset[str]) -> RegisteredSchema | None:
+        """Of a subject (`<topic>-value`) the version that a class of those fields stands for."""
+
+
+class _WithoutWaiting:
+    """A registry over HTTP as an event loop may ask it: what was not told yet raises SchemaNotFetchedError."""
+
+    def __init__(self, registry: HttpRegistry) -> None:
+        self._registry = registry
+
+    def by_id(self, schema_id: int) -> RegisteredSchema | None:
+        try:
+            return self._registry.known(schema_id)
+        except KeyError:
+            raise SchemaNotFetchedError(schema_id, partial(self._registry.by_id, schema_id)) from None
+
+    def own(self, subject: str, fields: frozenset[str]) -> RegisteredSchema | None:
+        try:
+            return self._registry.known_own(subject, fields)
+        except KeyError:
+            raise SchemaNotFetchedError(subject, partial(self._registry.own, subject, fields)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +103,13 @@ class _Reader:
 class Codec:
     """Encodes events for their topics and decodes records of a topic; schemas are parsed once."""
 
-    def __init__(self, registry: Registry, catalogue: Catalogue, source: str) -> None:
-        """`source` becomes `ce_source`: who publishes, such as the application's name."""
+    def __init__(self, registry: Registry, files: FileRegistry, catalogue: Catalogue, source: str) -> None:
+        """`registry` gives ids, `files` say what the classes of this code stand for.
+
+        `source` becomes `ce_source`: who publishes, such as the application's name.
+        """
         self._registry = registry
+        self._files = files
         self._catalogue = catalogue
         self._source = source.encode()
         self._writers: dict[type[Event], tuple[Topic, bytes, Schema]] = {}
@@ -84,6 +120,9 @@ class Codec:
 
         Raises UnknownEventError, SchemaMissingError; ValueError where Avro refuses it, where `expires_at` has no
         offset, and where the topic's events never expire.
+
+        At the first event of a class, with a registry over HTTP, also RegistryUnavailableError; SchemaNotFetchedError
+        of a codec that may not wait.
         """
         topic, prefix, schema = self._writer(type(event))
         if expires_at is not None and not topic.expires:
@@ -111,7 +150,11 @@ class Codec:
         self._writer(kind)
 
     def decode(self, topic: str, value: bytes | None) -> Event:
-        """The event in a record of a catalogue topic. Raises DecodeError, and nothing else."""
+        """The event in a record of a catalogue topic. Raises DecodeError, and nothing else.
+
+        At the first record of a schema, with a registry over HTTP, also RegistryUnavailableError; SchemaNotFetchedError
+        of a codec that may not wait. Then nothing is known of the record: ask again.
+        """
         prefix = b"" if value is None else value[:PREFIX_LENGTH]
         reader = self._readers.get((topic, prefix))
         if reader is None or value is None:
@@ -121,6 +164,9 @@ class Codec:
             reader = self._reader(topic, prefix)
         try:
             fields = reader.fields(value)
+        except SchemaResolutionError as error:
+            message = f"the schema of the value cannot be read as the one of {topic}: {error}"
+            raise DecodeError("validation", message) from error
         except Exception as error:  # fastavro raises many kinds on foreign bytes; all mean the same here
             message = f"the value is not Avro of its schema: {type(error).__name__}: {error}"
             raise DecodeError("decode", message) from error
@@ -132,13 +178,19 @@ class Codec:
             message = f"field {place}: {first['msg']}"
             raise DecodeError("validation", message) from error
 
+    def prepare(self, kind: type[Event]) -> None:
+        """Learn what encoding a class's events needs. Raises as `encode`."""
+        self._writer(kind)
+
     def _writer(self, kind: type[Event]) -> tuple[Topic, bytes, Schema]:
         known = self._writers.get(kind)
         if known is None:
             topic = self._catalogue.of(kind)
-            registered = self._registry.latest(self._catalogue.subject(topic.name))
+            registered = self._registry.own(self._catalogue.subject(topic.name), frozenset(kind.model_fields))
             if registered is None:
-                message = f"{topic.name} has no schema in the registry: run `streams schemas export`"
+                missing = self._files.own(self._catalogue.subject(topic.name), frozenset(kind.model_fields)) is None
+                step = "export" if missing else "register"
+                message = f"{kind.__name__}, as it is, has no schema in the registry: run `streams schemas {step}`"
                 raise SchemaMissingError(message)
             prefix = MAGIC + registered.id.to_bytes(4, "big")
             known = self._writers[kind] = (topic, prefix, fastavro.parse_schema(registered.schema))
@@ -150,15 +202,20 @@ class Codec:
         if registered is None:
             message = f"the registry has no schema {schema_id}"
             raise DecodeError("unknown-schema", message)
-        subject = self._catalogue.subject(topic)
-        if registered.subject != subject:
-            message = f"schema {schema_id} is one of {registered.subject}, this topic's are of {subject}"
+        event, subject = self._catalogue.topic(topic).event, self._catalogue.subject(topic)
+        if not _is_of(registered, subject, event):
+            whose = registered.subject or registered.schema.get("name") or "no record"
+            message = f"schema {schema_id} is one of {whose}, this topic's are of {subject}"
             raise DecodeError("validation", message)
-        latest = self._registry.latest(subject)
-        wanted = None if latest is None or latest.id == schema_id else latest.schema
-        fields = field_reader(registered.schema, wanted)
+        own = self._files.own(subject, frozenset(event.model_fields))
+        try:
+            # A registry may write the same schema in another way.
+            evolved = own is not None and _canonical(own.schema) != _canonical(registered.schema)
+            fields = field_reader(registered.schema, own.schema if own is not None and evolved else None)
+        except Exception as error:  # whoever has registered it, fastavro raises many kinds for what is no schema
+            message = f"schema {schema_id} is not one of Avro: {type(error).__name__}: {error}"
+            raise DecodeError("validation", message) from error
 
-        event = self._catalogue.topic(topic).event
         # `model_validate` adds a tenth to the time that it takes for its other arguments.
         made = self._readers[topic, prefix] = _Reader(fields, event.__pydantic_validator__.validate_python)
         return made
@@ -178,18 +235,49 @@ class Codec:
         )
 
 
+def _canonical(schema: Schema) -> str:
+    """Avro's canonical form: equal where records are the same bytes."""
+    return fastavro.schema.to_parsing_canonical_form(fastavro.parse_schema(schema))
+
+
+def _is_of(registered: RegisteredSchema, subject: str, event: type[Event]) -> bool:
+    """Whether it is a schema of the topic: by its subject, or where that is not told by the name of its record."""
+    if registered.subject:
+        return registered.subject == subject
+    return str(registered.schema.get("name")).rpartition(".")[2] == event.__name__
+
+
+def own_folder(settings: Settings) -> Path:
+    """The folder of the schemas that this code's classes stand for. Raises RegistryError for a URL of another kind."""
+    if settings.has_http_registry:
+        return settings.schema_files or COMMITTED
+    return registry_folder(settings.schema_registry_url)
+
+
 @lru_cache(maxsize=8)
-def open_registry(url: str) -> Registry:
-    """The registry of STREAMS_SCHEMA_REGISTRY_URL: `file:` the committed one, `file:PATH` a folder's.
+def _open_files(folder: Path) -> FileRegistry:
+    return FileRegistry(folder)
 
-    Raises RegistryError.
+
+def open_http_registry(settings: Settings) -> HttpRegistry:
+    """The registry over HTTP of STREAMS_SCHEMA_REGISTRY_URL. Makes no connection. Raises RegistryError."""
+    if not settings.has_http_registry:
+        message = f"STREAMS_SCHEMA_REGISTRY_URL={settings.schema_registry_url} is no registry over HTTP"
+        raise RegistryError(message)
+    return HttpRegistry(settings, _open_files(own_folder(settings)))
+
+
+def build_codec(settings: Settings, catalogue: Catalogue, *, waits: bool = True) -> Codec:
+    """The codec of one process. Raises RegistryError.
+
+    `waits`: whether it asks a registry over HTTP itself, which blocks; an event loop's codec must not.
     """
-    return FileRegistry(registry_folder(url))
-
-
-def build_codec(settings: Settings, catalogue: Catalogue) -> Codec:
-    """The codec of one process."""
-    return Codec(open_registry(settings.schema_registry_url), catalogue, source=settings.application)
+    files = _open_files(own_folder(settings))
+    registry: Registry = files
+    if settings.has_http_registry:
+        remote = open_http_registry(settings)
+        registry = remote if waits else _WithoutWaiting(remote)
+    return Codec(registry, files, catalogue, source=settings.application)
 
 
 @lru_cache(maxsize=1)

@@ -4,36 +4,63 @@ A changed class gets a new version and a new id; nothing that was committed is c
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from schemas import Event
+from schemas.evolution import Break, Version, breaks
 from schemas.registry import COMMITTED, INDEX, FileRegistry, RegisteredSchema
+from streams.allowed_values import allowed_values
 from streams.topics import Catalogue
 
 NAMESPACE = "streams"
+Cause = Literal["new", "changed", "draft", "unnoted"]
 
 
 class SchemaExportError(Exception):
     """The generator is not installed or cannot express a class; the message is one line."""
 
 
+class IncompatibleChangeError(SchemaExportError):
+    """A class was changed in a way that its versions before do not bear; nothing was written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """An event whose class is not what the registry's newest file says."""
+    """An event whose class is not what the registry's newest version says, or not for good."""
 
     subject: str
     event: str
     file: str
     """The file that `export` would write."""
     replaces: str | None
-    """The file of the version before it; None where the subject is new."""
+    """The file of the newest version; None where the subject is new."""
+    cause: Cause
 
     def __str__(self) -> str:
-        if self.replaces is None:
-            return f"{self.file} is missing: {self.event} has no schema yet; run `streams schemas export`"
-        return f"{self.replaces} differs from {self.event}; run `streams schemas export`, which adds {self.file}"
+        match self.cause:
+            case "new":
+                return f"{self.file} is missing: {self.event} has no schema yet; run `streams schemas export`"
+            case "draft":
+                return f"{self.replaces} is a draft; run `streams schemas export`, which makes it a version for good"
+            case "unnoted":
+                return f"{INDEX} does not say which values {self.event} allows; run `streams schemas export`"
+        return f"{self.replaces} differs from {self.event}; run `streams schemas export`, which writes {self.file}"
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectBreak:
+    """A break of one event's compatibility."""
+
+    subject: str
+    event: str
+    file: str
+    found: Break
+
+    def __str__(self) -> str:
+        return f"{self.subject.removesuffix('-value')} {self.found}"
 
 
 def avro_schema(event: type[Event]) -> dict[str, object]:
@@ -57,68 +84,140 @@ def avro_schema(event: type[Event]) -> dict[str, object]:
     for field in schema["fields"]:
         if field["name"] in made_anew:
             field.pop("default", None)
+    _drop_defaults_of_enums(schema)
     fields = schema.pop("fields")
     return {**schema, "fields": fields}
 
 
-def pending(catalogue: Catalogue, registered: Iterable[RegisteredSchema]) -> list[RegisteredSchema]:
-    """The versions that are to be added so that each subject's newest is what its class says, in catalogue order."""
-    newest: dict[str, RegisteredSchema] = {}
-    last_id = 0
-    for known in registered:
-        last_id = max(last_id, known.id)
-        if known.subject not in newest or known.version > newest[known.subject].version:
-            newest[known.subject] = known
-    added: list[RegisteredSchema] = []
+def _drop_defaults_of_enums(part: object) -> None:
+    """The generator gives each enum its first symbol as the one that readers take for those they do not know.
+
+    An event would then be read as another one, in silence; without it the gate refuses a new symbol.
+    """
+    if isinstance(part, dict):
+        if part.get("type") == "enum":
+            part.pop("default", None)
+        for inner in part.values():
+            _drop_defaults_of_enums(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            _drop_defaults_of_enums(inner)
+
+
+def pending(
+    catalogue: Catalogue, registered: Iterable[RegisteredSchema], *, draft: bool = False
+) -> list[RegisteredSchema]:
+    """The versions to be written so that each subject's newest is what its class says, in catalogue order.
+
+    Where the newest is a draft, or does not note what its class allows, it is that one with its id; else one more.
+    """
+    known = list(registered)
+    newest, last_id = _newest(known), max((one.id for one in known), default=0)
+    written: list[RegisteredSchema] = []
     for topic in catalogue:
         subject = catalogue.subject(topic.name)
-        schema = avro_schema(topic.event)
+        schema, allowed = avro_schema(topic.event), allowed_values(topic.event)
         before = newest.get(subject)
-        if before is not None and before.schema == schema:
+        if before is not None and (before.schema, before.allowed) == (schema, allowed) and (draft or not before.draft):
             continue
+        if before is not None and (before.draft or (before.schema == schema and before.allowed is None)):
+            written.append(replace(before, schema=schema, allowed=allowed, draft=before.draft and draft))
+            continue
+        last_id += 1
         version = 1 if before is None else before.version + 1
         file = f"{subject.removesuffix('-value')}.v{version}.avsc"
-        added.append(RegisteredSchema(last_id + len(added) + 1, subject, version, file, schema))
-    return added
+        written.append(RegisteredSchema(last_id, subject, version, file, schema, allowed, draft=draft))
+    return written
 
 
 def drifts(catalogue: Catalogue, registry: FileRegistry) -> list[Drift]:
-    """Where the registry's newest versions differ from the classes; empty when all agree."""
-    events = {catalogue.subject(topic.name): topic.event.__name__ for topic in catalogue}
+    """Where the registry's newest versions differ from the classes, or are drafts; empty when all agree."""
+    events = _event_names(catalogue)
     found = []
-    for added in pending(catalogue, registry):
-        before = registry.latest(added.subject)
-        found.append(Drift(added.subject, events[added.subject], added.file, before.file if before else None))
+    for written in pending(catalogue, registry):
+        before = registry.latest(written.subject)
+        replaces = before.file if before else None
+        found.append(Drift(written.subject, events[written.subject], written.file, replaces, _cause(before, written)))
     return found
 
 
-def export(catalogue: Catalogue, folder: Path) -> list[RegisteredSchema]:
-    """Write what is missing in a folder's registry; returns what was added.
+def _cause(before: RegisteredSchema | None, written: RegisteredSchema) -> Cause:
+    if before is None:
+        return "new"
+    if before.schema != written.schema or before.allowed not in (None, written.allowed):
+        return "changed"
+    return "draft" if before.draft else "unnoted"
+
+
+def incompatible(catalogue: Catalogue, registered: Iterable[RegisteredSchema]) -> list[SubjectBreak]:
+    """Where a class, or its newest version, breaks what it promises to the versions before; empty: nowhere.
+
+    Raises SchemaExportError, BadSchemaError.
+    """
+    known, events = list(registered), _event_names(catalogue)
+    current = {**_newest(known), **_newest(pending(catalogue, known))}
+    found: list[SubjectBreak] = []
+    for topic in catalogue:
+        subject = catalogue.subject(topic.name)
+        newest = current[subject]
+        earlier = [_version(one) for one in known if one.subject == subject and one.version < newest.version]
+        broken = breaks(_version(newest), earlier, topic.event.compatibility)
+        found.extend(SubjectBreak(subject, events[subject], newest.file, one) for one in broken)
+    return found
+
+
+def export(catalogue: Catalogue, folder: Path, *, draft: bool = False) -> list[RegisteredSchema]:
+    """Write what is missing in a folder's registry; returns what was written.
 
     A folder without a registry starts as a copy of the committed one, so that the built-in events keep their ids.
-    Raises RegistryError, SchemaExportError, OSError.
+    Drafts may be replaced by later exports. Raises IncompatibleChangeError before anything is written, RegistryError,
+    SchemaExportError, OSError.
     """
-    if (folder / INDEX).exists():
-        known = list(FileRegistry(folder))
-        added = pending(catalogue, known)
-        to_write: Sequence[RegisteredSchema] = added
-    else:
-        known = list(FileRegistry()) if (COMMITTED / INDEX).exists() else []
-        added = pending(catalogue, known)
-        to_write = [*known, *added]
-    if not to_write:
+    begun = (folder / INDEX).exists()
+    known = list(FileRegistry(folder if begun else None)) if begun or (COMMITTED / INDEX).exists() else []
+    broken = incompatible(catalogue, known)
+    if broken:
+        raise IncompatibleChangeError(told(broken))
+    written = pending(catalogue, known, draft=draft)
+    files = written if begun else [*known, *written]
+    if not files:
         return []
     folder.mkdir(parents=True, exist_ok=True)
-    for schema in to_write:
+    for schema in files:
         _write_json(folder / schema.file, schema.schema)
     # The index last: an export that was cut short leaves files that nothing refers to.
-    _write_json(folder / INDEX, {"schemas": list(_index_rows([*known, *added]))})
-    return added
+    rows = {schema.id: schema for schema in (*known, *written)}
+    _write_json(folder / INDEX, {"schemas": [_index_row(rows[schema_id]) for schema_id in sorted(rows)]})
+    return written
 
 
-def _index_rows(schemas: Iterable[RegisteredSchema]) -> Iterator[dict[str, object]]:
-    for schema in sorted(schemas, key=lambda schema: schema.id):
-        yield {"id": schema.id, "subject": schema.subject, "version": schema.version, "file": schema.file}
+def told(found: "list[Drift] | list[SubjectBreak]") -> str:
+    """The first of them, and how many more there are, in one line."""
+    return f"{found[0]}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
+
+
+def _version(registered: RegisteredSchema) -> Version:
+    return Version(registered.version, registered.schema, registered.allowed)
+
+
+def _newest(registered: Iterable[RegisteredSchema]) -> dict[str, RegisteredSchema]:
+    """Each subject's newest version."""
+    return {one.subject: one for one in sorted(registered, key=lambda one: one.version)}
+
+
+def _event_names(catalogue: Catalogue) -> dict[str, str]:
+    return {catalogue.subject(topic.name): topic.event.__name__ for topic in catalogue}
+
+
+def _index_row(schema: RegisteredSchema) -> dict[str, object]:
+    row: dict[str, object] = {
+        "id": schema.id, "subject": schema.subject, "version": schema.version, "file": schema.file,
+    }  # fmt: skip
+    if schema.allowed is not None:
+        row["allowed"] = schema.allowed
+    if schema.draft:
+        row["draft"] = True
+    return row
 
 
 def _write_json(path: Path, content: object) -> None:

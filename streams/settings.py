@@ -51,7 +51,19 @@ class Settings(BaseSettings):
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     redis_connect_timeout: Seconds = 1.0
     redis_request_timeout: Seconds = 1.0
-    schema_registry_url: str = Field("file:", description="'file:' is the committed registry; file:PATH another")
+    schema_registry_url: str = Field(
+        "file:", description="'file:' is the committed registry; file:PATH another; http(s)://HOST, separated by commas"
+    )
+    schema_files: Path | None = Field(
+        None, description="beside a registry over HTTP: folder of the classes' own schemas; unset: the committed one"
+    )
+    schema_registry_username: str | None = None
+    schema_registry_password: SecretStr | None = None
+    schema_registry_ca_location: Path | None = None
+    schema_registry_certificate_location: Path | None = None
+    schema_registry_key_location: Path | None = None
+    schema_registry_connect_timeout: Seconds = 2.0
+    schema_registry_request_timeout: Seconds = Field(5.0, description="seconds that it may be silent")
     storage_url: str = Field("file:.local/storage", description="where upload files live")
 
     embedding_provider: str = Field("local", description="embedding provider used where a dataset names none")
@@ -113,6 +125,11 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     local_dir: Path = Field(Path(".local"), description="where the local stack lives")
+
+    @property
+    def has_http_registry(self) -> bool:
+        """Whether schemas have their ids from a registry over HTTP."""
+        return self.schema_registry_url.startswith(("http://", "https://"))
 
     @field_validator("pools", "handlers", mode="before")
     @classmethod

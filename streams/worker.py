@@ -14,8 +14,8 @@ from functools import partial
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas import Event
-from streams.codec import Codec
+from schemas import DocumentIndexRequested, Event
+from streams.codec import Codec, SchemaMissingError
 from streams.database import (
     Database,
     DatabaseNotMigratedError,
@@ -30,11 +30,13 @@ from streams.delivery.compute import ComputePool
 from streams.delivery.context import PoolContext, Services
 from streams.delivery.crash_guard import CrashGuard
 from streams.delivery.engine import PoolEngine
+from streams.delivery.failures import Unavailable
 from streams.delivery.gate import DatabaseGate
 from streams.delivery.handler import Handler
 from streams.delivery.pauses import Pauses
 from streams.delivery.perseverance import KAFKA
 from streams.delivery.rows import Place
+from streams.delivery.schema_fetches import REGISTRY, SchemaFetches
 from streams.delivery.sweep import Sweep
 from streams.monitoring.cluster import KafkaRefusedError
 from streams.monitoring.stranded import StrandedDocuments
@@ -101,6 +103,7 @@ class Worker:
         self._guard: CrashGuard | None = None
         self._breakers: Breakers | None = None
         self._breaker_rows: BreakerRows | None = None
+        self._schemas: SchemaFetches | None = None
         self._stranded: StrandedDocuments | None = None
         self.stopping = False
 
@@ -125,7 +128,10 @@ class Worker:
         settings = self._settings
         database = Database(settings, effects_pool_size=1, bookkeeping_pool_size=UPKEEP_CONNECTIONS)
         self._database = database
-        self._breakers = Breakers([DATABASE, KAFKA, *(need for handler in self._handlers for need in handler.needs)])
+        registry = [REGISTRY] if settings.has_http_registry else []
+        needs = [need for handler in self._handlers for need in handler.needs]
+        self._breakers = Breakers([DATABASE, KAFKA, *registry, *needs])
+        self._schemas = SchemaFetches(self._breakers, self._crash)
         self._gate = DatabaseGate(database.bookkeeping, partial(self._breakers.tell, DATABASE))
         self._compute = ComputePool(settings.compute_processes, preload=self._preload, memory=settings.compute_memory)
         worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -158,11 +164,13 @@ class Worker:
                     guard=self._guard,
                     breakers=self._breakers,
                     pauses=pauses,
+                    schemas=self._schemas,
                     place=Place(pool.name, pool.priority, worker),
                     crash=self._crash,
                 )
             )
             watch_window(pool.name, self._engines[pool.name])
+        self._schemas.warm(self._codec, [topic.event for topic in self._catalogue])
         _spare_the_collector()
         relay = Relay(database.bookkeeping, self._records, settings)
         self._begin(relay.run(self._relay_stop))
@@ -183,8 +191,9 @@ class Worker:
         for task in self._tasks[1:]:
             task.cancel()
         await asyncio.wait(self._tasks, timeout=self._settings.settle_timeout) if self._tasks else None
-        if self._breakers is not None:
+        if self._breakers is not None and self._schemas is not None:
             self._breakers.close()
+            self._schemas.close()
         if self._breaker_rows is not None:
             await self._breaker_rows.forget()
         if self._stranded is not None:
@@ -230,6 +239,8 @@ class Worker:
             engine.revoked(assignments)
         if self._guard is not None:
             self._guard.gone(assignments)
+        if self._schemas is not None:
+            self._schemas.gone(assignments)
 
     async def drain(self) -> None:
         """The worker leaves: finish what runs, hand long work on, begin nothing."""
@@ -262,11 +273,12 @@ class Worker:
             await Sweep(engine.context).run()
 
     async def _look_for_stranded(self) -> None:
-        if self._stranded is None:
+        if self._stranded is None or self._schemas is None:
             return
         try:
+            await self._schemas.prepared(self._codec, DocumentIndexRequested)
             await self._stranded.look()
-        except (BrokersUnreachableError, KafkaRefusedError) as error:
+        except (BrokersUnreachableError, KafkaRefusedError, Unavailable, SchemaMissingError) as error:
             log.warning("cannot look for stranded documents", error=message(error))
 
     async def _keep_ledger(self) -> None:

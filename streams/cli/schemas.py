@@ -1,54 +1,87 @@
-"""`streams schemas`: the Avro files that the event classes stand for."""
+"""`streams schemas`: the Avro files that the event classes stand for, and putting them into a registry behind HTTP."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from schemas.registry import FileRegistry, RegistryError, registry_folder
-from streams.cli.output import CommandError, JSONOption, print_json, print_rows
-from streams.schema_export import SchemaExportError, drifts
+from schemas.avro_type import BadSchemaError
+from schemas.registry import FileRegistry, RegistryError
+from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_json, print_rows
+from streams.codec import open_http_registry, own_folder
+from streams.schema_export import SchemaExportError, drifts, incompatible, told
 from streams.schema_export import export as export_schemas
+from streams.schema_register import Registered, to_register
+from streams.schema_register import register as register_schemas
 from streams.settings import load_settings
 from streams.topics import load_catalogue
 
 app = typer.Typer(help="The Avro files that the event classes stand for.", no_args_is_help=True)
 
 FolderOption = Annotated[
-    Path | None, typer.Option("--folder", help="The registry's folder; default: STREAMS_SCHEMA_REGISTRY_URL.")
+    Path | None,
+    typer.Option("--folder", help="The registry's folder; default: STREAMS_SCHEMA_REGISTRY_URL, or its files."),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Ask nothing; say what would be registered.")]
+DraftOption = Annotated[
+    bool, typer.Option("--draft", help="What is new may be replaced by the next export, until one without --draft.")
 ]
 
 
 @app.command("export")
-def export(*, folder: FolderOption = None, as_json: JSONOption = False) -> None:
+def export(*, folder: FolderOption = None, draft: DraftOption = False, as_json: JSONOption = False) -> None:
     """Write the schema of every new or changed event, under a new version and id."""
     settings = load_settings()
     try:
-        added = export_schemas(load_catalogue(settings), folder or registry_folder(settings.schema_registry_url))
-    except (RegistryError, SchemaExportError) as error:
+        written = export_schemas(load_catalogue(settings), folder or own_folder(settings), draft=draft)
+    except (RegistryError, SchemaExportError, BadSchemaError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
         message = f"{error.filename}: {error.strerror}"
         raise CommandError(message) from error
-    rows = [{"id": row.id, "subject": row.subject, "version": row.version, "file": row.file} for row in added]
+    rows = [{"id": row.id, "subject": row.subject, "version": row.version, "file": row.file} for row in written]
     print_rows(rows, as_json=as_json, empty="no event has changed: nothing to write")
 
 
 @app.command("check")
 def check(*, folder: FolderOption = None, as_json: JSONOption = False) -> None:
-    """Fail where an event's class is not what the newest committed file says."""
+    """Fail where an event breaks its versions before, or is not what its newest file says. Needs no server."""
     settings = load_settings()
     try:
-        registry = FileRegistry(folder or registry_folder(settings.schema_registry_url))
-        found = drifts(load_catalogue(settings), registry)
-    except (RegistryError, SchemaExportError) as error:
+        registry, catalogue = FileRegistry(folder or own_folder(settings)), load_catalogue(settings)
+        broken = incompatible(catalogue, registry)
+        found = drifts(catalogue, registry)
+    except (RegistryError, SchemaExportError, BadSchemaError) as error:
         raise CommandError(str(error)) from error
     if as_json:
+        of_breaks = [(one.subject, one.event, one.file, one) for one in broken]
+        of_drifts = [(one.subject, one.event, one.replaces or one.file, one) for one in found]
         print_json(
-            [{"subject": drift.subject, "event": drift.event, "file": drift.replaces or drift.file} for drift in found]
+            [
+                {"subject": subject, "event": event, "file": file, "problem": str(problem)}
+                for subject, event, file, problem in (*of_breaks, *of_drifts)
+            ]
         )
+    if broken:
+        raise CommandError(told(broken))
     if found:
-        message = f"{found[0]}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
-        raise CommandError(message)
+        raise CommandError(told(found))
     if not as_json:
-        typer.echo(f"{len(list(registry))} schemas in {registry.folder} agree with their classes")
+        typer.echo(f"{len(list(registry))} schemas in {registry.folder} agree with their classes and with each other")
+
+
+@app.command("register")
+def register(*, dry_run: DryRunOption = False, as_json: JSONOption = False) -> None:
+    """Put every version of every event into the registry over HTTP, with its compatibility; may be repeated."""
+    settings = load_settings()
+    if not settings.has_http_registry:
+        message = "STREAMS_SCHEMA_REGISTRY_URL names files: `streams schemas export` is what writes them"
+        raise CommandError(message, WRONG_REQUEST)
+    catalogue, registry = load_catalogue(settings), open_http_registry(settings)
+    if dry_run:
+        known = to_register(catalogue, registry.files)
+        found = [Registered(row.subject, row.version, None, topic.event.compatibility) for topic, row in known]
+    else:
+        found = list(register_schemas(catalogue, registry))
+    print_rows([asdict(one) for one in found], as_json=as_json)

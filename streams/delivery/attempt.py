@@ -67,6 +67,7 @@ class EffectWork:
 
     async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
         """Into the outbox, in the effect's transaction."""
+        await self._context.schemas.prepared(self._context.codec, type(event))
         return Outbox(self.session, self._context.codec).publish(event, at, expires_at)
 
     async def heartbeat(self) -> None:
@@ -121,6 +122,7 @@ class LongWork:
 
     async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
         """Into the outbox, in the step's transaction."""
+        await self._context.schemas.prepared(self._context.codec, type(event))
         return Outbox(self.session, self._context.codec).publish(event, at, expires_at)
 
     async def heartbeat(self) -> None:

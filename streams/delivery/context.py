@@ -15,6 +15,7 @@ from streams.delivery.gate import DatabaseGate
 from streams.delivery.handler import Handler
 from streams.delivery.pauses import Pauses
 from streams.delivery.rows import Place
+from streams.delivery.schema_fetches import SchemaFetches
 from streams.headers import Headers
 from streams.settings import Settings
 from streams.topics import Catalogue, Pool
@@ -69,5 +70,6 @@ class PoolContext:
     guard: CrashGuard
     breakers: Breakers
     pauses: Pauses
+    schemas: SchemaFetches
     place: Place
     crash: Callable[[BaseException], None]

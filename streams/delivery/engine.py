@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from schemas import Event
 from streams import headers
+from streams.codec import SchemaNotFetchedError
 from streams.delivery.context import PoolContext
 from streams.delivery.custody import CustodyRunner
 from streams.delivery.delivery import Delivery, acknowledge_all
@@ -88,9 +89,16 @@ class PoolEngine:
 
     def accept(self, chunk: Chunk) -> None:
         """Take over a chunk of an event topic; that of a partition which is leaving is its next owner's."""
-        if self._leaving(chunk) or self.context.guard.holds(chunk.assignment, partial(self.accept, chunk)):
+        again, schemas = partial(self.accept, chunk), self.context.schemas
+        if self._leaving(chunk) or self.context.guard.holds(chunk.assignment, again):
             return
-        read = read_event_chunk(self.context, chunk)
+        if schemas.holds(chunk.assignment, again):
+            return
+        try:
+            read = read_event_chunk(self.context, chunk)
+        except SchemaNotFetchedError as missing:
+            schemas.hold(chunk.assignment, missing, again)
+            return
         for refused in read.unreadable:
             self._send(chunk, refused.record, self._bury(refused))
         if crowded := self._lanes.add_all(read.deliveries):
@@ -102,14 +110,24 @@ class PoolEngine:
         if self._leaving(chunk) or self.context.guard.holds(chunk.assignment, partial(self.accept_tier, chunk, delay)):
             return
         for record in chunk.records:
-            read = read_tier_record(self.context, chunk, record)
-            if isinstance(read, Unreadable):
-                self._send(chunk, record, self._bury(read))
-            elif isinstance(read, Elsewhere):
-                asyncio.get_running_loop().call_later(read.rest, self._move, chunk, read)
-            else:
-                self._waiting.put(read, delay)
+            self._take_from_tier(chunk, record, delay)
         self._pump()
+
+    def _take_from_tier(self, chunk: Chunk, record: Record, delay: float) -> None:
+        if self._leaving(chunk):
+            return
+        try:
+            read = read_tier_record(self.context, chunk, record)
+        except SchemaNotFetchedError as missing:
+            # It waits alone: a tier has records of many topics, in no order that would count.
+            self.context.schemas.when_fetched(missing, partial(self._take_from_tier, chunk, record, delay))
+            return
+        if isinstance(read, Unreadable):
+            self._send(chunk, record, self._bury(read))
+        elif isinstance(read, Elsewhere):
+            asyncio.get_running_loop().call_later(read.rest, self._move, chunk, read)
+        else:
+            self._waiting.put(read, delay)
 
     async def revoking(self, assignments: Iterable[Assignment]) -> None:
         """Stop handing over what those partitions still have waiting; return when what runs of them has ended."""

@@ -4,7 +4,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams import headers
-from streams.codec import DecodeError
+from streams.codec import DecodeError, SchemaNotFetchedError
 from streams.delivery import leases
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, number
@@ -67,6 +67,9 @@ class Sweep:
         try:
             topic = self._context.catalogue.topic(row["topic"])
             event = self._context.codec.decode(topic.name, row["record_value"])
+        except SchemaNotFetchedError as missing:
+            self._context.schemas.when_fetched(missing, lambda: None)
+            return None  # The next look finds it again.
         except (DecodeError, UnknownEventError):
             log.exception("a claimed record cannot be read", event_id=str(row["event_id"]))
             return None

@@ -18,7 +18,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 from streams.observe.errors import describe
 from streams.settings import Settings
 
-_QUIET = ("aiokafka", "asyncio", "faust", "mode", "sqlalchemy", "httpx")
+_QUIET = ("aiokafka", "asyncio", "faust", "mode", "sqlalchemy", "httpx", "httpx2")
 """Libraries whose informational lines tell an operator nothing; they are shown with STREAMS_LOG_LEVEL=debug."""
 
 _delivery: ContextVar[Callable[[], Mapping[str, object]] | None] = ContextVar("delivery", default=None)

@@ -12,8 +12,10 @@ from typing import Self
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas import Event
-from streams.codec import Codec, EncodedEvent, default_codec
+from schemas.registry import RegistryUnavailableError
+from streams.codec import Codec, EncodedEvent, SchemaMissingError, default_codec
 from streams.settings import Settings, load_settings
+from streams.topics import UnknownEventError
 from streams.transport.client import client_logger, producer_config
 from streams.transport.record import RecordMetadata
 
@@ -132,9 +134,23 @@ class EventProducer:
         self._closing.set()
         self._poller.join()
 
+    def prepare(self, kind: type[Event]) -> None:
+        """Learn what publishing a class needs: with a registry over HTTP its first event would wait for that.
+
+        Raises PublishError where the registry does not answer; what else is wrong an event of the class will tell.
+        """
+        try:
+            self._codec.prepare(kind)
+        except RegistryUnavailableError as error:
+            raise PublishError(str(error)) from error
+        except (SchemaMissingError, UnknownEventError):
+            return
+
     def _encode(self, event: Event, expires_at: datetime | None) -> EncodedEvent:
         try:
             return self._codec.encode(event, expires_at)
+        except RegistryUnavailableError as error:  # no fault of the event's
+            raise PublishError(str(error)) from error
         except Exception as error:  # fastavro raises many kinds for a value that its schema refuses
             message = f"{type(event).__name__} {event.event_id} cannot be encoded: {error}"
             raise BadEventError(message) from error
@@ -193,6 +209,7 @@ class AsyncEventProducer:
     ) -> None:
         """As `EventProducer`."""
         self._producer = EventProducer(settings, codec, timeout=timeout)
+        self._prepared: set[type[Event]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -207,6 +224,9 @@ class AsyncEventProducer:
 
         Cancelling gives up the wait, not the event: it may still go out.
         """
+        if type(event) not in self._prepared:
+            await asyncio.to_thread(self._producer.prepare, type(event))
+            self._prepared.add(type(event))
         return await asyncio.wrap_future(self._producer.send(event, expires_at=expires_at))
 
     async def publish_many(self, events: Iterable[Event], *, expires_at: datetime | None = None) -> int:

@@ -22,6 +22,7 @@ from streams.delivery.gate import DatabaseGate
 from streams.delivery.handler import Handler
 from streams.delivery.pauses import Pauses
 from streams.delivery.rows import Place
+from streams.delivery.schema_fetches import SchemaFetches
 from streams.headers import Headers
 from streams.observe.logs import configure_logging
 from streams.settings import PoolName, Settings
@@ -125,13 +126,14 @@ async def open_bench(
     """An engine of these handlers; everything ends with the block."""
     configure_logging(settings.model_copy(update={"log_format": "json"}))
     catalogue: Catalogue = load_catalogue(settings)
-    codec = build_codec(settings, catalogue)
+    codec = build_codec(settings, catalogue, waits=False)
     database = Database(settings, effects_pool_size=concurrency, bookkeeping_pool_size=4)
     records = records or RecordProducer(settings)
     await records.start()
     compute = ComputePool(1)
     crashes: list[BaseException] = []
     gate = DatabaseGate(database.bookkeeping)
+    breakers = Breakers(need for handler in handlers for need in handler.needs)
     context = PoolContext(
         pool=Pool(pool, priority=1, concurrency=concurrency, prefetch=2000),
         group=catalogue.group(pool),
@@ -147,7 +149,8 @@ async def open_bench(
         compute=compute,
         gate=gate,
         settling=asyncio.Semaphore(2),
-        breakers=Breakers(need for handler in handlers for need in handler.needs),
+        breakers=breakers,
+        schemas=SchemaFetches(breakers, crashes.append),
         pauses=Pauses(database.bookkeeping),
         guard=CrashGuard(database.bookkeeping, gate, "bench", crashes.append),
         place=Place(pool, 1, "bench"),

@@ -1,17 +1,21 @@
 """Bytes to events and back."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import Event
+from schemas import DocumentDeleted, Event
 from schemas.event import event_time, new_event_id, with_time
 from streams import headers
-from streams.codec import Codec, DecodeError, build_codec
-from streams.topics import UnknownEventError
+from streams.codec import Codec, DecodeError, SchemaMissingError, build_codec
+from streams.schema_export import export
+from streams.settings import Settings
+from streams.topics import BUILT_IN, Catalogue, UnknownEventError
 from tests.unit.making import CATALOGUE, SETTINGS, a_message, an_event
 
 CODEC: Codec = build_codec(SETTINGS, CATALOGUE)
@@ -71,6 +75,39 @@ def test_an_event_without_a_topic_is_refused_by_name() -> None:
 
     with pytest.raises(UnknownEventError, match="Stray"):
         CODEC.encode(Stray())
+
+
+def test_releases_that_share_a_folder_each_go_on_with_their_own_version(tmp_path: Path) -> None:
+    """The release before writes its own version beside a newer one, and reads the newer one's records."""
+
+    class Wider(DocumentDeleted):
+        batch: str | None = None
+
+    Wider.__name__ = "DocumentDeleted"
+    old, new = (Catalogue([replace(BUILT_IN[3], event=event)], SETTINGS) for event in (DocumentDeleted, Wider))
+    (topic,) = old
+    export(old, tmp_path)
+    (added,) = export(new, tmp_path)
+    settings = Settings(schema_registry_url=f"file:{tmp_path}")
+    before, after = build_codec(settings, old), build_codec(settings, new)
+
+    event = an_event()
+    written = before.encode(event).value
+    assert int.from_bytes(written[1:5], "big") < added.id
+    assert after.decode(topic.name, written).model_dump() == {**event.model_dump(), "batch": None}
+    newer = Wider(**event.model_dump(), batch="b")
+    assert before.decode(topic.name, after.encode(newer).value) == event
+
+
+def test_a_class_that_was_changed_and_not_exported_cannot_be_written() -> None:
+    """What its schema lacks would be left out in silence."""
+
+    class Wider(DocumentDeleted):
+        batch: str | None = None
+
+    codec = build_codec(SETTINGS, Catalogue([replace(BUILT_IN[3], event=Wider)], SETTINGS))
+    with pytest.raises(SchemaMissingError, match="run `streams schemas export`"):
+        codec.encode(Wider(document_id="d", dataset_id="s", doc_form="f", batch="b"))
 
 
 @given(st.integers(0, (1 << 48) - 1))

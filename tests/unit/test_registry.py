@@ -66,8 +66,8 @@ def test_a_url_means_a_folder(tmp_path: Path) -> None:
     """`file:` is the committed registry; a registry behind HTTP is no folder."""
     assert registry_folder("file:") == COMMITTED
     assert registry_folder(f"file:{tmp_path}") == registry_folder(f"file://{tmp_path}") == tmp_path
-    with pytest.raises(RegistryError, match="is no folder"):
-        registry_folder("http://registry:8081")
+    with pytest.raises(RegistryError, match="is no registry's URL"):
+        registry_folder("ftp://registry:8081")
 
 
 def row(schema_id: int, subject: str, version: int) -> dict[str, object]:

@@ -2,25 +2,46 @@
 
 import json
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import fastavro
 import pytest
 
-from schemas import DocumentDeleted, Event
+from schemas import DocumentDeleted, Event, MessageCreated
+from schemas.evolution import Compatibility
 from schemas.registry import COMMITTED, INDEX, FileRegistry, RegisteredSchema
-from streams.schema_export import SchemaExportError, avro_schema, drifts, export, pending
+from streams.schema_export import (
+    IncompatibleChangeError,
+    SchemaExportError,
+    avro_schema,
+    drifts,
+    export,
+    incompatible,
+    pending,
+)
 from streams.settings import Settings
 from streams.topics import BUILT_IN, Catalogue, Topic
 
 
-class WiderDeleted(Event):
+class WiderDeleted(DocumentDeleted):
     """`DocumentDeleted` of a later release."""
+
+    batch: str | None = None
+
+
+class NarrowerDeleted(Event):
+    """One that cannot be released: consumers need what it lacks."""
 
     document_id: str
     dataset_id: str
-    doc_form: str
-    file_id: str | None = None
-    batch: str | None = None
+
+
+WiderDeleted.__name__ = NarrowerDeleted.__name__ = "DocumentDeleted"
+
+
+def deleted(event: type[Event]) -> Catalogue:
+    """A catalogue of `document.deleted` alone, of that class."""
+    return catalogue(Topic("document.deleted", event, key="document_id", pool="low"))
 
 
 def catalogue(*topics: Topic, prefix: str = "") -> Catalogue:
@@ -56,21 +77,98 @@ def test_generated_schemas_are_valid_avro() -> None:
 
 def test_a_changed_class_gets_a_new_version_and_the_old_file_stays(tmp_path: Path) -> None:
     """Records that carry the old id stay readable; a second export writes nothing."""
-    first = catalogue(Topic("document.deleted", DocumentDeleted, key="document_id", pool="low"))
     export(catalogue(), tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.avsc")}
-    widened = catalogue(Topic("document.deleted", WiderDeleted, key="document_id", pool="low"))
+    before = files_of(tmp_path)
 
-    (drift,) = drifts(widened, FileRegistry(tmp_path))
-    assert str(drift).startswith("document.deleted.v1.avsc differs from WiderDeleted")
-    (added,) = export(widened, tmp_path)
+    (drift,) = drifts(deleted(WiderDeleted), FileRegistry(tmp_path))
+    assert str(drift).startswith("document.deleted.v1.avsc differs from DocumentDeleted; run `streams schemas export`")
+    (added,) = export(deleted(WiderDeleted), tmp_path)
 
     highest = max(registered.id for registered in FileRegistry())
     assert (added.id, added.version, added.file) == (highest + 1, 2, "document.deleted.v2.avsc")
-    assert {name: (tmp_path / name).read_bytes() for name in before} == before
-    assert export(widened, tmp_path) == []
-    assert drifts(widened, FileRegistry(tmp_path)) == []
-    assert drifts(first, FileRegistry(tmp_path))[0].replaces == "document.deleted.v2.avsc"
+    assert before.items() <= files_of(tmp_path).items()
+    assert export(deleted(WiderDeleted), tmp_path) == []
+    assert drifts(deleted(WiderDeleted), FileRegistry(tmp_path)) == []
+    assert drifts(deleted(DocumentDeleted), FileRegistry(tmp_path))[0].replaces == "document.deleted.v2.avsc"
+
+
+def test_a_change_that_breaks_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """The message names the event, the field and the fix."""
+    export(catalogue(), tmp_path)
+    before, index = files_of(tmp_path), (tmp_path / INDEX).read_bytes()
+    with pytest.raises(IncompatibleChangeError) as refused:
+        export(deleted(NarrowerDeleted), tmp_path)
+    assert str(refused.value) == (
+        'document.deleted v2: field "doc_form" was removed, and consumers of v1 need it, for it has no default there: '
+        "keep it"
+    )
+    assert (files_of(tmp_path), (tmp_path / INDEX).read_bytes()) == (before, index)
+
+
+def test_an_event_may_ask_for_less(tmp_path: Path) -> None:
+    """What it removes its old consumers do not get; it says that it wants only backward."""
+
+    class Backward(NarrowerDeleted):
+        compatibility: ClassVar[Compatibility] = "BACKWARD"
+
+    Backward.__name__ = "DocumentDeleted"
+    export(catalogue(), tmp_path)
+    assert [added.version for added in export(deleted(Backward), tmp_path)] == [2]
+
+
+def test_a_draft_is_replaced_until_it_is_made_for_good(tmp_path: Path) -> None:
+    """Its id and its file stay its own; a check fails while it is one."""
+
+    class Widest(WiderDeleted):
+        reason: str = ""
+
+    Widest.__name__ = "DocumentDeleted"
+    export(catalogue(), tmp_path)
+    (first,) = export(deleted(WiderDeleted), tmp_path, draft=True)
+    assert export(deleted(WiderDeleted), tmp_path, draft=True) == []
+    (second,) = export(deleted(Widest), tmp_path, draft=True)
+    assert (second.id, second.version, second.draft) == (first.id, first.version, True)
+    (drift,) = drifts(deleted(Widest), FileRegistry(tmp_path))
+    assert str(drift).startswith("document.deleted.v2.avsc is a draft; run `streams schemas export`")
+
+    (last,) = export(deleted(Widest), tmp_path)
+
+    assert (last.id, last.draft) == (first.id, False)
+    assert drifts(deleted(Widest), FileRegistry(tmp_path)) == []
+    assert "reason" in FileRegistry(tmp_path).versions("document.deleted-value")[-1].field_names
+
+
+def test_what_a_class_allows_is_noted_once_for_versions_that_lack_it(tmp_path: Path) -> None:
+    """Of an index that an older export has written; no new version comes of it."""
+    export(catalogue(), tmp_path)
+    index = json.loads((tmp_path / INDEX).read_text(encoding="utf-8"))
+    for row in index["schemas"]:
+        del row["allowed"]
+    (tmp_path / INDEX).write_text(json.dumps(index), encoding="utf-8")
+
+    assert str(drifts(catalogue(), FileRegistry(tmp_path))[0]).startswith("registry.json does not say which values")
+    export(catalogue(), tmp_path)
+
+    assert list(FileRegistry(tmp_path)) == list(FileRegistry())
+
+
+def test_a_value_more_is_a_version_more(tmp_path: Path) -> None:
+    """Avro has a text before and after, the class has not: the gate sees it, and where it may pass it is noted."""
+
+    class Unit(MessageCreated):
+        compatibility: ClassVar[Compatibility] = "BACKWARD"
+        quota_unit: Literal["tokens", "credits", "times", "hours"] | None = None  # type: ignore[assignment] # wider
+
+    Unit.__name__ = "MessageCreated"
+    export(catalogue(), tmp_path)
+    topic = Topic("message.created", Unit, key="app_id", pool="high")
+    assert [added.version for added in export(catalogue(topic), tmp_path)] == [2]
+    Unit.compatibility = "FULL"
+    (found,) = incompatible(catalogue(topic), FileRegistry(tmp_path))
+    assert str(found) == (
+        "message.created v2: field \"quota_unit\" takes more than in v1, whose consumers refuse that ('hours'): keep "
+        "what it takes, or add another field with a default"
+    )
 
 
 def test_a_new_folder_starts_as_the_committed_registry(tmp_path: Path) -> None:
@@ -114,6 +212,10 @@ def test_ids_go_on_after_the_highest() -> None:
     known = [RegisteredSchema(41, "other-value", 1, "other.v1.avsc", {})]
     added = pending(catalogue(), known)
     assert [registered.id for registered in added] == list(range(42, 42 + len(BUILT_IN)))
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.avsc")}
 
 
 def fields_of(schema: dict[str, object]) -> list[dict[str, object]]:
