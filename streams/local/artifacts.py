@@ -1,4 +1,4 @@
-"""Kafka's jars: fetched once a user, each checked against the committed list, then shared by all stacks."""
+"""Jars, Kafka's above all: fetched once a user, each checked against a committed list, then shared by all stacks."""
 
 import hashlib
 import os
@@ -30,33 +30,40 @@ class ArtifactError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One line of the list: Maven's coordinates and the file's SHA-256 in hex."""
+    """One line of a list: Maven's coordinates and the file's SHA-256 in hex."""
 
     group: str
     artifact: str
     version: str
     sha256: str
+    classifier: str = ""
+    """Which of an artifact's several files; most have one."""
 
     @property
     def filename(self) -> str:
         """The file's name, unique on the class path."""
-        return f"{self.artifact}-{self.version}.jar"
+        return "-".join(part for part in (self.artifact, self.version, self.classifier) if part) + ".jar"
 
     def __str__(self) -> str:
-        return f"{self.group}:{self.artifact}:{self.version} {self.sha256}"
+        parts = (self.group, self.artifact, self.version, self.classifier)
+        return f"{':'.join(part for part in parts if part)} {self.sha256}"
 
     @classmethod
     def parse(cls, line: str) -> "Jar":
-        """The jar of a line of the list."""
+        """The jar of a line of a list."""
         coordinates, sha256 = line.split()
-        group, artifact, version = coordinates.split(":")
-        return cls(group, artifact, version, sha256)
+        group, artifact, version, *classifier = coordinates.split(":")
+        return cls(group, artifact, version, sha256, *classifier)
+
+
+def parse_jars(text: str) -> list[Jar]:
+    """The jars of a list; lines that begin with # are for people."""
+    return [Jar.parse(line) for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def locked_jars() -> list[Jar]:
-    """The committed list; `make lock` writes it."""
-    text = files("streams.local").joinpath(JAR_LIST).read_text()
-    return [Jar.parse(line) for line in text.splitlines() if line and not line.startswith("#")]
+    """The committed list of Kafka's; `make lock` writes it."""
+    return parse_jars(files("streams.local").joinpath(JAR_LIST).read_text())
 
 
 def cache_folder(fallback: Path) -> Path:
@@ -70,24 +77,27 @@ def cache_folder(fallback: Path) -> Path:
     return folder if os.access(folder, os.W_OK) else fallback
 
 
-def fetch_jars(cache: Path, start_up: StartUp) -> Path:
-    """The folder that holds all jars of the list, fetching those that are missing or damaged. Raises ArtifactError."""
-    jars = locked_jars()
-    folder = cache / "kafka"
+def fetch_jars(cache: Path, start_up: StartUp, jars: list[Jar] | None = None, *, what: str = "Kafka") -> Path:
+    """The folder that holds all jars of a list, fetching those that are missing or damaged. Raises ArtifactError.
+
+    None: what Kafka runs on. `what`: whose they are, for people and as the folder's name.
+    """
+    jars = locked_jars() if jars is None else jars
+    folder = cache / what.lower()
     missing = _missing(jars, folder)
     if not missing:
         return folder
 
     def waiting() -> None:
-        start_up.say("Kafka: another stack fetches it")
+        start_up.say(f"{what}: another stack fetches it")
 
     try:
         with exclusive(folder / ".lock", timeout=_LOCK_TIMEOUT, on_wait=waiting):
             for left in folder.glob(f"{_SCRATCH}*"):
                 shutil.rmtree(left, ignore_errors=True)
-            _fetch_all(_missing(jars, folder), folder, start_up)
+            _fetch_all(_missing(jars, folder), folder, start_up, what)
     except (OSError, LockBusyError) as error:
-        raise ArtifactError(f"cannot keep Kafka's jars in {folder}: {error}") from error
+        raise ArtifactError(f"cannot keep {what}'s jars in {folder}: {error}") from error
     return folder
 
 
@@ -106,14 +116,14 @@ def _missing(jars: list[Jar], folder: Path) -> list[Jar]:
         return [jar for jar, missing in zip(jars, threads.map(is_missing, jars), strict=True) if missing]
 
 
-def _fetch_all(jars: list[Jar], folder: Path, start_up: StartUp) -> None:
+def _fetch_all(jars: list[Jar], folder: Path, start_up: StartUp, what: str) -> None:
     with ThreadPoolExecutor(_THREADS) as threads:
-        fetches = [threads.submit(_fetch, jar, folder) for jar in jars]
+        fetches = [threads.submit(_fetch, jar, folder, what) for jar in jars]
         try:
             for count, fetch in enumerate(as_completed(fetches), start=1):
                 fetch.result()
                 if count % _TELL_EVERY == 0 or count == len(jars):
-                    start_up.say(f"Kafka: fetched {count} of {len(jars)} jars")
+                    start_up.say(f"{what}: fetched {count} of {len(jars)} jars")
                 if start_up.called_off.is_set():
                     break
         finally:
@@ -122,7 +132,7 @@ def _fetch_all(jars: list[Jar], folder: Path, start_up: StartUp) -> None:
         raise ArtifactError("fetching its jars was called off")
 
 
-def _fetch(jar: Jar, folder: Path) -> None:
+def _fetch(jar: Jar, folder: Path, what: str) -> None:
     """Fetch, check, and only then move into place: what is in the folder is whole, whatever is killed when."""
     failure = ""
     for _ in range(_TRIES):
@@ -130,7 +140,8 @@ def _fetch(jar: Jar, folder: Path) -> None:
             context = MavenContext(repo_cache=Path(scratch), timeout=_REQUEST_TIMEOUT)
             component = context.project(jar.group, jar.artifact).at_version(jar.version)
             try:
-                fetched = component.artifact().resolve()
+                artifact = component.artifact(jar.classifier) if jar.classifier else component.artifact()
+                fetched = artifact.resolve()
             except (requests.RequestException, RuntimeError) as error:
                 failure = f"the Maven repository does not give it ({type(error).__name__})"
                 continue
@@ -138,5 +149,5 @@ def _fetch(jar: Jar, folder: Path) -> None:
                 fetched.replace(folder / jar.filename)
                 return
             failure = "its checksum is not the one in the committed list"
-    message = f"cannot fetch {jar.filename}, which the first start of Kafka needs from the network: {failure}"
+    message = f"cannot fetch {jar.filename}, which the first start of {what} needs from the network: {failure}"
     raise ArtifactError(message)
