@@ -79,14 +79,6 @@ class Topic:
 
 
 BUILT_IN: tuple[Topic, ...] = (
-    # Somebody has just made, configured or published an app, or signed up, and looks at it next. It happens at the pace
-    # of people, so one partition will do; it can grow.
-    Topic("app.created", AppCreated, key="app_id", pool="high", partitions=1),
-    Topic("app.model-config-updated", AppModelConfigUpdated, key="app_id", pool="high", partitions=1),
-    Topic("app.published-workflow-updated", AppPublishedWorkflowUpdated, key="app_id", pool="high", partitions=1),
-    Topic("app.draft-workflow-synced", AppDraftWorkflowSynced, key="app_id", pool="default"),
-    Topic("tenant.created", TenantCreated, key="tenant_id", pool="high", partitions=1),
-    Topic("tenant.updated", TenantUpdated, key="tenant_id", pool="default", partitions=1),
     Topic("document.index-requested", DocumentIndexRequested, key="document_id", pool="default"),
     Topic("document.index-created", DocumentIndexCreated, key="dataset_id", pool="default"),
     Topic("document.sync-requested", DocumentSyncRequested, key="document_id", pool="default"),
@@ -95,6 +87,14 @@ BUILT_IN: tuple[Topic, ...] = (
     Topic("documents.removal-requested", DocumentsRemovalRequested, key="dataset_id", pool="low"),
     Topic("dataset.deleted", DatasetDeleted, key="dataset_id", pool="low"),
     Topic("message.created", MessageCreated, key="app_id", pool="high", expires=False),  # what was used is charged
+    # Somebody has just made, configured or published an app, or signed up, and looks at it next. It happens at the pace
+    # of people, so one partition will do; it can grow.
+    Topic("app.created", AppCreated, key="app_id", pool="high", partitions=1),
+    Topic("app.model-config-updated", AppModelConfigUpdated, key="app_id", pool="high", partitions=1),
+    Topic("app.published-workflow-updated", AppPublishedWorkflowUpdated, key="app_id", pool="high", partitions=1),
+    Topic("app.draft-workflow-synced", AppDraftWorkflowSynced, key="app_id", pool="default"),
+    Topic("tenant.created", TenantCreated, key="tenant_id", pool="high", partitions=1),
+    Topic("tenant.updated", TenantUpdated, key="tenant_id", pool="default", partitions=1),
 )
 
 
