@@ -1,9 +1,8 @@
 """Bytes ⇄ event: Confluent wire format (a zero byte, four bytes of schema id, Avro) over fastavro."""
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, Protocol
@@ -18,6 +17,7 @@ from schemas import Event
 from schemas.registry import COMMITTED, FileRegistry, RegisteredSchema, RegistryError, registry_folder
 from streams import headers
 from streams.avro_reading import PREFIX_LENGTH, FieldReader, field_reader
+from streams.avro_writing import EPOCH, Writer, compile_writer, microseconds
 from streams.headers import Headers
 from streams.http_registry import HttpRegistry
 from streams.observe.trace import child_traceparent
@@ -25,7 +25,8 @@ from streams.settings import Settings, load_settings
 from streams.topics import Catalogue, Topic, load_catalogue
 
 MAGIC = b"\x00"
-CONTENT_TYPE = b"application/avro"
+SPECVERSION = (headers.CE_SPECVERSION, b"1.0")
+CONTENT_TYPE = (headers.CONTENT_TYPE, b"application/avro")
 DecodeReason = Literal["decode", "validation", "unknown-schema"]
 
 
@@ -80,9 +81,9 @@ class _WithoutWaiting:
             raise SchemaNotFetchedError(subject, partial(self._registry.own, subject, fields)) from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EncodedEvent:
-    """A record ready to be produced or to be put into the outbox."""
+    """A record ready to be produced or to be put into the outbox. Not frozen: making one would cost thrice as much."""
 
     topic: str
     key: bytes
@@ -90,6 +91,17 @@ class EncodedEvent:
     headers: Headers
     event_id: UUID
     tenant_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """How the events of one class become records."""
+
+    topic: Topic
+    prefix: bytes
+    fields: Callable[[Event], dict[str, object]]
+    write: Writer
+    ce_type: tuple[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +123,8 @@ class Codec:
         self._registry = registry
         self._files = files
         self._catalogue = catalogue
-        self._source = source.encode()
-        self._writers: dict[type[Event], tuple[Topic, bytes, Schema]] = {}
+        self._source = (headers.CE_SOURCE, source.encode())
+        self._writers: dict[type[Event], _Writer] = {}
         self._readers: dict[tuple[str, bytes], _Reader] = {}
 
     def encode(self, event: Event, expires_at: datetime | None = None) -> EncodedEvent:
@@ -124,26 +136,29 @@ class Codec:
         At the first event of a class, with a registry over HTTP, also RegistryUnavailableError; SchemaNotFetchedError
         of a codec that may not wait.
         """
-        topic, prefix, schema = self._writer(type(event))
-        if expires_at is not None and not topic.expires:
-            message = f"{topic.name}: its events never expire, so none can be given an expires_at"
+        writer = self._writers.get(type(event)) or self._writer(type(event))
+        if expires_at is not None and not writer.topic.expires:
+            message = f"{writer.topic.name}: its events never expire, so none can be given an expires_at"
             raise ValueError(message)
-        buffer = io.BytesIO()
-        buffer.write(prefix)
+        fields = writer.fields(event)
+        # On the wire as text, and in a header: made once.
+        event_id = fields["event_id"] = _uuid_text(event.event_id)
+        occurred_at = event.occurred_at
+        if occurred_at.tzinfo is UTC:
+            fields["occurred_at"] = micros = microseconds(occurred_at)
+            ce_time = utc_text(micros)
+        else:
+            ce_time = occurred_at.isoformat()
         try:
-            fastavro.schemaless_writer(buffer, schema, event.model_dump())
+            value = writer.prefix + writer.write(fields)
         except (TypeError, OverflowError) as error:
-            message = f"{topic.name}: Avro refuses the event: {error}"
+            message = f"{writer.topic.name}: Avro refuses the event: {error}"
             raise ValueError(message) from error
-        key = topic.key_of(event)
-        return EncodedEvent(
-            topic=topic.name,
-            key=key,
-            value=buffer.getvalue(),
-            headers=self._event_headers(topic, event, key, expires_at),
-            event_id=event.event_id,
-            tenant_id=event.tenant_id,
-        )
+        key = str(getattr(event, writer.topic.key)).encode()
+        sent = self._event_headers(writer, event_id, ce_time, key)
+        if expires_at is not None:
+            sent += ((headers.CE_EXPIRYTIME, headers.time_text(expires_at)),)
+        return EncodedEvent(writer.topic.name, key, value, sent, event.event_id, event.tenant_id)
 
     def check(self, kind: type[Event]) -> None:
         """Raise UnknownEventError or SchemaMissingError unless events of a class can be encoded."""
@@ -182,19 +197,23 @@ class Codec:
         """Learn what encoding a class's events needs. Raises as `encode`."""
         self._writer(kind)
 
-    def _writer(self, kind: type[Event]) -> tuple[Topic, bytes, Schema]:
+    def _writer(self, kind: type[Event]) -> "_Writer":
         known = self._writers.get(kind)
-        if known is None:
-            topic = self._catalogue.of(kind)
-            registered = self._registry.own(self._catalogue.subject(topic.name), frozenset(kind.model_fields))
-            if registered is None:
-                missing = self._files.own(self._catalogue.subject(topic.name), frozenset(kind.model_fields)) is None
-                step = "export" if missing else "register"
-                message = f"{kind.__name__}, as it is, has no schema in the registry: run `streams schemas {step}`"
-                raise SchemaMissingError(message)
-            prefix = MAGIC + registered.id.to_bytes(4, "big")
-            known = self._writers[kind] = (topic, prefix, fastavro.parse_schema(registered.schema))
-        return known
+        if known is not None:
+            return known
+        topic = self._catalogue.of(kind)
+        subject, names = self._catalogue.subject(topic.name), frozenset(kind.model_fields)
+        registered = self._registry.own(subject, names)
+        if registered is None:
+            step = "export" if self._files.own(subject, names) is None else "register"
+            message = f"{kind.__name__}, as it is, has no schema in the registry: run `streams schemas {step}`"
+            raise SchemaMissingError(message)
+        prefix = MAGIC + registered.id.to_bytes(4, "big")
+        write, scalars = compile_writer(registered.schema)
+        # Scalars are in the event as they are in its dump, which takes a tenth of the time that encoding has.
+        fields = _as_they_are if scalars and not has_serializer(kind.__pydantic_core_schema__) else Event.model_dump
+        made = self._writers[kind] = _Writer(topic, prefix, fields, write, (headers.CE_TYPE, topic.name.encode()))
+        return made
 
     def _reader(self, topic: str, prefix: bytes) -> _Reader:
         schema_id = int.from_bytes(prefix[1:], "big")
@@ -220,18 +239,16 @@ class Codec:
         made = self._readers[topic, prefix] = _Reader(fields, event.__pydantic_validator__.validate_python)
         return made
 
-    def _event_headers(self, topic: Topic, event: Event, key: bytes, expires_at: datetime | None) -> Headers:
-        expiry = () if expires_at is None else ((headers.CE_EXPIRYTIME, headers.time_text(expires_at)),)
+    def _event_headers(self, writer: "_Writer", event_id: str, ce_time: str, key: bytes) -> Headers:
         return (
-            (headers.CE_SPECVERSION, b"1.0"),
-            (headers.CE_ID, str(event.event_id).encode()),
-            (headers.CE_TYPE, topic.name.encode()),
-            (headers.CE_SOURCE, self._source),
-            (headers.CE_TIME, event.occurred_at.isoformat().encode()),
+            SPECVERSION,
+            (headers.CE_ID, event_id.encode()),
+            writer.ce_type,
+            self._source,
+            (headers.CE_TIME, ce_time.encode()),
             (headers.CE_SUBJECT, key),
-            (headers.CONTENT_TYPE, CONTENT_TYPE),
+            CONTENT_TYPE,
             (headers.TRACEPARENT, child_traceparent()),
-            *expiry,
         )
 
 
@@ -252,6 +269,34 @@ def own_folder(settings: Settings) -> Path:
     if settings.has_http_registry:
         return settings.schema_files or COMMITTED
     return registry_folder(settings.schema_registry_url)
+
+
+def _as_they_are(event: Event) -> dict[str, object]:
+    return event.__dict__.copy()
+
+
+def has_serializer(core_schema: object) -> bool:
+    """Whether anything in Pydantic's schema of a class changes a value when it is dumped."""
+    if isinstance(core_schema, dict):
+        return "serialization" in core_schema or any(map(has_serializer, core_schema.values()))
+    return isinstance(core_schema, list | tuple) and any(map(has_serializer, core_schema))
+
+
+def _uuid_text(event_id: UUID) -> str:
+    """As `str` says it, in half of its time."""
+    digits = f"{event_id.int:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def utc_text(micros: int) -> str:
+    """Microseconds since the epoch as `datetime.isoformat` says them in UTC, in a third of its time."""
+    second, rest = divmod(micros, 1_000_000)
+    return f"{_second(second)}.{rest:06d}+00:00" if rest else f"{_second(second)}+00:00"
+
+
+@lru_cache(maxsize=16)
+def _second(second: int) -> str:
+    return (EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat()
 
 
 @lru_cache(maxsize=8)

@@ -1,12 +1,14 @@
 """W3C trace context: made by the first producer, passed on by every hop (https://www.w3.org/TR/trace-context/)."""
 
+import random
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 _PATTERN = re.compile(rb"00-(?P<trace>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})")
+_bits = random.getrandbits
+"""Seeded by the system, anew after a fork. An id has to be unique, not secret, and the system is slower to ask."""
 _current: ContextVar[bytes | Callable[[], bytes | None] | None] = ContextVar("traceparent", default=None)
 
 
@@ -28,8 +30,9 @@ def bind_trace(find: Callable[[], bytes | None]) -> None:
 def child_traceparent() -> bytes:
     """A `traceparent` for something published now: a new span of the current trace, or of a new sampled one."""
     bound = _current.get()
-    match = _PATTERN.fullmatch((bound() if callable(bound) else bound) or b"")
-    span = secrets.token_hex(8).encode()
+    if callable(bound):
+        bound = bound()
+    match = _PATTERN.fullmatch(bound) if bound else None
     if match is None:
-        return b"00-" + secrets.token_hex(16).encode() + b"-" + span + b"-01"
-    return b"00-" + match["trace"] + b"-" + span + b"-" + match["flags"]
+        return b"00-%032x-%016x-01" % (_bits(128), _bits(64))
+    return b"00-%b-%016x-%b" % (match["trace"], _bits(64), match["flags"])
