@@ -21,6 +21,8 @@ SCENARIOS = (
     "charging",
     "ledger",
     "flat",
+    "producing",
+    "relay",
 )
 """Each is the module of its name, imported when it runs: some need the peers that `make bench` installs."""
 

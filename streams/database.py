@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from streams.settings import Settings, SettingsError
 from streams.tables import SCHEMA
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest of `streams/migrations/versions`: what this code needs. Here, so that starting loads no Alembic."""
 VERSION_TABLE = "alembic_version"
 _VERSIONS = table(VERSION_TABLE, column("version_num"), schema=SCHEMA)

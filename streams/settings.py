@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     revoke_drain_timeout: Seconds = Field(3.0, description="bound on the drain of revoked partitions")
     settle_timeout: Seconds = Field(5.0, description="wait for the broker's word on a retry or DLQ record")
     outbox_poll_interval: Seconds = Field(0.025, description="how often the relay looks for rows")
+    outbox_relayed: Literal["all", "rest"] = Field(
+        "all", description="'rest': only the outbox rows that Debezium cannot carry, where it carries the others"
+    )
     compute_processes: int = Field(2, ge=1, description="killable processes for CPU-bound steps")
     compute_memory: int = Field(1024, ge=256, description="MiB that one of them may take beside what is loaded")
 

@@ -97,6 +97,7 @@ outbox = Table(
     Index("outbox_ready", "id", postgresql_where=text("failed_at is null and due_at is null")),
     Index("outbox_due", "due_at", postgresql_where=text("failed_at is null and due_at is not null")),
     Index("outbox_scheduled", "event_id", postgresql_where=text("due_at is not null")),
+    Index("outbox_set_aside", "failed_at", postgresql_where=text("failed_at is not null")),
 )
 
 relay = Table(

@@ -13,8 +13,10 @@ from streams.cli import (
     handlers,
     lag,
     local,
+    outbox,
     pools,
     publish,
+    relay,
     scheduled,
     schemas,
     settings,
@@ -43,7 +45,9 @@ app.add_typer(schemas.app, name="schemas")
 app.add_typer(executions.app, name="executions")
 app.add_typer(scheduled.app, name="scheduled")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(outbox.app, name="outbox")
 app.command("publish")(publish.publish)
+app.command("relay")(relay.relay)
 app.command("pools")(pools.pools)
 app.command("breakers")(breakers.breakers)
 app.command("settings")(settings.settings)

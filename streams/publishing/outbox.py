@@ -1,6 +1,7 @@
 """Publish in a transaction: an event goes out if and only if the sender's transaction commits."""
 
 import base64
+from binascii import a2b_base64
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Protocol
@@ -108,7 +109,8 @@ def headers_to_json(headers: Headers) -> list[list[str]]:
 def headers_from_json(stored: Sequence[Sequence[str]]) -> Headers:
     """Headers as `headers_to_json` wrote them. Raises ValueError for anything else."""
     try:
-        return tuple((name, base64.b64decode(value, validate=True)) for name, value in stored)
+        # `b64decode` takes three times as long to call this.
+        return tuple([(name, a2b_base64(value, strict_mode=True)) for name, value in stored])
     except (TypeError, ValueError) as error:
         message = "not headers: a list of [name, base64] is expected"
         raise ValueError(message) from error

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from datetime import datetime
@@ -24,6 +25,10 @@ WINDOW = 5_000
 POLL_EVERY = 100
 """Events after which `publish_many` takes reports in its own thread, which is cheaper than the poller doing it."""
 POLL_SECONDS = 0.1
+FULL_SECONDS = 0.01
+"""Between two tries of a coroutine to get into a full queue."""
+LEFT_ALONE = 0.02
+"""Seconds for which the poller leaves a client alone that another thread polls: they would only wait for each other."""
 DEFAULT_TIMEOUT = 30.0
 UNREACHABLE = frozenset({"_MSG_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN"})
 NO_TOPIC = frozenset({"_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PART"})
@@ -62,6 +67,7 @@ class EventProducer:
         self._timeout = timeout
         self._process = os.getpid()
         self._closing = threading.Event()
+        self._polled_until = 0.0
         self._client = Producer(producer_config(self._settings, timeout), logger=client_logger)
         self._poller = threading.Thread(target=self._poll, name="event-producer", daemon=True)
         self._poller.start()
@@ -84,11 +90,27 @@ class EventProducer:
     def send(self, event: Event, *, expires_at: datetime | None = None) -> "Future[RecordMetadata]":
         """Encode and enqueue; the future holds where the record is, or PublishError, within the timeout.
 
-        Raises BadEventError where the event cannot be encoded, PublishError where nothing can be sent any more.
+        Waits while the client's queue is full. Raises BadEventError where the event cannot be encoded, PublishError
+        where nothing can be sent any more, or no room comes within the timeout.
         """
         future: Future[RecordMetadata] = Future()
+        encoded = self.encode(event, expires_at)
+        self._enqueue(encoded, self.reporting(encoded, future))
+        return future
+
+    def encode(self, event: Event, expires_at: datetime | None = None) -> EncodedEvent:
+        """The record of an event. Raises BadEventError; PublishError where the registry does not answer."""
+        try:
+            return self._codec.encode(event, expires_at)
+        except RegistryUnavailableError as error:  # no fault of the event's
+            raise PublishError(str(error)) from error
+        except Exception as error:  # fastavro raises many kinds for a value that its schema refuses
+            message = f"{type(event).__name__} {event.event_id} cannot be encoded: {error}"
+            raise BadEventError(message) from error
+
+    def reporting(self, encoded: EncodedEvent, future: "Future[RecordMetadata]") -> Report:
+        """What to call with a record's delivery report to settle the future."""
         future.set_running_or_notify_cancel()  # from here on it cannot be cancelled, so a report always finds it open
-        encoded = self._encode(event, expires_at)
 
         def report(error: KafkaError | None, message: Message) -> None:
             if error is None:
@@ -96,8 +118,7 @@ class EventProducer:
             else:
                 future.set_exception(PublishError(self._explain(error, encoded.topic)))
 
-        self._enqueue(encoded, report)
-        return future
+        return report
 
     def publish_many(self, events: Iterable[Event], *, expires_at: datetime | None = None) -> int:
         """Publish all, many under way at once; returns how many were acknowledged: all of them.
@@ -106,13 +127,15 @@ class EventProducer:
         could not be encoded) with `acknowledged`. After an error of the iterable itself it waits likewise.
         """
         tally = _Tally()
+        report = tally.report
         try:
-            for event in events:
-                self._enqueue(self._encode(event, expires_at), tally.report)
-                tally.sent += 1
-                if tally.sent % POLL_EVERY == 0:
+            for number, event in enumerate(events, start=1):
+                self._enqueue(self.encode(event, expires_at), report)
+                tally.sent = number
+                if number % POLL_EVERY == 0:
+                    self._polled_until = time.monotonic() + LEFT_ALONE
                     self._client.poll(0)
-                self._wait(tally, WINDOW)
+                    self._wait(tally, WINDOW)
                 if tally.failure is not None:
                     break
         except PublishError as error:
@@ -146,28 +169,40 @@ class EventProducer:
         except (SchemaMissingError, UnknownEventError):
             return
 
-    def _encode(self, event: Event, expires_at: datetime | None) -> EncodedEvent:
+    def try_enqueue(self, encoded: EncodedEvent, report: Report) -> bool:
+        """Queue a record; False where the client's queue is full. Raises PublishError where it cannot be sent."""
+        if self._closing.is_set() or self._process != os.getpid():
+            raise self._unusable()
         try:
-            return self._codec.encode(event, expires_at)
-        except RegistryUnavailableError as error:  # no fault of the event's
-            raise PublishError(str(error)) from error
-        except Exception as error:  # fastavro raises many kinds for a value that its schema refuses
-            message = f"{type(event).__name__} {event.event_id} cannot be encoded: {error}"
-            raise BadEventError(message) from error
+            self._client.produce(
+                encoded.topic, encoded.value, encoded.key, headers=list(encoded.headers), on_delivery=report
+            )
+        except BufferError:
+            return False
+        except KafkaException as error:
+            raise PublishError(self._explain(error.args[0], encoded.topic)) from error
+        return True
+
+    def deadline(self, encoded: EncodedEvent) -> Callable[[], None]:
+        """What to call while a record waits for room: it raises PublishError once the timeout is over."""
+        until = time.monotonic() + self._timeout
+
+        def check() -> None:
+            if time.monotonic() > until:
+                servers = self._settings.kafka_bootstrap_servers
+                message = f"{encoded.topic}: no room came in the queue to Kafka at {servers} within {self._timeout:g} s"
+                raise PublishError(message)
+
+        return check
 
     def _enqueue(self, encoded: EncodedEvent, report: Report) -> None:
-        while True:
-            self._check_usable()
-            try:
-                self._client.produce(
-                    encoded.topic, encoded.value, encoded.key, headers=list(encoded.headers), on_delivery=report
-                )
-            except BufferError:  # its queue is bounded: room comes with the next reports, if only of time-outs
-                self._client.poll(POLL_SECONDS)
-            except KafkaException as error:
-                raise PublishError(self._explain(error.args[0], encoded.topic)) from error
-            else:
-                return
+        """Queue a record; while the queue is full, wait for room, which comes with reports, if only of time-outs."""
+        if self.try_enqueue(encoded, report):
+            return
+        check = self.deadline(encoded)
+        while not self.try_enqueue(encoded, report):
+            check()
+            self._client.poll(POLL_SECONDS)
 
     def _wait(self, tally: "_Tally", below: int) -> None:
         """Take reports until fewer than so many are under way; every report comes within the timeout."""
@@ -176,15 +211,17 @@ class EventProducer:
 
     def _poll(self) -> None:
         while not self._closing.is_set():
-            self._client.poll(POLL_SECONDS)
+            if self._polled_until > time.monotonic():
+                self._closing.wait(LEFT_ALONE)
+            else:
+                self._client.poll(POLL_SECONDS)
 
-    def _check_usable(self) -> None:
+    def _unusable(self) -> PublishError:
         if self._process != os.getpid():
-            message = "this EventProducer was made before a fork and has no threads here: make one in each process"
-            raise PublishError(message)
-        if self._closing.is_set():
-            message = "this EventProducer is closed"
-            raise PublishError(message)
+            return PublishError(
+                "this EventProducer was made before a fork and has no threads here: make one in each process"
+            )
+        return PublishError("this EventProducer is closed")
 
     def _explain(self, error: KafkaError, topic: str) -> str:
         servers = self._settings.kafka_bootstrap_servers
@@ -222,12 +259,21 @@ class AsyncEventProducer:
     async def publish(self, event: Event, *, expires_at: datetime | None = None) -> RecordMetadata:
         """As `EventProducer.publish`, awaited.
 
-        Cancelling gives up the wait, not the event: it may still go out.
+        Where the client's queue is full it waits for room, and other coroutines go on. Cancelling gives up the wait,
+        not the event: it may still go out.
         """
         if type(event) not in self._prepared:
             await asyncio.to_thread(self._producer.prepare, type(event))
             self._prepared.add(type(event))
-        return await asyncio.wrap_future(self._producer.send(event, expires_at=expires_at))
+        encoded = self._producer.encode(event, expires_at)
+        future: Future[RecordMetadata] = Future()
+        report = self._producer.reporting(encoded, future)
+        if not self._producer.try_enqueue(encoded, report):
+            check = self._producer.deadline(encoded)
+            while not self._producer.try_enqueue(encoded, report):
+                check()
+                await asyncio.sleep(FULL_SECONDS)
+        return await asyncio.wrap_future(future)
 
     async def publish_many(self, events: Iterable[Event], *, expires_at: datetime | None = None) -> int:
         """As `EventProducer.publish_many`, in a thread: `events` is iterated there."""

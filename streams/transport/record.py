@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from streams.headers import Headers, without
 from streams.transport.errors import ProduceError
 from streams.transport.offsets import SettledPrefix
 
-__all__ = ["Assignment", "Chunk", "ProduceError", "Record", "RecordMetadata", "TimestampType"]
+__all__ = ["Assignment", "Chunk", "NewRecord", "ProduceError", "Record", "RecordMetadata", "TimestampType"]
 
 TimestampType = Literal["CreateTime", "LogAppendTime"]
 
@@ -63,6 +63,15 @@ class Record:
         if self._unwanted is not None:
             self._headers = self.headers
         self._unwanted = prefix
+
+
+class NewRecord(NamedTuple):
+    """A record to be produced."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
 
 
 @dataclass(frozen=True, slots=True)

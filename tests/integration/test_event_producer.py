@@ -2,7 +2,9 @@
 
 import asyncio
 import multiprocessing
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -126,6 +128,73 @@ def test_kafka_out_of_reach_is_said_within_the_timeout(settings: Settings, codec
         with pytest.raises(PublishError, match="no acknowledgement") as failed:
             producer.publish_many(a_deletion() for _ in range(10))
     assert failed.value.acknowledged == 0
+
+
+def test_a_full_queue_is_back_pressure_and_no_error(topics: Settings, codec: Codec) -> None:
+    """The client has room for ten records: hundreds get through it all the same, from several threads, too."""
+    narrow = topics.model_copy(update={"kafka_config": {"queue.buffering.max.messages": "10"}})
+    with EventProducer(narrow, codec, timeout=30) as producer:
+        assert producer.publish_many(a_deletion() for _ in range(500)) == 500
+        with ThreadPoolExecutor(20) as threads:
+            list(threads.map(lambda number: producer.publish(a_deletion(str(number))), range(100)))
+    assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 600
+
+
+async def test_a_full_queue_holds_up_no_other_coroutine(topics: Settings, codec: Codec) -> None:
+    narrow = topics.model_copy(update={"kafka_config": {"queue.buffering.max.messages": "10", "linger.ms": "50"}})
+    longest = 0.0
+    over = asyncio.Event()
+
+    async def beat() -> None:
+        nonlocal longest
+        loop = asyncio.get_running_loop()
+        while not over.is_set():
+            began = loop.time()
+            await asyncio.sleep(0)
+            longest = max(longest, loop.time() - began)
+
+    async with AsyncEventProducer(narrow, codec, timeout=30) as producer:
+        await producer.publish(a_deletion())
+        beating = asyncio.create_task(beat())
+        await asyncio.gather(*(producer.publish(a_deletion(str(number))) for number in range(100)))
+        over.set()
+        await beating
+    assert longest < 0.5
+    assert await asyncio.to_thread(end_offsets, topics, f"{topics.topic_prefix}document.deleted") == 101
+
+
+def test_what_was_sent_is_flushed_on_exit(topics: Settings, codec: Codec) -> None:
+    """Nobody waits for a report, and the client holds records back for longer than the block lasts."""
+    slow = topics.model_copy(update={"kafka_config": {"linger.ms": "500"}})
+    with EventProducer(slow, codec, timeout=30) as producer:
+        sent = [producer.send(a_deletion(str(number))) for number in range(50)]
+    assert len({(one.result(0).partition, one.result(0).offset) for one in sent}) == 50
+    assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 50
+
+
+def test_with_kafka_away_and_the_queue_full_the_time_is_bounded_too(settings: Settings, codec: Codec) -> None:
+    away = {
+        "kafka_bootstrap_servers": f"127.0.0.1:{free_port()}",
+        "kafka_config": {"queue.buffering.max.messages": "1"},
+    }
+    with EventProducer(settings.model_copy(update=away), codec, timeout=1.0) as producer:
+        first = producer.send(a_deletion())
+        began = time.monotonic()
+        with pytest.raises(PublishError, match=r"no acknowledgement|no room"):
+            producer.publish(a_deletion())
+        assert time.monotonic() - began < 10
+        with pytest.raises(PublishError, match="no acknowledgement"):
+            first.result(0)
+
+
+async def test_asyncio_too_says_within_the_timeout_that_kafka_is_away(settings: Settings, codec: Codec) -> None:
+    nowhere = settings.model_copy(update={"kafka_bootstrap_servers": f"127.0.0.1:{free_port()}"})
+    async with AsyncEventProducer(nowhere, codec, timeout=1.0) as producer:
+        async with asyncio.timeout(10):
+            with pytest.raises(PublishError, match=r"no acknowledgement from Kafka at .* within 1 s"):
+                await producer.publish(a_deletion())
+            with pytest.raises(PublishError, match="no acknowledgement"):
+                await producer.publish_many([a_deletion()])
 
 
 def test_a_closed_producer_says_so(settings: Settings, codec: Codec) -> None:

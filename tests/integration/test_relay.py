@@ -1,7 +1,7 @@
 """The relay on real servers: what the outbox holds goes out once, in order, whatever fails around it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,16 +10,17 @@ from sqlalchemy import Engine, insert, text
 from schemas import DocumentDeleted
 from streams.codec import build_codec
 from streams.database import Database
-from streams.headers import Headers
+from streams.observe.metrics import exposition
 from streams.publishing.outbox import outbox_row
 from streams.publishing.relay import BATCH, Relay
 from streams.settings import Settings
 from streams.tables import outbox
 from streams.topics import load_catalogue
 from streams.transport.errors import ProduceError
-from streams.transport.producer import RecordProducer
+from streams.transport.producer import NewRecord, RecordProducer
 from tests.integration.driving import PATIENCE, rows, scalar
 from tests.integration.kafka_reading import end_offsets, read_all
+from tests.pages import page
 
 
 @pytest.fixture
@@ -79,6 +80,58 @@ async def test_rows_go_out_as_they_are_in_order_and_are_deleted(
     assert tuple(came[0].headers() or ()) == encoded[0].headers
 
 
+async def test_batches_overlap_and_a_key_s_order_holds(
+    database: Database, records: RecordProducer, settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small batches in one transaction, the next one sent before the one before is acknowledged: each row once."""
+    monkeypatch.setattr("streams.publishing.relay.BATCH", 50)
+    codec = build_codec(settings, load_catalogue(settings))
+    events = [DocumentDeleted(document_id="d", dataset_id=str(number), doc_form="text_model") for number in range(990)]
+    with engine.begin() as connection:
+        connection.execute(insert(outbox), [outbox_row(codec.encode(event)) for event in events])
+    relay = Relay(database.bookkeeping, records, settings)
+    turn = await relay._turn(asyncio.Event(), hold=0.0, carry=PATIENCE)
+    assert (turn.acknowledged, waiting(engine)) == (990, 0)
+    topic = f"{settings.topic_prefix}document.deleted"
+    came = await asyncio.to_thread(read_all, settings, topic, len(events))
+    assert [codec.decode(topic, message.value()).event_id for message in came] == [event.event_id for event in events]
+    assert await asyncio.to_thread(end_offsets, settings, topic) == len(events)
+
+
+async def test_large_rows_go_in_smaller_batches(
+    database: Database, records: RecordProducer, settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as have room, one at least."""
+    fill(engine, settings, [str(number) for number in range(5)])
+    relay = Relay(database.bookkeeping, records, settings)
+    monkeypatch.setattr("streams.publishing.relay.ROOM", 1)
+    assert [await relay.step(), await relay.step()] == [1, 1]
+    size = int(str(scalar(engine, "select max(octet_length(value)) from streams.outbox")))
+    monkeypatch.setattr("streams.publishing.relay.ROOM", 2 * size)
+    assert [await relay.step(), await relay.step()] == [2, 1]
+
+
+async def test_its_metrics_tell_how_much_waits(
+    database: Database, records: RecordProducer, settings: Settings, engine: Engine
+) -> None:
+    """The active one's; a stand-by tells nothing."""
+    fill(engine, settings, ["a", "b"])
+    fill(engine, settings, ["later"], datetime.now(tz=UTC) + timedelta(hours=1))
+    fill(engine, settings, ["aside"])
+    with engine.begin() as connection:
+        connection.execute(text("update streams.outbox set failed_at = now() where key = 'aside'"))
+    relay = Relay(database.bookkeeping, records, settings)
+    await relay.step()
+    page = exposition()[0].decode()
+    assert "streams_outbox_waiting 2.0" in page
+    assert "streams_outbox_set_aside 1.0" in page
+    assert "streams_outbox_oldest_seconds " in page
+    stop = asyncio.Event()
+    stop.set()
+    await relay.run(stop)
+    assert "streams_outbox_waiting" not in exposition()[0].decode()
+
+
 async def test_a_row_is_never_early(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine
 ) -> None:
@@ -117,11 +170,14 @@ class Unwilling:
         self.records = records
         self.topic: str | None = topic
 
-    async def produce(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> object:
-        if topic == self.topic:
-            message = "no leader"
-            raise ProduceError(message, retriable=True)
-        return await self.records.produce(topic, key=key, value=value, headers=headers)
+    async def send_all(self, records: Iterable[NewRecord]) -> "asyncio.Future[Sequence[ProduceError | None]]":
+        records = list(records)
+        willing = iter(await (await self.records.send_all([one for one in records if one.topic != self.topic])))
+        told: asyncio.Future[Sequence[ProduceError | None]] = asyncio.get_running_loop().create_future()
+        told.set_result(
+            [ProduceError("no leader", retriable=True) if one.topic == self.topic else next(willing) for one in records]
+        )
+        return told
 
 
 async def test_a_topic_that_is_down_holds_up_no_other(
@@ -211,3 +267,26 @@ async def test_an_idle_relay_sends_soon_and_stops_at_once(
     assert loop.time() - began < 1.0
     stop.set()
     await asyncio.wait_for(running, 2)
+
+
+async def test_debezium_and_the_relay_of_the_rest_have_each_row_between_them(
+    database: Database, records: RecordProducer, settings: Settings, engine: Engine
+) -> None:
+    """By the publication of docs/debezium.md, on a real PostgreSQL: what it leaves out is what the relay takes."""
+    (publication,) = [
+        block.text for block in page("docs/debezium.md").blocks if block.text.startswith("create publication")
+    ]
+    fill(engine, settings, ["plain", "tier"])
+    fill(engine, settings, ["due"], datetime.now(tz=UTC) - timedelta(seconds=1))
+    with engine.begin() as connection:
+        connection.execute(
+            text("update streams.outbox set topic = :tier where key = 'tier'"),
+            {"tier": f"{settings.topic_prefix}{settings.application}.low.retry.0s"},
+        )
+        connection.exec_driver_sql(publication)
+        filter_ = connection.execute(text("select rowfilter from pg_publication_tables where tablename = 'outbox'"))
+        given = connection.exec_driver_sql(f"select key from streams.outbox where {filter_.scalar_one()}").scalars()
+        assert list(given) == [b"plain"]
+    relay = Relay(database.bookkeeping, records, settings.model_copy(update={"outbox_relayed": "rest"}))
+    assert await relay.step() == 2
+    assert [row["key"] for row in rows(engine, "select key from streams.outbox")] == [b"plain"]

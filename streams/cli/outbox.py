@@ -1,0 +1,86 @@
+"""`streams outbox`: how much waits for the relay, and what Kafka refused."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from sqlalchemy import Connection
+
+from streams.cli.db import ledger
+from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_json, print_rows
+from streams.publishing.depth import measure_depth
+from streams.publishing.set_aside import drop_set_aside, list_set_aside, retry_set_aside
+from streams.settings import load_settings
+
+app = typer.Typer(help="Events on their way to Kafka, and those that it refused.", no_args_is_help=True)
+
+IdsArgument = Annotated[list[int] | None, typer.Argument(metavar="[ID…]", help="As `outbox list` shows them.")]
+AllOption = Annotated[bool, typer.Option("--all", help="All that are set aside, instead of IDs.")]
+
+
+@app.command("list")
+def list_command(
+    *,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the latest first.")] = 50,
+    as_json: JSONOption = False,
+) -> None:
+    """How many events wait and since when the oldest does, and the rows that Kafka refused, with its error."""
+    with ledger(load_settings()) as engine, engine.connect() as connection:
+        depth = measure_depth(connection)
+        refused = [asdict(row) for row in list_set_aside(connection, limit)]
+    oldest = None if depth.oldest is None else datetime.fromtimestamp(depth.oldest, tz=UTC)
+    if as_json:
+        counts = {"waiting": depth.waiting, "oldest": oldest, "set_aside": depth.set_aside}
+        print_json({**counts, "rows": refused})
+        return
+    since = "" if oldest is None else f", the oldest since {oldest.astimezone():%Y-%m-%d %H:%M:%S}"
+    typer.echo(f"{depth.waiting} waiting{since}; {depth.set_aside} set aside")
+    if refused:
+        print_rows(refused, as_json=False)
+
+
+@app.command("retry")
+def retry(ids: IdsArgument = None, *, everything: AllOption = False, as_json: JSONOption = False) -> None:
+    """Let rows that were set aside go out again, such as once their topic is there."""
+    done = _change(retry_set_aside, ids, everything=everything)
+    _say(done, "will go out again", "retried", as_json=as_json)
+
+
+@app.command("drop")
+def drop(
+    ids: IdsArgument = None,
+    *,
+    everything: AllOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Needed: these events are gone for good.")] = False,
+    as_json: JSONOption = False,
+) -> None:
+    """Delete rows that were set aside, for good."""
+    if not yes:
+        message = "dropped events are gone for good: say --yes"
+        raise CommandError(message, WRONG_REQUEST)
+    done = _change(drop_set_aside, ids, everything=everything)
+    _say(done, "dropped", "dropped", as_json=as_json)
+
+
+def _change(
+    change: Callable[[Connection, Sequence[int] | None], list[int]], ids: list[int] | None, *, everything: bool
+) -> list[int]:
+    """Do it to all of them, or to none where one is not set aside."""
+    if bool(ids) == everything:
+        message = "give the IDs of rows, or --all"
+        raise CommandError(message, WRONG_REQUEST)
+    with ledger(load_settings()) as engine, engine.begin() as connection:
+        done = change(connection, None if everything else ids)
+        if missing := set(ids or ()) - set(done):
+            message = f"not set aside in the outbox: {', '.join(map(str, sorted(missing)))}; nothing was changed"
+            raise CommandError(message)
+    return done
+
+
+def _say(ids: list[int], what: str, name: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({name: ids})
+    else:
+        typer.echo(f"{len(ids)} {'row' if len(ids) == 1 else 'rows'} {what}")
