@@ -283,9 +283,9 @@ async def test_debezium_and_the_relay_of_the_rest_have_each_row_between_them(
             text("update streams.outbox set topic = :tier where key = 'tier'"),
             {"tier": f"{settings.topic_prefix}{settings.application}.low.retry.0s"},
         )
-        connection.exec_driver_sql(publication)
+        connection.execute(text(publication))
         filter_ = connection.execute(text("select rowfilter from pg_publication_tables where tablename = 'outbox'"))
-        given = connection.exec_driver_sql(f"select key from streams.outbox where {filter_.scalar_one()}").scalars()
+        given = connection.execute(text(f"select key from streams.outbox where {filter_.scalar_one()}")).scalars()
         assert list(given) == [b"plain"]
     relay = Relay(database.bookkeeping, records, settings.model_copy(update={"outbox_relayed": "rest"}))
     assert await relay.step() == 2
