@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     drain_timeout: Seconds = Field(15.0, le=20.0, description="bound on SIGTERM's drain")
     revoke_drain_timeout: Seconds = Field(3.0, description="bound on the drain of revoked partitions")
     settle_timeout: Seconds = Field(5.0, description="wait for the broker's word on a retry or DLQ record")
-    outbox_poll_interval: Seconds = Field(0.025, description="how often the relay looks for rows")
+    outbox_poll_interval: Seconds = Field(0.02, description="how often the relay looks for rows")
     outbox_relayed: Literal["all", "rest"] = Field(
         "all", description="'rest': only the outbox rows that Debezium cannot carry, where it carries the others"
     )

@@ -20,8 +20,8 @@ from streams.topics import UnknownEventError
 from streams.transport.client import client_logger, producer_config
 from streams.transport.record import RecordMetadata
 
-WINDOW = 5_000
-"""Events that `publish_many` has under way at once: bounds its memory."""
+WINDOW = 50_000
+"""Events that `publish_many` has under way at once, half of the client's queue: fewer would wait for a slow broker."""
 POLL_EVERY = 100
 """Events after which `publish_many` takes reports in its own thread, which is cheaper than the poller doing it."""
 POLL_SECONDS = 0.1
