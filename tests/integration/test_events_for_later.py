@@ -1,7 +1,7 @@
 """Events for later: they go out at their time, can be taken back until then, and expire."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -14,12 +14,12 @@ from schemas import Event
 from schemas.event import event_time, new_event_id
 from streams.codec import build_codec
 from streams.database import Database
-from streams.headers import Headers
 from streams.publishing import EventProducer, Outbox, withdrawing
 from streams.publishing.relay import Relay
 from streams.publishing.withdrawing import RelayBusyError, withdraw
 from streams.settings import Settings
 from streams.topics import load_catalogue
+from streams.transport.record import NewRecord, ProduceError
 from tests.integration.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested
 from tests.integration.commands import Commands
 from tests.integration.driving import WorkerProcess, rows, scalar, wait_for
@@ -180,7 +180,7 @@ def test_they_are_listed_and_cancelled_until_they_have_gone_out(
 
 
 class Counting:
-    """Takes records, and a moment for each."""
+    """Takes records when it may."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -188,11 +188,14 @@ class Counting:
         self.go_on = asyncio.Event()
         self.go_on.set()
 
-    async def produce(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> object:
+    async def send_all(self, records: Iterable[NewRecord]) -> "asyncio.Future[Sequence[ProduceError | None]]":
+        return asyncio.ensure_future(self._send([record.key or b"" for record in records]))
+
+    async def _send(self, keys: list[bytes]) -> Sequence[ProduceError | None]:
         self.sending.set()
         await self.go_on.wait()
-        self.sent.append(key or b"")
-        return (topic, value, headers)
+        self.sent += keys
+        return [None] * len(keys)
 
 
 async def test_either_it_is_cancelled_or_it_goes_out(trial: Settings, engine: Engine, database: Database) -> None:
