@@ -6,6 +6,7 @@ from schemas.document import DocumentDeleted, DocumentIndexCreated, DocumentInde
 from schemas.documents import DocumentsDeleted, DocumentsRemovalRequested
 from schemas.event import Event
 from schemas.message import MessageCreated
+from schemas.sensitivity import Personal, Secret
 from schemas.tenant import TenantCreated, TenantUpdated
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "DocumentsRemovalRequested",
     "Event",
     "MessageCreated",
+    "Personal",
+    "Secret",
     "TenantCreated",
     "TenantUpdated",
     "ToolNode",

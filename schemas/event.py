@@ -40,9 +40,12 @@ def event_time(event_id: UUID) -> datetime | None:
 
 
 class Event(BaseModel):
-    """An immutable fact or request about the platform. Unknown fields are refused: a typo must not vanish."""
+    """An immutable fact or request about the platform. Unknown fields are refused: a typo must not vanish.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    An error about a field names it and does not repeat its value, which may be nobody's business.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     compatibility: ClassVar[Compatibility] = "FULL_TRANSITIVE"
     """What the gate demands of a changed class: by default that it and every version before understand each other."""

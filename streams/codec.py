@@ -1,11 +1,11 @@
-"""Bytes ⇄ event: Confluent wire format (a zero byte, four bytes of schema id, Avro) over fastavro."""
+"""Bytes ⇄ event: Confluent wire format (a zero byte, four bytes of schema id, Avro)."""
 
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Literal
 from uuid import UUID
 
 import fastavro
@@ -14,17 +14,23 @@ from fastavro.types import Schema
 from pydantic import ValidationError
 
 from schemas import Event
-from schemas.registry import COMMITTED, FileRegistry, RegisteredSchema, RegistryError, registry_folder
+from schemas.registry import FileRegistry, RegisteredSchema
+from schemas.sensitivity import holds_secret, marks_of
 from streams import headers
 from streams.avro_reading import PREFIX_LENGTH, FieldReader, field_reader
-from streams.avro_writing import EPOCH, Writer, compile_writer, microseconds
+from streams.avro_writing import Writer, compile_writer
+from streams.claim_check import CONTENT_TYPE as TICKET_TYPE
+from streams.claim_check import TICKET, ClaimCheck, Ticket, TicketError, open_claim_check
+from streams.event_fields import EventFields, fields_of, with_texts
 from streams.headers import Headers
-from streams.http_registry import HttpRegistry
+from streams.observe.masking import Scrub
 from streams.observe.trace import child_traceparent
+from streams.registries import Registry, open_files, open_registry, own_folder
+from streams.sealing import SEAL, SealedError, Seals, open_seals
 from streams.settings import Settings, load_settings
-from streams.topics import Catalogue, Topic, load_catalogue
+from streams.topics import Catalogue, Topic, UnknownEventError, load_catalogue
+from streams.written import MAGIC, WrittenValues
 
-MAGIC = b"\x00"
 SPECVERSION = (headers.CE_SPECVERSION, b"1.0")
 CONTENT_TYPE = (headers.CONTENT_TYPE, b"application/avro")
 DecodeReason = Literal["decode", "validation", "unknown-schema"]
@@ -38,47 +44,16 @@ class DecodeError(Exception):
         self.reason = reason
 
 
+class PayloadElsewhereError(DecodeError):
+    """The record has a ticket: its value is in the storage, and whoever may wait for it has to get it."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        super().__init__("decode", f"the value is in the storage, {ticket.key}")
+        self.ticket = ticket
+
+
 class SchemaMissingError(Exception):
     """An event's schema is not in the registry; the message says how to put it there."""
-
-
-class SchemaNotFetchedError(Exception):
-    """The registry has to be asked first, and this codec may not wait for it: `fetch` does, in another thread."""
-
-    def __init__(self, what: object, fetch: Callable[[], object]) -> None:
-        """`what`: the same for two of these exactly where one request answers both."""
-        super().__init__(f"the schema registry has to be asked for {what}")
-        self.what = what
-        self.fetch = fetch
-
-
-class Registry(Protocol):
-    """Where schemas have their ids. One over HTTP also raises RegistryUnavailableError."""
-
-    def by_id(self, schema_id: int) -> RegisteredSchema | None:
-        """The schema of an id, without a subject where that is not told; None where the registry does not know it."""
-
-    def own(self, subject: str, fields: frozenset[str]) -> RegisteredSchema | None:
-        """Of a subject (`<topic>-value`) the version that a class of those fields stands for."""
-
-
-class _WithoutWaiting:
-    """A registry over HTTP as an event loop may ask it: what was not told yet raises SchemaNotFetchedError."""
-
-    def __init__(self, registry: HttpRegistry) -> None:
-        self._registry = registry
-
-    def by_id(self, schema_id: int) -> RegisteredSchema | None:
-        try:
-            return self._registry.known(schema_id)
-        except KeyError:
-            raise SchemaNotFetchedError(schema_id, partial(self._registry.by_id, schema_id)) from None
-
-    def own(self, subject: str, fields: frozenset[str]) -> RegisteredSchema | None:
-        try:
-            return self._registry.known_own(subject, fields)
-        except KeyError:
-            raise SchemaNotFetchedError(subject, partial(self._registry.own, subject, fields)) from None
 
 
 @dataclass(slots=True)
@@ -99,7 +74,7 @@ class _Writer:
 
     topic: Topic
     prefix: bytes
-    fields: Callable[[Event], dict[str, object]]
+    fields: EventFields
     write: Writer
     ce_type: tuple[str, bytes]
 
@@ -115,11 +90,24 @@ class _Reader:
 class Codec:
     """Encodes events for their topics and decodes records of a topic; schemas are parsed once."""
 
-    def __init__(self, registry: Registry, files: FileRegistry, catalogue: Catalogue, source: str) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - what a codec stands on
+        self,
+        registry: Registry,
+        files: FileRegistry,
+        catalogue: Catalogue,
+        source: str,
+        seals: Seals | None = None,
+        claims: ClaimCheck | None = None,
+    ) -> None:
         """`registry` gives ids, `files` say what the classes of this code stand for.
 
-        `source` becomes `ce_source`: who publishes, such as the application's name.
+        `source` becomes `ce_source`: who publishes, such as the application's name. `seals`: None opens nothing.
+        `claims`: None leaves large values to Kafka, which refuses them.
         """
+        self.seals = seals or Seals()
+        self.claims = claims
+        self.written = WrittenValues(registry, catalogue)
+        self._limit = sys.maxsize if claims is None else claims.limit
         self._registry = registry
         self._files = files
         self._catalogue = catalogue
@@ -128,7 +116,31 @@ class Codec:
         self._readers: dict[tuple[str, bytes], _Reader] = {}
 
     def encode(self, event: Event, expires_at: datetime | None = None) -> EncodedEvent:
-        """The record of an event, which no attempt begins with from `expires_at` on.
+        """The record of an event; a large value is put into the storage, which blocks, and a ticket is the record's.
+
+        Raises as `encode_whole`, StorageAwayError, and ValueError where the event is too large or may not be stored.
+        """
+        encoded = self.encode_whole(event, expires_at)
+        return encoded if len(encoded.value) <= self._limit else self.put_away(event, encoded)
+
+    def is_large(self, encoded: EncodedEvent) -> bool:
+        """Whether the value has to be put away."""
+        return len(encoded.value) > self._limit
+
+    def put_away(self, event: Event, encoded: EncodedEvent) -> EncodedEvent:
+        """The record with a ticket for its value, which is in the storage when this returns. Raises as `encode`."""
+        if self.claims is None:
+            return encoded
+        if holds_secret(marks_of(type(event))):
+            size, limit = len(encoded.value), self._limit
+            message = f"{encoded.topic}: {size} bytes with a secret; over {limit} they would lie in the file storage"
+            raise ValueError(message)
+        ticket = self.claims.put(encoded.event_id, encoded.value)
+        told = tuple((name, TICKET_TYPE if name == headers.CONTENT_TYPE else value) for name, value in encoded.headers)
+        return replace(encoded, value=ticket.value, headers=told)
+
+    def encode_whole(self, event: Event, expires_at: datetime | None = None) -> EncodedEvent:
+        """The record of an event, its value whole whatever its size; no attempt begins with it from `expires_at` on.
 
         Raises UnknownEventError, SchemaMissingError; ValueError where Avro refuses it, where `expires_at` has no
         offset, and where the topic's events never expire.
@@ -140,20 +152,16 @@ class Codec:
         if expires_at is not None and not writer.topic.expires:
             message = f"{writer.topic.name}: its events never expire, so none can be given an expires_at"
             raise ValueError(message)
-        fields = writer.fields(event)
-        # On the wire as text, and in a header: made once.
-        event_id = fields["event_id"] = _uuid_text(event.event_id)
-        occurred_at = event.occurred_at
-        if occurred_at.tzinfo is UTC:
-            fields["occurred_at"] = micros = microseconds(occurred_at)
-            ce_time = utc_text(micros)
-        else:
-            ce_time = occurred_at.isoformat()
         try:
+            fields = writer.fields(event)
+            event_id, ce_time = with_texts(event, fields)
             value = writer.prefix + writer.write(fields)
-        except (TypeError, OverflowError) as error:
-            message = f"{writer.topic.name}: Avro refuses the event: {error}"
-            raise ValueError(message) from error
+        except Exception as error:
+            if marks_of(type(event)) is not None:  # the error and what caused it repeat the value
+                raise _refusal(writer.topic, Scrub.of_events([event])(str(error))) from None
+            if isinstance(error, TypeError | OverflowError):
+                raise _refusal(writer.topic, str(error)) from error
+            raise
         key = str(getattr(event, writer.topic.key)).encode()
         sent = self._event_headers(writer, event_id, ce_time, key)
         if expires_at is not None:
@@ -173,6 +181,10 @@ class Codec:
         prefix = b"" if value is None else value[:PREFIX_LENGTH]
         reader = self._readers.get((topic, prefix))
         if reader is None or value is None:
+            if value is not None and prefix[:1] == SEAL:
+                return self.decode(topic, self._opened(value))
+            if value is not None and prefix[:1] == TICKET:
+                raise _elsewhere(value)
             if len(prefix) < PREFIX_LENGTH or prefix[:1] != MAGIC or value is None:
                 message = "the value is not in Confluent's wire format (a zero byte and a schema id come first)"
                 raise DecodeError("decode", message)
@@ -188,10 +200,20 @@ class Codec:
         try:
             return reader.event(fields)
         except ValidationError as error:
-            first = error.errors()[0]
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
+            marks = self.written.marks(topic, value)
+            if marks is not None:  # a validator of the class's own may repeat what it refuses
+                message = f"field {place}: {Scrub.of_fields(fields, marks)(first['msg'])}"
+                raise DecodeError("validation", message) from None
             message = f"field {place}: {first['msg']}"
             raise DecodeError("validation", message) from error
+
+    def _opened(self, value: bytes) -> bytes:
+        try:
+            return self.seals.open(value)
+        except SealedError as error:
+            raise DecodeError("decode", str(error)) from error
 
     def prepare(self, kind: type[Event]) -> None:
         """Learn what encoding a class's events needs. Raises as `encode`."""
@@ -210,8 +232,7 @@ class Codec:
             raise SchemaMissingError(message)
         prefix = MAGIC + registered.id.to_bytes(4, "big")
         write, scalars = compile_writer(registered.schema)
-        # Scalars are in the event as they are in its dump, which takes a tenth of the time that encoding has.
-        fields = _as_they_are if scalars and not has_serializer(kind.__pydantic_core_schema__) else Event.model_dump
+        fields = fields_of(kind, scalars=scalars)
         made = self._writers[kind] = _Writer(topic, prefix, fields, write, (headers.CE_TYPE, topic.name.encode()))
         return made
 
@@ -221,7 +242,10 @@ class Codec:
         if registered is None:
             message = f"the registry has no schema {schema_id}"
             raise DecodeError("unknown-schema", message)
-        event, subject = self._catalogue.topic(topic).event, self._catalogue.subject(topic)
+        try:
+            event, subject = self._catalogue.topic(topic).event, self._catalogue.subject(topic)
+        except UnknownEventError as error:
+            raise DecodeError("validation", str(error)) from error
         if not _is_of(registered, subject, event):
             whose = registered.subject or registered.schema.get("name") or "no record"
             message = f"schema {schema_id} is one of {whose}, this topic's are of {subject}"
@@ -264,52 +288,15 @@ def _is_of(registered: RegisteredSchema, subject: str, event: type[Event]) -> bo
     return str(registered.schema.get("name")).rpartition(".")[2] == event.__name__
 
 
-def own_folder(settings: Settings) -> Path:
-    """The folder of the schemas that this code's classes stand for. Raises RegistryError for a URL of another kind."""
-    if settings.has_http_registry:
-        return settings.schema_files or COMMITTED
-    return registry_folder(settings.schema_registry_url)
+def _elsewhere(value: bytes) -> DecodeError:
+    try:
+        return PayloadElsewhereError(Ticket.read(value))
+    except TicketError as error:
+        return DecodeError("decode", str(error))
 
 
-def _as_they_are(event: Event) -> dict[str, object]:
-    return event.__dict__.copy()
-
-
-def has_serializer(core_schema: object) -> bool:
-    """Whether anything in Pydantic's schema of a class changes a value when it is dumped."""
-    if isinstance(core_schema, dict):
-        return "serialization" in core_schema or any(map(has_serializer, core_schema.values()))
-    return isinstance(core_schema, list | tuple) and any(map(has_serializer, core_schema))
-
-
-def _uuid_text(event_id: UUID) -> str:
-    """As `str` says it, in half of its time."""
-    digits = f"{event_id.int:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-def utc_text(micros: int) -> str:
-    """Microseconds since the epoch as `datetime.isoformat` says them in UTC, in a third of its time."""
-    second, rest = divmod(micros, 1_000_000)
-    return f"{_second(second)}.{rest:06d}+00:00" if rest else f"{_second(second)}+00:00"
-
-
-@lru_cache(maxsize=16)
-def _second(second: int) -> str:
-    return (EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat()
-
-
-@lru_cache(maxsize=8)
-def _open_files(folder: Path) -> FileRegistry:
-    return FileRegistry(folder)
-
-
-def open_http_registry(settings: Settings) -> HttpRegistry:
-    """The registry over HTTP of STREAMS_SCHEMA_REGISTRY_URL. Makes no connection. Raises RegistryError."""
-    if not settings.has_http_registry:
-        message = f"STREAMS_SCHEMA_REGISTRY_URL={settings.schema_registry_url} is no registry over HTTP"
-        raise RegistryError(message)
-    return HttpRegistry(settings, _open_files(own_folder(settings)))
+def _refusal(topic: Topic, why: str) -> ValueError:
+    return ValueError(f"{topic.name}: Avro refuses the event: {why}")
 
 
 def build_codec(settings: Settings, catalogue: Catalogue, *, waits: bool = True) -> Codec:
@@ -317,12 +304,14 @@ def build_codec(settings: Settings, catalogue: Catalogue, *, waits: bool = True)
 
     `waits`: whether it asks a registry over HTTP itself, which blocks; an event loop's codec must not.
     """
-    files = _open_files(own_folder(settings))
-    registry: Registry = files
-    if settings.has_http_registry:
-        remote = open_http_registry(settings)
-        registry = remote if waits else _WithoutWaiting(remote)
-    return Codec(registry, files, catalogue, source=settings.application)
+    return Codec(
+        open_registry(settings, waits=waits),
+        open_files(own_folder(settings)),
+        catalogue,
+        source=settings.application,
+        seals=open_seals(settings),
+        claims=open_claim_check(settings),
+    )
 
 
 @lru_cache(maxsize=1)

@@ -66,6 +66,7 @@ class Database:
     ) -> None:
         self.effects: AsyncEngine = create_async_engine(
             database_url(settings),
+            hide_parameters=True,  # neither errors nor debug lines tell what rows hold
             pool_size=effects_pool_size,
             max_overflow=0,
             pool_timeout=EFFECTS_POOL_TIMEOUT,
@@ -74,6 +75,7 @@ class Database:
         """For handlers' transactions."""
         self.bookkeeping: AsyncEngine = create_async_engine(
             database_url(settings),
+            hide_parameters=True,
             pool_size=bookkeeping_pool_size,
             max_overflow=0,
             pool_timeout=BOOKKEEPING_POOL_TIMEOUT,
@@ -91,7 +93,10 @@ class Database:
 def sync_engine(settings: Settings) -> Engine:
     """An engine for a command: connections are made when asked for and kept by nobody."""
     return create_engine(
-        database_url(settings), poolclass=NullPool, connect_args=connect_arguments(settings, "command")
+        database_url(settings),
+        hide_parameters=True,
+        poolclass=NullPool,
+        connect_args=connect_arguments(settings, "command"),
     )
 
 

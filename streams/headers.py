@@ -58,6 +58,8 @@ DLQ_DIED_AT: Final = DLQ_PREFIX + "died.at"
 DLQ_REPLAY_COUNT: Final = DLQ_PREFIX + "replay.count"
 DLQ_FINGERPRINT: Final = DLQ_PREFIX + "fingerprint"
 DLQ_EVENT_ID: Final = DLQ_PREFIX + "event.id"
+DLQ_PROTECTION: Final = DLQ_PREFIX + "protection"
+"""What was done to a value with secret fields: encrypted, masked or removed."""
 
 SPRING_PREFIX: Final = "kafka_dlt-"
 SPRING_TOPIC: Final = SPRING_PREFIX + "original-topic"

@@ -12,6 +12,7 @@ from typing import Literal
 from schemas import Event
 from schemas.evolution import Break, Version, breaks
 from schemas.registry import COMMITTED, INDEX, FileRegistry, RegisteredSchema
+from schemas.sensitivity import tag_schema
 from streams.allowed_values import allowed_values
 from streams.topics import Catalogue
 
@@ -85,6 +86,7 @@ def avro_schema(event: type[Event]) -> dict[str, object]:
         if field["name"] in made_anew:
             field.pop("default", None)
     _drop_defaults_of_enums(schema)
+    tag_schema(schema, event)
     fields = schema.pop("fields")
     return {**schema, "fields": fields}
 

@@ -64,7 +64,21 @@ class Settings(BaseSettings):
     schema_registry_key_location: Path | None = None
     schema_registry_connect_timeout: Seconds = 2.0
     schema_registry_request_timeout: Seconds = Field(5.0, description="seconds that it may be silent")
-    storage_url: str = Field("file:.local/storage", description="where upload files live")
+    storage_url: str = Field(
+        "file:.local/storage", description="where upload files and large payloads live: file:PATH or s3://BUCKET/PREFIX"
+    )
+    storage_endpoint_url: str | None = Field(None, pattern=r"^https?://", description="of a bucket that is not AWS's")
+    storage_region: str | None = Field(None, description="unset: as AWS's own variables and files say; as the keys")
+    storage_access_key: str | None = None
+    storage_secret_key: SecretStr | None = None
+    storage_connect_timeout: Seconds = Field(5.0, description="seconds for a connection to a bucket")
+    storage_request_timeout: Seconds = Field(30.0, description="seconds that a bucket may be silent")
+    claim_check_bytes: int = Field(
+        524_288, ge=1024, le=1_000_000, description="a value that is larger goes into the storage, a ticket to Kafka"
+    )
+    claim_check_max_bytes: int = Field(
+        67_108_864, ge=1_048_576, description="bytes of a value at most; a larger event is refused"
+    )
 
     embedding_provider: str = Field("local", description="embedding provider used where a dataset names none")
     embedding_model: str = Field("wordllama-256", description="model used where a dataset names none")
@@ -89,6 +103,9 @@ class Settings(BaseSettings):
     partitions: int = Field(4, ge=1, description="partitions of a topic that declares none")
     replication_factor: int = Field(0, ge=0, description="0: 3 where there are three brokers, else 1")
 
+    dlq_key: SecretStr | None = Field(
+        None, description="Fernet keys, separated by commas: the first encrypts records with secrets, all decrypt"
+    )
     ledger_retention_days: int = Field(30, ge=1, description="days that executions are kept")
     lease_seconds: Seconds = Field(30.0, description="how long a long delivery is held without a heartbeat")
     sweep_interval: Seconds = Field(5.0, description="how often lost leases are looked for")

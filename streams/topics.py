@@ -25,10 +25,15 @@ from schemas import (
     TenantCreated,
     TenantUpdated,
 )
+from schemas.sensitivity import holds_secret, marks_of
 from streams.duration import format_duration, parse_duration
 from streams.settings import PoolName, Settings, SettingsError
 
+HOUR = 3600.0
 DAY = 86_400.0
+USUAL_RETENTION = 7 * DAY
+SECRET_RETENTION = HOUR
+"""Of a topic whose events have a secret field: the record is whole, so it must not lie about."""
 DLQ_RETENTION = 30 * DAY
 RETRY_RECORD_ROOM = 64 * 1024
 """Bytes that a retry tier's or DLQ's records may be larger than their source's: the headers' cap."""
@@ -68,10 +73,24 @@ class Topic:
     pool: PoolName
     partitions: int | None = None
     """None: the setting's number."""
-    retention: float = 7 * DAY
-    """Seconds; below the ledger's retention, or an old event could run again."""
+    retention: float = 0.0
+    """Seconds; below the ledger's retention, or an old event could run again.
+
+    0 as given: USUAL_RETENTION, or SECRET_RETENTION where the event has a secret field.
+    """
+
     expires: bool = True
     """False: its events never expire. Senders cannot say that they do, and no record's headers are looked at for it."""
+
+    def __post_init__(self) -> None:
+        """Derive the retention."""
+        if not self.retention:
+            object.__setattr__(self, "retention", SECRET_RETENTION if self.secret else USUAL_RETENTION)
+
+    @property
+    def secret(self) -> bool:
+        """Whether its events have a field that is marked as secret."""
+        return holds_secret(marks_of(self.event))
 
     def key_of(self, event: Event) -> bytes:
         """The record's key for an event, UTF-8."""
@@ -195,6 +214,12 @@ def load_topics(settings: Settings) -> tuple[Topic, ...]:
             message = f"STREAMS_HANDLERS names {package}, which cannot be imported: {error}"
             raise SettingsError(message) from error
         topics.extend(getattr(module, "TOPICS", ()))
+    for topic in topics:
+        if topic.key in (marks_of(topic.event) or {}):
+            message = (
+                f"{topic.name}: its key, {topic.key}, is marked as personal or secret: take an id, keys are in the open"
+            )
+            raise SettingsError(message)
     return tuple(topics)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas import DocumentIndexRequested, Event
+from streams.claim_check import remove_old
 from streams.codec import Codec, SchemaMissingError
 from streams.database import (
     Database,
@@ -62,6 +63,8 @@ MAINTENANCE_INTERVAL = 3600.0
 """Seconds between looks at the ledger's partitions."""
 LOOKS_PER_WAIT = 3
 """Looks for stranded documents within the time after which one counts as stranded."""
+PAYLOAD_DAYS = 60
+"""Days past the ledger's retention that are looked through for payloads: as long may no worker run."""
 UPKEEP_PAUSE = 30.0
 """Seconds until upkeep that failed is tried again."""
 
@@ -179,6 +182,7 @@ class Worker:
         self._begin(pauses.watch())
         self._begin(self._every(settings.sweep_interval, self._sweep))
         self._begin(self._every(MAINTENANCE_INTERVAL, self._keep_ledger))
+        self._begin(self._every(MAINTENANCE_INTERVAL, self._remove_old_payloads))
         self._stranded = StrandedDocuments(database.bookkeeping, settings, self._catalogue, self._codec)
         self._begin(self._every(settings.stranded_after / LOOKS_PER_WAIT, self._look_for_stranded))
 
@@ -280,6 +284,19 @@ class Worker:
             await self._stranded.look()
         except (BrokersUnreachableError, KafkaRefusedError, Unavailable, SchemaMissingError) as error:
             log.warning("cannot look for stranded documents", error=message(error))
+
+    async def _remove_old_payloads(self) -> None:
+        """Those of events that could not run any more if they came again: the ledger is no longer that old."""
+        if self._codec.claims is None:
+            return
+        newest = datetime.now(tz=UTC).date() - timedelta(days=self._settings.ledger_retention_days + 1)
+        try:
+            removed = await asyncio.to_thread(remove_old, self._codec.claims.store, newest, PAYLOAD_DAYS)
+        except Exception as error:  # noqa: BLE001 - whatever a storage says, it is no reason to end the worker
+            log.warning("old payloads could not be removed", error=message(error))
+            return
+        if removed:
+            log.info("old payloads removed", payloads=removed)
 
     async def _keep_ledger(self) -> None:
         if self._database is None:

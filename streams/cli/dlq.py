@@ -1,7 +1,6 @@
 """`streams dlq`: dead letters, seen and brought back."""
 
 import base64
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
@@ -10,9 +9,10 @@ from uuid import UUID
 import typer
 from sqlalchemy import Engine
 
+from streams import headers
 from streams.cli.db import ledger
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_json, print_rows
-from streams.codec import DecodeError, build_codec
+from streams.codec import build_codec
 from streams.dead_letters.listing import (
     DeadLetter,
     DeadLetterFilter,
@@ -24,6 +24,7 @@ from streams.dead_letters.reading import RecordUnreadableError, read_record, rea
 from streams.dead_letters.rebuild import rebuild as rebuild_index
 from streams.dead_letters.replay import ReplayRefusedError
 from streams.dead_letters.replay import replay as replay_letter
+from streams.dead_letters.showing import show_value
 from streams.declared import build_catalogue
 from streams.headers import SPRING_OFFSET, SPRING_PARTITION, SPRING_TIMESTAMP
 from streams.settings import Settings, load_settings
@@ -196,19 +197,15 @@ def _listed(letter: DeadLetter) -> dict[str, object]:
 
 
 def _content(settings: Settings, letter: DeadLetter, record: Record) -> dict[str, object]:
-    """The record for JSON; bytes that are no text are given as ``base64:…``."""
+    """The record for JSON, its marked fields masked; bytes that are no text are given as ``base64:…``."""
     codec = build_codec(settings, build_catalogue(settings))
-    event: object = None
-    unreadable: str | None = None
-    try:
-        event = json.loads(codec.decode(letter.topic, record.value).model_dump_json())
-    except DecodeError as error:
-        unreadable = str(error)
+    shown = show_value(codec, letter.topic, record.value)
     return {
         "key": _text(record.key),
-        "value": None if record.value is None else f"base64:{base64.b64encode(record.value).decode()}",
-        "event": event,
-        "unreadable": unreadable,
+        "value": shown.value,
+        "event": shown.event,
+        "unreadable": shown.unreadable,
+        "protection": headers.last_text(record.headers, headers.DLQ_PROTECTION),
         "headers": [[name, _header(name, value)] for name, value in record.headers],
     }
 

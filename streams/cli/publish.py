@@ -1,5 +1,6 @@
 """`streams publish`: events from the command line, straight to Kafka."""
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Annotated
@@ -8,8 +9,10 @@ import typer
 from pydantic import ValidationError
 
 from schemas import Event
+from schemas.sensitivity import marks_of
 from streams.cli.output import FAILED, WRONG_REQUEST, CommandError, JSONOption, print_json
 from streams.codec import build_codec
+from streams.observe.masking import Scrub
 from streams.publishing import BadEventError, EventProducer, PublishError
 from streams.settings import load_settings
 from streams.topics import Topic, load_catalogue
@@ -98,15 +101,25 @@ def _event(topic: Topic, fields: str) -> Event:
     try:
         return topic.event.model_validate_json(fields)
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_context=False)
+        wrong = error.errors(include_url=False, include_context=False, include_input=False)
         # An unknown field comes first: it is the likelier typo where another is missing for it.
         first = min(wrong, key=lambda detail: detail["type"] != "extra_forbidden")
         place = ".".join(str(part) for part in first["loc"])
-        what = f"field {place!r}: {first['msg']}" if place else first["msg"]
+        told = _scrub(topic, fields)(first["msg"])
+        what = f"field {place!r}: {told}" if place else told
         known = ", ".join(topic.event.model_fields)
         hint = f" (it has: {known})" if first["type"] == "extra_forbidden" else ""
         message = f"{topic.name}: {what}{hint}"
         raise CommandError(message, WRONG_REQUEST) from error
+
+
+def _scrub(topic: Topic, fields: str) -> Scrub:
+    """A validator of the event's own may repeat what it refuses."""
+    try:
+        given = json.loads(fields)
+    except ValueError:
+        given = None
+    return Scrub.of_fields(given, marks_of(topic.event))
 
 
 def _code(error: PublishError) -> int:

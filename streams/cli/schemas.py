@@ -9,7 +9,7 @@ import typer
 from schemas.avro_type import BadSchemaError
 from schemas.registry import FileRegistry, RegistryError
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_json, print_rows
-from streams.codec import open_http_registry, own_folder
+from streams.registries import open_http_registry, own_folder
 from streams.schema_export import SchemaExportError, drifts, incompatible, told
 from streams.schema_export import export as export_schemas
 from streams.schema_register import Registered, to_register

@@ -14,8 +14,10 @@ from sqlalchemy import Connection, insert, select, text, update
 from schemas.event import event_time, new_event_id
 from streams import headers
 from streams.dead_letters.listing import DeadLetter, DeadLetterMissingError
+from streams.delivery.protection import FOR_GOOD
 from streams.headers import Headers
 from streams.publishing.outbox import headers_to_json
+from streams.sealing import VARIABLE
 from streams.tables import dead_letters, executions, outbox
 from streams.topics import Catalogue, UnknownEventError
 from streams.transport.record import Record
@@ -59,6 +61,10 @@ class Restart:
 
 def replay(connection: Connection, catalogue: Catalogue, letter: DeadLetter, record: Record) -> Replay:
     """Put a dead letter's record on its way again, in the caller's transaction. Raises ReplayRefusedError."""
+    done = headers.last_text(record.headers, headers.DLQ_PROTECTION)
+    if done in FOR_GOOD:
+        message = f"{letter.id} cannot be replayed: its secrets were {done} ({VARIABLE} keeps them encrypted)"
+        raise ReplayRefusedError(message)
     _lock_unreplayed(connection, letter)
     if letter.handler is None or letter.event_id is None:
         topic, event_id = letter.topic, letter.event_id

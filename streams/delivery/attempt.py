@@ -1,5 +1,6 @@
 """The engine's side of one attempt, as the handler sees it: `Work` for effects, long work and settlements."""
 
+import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -12,15 +13,17 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
+from streams.claim_check import may_be_large
 from streams.delivery import leases
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery
-from streams.delivery.failures import LeaseLostError, SoftTimeLimitExceeded
+from streams.delivery.failures import LeaseLostError, SoftTimeLimitExceeded, Unavailable
 from streams.delivery.handler import Handler
 from streams.delivery.limits import run_within
 from streams.delivery.transaction import EffectTransaction, effect_session
 from streams.observe.logs import get_logger
 from streams.publishing.outbox import Outbox
+from streams.storage import StorageAwayError
 
 log = get_logger(__name__)
 T = TypeVar("T")
@@ -68,7 +71,7 @@ class EffectWork:
     async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
         """Into the outbox, in the effect's transaction."""
         await self._context.schemas.prepared(self._context.codec, type(event))
-        return Outbox(self.session, self._context.codec).publish(event, at, expires_at)
+        return await _publish(Outbox(self.session, self._context.codec), event, at, expires_at)
 
     async def heartbeat(self) -> None:
         """Nothing to keep: the transaction itself holds the claim."""
@@ -123,7 +126,7 @@ class LongWork:
     async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
         """Into the outbox, in the step's transaction."""
         await self._context.schemas.prepared(self._context.codec, type(event))
-        return Outbox(self.session, self._context.codec).publish(event, at, expires_at)
+        return await _publish(Outbox(self.session, self._context.codec), event, at, expires_at)
 
     async def heartbeat(self) -> None:
         """Extend the lease. Raises LeaseLostError."""
@@ -177,3 +180,13 @@ async def tidy_up(context: PoolContext, delivery: Delivery, error: SoftTimeLimit
             await run_within(awaited(call), handler.soft_time_limit, handler.time_limit)
     except Exception:
         log.exception("on_soft_limit failed", handler=handler.name)
+
+
+async def _publish(outbox: Outbox, event: Event, at: datetime | None, expires_at: datetime | None) -> UUID:
+    """A large value goes into the storage first: in a thread, and a storage that is away is not the event's fault."""
+    if not may_be_large(event):
+        return outbox.publish(event, at, expires_at)
+    try:
+        return await asyncio.to_thread(outbox.publish, event, at, expires_at)
+    except StorageAwayError as error:
+        raise Unavailable("storage", str(error)) from error

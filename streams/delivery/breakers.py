@@ -10,6 +10,7 @@ from streams.delivery.failures import Unavailable
 from streams.delivery.handler import Handler
 from streams.observe import metrics
 from streams.observe.logs import get_logger
+from streams.observe.masking import scrubbed
 
 log = get_logger(__name__)
 SHORTEST_WAIT = 1.0
@@ -73,7 +74,7 @@ class Breakers:
         """A dependency did not answer; True: its breaker is open by now, and the delivery waits, uncounted."""
         breaker = self._of(error.dependency)
         was_closed = breaker.state == "closed"
-        breaker.failed(time.monotonic(), str(error))
+        breaker.failed(time.monotonic(), scrubbed(str(error)))
         if breaker.state == "closed":
             return False
         if was_closed:

@@ -99,6 +99,7 @@ async def _roll_back(  # noqa: PLR0913, PLR0917 - what `on_dead` needs
     )
     try:
         event = handler.event.model_validate({**row["args"], "event_id": event_id, "tenant_id": row["tenant_id"]})
+        # The ledger has its marked fields masked, so there is nothing here that could be told.
         async with session.begin_nested():
             await handler.on_dead(event, work, CancelledError(note))
     except Exception as error:

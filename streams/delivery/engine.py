@@ -7,21 +7,25 @@ from functools import partial
 from typing import NamedTuple
 
 from schemas import Event
+from schemas.sensitivity import marks_of
 from streams import headers
-from streams.codec import SchemaNotFetchedError
 from streams.delivery.context import PoolContext
 from streams.delivery.custody import CustodyRunner
-from streams.delivery.delivery import Delivery, acknowledge_all
+from streams.delivery.delivery import Delivery, acknowledge_all, now_ms
 from streams.delivery.effect import EffectRunner
 from streams.delivery.forwarding import Forwarding
 from streams.delivery.handler import Handler
-from streams.delivery.intake import Elsewhere, Unreadable, read_event_chunk, read_tier_record
+from streams.delivery.intake import Absent, Elsewhere, Unreadable, due_at_of, read_event_chunk, read_tier_record
 from streams.delivery.lanes import Lanes, Unit
 from streams.delivery.pauses import DEFERRAL
+from streams.delivery.payloads import Payload, PayloadDesk, Payloads
+from streams.delivery.retry_plan import Hop, Run, Wait, next_move
 from streams.delivery.settlement import Settlement
 from streams.delivery.waiting import WaitingRoom
 from streams.observe.logs import bind_delivery, delivery_context, get_logger
+from streams.observe.masking import Scrub
 from streams.observe.trace import bind_trace
+from streams.registries import SchemaNotFetchedError
 from streams.transport.record import Assignment, Chunk, Record
 
 log = get_logger(__name__)
@@ -32,6 +36,8 @@ TENANT_SHARE = 8
 
 Well below the half at which a partition that was full is read on: a few tenants that flood must not keep it paused.
 """
+STORAGE_REST = 15
+"""Seconds until a record whose payload could not be had is looked at again."""
 LONG_DRAIN_SHARE = 0.3
 """Part of the drain's time after which long work is cancelled and its lease given back."""
 TURN = 0.0005
@@ -68,6 +74,7 @@ class PoolEngine:
         context.breakers.on_change(self._go_on)
         context.pauses.on_change(self._go_on)
         self._waiting = WaitingRoom(context.settings.retry_delays, self._enqueue, self._hop)
+        self._desk = PayloadDesk(context)
         self._running: dict[asyncio.Task[None], Unit] = {}
         self._sending: dict[asyncio.Task[None], Assignment | None] = {}
         self._sending_slots = asyncio.Semaphore(UNREADABLE_AT_ONCE)
@@ -87,18 +94,29 @@ class PoolEngine:
         """Deliveries in this worker's window that do not run yet."""
         return self._lanes.waiting + len(self._waiting)
 
-    def accept(self, chunk: Chunk) -> None:
-        """Take over a chunk of an event topic; that of a partition which is leaving is its next owner's."""
-        again, schemas = partial(self.accept, chunk), self.context.schemas
+    def accept(self, chunk: Chunk, payloads: Payloads | None = None) -> None:
+        """Take over a chunk of an event topic; that of a partition which is leaving is its next owner's.
+
+        `payloads`: its turn has come at the desk of payloads, with these of its tickets.
+        """
+        again, schemas = partial(self.accept, chunk, payloads), self.context.schemas
         if self._leaving(chunk) or self.context.guard.holds(chunk.assignment, again):
+            return
+        if payloads is None and self._desk.used and self._desk.holds(chunk):
             return
         if schemas.holds(chunk.assignment, again):
             return
         try:
-            read = read_event_chunk(self.context, chunk)
+            read = read_event_chunk(self.context, chunk, payloads or {})
         except SchemaNotFetchedError as missing:
             schemas.hold(chunk.assignment, missing, again)
             return
+        if read.elsewhere:
+            self._desk.hold(chunk, read.elsewhere, self.accept)
+            return
+        for record in read.away:
+            handlers = self.context.by_topic[chunk.topic]
+            self._send(chunk, record, self._forwarding.put_off(record, handlers, after=STORAGE_REST))
         for refused in read.unreadable:
             self._send(chunk, refused.record, self._bury(refused))
         if crowded := self._lanes.add_all(read.deliveries):
@@ -113,21 +131,43 @@ class PoolEngine:
             self._take_from_tier(chunk, record, delay)
         self._pump()
 
-    def _take_from_tier(self, chunk: Chunk, record: Record, delay: float) -> None:
+    def _take_from_tier(self, chunk: Chunk, record: Record, delay: float, payload: Payload | None = None) -> None:
         if self._leaving(chunk):
             return
         try:
-            read = read_tier_record(self.context, chunk, record)
+            read = read_tier_record(self.context, chunk, record, payload)
         except SchemaNotFetchedError as missing:
             # It waits alone: a tier has records of many topics, in no order that would count.
-            self.context.schemas.when_fetched(missing, partial(self._take_from_tier, chunk, record, delay))
+            again = partial(self._take_from_tier, chunk, record, delay, payload)
+            self.context.schemas.when_fetched(missing, again)
             return
         if isinstance(read, Unreadable):
             self._send(chunk, record, self._bury(read))
         elif isinstance(read, Elsewhere):
             asyncio.get_running_loop().call_later(read.rest, self._move, chunk, read)
+        elif isinstance(read, Absent):
+            self._without_payload(chunk, record, delay, read)
         else:
             self._waiting.put(read, delay)
+
+    def _without_payload(self, chunk: Chunk, record: Record, delay: float, absent: Absent) -> None:
+        """A large event waits in its tier as a ticket: its payload is got when it is due."""
+        if absent.why == "done":
+            chunk.settle(record.offset)
+        elif absent.why == "away":
+            tier, due_at = self.context.catalogue.tier(self.context.pool.name, 0.0), now_ms() + STORAGE_REST * 1000
+            self._send(chunk, record, self._forwarding.moved(record, tier, due_at=due_at))
+        else:
+            now, delays = now_ms(), self.context.settings.retry_delays
+            again = partial(self._take_from_tier, chunk, record, delay)
+            match next_move(now, due_at_of(record), record.timestamp, delay, delays):
+                case Run():
+                    self._desk.get(chunk, absent.why, absent.handler, again)
+                case Hop(longer):
+                    tier = self.context.catalogue.tier(self.context.pool.name, longer)
+                    self._send(chunk, record, self._forwarding.moved(record, tier))
+                case Wait(until):
+                    asyncio.get_running_loop().call_later((until - now) / 1000, again)
 
     async def revoking(self, assignments: Iterable[Assignment]) -> None:
         """Stop handing over what those partitions still have waiting; return when what runs of them has ended."""
@@ -152,6 +192,7 @@ class PoolEngine:
         """Start nothing new, let short work end, hand long work on."""
         self._closing = True
         self._waiting.close()
+        self._desk.close()
         units = dict(self._running)
         long_work = [task for task, unit in units.items() if unit.handler.kind == "long"]
         if long_work:
@@ -170,6 +211,7 @@ class PoolEngine:
     def _forget(self, leaving: set[Assignment]) -> None:
         self._lanes.discard(lambda delivery: delivery.assignment in leaving)
         self._waiting.discard(leaving)
+        self._desk.gone(leaving)
 
     def _leaving(self, chunk: Chunk) -> bool:
         return self._closing or chunk.assignment.revoking or chunk.assignment.revoked
@@ -252,7 +294,7 @@ class PoolEngine:
     async def _run_unit(self, unit: Unit) -> None:
         first = unit.deliveries[0]
         # Each unit binds its own, and the task is nobody else's: nothing has to be taken back.
-        bind_delivery(first.fields)
+        bind_delivery(first.fields, _scrub(unit))
         bind_trace(partial(_traceparent, first.record))
         if (hindrance := self._hindrance(first.topic.name, unit.handler)) is not None:
             await self._settlement.deferred_all(unit.deliveries, hindrance.why, after=hindrance.seconds)
@@ -265,6 +307,8 @@ class PoolEngine:
                 await self._run_runnable(unit, first)
             finally:
                 breakers.left(unit.handler)
+        if self._desk.used:
+            self._desk.release(unit.deliveries)
 
     async def _run_runnable(self, unit: Unit, first: Delivery) -> None:
         if unit.handler.kind == "long":
@@ -357,6 +401,13 @@ class PoolEngine:
 def _assignment(unit: Unit) -> Assignment | None:
     """That of the first delivery which is not acknowledged yet: a halved batch is so part by part."""
     return next((delivery.assignment for delivery in unit.deliveries if delivery.pending is not None), None)
+
+
+def _scrub(unit: Unit) -> Scrub | None:
+    """What masks the marked values of all that the unit works on."""
+    if marks_of(unit.handler.event) is None:
+        return None
+    return Scrub.of_events([delivery.event for delivery in unit.deliveries])
 
 
 def _traceparent(record: Record) -> bytes | None:

@@ -1,18 +1,21 @@
 """Records that go on as they are, without an attempt: to a DLQ, to another tier, aside."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from schemas import Event
 from streams.delivery import ledger
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, now_ms
 from streams.delivery.failures import Reason
+from streams.delivery.handler import Handler
 from streams.delivery.handover import Handover
-from streams.delivery.outgoing import Death, dead_record, moved_record, retry_record
+from streams.delivery.outgoing import Death, dead_record, moved_record, retry_record, unread_record
 from streams.delivery.perseverance import until_settled
+from streams.delivery.protection import dead_value
 from streams.delivery.reporting import report_set_aside, report_unreadable
 from streams.observe.errors import ErrorText
 from streams.transport.record import Record
@@ -35,12 +38,13 @@ class Forwarding:
         tenant_id: str | None = None,
         handler: str | None = None,
     ) -> None:
-        """Send a record that no handler can be given to the DLQ of its topic, bytes untouched."""
+        """Send a record that no handler can be given to the DLQ of its topic, bytes untouched unless it has secrets."""
         died_at, handover = now_ms(), Handover(self._context)
         death = Death(reason, error, 0, died_at, died_at, self._context.group, handler=handler, event_id=event_id)
 
         async def settle() -> None:
-            outgoing = dead_record(record, self._context.catalogue.dlq(topic), death)
+            kept = dead_value(self._context.codec, topic, record)
+            outgoing = dead_record(record, self._context.catalogue.dlq(topic), death, kept)
             placed = await handover.placed(outgoing)
             async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
                 await session.execute(
@@ -58,6 +62,19 @@ class Forwarding:
 
         async def settle() -> None:
             await handover.placed(moved_record(record, tier, **changes))
+
+        await until_settled(self._context, settle)
+
+    async def put_off(self, record: Record, handlers: Iterable[Handler[Event]], *, after: float) -> None:
+        """Hand an event topic's record that cannot be read now to the tier of delay zero, for each handler, uncounted.
+
+        As `set_aside`, no row is written. `after` in seconds.
+        """
+        tier, due_at = self._context.catalogue.tier(self._context.pool.name, 0.0), now_ms() + round(after * 1000)
+        ways = [(Handover(self._context), unread_record(record, one.name, tier, due_at)) for one in handlers]
+
+        async def settle() -> None:
+            await asyncio.gather(*(handover.placed(outgoing) for handover, outgoing in ways))
 
         await until_settled(self._context, settle)
 

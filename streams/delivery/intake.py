@@ -2,14 +2,18 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 from uuid import UUID
 
 from schemas import Event
 from streams import headers
-from streams.codec import DecodeError
+from streams.claim_check import Ticket
+from streams.codec import DecodeError, PayloadElsewhereError
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import INT4, Delivery, Pending, now_ms, number, origin_of
 from streams.delivery.failures import Reason
+from streams.delivery.handler import Handler
+from streams.delivery.payloads import Loaded, Payload, Payloads
 from streams.observe.errors import ErrorText, describe
 from streams.topics import Topic, UnknownEventError
 from streams.transport.record import Chunk, Record
@@ -48,26 +52,61 @@ class Elsewhere:
     """Seconds that it has to wait here before it goes on."""
 
 
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A tier's record whose event is not here: its ticket, or what came of that."""
+
+    why: "Ticket | Literal['done', 'away']"
+    handler: Handler[Event]
+
+
 @dataclass(slots=True)
 class ReadChunk:
     """What the records of a chunk of an event topic are, in their order."""
 
     deliveries: list[Delivery] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
+    elsewhere: dict[int, Ticket] = field(default_factory=dict)
+    """By offset: what has to be got from the storage first; then the chunk is read again, with it."""
+    away: list[Record] = field(default_factory=list)
+    """Records whose payload cannot be had now."""
+
+    def put_apart(self, chunk: Chunk, record: Record, read: "Unreadable | Ticket | Literal['done', 'away']") -> None:
+        """Note a record with a ticket that has no event now."""
+        if isinstance(read, Unreadable):
+            self.unreadable.append(read)
+        elif isinstance(read, Ticket):
+            self.elsewhere[record.offset] = read
+        elif read == "away":
+            self.away.append(record)
+        else:
+            chunk.settle(record.offset)
 
 
-def read_event_chunk(context: PoolContext, chunk: Chunk) -> ReadChunk:
-    """The deliveries of a chunk of an event topic, one a handler and record; those of a record share its offset."""
+def read_event_chunk(context: PoolContext, chunk: Chunk, payloads: Payloads) -> ReadChunk:
+    """The deliveries of a chunk of an event topic, one a handler and record; those of a record share its offset.
+
+    `payloads`: what was got of the chunk's tickets. Reading has no effect that a second reading would repeat.
+    """
     found = ReadChunk()
     topic = context.catalogue.topic(chunk.topic)
     handlers = context.by_topic.get(topic.name, ())
     window = IdWindow.at(datetime.now(tz=UTC), context.settings.ledger_retention_days)
     decode, name = context.codec.decode, topic.name
+    if topic.secret:
+        seal_all(context, chunk)
     for record in chunk.records:
         # They mean something in a tier only; here they would give the event somebody else's origin.
         record.leave_out(headers.STREAMS_PREFIX)
         try:
             event = decode(name, record.value)
+        except PayloadElsewhereError as elsewhere:
+            got = payloads.get(record.offset, elsewhere.ticket) if handlers else "done"
+            read = from_payload(context, topic, record, got)
+            if not isinstance(read, Event):
+                found.put_apart(chunk, record, read)
+                continue
+            event = read
         except DecodeError as error:
             found.unreadable.append(Unreadable(record, name, Reason(error.reason), describe(error)))
             continue
@@ -75,13 +114,41 @@ def read_event_chunk(context: PoolContext, chunk: Chunk) -> ReadChunk:
             found.unreadable.append(_refused(record, topic, event, why))
             continue
         pending = Pending(chunk, record.offset, len(handlers))
+        if payloads and isinstance(loaded := payloads.get(record.offset), Loaded):
+            loaded.held.pending = pending
         for handler in handlers:
             found.deliveries.append(Delivery(event, handler, topic, record, pending))
     return found
 
 
-def read_tier_record(context: PoolContext, chunk: Chunk, record: Record) -> Delivery | Unreadable | Elsewhere:
-    """The one delivery of a record of a retry tier; its handler and origin are in its headers."""
+def seal_all(context: PoolContext, chunk: Chunk) -> None:
+    """Seal the values of a topic with secrets, where there is a key: whatever copies the record from here on."""
+    for record in chunk.records:
+        if record.value is not None:
+            record.value = context.codec.seals.seal(record.value)
+
+
+def from_payload(
+    context: PoolContext, topic: Topic, record: Record, got: Payload | Ticket
+) -> "Event | Unreadable | Ticket | Literal['done', 'away']":
+    """The event of a record with a ticket, or what came of it instead; a ticket: it has to be got first."""
+    if isinstance(got, Loaded):
+        try:
+            return context.codec.decode(topic.name, got.value)
+        except DecodeError as error:
+            got = error
+    if isinstance(got, DecodeError):
+        return Unreadable(record, topic.name, Reason(got.reason), describe(got))
+    return got
+
+
+def read_tier_record(
+    context: PoolContext, chunk: Chunk, record: Record, payload: Payload | None = None
+) -> "Delivery | Unreadable | Elsewhere | Absent":
+    """The one delivery of a record of a retry tier; its handler and origin are in its headers.
+
+    `payload`: what was got of its ticket.
+    """
     origin = origin_of(record)
     try:
         topic = context.catalogue.topic(origin.topic)
@@ -93,15 +160,20 @@ def read_tier_record(context: PoolContext, chunk: Chunk, record: Record) -> Deli
         return _unknown(context, record, topic, name)
     if topic.pool != context.pool.name:
         return Elsewhere(record, context.catalogue.tier(topic.pool, 0.0), due_at_of(record))
-    event = _read(context, topic, record)
+    event = _read(context, topic, record, payload)
     if isinstance(event, Unreadable):
         return replace(event, handler=handler.name)
+    if not isinstance(event, Event):
+        return Absent(event, handler)
+    pending = Pending(chunk, record.offset, 1)
+    if isinstance(payload, Loaded):
+        payload.held.pending = pending
     return Delivery(
         event,
         handler,
         topic,
         record,
-        Pending(chunk, record.offset, 1),
+        pending,
         seq=number(record, headers.SEQ, INT4 - 1) or 0,
         attempts=number(record, headers.ATTEMPT, INT4 - 1) or 0,
         replays=number(record, headers.REPLAYS, INT4) or 0,
@@ -114,9 +186,18 @@ def due_at_of(record: Record) -> int:
     return headers.last_int(record.headers, headers.DUE_AT) or 0
 
 
-def _read(context: PoolContext, topic: Topic, record: Record) -> Event | Unreadable:
+def _read(
+    context: PoolContext, topic: Topic, record: Record, payload: Payload | None = None
+) -> "Event | Unreadable | Ticket | Literal['done', 'away']":
     try:
         event = context.codec.decode(topic.name, record.value)
+    except PayloadElsewhereError as elsewhere:
+        read = from_payload(context, topic, record, payload or elsewhere.ticket)
+        if isinstance(read, Unreadable):  # its id is known, so it stays its handler's own
+            return replace(read, event_id=elsewhere.ticket.event_id)
+        if not isinstance(read, Event):
+            return read
+        event = read
     except DecodeError as error:
         return Unreadable(record, topic.name, Reason(error.reason), describe(error))
     window = IdWindow.at(datetime.now(tz=UTC), context.settings.ledger_retention_days)
@@ -169,6 +250,9 @@ def _unknown(context: PoolContext, record: Record, topic: Topic, name: str | Non
         event = _read(context, topic, record)
         if isinstance(event, Unreadable):
             return event
+        if not isinstance(event, Event):  # what it says is in the storage; that nobody is there for it is known
+            error = ErrorText(Reason.UNKNOWN_HANDLER.name, f"no handler {name!r} in this version", "")
+            return Unreadable(record, topic.name, Reason.UNKNOWN_HANDLER, error, handler=name)
         message = f"no handler {name!r} in this version"
         return _refused(record, topic, event, (Reason.UNKNOWN_HANDLER, message), handler=name)
     # One that has been sent round before waits here for its time: at once, it would go round as fast as Kafka can.

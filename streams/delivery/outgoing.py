@@ -8,6 +8,7 @@ from uuid import UUID
 from streams import headers
 from streams.delivery.delivery import Delivery, Origin, origin_of
 from streams.delivery.failures import Reason
+from streams.delivery.protection import DeadValue
 from streams.headers import Headers
 from streams.observe.errors import MESSAGE_LIMIT, STACK_LIMIT, ErrorText
 from streams.transport.record import Record
@@ -56,6 +57,19 @@ def retry_record(  # noqa: PLR0913 - the fields of a retry record's headers
     return Outgoing(topic, delivery.record.key, delivery.record.value, (*kept, *added))
 
 
+def unread_record(record: Record, handler: str, topic: str, due_at: int) -> Outgoing:
+    """An event topic's record for a retry tier, for one handler that has not been given it."""
+    kept = headers.without(record.headers, headers.STREAMS_PREFIX)
+    added = (
+        (headers.HANDLER, headers.text(handler)),
+        (headers.SEQ, headers.decimal(0)),
+        (headers.ATTEMPT, headers.decimal(0)),
+        (headers.DUE_AT, headers.decimal(due_at)),
+        *_origin_headers(origin_of(record)),
+    )
+    return Outgoing(topic, record.key, record.value, (*kept, *added))
+
+
 def moved_record(record: Record, topic: str, due_at: int | None = None, unknown_since: int | None = None) -> Outgoing:
     """A tier's record for another tier, uncounted: as it is, but for a new due time where one is given."""
     kept = record.headers
@@ -85,8 +99,12 @@ class Death:
     replays: int = 0
 
 
-def dead_record(record: Record, topic: str, death: Death) -> Outgoing:
-    """The record for a DLQ: key, value and headers byte for byte, and what failed, where, how often, since when."""
+def dead_record(record: Record, topic: str, death: Death, kept_value: DeadValue | None = None) -> Outgoing:
+    """The record for a DLQ: key, value and headers byte for byte, and what failed, where, how often, since when.
+
+    `kept_value`: the value instead, where it has secret fields.
+    """
+    dead = kept_value or DeadValue(record.value)
     origin = origin_of(record)
     kept = headers.without(record.headers, headers.STREAMS_PREFIX, headers.DLQ_PREFIX, headers.SPRING_PREFIX)
     message = headers.text(death.error.message, MESSAGE_LIMIT)
@@ -111,6 +129,8 @@ def dead_record(record: Record, topic: str, death: Death) -> Outgoing:
         own.append((headers.DLQ_HANDLER, headers.text(death.handler)))
     if death.event_id is not None:
         own.append((headers.DLQ_EVENT_ID, headers.text(str(death.event_id))))
+    if dead.protection is not None:
+        own.append((headers.DLQ_PROTECTION, headers.text(dead.protection)))
     spring: list[tuple[str, bytes]] = [
         (headers.SPRING_TOPIC, headers.text(origin.topic)),
         (headers.SPRING_PARTITION, headers.spring_int(origin.partition)),
@@ -122,7 +142,7 @@ def dead_record(record: Record, topic: str, death: Death) -> Outgoing:
         (headers.SPRING_EXCEPTION_MESSAGE, message),
         (headers.SPRING_EXCEPTION_STACKTRACE, stack),
     ]
-    return Outgoing(topic, record.key, record.value, (*kept, *own, *spring))
+    return Outgoing(topic, record.key, dead.value, (*kept, *own, *spring))
 
 
 def fingerprint(death: Death) -> str:

@@ -3,15 +3,22 @@
 import json
 from dataclasses import dataclass
 
+from schemas.sensitivity import marks_of
 from streams.delivery.delivery import Delivery, at_ms
 from streams.delivery.handler import JSON
 from streams.headers import Headers
 from streams.observe.logs import get_logger
+from streams.observe.masking import bound_scrub, masked_event
 from streams.publishing.outbox import headers_to_json
 
 log = get_logger(__name__)
 RESULT_LIMIT = 8 * 1024
 """Bytes of a handler's result, as JSON in UTF-8, that its row keeps."""
+
+ARGS_LIMIT = 256 * 1024
+"""Characters of an event's JSON from which on its row keeps only the beginning of its long texts."""
+LONG_TEXT = 1000
+_OWN_COLUMNS = {"event_id", "tenant_id"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +53,27 @@ def description(delivery: Delivery, place: Place) -> dict[str, object]:
 
 
 def args_json(delivery: Delivery) -> str:
-    """The event as JSON, without what the row has already."""
-    return _without_nul(delivery.event.model_dump_json(exclude={"event_id", "tenant_id"}))
+    """The event as JSON, its marked fields masked, without what the row has already."""
+    event = delivery.event
+    if marks_of(type(event)) is None:
+        told = event.model_dump_json(exclude=_OWN_COLUMNS)
+    else:
+        told = json.dumps(masked_event(event, exclude=_OWN_COLUMNS), ensure_ascii=False)
+    if len(told) > ARGS_LIMIT:
+        told = json.dumps(_shortened(json.loads(told)), ensure_ascii=False)
+    return _without_nul(told)
+
+
+def _shortened(value: object) -> object:
+    """With the beginning of each long text: the event is in its record, the row only shows it."""
+    match value:
+        case str() if len(value) > LONG_TEXT:
+            return f"{value[:LONG_TEXT]}… ({len(value)} characters)"
+        case dict():
+            return {name: _shortened(inner) for name, inner in value.items()}
+        case list():
+            return [_shortened(inner) for inner in value]
+    return value
 
 
 def storable(value: str | None) -> str | None:
@@ -58,11 +84,13 @@ def storable(value: str | None) -> str | None:
 def result_json(result: JSON) -> str | None:
     """What a handler returned, for its row: where that is over `RESULT_LIMIT` bytes, a note that says so.
 
-    Raises TypeError or ValueError for what is no JSON.
+    What it repeats of its events' marked fields is masked. Raises TypeError or ValueError for what is no JSON.
     """
     if result is None:
         return None
-    encoded = json.dumps(result, allow_nan=False, ensure_ascii=False).encode(errors="replace")
+    scrub = bound_scrub()
+    told = result if scrub is None else scrub.inside(result)
+    encoded = json.dumps(told, allow_nan=False, ensure_ascii=False).encode(errors="replace")
     if len(encoded) > RESULT_LIMIT:
         log.warning("a handler's result is too large to be kept", size=len(encoded), limit=RESULT_LIMIT)
         return json.dumps({"omitted": f"{len(encoded)} bytes; at most {RESULT_LIMIT} are kept"})

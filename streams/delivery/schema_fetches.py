@@ -13,10 +13,11 @@ from functools import partial
 
 from schemas import Event
 from schemas.registry import RegistryUnavailableError
-from streams.codec import Codec, SchemaMissingError, SchemaNotFetchedError
+from streams.codec import Codec, SchemaMissingError
 from streams.delivery.breakers import Breakers
 from streams.delivery.failures import Unavailable
 from streams.observe.logs import get_logger
+from streams.registries import SchemaNotFetchedError
 from streams.transport.record import Assignment
 
 log = get_logger(__name__)

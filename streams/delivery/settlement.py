@@ -22,6 +22,7 @@ from streams.delivery.outgoing import (
     retry_record,
 )
 from streams.delivery.perseverance import RefusedTargets, try_to_settle
+from streams.delivery.protection import dead_value
 from streams.delivery.reporting import report_death, report_deferred, report_retry
 from streams.delivery.retry_plan import Again, decide, tier_for
 from streams.delivery.transaction import effect_session
@@ -273,7 +274,8 @@ class Settlement:
         ):
             note = f"{note} (on_dead failed: {broken})"
         dlq = self._context.catalogue.dlq(delivery.topic.name)
-        placed = await handover.placed(dead_record(delivery.record, dlq, death))
+        kept = dead_value(self._context.codec, delivery.topic.name, delivery.record)
+        placed = await handover.placed(dead_record(delivery.record, dlq, death, kept))
         await session.execute(
             ledger.INSERT_DEAD_LETTER, ledger.dead_letter_row(delivery.record, placed, death, delivery.event.tenant_id)
         )

@@ -1,16 +1,22 @@
 """Finds long deliveries whose worker went away and hands them on; three times lost, they are dead letters."""
 
+import asyncio
+
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from schemas import Event
 from streams import headers
-from streams.codec import DecodeError, SchemaNotFetchedError
+from streams.claim_check import TicketError
+from streams.codec import DecodeError, PayloadElsewhereError
 from streams.delivery import leases
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, number
 from streams.delivery.settlement import Settlement
 from streams.observe.logs import delivery_context, get_logger
 from streams.publishing.outbox import headers_from_json
+from streams.registries import SchemaNotFetchedError
+from streams.storage import FileMissingError, StorageAwayError
 from streams.topics import UnknownEventError
 from streams.transport.record import Record
 
@@ -43,7 +49,7 @@ class Sweep:
         return len(rows)
 
     async def _hand_on(self, row: RowMapping) -> None:
-        delivery = self._delivery(row)
+        delivery = await self._delivery(row)
         if delivery is None:
             return
         lease = leases.Lease(row["resource"], row["lease_token"], self._context.settings.lease_seconds)
@@ -59,18 +65,27 @@ class Sweep:
             log.warning("lease ran out, handing the delivery on", worker=row["worker"])
             await self._settlement.crashed(delivery, lease, row["started_at"], row["lost_leases"])
 
-    def _delivery(self, row: RowMapping) -> Delivery | None:
+    async def _event(self, topic: str, value: bytes) -> Event:
+        codec = self._context.codec
+        try:
+            return codec.decode(topic, value)
+        except PayloadElsewhereError as elsewhere:
+            if codec.claims is None:
+                raise
+            return codec.decode(topic, await asyncio.to_thread(codec.claims.get, elsewhere.ticket))
+
+    async def _delivery(self, row: RowMapping) -> Delivery | None:
         """The delivery as it was claimed; None where this version cannot read it: a newer one will."""
         handler = self._context.handlers.get(row["handler"])
         if handler is None:
             return None
         try:
             topic = self._context.catalogue.topic(row["topic"])
-            event = self._context.codec.decode(topic.name, row["record_value"])
+            event = await self._event(topic.name, row["record_value"])
         except SchemaNotFetchedError as missing:
             self._context.schemas.when_fetched(missing, lambda: None)
             return None  # The next look finds it again.
-        except (DecodeError, UnknownEventError):
+        except (DecodeError, UnknownEventError, FileMissingError, StorageAwayError, TicketError):
             log.exception("a claimed record cannot be read", event_id=str(row["event_id"]))
             return None
         timestamp = round(row["created_at"].timestamp() * 1000)

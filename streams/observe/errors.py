@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from sqlalchemy.exc import DBAPIError
 
+from streams.observe.masking import scrubbed
+
 MESSAGE_LIMIT = 2 * 1024
 """Bytes of a message, UTF-8."""
 STACK_LIMIT = 8 * 1024
@@ -25,7 +27,7 @@ class ErrorText(NamedTuple):
 
 
 def describe(error: BaseException) -> ErrorText:
-    """The text of an exception and its causes.
+    """The text of an exception and its causes, without the marked values of the events that the task works on.
 
     A database error is told by what the server said: the statement's parameters are the tenants' data.
     """
@@ -42,7 +44,7 @@ def type_name(error: BaseException) -> str:
 def message(error: BaseException) -> str:
     """What an exception says, in one line of at most `MESSAGE_LIMIT` bytes."""
     told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    line = " ".join(str(told).split())
+    line = " ".join(scrubbed(str(told)).split())  # before it is cut: of half a value less would be found
     encoded = line.encode(errors="replace")
     if len(encoded) <= MESSAGE_LIMIT:
         return encoded.decode()

@@ -1,7 +1,8 @@
 """Log lines: JSON for machines, readable ones on a terminal, one format for all libraries, on stderr.
 
 Every line of a delivery carries its event_id, topic, partition, offset, handler, attempt and tenant_id: they are bound
-to the task by `delivery_context`, so code that logs never passes them on.
+to the task by `delivery_context`, so code that logs never passes them on. What is marked as personal or secret in the
+delivery's event is masked in its lines, a handler's own included (`streams.observe.masking`).
 """
 
 import logging.config
@@ -16,6 +17,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from streams.observe.errors import describe
+from streams.observe.masking import Scrub, bind_scrub, bound_scrub
 from streams.settings import Settings
 
 _QUIET = ("aiokafka", "asyncio", "faust", "mode", "sqlalchemy", "httpx", "httpx2")
@@ -24,6 +26,10 @@ _QUIET = ("aiokafka", "asyncio", "faust", "mode", "sqlalchemy", "httpx", "httpx2
 _delivery: ContextVar[Callable[[], Mapping[str, object]] | None] = ContextVar("delivery", default=None)
 
 _FIRST = ("timestamp", "level", "message", "logger")
+_OURS = frozenset(
+    {"timestamp", "level", "logger", "event_id", "topic", "partition", "offset", "handler", "attempt", "tenant_id"}
+)
+"""Fields that no line can do without, and that never come from a marked field."""
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -75,13 +81,21 @@ def logging_config(settings: Settings) -> dict[str, object]:
         # Standard error as it is now: Faust's worker puts a logger in the place of sys.stderr later.
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines", "stream": sys.stderr}},
         "root": {"level": level, "handlers": ["stderr"]},
-        "loggers": {name: {"level": quiet} for name in _QUIET},
+        "loggers": {
+            **{name: {"level": quiet} for name in _QUIET},
+            # Its debugging lines are the rows themselves.
+            "sqlalchemy": {"level": "INFO" if quiet == "DEBUG" else quiet},
+        },
     }
 
 
-def bind_delivery(fields: Callable[[], Mapping[str, object]]) -> None:
-    """Bind a delivery's fields as `delivery_context` does, until this task ends; asked for when a line is written."""
+def bind_delivery(fields: Callable[[], Mapping[str, object]], scrub: Scrub | None = None) -> None:
+    """Bind a delivery's fields as `delivery_context` does, until this task ends; asked for when a line is written.
+
+    `scrub` masks what its events have in marked fields; None: they have none.
+    """
     _delivery.set(fields)
+    bind_scrub(scrub)
 
 
 @contextmanager
@@ -132,15 +146,18 @@ def _renderers(*, json: bool) -> list[Processor]:
     if json:
         return [
             _tell_exception,
+            _scrub_line,
             # "event" is a domain event's word here.
             structlog.processors.EventRenamer("message"),
             _first_things_first,
             structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
         ]
     return [
+        _tell_masked,
+        _scrub_line,
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
-        )
+        ),
     ]
 
 
@@ -148,10 +165,34 @@ def _first_things_first(_logger: WrappedLogger, _method: str, fields: EventDict)
     return {**{name: fields[name] for name in _FIRST if name in fields}, **fields}
 
 
+def _scrub_line(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    """Mask what the events under way have in marked fields; a task without such events pays one look."""
+    scrub = bound_scrub()
+    if scrub is None:
+        return fields
+    return {name: value if name in _OURS else scrub.inside(value) for name, value in fields.items()}
+
+
+def _tell_masked(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    """For a terminal: tell an exception as text, which can be masked, where there is something to mask."""
+    if bound_scrub() is not None and (error := _given_error(fields.get("exc_info"))) is not None:
+        del fields["exc_info"]
+        fields["exception"] = describe(error).stack
+    return fields
+
+
 def _tell_exception(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
     """Replace `exc_info` by error_type, error_message and stack, in the words of dead letters and ledger."""
-    given = fields.pop("exc_info", None)
-    error = given if isinstance(given, BaseException) else given[1] if isinstance(given, tuple) else sys.exc_info()[1]
-    if given and error is not None:
+    error = _given_error(fields.pop("exc_info", None))
+    if error is not None:
         fields["error_type"], fields["error_message"], fields["stack"] = describe(error)
     return fields
+
+
+def _given_error(given: object) -> BaseException | None:
+    if isinstance(given, BaseException):
+        return given
+    if not given:
+        return None
+    found = given[1] if isinstance(given, tuple) else sys.exc_info()[1]
+    return found if isinstance(found, BaseException) else None

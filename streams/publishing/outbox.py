@@ -57,7 +57,8 @@ class Outbox:
         their offset. An event for a time to come travels under an id of that time: see `dated`.
 
         It is encoded here, so a bad event fails in its sender: raises what `Codec.encode` raises, and ValueError
-        for an `at` without an offset.
+        for an `at` without an offset. A large value is in the storage when this returns, before the commit: what a
+        rollback leaves there is removed by its age.
         """
         if at is not None:
             event = dated(event, at, datetime.now(tz=UTC))

@@ -14,8 +14,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas import Event
 from schemas.registry import RegistryUnavailableError
+from streams.claim_check import may_be_large
 from streams.codec import Codec, EncodedEvent, SchemaMissingError, default_codec
 from streams.settings import Settings, load_settings
+from streams.storage import StorageAwayError
 from streams.topics import UnknownEventError
 from streams.transport.client import client_logger, producer_config
 from streams.transport.record import RecordMetadata
@@ -90,8 +92,9 @@ class EventProducer:
     def send(self, event: Event, *, expires_at: datetime | None = None) -> "Future[RecordMetadata]":
         """Encode and enqueue; the future holds where the record is, or PublishError, within the timeout.
 
-        Waits while the client's queue is full. Raises BadEventError where the event cannot be encoded, PublishError
-        where nothing can be sent any more, or no room comes within the timeout.
+        Of a large event the value is in the storage when this returns: an event loop takes AsyncEventProducer. Waits
+        while the client's queue is full. Raises BadEventError where the event cannot be encoded, PublishError where
+        nothing can be sent any more, or no room comes within the timeout.
         """
         future: Future[RecordMetadata] = Future()
         encoded = self.encode(event, expires_at)
@@ -104,6 +107,9 @@ class EventProducer:
             return self._codec.encode(event, expires_at)
         except RegistryUnavailableError as error:  # no fault of the event's
             raise PublishError(str(error)) from error
+        except StorageAwayError as error:
+            message = f"{type(event).__name__} {event.event_id} was not sent: {error}"
+            raise PublishError(message) from error
         except Exception as error:  # fastavro raises many kinds for a value that its schema refuses
             message = f"{type(event).__name__} {event.event_id} cannot be encoded: {error}"
             raise BadEventError(message) from error
@@ -265,7 +271,9 @@ class AsyncEventProducer:
         if type(event) not in self._prepared:
             await asyncio.to_thread(self._producer.prepare, type(event))
             self._prepared.add(type(event))
-        encoded = self._producer.encode(event, expires_at)
+        encode = self._producer.encode
+        large = may_be_large(event)
+        encoded = await asyncio.to_thread(encode, event, expires_at) if large else encode(event, expires_at)
         future: Future[RecordMetadata] = Future()
         report = self._producer.reporting(encoded, future)
         if not self._producer.try_enqueue(encoded, report):

@@ -14,9 +14,10 @@ import pytest
 from schemas import DocumentDeleted, Event
 from schemas.registry import FileRegistry, RegistryError, RegistryUnavailableError
 from streams import http_registry
-from streams.codec import Codec, DecodeError, SchemaMissingError, build_codec, open_http_registry
+from streams.codec import Codec, DecodeError, SchemaMissingError, build_codec
 from streams.http_registry import HttpRegistry, IncompatibleSchemaError
 from streams.publishing import AsyncEventProducer, EventProducer, PublishError
+from streams.registries import open_http_registry
 from streams.schema_export import export
 from streams.schema_register import register
 from streams.settings import Settings

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import Engine
 
 from schemas import Event
-from streams.codec import Codec, build_codec, open_http_registry
+from streams.codec import Codec, build_codec
 from streams.delivery import Backoff, Work, handles, schema_fetches
 from streams.delivery.delivery import now_ms
+from streams.registries import open_http_registry
 from streams.schema_register import register
 from streams.settings import Settings
 from streams.topics import load_catalogue

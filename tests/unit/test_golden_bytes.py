@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from schemas.registry import FileRegistry, RegisteredSchema
-from streams.codec import MAGIC, build_codec
+from streams.codec import build_codec
+from streams.written import MAGIC
 from tests import golden
 from tests.unit.making import CATALOGUE, SETTINGS
 

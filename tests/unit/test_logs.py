@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from streams.observe.logs import configure_logging, delivery_context, get_logger
+from streams.observe.logs import bind_delivery, configure_logging, delivery_context, get_logger
+from streams.observe.masking import Scrub
 from streams.settings import Settings
 
 Lines = pytest.CaptureFixture[str]
@@ -143,3 +144,23 @@ def test_the_readable_format_has_the_fields_too(capsys: Lines) -> None:
     assert "started" in line
     assert "event_id=e1" in line
     assert "\x1b" not in line
+
+
+def test_marked_values_are_masked_on_every_line_of_a_delivery(capsys: Lines) -> None:
+    """In messages, fields and exceptions, ours and a library's; the fields that lead to the event stay."""
+    for wanted in ("json", "console"):
+        configure_logging(Settings(log_format="json" if wanted == "json" else "console", log_level="info"))
+        scrub = Scrub(lambda: ["ada@example.org", "493817"])
+        bind_delivery(lambda: {"event_id": "e-493817", "handler": "greet"}, scrub)
+        try:
+            get_logger("mine").info("greeting ada@example.org", code="493817", seen=["ada@example.org", 1])
+            logging.getLogger("theirs").warning("sent to %s", "ada@example.org")
+            get_logger("mine").error("failed", exc_info=ValueError("493817 is refused"))
+        finally:
+            bind_delivery(dict)
+        get_logger("mine").info("493817 of nobody")
+        told = capsys.readouterr().err
+        assert "ada@example.org" not in told
+        assert told.count("493817") == told.count("e-493817") + 1
+        assert "*** is refused" in told
+        assert "493817 of nobody" in told

@@ -1,34 +1,88 @@
-"""A folder as the storage."""
+"""A folder and a bucket as the storage: the same contract. The bucket is on a real HTTP server that speaks S3."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from streams.settings import Settings, SettingsError
-from streams.storage import FileMissingError, FolderStorage, open_storage
+from streams.storage import FileMissingError, StorageAwayError, Store, open_storage, open_store
+from streams.storage.bucket import open_bucket
+from tests.s3_server import KEY, REGION, s3_server
 
 
-async def test_written_read_replaced_deleted(tmp_path: Path) -> None:
-    storage = FolderStorage(tmp_path / "made" / "later")
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """An S3 server with a bucket."""
+    with s3_server() as url:
+        yield url
+
+
+def bucket_settings(endpoint: str, url: str = "s3://files/some/prefix") -> Settings:
+    return Settings.model_validate(
+        {
+            "storage_url": url,
+            "storage_endpoint_url": endpoint,
+            "storage_region": REGION,
+            "storage_access_key": KEY,
+            "storage_secret_key": KEY,
+            "storage_connect_timeout": "1s",
+            "storage_request_timeout": "1s",
+        }
+    )
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path, endpoint: str) -> Settings:
+    """The settings of each kind."""
+    if request.param == "folder":
+        return Settings(storage_url=f"file:{quote(str(tmp_path / 'made' / 'later'))}")
+    return bucket_settings(endpoint, f"s3://files/{quote(tmp_path.name)}")
+
+
+async def test_written_read_replaced_deleted(settings: Settings) -> None:
+    storage = open_storage(settings)
     key = "upload_files/t/ü 1.txt"
     assert not await storage.exists(key)
     await storage.write(key, b"one")
     await storage.write(key, b"two")
     assert await storage.exists(key)
     assert await storage.read(key) == b"two"
-    assert [path.name for path in (storage.folder / "upload_files" / "t").iterdir()] == ["ü 1.txt"]
+    assert open_store(settings).keys("upload_files/t") == [key]
     await storage.delete(key)
     await storage.delete(key)
     with pytest.raises(FileMissingError, match=r"ü 1\.txt is not in the storage"):
         await storage.read(key)
 
 
+def test_the_files_of_a_folder_are_listed_and_of_no_other(settings: Settings) -> None:
+    store = open_store(settings)
+    for key in ("claims/20260101/a", "claims/20260101/b", "claims/20260102/c", "claims/202601011/d"):
+        store.write(key, b"x")
+    assert sorted(store.keys("claims/20260101")) == ["claims/20260101/a", "claims/20260101/b"]
+    assert store.keys("claims/20250101") == []
+
+
+def test_large_content_comes_back_whole(settings: Settings) -> None:
+    content = bytes(range(256)) * 4096 * 12
+    store = open_store(settings)
+    store.write("large", content)
+    assert store.read("large") == content
+
+
 @pytest.mark.parametrize("key", ["../outside", "a/../../outside", "/etc/passwd", "", "."])
-async def test_no_key_leads_out_of_the_folder(tmp_path: Path, key: str) -> None:
-    storage = FolderStorage(tmp_path / "inside")
+async def test_no_key_leads_out_of_the_storage(settings: Settings, key: str) -> None:
+    storage = open_storage(settings)
     for attempt in (storage.read(key), storage.delete(key), storage.exists(key), storage.write(key, b"x")):
         with pytest.raises(ValueError, match="is not the key of a file"):
             await attempt
+
+
+def test_a_write_leaves_nothing_beside_the_file(tmp_path: Path) -> None:
+    store = open_store(Settings(storage_url=f"file:{tmp_path}"))
+    store.write("a/b", b"x")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
 
 
 @pytest.mark.parametrize("url", ["file:{}", "file://{}", "file://localhost{}"])
@@ -38,7 +92,36 @@ async def test_a_file_url_is_a_folder(tmp_path: Path, url: str) -> None:
     assert (tmp_path / "key").read_bytes() == b"x"
 
 
-@pytest.mark.parametrize("url", ["s3://bucket", "file:", "file://server/share", "folder"])
+@pytest.mark.parametrize("url", ["s3:", "s3:///key", "file:", "file://server/share", "folder"])
 def test_other_urls_are_refused_by_name(url: str) -> None:
     with pytest.raises(SettingsError, match="STREAMS_STORAGE_URL"):
         open_storage(Settings(storage_url=url))
+
+
+def each_call_is_away(store: Store, match: str) -> None:
+    for call in (
+        lambda: store.read("key"),
+        lambda: store.write("key", b"x"),
+        lambda: store.delete("key"),
+        lambda: store.exists("key"),
+        lambda: store.keys("key"),
+    ):
+        with pytest.raises(StorageAwayError, match=match):
+            call()
+
+
+def test_a_bucket_that_nobody_serves_is_away() -> None:
+    each_call_is_away(open_store(bucket_settings("http://127.0.0.1:9")), "s3://files does not work: Could not connect")
+
+
+def test_a_bucket_that_is_not_there_is_away(endpoint: str) -> None:
+    store = open_store(bucket_settings(endpoint, "s3://other"))
+    for call in (lambda: store.read("key"), lambda: store.write("key", b"x")):
+        with pytest.raises(StorageAwayError, match="s3://other does not work: NoSuchBucket"):
+            call()
+
+
+def test_without_boto3_the_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "boto3", None)
+    with pytest.raises(SettingsError, match="install the extra `s3`"):
+        open_bucket(Settings(), "files", "")

@@ -1,0 +1,37 @@
+"""What of a record may go into a DLQ: all of it, unless a field of it is secret."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from schemas.sensitivity import holds_secret
+from streams.codec import Codec
+from streams.sealing import SEAL
+from streams.transport.record import Record
+
+Protection = Literal["encrypted", "masked", "removed"]
+FOR_GOOD: frozenset[str] = frozenset({"masked", "removed"})
+"""What was done to a value that nobody can undo."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadValue:
+    """The value of a dead letter, and what was done to it; None: nothing, it is as it came."""
+
+    value: bytes | None
+    protection: Protection | None = None
+
+
+def dead_value(codec: Codec, topic: str, record: Record) -> DeadValue:
+    """The value for the DLQ of a topic, byte for byte unless the schema marks a field as secret.
+
+    Then it is encrypted where there is a key, else encoded anew with its secrets masked; what cannot be read is left
+    out, for nobody knows where its secrets are.
+    """
+    value = record.value
+    if value is None or (value[:1] != SEAL and not holds_secret(codec.written.marks(topic, value))):
+        return DeadValue(value)
+    sealed = codec.seals.seal(value)
+    if sealed[:1] == SEAL:
+        return DeadValue(sealed, "encrypted")
+    masked = codec.written.without_secrets(topic, value)
+    return DeadValue(masked, "removed" if masked is None else "masked")

@@ -1,0 +1,39 @@
+"""The file storage: upload files and the payloads of large events, in a folder or in a bucket."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from streams.settings import Settings, SettingsError
+from streams.storage.bucket import open_bucket
+from streams.storage.folder import Folder, FolderStorage
+from streams.storage.port import FileMissingError, InThreads, Storage, StorageAwayError, Store
+
+__all__ = [
+    "FileMissingError",
+    "FolderStorage",
+    "InThreads",
+    "Storage",
+    "StorageAwayError",
+    "Store",
+    "open_storage",
+    "open_store",
+]
+
+
+def open_store(settings: Settings) -> Store:
+    """The store of STREAMS_STORAGE_URL: ``file:relative/folder``, ``file:///absolute/folder`` or ``s3://bucket/prefix``.
+
+    Raises SettingsError for any other kind.
+    """
+    url = urlsplit(settings.storage_url)
+    if url.scheme == "s3" and url.netloc:
+        return open_bucket(settings, url.netloc, unquote(url.path))
+    if url.scheme != "file" or url.netloc not in {"", "localhost"} or not url.path.strip("/"):
+        message = f"STREAMS_STORAGE_URL: {settings.storage_url!r} is no storage; write file:PATH or s3://BUCKET/PREFIX"
+        raise SettingsError(message)
+    return Folder(Path(unquote(url.path)))
+
+
+def open_storage(settings: Settings) -> Storage:
+    """As `open_store`, for an event loop."""
+    return InThreads(open_store(settings))
