@@ -9,35 +9,27 @@ from typing import NamedTuple
 from schemas import Event
 from schemas.sensitivity import marks_of
 from streams import headers
+from streams.delivery.beside import Beside
 from streams.delivery.context import PoolContext
 from streams.delivery.custody import CustodyRunner
-from streams.delivery.delivery import Delivery, acknowledge_all, now_ms
+from streams.delivery.delivery import Delivery
 from streams.delivery.effect import EffectRunner
-from streams.delivery.forwarding import Forwarding
 from streams.delivery.handler import Handler
-from streams.delivery.intake import Absent, Elsewhere, Unreadable, due_at_of, read_event_chunk, read_tier_record
 from streams.delivery.lanes import Lanes, Unit
 from streams.delivery.pauses import DEFERRAL
-from streams.delivery.payloads import Payload, PayloadDesk, Payloads
-from streams.delivery.retry_plan import Hop, Run, Wait, next_move
+from streams.delivery.reception import Reception
 from streams.delivery.settlement import Settlement
-from streams.delivery.waiting import WaitingRoom
-from streams.observe.logs import bind_delivery, delivery_context, get_logger
+from streams.observe.logs import bind_delivery, get_logger
 from streams.observe.masking import Scrub
 from streams.observe.trace import bind_trace
-from streams.registries import SchemaNotFetchedError
 from streams.transport.record import Assignment, Chunk, Record
 
 log = get_logger(__name__)
-UNREADABLE_AT_ONCE = 16
-"""Records that are being sent to a DLQ at the same time."""
 TENANT_SHARE = 8
 """A tenant may have one part in so many of a partition's window waiting; what is more goes aside.
 
 Well below the half at which a partition that was full is read on: a few tenants that flood must not keep it paused.
 """
-STORAGE_REST = 15
-"""Seconds until a record whose payload could not be had is looked at again."""
 LONG_DRAIN_SHARE = 0.3
 """Part of the drain's time after which long work is cancelled and its lease given back."""
 TURN = 0.0005
@@ -62,7 +54,6 @@ class PoolEngine:
         self.context = context
         settlement = Settlement(context, self._settle_beside)
         self._settlement = settlement
-        self._forwarding = Forwarding(context)
         self._effects = EffectRunner(context, settlement)
         self._custody = CustodyRunner(context, settlement)
         self._lanes = Lanes(
@@ -73,11 +64,10 @@ class PoolEngine:
         )
         context.breakers.on_change(self._go_on)
         context.pauses.on_change(self._go_on)
-        self._waiting = WaitingRoom(context.settings.retry_delays, self._enqueue, self._hop)
-        self._desk = PayloadDesk(context)
+        self._beside = Beside(self._watch)
+        self._reception = Reception(context, self._lanes, self._beside, pump=self._pump, leaving=self._leaving)
+        self._waiting, self._desk = self._reception.waiting, self._reception.desk
         self._running: dict[asyncio.Task[None], Unit] = {}
-        self._sending: dict[asyncio.Task[None], Assignment | None] = {}
-        self._sending_slots = asyncio.Semaphore(UNREADABLE_AT_ONCE)
         self._cancelled: set[asyncio.Task[None]] = set()
         """Tasks under way that this engine has cancelled."""
         self._giving_back = 0
@@ -94,80 +84,13 @@ class PoolEngine:
         """Deliveries in this worker's window that do not run yet."""
         return self._lanes.waiting + len(self._waiting)
 
-    def accept(self, chunk: Chunk, payloads: Payloads | None = None) -> None:
-        """Take over a chunk of an event topic; that of a partition which is leaving is its next owner's.
-
-        `payloads`: its turn has come at the desk of payloads, with these of its tickets.
-        """
-        again, schemas = partial(self.accept, chunk, payloads), self.context.schemas
-        if self._leaving(chunk) or self.context.guard.holds(chunk.assignment, again):
-            return
-        if payloads is None and self._desk.used and self._desk.holds(chunk):
-            return
-        if schemas.holds(chunk.assignment, again):
-            return
-        try:
-            read = read_event_chunk(self.context, chunk, payloads or {})
-        except SchemaNotFetchedError as missing:
-            schemas.hold(chunk.assignment, missing, again)
-            return
-        if read.elsewhere:
-            self._desk.hold(chunk, read.elsewhere, self.accept)
-            return
-        for record in read.away:
-            handlers = self.context.by_topic[chunk.topic]
-            self._send(chunk, record, self._forwarding.put_off(record, handlers, after=STORAGE_REST))
-        for refused in read.unreadable:
-            self._send(chunk, refused.record, self._bury(refused))
-        if crowded := self._lanes.add_all(read.deliveries):
-            self._set_aside(chunk, crowded)
-        self._pump()
+    def accept(self, chunk: Chunk) -> None:
+        """Take over a chunk of an event topic; that of a partition which is leaving is its next owner's."""
+        self._reception.accept(chunk)
 
     def accept_tier(self, chunk: Chunk, delay: float) -> None:
         """Take over a chunk of a retry tier of that delay (seconds); as `accept`."""
-        if self._leaving(chunk) or self.context.guard.holds(chunk.assignment, partial(self.accept_tier, chunk, delay)):
-            return
-        for record in chunk.records:
-            self._take_from_tier(chunk, record, delay)
-        self._pump()
-
-    def _take_from_tier(self, chunk: Chunk, record: Record, delay: float, payload: Payload | None = None) -> None:
-        if self._leaving(chunk):
-            return
-        try:
-            read = read_tier_record(self.context, chunk, record, payload)
-        except SchemaNotFetchedError as missing:
-            # It waits alone: a tier has records of many topics, in no order that would count.
-            again = partial(self._take_from_tier, chunk, record, delay, payload)
-            self.context.schemas.when_fetched(missing, again)
-            return
-        if isinstance(read, Unreadable):
-            self._send(chunk, record, self._bury(read))
-        elif isinstance(read, Elsewhere):
-            asyncio.get_running_loop().call_later(read.rest, self._move, chunk, read)
-        elif isinstance(read, Absent):
-            self._without_payload(chunk, record, delay, read)
-        else:
-            self._waiting.put(read, delay)
-
-    def _without_payload(self, chunk: Chunk, record: Record, delay: float, absent: Absent) -> None:
-        """A large event waits in its tier as a ticket: its payload is got when it is due."""
-        if absent.why == "done":
-            chunk.settle(record.offset)
-        elif absent.why == "away":
-            tier, due_at = self.context.catalogue.tier(self.context.pool.name, 0.0), now_ms() + STORAGE_REST * 1000
-            self._send(chunk, record, self._forwarding.moved(record, tier, due_at=due_at))
-        else:
-            now, delays = now_ms(), self.context.settings.retry_delays
-            again = partial(self._take_from_tier, chunk, record, delay)
-            match next_move(now, due_at_of(record), record.timestamp, delay, delays):
-                case Run():
-                    self._desk.get(chunk, absent.why, absent.handler, again)
-                case Hop(longer):
-                    tier = self.context.catalogue.tier(self.context.pool.name, longer)
-                    self._send(chunk, record, self._forwarding.moved(record, tier))
-                case Wait(until):
-                    asyncio.get_running_loop().call_later((until - now) / 1000, again)
+        self._reception.accept_tier(chunk, delay)
 
     async def revoking(self, assignments: Iterable[Assignment]) -> None:
         """Stop handing over what those partitions still have waiting; return when what runs of them has ended."""
@@ -199,11 +122,11 @@ class PoolEngine:
             await asyncio.wait(long_work, timeout=self.context.settings.drain_timeout * LONG_DRAIN_SHARE)
             for task in long_work:
                 self._cancel(task)
-        await self._ended([*units, *self._sending])
+        await self._ended([*units, *self._beside.tasks])
 
     async def stop(self) -> None:
         """Cancel whatever the drain's bound left over."""
-        left = [*self._running, *self._sending]
+        left = [*self._running, *self._beside.tasks]
         for task in left:
             self._cancel(task)
         await self._ended(left)
@@ -219,25 +142,12 @@ class PoolEngine:
     def _holders(self) -> list[tuple[asyncio.Task[None], Assignment | None]]:
         """Tasks under way with the assignment that waits for each; long work in custody has none."""
         held = [(task, _assignment(unit)) for task, unit in self._running.items()]
-        return [*held, *self._sending.items()]
+        return [*held, *self._beside.tasks.items()]
 
     async def _ended(self, tasks: Iterable[asyncio.Task[None]]) -> None:
         waited = list(tasks)
         if waited:
             await asyncio.wait(waited)
-
-    def _enqueue(self, delivery: Delivery) -> None:
-        self._lanes.add(delivery)
-        self._pump()
-
-    def _hop(self, delivery: Delivery, delay: float) -> None:
-        tier = self.context.catalogue.tier(self.context.pool.name, delay)
-        if delivery.pending is not None:
-            self._send(delivery.pending.chunk, delivery.record, self._forwarding.moved(delivery.record, tier))
-
-    def _move(self, chunk: Chunk, read: Elsewhere) -> None:
-        if not self._leaving(chunk):
-            self._send(chunk, read.record, self._forwarding.moved(read.record, read.tier, **_changes(read)))
 
     def _holds_back(self, delivery: Delivery) -> bool:
         """Whether it stays in the window, which so pauses its partition, until a pause or an outage is over.
@@ -335,58 +245,9 @@ class PoolEngine:
         self._cancelled.add(task)
         task.cancel()
 
-    def _set_aside(self, chunk: Chunk, crowded: list[Delivery]) -> None:
-        """Take a flooding tenant's deliveries out of the window, so that what comes behind them is seen."""
-
-        async def send() -> None:
-            await self._forwarding.set_aside(crowded)
-            acknowledge_all(crowded)
-
-        self._do_beside(chunk.assignment, send())
-
     def _settle_beside(self, delivery: Delivery, settling: Coroutine[object, object, None]) -> None:
         """A settlement that waits for Kafka keeps neither a slot nor its lane; its offset waits for it."""
-        self._do_beside(delivery.assignment, settling)
-
-    def _send(self, chunk: Chunk, record: Record, sending: Coroutine[object, object, None]) -> None:
-        """Send a record on beside the units, then acknowledge it."""
-
-        async def send() -> None:
-            async with self._sending_slots:
-                await sending
-            chunk.settle(record.offset)
-
-        self._do_beside(chunk.assignment, send())
-
-    def _do_beside(self, assignment: Assignment | None, work: Coroutine[object, object, None]) -> None:
-        """Do it beside the units; a revocation of the partition, and the drain, wait for it."""
-        task = asyncio.create_task(work)
-        self._sending[task] = assignment
-        task.add_done_callback(self._sent)
-
-    def _sent(self, task: asyncio.Task[None]) -> None:
-        del self._sending[task]
-        self._watch(task)
-
-    async def _bury(self, read: Unreadable) -> None:
-        with delivery_context(
-            event_id=read.event_id,
-            topic=read.topic,
-            partition=read.record.partition,
-            offset=read.record.offset,
-            handler=read.handler,
-            attempt=0,
-            tenant_id=read.tenant_id,
-        ):
-            await self._forwarding.unreadable(
-                read.record,
-                read.topic,
-                read.reason,
-                read.error,
-                event_id=read.event_id,
-                tenant_id=read.tenant_id,
-                handler=read.handler,
-            )
+        self._beside.do(delivery.assignment, settling)
 
     def _watch(self, task: asyncio.Task[None]) -> None:
         """The engine's own failure ends the process: a delivery that nobody settles must not stall in silence."""
@@ -412,10 +273,3 @@ def _scrub(unit: Unit) -> Scrub | None:
 
 def _traceparent(record: Record) -> bytes | None:
     return headers.last(record.headers, headers.TRACEPARENT)
-
-
-def _changes(read: Elsewhere) -> dict[str, int]:
-    changes = {"due_at": read.due_at}
-    if read.unknown_since is not None:
-        changes["unknown_since"] = read.unknown_since
-    return changes

@@ -1,6 +1,5 @@
 """Publish straight to Kafka: for senders without a transaction. Each publish awaits the broker's acknowledgement."""
 
-import asyncio
 import os
 import threading
 import time
@@ -14,7 +13,6 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas import Event
 from schemas.registry import RegistryUnavailableError
-from streams.claim_check import may_be_large
 from streams.codec import Codec, EncodedEvent, SchemaMissingError, default_codec
 from streams.settings import Settings, load_settings
 from streams.storage import StorageAwayError
@@ -27,8 +25,6 @@ WINDOW = 50_000
 POLL_EVERY = 100
 """Events after which `publish_many` takes reports in its own thread, which is cheaper than the poller doing it."""
 POLL_SECONDS = 0.1
-FULL_SECONDS = 0.01
-"""Between two tries of a coroutine to get into a full queue."""
 LEFT_ALONE = 0.02
 """Seconds for which the poller leaves a client alone that another thread polls: they would only wait for each other."""
 DEFAULT_TIMEOUT = 30.0
@@ -98,7 +94,7 @@ class EventProducer:
         """
         future: Future[RecordMetadata] = Future()
         encoded = self.encode(event, expires_at)
-        self._enqueue(encoded, self.reporting(encoded, future))
+        self._enqueue(encoded, self._reporting(encoded, future))
         return future
 
     def encode(self, event: Event, expires_at: datetime | None = None) -> EncodedEvent:
@@ -114,7 +110,7 @@ class EventProducer:
             message = f"{type(event).__name__} {event.event_id} cannot be encoded: {error}"
             raise BadEventError(message) from error
 
-    def reporting(self, encoded: EncodedEvent, future: "Future[RecordMetadata]") -> Report:
+    def _reporting(self, encoded: EncodedEvent, future: "Future[RecordMetadata]") -> Report:
         """What to call with a record's delivery report to settle the future."""
         future.set_running_or_notify_cancel()  # from here on it cannot be cancelled, so a report always finds it open
 
@@ -122,7 +118,7 @@ class EventProducer:
             if error is None:
                 future.set_result(RecordMetadata(encoded.topic, message.partition() or 0, message.offset() or 0))
             else:
-                future.set_exception(PublishError(self._explain(error, encoded.topic)))
+                future.set_exception(PublishError(self.explain(error, encoded.topic)))
 
         return report
 
@@ -150,7 +146,7 @@ class EventProducer:
         finally:
             self._wait(tally, 1)
         if tally.failure is not None:
-            raise PublishError(self._explain(*tally.failure), tally.acknowledged)
+            raise PublishError(self.explain(*tally.failure), tally.acknowledged)
         return tally.acknowledged
 
     def close(self) -> None:
@@ -186,7 +182,7 @@ class EventProducer:
         except BufferError:
             return False
         except KafkaException as error:
-            raise PublishError(self._explain(error.args[0], encoded.topic)) from error
+            raise PublishError(self.explain(error.args[0], encoded.topic)) from error
         return True
 
     def deadline(self, encoded: EncodedEvent) -> Callable[[], None]:
@@ -229,7 +225,8 @@ class EventProducer:
             )
         return PublishError("this EventProducer is closed")
 
-    def _explain(self, error: KafkaError, topic: str) -> str:
+    def explain(self, error: KafkaError, topic: str) -> str:
+        """Why Kafka did not take an event, in one line."""
         servers = self._settings.kafka_bootstrap_servers
         if error.name() in UNREACHABLE:
             return f"{topic}: no acknowledgement from Kafka at {servers} within {self._timeout:g} s"
@@ -238,58 +235,6 @@ class EventProducer:
         if error.name() == TOO_LARGE:
             return f"{topic}: the event is larger than Kafka takes"
         return f"{topic}: {error.str()}"
-
-
-class AsyncEventProducer:
-    """`EventProducer` for asyncio: the same client, awaited.
-
-    async with AsyncEventProducer() as producer:
-        await producer.publish(event)
-    """
-
-    def __init__(
-        self, settings: Settings | None = None, codec: Codec | None = None, *, timeout: float = DEFAULT_TIMEOUT
-    ) -> None:
-        """As `EventProducer`."""
-        self._producer = EventProducer(settings, codec, timeout=timeout)
-        self._prepared: set[type[Event]] = set()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def publish(self, event: Event, *, expires_at: datetime | None = None) -> RecordMetadata:
-        """As `EventProducer.publish`, awaited.
-
-        Where the client's queue is full it waits for room, and other coroutines go on. Cancelling gives up the wait,
-        not the event: it may still go out.
-        """
-        if type(event) not in self._prepared:
-            await asyncio.to_thread(self._producer.prepare, type(event))
-            self._prepared.add(type(event))
-        encode = self._producer.encode
-        large = may_be_large(event)
-        encoded = await asyncio.to_thread(encode, event, expires_at) if large else encode(event, expires_at)
-        future: Future[RecordMetadata] = Future()
-        report = self._producer.reporting(encoded, future)
-        if not self._producer.try_enqueue(encoded, report):
-            check = self._producer.deadline(encoded)
-            while not self._producer.try_enqueue(encoded, report):
-                check()
-                await asyncio.sleep(FULL_SECONDS)
-        return await asyncio.wrap_future(future)
-
-    async def publish_many(self, events: Iterable[Event], *, expires_at: datetime | None = None) -> int:
-        """As `EventProducer.publish_many`, in a thread: `events` is iterated there."""
-        return await asyncio.to_thread(self._producer.publish_many, events, expires_at=expires_at)
-
-    async def close(self) -> None:
-        """As `EventProducer.close`."""
-        await asyncio.to_thread(self._producer.close)
 
 
 class _Tally:

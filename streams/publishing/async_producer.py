@@ -1,0 +1,121 @@
+"""`EventProducer` for asyncio: the same client, awaited."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaError, Message
+
+from schemas import Event
+from streams.claim_check import may_be_large
+from streams.codec import Codec, EncodedEvent
+from streams.publishing.producer import DEFAULT_TIMEOUT, EventProducer, PublishError, Report
+from streams.settings import Settings
+from streams.transport.record import RecordMetadata
+
+FULL_SECONDS = 0.01
+"""Seconds after which a coroutine looks again for room in the client's queue."""
+
+
+class AsyncEventProducer:
+    """`EventProducer` for asyncio: the same client, awaited.
+
+    async with AsyncEventProducer() as producer:
+        await producer.publish(event)
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, codec: Codec | None = None, *, timeout: float = DEFAULT_TIMEOUT
+    ) -> None:
+        """As `EventProducer`."""
+        self._producer = EventProducer(settings, codec, timeout=timeout)
+        self._prepared: set[type[Event]] = set()
+        self._answers: _Answers | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def publish(self, event: Event, *, expires_at: datetime | None = None) -> RecordMetadata:
+        """As `EventProducer.publish`, awaited.
+
+        Where the client's queue is full it waits for room, and other coroutines go on. Cancelling gives up the wait,
+        not the event: it may still go out.
+        """
+        if type(event) not in self._prepared:
+            await asyncio.to_thread(self._producer.prepare, type(event))
+            self._prepared.add(type(event))
+        encode = self._producer.encode
+        large = may_be_large(event)
+        encoded = await asyncio.to_thread(encode, event, expires_at) if large else encode(event, expires_at)
+        answer, report = self._here().expect(encoded)
+        if not self._producer.try_enqueue(encoded, report):
+            check = self._producer.deadline(encoded)
+            while not self._producer.try_enqueue(encoded, report):
+                check()
+                await asyncio.sleep(FULL_SECONDS)
+        return await answer
+
+    async def publish_many(self, events: Iterable[Event], *, expires_at: datetime | None = None) -> int:
+        """As `EventProducer.publish_many`, in a thread: `events` is iterated there."""
+        return await asyncio.to_thread(self._producer.publish_many, events, expires_at=expires_at)
+
+    async def close(self) -> None:
+        """As `EventProducer.close`."""
+        await asyncio.to_thread(self._producer.close)
+
+    def _here(self) -> "_Answers":
+        loop = asyncio.get_running_loop()
+        if self._answers is None or self._answers.loop is not loop:
+            self._answers = _Answers(loop, self._producer)
+        return self._answers
+
+
+class _Answers:
+    """Delivery reports on their way from the client's thread to a loop: many with one call, since the call costs."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, producer: EventProducer) -> None:
+        self.loop = loop
+        self._producer = producer
+        self._told: deque[tuple[asyncio.Future[RecordMetadata], RecordMetadata | PublishError]] = deque()
+        self._called = False
+
+    def expect(self, encoded: EncodedEvent) -> tuple["asyncio.Future[RecordMetadata]", Report]:
+        """What will hold where the record is, or PublishError; and what to call with its report, in any thread."""
+        answer: asyncio.Future[RecordMetadata] = self.loop.create_future()
+        topic = encoded.topic
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                self._tell(answer, RecordMetadata(topic, message.partition() or 0, message.offset() or 0))
+            else:
+                self._tell(answer, PublishError(self._producer.explain(error, topic)))
+
+        return answer, report
+
+    def _tell(self, answer: "asyncio.Future[RecordMetadata]", told: RecordMetadata | PublishError) -> None:
+        self._told.append((answer, told))
+        if not self._called:
+            self._called = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self.loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        # Before it is looked: what is told from here on calls again.
+        self._called = False
+        while self._told:
+            answer, told = self._told.popleft()
+            if answer.done():
+                continue
+            if isinstance(told, PublishError):
+                answer.set_exception(told)
+            else:
+                answer.set_result(told)
