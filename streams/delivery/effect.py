@@ -118,7 +118,7 @@ class EffectRunner:
             report_skipped(self._context.group, deliveries, todo)
 
     async def _call(self, handler: Handler[Event], deliveries: list[Delivery], transaction: EffectTransaction) -> JSON:
-        """The handler in its own task, within its limits; past the hard one its database backend is ended."""
+        """The handler, within its limits; past the hard one its database backend is ended."""
         work = EffectWork(self._context, transaction, handler, max(delivery.run for delivery in deliveries))
         events = [delivery.event for delivery in deliveries]
         call = handler.function(events if handler.kind == "batch" else events[0], work)

@@ -62,7 +62,7 @@ class Handler(Generic[E_co]):
     kind: Kind = "single"
     retry: Backoff = field(default_factory=Backoff)
     soft_time_limit: float = 30.0
-    """Seconds after which the handler's task is cancelled and may tidy up."""
+    """Seconds after which the handler is cancelled and may tidy up."""
     time_limit: float = 60.0
     """Seconds after which it is not awaited any more."""
     batch_size: int = 500
