@@ -3,9 +3,11 @@
 The model is loaded here, so that its memory is theirs together and a replaced process is ready at once.
 """
 
+from streams.dify.extraction import load_readers
 from streams.dify.local_embedding import load_local_model
 from streams.dify.preparing import prepare
 
 __all__ = ["prepare"]
 
+load_readers()
 load_local_model()

@@ -10,7 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import requests
-from jgo.maven import MavenContext
 
 from streams.local.lock import LockBusyError, exclusive
 from streams.local.process import StartUp
@@ -134,6 +133,8 @@ def _fetch_all(jars: list[Jar], folder: Path, start_up: StartUp, what: str) -> N
 
 def _fetch(jar: Jar, folder: Path, what: str) -> None:
     """Fetch, check, and only then move into place: what is in the folder is whole, whatever is killed when."""
+    from jgo.maven import MavenContext  # noqa: PLC0415 - it takes long to load, and most commands fetch nothing
+
     failure = ""
     for _ in range(_TRIES):
         with TemporaryDirectory(dir=folder, prefix=_SCRATCH) as scratch:

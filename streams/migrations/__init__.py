@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -49,7 +47,7 @@ def upgrade(settings: Settings, today: date | None = None) -> Upgrade:
             before = revision(connection)
             if before is None or before < REVISION:
                 connection.execute(text(f"create schema if not exists {SCHEMA}"))
-                command.upgrade(_config(connection), "head")
+                _go_to_newest(connection)
             after = revision(connection)
             made = ensure_partitions(connection, day, settings.ledger_retention_days)
     except OperationalError as error:
@@ -62,9 +60,13 @@ def upgrade(settings: Settings, today: date | None = None) -> Upgrade:
     return Upgrade(before=before, after=after or REVISION, partitions=tuple(made))
 
 
-def _config(connection: Connection) -> Config:
+def _go_to_newest(connection: Connection) -> None:
+    # Alembic takes long to load, and most commands migrate nothing.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    return config
+    command.upgrade(config, "head")

@@ -10,6 +10,7 @@ from streams.storage.port import FileMissingError, InThreads, Storage, StorageAw
 
 __all__ = [
     "FileMissingError",
+    "Folder",
     "FolderStorage",
     "InThreads",
     "Storage",

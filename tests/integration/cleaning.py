@@ -29,7 +29,7 @@ from streams.dify.models import (
 from streams.dify.remains import LeftBehindError
 from streams.dify.source import upload_file_id
 from streams.tables import SCHEMA, answered_chunks, outbox
-from tests.integration.direct_work import CrashError, Site, prose
+from tests.integration.direct_work import CrashError, Site, prose, storage_folder
 
 CLEANERS: dict[type[Event], Handler[Any]] = {
     DocumentDeleted: clean_document,
@@ -145,7 +145,7 @@ async def left(site: Site, **ids: str) -> dict[str, int]:
 
 def stored(site: Site) -> set[str]:
     """The keys of all files in the storage."""
-    folder = site.platform.storage.folder  # type: ignore[attr-defined]  # the tests' storage is a folder
+    folder = storage_folder(site)
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 

@@ -22,6 +22,7 @@ from streams.dify.models import Dataset, DatasetProcessRule, Document, DocumentS
 from streams.dify.platform import Platform, build_platform
 from streams.publishing.outbox import Outbox
 from streams.settings import Settings
+from streams.storage import Folder, InThreads
 from streams.tables import outbox
 from streams.topics import load_catalogue
 
@@ -273,3 +274,11 @@ def prose(paragraphs: int) -> bytes:
         + f"The door of room {number * 7} is open on day {number}. " * 6
         for number in range(1, paragraphs + 1)
     ).encode()
+
+
+def storage_folder(site: Site) -> Path:
+    """Where the site's storage keeps its files."""
+    storage = site.platform.storage
+    assert isinstance(storage, InThreads)
+    assert isinstance(storage.store, Folder)
+    return storage.store.folder

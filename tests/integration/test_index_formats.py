@@ -13,7 +13,7 @@ from streams.delivery import Permanent, Retry
 from streams.dify import watercrawl
 from streams.dify.fetching import ServiceError
 from streams.dify.models import Dataset, DataSourceOauthBinding, Document, UploadFile
-from tests.integration.direct_work import CrashError, Site, open_site
+from tests.integration.direct_work import CrashError, Site, open_site, storage_folder
 from tests.integration.source_server import Service, open_service
 from tests.making_files import MAIL, epub, linked_images, pdf, png, slides, word, xls, xlsx
 
@@ -120,7 +120,7 @@ async def test_images_of_a_word_file_are_stored_and_go_with_it(site: Site) -> No
 
 
 def _images(site: Site) -> list[Path]:
-    folder = site.platform.storage.folder  # type: ignore[attr-defined]  # the tests' storage is a folder
+    folder = storage_folder(site)
     return [path for path in (folder / "image_files").rglob("*") if path.is_file()]
 
 

@@ -1,45 +1,46 @@
 """A file's bytes become its text and its images: one module a family of formats, one table of them all.
 
-The readers run in the killable processes: none touches a database, the storage or the network.
+The readers run in the killable processes: none touches a database, the storage or the network. Their libraries take a
+second to load, which a command or a worker has no use for: a format's module is loaded when a first file of its comes,
+or by `load_readers`.
 """
 
 from collections.abc import Callable
+from importlib import import_module
+from typing import cast
 
-from streams.dify.extraction.epub import epub_text
 from streams.dify.extraction.found import Extracted, Image
-from streams.dify.extraction.mail import mail_text
-from streams.dify.extraction.markdown import markdown_text
-from streams.dify.extraction.page import html_text
-from streams.dify.extraction.pdf import pdf_text
-from streams.dify.extraction.plain import plain_text
-from streams.dify.extraction.slides import slides_text
-from streams.dify.extraction.table import csv_text, xls_text, xlsx_text
-from streams.dify.extraction.word import word_content
 from streams.dify.refusals import ExtractionError, NotBuiltYetError, RefusedError
 
-__all__ = ["EXTENSIONS", "WITH_IMAGES", "Extracted", "Image", "extract"]
+__all__ = ["EXTENSIONS", "WITH_IMAGES", "Extracted", "Image", "extract", "load_readers"]
 
-_TEXTS: dict[str, Callable[[bytes], str]] = {
-    "csv": csv_text,
-    "eml": mail_text,
-    "epub": epub_text,
-    "htm": html_text,
-    "html": html_text,
-    "markdown": markdown_text,
-    "md": markdown_text,
-    "mdx": markdown_text,
-    "pdf": pdf_text,
-    "pptx": slides_text,
-    "txt": plain_text,
-    "xls": xls_text,
-    "xlsx": xlsx_text,
+_TEXTS = {
+    "csv": ("table", "csv_text"),
+    "eml": ("mail", "mail_text"),
+    "epub": ("epub", "epub_text"),
+    "htm": ("page", "html_text"),
+    "html": ("page", "html_text"),
+    "markdown": ("markdown", "markdown_text"),
+    "md": ("markdown", "markdown_text"),
+    "mdx": ("markdown", "markdown_text"),
+    "pdf": ("pdf", "pdf_text"),
+    "pptx": ("slides", "slides_text"),
+    "txt": ("plain", "plain_text"),
+    "xls": ("table", "xls_text"),
+    "xlsx": ("table", "xlsx_text"),
 }
-"""Formats that give text alone."""
-_CONTENTS: dict[str, Callable[[bytes, str], Extracted]] = {"docx": word_content}
+"""Formats that give text alone: the module here, and its function."""
+_CONTENTS = {"docx": ("word", "word_content")}
 """Formats that give images too, which belong to the document of the given id."""
 EXTENSIONS = tuple(sorted({*_TEXTS, *_CONTENTS}))
 WITH_IMAGES = frozenset(_CONTENTS)
 """The extensions of those."""
+
+
+def load_readers() -> None:
+    """Load every format's module, for processes that are forked from this one."""
+    for place in (*_TEXTS.values(), *_CONTENTS.values()):
+        _function(place)
 
 
 def extract(content: bytes, extension: str, document_id: str) -> Extracted:
@@ -63,16 +64,22 @@ def extract(content: bytes, extension: str, document_id: str) -> Extracted:
 
 
 def _read(kind: str, content: bytes, document_id: str) -> Extracted:
+    reader = _function(_CONTENTS.get(kind) or _TEXTS[kind])
     try:
         if kind in _CONTENTS:
-            return _CONTENTS[kind](content, document_id)
-        return Extracted(_TEXTS[kind](content))
+            return cast("Callable[[bytes, str], Extracted]", reader)(content, document_id)
+        return Extracted(cast("Callable[[bytes], str]", reader)(content))
     except (RefusedError, MemoryError):
         raise
     except Exception as error:
         # Reading is a function of the bytes alone, so what a library raises, whatever it is, tells of a broken file.
         message = f"the {kind.upper()} file is damaged: {str(error) or type(error).__name__}"[:500]
         raise ExtractionError(message) from error
+
+
+def _function(place: tuple[str, str]) -> object:
+    module, name = place
+    return getattr(import_module(f"{__name__}.{module}"), name)
 
 
 def _storable(text: str) -> str:
