@@ -5,13 +5,12 @@ from urllib.parse import unquote, urlsplit
 
 from streams.settings import Settings, SettingsError
 from streams.storage.bucket import open_bucket
-from streams.storage.folder import Folder, FolderStorage
+from streams.storage.folder import Folder
 from streams.storage.port import FileMissingError, InThreads, Storage, StorageAwayError, Store
 
 __all__ = [
     "FileMissingError",
     "Folder",
-    "FolderStorage",
     "InThreads",
     "Storage",
     "StorageAwayError",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from streams.storage.port import FileMissingError, InThreads, StorageAwayError
+from streams.storage.port import FileMissingError, StorageAwayError
 
 _AWAY = {
     errno.EIO,
@@ -67,15 +67,6 @@ class Folder:
             message = f"{key!r} is not the key of a file in the storage"
             raise ValueError(message)
         return path
-
-
-class FolderStorage(InThreads):
-    """A folder for an event loop."""
-
-    def __init__(self, folder: Path) -> None:
-        """As `Folder`."""
-        super().__init__(Folder(folder))
-        self.folder = folder.resolve()
 
 
 @contextmanager
