@@ -4,20 +4,11 @@ import importlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from schemas import Event
-from streams.agents import dataset, document, documents, message, sync
 from streams.delivery.handler import Handler
 from streams.overrides import apply_to_handlers, apply_to_pools, apply_to_topics, load_overrides
 from streams.settings import PoolName, Settings, SettingsError
 from streams.topics import POOLS, Catalogue, Pool, load_topics
 from streams.transport.group import Group
-
-BUILT_IN_HANDLERS: tuple[Handler[Event], ...] = (
-    *document.HANDLERS,
-    *sync.HANDLERS,
-    *documents.HANDLERS,
-    *dataset.HANDLERS,
-    *message.HANDLERS,
-)
 
 
 def build_catalogue(settings: Settings) -> Catalogue:
@@ -27,7 +18,10 @@ def build_catalogue(settings: Settings) -> Catalogue:
 
 def build_handlers(settings: Settings) -> tuple[Handler[Event], ...]:
     """The handlers in force: built in, the `HANDLERS` of STREAMS_HANDLERS, overridden. Raises SettingsError."""
-    found = list(BUILT_IN_HANDLERS)
+    # What handlers work with (vectors, documents, mail) takes longer to load than most commands take to answer.
+    from streams.agents.built_in import HANDLERS  # noqa: PLC0415
+
+    found = list(HANDLERS)
     for package in settings.handlers:
         found.extend(getattr(importlib.import_module(package), "HANDLERS", ()))
     names = [handler.name for handler in found]

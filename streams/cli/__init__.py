@@ -1,58 +1,67 @@
 """The `streams` command: one file a group of commands."""
 
+import importlib
 import logging
+from difflib import get_close_matches
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from streams.cli import (
-    breakers,
-    db,
-    demo,
-    dlq,
-    executions,
-    handlers,
-    lag,
-    local,
-    outbox,
-    pools,
-    publish,
-    relay,
-    scheduled,
-    schemas,
-    settings,
-    topics,
-)
-from streams.cli.output import run_reporting_errors
+from streams.cli.output import WRONG_REQUEST, CommandError, run_reporting_errors
 from streams.observe.logs import configure_logging
 from streams.settings import Settings
 from streams.transport.client import client_logger
 
+COMMANDS = (
+    "local",
+    "db",
+    "topics",
+    "handlers",
+    "schemas",
+    "executions",
+    "scheduled",
+    "dlq",
+    "outbox",
+    "publish",
+    "relay",
+    "pools",
+    "breakers",
+    "settings",
+    "lag",
+    "demo",
+)
+"""In the order of the help; each is the `app` of the file with its name."""
 QUIET = Settings.model_construct(log_level="warning", log_format="auto")
 """A command's answer is its output: of its log, warnings only; before the environment's settings are even read."""
 
+
+class _Commands(TyperGroup):
+    """Loads a command's file when it is called: all together take longer to load than most take to answer."""
+
+    def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: object, cmd_name: str) -> TyperGroup | TyperCommand:  # noqa: ARG002
+        """Raises CommandError for a name that is none."""
+        if cmd_name not in COMMANDS:
+            near = get_close_matches(cmd_name, COMMANDS, n=1)
+            message = f"there is no command {cmd_name}: {f'`streams {near[0]}`?' if near else 'see `streams --help`'}"
+            raise CommandError(message, WRONG_REQUEST)
+        found = typer.main.get_command(importlib.import_module(f"{__name__}.{cmd_name}").app)
+        assert isinstance(found, TyperGroup | TyperCommand)  # noqa: S101 - Typer makes no others
+        found.name = cmd_name
+        return found
+
+
 app = typer.Typer(
     name="streams",
+    cls=_Commands,
     help="Kafka event pipeline: publish events, run workers, see and repair what happened.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.add_typer(local.app, name="local")
-app.add_typer(db.app, name="db")
-app.add_typer(topics.app, name="topics")
-app.add_typer(handlers.app, name="handlers")
-app.add_typer(schemas.app, name="schemas")
-app.add_typer(executions.app, name="executions")
-app.add_typer(scheduled.app, name="scheduled")
-app.add_typer(dlq.app, name="dlq")
-app.add_typer(outbox.app, name="outbox")
-app.command("publish")(publish.publish)
-app.command("relay")(relay.relay)
-app.command("pools")(pools.pools)
-app.command("breakers")(breakers.breakers)
-app.command("settings")(settings.settings)
-app.command("lag")(lag.lag)
-app.command("demo")(demo.demo)
+app.callback()(lambda: None)
 
 
 def main() -> None:

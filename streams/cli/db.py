@@ -19,7 +19,7 @@ from streams.migrations import MigrationRefusedError
 from streams.migrations import upgrade as upgrade_database
 from streams.settings import Settings, load_settings
 
-app = typer.Typer(help="The schema `streams` in the database.", no_args_is_help=True)
+app = typer.Typer(help="The schema `streams` in the database.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()

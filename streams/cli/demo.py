@@ -7,7 +7,10 @@ import typer
 
 from streams.cli.output import JSONOption
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def demo(
     folder: Annotated[
         Path | None,

@@ -31,7 +31,9 @@ from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
 from streams.transport.record import Record
 
-app = typer.Typer(help="Dead letters: what failed for good, and its way back.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Dead letters: what failed for good, and its way back.", no_args_is_help=True
+)
 
 LIST_FIELDS = (
     "id",

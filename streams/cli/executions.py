@@ -18,7 +18,6 @@ from streams.declared import build_catalogue, build_handlers
 from streams.delivery.cancelling import CancelRefusedError
 from streams.delivery.cancelling import cancel as cancel_waiting
 from streams.delivery.context import Services
-from streams.dify.platform import build_platform
 from streams.monitoring.cluster import KafkaRefusedError
 from streams.monitoring.executions import (
     DURABLE,
@@ -35,7 +34,9 @@ from streams.publishing.withdrawing import RelayBusyError
 from streams.settings import Settings, load_settings
 from streams.transport.errors import BrokersUnreachableError
 
-app = typer.Typer(help="What became of events: their deliveries, attempt by attempt.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="What became of events: their deliveries, attempt by attempt.", no_args_is_help=True
+)
 
 
 class Status(StrEnum):
@@ -104,6 +105,8 @@ def cancel(event_id: UUID, handler: HandlerOption = None, *, as_json: JSONOption
 
 
 async def _cancel(settings: Settings, event_id: UUID, handler: str | None) -> list[str]:
+    from streams.dify.platform import build_platform  # noqa: PLC0415 - no other command waits for it to load
+
     database = Database(settings, effects_pool_size=1, bookkeeping_pool_size=1)
     codec = build_codec(settings, build_catalogue(settings))
     handlers = {known.name: known for known in build_handlers(settings)}

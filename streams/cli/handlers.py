@@ -9,7 +9,7 @@ from streams.declared import build_catalogue, build_handlers
 from streams.monitoring.pauses import paused_since
 from streams.settings import Settings, load_settings
 
-app = typer.Typer(help="Handlers: what they need, which are paused.", no_args_is_help=True)
+app = typer.Typer(help="Handlers: what they need, which are paused.", no_args_is_help=True, add_completion=False)
 
 
 @app.command("list")

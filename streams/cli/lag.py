@@ -18,10 +18,13 @@ from streams.observe.metrics import Lag
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
 
+app = typer.Typer(add_completion=False)
+
 WATCH_INTERVAL = 2.0
 """Seconds between two looks with --watch."""
 
 
+@app.command()
 def lag(
     *,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until interrupted.")] = False,

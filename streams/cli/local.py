@@ -13,7 +13,9 @@ from streams.cli.output import CommandError, JSONOption, print_json, print_rows
 from streams.local import LocalStack, ServerFailedError, StackError
 from streams.settings import load_settings
 
-app = typer.Typer(help="Kafka, PostgreSQL and Redis on this machine, in one folder.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Kafka, PostgreSQL and Redis on this machine, in one folder.", no_args_is_help=True
+)
 
 BrokersOption = Annotated[
     int | None,

@@ -14,7 +14,9 @@ from streams.publishing.depth import measure_depth
 from streams.publishing.set_aside import drop_set_aside, list_set_aside, retry_set_aside
 from streams.settings import load_settings
 
-app = typer.Typer(help="Events on their way to Kafka, and those that it refused.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Events on their way to Kafka, and those that it refused.", no_args_is_help=True
+)
 
 IdsArgument = Annotated[list[int] | None, typer.Argument(metavar="[ID…]", help="As `outbox list` shows them.")]
 AllOption = Annotated[bool, typer.Option("--all", help="All that are set aside, instead of IDs.")]

@@ -1,10 +1,15 @@
 """`streams pools`: the consumer groups and how much each of their workers takes on."""
 
+import typer
+
 from streams.cli.output import JSONOption, print_rows
 from streams.declared import build_catalogue, build_pools
 from streams.settings import load_settings
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def pools(*, as_json: JSONOption = False) -> None:
     """Show each pool's priority (0 is the most urgent), concurrency, prefetch and topics."""
     settings = load_settings()

@@ -17,9 +17,12 @@ from streams.publishing import BadEventError, EventProducer, PublishError
 from streams.settings import load_settings
 from streams.topics import Topic, load_catalogue
 
+app = typer.Typer(add_completion=False)
+
 STANDARD_INPUT = "-"
 
 
+@app.command()
 def publish(
     event: Annotated[str, typer.Argument(help="The event's topic, such as document.deleted.")],
     fields: Annotated[

@@ -18,12 +18,15 @@ from streams.transport.client import check_brokers, client_logger
 from streams.transport.errors import BrokersUnreachableError, StartError, TransportError
 from streams.transport.producer import RecordProducer
 
+app = typer.Typer(add_completion=False)
+
 log = get_logger(__name__)
 GC_THRESHOLD = 100_000
 FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0
 """Seconds between two looks whether a server answers by now, with --wait."""
 
 
+@app.command()
 def relay(
     *,
     wait: Annotated[

@@ -17,7 +17,11 @@ from streams.monitoring.scheduled import list_scheduled
 from streams.publishing.withdrawing import RelayBusyError, Withdrawn, withdraw
 from streams.settings import Settings, load_settings
 
-app = typer.Typer(help="Events for later: what waits for its time, and a way to take it back.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False,
+    help="Events for later: what waits for its time, and a way to take it back.",
+    no_args_is_help=True,
+)
 
 
 @app.command("list")

@@ -17,7 +17,7 @@ from streams.schema_register import register as register_schemas
 from streams.settings import load_settings
 from streams.topics import load_catalogue
 
-app = typer.Typer(help="The Avro files that the event classes stand for.", no_args_is_help=True)
+app = typer.Typer(help="The Avro files that the event classes stand for.", no_args_is_help=True, add_completion=False)
 
 FolderOption = Annotated[
     Path | None,

@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from urllib.parse import urlsplit, urlunsplit
 
+import typer
 from pydantic import SecretStr
 
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_rows
 from streams.settings import Settings, load_settings
 
+app = typer.Typer(add_completion=False)
+
 PREFIX = "STREAMS_"
 MASK = "***"
 
 
+@app.command()
 def settings(*, as_json: JSONOption = False) -> None:
     """Show every setting with the value in force, secrets masked. A STREAMS_ name that is no setting is refused."""
     refuse_unknown(os.environ)

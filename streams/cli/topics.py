@@ -18,7 +18,9 @@ from streams.monitoring.topic_pruning import Pruned, prune_tiers
 from streams.settings import load_settings
 from streams.topics import Topic
 
-app = typer.Typer(help="Topics: what is declared, and whether the cluster agrees.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Topics: what is declared, and whether the cluster agrees.", no_args_is_help=True
+)
 
 
 class HandlerRow(TypedDict):
