@@ -177,6 +177,7 @@ class Worker:
         _spare_the_collector()
         relay = Relay(database.bookkeeping, self._records, settings)
         self._begin(relay.run(self._relay_stop))
+        self._begin(self._compute.started())
         self._breaker_rows = BreakerRows(database.bookkeeping, self._breakers, worker)
         self._begin(self._breaker_rows.run())
         self._begin(pauses.watch())

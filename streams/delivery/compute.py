@@ -8,7 +8,10 @@ import re
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from concurrent import futures
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,7 +45,10 @@ class ComputePool:
     """
 
     def __init__(self, processes: int, preload: Sequence[str] = (), *, memory: int | None = None) -> None:
-        """`memory` is what the code may take in each process, beside what is loaded, in MiB; None: no limit."""
+        """Begin to start them; nobody waits for that but the first call.
+
+        `memory` is what the code may take in each process, beside what is loaded, in MiB; None: no limit.
+        """
         self._memory = memory
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["__main__", *preload])
@@ -53,8 +59,23 @@ class ComputePool:
             initargs=[memory],
             context=context,
         )
-        for _ in range(processes):
-            self._pool.schedule(_warm_up)
+        self._started: Future[None] = Future()
+        self._started.set_running_or_notify_cancel()  # so that no waiter's cancellation is the start's
+        threading.Thread(target=self._start, args=(processes,), name="compute-start", daemon=True).start()
+
+    def _start(self, processes: int) -> None:
+        """In a thread, for it waits until the server process has loaded its modules, which takes seconds."""
+        try:
+            for _ in range(processes):
+                self._pool.schedule(_warm_up)
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits, which the worker does
+            self._started.set_exception(error)
+        else:
+            self._started.set_result(None)
+
+    async def started(self) -> None:
+        """Return once calls need not wait for the processes; raises what keeps them from starting."""
+        await asyncio.wrap_future(self._started)
 
     async def run(
         self, function: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object], seconds: float
@@ -64,6 +85,7 @@ class ComputePool:
         Raises TimeoutError past the time, OutOfMemoryError past the memory, ComputeCrashedError where the process
         died under the function.
         """
+        await self.started()
         future = self._pool.schedule(_run, args=(self._memory, function, args, kwargs), timeout=seconds)
         try:
             result: T = await asyncio.wrap_future(future)
@@ -78,7 +100,8 @@ class ComputePool:
         return result
 
     def close(self) -> None:
-        """Kill what runs and end the processes."""
+        """Kill what runs and end the processes. Blocks, also until they have started."""
+        futures.wait([self._started])
         self._pool.stop()  # type: ignore[no-untyped-call]  # pebble types only what it returns
         self._pool.join()
 
