@@ -1,5 +1,7 @@
 """A run in which a test of the acceptance page was skipped is no passed run."""
 
+import signal
+
 import pytest
 from hypothesis import settings
 
@@ -8,6 +10,9 @@ from tests.pages import accepted_tests
 # A property is about values; how long an example takes on a busy machine says nothing about it.
 settings.register_profile("values", deadline=None)
 settings.load_profile("values")
+
+# In the background of a script Ctrl-C is ignored, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _skipped: list[str] = []
 

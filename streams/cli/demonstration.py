@@ -87,12 +87,17 @@ def _failures_as_lines() -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM is taken as Ctrl-C, which asyncio too unwinds from; nothing is left running, and both end with a line."""
+    """SIGTERM is taken as Ctrl-C, which asyncio too unwinds from; nothing is left running, and both end with a line.
+
+    Also in the background of a script, where the shell has Ctrl-C ignored.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
         signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt as error:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from streams.settings import Settings
-from tests.integration.apps.trials import BatchTrialRequested, SingleTrialRequested, Trial
+from tests.integration.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested, Trial
 from tests.integration.driving import WorkerProcess, publish, rows, scalar, wait_for
 from tests.integration.trial_run import environment, trial
 
@@ -45,3 +45,19 @@ def test_the_culprit_dies_and_its_neighbours_do_not(
     assert last.stop() == 0
     # Those of the killed stay until their partition brings a record again; they mean nothing then.
     assert scalar(engine, own) == 0
+
+
+def test_a_long_delivery_that_kills_its_worker_three_times_is_a_dead_letter(
+    trial: Settings, engine: Engine, worker: MakeWorker
+) -> None:
+    """Each time the lease runs out and the sweep of the next worker hands it on; the third time it dies, `crashed`."""
+    publish(trial, [LongTrialRequested(entity="e", plan="kill", times=9)])
+    for _ in range(3):
+        one = worker().start(ready=False)
+        assert one.wait(60) == -9
+    worker().start()
+    ended = "select count(*) from streams.executions where status in ('success', 'failure')"
+    wait_for(lambda: scalar(engine, ended) == 1, "death")
+    (row,) = rows(engine, "select status, reason, lost_leases from streams.executions")
+    assert row == {"status": "failure", "reason": "crashed", "lost_leases": 3}
+    assert scalar(engine, "select reason from streams.dead_letters") == "crashed"

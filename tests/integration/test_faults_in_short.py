@@ -44,9 +44,9 @@ def half_done(engine: Engine, count: int) -> bool:
 
 @pytest.mark.timeout(200)
 def test_killed_workers(trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams) -> None:
-    load = mixed(1_000)
+    load = mixed(400)
     one = worker().start()
-    with published_beside(trial, engine, load, seconds=4):
+    with published_beside(trial, engine, load, seconds=2):
         wait_for(lambda: half_done(engine, len(load.events)), "the work to be under way")
         one.kill()
         other = worker().start()
@@ -59,9 +59,9 @@ def test_killed_workers(trial: Settings, engine: Engine, worker: MakeWorker, str
 def test_a_restarted_database(
     stack: Stack, trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams
 ) -> None:
-    load = mixed(1_000)
+    load = mixed(400)
     one = worker().start()
-    with published_beside(trial, engine, load, seconds=4):
+    with published_beside(trial, engine, load, seconds=2):
         wait_for(lambda: half_done(engine, len(load.events)), "the work to be under way")
         os.kill(pid_of(stack, "postgres"), signal.SIGINT)
         time.sleep(1)
@@ -75,10 +75,10 @@ def test_a_restarted_database(
 def test_connections_cut_in_commit(
     trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, database_url: str
 ) -> None:
-    load = mixed(300)
-    with cutting(database_url, every=20) as (cutter, url):
+    load = mixed(150)
+    with cutting(database_url, every=10) as (cutter, url):
         one = worker(STREAMS_DATABASE_URL=url).start()
-        with published_beside(trial, engine, load, seconds=3):
+        with published_beside(trial, engine, load, seconds=2):
             pass
         settle_accounts(engine, streams, load, seconds=150)
         cutter.active = False

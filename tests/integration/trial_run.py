@@ -1,14 +1,25 @@
-"""Fixtures for tests that drive trial events through real workers; import them into a test module."""
+"""Fixtures for tests that drive trial events through real workers; import them into a test module.
 
+`environment` and `trial` are a test's own; `trials_of_the_file` is one worker that serves all tests of a file, each of
+which looks at its own events alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
+from schemas import Event
+from streams.database import sync_engine
 from streams.declared import build_catalogue
+from streams.monitoring.topic_admin import apply, plan_topics
 from streams.schema_export import export
 from streams.settings import Settings
 from tests.integration.apps import trials
+from tests.integration.driving import Streams, WorkerProcess, publish, rows, scalar, wait_for
 
 PACKAGE = trials.__name__
 
@@ -16,7 +27,12 @@ PACKAGE = trials.__name__
 @pytest.fixture
 def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """The test's settings, with the trial events known to every process."""
-    registry = tmp_path / "registry"
+    return with_trials(environment, tmp_path)
+
+
+def with_trials(environment: dict[str, str], folder: Path) -> dict[str, str]:
+    """The same settings, with the trial events known to every process."""
+    registry = folder / "registry"
     export(build_catalogue(Settings(handlers=(PACKAGE,))), registry)
     return {
         **environment,
@@ -33,3 +49,57 @@ def trial(topics: Settings, engine: Engine) -> Settings:
     with engine.begin() as connection:
         connection.execute(text(trials.TABLE))
     return topics
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """A worker under way, its settings and its database."""
+
+    settings: Settings
+    engine: Engine
+    streams: Streams
+
+    def publish(self, *events: Event) -> None:
+        """Publish straight to Kafka."""
+        assert publish(self.settings, events) == len(events)
+
+    def ended(self, *events: Event, seconds: float = 30.0) -> list[dict[str, object]]:
+        """The executions of these events, once each has come to its end."""
+        ids = [event.event_id for event in events]
+        ended = (
+            "select count(*) from streams.executions where event_id = any(:ids) and status in ('success', 'failure')"
+        )
+        wait_for(lambda: scalar(self.engine, ended, ids=ids) == len(set(ids)), "every end", seconds)
+        return list(rows(self.engine, "select * from streams.executions where event_id = any(:ids)", ids=ids))
+
+    def effects(self, *events: Event) -> list[dict[str, object]]:
+        """The rows that handlers wrote for these events, in order."""
+        ids = [event.event_id for event in events]
+        return list(rows(self.engine, "select * from trials where event_id = any(:ids) order by id", ids=ids))
+
+    def letters(self, event: Event) -> Sequence[dict[str, object]]:
+        """What `streams dlq list` has of an event."""
+        found = self.streams.json("dlq", "list", "--event", str(event.event_id))
+        assert isinstance(found, list)
+        return found
+
+
+@contextmanager
+def trials_running(environment: dict[str, str], folder: Path) -> Iterator[TrialRun]:
+    """Topics, the effects' table and a worker that is ready; in the end the worker has to leave in order."""
+    environment = with_trials(environment, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        settings = Settings()
+    apply(settings, plan_topics(settings, build_catalogue(settings)).changes)
+    engine = sync_engine(settings)
+    with engine.begin() as connection:
+        connection.execute(text(trials.TABLE))
+    worker = WorkerProcess(environment, folder / "worker.log").start()
+    try:
+        yield TrialRun(settings, engine, Streams(environment))
+        assert worker.stop() == 0, worker.output()[-6000:]
+    finally:
+        worker.kill()
+        engine.dispose()
