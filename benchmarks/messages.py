@@ -115,9 +115,9 @@ class Messages:
         if group in known:
             admin.delete_consumer_groups([group])[group].result(20)
 
-    def measure(self, contender: str, count: int) -> Told:
-        """Have a contender work through the first `count` messages of the topic."""
-        run = Run(self, contender, count)
+    def measure(self, contender: str, count: int, *, skipped: int = 0) -> Told:
+        """Have a contender work through the first `count` messages of the topic; those after `skipped` are measured."""
+        run = Run(self, contender, count, SKIPPED=str(skipped))
         try:
             return run.told()
         finally:

@@ -9,6 +9,7 @@ Encoding: https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
 import io
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TypeAlias, cast
 from uuid import UUID
 
@@ -20,10 +21,13 @@ Writer: TypeAlias = Callable[[Fields], bytes]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-INT_BITS, LONG_BITS = 31, 63
 ONE_BYTE = 64
 """Numbers from 0 below this take one byte."""
+UUID_BYTES = 36
 _SHORT = tuple(bytes([number << 1]) for number in range(ONE_BYTE))
+_LAST = tuple(bytes([group]) for group in range(128))
+_MORE = tuple(bytes([group | 128]) for group in range(128))
+"""Seven bits of a number, when others follow."""
 _UNKNOWN = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
 """What the function raises for a value that it does not know."""
 
@@ -72,11 +76,13 @@ def _compiled(schema: Schema) -> Writer:
     parts = "".join(f"{_expression(field['type'], f'v{place}')}, " for place, field in enumerate(fields))
     scope: dict[str, object] = {
         "short": _SHORT,
-        "number": _number,
+        "long": _long,
+        "int32": _int,
         "text": _text,
-        "micros": _micros,
+        "micros": microseconds,
         "array": _array,
         "boolean": _boolean,
+        "uuid_length": _long(UUID_BYTES),
     }
     exec(f"def write(fields):\n    {values}\n    return b''.join(({parts}))", scope)  # noqa: S102 - see above
     return cast("Writer", scope["write"])
@@ -98,11 +104,12 @@ def _expression(schema: Schema, value: str) -> str:
 
 
 _EXPRESSIONS = {
-    ("string", None): f"(short[n] + e if (n := len(e := VALUE.encode())) < {ONE_BYTE} else number(n, {LONG_BITS}) + e)",
-    ("string", "uuid"): "text(VALUE)",
-    ("long", None): f"(short[VALUE] if 0 <= VALUE < {ONE_BYTE} else number(VALUE, {LONG_BITS}))",
-    ("int", None): f"(short[VALUE] if 0 <= VALUE < {ONE_BYTE} else number(VALUE, {INT_BITS}))",
-    ("long", "timestamp-micros"): "micros(VALUE)",
+    ("string", None): f"(short[n] + e if (n := len(e := VALUE.encode())) < {ONE_BYTE} else long(n) + e)",
+    ("string", "uuid"): "(uuid_length + e if type(VALUE) is str and len(e := VALUE.encode()) == "
+    f"{UUID_BYTES} else text(VALUE))",
+    ("long", None): f"(short[VALUE] if 0 <= VALUE < {ONE_BYTE} else long(VALUE))",
+    ("int", None): f"(short[VALUE] if 0 <= VALUE < {ONE_BYTE} else int32(VALUE))",
+    ("long", "timestamp-micros"): "long(VALUE if type(VALUE) is int else micros(VALUE))",
     ("boolean", None): "boolean(VALUE)",
 }
 """By type and logical type."""
@@ -123,11 +130,6 @@ def _text(value: object) -> bytes:
     return _SHORT[len(encoded)] + encoded
 
 
-def _micros(value: object) -> bytes:
-    """A time, or its microseconds; one without an offset is left to fastavro."""
-    return _number(value if type(value) is int else microseconds(cast("datetime", value)), LONG_BITS)
-
-
 def _boolean(value: object) -> bytes:
     if type(value) is not bool:
         raise TypeError
@@ -139,22 +141,38 @@ def _array(value: Sequence[object], write: Callable[[object], bytes]) -> bytes:
         raise TypeError
     if not value:
         return b"\x00"
-    return b"".join([_number(len(value), LONG_BITS), *map(write, value), b"\x00"])
+    return b"".join([_long(len(value)), *map(write, value), b"\x00"])
 
 
-def _number(value: int, bits: int) -> bytes:
-    """Zigzag, then seven bits a byte, the lowest first."""
-    if not -1 << bits <= value < 1 << bits:
+def _long(value: int) -> bytes:
+    if not -0x8000_0000_0000_0000 <= value <= 0x7FFF_FFFF_FFFF_FFFF:  # noqa: PLR2004 - as literals they cost least
         raise OverflowError
+    return _number(value)
+
+
+def _int(value: int) -> bytes:
+    if not -0x8000_0000 <= value <= 0x7FFF_FFFF:  # noqa: PLR2004 - see above
+        raise OverflowError
+    return _number(value)
+
+
+def _number(value: int) -> bytes:
+    """Zigzag, then seven bits a byte, the lowest first.
+
+    The higher ones are looked up: times that come one after the other share them, and so do counts.
+    """
     rest = value << 1 if value >= 0 else ~(value << 1)
-    if 1 << 49 <= rest < 1 << 56:  # microseconds since the epoch, from 1978 to 3111
-        return bytes((
-            rest & 127 | 128, rest >> 7 & 127 | 128, rest >> 14 & 127 | 128, rest >> 21 & 127 | 128,
-            rest >> 28 & 127 | 128, rest >> 35 & 127 | 128, rest >> 42 & 127 | 128, rest >> 49,
-        ))  # fmt: skip
-    written = []
+    if rest < 1 << 7:
+        return _LAST[rest]
+    if rest < 1 << 14:
+        return _MORE[rest & 127] + _LAST[rest >> 7]
+    return _MORE[rest & 127] + _MORE[rest >> 7 & 127] + _groups(rest >> 14)
+
+
+@lru_cache(maxsize=256)
+def _groups(rest: int) -> bytes:
+    written = b""
     while rest > 127:  # noqa: PLR2004 - seven bits
-        written.append(rest & 127 | 128)
+        written += _MORE[rest & 127]
         rest >>= 7
-    written.append(rest)
-    return bytes(written)
+    return written + _LAST[rest]

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from uuid import UUID
 
@@ -119,6 +119,7 @@ _WIDEST = 4
 """Bytes of a character in UTF-8, at most."""
 _SCALAR = 40
 """Bytes of a number, a time or an id in Avro, at most."""
+_SCALARS = frozenset({int, float, bool, type(None), UUID, datetime})
 
 
 def may_be_large(event: BaseModel) -> bool:
@@ -126,7 +127,14 @@ def may_be_large(event: BaseModel) -> bool:
 
     For event loops, which then do it in a thread. Files are fast enough for a few KiB, whatever the limit.
     """
-    return _size(event.__dict__) > SURELY_SMALL
+    values = event.__dict__.values()
+    longest = _SCALAR * len(values)
+    for value in values:
+        if type(value) is str:
+            longest += _WIDEST * len(value)
+        elif type(value) not in _SCALARS:
+            return _size(event.__dict__) > SURELY_SMALL
+    return longest > SURELY_SMALL and _size(event.__dict__) > SURELY_SMALL
 
 
 def _size(value: object) -> int:

@@ -163,7 +163,16 @@ class Codec:
                 raise _refusal(writer.topic, str(error)) from error
             raise
         key = str(getattr(event, writer.topic.key)).encode()
-        sent = self._event_headers(writer, event_id, ce_time, key)
+        sent: Headers = (
+            SPECVERSION,
+            (headers.CE_ID, event_id),
+            writer.ce_type,
+            self._source,
+            (headers.CE_TIME, ce_time),
+            (headers.CE_SUBJECT, key),
+            CONTENT_TYPE,
+            (headers.TRACEPARENT, child_traceparent()),
+        )
         if expires_at is not None:
             sent += ((headers.CE_EXPIRYTIME, headers.time_text(expires_at)),)
         return EncodedEvent(writer.topic.name, key, value, sent, event.event_id, event.tenant_id)
@@ -262,18 +271,6 @@ class Codec:
         # `model_validate` adds a tenth to the time that it takes for its other arguments.
         made = self._readers[topic, prefix] = _Reader(fields, event.__pydantic_validator__.validate_python)
         return made
-
-    def _event_headers(self, writer: "_Writer", event_id: str, ce_time: str, key: bytes) -> Headers:
-        return (
-            SPECVERSION,
-            (headers.CE_ID, event_id.encode()),
-            writer.ce_type,
-            self._source,
-            (headers.CE_TIME, ce_time.encode()),
-            (headers.CE_SUBJECT, key),
-            CONTENT_TYPE,
-            (headers.TRACEPARENT, child_traceparent()),
-        )
 
 
 def _canonical(schema: Schema) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import UTC, timedelta
 from functools import lru_cache
-from uuid import UUID
 
 from schemas import Event
 from streams.avro_writing import EPOCH, microseconds
@@ -35,27 +34,23 @@ def has_serializer(core_schema: object) -> bool:
     return isinstance(core_schema, list | tuple) and any(map(has_serializer, core_schema))
 
 
-def with_texts(event: Event, fields: dict[str, object]) -> tuple[str, str]:
+def with_texts(event: Event, fields: dict[str, object]) -> tuple[bytes, bytes]:
     """The texts of the event's id and time, for headers; in its fields they are as they are quickest to write."""
-    event_id = fields["event_id"] = _uuid_text(event.event_id)
+    digits = f"{event.event_id.int:032x}"
+    # As `str` says it, in half of its time.
+    event_id = fields["event_id"] = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
     if event.occurred_at.tzinfo is not UTC:
-        return event_id, event.occurred_at.isoformat()
+        return event_id.encode(), event.occurred_at.isoformat().encode()
     fields["occurred_at"] = micros = microseconds(event.occurred_at)
-    return event_id, utc_text(micros)
+    return event_id.encode(), utc_text(micros)
 
 
-def _uuid_text(event_id: UUID) -> str:
-    """As `str` says it, in half of its time."""
-    digits = f"{event_id.int:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-def utc_text(micros: int) -> str:
+def utc_text(micros: int) -> bytes:
     """Microseconds since the epoch as `datetime.isoformat` says them in UTC, in a third of its time."""
     second, rest = divmod(micros, 1_000_000)
-    return f"{_second(second)}.{rest:06d}+00:00" if rest else f"{_second(second)}+00:00"
+    return b"%b.%06d+00:00" % (_second(second), rest) if rest else _second(second) + b"+00:00"
 
 
 @lru_cache(maxsize=16)
-def _second(second: int) -> str:
-    return (EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat()
+def _second(second: int) -> bytes:
+    return (EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat().encode()

@@ -7,13 +7,17 @@ from pathlib import Path
 
 
 class Tally:
-    """Counts events; the clock runs from the first to the last of EVENTS, so that no start-up counts."""
+    """Counts events until EVENTS are handled, from SKIPPED on and not those that came with the first.
+
+    So neither start-up counts, nor what was fetched before anything was handled.
+    """
 
     def __init__(self) -> None:
         self._wanted = int(os.environ["EVENTS"])
+        self._skipped = int(os.environ.get("SKIPPED", "0"))
         self._told = Path(os.environ["TOLD"])
-        self._began = 0.0
-        self._cpu = 0.0
+        self._began: tuple[int, float, float] | None = None
+        """Events seen, clock and processor time when counting began."""
         self._ages: list[float] = []
         self.seen = 0
 
@@ -21,16 +25,19 @@ class Tally:
         """So many events are handled; the last of them occurred then (seconds since the epoch)."""
         if occurred_at is not None:
             self._ages.append(time.time() - occurred_at)
-        if not self.seen:
-            self._began, self._cpu = time.perf_counter(), time.process_time()
         self.seen += events
+        if self._began is None:
+            if self.seen > self._skipped:
+                self._began = self.seen, time.perf_counter(), time.process_time()
+            return
+        seen, clock, cpu = self._began
         if self.seen >= self._wanted:
-            self._tell(time.perf_counter() - self._began, time.process_time() - self._cpu)
+            self._tell(self.seen - seen, time.perf_counter() - clock, time.process_time() - cpu)
 
-    def _tell(self, took: float, cpu: float) -> None:
+    def _tell(self, events: int, took: float, cpu: float) -> None:
         ages = sorted(self._ages)
         found = {
-            "events": self.seen,
+            "events": events,
             "seconds": took,
             "cpu_seconds": cpu,
             "p50": ages[len(ages) // 2] if ages else None,

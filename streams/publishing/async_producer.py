@@ -1,7 +1,6 @@
 """`EventProducer` for asyncio: the same client, awaited."""
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,6 +18,8 @@ from streams.transport.record import RecordMetadata
 
 FULL_SECONDS = 0.01
 """Seconds after which a coroutine looks again for room in the client's queue."""
+LOOK_SECONDS = 0.001
+"""Seconds between two looks for reports while some are waited for."""
 
 
 class AsyncEventProducer:
@@ -56,12 +57,14 @@ class AsyncEventProducer:
         encode = self._producer.encode
         large = may_be_large(event)
         encoded = await asyncio.to_thread(encode, event, expires_at) if large else encode(event, expires_at)
-        answer, report = self._here().expect(encoded)
+        answers = self._here()
+        answer, report = answers.expect(encoded)
         if not self._producer.try_enqueue(encoded, report):
             check = self._producer.deadline(encoded)
             while not self._producer.try_enqueue(encoded, report):
                 check()
                 await asyncio.sleep(FULL_SECONDS)
+        answers.sent()
         return await answer
 
     async def publish_many(self, events: Iterable[Event], *, expires_at: datetime | None = None) -> int:
@@ -80,13 +83,19 @@ class AsyncEventProducer:
 
 
 class _Answers:
-    """Delivery reports on their way from the client's thread to a loop: many with one call, since the call costs."""
+    """Delivery reports for one loop, which takes them itself.
+
+    In a thread of its own the client would ask for the interpreter at every report, and wait for it while coroutines
+    run: up to 5 ms each time.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, producer: EventProducer) -> None:
         self.loop = loop
         self._producer = producer
         self._told: deque[tuple[asyncio.Future[RecordMetadata], RecordMetadata | PublishError]] = deque()
-        self._called = False
+        """In whichever thread the reports came: the producer's own takes those that the loop is late for."""
+        self._under_way = 0
+        self._looking = False
 
     def expect(self, encoded: EncodedEvent) -> tuple["asyncio.Future[RecordMetadata]", Report]:
         """What will hold where the record is, or PublishError; and what to call with its report, in any thread."""
@@ -95,27 +104,30 @@ class _Answers:
 
         def report(error: KafkaError | None, message: Message) -> None:
             if error is None:
-                self._tell(answer, RecordMetadata(topic, message.partition() or 0, message.offset() or 0))
+                self._told.append((answer, RecordMetadata(topic, message.partition() or 0, message.offset() or 0)))
             else:
-                self._tell(answer, PublishError(self._producer.explain(error, topic)))
+                self._told.append((answer, PublishError(self._producer.explain(error, topic))))
 
         return answer, report
 
-    def _tell(self, answer: "asyncio.Future[RecordMetadata]", told: RecordMetadata | PublishError) -> None:
-        self._told.append((answer, told))
-        if not self._called:
-            self._called = True
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self.loop.call_soon_threadsafe(self._settle)
+    def sent(self) -> None:
+        """One more is under way: its report will come."""
+        self._under_way += 1
+        if not self._looking:
+            self._looking = True
+            self.loop.call_later(LOOK_SECONDS, self._look)
 
-    def _settle(self) -> None:
-        # Before it is looked: what is told from here on calls again.
-        self._called = False
+    def _look(self) -> None:
+        self._producer.take_reports()
         while self._told:
             answer, told = self._told.popleft()
+            self._under_way -= 1
             if answer.done():
                 continue
             if isinstance(told, PublishError):
                 answer.set_exception(told)
             else:
                 answer.set_result(told)
+        self._looking = self._under_way > 0
+        if self._looking:
+            self.loop.call_later(LOOK_SECONDS, self._look)

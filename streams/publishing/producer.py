@@ -130,13 +130,16 @@ class EventProducer:
         """
         tally = _Tally()
         report = tally.report
+        self._check_usable()
         try:
             for number, event in enumerate(events, start=1):
-                self._enqueue(self.encode(event, expires_at), report)
+                encoded = self.encode(event, expires_at)
+                if not self._produce(encoded, report):
+                    self._enqueue(encoded, report)
                 tally.sent = number
                 if number % POLL_EVERY == 0:
-                    self._polled_until = time.monotonic() + LEFT_ALONE
-                    self._client.poll(0)
+                    self._check_usable()
+                    self.take_reports()
                     self._wait(tally, WINDOW)
                 if tally.failure is not None:
                     break
@@ -173,8 +176,10 @@ class EventProducer:
 
     def try_enqueue(self, encoded: EncodedEvent, report: Report) -> bool:
         """Queue a record; False where the client's queue is full. Raises PublishError where it cannot be sent."""
-        if self._closing.is_set() or self._process != os.getpid():
-            raise self._unusable()
+        self._check_usable()
+        return self._produce(encoded, report)
+
+    def _produce(self, encoded: EncodedEvent, report: Report) -> bool:
         try:
             self._client.produce(
                 encoded.topic, encoded.value, encoded.key, headers=list(encoded.headers), on_delivery=report
@@ -184,6 +189,11 @@ class EventProducer:
         except KafkaException as error:
             raise PublishError(self.explain(error.args[0], encoded.topic)) from error
         return True
+
+    def take_reports(self) -> None:
+        """Call the reports that have come, in this thread; for a while the producer's own leaves them to it."""
+        self._polled_until = time.monotonic() + LEFT_ALONE
+        self._client.poll(0)
 
     def deadline(self, encoded: EncodedEvent) -> Callable[[], None]:
         """What to call while a record waits for room: it raises PublishError once the timeout is over."""
@@ -218,12 +228,13 @@ class EventProducer:
             else:
                 self._client.poll(POLL_SECONDS)
 
-    def _unusable(self) -> PublishError:
+    def _check_usable(self) -> None:
         if self._process != os.getpid():
-            return PublishError(
-                "this EventProducer was made before a fork and has no threads here: make one in each process"
-            )
-        return PublishError("this EventProducer is closed")
+            message = "this EventProducer was made before a fork and has no threads here: make one in each process"
+            raise PublishError(message)
+        if self._closing.is_set():
+            message = "this EventProducer is closed"
+            raise PublishError(message)
 
     def explain(self, error: KafkaError, topic: str) -> str:
         """Why Kafka did not take an event, in one line."""

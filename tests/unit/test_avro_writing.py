@@ -150,4 +150,4 @@ def test_a_class_with_a_serializer_of_its_own_is_dumped() -> None:
 
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_a_time_is_told_as_isoformat_tells_it(at: datetime) -> None:
-    assert utc_text((at - EPOCH) // timedelta(microseconds=1)) == at.isoformat()
+    assert utc_text((at - EPOCH) // timedelta(microseconds=1)).decode() == at.isoformat()
