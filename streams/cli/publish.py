@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -29,6 +30,15 @@ def publish(
         str, typer.Argument(metavar="[JSON | -]", help="The event's fields; - reads one JSON object a line from stdin.")
     ] = "{}",
     *,
+    expires_at: Annotated[
+        datetime | None,
+        typer.Option(
+            "--expires-at",
+            metavar="TIME",
+            parser=datetime.fromisoformat,
+            help="No attempt begins from then on; with an offset: 2027-01-31T12:00:00+00:00.",
+        ),
+    ] = None,
     as_json: JSONOption = False,
 ) -> None:
     """Publish events and wait until Kafka has acknowledged them.
@@ -41,14 +51,14 @@ def publish(
     single = None if fields == STANDARD_INPUT else _event(topic, fields)
     with EventProducer(settings, build_codec(settings, catalogue), timeout=settings.kafka_request_timeout) as producer:
         if single is None:
-            _publish_lines(producer, topic, as_json=as_json)
+            _publish_lines(producer, topic, expires_at, as_json=as_json)
         else:
-            _publish_one(producer, single, as_json=as_json)
+            _publish_one(producer, single, expires_at, as_json=as_json)
 
 
-def _publish_one(producer: EventProducer, event: Event, *, as_json: bool) -> None:
+def _publish_one(producer: EventProducer, event: Event, expires_at: datetime | None, *, as_json: bool) -> None:
     try:
-        producer.publish(event)
+        producer.publish(event, expires_at=expires_at)
     except PublishError as error:
         raise CommandError(str(error), _code(error)) from error
     if as_json:
@@ -57,12 +67,12 @@ def _publish_one(producer: EventProducer, event: Event, *, as_json: bool) -> Non
         typer.echo(event.event_id)
 
 
-def _publish_lines(producer: EventProducer, topic: Topic, *, as_json: bool) -> None:
+def _publish_lines(producer: EventProducer, topic: Topic, expires_at: datetime | None, *, as_json: bool) -> None:
     lines = EventLines(topic, sys.stdin)
     problem: str | None = None
     code = WRONG_REQUEST
     try:
-        acknowledged = producer.publish_many(lines)
+        acknowledged = producer.publish_many(lines, expires_at=expires_at)
     except PublishError as error:
         acknowledged, code = error.acknowledged, _code(error)
         problem = f"line {lines.number}: {error}" if isinstance(error, BadEventError) else str(error)

@@ -29,3 +29,9 @@ __all__ = [
     "topics",
     "worker",
 ]
+
+
+@pytest.fixture(scope="session")
+def partitions() -> int:
+    """Of each topic, so that several workers have some."""
+    return 4

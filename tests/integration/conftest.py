@@ -23,6 +23,8 @@ from tests.integration.commands import Commands
 from tests.integration.driving import Streams, WorkerProcess
 
 TEMPLATE = "streams_template"
+PARTITIONS = 2
+"""Of each topic of a test that says no other number: a broker takes a second for the topics of a test with four."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,23 @@ def make_template(stack: Stack) -> str:
     return TEMPLATE
 
 
+@pytest.fixture(scope="session")
+def partitions() -> int:
+    """Of each topic."""
+    return PARTITIONS
+
+
 @pytest.fixture
-def environment(stack: Stack, template: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+def environment(stack: Stack, template: str, tmp_path: Path, partitions: int) -> Iterator[dict[str, str]]:
     """The settings of one test as a shell would have them: own names, own database, short retries."""
-    with own_environment(stack, template, tmp_path) as environment:
+    with own_environment(stack, template, tmp_path, partitions) as environment:
         yield environment
 
 
 @contextmanager
-def own_environment(stack: Stack, template: str, folder: Path) -> Iterator[dict[str, str]]:
+def own_environment(
+    stack: Stack, template: str, folder: Path, partitions: int = PARTITIONS
+) -> Iterator[dict[str, str]]:
     """The same, for as long as it is entered; the storage is in that folder."""
     name = f"t{uuid4().hex[:10]}"
     server = make_url(stack.environment["STREAMS_DATABASE_URL"]).set(drivername="postgresql+psycopg")
@@ -92,6 +102,7 @@ def own_environment(stack: Stack, template: str, folder: Path) -> Iterator[dict[
         ),
         "STREAMS_STORAGE_URL": f"file:{folder / 'storage'}",
         "STREAMS_RETRY_DELAYS": "0s,1s,2s,4s",
+        "STREAMS_PARTITIONS": str(partitions),
     }
     with admin.connect() as connection:
         connection.execute(text(f"drop database {name} with (force)"))

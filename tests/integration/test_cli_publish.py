@@ -4,6 +4,7 @@ import json
 from uuid import UUID
 
 from streams.codec import build_codec
+from streams.headers import CE_EXPIRYTIME
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.integration.commands import Commands
@@ -40,6 +41,19 @@ def test_what_is_wrong_is_one_line_exit_2_and_nothing_is_sent(topics: Settings, 
         assert done.stderr.count("\n") == 1
         assert named in done.stderr
     assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 0
+
+
+def test_an_expiry_travels_with_the_record(topics: Settings, commands: Commands) -> None:
+    """As a header; a time that is none, or has no offset, is one line and exit 2."""
+    until = ("--expires-at", "2027-01-31T12:00:00+02:00")
+    assert commands.run("publish", "document.deleted", json.dumps(GOOD), *until).returncode == 0
+    assert commands.run("publish", "document.deleted", "-", *until, stdin=lines(1)).returncode == 0
+    records = read_all(topics, f"{topics.topic_prefix}document.deleted", 2)
+    assert {dict(record.headers() or [])[CE_EXPIRYTIME] for record in records} == {b"2027-01-31T10:00:00+00:00"}
+    for wrong, why in (("tomorrow", "tomorrow"), ("2027-01-31T12:00:00", "has no offset")):
+        done = commands.run("publish", "document.deleted", json.dumps(GOOD), "--expires-at", wrong)
+        assert done.returncode == 2
+        assert why in done.stderr
 
 
 def test_lines_are_streamed_and_counted(topics: Settings, commands: Commands) -> None:
