@@ -2,7 +2,9 @@
 
 An assignment of a partition that brings records is noted with the offset at which it begins; a clean end takes the
 note back. At the third start on one offset everything but long work runs one at a time for a while, and is noted
-before it runs. A delivery that was noted at two deaths is the culprit: it dies as `crashed`.
+before it runs. A delivery that was noted at two deaths is the culprit: it dies as `crashed`. While one such note
+stands for a partition its next owner is careful at once: what ran before the culprit may have been settled meanwhile,
+so that the partition begins at another offset.
 
 Long work goes on beside it, for its leases tell: what loses three dies before anything could be noted at two deaths.
 """
@@ -39,7 +41,10 @@ NOTE_START = text(
     on conflict (group_id, topic, partition) do update set
         starts = case when s.next_offset = excluded.next_offset then s.starts + 1 else 1 end,
         next_offset = excluded.next_offset, worker = excluded.worker, started_at = clock_timestamp()
-    returning starts
+    returning starts, exists (
+        select 1 from streams.suspects p where p.group_id = s.group_id and p.topic = s.topic
+            and p.partition = s.partition and p."offset" >= s.next_offset
+    ) as suspected
     """
 )
 FORGET_OLD = text(f"delete from streams.suspects where begun_at < clock_timestamp() - interval '{KEPT}'")  # noqa: S608 - a constant
@@ -146,9 +151,9 @@ class CrashGuard:
     async def _note_start(self, assignment: Assignment) -> None:
         place = {"group": assignment.group_id, "topic": assignment.topic, "partition": assignment.partition}
         (noted,) = await self._surely(NOTE_START, {**place, "offset": assignment.start, "worker": self._worker})
-        if noted["starts"] >= CAUTIOUS_FROM:
+        if noted["suspected"] or noted["starts"] >= CAUTIOUS_FROM:
             log.warning(
-                "the worker ended again and again at one offset: deliveries run one at a time for a while",
+                "workers ended again and again at this partition: deliveries run one at a time for a while",
                 seconds=CAUTION_SECONDS,
                 topic=assignment.topic,
                 partition=assignment.partition,

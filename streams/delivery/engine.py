@@ -225,6 +225,7 @@ class PoolEngine:
             await self._custody.run(first)
         elif self.context.guard.cautious:
             for delivery in unit.deliveries:
+                bind_delivery(delivery.fields, _scrub(unit))
                 await self.context.guard.run_alone(
                     delivery, partial(self._effects.run, [delivery]), partial(self._settlement.killed, delivery)
                 )

@@ -63,7 +63,7 @@ def events() -> Iterator[SingleTrialRequested]:
 
 @pytest.mark.timeout(600)
 def test_large_records_and_a_long_lane(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
-    """Sixty records of a megabyte are done; 100,000 of one key go one by one, and other keys beside them."""
+    """Sixty records of a megabyte are done; 100,000 of one key go one by one, and another tenant's beside them."""
     whole = trial.model_copy(update={"claim_check_bytes": IN_KAFKA})  # else they would lie in the storage
     publish(whole, (BatchTrialRequested(entity=f"e{number}", tenant_id="t" * 990_000) for number in range(LARGE)))
     publish(trial, (SingleTrialRequested(entity="one") for _ in range(ONE_KEY)))
@@ -71,7 +71,7 @@ def test_large_records_and_a_long_lane(trial: Settings, engine: Engine, worker: 
     assert one.process is not None
     large = "select count(*) from streams.executions where handler = 'try-batch' and status = 'success'"
     wait_for(lambda: scalar(engine, large) == LARGE, "the large records", 60)
-    publish(trial, [SingleTrialRequested(entity=f"other{number}") for number in range(20)])
+    publish(trial, [SingleTrialRequested(entity=f"other{number}", tenant_id="another") for number in range(20)])
     others = "select count(*) from trials where entity like 'other%'"
     wait_for(lambda: scalar(engine, others) == 20, "the other keys", 60)
     waiting = ONE_KEY - int(str(scalar(engine, "select count(*) from trials where entity = 'one'")))

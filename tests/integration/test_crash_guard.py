@@ -1,6 +1,7 @@
 """The crash guard without the deaths, which tests/crash has: its notes are as a killed process leaves them."""
 
 import asyncio
+from functools import partial
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -39,6 +40,11 @@ def begin(bench: Bench, *events: SingleTrialRequested) -> Assignment:
     return assignment
 
 
+def noted(guard: CrashGuard, assignment: Assignment) -> bool:
+    """Whether its start is noted, so that its chunks go on."""
+    return not guard.holds(assignment, lambda: None)
+
+
 async def starts(bench: Bench) -> list[int]:
     return [row["starts"] for row in await bench.query("select starts from streams.partition_starts")]
 
@@ -63,9 +69,29 @@ async def test_a_third_start_on_one_offset_makes_careful_and_a_moved_offset_does
         moved = Assignment(settled.topic, 0, bench.context.group)
         moved.start = 1
         assert bench.context.guard.holds(moved, lambda: None), "its note is not made yet"
-        await bench.until(lambda: not bench.context.guard.holds(moved, lambda: None), "the note")
+        await bench.until(partial(noted, bench.context.guard, moved), "the note")
         assert await starts(bench) == [1]
     assert RAN == ["e1", "e2", "e3"]
+
+
+async def test_a_suspect_makes_careful_at_any_offset(trial: Settings) -> None:
+    """It ran alone when its process died; what came before it is settled since. Below the start it counts no more."""
+    event = SingleTrialRequested(entity="e")
+    async with open_bench(trial, note_it) as bench:
+        topic = bench.codec.encode(event).topic
+        for place, offset in ((0, 0), (1, 4)):
+            await bench.query(
+                "insert into streams.suspects values (:group, :topic, :place, :offset, 'note-it', 1, 'former')",
+                group=bench.context.group,
+                topic=topic,
+                place=place,
+                offset=offset,
+            )
+        for place, careful in ((1, False), (0, True)):
+            assignment = Assignment(topic, place, bench.context.group)
+            assignment.start = 5 * place
+            await bench.until(partial(noted, bench.context.guard, assignment), "the note")
+            assert bench.context.guard.cautious is careful
 
 
 async def test_what_ran_alone_at_two_deaths_is_a_dead_letter_and_is_not_run(trial: Settings) -> None:
