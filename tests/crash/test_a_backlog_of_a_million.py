@@ -61,11 +61,11 @@ def events() -> Iterator[SingleTrialRequested]:
         yield SingleTrialRequested(entity=f"e{number % 1000}", tenant_id=f"t{number % 50}", plan="sleep", seconds=0.05)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_large_records_and_a_long_lane(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
     """Sixty records of a megabyte are done; 100,000 of one key go one by one, and another tenant's beside them."""
     whole = trial.model_copy(update={"claim_check_bytes": IN_KAFKA})  # else they would lie in the storage
-    publish(whole, (BatchTrialRequested(entity=f"e{number}", tenant_id="t" * 990_000) for number in range(LARGE)))
+    publish(whole, (BatchTrialRequested(entity=f"e{number}", padding="x" * 990_000) for number in range(LARGE)))
     publish(trial, (SingleTrialRequested(entity="one") for _ in range(ONE_KEY)))
     one = worker(STREAMS_CLAIM_CHECK_BYTES=str(IN_KAFKA)).start()
     assert one.process is not None
@@ -77,6 +77,6 @@ def test_large_records_and_a_long_lane(trial: Settings, engine: Engine, worker: 
     waiting = ONE_KEY - int(str(scalar(engine, "select count(*) from trials where entity = 'one'")))
     assert waiting > 0, "the long lane was over: nothing is shown"
     assert resident(one.process.pid) * MEBIBYTE < LIMIT
-    wait_for(lambda: scalar(engine, "select count(*) from trials where entity = 'one'") == ONE_KEY, "the lane", 400)
+    wait_for(lambda: scalar(engine, "select count(*) from trials where entity = 'one'") == ONE_KEY, "the lane", 800)
     assert scalar(engine, "select count(distinct event_id) from trials where entity = 'one'") == ONE_KEY
     assert one.process.poll() is None

@@ -34,6 +34,8 @@ class Trial(Event):
     plan: Plan = "succeed"
     times: int = 0
     seconds: float = 0.0
+    padding: str = ""
+    """Makes it large."""
 
 
 class SingleTrialRequested(Trial):
