@@ -48,6 +48,7 @@ def by_place(rows: list[Lag]) -> dict[tuple[str, int], Lag]:
     return {(row.topic, row.partition): row for row in rows}
 
 
+@pytest.mark.parametrize("partitions", [4])
 def test_without_any_worker_everything_counts(topics: Settings) -> None:
     """The groups do not even exist: all records are still to be settled, from the earliest on."""
     catalogue = build_catalogue(topics)
@@ -110,6 +111,7 @@ def test_tiers_of_former_delays_count(topics: Settings, make_topic: MakeTopic) -
     assert by_place(group_lag(topics, catalogue))[former, 0].lag == 3
 
 
+@pytest.mark.parametrize("partitions", [4])
 def test_the_command_shows_the_fields(streams: Streams, topics: Settings) -> None:
     """One row a partition."""
     name = build_catalogue(topics).topic("message.created").name

@@ -72,6 +72,7 @@ def test_check_fails_on_an_empty_cluster(streams: Streams, settings: Settings) -
     assert f"{settings.topic_prefix}document.deleted," in obstacle
 
 
+@pytest.mark.parametrize("partitions", [4])
 def test_apply_grows_a_topic(streams: Streams, settings: Settings, make_topic: MakeTopic) -> None:
     """One that exists with fewer partitions gets the declared number; a worker would not have started before."""
     name = f"{settings.topic_prefix}document.deleted"
@@ -85,6 +86,7 @@ def test_apply_grows_a_topic(streams: Streams, settings: Settings, make_topic: M
     assert check_topics(settings, build_catalogue(settings)) == []
 
 
+@pytest.mark.parametrize("partitions", [4])
 def test_topics_never_shrink(streams: Streams, settings: Settings, make_topic: MakeTopic) -> None:
     """The rest is made, the command fails with one line, the topic stays as it is, a worker is told not to start."""
     name = f"{settings.topic_prefix}document.deleted"

@@ -1,4 +1,7 @@
-"""Long work between workers: a leased resource, and a worker that leaves."""
+"""Long work between workers: a leased resource, and a worker that leaves.
+
+Expected: one after the other on one resource; at a worker's end its work goes on at another, with no attempt burned.
+"""
 
 import time
 from collections.abc import Callable
