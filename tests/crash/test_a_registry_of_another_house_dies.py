@@ -7,7 +7,6 @@ that knows nothing yet says in one line that the registry does not answer.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
@@ -25,7 +24,7 @@ from tests.crash.accounting import settle_accounts
 from tests.crash.apicurio import Apicurio, running_apicurio
 from tests.crash.load import mixed
 from tests.integration.driving import Streams, WorkerProcess, scalar, wait_for
-from tests.integration.trial_run import environment, trial
+from tests.integration.trial_run import environment, trial, with_registry
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]
@@ -37,14 +36,8 @@ def apicurio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apicurio]:
         yield running
 
 
-def remote(trial: Settings, apicurio: Apicurio) -> Settings:
-    """The trial's settings with that registry."""
-    own = Path(trial.schema_registry_url.removeprefix("file:"))
-    return Settings.model_validate({**trial.model_dump(), "schema_registry_url": apicurio.url, "schema_files": own})
-
-
 def test_an_incompatible_schema_is_refused(trial: Settings, apicurio: Apicurio) -> None:
-    settings = remote(trial, apicurio)
+    settings = with_registry(trial, apicurio.url)
     registry = open_http_registry(settings)
     first = list(register(load_catalogue(settings), registry))
     assert len(first) > 3
@@ -68,7 +61,7 @@ def test_an_incompatible_schema_is_refused(trial: Settings, apicurio: Apicurio) 
 def test_what_is_known_goes_on_when_it_dies(
     trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, apicurio: Apicurio
 ) -> None:
-    settings = remote(trial, apicurio)
+    settings = with_registry(trial, apicurio.url)
     assert list(register(load_catalogue(settings), open_http_registry(settings)))
     load = mixed(300)
     known = {"STREAMS_SCHEMA_REGISTRY_URL": apicurio.url, "STREAMS_SCHEMA_FILES": str(settings.schema_files)}

@@ -136,8 +136,18 @@ def engine(settings: Settings) -> Iterator[Engine]:
 @pytest.fixture
 def topics(settings: Settings) -> Settings:
     """The catalogue's topics exist."""
-    apply(settings, plan_topics(settings, build_catalogue(settings)).changes)
+    make_topics(settings)
     return settings
+
+
+def make_topics(settings: Settings) -> None:
+    """Make the catalogue's topics."""
+    apply(settings, plan_topics(settings, build_catalogue(settings)).changes)
+
+
+def settings_in(environment: dict[str, str]) -> Settings:
+    """What a process with that environment has, without setting it in this one."""
+    return Settings.model_validate({name.removeprefix("STREAMS_").lower(): v for name, v in environment.items()})
 
 
 @pytest.fixture

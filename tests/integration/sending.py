@@ -14,10 +14,9 @@ from streams import headers
 from streams.codec import Codec, build_codec
 from streams.database import sync_engine
 from streams.publishing.outbox import headers_from_json
-from streams.settings import Settings
 from streams.tables import outbox
 from streams.topics import load_catalogue
-from tests.integration.conftest import Stack, own_environment
+from tests.integration.conftest import Stack, own_environment, settings_in
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,7 @@ class Senders:
 def open_senders(stack: Stack, template: str, folder: Path) -> Iterator[Senders]:
     """Senders on a database of their own."""
     with own_environment(stack, template, folder) as environment:
-        settings = Settings.model_validate(
-            {name.removeprefix("STREAMS_").lower(): v for name, v in environment.items()}
-        )
+        settings = settings_in(environment)
         engine = sync_engine(settings)
         try:
             yield Senders(engine, build_codec(settings, load_catalogue(settings)))

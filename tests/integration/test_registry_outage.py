@@ -22,7 +22,7 @@ from tests.integration.commands import Commands
 from tests.integration.delivery_bench import PATIENCE, Bench, open_bench
 from tests.integration.driving import WorkerProcess, publish, scalar, wait_for
 from tests.integration.registry_server import RegistryServer, running_registry
-from tests.integration.trial_run import environment, trial
+from tests.integration.trial_run import environment, trial, with_registry
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]
@@ -44,9 +44,7 @@ def server() -> Iterator[RegistryServer]:
 @pytest.fixture
 def remote(trial: Settings, server: RegistryServer) -> Settings:
     """The trial's settings with its schemas registered there."""
-    files = trial.schema_registry_url.removeprefix("file:")
-    settings = trial.model_copy(update={"schema_registry_url": server.url, "schema_files": files})
-    settings = Settings.model_validate(settings.model_dump())
+    settings = with_registry(trial, server.url)
     assert list(register(load_catalogue(settings), open_http_registry(settings)))
     return settings
 

@@ -15,10 +15,10 @@ from sqlalchemy import Engine, text
 from schemas import Event
 from streams.database import sync_engine
 from streams.declared import build_catalogue
-from streams.monitoring.topic_admin import apply, plan_topics
 from streams.schema_export import export
 from streams.settings import Settings
 from tests.integration.apps import trials
+from tests.integration.conftest import make_topics, settings_in
 from tests.integration.driving import Streams, WorkerProcess, publish, rows, scalar, wait_for
 
 PACKAGE = trials.__name__
@@ -46,9 +46,20 @@ def with_trials(environment: dict[str, str], folder: Path) -> dict[str, str]:
 @pytest.fixture
 def trial(topics: Settings, engine: Engine) -> Settings:
     """Topics and the effects' table exist."""
+    make_table(engine)
+    return topics
+
+
+def make_table(engine: Engine) -> None:
+    """Where the trials' effects go."""
     with engine.begin() as connection:
         connection.execute(text(trials.TABLE))
-    return topics
+
+
+def with_registry(trial: Settings, url: str) -> Settings:
+    """The trial's settings with a registry over HTTP; its files are what the classes stand for, as before."""
+    files = trial.schema_registry_url.removeprefix("file:")
+    return Settings.model_validate({**trial.model_dump(), "schema_registry_url": url, "schema_files": files})
 
 
 @dataclass(frozen=True)
@@ -88,14 +99,10 @@ class TrialRun:
 def trials_running(environment: dict[str, str], folder: Path) -> Iterator[TrialRun]:
     """Topics, the effects' table and a worker that is ready; in the end the worker has to leave in order."""
     environment = with_trials(environment, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        settings = Settings()
-    apply(settings, plan_topics(settings, build_catalogue(settings)).changes)
+    settings = settings_in(environment)
+    make_topics(settings)
     engine = sync_engine(settings)
-    with engine.begin() as connection:
-        connection.execute(text(trials.TABLE))
+    make_table(engine)
     worker = WorkerProcess(environment, folder / "worker.log").start()
     try:
         yield TrialRun(settings, engine, Streams(environment))
