@@ -124,7 +124,11 @@ def last_text(headers: Iterable[tuple[str, bytes]], name: str) -> str | None:
 
 def last_int(headers: Iterable[tuple[str, bytes]], name: str) -> int | None:
     """The last value as a decimal number, or None where it is missing or not one."""
-    value = last(headers, name)
+    return as_int(last(headers, name))
+
+
+def as_int(value: bytes | None) -> int | None:
+    """A header's value as a decimal number, or None where it is missing or not one."""
     if value is None:
         return None
     try:

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams.delivery.arrays import array_text, byte_array_text
 from streams.delivery.delivery import Delivery, at_ms
 from streams.delivery.handler import JSON
 from streams.delivery.rows import Place, args_json, result_json, storable
@@ -63,21 +64,29 @@ async def claim_effect(session: AsyncSession, deliveries: Sequence[Delivery], pl
             "pool": place.pool,
             "priority": place.priority,
             "worker": place.worker,
-            "days": [delivery.day for delivery in deliveries],
-            "event_ids": [delivery.event.event_id for delivery in deliveries],
-            "task_ids": [delivery.task_id for delivery in deliveries],
-            "topics": [delivery.origin.topic for delivery in deliveries],
-            "partitions": [delivery.origin.partition for delivery in deliveries],
-            "offsets": [delivery.origin.offset for delivery in deliveries],
-            "keys": [delivery.record.key for delivery in deliveries],
-            "tenants": [storable(delivery.event.tenant_id) for delivery in deliveries],
-            "args": [args_json(delivery) for delivery in deliveries],
-            "seqs": [delivery.seq for delivery in deliveries],
-            "runs": [delivery.run for delivery in deliveries],
-            "created": [at_ms(delivery.origin.timestamp) for delivery in deliveries],
+            **_columns(deliveries),
         },
     )
     return set(rows.scalars())
+
+
+def _columns(deliveries: Sequence[Delivery]) -> dict[str, str]:
+    """What `_FROM_ARRAYS` unnests: a row of each delivery."""
+    origins = [delivery.origin for delivery in deliveries]
+    return {
+        "days": array_text(delivery.day for delivery in deliveries),
+        "event_ids": array_text(delivery.event.event_id for delivery in deliveries),
+        "task_ids": array_text(delivery.task_id for delivery in deliveries),
+        "topics": array_text(origin.topic for origin in origins),
+        "partitions": array_text(origin.partition for origin in origins),
+        "offsets": array_text(origin.offset for origin in origins),
+        "keys": byte_array_text(delivery.record.key for delivery in deliveries),
+        "tenants": array_text(storable(delivery.event.tenant_id) for delivery in deliveries),
+        "args": array_text(args_json(delivery) for delivery in deliveries),
+        "seqs": array_text(delivery.seq for delivery in deliveries),
+        "runs": array_text(delivery.run for delivery in deliveries),
+        "created": array_text(at_ms(origin.timestamp) for origin in origins),
+    }
 
 
 async def complete_effect(session: AsyncSession, deliveries: Sequence[Delivery], result: JSON) -> None:

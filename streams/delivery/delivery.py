@@ -136,18 +136,24 @@ def acknowledge_all(deliveries: Sequence[Delivery]) -> None:
 
 def origin_of(record: Record) -> Origin:
     """The origin in a retry record's headers, or the record's own place."""
-    topic = headers.last_text(record.headers, headers.ORIGIN_TOPIC)
-    partition = number(record, headers.ORIGIN_PARTITION, INT4)
-    offset = number(record, headers.ORIGIN_OFFSET)
+    last = dict(record.headers)
+    topic = last.get(headers.ORIGIN_TOPIC)
+    partition = _number(last.get(headers.ORIGIN_PARTITION), INT4)
+    offset = _number(last.get(headers.ORIGIN_OFFSET))
     if topic is None or partition is None or offset is None:
         return Origin(record.topic, record.partition, record.offset, record.timestamp)
-    timestamp = number(record, headers.ORIGIN_TIMESTAMP)
-    return Origin(topic, partition, offset, record.timestamp if timestamp is None else timestamp)
+    timestamp = _number(last.get(headers.ORIGIN_TIMESTAMP))
+    named = topic.decode("utf-8", errors="replace")
+    return Origin(named, partition, offset, record.timestamp if timestamp is None else timestamp)
 
 
 def number(record: Record, name: str, limit: int = INT8) -> int | None:
     """A header's number from 0 to `limit`; None for anything else, which no column could hold."""
-    found = headers.last_int(record.headers, name)
+    return _number(headers.last(record.headers, name), limit)
+
+
+def _number(value: bytes | None, limit: int = INT8) -> int | None:
+    found = headers.as_int(value)
     return found if found is not None and 0 <= found <= limit else None
 
 

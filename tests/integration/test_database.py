@@ -8,6 +8,9 @@ from uuid import uuid4
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from hypothesis import HealthCheck, given
+from hypothesis import settings as bounds
+from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
@@ -25,6 +28,7 @@ from streams.database import (
     partition_days,
     sync_engine,
 )
+from streams.delivery.arrays import array_text, byte_array_text
 from streams.migrations import MigrationRefusedError, upgrade
 from streams.settings import Settings
 from streams.tables import metadata
@@ -180,3 +184,15 @@ async def test_handlers_that_take_every_connection_leave_bookkeeping_its_own(set
             assert name.scalar_one() == f"{settings.application}-bookkeeping"
     finally:
         await database.dispose()
+
+
+@given(st.lists(st.none() | st.text(st.characters(exclude_characters="\x00", codec="utf-8")), max_size=5))
+@bounds(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_array_as_text_is_read_as_it_was(engine: Engine, texts: list[str | None]) -> None:
+    """Whatever is in its elements."""
+    with engine.connect() as connection:
+        read = connection.execute(text("select cast(:texts as text[])"), {"texts": array_text(texts)}).scalar_one()
+        raw = [None if one is None else one.encode() for one in texts]
+        again = connection.execute(text("select cast(:raw as bytea[])"), {"raw": byte_array_text(raw)}).scalar_one()
+    assert read == texts
+    assert [None if one is None else bytes(one) for one in again] == raw

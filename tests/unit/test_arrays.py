@@ -1,0 +1,28 @@
+"""Arrays as PostgreSQL reads them: its manual, 8.15.6."""
+
+from datetime import date
+from uuid import UUID
+
+from streams.delivery.arrays import array_text, byte_array_text
+
+
+def test_elements_are_quoted_and_none_is_null() -> None:
+    """Quoted, "NULL" and "" are texts; unquoted, NULL is null."""
+    assert array_text([]) == "{}"
+    assert array_text(["a", None, "NULL", ""]) == '{"a",NULL,"NULL",""}'
+
+
+def test_what_ends_an_element_is_escaped() -> None:
+    """Backslashes and quotes, in this order: an escape is not escaped again."""
+    assert array_text(['{"a": "b, c"}']) == r'{"{\"a\": \"b, c\"}"}'
+    assert array_text(['\\"']) == r'{"\\\""}'
+
+
+def test_elements_of_other_types_are_as_str_gives_them() -> None:
+    """Numbers, days and ids, as their columns read them."""
+    assert array_text([1, date(2026, 1, 2), UUID(int=1)]) == '{"1","2026-01-02","00000000-0000-0000-0000-000000000001"}'
+
+
+def test_bytes_are_hexadecimal() -> None:
+    r"""`bytea`'s form `\x…`, its backslash escaped."""
+    assert byte_array_text([b"\x00\xff", None, b""]) == r'{"\\x00ff",NULL,"\\x"}'
