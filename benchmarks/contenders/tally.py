@@ -23,7 +23,7 @@ class Tally:
 
     def add(self, events: int, occurred_at: float | None = None) -> None:
         """So many events are handled; the last of them occurred then (seconds since the epoch)."""
-        if occurred_at is not None:
+        if occurred_at is not None and self._began is not None:
             self._ages.append(time.time() - occurred_at)
         self.seen += events
         if self._began is None:
