@@ -7,23 +7,19 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas import DocumentIndexRequested, Event
-from streams.claim_check import remove_old
-from streams.codec import Codec, SchemaMissingError
+from schemas import Event
+from streams.codec import Codec
 from streams.database import (
     Database,
     DatabaseNotMigratedError,
     DatabaseUnavailableError,
     check_database,
-    drop_old_partitions,
-    ensure_partitions,
 )
 from streams.delivery.breaker_rows import BreakerRows
 from streams.delivery.breakers import Breakers
@@ -31,26 +27,22 @@ from streams.delivery.compute import ComputePool
 from streams.delivery.context import PoolContext, Services
 from streams.delivery.crash_guard import CrashGuard
 from streams.delivery.engine import PoolEngine
-from streams.delivery.failures import Unavailable
 from streams.delivery.gate import DatabaseGate
 from streams.delivery.handler import Handler
 from streams.delivery.pauses import Pauses
 from streams.delivery.perseverance import KAFKA
 from streams.delivery.rows import Place
 from streams.delivery.schema_fetches import REGISTRY, SchemaFetches
-from streams.delivery.sweep import Sweep
-from streams.monitoring.cluster import KafkaRefusedError
-from streams.monitoring.stranded import StrandedDocuments
 from streams.monitoring.topic_admin import check_topics
 from streams.observe import metrics
-from streams.observe.errors import message
 from streams.observe.logs import get_logger
 from streams.publishing.relay import Relay
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue, Pool
-from streams.transport.errors import BrokersUnreachableError, StartError
+from streams.transport.errors import StartError
 from streams.transport.producer import RecordProducer
 from streams.transport.record import Assignment
+from streams.upkeep import Upkeep
 
 log = get_logger(__name__)
 BOOKKEEPING_CONNECTIONS = 4
@@ -59,14 +51,6 @@ UPKEEP_CONNECTIONS = 8
 """For the relay, the crash guard, the upkeep of the ledger, the look for stranded documents, and the health page."""
 DATABASE = "database"
 """The dependency's name, as `streams breakers` shows it."""
-MAINTENANCE_INTERVAL = 3600.0
-"""Seconds between looks at the ledger's partitions."""
-LOOKS_PER_WAIT = 3
-"""Looks for stranded documents within the time after which one counts as stranded."""
-PAYLOAD_DAYS = 60
-"""Days past the ledger's retention that are looked through for payloads: as long may no worker run."""
-UPKEEP_PAUSE = 30.0
-"""Seconds until upkeep that failed is tried again."""
 
 
 class Worker:
@@ -107,7 +91,7 @@ class Worker:
         self._breakers: Breakers | None = None
         self._breaker_rows: BreakerRows | None = None
         self._schemas: SchemaFetches | None = None
-        self._stranded: StrandedDocuments | None = None
+        self._upkeep: Upkeep | None = None
         self.stopping = False
 
     @property
@@ -181,11 +165,16 @@ class Worker:
         self._breaker_rows = BreakerRows(database.bookkeeping, self._breakers, worker)
         self._begin(self._breaker_rows.run())
         self._begin(pauses.watch())
-        self._begin(self._every(settings.sweep_interval, self._sweep))
-        self._begin(self._every(MAINTENANCE_INTERVAL, self._keep_ledger))
-        self._begin(self._every(MAINTENANCE_INTERVAL, self._remove_old_payloads))
-        self._stranded = StrandedDocuments(database.bookkeeping, settings, self._catalogue, self._codec)
-        self._begin(self._every(settings.stranded_after / LOOKS_PER_WAIT, self._look_for_stranded))
+        self._upkeep = Upkeep(
+            settings,
+            database.bookkeeping,
+            catalogue=self._catalogue,
+            codec=self._codec,
+            schemas=self._schemas,
+            engines=self._engines,
+        )
+        for work in self._upkeep.work():
+            self._begin(work)
 
     async def stop(self, *, clean: bool = True) -> None:
         """End everything; call it when the consumers are closed. Not clean: something failed that ends the process."""
@@ -201,8 +190,8 @@ class Worker:
             self._schemas.close()
         if self._breaker_rows is not None:
             await self._breaker_rows.forget()
-        if self._stranded is not None:
-            await self._stranded.close()
+        if self._upkeep is not None:
+            await self._upkeep.close()
         if self._guard is not None:
             await self._guard.close(clean=clean)
         if self._gate is not None:
@@ -261,53 +250,6 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("a part of the worker failed", exc_info=error)
             self._crash(error)
-
-    async def _every(self, seconds: float, do: Callable[[], Awaitable[None]]) -> None:
-        """Do it again and again; a database that is away is no reason to end the worker."""
-        while True:
-            pause = seconds
-            try:
-                await do()
-            except (SQLAlchemyError, OSError) as error:
-                pause = min(seconds, UPKEEP_PAUSE)
-                log.warning("upkeep failed, trying again", error=message(error), retry_in_seconds=pause)
-            await asyncio.sleep(pause)
-
-    async def _sweep(self) -> None:
-        for engine in self._engines.values():
-            await Sweep(engine.context).run()
-
-    async def _look_for_stranded(self) -> None:
-        if self._stranded is None or self._schemas is None:
-            return
-        try:
-            await self._schemas.prepared(self._codec, DocumentIndexRequested)
-            await self._stranded.look()
-        except (BrokersUnreachableError, KafkaRefusedError, Unavailable, SchemaMissingError) as error:
-            log.warning("cannot look for stranded documents", error=message(error))
-
-    async def _remove_old_payloads(self) -> None:
-        """Those of events that could not run any more if they came again: the ledger is no longer that old."""
-        if self._codec.claims is None:
-            return
-        newest = datetime.now(tz=UTC).date() - timedelta(days=self._settings.ledger_retention_days + 1)
-        try:
-            removed = await asyncio.to_thread(remove_old, self._codec.claims.store, newest, PAYLOAD_DAYS)
-        except Exception as error:  # noqa: BLE001 - whatever a storage says, it is no reason to end the worker
-            log.warning("old payloads could not be removed", error=message(error))
-            return
-        if removed:
-            log.info("old payloads removed", payloads=removed)
-
-    async def _keep_ledger(self) -> None:
-        if self._database is None:
-            return
-        today = datetime.now(tz=UTC).date()
-        async with self._database.bookkeeping.begin() as connection:
-            await connection.run_sync(ensure_partitions, today, self._settings.ledger_retention_days)
-        async with self._database.bookkeeping.begin() as connection:
-            kept = timedelta(days=self._settings.ledger_retention_days)
-            await connection.run_sync(drop_old_partitions, today - kept)
 
 
 def watch_window(pool: str, engine: PoolEngine) -> None:

@@ -1,0 +1,111 @@
+"""What a worker does now and then: the sweep, the ledger's partitions, old payloads, documents that are stranded."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from schemas import DocumentIndexRequested
+from streams.claim_check import remove_old
+from streams.codec import Codec, SchemaMissingError
+from streams.database import drop_old_partitions, ensure_partitions
+from streams.delivery.engine import PoolEngine
+from streams.delivery.failures import Unavailable
+from streams.delivery.schema_fetches import SchemaFetches
+from streams.delivery.sweep import Sweep
+from streams.monitoring.cluster import KafkaRefusedError
+from streams.monitoring.stranded import StrandedDocuments
+from streams.observe.errors import message
+from streams.observe.logs import get_logger
+from streams.settings import PoolName, Settings
+from streams.topics import Catalogue
+from streams.transport.errors import BrokersUnreachableError
+
+log = get_logger(__name__)
+MAINTENANCE_INTERVAL = 3600.0
+"""Seconds between looks at the ledger's partitions."""
+LOOKS_PER_WAIT = 3
+"""Looks for stranded documents within the time after which one counts as stranded."""
+PAYLOAD_DAYS = 60
+"""Days past the ledger's retention that are looked through for payloads: as long may no worker run."""
+PAUSE = 30.0
+"""Seconds until upkeep that failed is tried again."""
+
+
+class Upkeep:
+    """One worker's; others do the same at the same time, and none gets in another's way."""
+
+    def __init__(  # noqa: PLR0913 - what the worker puts together
+        self,
+        settings: Settings,
+        bookkeeping: AsyncEngine,
+        *,
+        catalogue: Catalogue,
+        codec: Codec,
+        schemas: SchemaFetches,
+        engines: Mapping[PoolName, PoolEngine],
+    ) -> None:
+        self._settings = settings
+        self._bookkeeping = bookkeeping
+        self._codec = codec
+        self._schemas = schemas
+        self._engines = engines
+        self._stranded = StrandedDocuments(bookkeeping, settings, catalogue, codec)
+
+    def work(self) -> list[Coroutine[object, object, None]]:
+        """What runs until it is cancelled, each for itself."""
+        return [
+            _every(self._settings.sweep_interval, self._sweep),
+            _every(MAINTENANCE_INTERVAL, self._keep_ledger),
+            _every(MAINTENANCE_INTERVAL, self._remove_old_payloads),
+            _every(self._settings.stranded_after / LOOKS_PER_WAIT, self._look_for_stranded),
+        ]
+
+    async def close(self) -> None:
+        """Give back what the look for stranded documents holds."""
+        await self._stranded.close()
+
+    async def _sweep(self) -> None:
+        for engine in self._engines.values():
+            await Sweep(engine.context).run()
+
+    async def _look_for_stranded(self) -> None:
+        try:
+            await self._schemas.prepared(self._codec, DocumentIndexRequested)
+            await self._stranded.look()
+        except (BrokersUnreachableError, KafkaRefusedError, Unavailable, SchemaMissingError) as error:
+            log.warning("cannot look for stranded documents", error=message(error))
+
+    async def _remove_old_payloads(self) -> None:
+        """Those of events that could not run any more if they came again: the ledger is no longer that old."""
+        if self._codec.claims is None:
+            return
+        newest = datetime.now(tz=UTC).date() - timedelta(days=self._settings.ledger_retention_days + 1)
+        try:
+            removed = await asyncio.to_thread(remove_old, self._codec.claims.store, newest, PAYLOAD_DAYS)
+        except Exception as error:  # noqa: BLE001 - whatever a storage says, it is no reason to end the worker
+            log.warning("old payloads could not be removed", error=message(error))
+            return
+        if removed:
+            log.info("old payloads removed", payloads=removed)
+
+    async def _keep_ledger(self) -> None:
+        today, kept = datetime.now(tz=UTC).date(), self._settings.ledger_retention_days
+        async with self._bookkeeping.begin() as connection:
+            await connection.run_sync(ensure_partitions, today, kept)
+        async with self._bookkeeping.begin() as connection:
+            await connection.run_sync(drop_old_partitions, today - timedelta(days=kept))
+
+
+async def _every(seconds: float, do: Callable[[], Awaitable[None]]) -> None:
+    """Do it again and again; a database that is away is no reason to end the worker."""
+    while True:
+        pause = seconds
+        try:
+            await do()
+        except (SQLAlchemyError, OSError) as error:
+            pause = min(seconds, PAUSE)
+            log.warning("upkeep failed, trying again", error=message(error), retry_in_seconds=pause)
+        await asyncio.sleep(pause)
