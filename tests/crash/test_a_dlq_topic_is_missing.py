@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.crash.accounting import leave_in_order
+from tests.crash.protocols import both_protocols
 from tests.integration.apps.trials import SingleTrialRequested
 from tests.integration.driving import Streams, WorkerProcess, publish, scalar, wait_for
 from tests.integration.kafka_reading import end_offsets
@@ -27,6 +28,7 @@ FAILED = "select count(*) from streams.executions where status = 'failure'"
 
 
 @pytest.mark.timeout(240)
+@both_protocols
 def test_deaths_wait_for_it_and_others_go_on(
     trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from streams.settings import Settings
+from tests.crash.protocols import both_protocols
 from tests.integration.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested, Trial
 from tests.integration.driving import WorkerProcess, publish, rows, scalar, wait_for
 from tests.integration.trial_run import environment, trial
@@ -20,18 +21,18 @@ DEATHS = 4
 """Two starts until the third is careful, then two runs alone."""
 
 
-@pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
+@both_protocols
 @pytest.mark.parametrize("kind", [SingleTrialRequested, BatchTrialRequested])
 def test_the_culprit_dies_and_its_neighbours_do_not(
-    trial: Settings, engine: Engine, worker: MakeWorker, kind: type[Trial], protocol: str
+    trial: Settings, engine: Engine, worker: MakeWorker, kind: type[Trial]
 ) -> None:
     events = [kind(entity=f"e{number}") for number in range(40)]
     culprit = kind(entity="e7", plan="kill")
     publish(trial, [*events[:20], culprit, *events[20:]])
     for _ in range(DEATHS):
-        dying = worker(STREAMS_GROUP_PROTOCOL=protocol).start(ready=False)
+        dying = worker().start(ready=False)
         assert dying.wait(60) == -9
-    last = worker(STREAMS_GROUP_PROTOCOL=protocol).start()
+    last = worker().start()
     wait_for(lambda: scalar(engine, "select count(*) from streams.executions") == len(events) + 1, "the end", 90)
     assert rows(engine, "select event_id, reason from streams.executions where status <> 'success'") == [
         {"event_id": culprit.event_id, "reason": "crashed"}

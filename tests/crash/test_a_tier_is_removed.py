@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from streams.settings import Settings
 from tests.crash.accounting import leave_in_order, settle_accounts
 from tests.crash.load import Load
+from tests.crash.protocols import both_protocols
 from tests.integration.apps.trials import SingleTrialRequested
 from tests.integration.driving import Streams, WorkerProcess, publish, rows, scalar, wait_for
 from tests.integration.trial_run import environment, trial
@@ -23,6 +24,7 @@ WAIT = 15.0
 WAITING = 50
 
 
+@both_protocols
 def test_what_waits_in_it_is_done_in_time(
     trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, environment: dict[str, str]
 ) -> None:

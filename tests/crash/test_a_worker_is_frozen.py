@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from streams.settings import Settings
 from tests.crash.accounting import leave_in_order, settle_accounts
 from tests.crash.load import Load, mixed, published_beside
+from tests.crash.protocols import both_protocols
 from tests.integration.apps.trials import LongTrialRequested, SingleTrialRequested
 from tests.integration.driving import Streams, WorkerProcess, scalar, wait_for
 from tests.integration.trial_run import environment, trial
@@ -23,19 +24,19 @@ MakeWorker = Callable[..., WorkerProcess]
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
+@both_protocols
 def test_what_it_does_when_it_wakes_does_not_count(
-    trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, protocol: str
+    trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams
 ) -> None:
     held = [SingleTrialRequested(entity=f"held{number}", plan="sleep", seconds=0.8) for number in range(40)]
     long = [LongTrialRequested(entity=f"long{number}", plan="sleep", seconds=2) for number in range(8)]
     load = Load([*held, *long, *mixed(2_000).events])
-    frozen = worker(STREAMS_GROUP_PROTOCOL=protocol).start()
+    frozen = worker().start()
     assert frozen.process is not None
     with published_beside(trial, engine, load, seconds=20):
         wait_for(lambda: int(str(scalar(engine, "select count(*) from trials"))) > 100, "the work to be under way")
         os.kill(frozen.process.pid, signal.SIGSTOP)
-        other = worker(STREAMS_GROUP_PROTOCOL=protocol).start()
+        other = worker().start()
     settle_accounts(engine, streams, load)
     os.kill(frozen.process.pid, signal.SIGCONT)
     process = frozen.process

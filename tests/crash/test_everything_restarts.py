@@ -17,6 +17,7 @@ from streams.publishing import Outbox
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.crash.accounting import leave_in_order
+from tests.crash.protocols import both_protocols
 from tests.integration.apps.trials import SingleTrialRequested
 from tests.integration.conftest import Stack
 from tests.integration.driving import WorkerProcess, scalar, wait_for
@@ -27,6 +28,7 @@ MakeWorker = Callable[..., WorkerProcess]
 
 
 @pytest.mark.timeout(300)
+@both_protocols
 def test_events_for_later_are_done_at_their_time(
     stack: Stack, trial: Settings, engine: Engine, worker: MakeWorker
 ) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from streams.settings import Settings
 from tests.crash.accounting import leave_in_order, settle_accounts
 from tests.crash.load import Load, mixed, published_beside
+from tests.crash.protocols import both_protocols
 from tests.integration.apps.trials import SingleTrialRequested
 from tests.integration.driving import Streams, WorkerProcess, scalar
 from tests.integration.trial_run import environment, trial
@@ -20,6 +21,7 @@ MakeWorker = Callable[..., WorkerProcess]
 STUBBORN = 12
 
 
+@both_protocols
 def test_their_effects_are_there_once(trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams) -> None:
     stubborn = [
         SingleTrialRequested(entity=f"stubborn{number}", plan="swallow", seconds=40, times=1)

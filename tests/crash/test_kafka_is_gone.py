@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from streams.settings import Settings
 from tests.crash.accounting import attempts_are_counted, leave_in_order, settle_accounts
 from tests.crash.load import mixed, published_beside
+from tests.crash.protocols import both_protocols
 from tests.crash.servers import kill_server, restore
 from tests.integration.conftest import Stack
 from tests.integration.driving import Streams, WorkerProcess, scalar, wait_for
@@ -25,12 +26,12 @@ GONE = 60.0
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
+@both_protocols
 def test_everything_waits_for_it(
-    stack: Stack, trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, protocol: str
+    stack: Stack, trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams
 ) -> None:
     load = mixed(4_000)
-    one = worker(STREAMS_GROUP_PROTOCOL=protocol).start()
+    one = worker().start()
     with published_beside(trial, engine, load, seconds=40):
         wait_for(lambda: int(str(scalar(engine, "select count(*) from trials"))) > 300, "the work to be under way")
         kill_server(stack, "kafka")

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from streams.settings import Settings
 from tests.crash.accounting import attempts_are_counted, leave_in_order, settle_accounts
 from tests.crash.load import mixed, published_beside
+from tests.crash.protocols import both_protocols
 from tests.crash.servers import kill_server, restore
 from tests.integration.conftest import Stack, make_template, running_stack
 from tests.integration.driving import Streams, WorkerProcess
@@ -38,12 +39,10 @@ def template(stack: Stack) -> str:
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
-def test_the_others_go_on(
-    stack: Stack, trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, protocol: str
-) -> None:
+@both_protocols
+def test_the_others_go_on(stack: Stack, trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams) -> None:
     load = mixed(4_000)
-    one = worker(STREAMS_GROUP_PROTOCOL=protocol).start()
+    one = worker().start()
     with published_beside(trial, engine, load, seconds=50):
         for name in ("kafka-2", "kafka-1"):
             time.sleep(3)

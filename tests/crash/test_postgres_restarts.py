@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from streams.settings import Settings
 from tests.crash.accounting import attempts_are_counted, leave_in_order, settle_accounts
 from tests.crash.load import mixed, published_beside
+from tests.crash.protocols import both_protocols
 from tests.crash.servers import kill_server, pid_of, restore
 from tests.integration.conftest import Stack
 from tests.integration.driving import Streams, WorkerProcess
@@ -26,6 +27,7 @@ RESTARTS = 4
 
 
 @pytest.mark.timeout(300)
+@both_protocols
 def test_work_waits_and_no_attempt_is_burned(
     stack: Stack, trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams
 ) -> None:

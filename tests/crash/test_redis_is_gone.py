@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from schemas import DocumentIndexRequested
 from streams.settings import Settings
 from tests.crash.accounting import leave_in_order
+from tests.crash.protocols import both_protocols
 from tests.crash.servers import kill_server, restore
 from tests.integration.conftest import Stack
 from tests.integration.direct_work import open_site, prose
@@ -22,6 +23,7 @@ DOCUMENTS = 16
 
 
 @pytest.mark.timeout(180)
+@both_protocols
 async def test_documents_are_indexed_all_the_same(
     stack: Stack, topics: Settings, engine: Engine, worker: MakeWorker, database_url: str, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from streams.settings import Settings
 from tests.crash.accounting import attempts_are_counted, leave_in_order, settle_accounts
 from tests.crash.load import Load, mixed, published_beside
+from tests.crash.protocols import both_protocols
 from tests.integration.apps.trials import SingleTrialRequested
 from tests.integration.driving import Streams, WorkerProcess, rows, scalar, wait_for
 from tests.integration.trial_run import environment, trial
@@ -44,6 +45,7 @@ def set_clock(shift: Path, seconds: int) -> None:
 
 
 @pytest.mark.timeout(240)
+@both_protocols
 def test_nothing_waits_an_hour_longer(
     trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, tmp_path: Path
 ) -> None:

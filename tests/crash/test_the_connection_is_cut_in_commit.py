@@ -12,6 +12,7 @@ from streams.settings import Settings
 from tests.crash.accounting import attempts_are_counted, leave_in_order, settle_accounts
 from tests.crash.cutting import cutting
 from tests.crash.load import mixed, published_beside
+from tests.crash.protocols import both_protocols
 from tests.integration.driving import Streams, WorkerProcess
 from tests.integration.trial_run import environment, trial
 
@@ -21,6 +22,7 @@ CUTS = 40
 
 
 @pytest.mark.timeout(300)
+@both_protocols
 def test_whichever_it_was_the_effect_is_there_once(
     trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, database_url: str
 ) -> None:

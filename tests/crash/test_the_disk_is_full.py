@@ -17,6 +17,7 @@ from schemas import DocumentDeleted, DocumentIndexRequested
 from streams.dify.models import Document
 from streams.settings import Settings
 from tests.crash.accounting import leave_in_order
+from tests.crash.protocols import both_protocols
 from tests.integration.direct_work import open_site, prose
 from tests.integration.driving import Streams, WorkerProcess, publish, rows, wait_for
 from tests.making_files import png, word
@@ -27,6 +28,7 @@ PICTURES = 3
 
 
 @pytest.mark.timeout(180)
+@both_protocols
 async def test_what_cannot_be_written_waits_for_room(
     topics: Settings, engine: Engine, worker: MakeWorker, streams: Streams, database_url: str, tmp_path: Path
 ) -> None:

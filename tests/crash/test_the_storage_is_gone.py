@@ -11,6 +11,7 @@ from streams.declared import build_catalogue
 from streams.publishing import EventProducer
 from streams.schema_export import export
 from streams.settings import Settings
+from tests.crash.protocols import both_protocols
 from tests.integration.apps import reports
 from tests.integration.apps.reports import ReportRequested, told
 from tests.integration.driving import Streams, WorkerProcess, free_port, rows, wait_for
@@ -43,6 +44,7 @@ def environment(environment: dict[str, str], tmp_path: Path, port: int) -> dict[
 
 
 @pytest.mark.timeout(300)
+@both_protocols
 def test_large_events_wait_uncounted_and_small_ones_go_on(
     topics: Settings, engine: Engine, worker: Callable[..., WorkerProcess], streams: Streams, port: int
 ) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from streams.settings import Settings
 from tests.crash.accounting import attempts_are_counted, leave_in_order, settle_accounts
 from tests.crash.load import mixed, published_beside
+from tests.crash.protocols import both_protocols
 from tests.integration.driving import Streams, WorkerProcess
 from tests.integration.trial_run import environment, trial
 
@@ -24,18 +25,16 @@ BETWEEN = (0.2, 2.0)
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
-def test_each_event_has_its_effect_once(
-    trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, protocol: str
-) -> None:
+@both_protocols
+def test_each_event_has_its_effect_once(trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams) -> None:
     chance = random.Random(7)
     load = mixed(6_000)
-    workers = [worker(STREAMS_GROUP_PROTOCOL=protocol).start() for _ in range(2)]
+    workers = [worker().start() for _ in range(2)]
     with published_beside(trial, engine, load, seconds=50):
         for number in range(KILLS):
             time.sleep(chance.uniform(*BETWEEN))
             workers[number % 2].kill()
-            workers[number % 2] = worker(STREAMS_GROUP_PROTOCOL=protocol).start()
+            workers[number % 2] = worker().start()
     settle_accounts(engine, streams, load, seconds=180)
     attempts_are_counted(engine, load)
     leave_in_order(*workers)

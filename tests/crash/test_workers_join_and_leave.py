@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from streams.settings import Settings
 from tests.crash.accounting import attempts_are_counted, leave_in_order, none_was_early, settle_accounts
 from tests.crash.load import mixed, published_beside
+from tests.crash.protocols import both_protocols
 from tests.integration.driving import Streams, WorkerProcess
 from tests.integration.trial_run import environment, trial
 
@@ -22,15 +23,13 @@ CHANGES = 8
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
-def test_each_event_has_its_effect_once(
-    trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, protocol: str
-) -> None:
+@both_protocols
+def test_each_event_has_its_effect_once(trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams) -> None:
     load = mixed(4_000)
-    workers = [worker(STREAMS_GROUP_PROTOCOL=protocol).start()]
+    workers = [worker().start()]
     with published_beside(trial, engine, load, seconds=50):
         for number in range(CHANGES):
-            workers.append(worker(STREAMS_GROUP_PROTOCOL=protocol).start())
+            workers.append(worker().start())
             time.sleep(1)
             if number % 2 or len(workers) > 2:
                 leave_in_order(workers.pop(0))

@@ -168,12 +168,19 @@ def streams(environment: dict[str, str]) -> Streams:
 
 
 @pytest.fixture
-def worker(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+def protocol() -> str:
+    """The group protocol of the test's workers."""
+    return "cooperative"
+
+
+@pytest.fixture
+def worker(environment: dict[str, str], protocol: str, tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
     """Makes worker processes; whatever still runs at the end is killed."""
     made: list[WorkerProcess] = []
 
     def make(prefix: Sequence[str] = (), **settings: str) -> WorkerProcess:
-        one = WorkerProcess(environment, tmp_path / f"worker-{len(made)}.log", prefix=prefix, **settings)
+        wanted = {"STREAMS_GROUP_PROTOCOL": protocol, **settings}
+        one = WorkerProcess(environment, tmp_path / f"worker-{len(made)}.log", prefix=prefix, **wanted)
         made.append(one)
         return one
 
