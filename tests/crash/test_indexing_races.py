@@ -1,4 +1,4 @@
-"""The races of indexing with documents that have child chunks, and with those that have images.
+"""The races of indexing with documents of an economy dataset, with child chunks, and with images.
 
 Expected of each: as in the module that the tests come from.
 """
@@ -22,4 +22,4 @@ test_the_vector_store_is_gone_at_each_call = races.test_the_vector_store_is_gone
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The kinds that take longer."""
-    of_each_kind(metafunc, "children", "images")
+    of_each_kind(metafunc, "keywords", "children", "images")

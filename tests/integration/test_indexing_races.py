@@ -28,8 +28,8 @@ GONE = ({"skipped": "the document is gone"}, {"skipped": "the dataset is gone"})
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Two kinds of documents here; `tests/crash/test_indexing_races.py` has the others."""
-    of_each_kind(metafunc, "text", "keywords")
+    """One kind of document here; `tests/crash/test_indexing_races.py` has the others."""
+    of_each_kind(metafunc, "text")
 
 
 @pytest.fixture(autouse=True)
