@@ -19,6 +19,7 @@ _PAUSE = 0.3
 """Seconds until the second try, which is the last one."""
 _QUIET = 30.0
 """Seconds in which a Redis that did not answer is not asked again."""
+NO_ANSWER = "Redis does not answer; the platform's keys run out by themselves"
 _OF_AN_INDEXING = ("document_{}_is_retried", "document_{}_is_sync")
 
 
@@ -42,11 +43,13 @@ class Flags:
                 async with asyncio.timeout(self._seconds):
                     await self._client().delete(*(key.format(document_id) for key in _OF_AN_INDEXING))
             except (RedisError, OSError, TimeoutError) as error:
+                if time.monotonic() < self._quiet_until:  # another document's end has found out, and told
+                    return
                 if pause is not None:
                     await asyncio.sleep(pause)
                     continue
                 self._quiet_until = time.monotonic() + _QUIET
-                log.warning("Redis does not answer; the platform's keys run out by themselves", error=message(error))
+                log.warning(NO_ANSWER, error=message(error))
             else:
                 return
 

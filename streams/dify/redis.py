@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from streams.settings import Settings, SettingsError
@@ -39,7 +41,8 @@ def redis_opener(settings: Settings) -> Callable[[], Redis]:
         def follow() -> Redis:
             """The master is asked of the sentinels at each new connection."""
             sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-                list(address.hosts), sentinel_kwargs={"socket_connect_timeout": connect, "socket_timeout": request}
+                list(address.hosts),
+                sentinel_kwargs={"socket_connect_timeout": connect, "socket_timeout": request, "retry": _once()},
             )
             client: Redis = sentinel.master_for(
                 address.master,
@@ -48,6 +51,7 @@ def redis_opener(settings: Settings) -> Callable[[], Redis]:
                 password=address.password,
                 socket_connect_timeout=connect,
                 socket_timeout=request,
+                retry=_once(),
             )
             return client
 
@@ -57,7 +61,12 @@ def redis_opener(settings: Settings) -> Callable[[], Redis]:
     except (ValueError, RedisError) as error:
         message = f"STREAMS_REDIS_URL: {error}"
         raise SettingsError(message) from error
-    return lambda: Redis.from_url(url, socket_connect_timeout=connect, socket_timeout=request)
+    return lambda: Redis.from_url(url, socket_connect_timeout=connect, socket_timeout=request, retry=_once())
+
+
+def _once() -> Retry:
+    """No retry of the client's own: it waits for seconds between them, and whoever asks knows how long it may take."""
+    return Retry(NoBackoff(), 0)
 
 
 def sentinel_address(url: str) -> SentinelAddress:
