@@ -25,14 +25,14 @@ ABSENCE = 12.0
 """Seconds that a broker is away."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Three brokers; PostgreSQL and Redis beside them."""
+    """Three brokers; PostgreSQL and Redis beside them. Gone after these scenarios: others are to have the machine."""
     with running_stack(tmp_path_factory.mktemp("three"), brokers=3) as stack:
         yield stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def template(stack: Stack) -> str:
     """On this stack's server."""
     return make_template(stack)

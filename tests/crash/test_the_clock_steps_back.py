@@ -1,7 +1,7 @@
 """The clock of a worker's machine steps back by an hour, while it works and retries wait; later it steps forward again.
 
-Expected: nothing waits an hour longer for it: each event has its effect once, and soon; each second attempt comes a
-second after the first one failed, by a clock that went on. (Needs a C compiler: the clock is the worker's alone.)
+Expected: nothing waits an hour longer for it: each event has its effect once, and soon; each second attempt comes its
+wait after the first one failed, by a clock that went on. (Needs a C compiler: the clock is the worker's alone.)
 """
 
 import shutil
@@ -25,6 +25,8 @@ from tests.integration.trial_run import environment, trial
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]
 HOUR = 3600
+WAIT = 12
+"""Seconds until a second attempt: so many have all to be at the first one before any is at its second."""
 
 
 def shifted_clock(folder: Path) -> tuple[Path, dict[str, str]]:
@@ -50,7 +52,7 @@ def test_nothing_waits_an_hour_longer(
     trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, tmp_path: Path
 ) -> None:
     shift, clock = shifted_clock(tmp_path)
-    waiting = [SingleTrialRequested(entity=f"w{number}", plan="ask", seconds=6, times=1) for number in range(40)]
+    waiting = [SingleTrialRequested(entity=f"w{number}", plan="ask", seconds=WAIT, times=1) for number in range(40)]
     load = Load([*waiting, *mixed(2_000).events])
     one = worker(**clock).start()
     began = time.time()
@@ -67,7 +69,7 @@ def test_nothing_waits_an_hour_longer(
     early = rows(
         engine,
         "select at from trials where entity like 'w%' and extract(epoch from at) < :due",
-        due=began + 5.9,
+        due=began + WAIT - 0.1,
     )
     assert early == []
     leave_in_order(one)
