@@ -26,7 +26,7 @@ CUTS = 40
 def test_whichever_it_was_the_effect_is_there_once(
     trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, database_url: str
 ) -> None:
-    load = mixed(3_000)
+    load = mixed(2_000)
     with cutting(database_url, every=15) as (cutter, url):
         one = worker(STREAMS_DATABASE_URL=url).start()
         with published_beside(trial, engine, load, seconds=20):

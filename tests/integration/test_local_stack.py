@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from redis import Redis
 
@@ -189,8 +189,7 @@ def test_three_brokers_keep_three_copies(tmp_path: Path) -> None:
         admin.create_topics([NewTopic("copied", 3, -1)])["copied"].result(20)
         # A broker may answer before it has heard of the topic.
         wait_for(lambda: copies(admin, "copied") == [3, 3, 3], "three copies of each partition")
-        (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, "copied")]).values()
-        assert described.result(10)["min.insync.replicas"].value == "2"
+        wait_for(lambda: in_sync(admin, "copied") == "2", "two copies that must be in sync")
     finally:
         stack.down()
     assert [server.running for server in stack.status()] == [False] * 5
@@ -276,6 +275,18 @@ def test_the_part_of_a_path_that_is_closed_to_others_is_named(tmp_path: Path) ->
     closed.chmod(0o700)
     assert closed_part(Path("/usr/bin")) is None
     assert closed_part(closed / "open" / "not-yet") is not None
+
+
+def in_sync(admin: AdminClient, topic: str) -> str | None:
+    """How many copies of a partition must be in sync; None: the broker that is asked has not heard of the topic."""
+    (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
+    try:
+        value: str | None = described.result(10)["min.insync.replicas"].value
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise
+    return value
 
 
 def copies(admin: AdminClient, topic: str) -> list[int]:
