@@ -12,6 +12,11 @@ from streams.delivery.intake import due_at_of
 from streams.delivery.retry_plan import Hop, Run, Wait, next_move
 from streams.transport.record import Assignment
 
+LOOK = 1.0
+"""Seconds between looks at the clock while something waits."""
+STEP = 1.0
+"""Seconds by which a clock that has been ahead of the monotonic one was stepped, not slewed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -52,6 +57,7 @@ class WaitingRoom:
         self._heap: list[tuple[float, int, Waiting]] = []
         self._order = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
+        self._offset = _offset()
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -84,7 +90,19 @@ class WaitingRoom:
             case Wait(until):
                 heapq.heappush(self._heap, (waiting.at(until), next(self._order), waiting))
 
+    def _follow_the_clock(self) -> None:
+        """After a step forward what came before it counts anew: its arrival was told by a clock that was behind."""
+        offset, before = _offset(), self._offset
+        self._offset = offset
+        if offset - before <= STEP:
+            return
+        now = time.monotonic()
+        waiting, self._heap = self._heap, []
+        for _, _, one in waiting:
+            self._place(Waiting(one.delivery, one.tier_delay, one.now(), now))
+
     def _wake(self) -> None:
+        self._follow_the_clock()
         now = time.monotonic()
         while self._heap and self._heap[0][0] <= now:
             _, _, waiting = heapq.heappop(self._heap)
@@ -96,5 +114,10 @@ class WaitingRoom:
             self._timer.cancel()
             self._timer = None
         if self._heap:
-            delay = max(0.0, self._heap[0][0] - time.monotonic())
+            delay = min(LOOK, max(0.0, self._heap[0][0] - time.monotonic()))
             self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
+
+
+def _offset() -> float:
+    """How far the clock is ahead of the monotonic one, in seconds."""
+    return now_ms() / 1000 - time.monotonic()

@@ -52,3 +52,22 @@ async def test_a_record_from_a_clock_that_is_ahead_waits_no_longer_than_it_was_m
     assert not ran.is_set()
     async with asyncio.timeout(2):
         await ran.wait()
+
+
+async def test_what_came_while_the_clock_was_behind_waits_no_longer_once_it_is_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A record that has hopped to a long tier meanwhile: an hour was left by the clock that was behind."""
+    clock, ran = Clock(monkeypatch), asyncio.Event()
+    clock.off = -3_600_000
+    room = WaitingRoom((0.0, 600.0), lambda _delivery: ran.set(), lambda _delivery, _delay: None)
+    due_at = now_ms() + 200
+    headers = (("streams-due-at", str(due_at).encode()),)
+    room.put(a_delivery("d1", timestamp=clock.now(), headers=headers), 600.0)
+    room.put(a_delivery("d2", timestamp=clock.now(), headers=headers), 600.0)
+    await asyncio.sleep(0)
+    assert not ran.is_set()
+    clock.off = 0
+    async with asyncio.timeout(3):
+        await ran.wait()
+    assert now_ms() >= due_at
