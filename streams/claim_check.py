@@ -29,6 +29,8 @@ _KEY = re.compile(rf"{FOLDER}/\d{{8}}/(?P<id>[0-9a-f-]{{36}})")
 class TicketError(ValueError):
     """Bytes that are no ticket, or a payload that is not its ticket's; the message is one line."""
 
+    __module__ = "streams.codec"
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:

@@ -39,6 +39,8 @@ DecodeReason = Literal["decode", "validation", "unknown-schema"]
 class DecodeError(Exception):
     """Bytes that are no event of their topic; `reason` is the dead letter's."""
 
+    __module__ = "streams.codec"
+
     def __init__(self, reason: DecodeReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
@@ -47,6 +49,8 @@ class DecodeError(Exception):
 class PayloadElsewhereError(DecodeError):
     """The record has a ticket: its value is in the storage, and whoever may wait for it has to get it."""
 
+    __module__ = "streams.codec"
+
     def __init__(self, ticket: Ticket) -> None:
         super().__init__("decode", f"the value is in the storage, {ticket.key}")
         self.ticket = ticket
@@ -54,6 +58,8 @@ class PayloadElsewhereError(DecodeError):
 
 class SchemaMissingError(Exception):
     """An event's schema is not in the registry; the message says how to put it there."""
+
+    __module__ = "streams.codec"
 
 
 @dataclass(slots=True)

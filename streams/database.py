@@ -36,9 +36,13 @@ DROP_LOCK_TIMEOUT = "2s"
 class DatabaseUnavailableError(Exception):
     """The database does not answer; the message is one line that names the setting, its password masked."""
 
+    __module__ = "streams.database"
+
 
 class DatabaseNotMigratedError(Exception):
     """The schema `streams` is missing or older than this code; the message says what to run."""
+
+    __module__ = "streams.database"
 
 
 def database_url(settings: Settings) -> URL:

@@ -37,6 +37,8 @@ _RETRY_PAUSE_MS = 100
 class IncompatibleSchemaError(RegistryError):
     """The registry does not take a schema beside the versions that it has; the message has its words."""
 
+    __module__ = "streams.schema_registry"
+
 
 class HttpRegistry:
     """The registry of an address. Thread-safe; one request at a time, so what is asked for by many is asked once."""

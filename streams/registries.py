@@ -13,6 +13,8 @@ from streams.settings import Settings
 class SchemaNotFetchedError(Exception):
     """The registry has to be asked first, and who asks may not wait for it: `fetch` does, in another thread."""
 
+    __module__ = "streams.schema_registry"
+
     def __init__(self, what: object, fetch: Callable[[], object]) -> None:
         """`what`: the same for two of these exactly where one request answers both."""
         super().__init__(f"the schema registry has to be asked for {what}")

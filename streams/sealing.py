@@ -18,6 +18,8 @@ VARIABLE = "STREAMS_DLQ_KEY"
 class SealedError(Exception):
     """A sealed value cannot be opened here; the message is one line that says what is needed."""
 
+    __module__ = "streams.codec"
+
 
 class Seals:
     """The keys of one process. Without any nothing is sealed, and nothing sealed can be read."""

@@ -17,6 +17,7 @@ from streams.delivery.failures import Reason
 from streams.delivery.handler import JSON
 from streams.dify.answers import answer_key, keep_answers, kept_answers
 from streams.dify.cleanup import DeletedDocument, clean_deleted_document, standing_documents
+from streams.dify.errors import ExtractionError, RefusedError, Stopped
 from streams.dify.extraction import Image
 from streams.dify.forms.question import question_pieces
 from streams.dify.identity import checked_id
@@ -37,10 +38,9 @@ from streams.dify.platform import Platform
 from streams.dify.preparing import Order, prepare, prepared_rows
 from streams.dify.questions import ChatEndpoint
 from streams.dify.reading import Read
-from streams.dify.refusals import ExtractionError, RefusedError
 from streams.dify.replacing import remove_unfinished
 from streams.dify.segment_rows import NewChild, NewSegment, new_rows
-from streams.dify.standing import Stopped, hold
+from streams.dify.standing import hold
 from streams.storage import FileMissingError
 
 T = TypeVar("T")

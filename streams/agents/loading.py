@@ -3,10 +3,10 @@
 from streams.delivery import Work
 from streams.dify import loading
 from streams.dify.embedding import Embedder, embed_stubbornly
+from streams.dify.errors import RefusedError
 from streams.dify.indexing import Job
 from streams.dify.keywords import Asked, keywords_of
 from streams.dify.platform import Platform
-from streams.dify.refusals import RefusedError
 from streams.dify.replacing import remove_former, switch
 
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from schemas import MessageCreated
 from streams.agents.refusing import refusals_told
 from streams.delivery import Permanent, Work, handles
+from streams.dify.errors import CreditsMissingError
 from streams.dify.identity import checked_id
-from streams.dify.quota import CreditsMissingError, Use, amount, record_uses
+from streams.dify.quota import Use, amount, record_uses
 
 
 @handles(MessageCreated, kind="batch")

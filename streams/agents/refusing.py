@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from streams.delivery import Permanent, Retry, Unavailable
-from streams.dify.refusals import BusyError, RefusedError, UnavailableError
+from streams.dify.errors import BusyError, RefusedError, UnavailableError
 from streams.storage import StorageAwayError
 
 STORAGE = "storage"

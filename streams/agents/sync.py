@@ -5,9 +5,9 @@ from streams.agents.document import name_resource, record_death
 from streams.agents.refusing import refusals_told
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
+from streams.dify.errors import Stopped
 from streams.dify.identity import checked_id
 from streams.dify.platform import Platform
-from streams.dify.standing import Stopped
 from streams.dify.syncing import ask_anew, look
 
 

@@ -13,6 +13,7 @@ from schemas.event import event_time
 from streams.codec import Codec
 from streams.delivery.context import Services
 from streams.delivery.detached import DetachedWork
+from streams.delivery.failures import CancelledError
 from streams.delivery.handler import Handler
 from streams.delivery.on_dead import told
 from streams.observe.logs import get_logger
@@ -41,10 +42,6 @@ END = text(
 
 class CancelRefusedError(Exception):
     """Nothing of it waits; the message is one line that says what is."""
-
-
-class CancelledError(Exception):
-    """What `on_dead` is told: an operator cancelled the delivery."""
 
 
 async def cancel(  # noqa: PLR0913, PLR0917 - what is cancelled, and what `on_dead` needs

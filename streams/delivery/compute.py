@@ -17,6 +17,8 @@ from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from streams.delivery.failures import ComputeCrashedError, OutOfMemoryError
+
 T = TypeVar("T")
 TASKS_PER_PROCESS = 50
 """A process is replaced after so many tasks, so that what its libraries leak stays bounded."""
@@ -27,14 +29,6 @@ _KEPT_AT_MOST = 3 << 18
 """Bytes a MiB that it may take, which a process may keep from one task to the next: three quarters."""
 _WORN_OUT = 87
 """Exit code of a process that keeps too much memory between two tasks: another one does what was asked of it."""
-
-
-class ComputeCrashedError(Exception):
-    """The process that ran the code died, by a crash or for want of memory."""
-
-
-class OutOfMemoryError(ComputeCrashedError):
-    """The code asked for more memory than its process may take."""
 
 
 class ComputePool:

@@ -29,6 +29,8 @@ class Retry(Exception):  # noqa: N818 - reads as what it asks for: `raise Retry(
     `reason` is what a dead letter says if this is what used up the last attempt.
     """
 
+    __module__ = "streams.delivery"
+
     def __init__(self, message: str = "", *, after: float | None = None, reason: Reason = Reason.EXHAUSTED) -> None:
         super().__init__(message)
         self.after = None if after is None else min(max(0.0, float(after)), LONGEST_DELAY)
@@ -38,6 +40,8 @@ class Retry(Exception):  # noqa: N818 - reads as what it asks for: `raise Retry(
 class Permanent(Exception):  # noqa: N818 - reads as what it says: `raise Permanent("the file is empty")`
     """No attempt can succeed: straight to the DLQ, with this message."""
 
+    __module__ = "streams.delivery"
+
 
 class Unavailable(Exception):  # noqa: N818 - reads as what it says: `raise Unavailable("embeddings", …)`
     """A dependency does not answer, or answers with a failure of its own (5xx): not the delivery's fault.
@@ -45,6 +49,8 @@ class Unavailable(Exception):  # noqa: N818 - reads as what it says: `raise Unav
     It counts against the dependency's breaker. While that is closed the handler runs again a few times at once;
     once it is open the delivery waits, uncounted.
     """
+
+    __module__ = "streams.delivery"
 
     def __init__(self, dependency: str, message: str) -> None:
         super().__init__(dependency, message)
@@ -57,26 +63,58 @@ class Unavailable(Exception):  # noqa: N818 - reads as what it says: `raise Unav
 class SoftTimeLimitExceeded(Exception):  # noqa: N818 - Celery's name for the same thing
     """The handler ran longer than its soft time limit and was cancelled."""
 
+    __module__ = "streams.delivery"
+
 
 class TimeLimitExceeded(Exception):  # noqa: N818 - Celery's name for the same thing
     """The handler did not end by its hard time limit; its attempt is fenced and no longer awaited."""
+
+    __module__ = "streams.delivery"
 
 
 class ExpiredError(Exception):
     """What `on_dead` is told: the event expired before an attempt could begin."""
 
+    __module__ = "streams.delivery"
+
 
 class UnaskedCancellationError(Exception):
     """The handler raised a cancellation that nobody had asked for, such as that of a task which it awaited."""
+
+    __module__ = "streams.delivery"
 
 
 class BrokenTransactionError(Exception):
     """The handler left its transaction in a state that cannot be committed together with the ledger's row."""
 
+    __module__ = "streams.delivery"
+
 
 class LeaseLostError(Exception):
     """Another worker holds this delivery by now: stop, nothing that you do here may count."""
 
+    __module__ = "streams.delivery"
+
 
 class ResourceBusyError(Exception):
     """Another delivery holds the handler's resource: defer, uncounted."""
+
+    __module__ = "streams.delivery"
+
+
+class ComputeCrashedError(Exception):
+    """The process that ran the code died, by a crash or for want of memory."""
+
+    __module__ = "streams.delivery"
+
+
+class OutOfMemoryError(ComputeCrashedError):
+    """The code asked for more memory than its process may take."""
+
+    __module__ = "streams.delivery"
+
+
+class CancelledError(Exception):
+    """What `on_dead` is told: an operator cancelled the delivery."""
+
+    __module__ = "streams.delivery"

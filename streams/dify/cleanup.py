@@ -13,11 +13,12 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.binding import collections_of
+from streams.dify.errors import LeftBehindError
 from streams.dify.keyword_file import keyword_file
 from streams.dify.keyword_table import count_orphans, sweep
 from streams.dify.models import Dataset, Document
 from streams.dify.platform import Platform
-from streams.dify.remains import LeftBehindError, Scope, count_rows
+from streams.dify.remains import Scope, count_rows
 from streams.dify.removal import Step, remove_documents, remove_own_files, remove_rows, remove_segments, remove_vectors
 
 

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from streams.dify.refusals import UnavailableError
+from streams.dify.errors import RefusedTextError, UnusableVectorError
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -16,24 +16,6 @@ Answer = Vector | Exception
 """What became of one text: its vector, or why there is none."""
 
 _LENGTH_TOLERANCE = 1e-3
-
-
-class EmbeddingError(Exception):
-    """The model did not answer, or not with vectors; a later repeat may succeed."""
-
-
-class EmbeddingAwayError(EmbeddingError, UnavailableError):
-    """The model's endpoint does not answer, or answers with a failure of its own."""
-
-    service = "embeddings"
-
-
-class UnusableVectorError(EmbeddingError):
-    """The model answered, but what it gave for one text is no vector: that text alone has none."""
-
-
-class RefusedTextError(UnusableVectorError):
-    """The model does not take this text, whatever is asked with it: no repeat can succeed."""
 
 
 class Compute(Protocol):

@@ -6,7 +6,7 @@ from json import loads
 
 import httpx
 
-from streams.dify.refusals import BusyError, ExtractionError
+from streams.dify.errors import BusyError, ExtractionError, ServiceError
 from streams.dify.retry_after import retry_after
 
 Thing = dict[str, object]
@@ -15,10 +15,6 @@ MOST_BYTES = 50 * 1024 * 1024
 _DEFAULT_WAIT = 30.0
 _LONGEST_WAIT = 3600.0
 """Seconds before the next request where a 429 does not say when, and at most, whatever it says."""
-
-
-class ServiceError(Exception):
-    """The service is down, too slow, or broken: a repeat may succeed."""
 
 
 @dataclass(frozen=True, slots=True)

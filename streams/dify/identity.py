@@ -5,7 +5,7 @@ from datetime import datetime
 from hashlib import sha256
 from uuid import UUID, uuid5
 
-from streams.dify.refusals import RefusedError
+from streams.dify.errors import RefusedError
 
 _NODES = UUID("5b3c1a0e-6a0e-5f6b-9d0c-0d5a4f1f7a52")
 _CHILDREN = UUID("9f2d6c11-84b3-5d3a-8a57-7c0e4d1b6f93")

@@ -15,17 +15,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from streams.dify.answers import forget_answers
 from streams.dify.bare import bare_segments, complete_parents
 from streams.dify.binding import collection_of
-from streams.dify.embedding import Embedder, EmbeddingError
+from streams.dify.embedding import Embedder
+from streams.dify.errors import EmbeddingError, NotBuiltYetError, RefusedError, Stopped
 from streams.dify.extraction import WITH_IMAGES
 from streams.dify.forms import Form, form_of
 from streams.dify.keywords import KEYWORDS
 from streams.dify.models import ChildChunk, DatasetProcessRule, Document, DocumentSegment, utc_now
 from streams.dify.platform import Platform
-from streams.dify.refusals import NotBuiltYetError, RefusedError
 from streams.dify.rules import Rules, rules_of
 from streams.dify.segment_rows import NewChild, NewSegment, child_row, segment_row
 from streams.dify.source import Source, StoredFile, source_of, with_last_edited_time
-from streams.dify.standing import Generation, Standing, Stopped, hold, lock_standing
+from streams.dify.standing import Generation, Standing, hold, lock_standing
 
 _NAMED = 3
 """Failed segments that an error names."""

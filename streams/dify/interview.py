@@ -4,8 +4,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 
-from streams.dify.questions import LONGEST_WAIT, Asker, NoAnswerError, Pair
-from streams.dify.refusals import BusyError, RefusedError
+from streams.dify.errors import BusyError, NoAnswerError, RefusedError
+from streams.dify.questions import LONGEST_WAIT, Asker, Pair
 
 AT_ONCE = 10
 """Texts under way at the same time, as on the platform."""

@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from streams.dify.refusals import RefusedError
+from streams.dify.errors import RefusedError
 from streams.storage import Storage
 
 

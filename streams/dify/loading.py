@@ -17,13 +17,13 @@ from streams.dify.bare import (
     forget_failures,
     missing_rows,
 )
-from streams.dify.embedding import Answer, RefusedTextError, UnusableVectorError, Vector, VectorSpace
+from streams.dify.embedding import Answer, Vector, VectorSpace
 from streams.dify.embedding_cache import cache_vectors, cached_vectors
+from streams.dify.errors import BusyError, RefusedError, RefusedTextError, UnusableVectorError
 from streams.dify.indexing import Job, bare_message
 from streams.dify.keyword_table import contents_of, segments_without_keywords, write_keywords
 from streams.dify.models import Dataset
 from streams.dify.platform import Platform
-from streams.dify.refusals import BusyError, RefusedError
 from streams.dify.standing import hold
 from streams.dify.vector_index import Entry, index_struct
 

@@ -5,7 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streams.dify.embedding import Answer, Compute, EmbeddingError, Vector, VectorSpace, usable
+from streams.dify.embedding import Answer, Compute, Vector, VectorSpace, usable
+from streams.dify.errors import EmbeddingError
 
 if TYPE_CHECKING:
     from wordllama import WordLlamaInference

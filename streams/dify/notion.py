@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
+from streams.dify.errors import ExtractionError
 from streams.dify.fetching import Service, Thing, Timeouts, fetch, thing
-from streams.dify.refusals import ExtractionError
 from streams.dify.source import NotionPage
 
 _VERSION = "2022-06-28"

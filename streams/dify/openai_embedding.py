@@ -7,18 +7,17 @@ from dataclasses import dataclass
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from streams.dify.embedding import (
-    Answer,
-    Compute,
+from streams.dify.embedding import Answer, Compute, VectorSpace, usable
+from streams.dify.errors import (
+    BusyError,
+    ContentRefusedError,
     EmbeddingAwayError,
     EmbeddingError,
+    RefusedError,
     RefusedTextError,
     UnusableVectorError,
-    VectorSpace,
-    usable,
 )
 from streams.dify.local_embedding import MODEL, PROVIDER
-from streams.dify.refusals import BusyError, RefusedError
 from streams.dify.retry_after import retry_after
 from streams.settings import Settings, SettingsError
 
@@ -104,7 +103,7 @@ class OpenAIEmbedder:
             try:
                 found = await self._ask(client, texts)
                 return [_vector(one, dimensions) for one in found]
-            except _ContentRefusedError as error:
+            except ContentRefusedError as error:
                 if len(texts) == 1:
                     return [await self._blamed(client, error, failures)]
             except (EmbeddingError, BusyError, RefusedError) as error:
@@ -148,10 +147,6 @@ class OpenAIEmbedder:
         return _by_index(self._name(), response.content, len(texts))
 
 
-class _ContentRefusedError(RefusedError):
-    """A status that may be about what was asked, and not about who asks."""
-
-
 class _Item(BaseModel):
     index: int
     embedding: object
@@ -168,7 +163,7 @@ def _failure(name: str, response: httpx.Response) -> Exception:
         after = retry_after(response.headers.get("Retry-After"))
         return BusyError(message, BUSY_SECONDS if after is None else min(after, LONGEST_WAIT))
     if status in _ABOUT_CONTENT:
-        return _ContentRefusedError(message)
+        return ContentRefusedError(message)
     if response.is_client_error and status != httpx.codes.REQUEST_TIMEOUT:
         return RefusedError(message)
     away = response.is_server_error or status == httpx.codes.REQUEST_TIMEOUT

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streams.dify.embedding import Embedder
+from streams.dify.errors import RefusedError
 from streams.dify.flags import Flags
 from streams.dify.local_embedding import MODEL, PROVIDER, LocalEmbedder
 from streams.dify.openai_embedding import build_openai_embedder
 from streams.dify.questions import ChatEndpoint, chat_endpoint
 from streams.dify.reading import Reading, build_reading
 from streams.dify.redis import redis_opener
-from streams.dify.refusals import RefusedError
 from streams.dify.vector_index import VectorIndex, collection_in, collection_name
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.settings import Settings

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from streams.dify.refusals import BusyError, RefusedError, UnavailableError
+from streams.dify.errors import BusyError, ChatAwayError, NoAnswerError, RefusedError
 from streams.dify.retry_after import retry_after
 from streams.settings import Settings, SettingsError
 
@@ -38,16 +38,6 @@ class Pair:
 
     question: str
     answer: str
-
-
-class NoAnswerError(Exception):
-    """The chat endpoint gives no answer, or none that can be used; its next one may be."""
-
-
-class ChatAwayError(NoAnswerError, UnavailableError):
-    """The endpoint does not answer, or answers with a failure of its own."""
-
-    service = "chat"
 
 
 @dataclass(frozen=True, slots=True)

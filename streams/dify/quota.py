@@ -7,14 +7,12 @@ from typing import Literal
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams.dify.errors import CreditsMissingError
+
 QuotaUnit = Literal["tokens", "credits", "times"]
 UNLIMITED = -1
 USE_NOTED_EVERY = 300.0
 """Seconds for which a provider's last_used stays as it is."""
-
-
-class CreditsMissingError(ValueError):
-    """A message is charged by credits but does not say how many."""
 
 
 @dataclass(frozen=True, slots=True)

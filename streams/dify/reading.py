@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from streams.dify.errors import ExtractionError
 from streams.dify.fetching import Timeouts
 from streams.dify.notion import Notion
-from streams.dify.refusals import ExtractionError
 from streams.dify.source import NotionPage, Source, StoredFile, WebPage
 from streams.dify.watercrawl import Watercrawl
 from streams.dify.website import Firecrawl, JinaReader, WebReader

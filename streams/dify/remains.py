@@ -24,10 +24,6 @@ from streams.dify.models import (
 from streams.tables import answered_chunks
 
 
-class LeftBehindError(Exception):
-    """A clean-up is through, and something is still there: the message says what, and how much."""
-
-
 def _tables(*models: type[Model]) -> tuple[Table, ...]:
     return tuple(metadata.tables[model.__tablename__] for model in models)
 

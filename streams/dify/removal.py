@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify import files
 from streams.dify.affected import affected
+from streams.dify.errors import RefusedError
 from streams.dify.identity import only_ids
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 from streams.dify.platform import Platform
-from streams.dify.refusals import RefusedError
 from streams.dify.remains import SEGMENTS, Scope
 from streams.dify.source import upload_file_id
 

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from streams.dify.cleaning import CleaningStep
-from streams.dify.refusals import RefusedError
+from streams.dify.errors import RefusedError
 
 MODES = ("automatic", "custom", "hierarchical")
 SMALLEST_PIECE = 50

@@ -7,13 +7,9 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams.dify.errors import NotBuiltYetError, RefusedError, UploadFileMissingError
 from streams.dify.identity import checked_id
 from streams.dify.models import DataSourceOauthBinding, Document, UploadFile
-from streams.dify.refusals import NotBuiltYetError, RefusedError
-
-
-class UploadFileMissingError(Exception):
-    """The row of an upload file is not there (yet)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,11 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, bindparam, exists, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams.dify.errors import Stopped
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 
 _HELD = "held for an indexing"
 """Where a session, which is one transaction's, keeps what it has locked."""
-
-
-class Stopped(Exception):  # noqa: N818 - reads as what it is: `raise Stopped("the document is gone")`
-    """There is nothing (more) to do, and that is no failure; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.refusals import RefusedError
+from streams.dify.errors import RefusedError
 from streams.dify.source import NotionPage, StoredFile, WebPage, last_edited_time, source_of
 from streams.dify.standing import lock_standing
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.embedding import Vector
-from streams.dify.refusals import RefusedError
+from streams.dify.errors import RefusedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,6 @@ class Nearby:
     collection: str
     dataset_id: str
     vector: Vector
-
-
-class VectorStoreError(Exception):
-    """The vector store did not do what it was asked; a repeat may succeed."""
 
 
 class VectorIndex(Protocol):

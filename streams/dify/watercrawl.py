@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
-from streams.dify.fetching import Service, ServiceError, Thing, Timeouts, fetch, thing
-from streams.dify.refusals import ExtractionError
+from streams.dify.errors import ExtractionError, ServiceError
+from streams.dify.fetching import Service, Thing, Timeouts, fetch, thing
 from streams.dify.source import WebPage
 
 _MOST_PARTS = 1000

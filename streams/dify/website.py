@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote
 
-from streams.dify.fetching import Service, ServiceError, Thing, Timeouts, fetch, thing
-from streams.dify.refusals import ExtractionError
+from streams.dify.errors import ExtractionError, ServiceError
+from streams.dify.fetching import Service, Thing, Timeouts, fetch, thing
 from streams.dify.source import WebPage
 
 _MOST_PARTS = 1000

@@ -19,7 +19,7 @@ class ErrorText(NamedTuple):
     """What logs, ledger and dead letters say of an exception."""
 
     type_name: str
-    """Module and class, such as ``streams.delivery.failures.Permanent``; built-in ones without a module."""
+    """Module and class, such as ``streams.delivery.Permanent``; built-in ones without a module."""
     message: str
     """One line, at most `MESSAGE_LIMIT` bytes; empty where the exception carries none."""
     stack: str

@@ -38,6 +38,8 @@ Report = Callable[[KafkaError | None, Message], None]
 class PublishError(Exception):
     """An event was not acknowledged; the message is one line. `acknowledged`: how many of `publish_many` were."""
 
+    __module__ = "streams.publishing"
+
     def __init__(self, message: str, acknowledged: int = 0) -> None:
         super().__init__(message)
         self.acknowledged = acknowledged
@@ -45,6 +47,8 @@ class PublishError(Exception):
 
 class BadEventError(PublishError):
     """An event that cannot be encoded; it was not sent."""
+
+    __module__ = "streams.publishing"
 
 
 class EventProducer:

@@ -20,6 +20,8 @@ _DATASETS = table("datasets", column("id", Uuid(as_uuid=False)), column("tenant_
 class BridgeError(Exception):
     """A bridge cannot start, or cannot make an event of what it was given; the message is one line."""
 
+    __module__ = "streams.publishing"
+
 
 class SenderTransactions:
     """Writes events into the outbox, within the transaction that a sender has open or beside it."""

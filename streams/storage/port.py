@@ -8,6 +8,8 @@ from typing import Protocol
 class FileMissingError(Exception):
     """The storage has no file of that key."""
 
+    __module__ = "streams.storage"
+
     def __init__(self, key: str) -> None:
         super().__init__(f"the file {key} is not in the storage")
         self.key = key
@@ -15,6 +17,8 @@ class FileMissingError(Exception):
 
 class StorageAwayError(Exception):
     """The storage as a whole fails: it is full, read-only, unreachable or refuses us. Not the file's fault."""
+
+    __module__ = "streams.storage"
 
 
 class Store(Protocol):

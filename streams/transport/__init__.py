@@ -1,1 +1,11 @@
 """Kafka under Faust: polling, chunks, pausing, and the offsets that may be committed. Knows no event."""
+
+from streams.transport.errors import (
+    BrokersUnreachableError,
+    NotSupportedError,
+    ProduceError,
+    StartError,
+    TransportError,
+)
+
+__all__ = ["BrokersUnreachableError", "NotSupportedError", "ProduceError", "StartError", "TransportError"]

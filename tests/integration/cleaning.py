@@ -12,6 +12,7 @@ from streams.agents.dataset import clean_dataset
 from streams.agents.document import clean_document, index_document
 from streams.agents.documents import clean_documents, remove_documents
 from streams.delivery.handler import Handler
+from streams.dify.errors import LeftBehindError
 from streams.dify.models import (
     AppDatasetJoin,
     ChildChunk,
@@ -26,7 +27,6 @@ from streams.dify.models import (
     UploadFile,
     metadata,
 )
-from streams.dify.remains import LeftBehindError
 from streams.dify.source import upload_file_id
 from streams.tables import SCHEMA, answered_chunks, outbox
 from tests.integration.direct_work import CrashError, Site, prose, storage_folder

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from streams.delivery.compute import TASKS_PER_PROCESS, ComputePool, OutOfMemoryError
+from streams.delivery.compute import TASKS_PER_PROCESS, ComputePool
+from streams.delivery.failures import OutOfMemoryError
 from streams.dify.extraction import Extracted, extract
 from tests.integration.leaking import leak
 from tests.making_files import pdf

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from streams.agents.document import index_document
 from streams.delivery import Permanent, Retry, Unavailable
 from streams.dify import loading
-from streams.dify.embedding import EmbeddingError
+from streams.dify.errors import EmbeddingError
 from streams.dify.models import ChildChunk, Document, Embedding
 from streams.dify.openai_embedding import build_openai_embedder
 from streams.dify.search import passages

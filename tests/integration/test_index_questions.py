@@ -14,9 +14,10 @@ from streams.agents.document import clean_document, index_document
 from streams.delivery import Permanent, Retry, Unavailable
 from streams.dify import questions
 from streams.dify.answers import answer_key
+from streams.dify.errors import NoAnswerError
 from streams.dify.identity import text_hash
 from streams.dify.models import Dataset, Document, DocumentSegment
-from streams.dify.questions import ChatEndpoint, NoAnswerError
+from streams.dify.questions import ChatEndpoint
 from streams.dify.search import passages
 from streams.tables import answered_chunks
 from tests.integration.chat_server import Answer, ChatServer, Reply, chat_server, completion, two_pairs

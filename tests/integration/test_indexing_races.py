@@ -17,8 +17,9 @@ from streams.agents import document as splitting
 from streams.agents.document import clean_document, index_document
 from streams.delivery.handler import JSON
 from streams.dify import loading, replacing
+from streams.dify.errors import VectorStoreError
 from streams.dify.models import Dataset, Document
-from streams.dify.vector_index import VectorIndex, VectorStoreError
+from streams.dify.vector_index import VectorIndex
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from tests.integration.cleaning import left, settle, source_file, stored
 from tests.integration.direct_work import CrashError, Site, open_site

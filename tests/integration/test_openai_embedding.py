@@ -10,16 +10,16 @@ from email.utils import format_datetime
 
 import pytest
 
-from streams.dify.embedding import (
-    Embedder,
+from streams.dify.embedding import Embedder, embed_stubbornly
+from streams.dify.errors import (
+    BusyError,
     EmbeddingAwayError,
     EmbeddingError,
+    RefusedError,
     RefusedTextError,
     UnusableVectorError,
-    embed_stubbornly,
 )
 from streams.dify.openai_embedding import PROBE, build_openai_embedder
-from streams.dify.refusals import BusyError, RefusedError
 from streams.settings import Settings
 from tests.embedding_server import DIMENSIONS, EmbeddingServer, embedding_server, numbers_of, unit
 

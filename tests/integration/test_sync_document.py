@@ -13,7 +13,7 @@ from streams.agents.document import index_document
 from streams.agents.sync import sync_document
 from streams.delivery import Permanent, Retry
 from streams.delivery.handler import JSON
-from streams.dify.fetching import ServiceError
+from streams.dify.errors import ServiceError
 from streams.dify.models import Document
 from streams.settings import Settings
 from tests.integration.direct_work import Site, open_site

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dify.embedding import UnusableVectorError, embed_one, is_vector, usable
+from streams.dify.embedding import embed_one, is_vector, usable
 from streams.dify.embedding_cache import decode_vector, encode_vector
+from streams.dify.errors import UnusableVectorError
 from streams.dify.local_embedding import LocalEmbedder, count_tokens_locally
 
 

@@ -19,10 +19,10 @@ def raised(error: BaseException, cause: BaseException | None = None, *, suppress
 def test_type_message_and_stack() -> None:
     """Module and class, one line, and the stack with the line that raised."""
     told = describe(raised(Permanent("the file\n  is empty")))
-    assert told.type_name == "streams.delivery.failures.Permanent"
+    assert told.type_name == "streams.delivery.Permanent"
     assert told.message == "the file is empty"
     assert "    raise error\n" in told.stack
-    assert told.stack.endswith("streams.delivery.failures.Permanent: the file is empty")
+    assert told.stack.endswith("streams.delivery.Permanent: the file is empty")
 
 
 def test_built_in_types_have_no_module() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.dify.errors import ExtractionError, NotBuiltYetError, RefusedError
 from streams.dify.extraction import EXTENSIONS, extract
-from streams.dify.refusals import ExtractionError, NotBuiltYetError, RefusedError
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 

@@ -5,8 +5,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 
+from streams.dify.errors import ExtractionError
 from streams.dify.extraction import EXTENSIONS, archive, extract
-from streams.dify.refusals import ExtractionError
 from tests.making_files import MAIL, epub, linked_images, pdf, png, slides, word, xls, xlsx
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.dify.errors import RefusedError
 from streams.dify.forms import form_of, pieces_of
 from streams.dify.forms.piece import Piece
 from streams.dify.identity import text_hash
-from streams.dify.refusals import RefusedError
 from streams.dify.rules import AUTOMATIC, Rules, Segmentation
 
 LINES = Segmentation(50, 0, "\n")

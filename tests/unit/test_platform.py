@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.dify.errors import RefusedError
 from streams.dify.identity import checked_id, node_id, segment_id, text_hash
 from streams.dify.platform import build_platform
-from streams.dify.refusals import RefusedError
 from streams.dify.source import upload_file_id
 from streams.dify.vector_index import collection_in, collection_name, index_struct
 from streams.dify.vector_stores.pgvector import table_name

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dify.quota import CreditsMissingError, ProviderRow, QuotaUnit, Use, amount, charged, charged_row
+from streams.dify.errors import CreditsMissingError
+from streams.dify.quota import ProviderRow, QuotaUnit, Use, amount, charged, charged_row
 
 
 def one_by_one(limit: int | None, used: int | None, amounts: list[int]) -> int | None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from streams.dify.refusals import RefusedError
+from streams.dify.errors import RefusedError
 from streams.dify.rules import AUTOMATIC, Rules, Segmentation, rules_of
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import cast
 
+from streams.dify.errors import ExtractionError, NotBuiltYetError, RefusedError
 from streams.dify.extraction.found import Extracted, Image
-from streams.dify.refusals import ExtractionError, NotBuiltYetError, RefusedError
 
 __all__ = ["EXTENSIONS", "WITH_IMAGES", "Extracted", "Image", "extract", "load_readers"]
 

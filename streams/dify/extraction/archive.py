@@ -3,7 +3,7 @@
 import zipfile
 from io import BytesIO
 
-from streams.dify.refusals import ExtractionError
+from streams.dify.errors import ExtractionError
 
 MOST_UNPACKED = 256 * 1024 * 1024
 """Bytes that all files of an archive may unpack to together."""

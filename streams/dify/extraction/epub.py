@@ -7,9 +7,9 @@ from zipfile import ZipFile
 
 from bs4 import BeautifulSoup
 
+from streams.dify.errors import ExtractionError
 from streams.dify.extraction.archive import open_archive
 from streams.dify.extraction.page import html_text
-from streams.dify.refusals import ExtractionError
 
 _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"

@@ -3,8 +3,8 @@
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
+from streams.dify.errors import ExtractionError
 from streams.dify.extraction.page import page_text
-from streams.dify.refusals import ExtractionError
 
 _SHOWN = ("From", "To", "Cc", "Date", "Subject")
 

@@ -7,8 +7,8 @@ from bs4.builder import ParserRejectedMarkup
 from bs4.dammit import EncodingDetector
 from bs4.element import NavigableString
 
+from streams.dify.errors import ExtractionError
 from streams.dify.extraction.plain import plain_text
-from streams.dify.refusals import ExtractionError
 
 _BLOCKS = [
     *("address", "article", "aside", "blockquote", "dd", "div", "dl", "dt", "figcaption", "figure", "footer", "form"),

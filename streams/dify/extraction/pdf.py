@@ -5,7 +5,7 @@ from io import BytesIO
 from pypdf import PdfReader
 from pypdf.errors import DependencyError, PdfReadError
 
-from streams.dify.refusals import ExtractionError
+from streams.dify.errors import ExtractionError
 
 
 def pdf_text(content: bytes) -> str:

@@ -1,6 +1,6 @@
 """Text files: the encoding they are in, and what is not text at all."""
 
-from streams.dify.refusals import ExtractionError
+from streams.dify.errors import ExtractionError
 
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 

@@ -9,9 +9,9 @@ import openpyxl
 import xlrd
 from openpyxl.utils import get_column_letter
 
+from streams.dify.errors import ExtractionError
 from streams.dify.extraction.archive import open_archive
 from streams.dify.extraction.plain import plain_text
-from streams.dify.refusals import ExtractionError
 
 _LONGEST_FIELD = 10 * 1024 * 1024
 

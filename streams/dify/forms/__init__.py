@@ -2,10 +2,10 @@
 
 from typing import Literal, cast, get_args
 
+from streams.dify.errors import RefusedError
 from streams.dify.forms.hierarchical import parent_pieces
 from streams.dify.forms.piece import Piece
 from streams.dify.forms.text import text_pieces
-from streams.dify.refusals import RefusedError
 from streams.dify.rules import Rules
 
 Form = Literal["text_model", "hierarchical_model", "qa_model"]

@@ -6,9 +6,9 @@ The parents are segments: the paragraphs of the text, or all of it as one. Only 
 from dataclasses import replace
 
 from streams.dify.cleaning import clean_text
+from streams.dify.errors import RefusedError
 from streams.dify.forms.piece import Piece, contents_of, numbered
 from streams.dify.forms.text import text_pieces
-from streams.dify.refusals import RefusedError
 from streams.dify.rules import Rules, Segmentation
 
 

@@ -1,8 +1,8 @@
 """`text_model`: each piece of the text is a segment with its vector."""
 
 from streams.dify.cleaning import clean_text
+from streams.dify.errors import RefusedError
 from streams.dify.forms.piece import Piece, contents_of, numbered
-from streams.dify.refusals import RefusedError
 from streams.dify.rules import Rules
 
 

@@ -24,8 +24,8 @@ from qdrant_client.models import (
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.refusals import BusyError, RefusedError
-from streams.dify.vector_index import Entry, Match, Nearby, VectorStoreError, made_for
+from streams.dify.errors import BusyError, RefusedError, VectorStoreError
+from streams.dify.vector_index import Entry, Match, Nearby, made_for
 
 _CLIENT_ERRORS = range(400, 500)
 _REQUEST_TIMEOUT = 408
