@@ -17,9 +17,9 @@ from streams.delivery import Handler
 from streams.dify.platform import build_platform
 from streams.monitoring.cluster import Cluster
 from streams.monitoring.health import Health, Seen, judge
-from streams.observe import metrics
-from streams.observe.logs import configure_logging, logging_config
-from streams.observe.metrics import GroupCounts, Lag
+from streams.observability import metrics
+from streams.observability.logs import configure_logging, logging_config
+from streams.observability.metrics import GroupCounts, Lag
 from streams.overrides import concurrency_limits, load_overrides
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue

@@ -23,8 +23,8 @@ from streams.claim_check import CONTENT_TYPE as TICKET_TYPE
 from streams.claim_check import TICKET, ClaimCheck, Ticket, TicketError, open_claim_check
 from streams.event_fields import EventFields, fields_of, with_texts
 from streams.headers import Headers
-from streams.observe.masking import Scrub
-from streams.observe.trace import child_traceparent
+from streams.observability.redaction import Redactor
+from streams.observability.tracing import child_traceparent
 from streams.registries import Registry, open_files, open_registry, own_folder
 from streams.sealing import SEAL, SealedError, Seals, open_seals
 from streams.settings import Settings, load_settings
@@ -164,7 +164,7 @@ class Codec:
             value = writer.prefix + writer.write(fields)
         except Exception as error:
             if marks_of(type(event)) is not None:  # the error and what caused it repeat the value
-                raise _refusal(writer.topic, Scrub.of_events([event])(str(error))) from None
+                raise _refusal(writer.topic, Redactor.of_events([event])(str(error))) from None
             if isinstance(error, TypeError | OverflowError):
                 raise _refusal(writer.topic, str(error)) from error
             raise
@@ -219,7 +219,7 @@ class Codec:
             place = ".".join(str(part) for part in first["loc"])
             marks = self.written.marks(topic, value)
             if marks is not None:  # a validator of the class's own may repeat what it refuses
-                message = f"field {place}: {Scrub.of_fields(fields, marks)(first['msg'])}"
+                message = f"field {place}: {Redactor.of_fields(fields, marks)(first['msg'])}"
                 raise DecodeError("validation", message) from None
             message = f"field {place}: {first['msg']}"
             raise DecodeError("validation", message) from error

@@ -17,8 +17,8 @@ from streams.delivery.schema_fetches import SchemaFetches
 from streams.delivery.sweep import Sweep
 from streams.monitoring.cluster import KafkaRefusedError
 from streams.monitoring.stranded import StrandedDocuments
-from streams.observe.errors import message
-from streams.observe.logs import get_logger
+from streams.observability.error_text import message
+from streams.observability.logs import get_logger
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue
 from streams.transport.errors import BrokersUnreachableError

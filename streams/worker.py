@@ -34,8 +34,8 @@ from streams.delivery.perseverance import KAFKA
 from streams.delivery.rows import Place
 from streams.delivery.schema_fetches import REGISTRY, SchemaFetches
 from streams.monitoring.topic_admin import check_topics
-from streams.observe import metrics
-from streams.observe.logs import get_logger
+from streams.observability import metrics
+from streams.observability.logs import get_logger
 from streams.publishing.relay import Relay
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue, Pool

@@ -7,7 +7,7 @@ import fastavro
 from schemas.registry import RegisteredSchema, RegistryUnavailableError
 from schemas.sensitivity import Marks, Sensitivity, marks_of, marks_of_schema
 from streams.avro_reading import PREFIX_LENGTH
-from streams.observe.masking import blanked
+from streams.observability.redaction import blanked
 from streams.registries import Registry, SchemaNotFetchedError
 from streams.topics import Catalogue, UnknownEventError
 

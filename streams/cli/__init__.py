@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from streams.cli.output import WRONG_REQUEST, CommandError, run_reporting_errors
-from streams.observe.logs import configure_logging
+from streams.observability.logs import configure_logging
 from streams.settings import Settings
 from streams.transport.client import client_logger
 

@@ -14,7 +14,7 @@ from streams.cli.cluster import asking_kafka
 from streams.cli.output import JSONOption, print_json, print_rows
 from streams.declared import build_catalogue
 from streams.monitoring.lag import group_lag
-from streams.observe.metrics import Lag
+from streams.observability.metrics import Lag
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
 

@@ -13,7 +13,7 @@ from schemas import Event
 from schemas.sensitivity import marks_of
 from streams.cli.output import FAILED, WRONG_REQUEST, CommandError, JSONOption, print_json
 from streams.codec import build_codec
-from streams.observe.masking import Scrub
+from streams.observability.redaction import Redactor
 from streams.publishing import BadEventError, EventProducer, PublishError
 from streams.settings import load_settings
 from streams.topics import Topic, load_catalogue
@@ -126,13 +126,13 @@ def _event(topic: Topic, fields: str) -> Event:
         raise CommandError(message, WRONG_REQUEST) from error
 
 
-def _scrub(topic: Topic, fields: str) -> Scrub:
+def _scrub(topic: Topic, fields: str) -> Redactor:
     """A validator of the event's own may repeat what it refuses."""
     try:
         given = json.loads(fields)
     except ValueError:
         given = None
-    return Scrub.of_fields(given, marks_of(topic.event))
+    return Redactor.of_fields(given, marks_of(topic.event))
 
 
 def _code(error: PublishError) -> int:

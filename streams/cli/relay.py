@@ -11,7 +11,7 @@ import typer
 
 from streams.cli.output import CommandError, JSONOption, print_json
 from streams.database import Database, DatabaseNotMigratedError, DatabaseUnavailableError, check_database
-from streams.observe.logs import configure_logging, get_logger
+from streams.observability.logs import configure_logging, get_logger
 from streams.publishing.relay import Relay
 from streams.settings import Settings, load_settings
 from streams.transport.client import check_brokers, client_logger

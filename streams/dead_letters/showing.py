@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from schemas.sensitivity import Marks
 from streams.claim_check import TICKET, Ticket, TicketError
 from streams.codec import Codec, DecodeError
-from streams.observe.masking import MASK, masked
+from streams.observability.redaction import MASK, masked
 from streams.sealing import SealedError
 from streams.storage import FileMissingError, StorageAwayError
 

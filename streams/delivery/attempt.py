@@ -21,7 +21,7 @@ from streams.delivery.failures import LeaseLostError, SoftTimeLimitExceeded, Una
 from streams.delivery.handler import Handler
 from streams.delivery.limits import run_within
 from streams.delivery.transaction import EffectTransaction, effect_session
-from streams.observe.logs import get_logger
+from streams.observability.logs import get_logger
 from streams.publishing.outbox import Outbox
 from streams.storage import StorageAwayError
 

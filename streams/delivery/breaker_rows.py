@@ -8,8 +8,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from streams.delivery.breakers import Breakers
-from streams.observe.errors import message
-from streams.observe.logs import get_logger
+from streams.observability.error_text import message
+from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
 TELL_INTERVAL = 5.0

@@ -8,9 +8,9 @@ from schemas import Event
 from streams.delivery.breaker import Breaker
 from streams.delivery.failures import Unavailable
 from streams.delivery.handler import Handler
-from streams.observe import metrics
-from streams.observe.logs import get_logger
-from streams.observe.masking import scrubbed
+from streams.observability import metrics
+from streams.observability.logs import get_logger
+from streams.observability.redaction import scrubbed
 
 log = get_logger(__name__)
 SHORTEST_WAIT = 1.0

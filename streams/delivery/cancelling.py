@@ -16,7 +16,7 @@ from streams.delivery.detached import DetachedWork
 from streams.delivery.failures import CancelledError
 from streams.delivery.handler import Handler
 from streams.delivery.on_dead import told
-from streams.observe.logs import get_logger
+from streams.observability.logs import get_logger
 from streams.publishing.outbox import Outbox
 from streams.publishing.withdrawing import withdraw
 

@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from streams.delivery.delivery import Delivery
 from streams.delivery.gate import DatabaseGate, trouble
-from streams.observe.errors import message
-from streams.observe.logs import get_logger
+from streams.observability.error_text import message
+from streams.observability.logs import get_logger
 from streams.transport.record import Assignment
 
 log = get_logger(__name__)

@@ -21,8 +21,8 @@ from streams.delivery.handler import JSON, Handler
 from streams.delivery.limits import run_within
 from streams.delivery.reporting import report_failure, report_lease_lost, report_skipped, report_success
 from streams.delivery.settlement import Settlement
-from streams.observe.errors import message
-from streams.observe.logs import get_logger
+from streams.observability.error_text import message
+from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
 BUSY_PAUSE = 2.0

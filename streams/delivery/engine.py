@@ -19,9 +19,9 @@ from streams.delivery.lanes import Lanes, Unit
 from streams.delivery.pauses import DEFERRAL
 from streams.delivery.reception import Reception
 from streams.delivery.settlement import Settlement
-from streams.observe.logs import bind_delivery, get_logger
-from streams.observe.masking import Scrub
-from streams.observe.trace import bind_trace
+from streams.observability.logs import bind_delivery, get_logger
+from streams.observability.redaction import Redactor
+from streams.observability.tracing import bind_trace
 from streams.transport.record import Assignment, Chunk, Record
 
 log = get_logger(__name__)
@@ -265,11 +265,11 @@ def _assignment(unit: Unit) -> Assignment | None:
     return next((delivery.assignment for delivery in unit.deliveries if delivery.pending is not None), None)
 
 
-def _scrub(unit: Unit) -> Scrub | None:
+def _scrub(unit: Unit) -> Redactor | None:
     """What masks the marked values of all that the unit works on."""
     if marks_of(unit.handler.event) is None:
         return None
-    return Scrub.of_events([delivery.event for delivery in unit.deliveries])
+    return Redactor.of_events([delivery.event for delivery in unit.deliveries])
 
 
 def _traceparent(record: Record) -> bytes | None:

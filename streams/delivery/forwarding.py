@@ -17,7 +17,7 @@ from streams.delivery.outgoing import Death, dead_record, moved_record, retry_re
 from streams.delivery.perseverance import until_settled
 from streams.delivery.protection import dead_value
 from streams.delivery.reporting import report_set_aside, report_unreadable
-from streams.observe.errors import ErrorText
+from streams.observability.error_text import ErrorText
 from streams.transport.record import Record
 
 

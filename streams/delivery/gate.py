@@ -9,8 +9,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from streams.observe.errors import message
-from streams.observe.logs import get_logger
+from streams.observability.error_text import message
+from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
 PROBE_INTERVAL = 0.5

@@ -14,7 +14,7 @@ from streams.delivery.delivery import INT4, Delivery, Pending, now_ms, number, o
 from streams.delivery.failures import Reason
 from streams.delivery.handler import Handler
 from streams.delivery.payloads import Loaded, Payload, Payloads
-from streams.observe.errors import ErrorText, describe
+from streams.observability.error_text import ErrorText, describe
 from streams.topics import Topic, UnknownEventError
 from streams.transport.record import Chunk, Record
 

@@ -9,8 +9,8 @@ from streams.delivery.delivery import Delivery
 from streams.delivery.failures import SoftTimeLimitExceeded, TimeLimitExceeded
 from streams.delivery.gate import trouble
 from streams.delivery.limits import CANCEL_GRACE, run_within
-from streams.observe.errors import ErrorText, describe, type_name
-from streams.observe.logs import get_logger
+from streams.observability.error_text import ErrorText, describe, type_name
+from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -10,7 +10,7 @@ from streams.delivery.delivery import Delivery, Origin, origin_of
 from streams.delivery.failures import Reason
 from streams.delivery.protection import DeadValue
 from streams.headers import Headers
-from streams.observe.errors import MESSAGE_LIMIT, STACK_LIMIT, ErrorText
+from streams.observability.error_text import MESSAGE_LIMIT, STACK_LIMIT, ErrorText
 from streams.transport.record import Record
 
 HISTORY_ENTRIES = 5

@@ -24,8 +24,8 @@ from streams.delivery.delivery import Delivery, Pending
 from streams.delivery.failures import Unavailable
 from streams.delivery.gate import trouble
 from streams.delivery.handler import Handler
-from streams.observe.errors import message
-from streams.observe.logs import get_logger
+from streams.observability.error_text import message
+from streams.observability.logs import get_logger
 from streams.storage import FileMissingError
 from streams.transport.record import Assignment, Chunk, Record
 

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from streams.delivery.context import PoolContext
 from streams.delivery.gate import trouble
 from streams.delivery.on_dead import told
-from streams.observe.logs import get_logger
+from streams.observability.logs import get_logger
 from streams.transport.record import ProduceError
 
 log = get_logger(__name__)

@@ -13,7 +13,7 @@ from streams.delivery.lanes import Lanes
 from streams.delivery.payloads import Payload, PayloadDesk, Payloads
 from streams.delivery.retry_plan import Hop, Run, Wait, next_move
 from streams.delivery.waiting import WaitingRoom
-from streams.observe.logs import delivery_context
+from streams.observability.logs import delivery_context
 from streams.registries import SchemaNotFetchedError
 from streams.transport.record import Chunk, Record
 

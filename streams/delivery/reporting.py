@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 from streams.delivery.delivery import Delivery
 from streams.delivery.failures import Reason
-from streams.observe import metrics
-from streams.observe.errors import ErrorText
-from streams.observe.logs import get_logger
-from streams.observe.metrics import DeliveryMeter, delivery_meter
+from streams.observability import metrics
+from streams.observability.error_text import ErrorText
+from streams.observability.logs import get_logger
+from streams.observability.metrics import DeliveryMeter, delivery_meter
 
 log = get_logger(__name__)
 _lines = logging.getLogger(__name__)

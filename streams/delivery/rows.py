@@ -7,8 +7,8 @@ from schemas.sensitivity import marks_of
 from streams.delivery.delivery import Delivery, at_ms
 from streams.delivery.handler import JSON
 from streams.headers import Headers
-from streams.observe.logs import get_logger
-from streams.observe.masking import bound_scrub, masked_event
+from streams.observability.logs import get_logger
+from streams.observability.redaction import bound_scrub, masked_event
 from streams.publishing.outbox import headers_to_json
 
 log = get_logger(__name__)

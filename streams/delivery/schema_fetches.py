@@ -16,7 +16,7 @@ from schemas.registry import RegistryUnavailableError
 from streams.codec import Codec, SchemaMissingError
 from streams.delivery.breakers import Breakers
 from streams.delivery.failures import Unavailable
-from streams.observe.logs import get_logger
+from streams.observability.logs import get_logger
 from streams.registries import SchemaNotFetchedError
 from streams.transport.record import Assignment
 

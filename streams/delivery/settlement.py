@@ -27,8 +27,8 @@ from streams.delivery.reporting import report_death, report_deferred, report_ret
 from streams.delivery.retry_plan import Again, decide, tier_for
 from streams.delivery.transaction import effect_session
 from streams.headers import CE_EXPIRYTIME, last_text
-from streams.observe.errors import ErrorText
-from streams.observe.logs import get_logger
+from streams.observability.error_text import ErrorText
+from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
 SETTLING_TIMES = 4

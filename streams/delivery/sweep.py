@@ -13,7 +13,7 @@ from streams.delivery import leases
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, number
 from streams.delivery.settlement import Settlement
-from streams.observe.logs import delivery_context, get_logger
+from streams.observability.logs import delivery_context, get_logger
 from streams.publishing.outbox import headers_from_json
 from streams.registries import SchemaNotFetchedError
 from streams.storage import FileMissingError, StorageAwayError

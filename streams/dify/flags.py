@@ -11,8 +11,8 @@ from weakref import WeakKeyDictionary
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from streams.observe.errors import message
-from streams.observe.logs import get_logger
+from streams.observability.error_text import message
+from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
 _PAUSE = 0.3

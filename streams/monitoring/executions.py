@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, literal_column, select
 
 from schemas.event import event_time
-from streams.observe.metrics import Lag
+from streams.observability.metrics import Lag
 from streams.tables import TENANT_INDEXED, executions, outbox
 
 DurableStatus = Literal["started", "retry", "success", "failure"]

@@ -8,7 +8,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import ListOffsetsResultInfo, OffsetSpec
 
 from streams.monitoring.cluster import Cluster
-from streams.observe.metrics import Lag
+from streams.observability.metrics import Lag
 from streams.settings import POOL_NAMES, PoolName, Settings
 from streams.topics import Catalogue
 

@@ -17,8 +17,8 @@ from schemas import DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRe
 from streams.codec import Codec
 from streams.dify.stranded import StrandedDocument, find_stranded
 from streams.monitoring.lag import group_lag
-from streams.observe.logs import get_logger
-from streams.observe.metrics import Lag
+from streams.observability.logs import get_logger
+from streams.observability.metrics import Lag
 from streams.publishing.outbox import Outbox
 from streams.settings import Settings
 from streams.topics import Catalogue

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, text
 
-from streams.observe.outbox_depth import OutboxDepth
+from streams.observability.outbox_metrics import OutboxDepth
 
 COUNTED = 100_000
 """Rows that are counted at most: more is shown as this."""

@@ -17,8 +17,8 @@ from sqlalchemy import Row, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from streams.observe.metrics import outbox_failed, outbox_relayed
-from streams.observe.outbox_depth import outbox_seen
+from streams.observability.metrics import outbox_failed, outbox_relayed
+from streams.observability.outbox_metrics import outbox_seen
 from streams.publishing.depth import measure_depth
 from streams.publishing.outbox import headers_from_json
 from streams.settings import Settings

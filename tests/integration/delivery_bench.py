@@ -24,7 +24,7 @@ from streams.delivery.pauses import Pauses
 from streams.delivery.rows import Place
 from streams.delivery.schema_fetches import SchemaFetches
 from streams.headers import Headers
-from streams.observe.logs import configure_logging
+from streams.observability.logs import configure_logging
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue, Pool, load_catalogue
 from streams.transport.producer import RecordProducer

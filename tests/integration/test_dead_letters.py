@@ -23,7 +23,7 @@ from streams.dead_letters.replay import Replay, ReplayRefusedError, replay
 from streams.declared import build_catalogue
 from streams.delivery.failures import Reason
 from streams.delivery.outgoing import Death, dead_record
-from streams.observe.errors import ErrorText
+from streams.observability.error_text import ErrorText
 from streams.publishing.outbox import headers_from_json
 from streams.settings import Settings
 from streams.tables import dead_letters, executions

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.declared import build_catalogue
 from streams.monitoring.lag import group_lag
-from streams.observe.metrics import Lag
+from streams.observability.metrics import Lag
 from streams.settings import Settings
 from tests.integration.driving import BIN, PATIENCE, Streams
 

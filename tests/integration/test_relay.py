@@ -10,7 +10,7 @@ from sqlalchemy import Engine, insert, text
 from schemas import DocumentDeleted
 from streams.codec import build_codec
 from streams.database import Database
-from streams.observe.metrics import exposition
+from streams.observability.metrics import exposition
 from streams.publishing import relay as relay_module
 from streams.publishing.outbox import outbox_row
 from streams.publishing.relay import BATCH, Relay

@@ -14,7 +14,7 @@ from schemas.event import event_time, new_event_id
 from streams.dify.models import Dataset
 from streams.monitoring import stranded
 from streams.monitoring.stranded import StrandedDocuments
-from streams.observe.metrics import Lag
+from streams.observability.metrics import Lag
 from streams.publishing import Outbox
 from streams.settings import Settings
 from streams.tables import executions

@@ -31,7 +31,7 @@ from streams.dead_letters.showing import show_value
 from streams.delivery.failures import Reason
 from streams.delivery.outgoing import Death, dead_record, unread_record
 from streams.delivery.payloads import pieces_of
-from streams.observe.errors import ErrorText
+from streams.observability.error_text import ErrorText
 from streams.schema_export import avro_schema, export
 from streams.storage import FileMissingError
 from streams.storage.folder import Folder

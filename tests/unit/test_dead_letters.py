@@ -9,7 +9,7 @@ from streams.dead_letters.rebuild import index_row
 from streams.dead_letters.replay import Restart, origin_timestamp, plain_headers, replay_headers
 from streams.delivery.failures import Reason
 from streams.delivery.outgoing import Death, dead_record
-from streams.observe.errors import ErrorText
+from streams.observability.error_text import ErrorText
 from streams.transport.record import Record
 
 EVENT_ID = UUID("0199c0de-0000-7000-8000-000000000001")

@@ -14,7 +14,7 @@ from streams.cli import COMMANDS
 from streams.declared import build_catalogue, build_handlers
 from streams.delivery.failures import Reason
 from streams.duration import format_duration
-from streams.observe.metrics import REGISTRY
+from streams.observability.metrics import REGISTRY
 from streams.overrides import Overrides, apply_to_handlers, apply_to_topics
 from streams.settings import Settings
 from streams.topics import BUILT_IN

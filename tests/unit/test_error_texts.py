@@ -3,7 +3,7 @@
 from sqlalchemy.exc import DataError
 
 from streams.delivery import Permanent
-from streams.observe.errors import MESSAGE_LIMIT, STACK_LIMIT, describe
+from streams.observability.error_text import MESSAGE_LIMIT, STACK_LIMIT, describe
 
 
 def raised(error: BaseException, cause: BaseException | None = None, *, suppress: bool = False) -> BaseException:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from streams.observe.logs import bind_delivery, configure_logging, delivery_context, get_logger
-from streams.observe.masking import Scrub
+from streams.observability.logs import bind_delivery, configure_logging, delivery_context, get_logger
+from streams.observability.redaction import Redactor
 from streams.settings import Settings
 
 Lines = pytest.CaptureFixture[str]
@@ -150,7 +150,7 @@ def test_marked_values_are_masked_on_every_line_of_a_delivery(capsys: Lines) -> 
     """In messages, fields and exceptions, ours and a library's; the fields that lead to the event stay."""
     for wanted in ("json", "console"):
         configure_logging(Settings(log_format="json" if wanted == "json" else "console", log_level="info"))
-        scrub = Scrub(lambda: ["ada@example.org", "493817"])
+        scrub = Redactor(lambda: ["ada@example.org", "493817"])
         bind_delivery(lambda: {"event_id": "e-493817", "handler": "greet"}, scrub)
         try:
             get_logger("mine").info("greeting ada@example.org", code="493817", seen=["ada@example.org", 1])

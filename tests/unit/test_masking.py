@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError, field_validator
 
 from schemas import Event, Personal, Secret
 from schemas.sensitivity import Sensitivity, marks_of
-from streams.observe.errors import MESSAGE_LIMIT, describe
-from streams.observe.masking import MASK, RUN, Scrub, bind_scrub, blanked, masked, masked_event, scrubbed
+from streams.observability.error_text import MESSAGE_LIMIT, describe
+from streams.observability.redaction import MASK, RUN, Redactor, bind_scrub, blanked, masked, masked_event, scrubbed
 
 
 class Recipient(BaseModel):
@@ -82,7 +82,7 @@ def test_no_run_of_a_marked_value_is_left_in_a_text(
     code: str, mail: str, before: str, after: str, data: st.DataObject | None
 ) -> None:
     """The text of an error that repeats the values, whole or in part, has no `RUN` characters in a row of them."""
-    scrub = Scrub.of_events([sent(code, mail)])
+    scrub = Redactor.of_events([sent(code, mail)])
     part = mail if data is None else mail[data.draw(st.integers(0, len(mail) - 1)) :]
     told = scrub(f"{before}{code}{after}{part}{before}")
     for value in (code, mail):
@@ -95,7 +95,7 @@ def test_spellings_that_errors_use_are_found(value: str) -> None:
     """A repr, JSON, an address, other letters' case."""
     value = " ".join(value.split())
     assume(len(value) >= RUN)
-    scrub = Scrub.of_events([sent(value)])
+    scrub = Redactor.of_events([sent(value)])
     assert scrub(repr(value)[1:-1]) == MASK
     assert scrub(json.dumps(value)[1:-1]) == MASK
     assert scrub(value.upper()) == MASK
@@ -105,23 +105,23 @@ def test_spellings_that_errors_use_are_found(value: str) -> None:
 def test_a_text_without_marked_values_stays_as_it_is(text: str) -> None:
     assume(not any(value in text.lower() for value in ("493817", "7731", "1815-12-10")))
     assume("@" not in text)
-    assert Scrub.of_events([sent("493817", "@@@@@@@@")])(text) == text
+    assert Redactor.of_events([sent("493817", "@@@@@@@@")])(text) == text
 
 
 def test_short_values_are_masked_where_they_stand_as_words_and_single_characters_never() -> None:
-    scrub = Scrub.of_events([sent("Li", "1")])
+    scrub = Redactor.of_events([sent("Li", "1")])
     assert scrub("Li said: the list has 1 entry") == f"{MASK} said: the list has 1 entry"
 
 
 def test_numbers_dates_and_what_is_nested_are_masked_too() -> None:
-    scrub = Scrub.of_events([sent()])
+    scrub = Redactor.of_events([sent()])
     assert scrub("pin 7731, born 1815-12-10") == f"pin {MASK}, born {MASK}"
     assert scrub.inside({"said": ["ada@example.org", 7731, 12, None, True]}) == {"said": [MASK, MASK, 12, None, True]}
     assert scrub.inside(UUID(int=5)) == str(UUID(int=5))
 
 
 def test_an_exception_is_told_without_them_also_where_it_is_cut_and_in_its_causes() -> None:
-    bind_scrub(Scrub.of_events([sent("tok-0123456789abcdef" * 20)]))
+    bind_scrub(Redactor.of_events([sent("tok-0123456789abcdef" * 20)]))
     try:
         long = "x" * (MESSAGE_LIMIT - 50) + "tok-0123456789abcdef" * 20
         cause = RuntimeError("ada@example.org is unknown")

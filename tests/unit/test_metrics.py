@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.observe import metrics
-from streams.observe.metrics import Lag
+from streams.observability import metrics
+from streams.observability.metrics import Lag
 from streams.settings import Settings
 
 Labels = dict[str, str]

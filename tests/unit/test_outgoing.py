@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from streams import headers
 from streams.delivery.failures import Reason
 from streams.delivery.outgoing import Death, dead_record, history_entry, read_history, retry_record
-from streams.observe.errors import ErrorText
+from streams.observability.error_text import ErrorText
 from tests.unit.making import a_delivery, a_record
 
 ORIGINAL = (("ce_id", b"1"), ("x", b"\xff\x00"), ("x", b"again"), ("traceparent", b"00-a-b-01"))

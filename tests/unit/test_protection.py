@@ -16,7 +16,7 @@ from streams.dead_letters.showing import show_value
 from streams.delivery.failures import Reason
 from streams.delivery.outgoing import Death, dead_record
 from streams.delivery.protection import dead_value
-from streams.observe.errors import ErrorText
+from streams.observability.error_text import ErrorText
 from streams.schema_export import export
 from streams.sealing import SEAL, SealedError, Seals
 from streams.settings import SettingsError

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from schemas import Event, Personal, Secret
 from streams.delivery import Backoff, Permanent, Work, handles
-from streams.observe.logs import get_logger
+from streams.observability.logs import get_logger
 from streams.topics import Topic
 
 log = get_logger(__name__)

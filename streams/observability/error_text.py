@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy.exc import DBAPIError
 
-from streams.observe.masking import scrubbed
+from streams.observability.redaction import scrubbed
 
 MESSAGE_LIMIT = 2 * 1024
 """Bytes of a message, UTF-8."""

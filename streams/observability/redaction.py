@@ -47,7 +47,7 @@ def marked_values(fields: Mapping[str, object], marks: Marks) -> Iterator[str]:
         yield from _values(value, marks.get(name))
 
 
-class Scrub:
+class Redactor:
     """Masks marked values in texts. Made for each unit of work, so the values are asked for when they are needed."""
 
     def __init__(self, values: Callable[[], Iterable[str]]) -> None:
@@ -55,13 +55,13 @@ class Scrub:
         self._known: Sequence[str] | None = None
 
     @classmethod
-    def of_fields(cls, fields: object, marks: Marks | None) -> "Scrub":
+    def of_fields(cls, fields: object, marks: Marks | None) -> "Redactor":
         """For what may be an event's fields; anything else has no values."""
         known = fields if isinstance(fields, Mapping) and marks is not None else {}
         return cls(lambda: marked_values(known, marks or {}))
 
     @classmethod
-    def of_events(cls, events: Iterable[BaseModel]) -> "Scrub":
+    def of_events(cls, events: Iterable[BaseModel]) -> "Redactor":
         """For events of one unit of work."""
 
         def values() -> Iterator[str]:
@@ -98,15 +98,15 @@ class Scrub:
                 return self(str(value))
 
 
-_bound: ContextVar[Scrub | None] = ContextVar("scrub", default=None)
+_bound: ContextVar[Redactor | None] = ContextVar("scrub", default=None)
 
 
-def bind_scrub(scrub: Scrub | None) -> None:
+def bind_scrub(scrub: Redactor | None) -> None:
     """Whatever this task tells from now on goes through it; None: nothing that it works on is marked."""
     _bound.set(scrub)
 
 
-def bound_scrub() -> Scrub | None:
+def bound_scrub() -> Redactor | None:
     """The current task's, if what it works on has marked fields."""
     return _bound.get()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from streams.observe.metrics import REGISTRY
+from streams.observability.metrics import REGISTRY
 
 
 @dataclass(frozen=True, slots=True)

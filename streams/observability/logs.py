@@ -2,7 +2,7 @@
 
 Every line of a delivery carries its event_id, topic, partition, offset, handler, attempt and tenant_id: they are bound
 to the task by `delivery_context`, so code that logs never passes them on. What is marked as personal or secret in the
-delivery's event is masked in its lines, a handler's own included (`streams.observe.masking`).
+delivery's event is masked in its lines, a handler's own included (`streams.observability.redaction`).
 """
 
 import logging.config
@@ -16,8 +16,8 @@ from uuid import UUID
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from streams.observe.errors import describe
-from streams.observe.masking import Scrub, bind_scrub, bound_scrub
+from streams.observability.error_text import describe
+from streams.observability.redaction import Redactor, bind_scrub, bound_scrub
 from streams.settings import Settings
 
 _QUIET = ("aiokafka", "asyncio", "faust", "mode", "sqlalchemy", "httpx", "httpx2")
@@ -89,7 +89,7 @@ def logging_config(settings: Settings) -> dict[str, object]:
     }
 
 
-def bind_delivery(fields: Callable[[], Mapping[str, object]], scrub: Scrub | None = None) -> None:
+def bind_delivery(fields: Callable[[], Mapping[str, object]], scrub: Redactor | None = None) -> None:
     """Bind a delivery's fields as `delivery_context` does, until this task ends; asked for when a line is written.
 
     `scrub` masks what its events have in marked fields; None: they have none.
