@@ -18,10 +18,10 @@ from sqlalchemy.engine import make_url
 
 from benchmarks.memory import MemoryWatch
 from streams.database import sync_engine
+from streams.database.migrations import upgrade
 from streams.declared import build_catalogue
 from streams.local.process import ServerProcess, StartUp
 from streams.local.stack import LocalStack
-from streams.migrations import upgrade
 from streams.monitoring.topic_admin import apply, plan_topics
 from streams.settings import Settings, load_settings
 

@@ -15,8 +15,8 @@ from streams.database import (
     sync_engine,
     unavailable,
 )
-from streams.migrations import MigrationRefusedError
-from streams.migrations import upgrade as upgrade_database
+from streams.database.migrations import MigrationRefusedError
+from streams.database.migrations import upgrade as upgrade_database
 from streams.settings import Settings, load_settings
 
 app = typer.Typer(help="The schema `streams` in the database.", no_args_is_help=True, add_completion=False)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, select
 
-from streams.tables import dead_letters
+from streams.database.tables import dead_letters
 
 
 class DeadLetterMissingError(LookupError):

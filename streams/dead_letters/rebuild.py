@@ -10,9 +10,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from streams import headers
 from streams.codec import Codec, DecodeError
+from streams.database.tables import dead_letters
 from streams.dead_letters.reading import read_topic
 from streams.settings import Settings
-from streams.tables import dead_letters
 from streams.topics import Catalogue, Topic
 from streams.transport.record import Record
 

@@ -9,10 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams.database.tables import answered_chunks
 from streams.dify.interview import Answers
 from streams.dify.questions import Pair
 from streams.dify.standing import Generation, hold
-from streams.tables import answered_chunks
 
 
 def answer_key(model: str, language: str, chunk: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, ScalarSelect, Table, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams.database.tables import answered_chunks
 from streams.dify.files import file_of, images_of
 from streams.dify.models import (
     AppDatasetJoin,
@@ -21,7 +22,6 @@ from streams.dify.models import (
     UploadFile,
     metadata,
 )
-from streams.tables import answered_chunks
 
 
 def _tables(*models: type[Model]) -> tuple[Table, ...]:

@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy import Connection, func, literal_column, select
 
 from schemas.event import event_time
+from streams.database.tables import TENANT_INDEXED, executions, outbox
 from streams.observability.metrics import Lag
-from streams.tables import TENANT_INDEXED, executions, outbox
 
 DurableStatus = Literal["started", "retry", "success", "failure"]
 DURABLE: tuple[DurableStatus, ...] = ("started", "retry", "success", "failure")

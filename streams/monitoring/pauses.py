@@ -7,7 +7,7 @@ from typing import Literal
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
-from streams.tables import pauses
+from streams.database.tables import pauses
 
 PauseKind = Literal["topic", "handler"]
 

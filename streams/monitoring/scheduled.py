@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 
 from streams import headers
+from streams.database.tables import outbox
 from streams.publishing.outbox import headers_from_json
-from streams.tables import outbox
 
 
 @dataclass(frozen=True, slots=True)

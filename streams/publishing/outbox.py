@@ -11,8 +11,8 @@ from sqlalchemy.orm import DeclarativeBase
 
 from schemas import Event
 from schemas.event import with_time
-from streams import tables
 from streams.codec import Codec, EncodedEvent, default_codec
+from streams.database import tables
 from streams.headers import Headers
 
 

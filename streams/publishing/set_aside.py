@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
-from streams.tables import outbox
+from streams.database.tables import outbox
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from streams.settings import Settings, SettingsError
-from streams.storage.bucket import open_bucket
-from streams.storage.folder import Folder
+from streams.storage.filesystem import Folder
 from streams.storage.port import FileMissingError, InThreads, Storage, StorageAwayError, Store
+from streams.storage.s3 import open_bucket
 
 __all__ = [
     "FileMissingError",

@@ -11,6 +11,7 @@ from schemas import DatasetDeleted, DocumentDeleted, DocumentsDeleted, Documents
 from streams.agents.dataset import clean_dataset
 from streams.agents.document import clean_document, index_document
 from streams.agents.documents import clean_documents, remove_documents
+from streams.database.tables import SCHEMA, answered_chunks, outbox
 from streams.delivery.handler import Handler
 from streams.dify.errors import LeftBehindError
 from streams.dify.models import (
@@ -28,7 +29,6 @@ from streams.dify.models import (
     metadata,
 )
 from streams.dify.source import upload_file_id
-from streams.tables import SCHEMA, answered_chunks, outbox
 from tests.integration.direct_work import CrashError, Site, prose, storage_folder
 
 CLEANERS: dict[type[Event], Handler[Any]] = {

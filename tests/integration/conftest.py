@@ -14,9 +14,9 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
 from streams.database import sync_engine
+from streams.database.migrations import upgrade
 from streams.declared import build_catalogue
 from streams.local.stack import LocalStack
-from streams.migrations import upgrade
 from streams.monitoring.topic_admin import apply, plan_topics
 from streams.settings import Settings
 from tests.integration.commands import Commands

@@ -17,13 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from schemas import DatasetDeleted, DocumentDeleted, DocumentIndexRequested, Event
 from streams.codec import Codec, build_codec
 from streams.database import Database
+from streams.database.tables import outbox
 from streams.delivery.handler import JSON, Handler
 from streams.dify.models import Dataset, DatasetProcessRule, Document, DocumentSegment, Model, UploadFile
 from streams.dify.platform import Platform, build_platform
 from streams.publishing.outbox import Outbox
 from streams.settings import Settings
 from streams.storage import Folder, InThreads
-from streams.tables import outbox
 from streams.topics import load_catalogue
 
 T = TypeVar("T")

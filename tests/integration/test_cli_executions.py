@@ -10,9 +10,9 @@ from schemas import DocumentDeleted
 from schemas.event import event_time, new_event_id
 from streams.codec import build_codec
 from streams.database import REVISION
+from streams.database.tables import executions, outbox
 from streams.publishing.outbox import outbox_row
 from streams.settings import Settings
-from streams.tables import executions, outbox
 from streams.topics import load_catalogue
 from tests.integration.commands import Commands
 from tests.integration.driving import publish

@@ -28,10 +28,10 @@ from streams.database import (
     partition_days,
     sync_engine,
 )
+from streams.database.migrations import MigrationRefusedError, upgrade
+from streams.database.tables import metadata
 from streams.delivery.arrays import array_text, byte_array_text
-from streams.migrations import MigrationRefusedError, upgrade
 from streams.settings import Settings
-from streams.tables import metadata
 
 TODAY = date(2026, 3, 1)
 

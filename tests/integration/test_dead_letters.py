@@ -16,6 +16,7 @@ from schemas import DocumentDeleted
 from schemas.event import event_time
 from streams import headers
 from streams.codec import EncodedEvent, build_codec
+from streams.database.tables import dead_letters, executions
 from streams.dead_letters.listing import DeadLetterFilter, find_dead_letters, list_dead_letters
 from streams.dead_letters.reading import read_record, read_records
 from streams.dead_letters.rebuild import index_row, rebuild
@@ -26,7 +27,6 @@ from streams.delivery.outgoing import Death, dead_record
 from streams.observability.error_text import ErrorText
 from streams.publishing.outbox import headers_from_json
 from streams.settings import Settings
-from streams.tables import dead_letters, executions
 from streams.topics import Catalogue
 from streams.transport.client import client_config
 from streams.transport.record import Record

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 from streams.agents.dataset import clean_dataset
 from streams.agents.document import clean_document, index_document
+from streams.database.tables import answered_chunks
 from streams.delivery import Permanent, Retry, Unavailable
 from streams.dify import questions
 from streams.dify.answers import answer_key
@@ -19,7 +20,6 @@ from streams.dify.identity import text_hash
 from streams.dify.models import Dataset, Document, DocumentSegment
 from streams.dify.questions import ChatEndpoint
 from streams.dify.search import passages
-from streams.tables import answered_chunks
 from tests.integration.chat_server import Answer, ChatServer, Reply, chat_server, completion, two_pairs
 from tests.integration.direct_work import Site, open_site
 

@@ -17,13 +17,13 @@ from sqlalchemy import select
 
 from schemas import DatasetDeleted
 from streams.agents.document import clean_document, index_document
+from streams.database.tables import outbox
 from streams.delivery import Permanent, Retry
 from streams.dify import loading
 from streams.dify.errors import VectorStoreError
 from streams.dify.models import Dataset, DatasetCollectionBinding, Document
 from streams.dify.search import passages
 from streams.dify.vector_stores.qdrant import QdrantIndex, qdrant_at
-from streams.tables import outbox
 from tests.integration.cleaning import settle
 from tests.integration.direct_work import CrashError, Site, open_site, prose
 

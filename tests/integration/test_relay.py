@@ -10,12 +10,12 @@ from sqlalchemy import Engine, insert, text
 from schemas import DocumentDeleted
 from streams.codec import build_codec
 from streams.database import Database
+from streams.database.tables import outbox
 from streams.observability.metrics import exposition
 from streams.publishing import relay as relay_module
 from streams.publishing.outbox import outbox_row
 from streams.publishing.relay import BATCH, Relay
 from streams.settings import Settings
-from streams.tables import outbox
 from streams.topics import load_catalogue
 from streams.transport.errors import ProduceError
 from streams.transport.producer import NewRecord, RecordProducer

@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from schemas import DocumentDeleted
 from streams.codec import build_codec
+from streams.database.tables import outbox
 from streams.publishing import Outbox
 from streams.settings import Settings
-from streams.tables import outbox
 from streams.topics import load_catalogue
 from tests.integration.commands import Commands
 from tests.integration.driving import free_port, rows, scalar, wait_for

@@ -11,13 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import DocumentIndexCreated, DocumentIndexRequested
 from schemas.event import event_time, new_event_id
+from streams.database.tables import executions
 from streams.dify.models import Dataset
 from streams.monitoring import stranded
 from streams.monitoring.stranded import StrandedDocuments
 from streams.observability.metrics import Lag
 from streams.publishing import Outbox
 from streams.settings import Settings
-from streams.tables import executions
 from streams.topics import load_catalogue
 from tests.integration.direct_work import Site, open_site, prose
 from tests.integration.driving import WorkerProcess, rows, wait_for

@@ -34,7 +34,7 @@ from streams.delivery.payloads import pieces_of
 from streams.observability.error_text import ErrorText
 from streams.schema_export import avro_schema, export
 from streams.storage import FileMissingError
-from streams.storage.folder import Folder
+from streams.storage.filesystem import Folder
 from streams.topics import BUILT_IN, Catalogue, Topic
 from streams.transport.record import Assignment, Chunk
 from tests.unit.making import SETTINGS, a_record

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-import streams.migrations.versions
+import streams.database.migrations.versions
 from streams.database import REVISION, database_url
 from streams.settings import Settings, SettingsError
 
@@ -31,5 +31,5 @@ def test_anything_else_is_refused_by_name_and_without_its_password(given: str) -
 
 
 def test_the_revision_needed_is_the_newest_migration() -> None:
-    files = Path(streams.migrations.versions.__path__[0]).glob("[0-9]*.py")
+    files = Path(streams.database.migrations.versions.__path__[0]).glob("[0-9]*.py")
     assert max(file.name for file in files).startswith(f"{REVISION}_")

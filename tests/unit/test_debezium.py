@@ -7,7 +7,7 @@ from sqlalchemy import LargeBinary, Text, Uuid
 
 from streams import headers
 from streams.codec import build_codec
-from streams.tables import outbox
+from streams.database.tables import outbox
 from tests.pages import page
 from tests.unit.making import CATALOGUE, SETTINGS, an_event
 

@@ -8,11 +8,11 @@ from sqlalchemy import Table, func, select
 from sqlalchemy.orm import Session
 
 from schemas import DatasetDeleted, DocumentDeleted
+from streams.database.tables import executions
 from streams.dify.models import Dataset, Document, Embedding, metadata
 from streams.local.demo.rows import Upload
 from streams.local.demo.stage import Stage
 from streams.local.demo.waiting import claim
-from streams.tables import executions
 
 VECTORS = "vectors"
 FILES = "files in the storage"

@@ -15,6 +15,7 @@ from schemas import Event
 from schemas.event import event_time
 from streams.codec import Codec
 from streams.database import Database
+from streams.database.tables import executions
 from streams.dify.models import Dataset, Document
 from streams.dify.platform import Platform
 from streams.local.demo.screen import Screen
@@ -22,7 +23,6 @@ from streams.local.demo.servers import Worker
 from streams.local.demo.waiting import wait_for
 from streams.publishing import Outbox
 from streams.settings import Settings
-from streams.tables import executions
 from streams.topics import Catalogue
 
 T = TypeVar("T")

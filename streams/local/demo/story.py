@@ -6,6 +6,7 @@ from functools import partial
 
 from streams.codec import build_codec
 from streams.database import sync_engine
+from streams.database.migrations import upgrade
 from streams.declared import build_catalogue
 from streams.dify.platform import build_platform
 from streams.local.demo.asking import Question, ask, question_for
@@ -18,7 +19,6 @@ from streams.local.demo.servers import Worker, adopt_settings, running_worker
 from streams.local.demo.stage import Stage
 from streams.local.demo.summary import Found, Summary
 from streams.local.stack import LocalStack
-from streams.migrations import upgrade
 from streams.monitoring.topic_admin import apply, plan_topics
 from streams.settings import Settings
 

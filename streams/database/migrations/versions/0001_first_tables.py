@@ -123,7 +123,7 @@ STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Make the tables; partitions of the ledger are made by `streams.migrations.upgrade`, for the day it runs on."""
+    """Make the tables; `streams.database.migrations.upgrade` makes the ledger's partitions, for the day it runs on."""
     for statement in STATEMENTS:
         op.execute(statement)
 

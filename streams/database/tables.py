@@ -1,4 +1,4 @@
-"""The tables of the PostgreSQL schema `streams`, as SQLAlchemy Core; `streams/migrations` makes them.
+"""The tables of the PostgreSQL schema `streams`, as SQLAlchemy Core; `streams/database/migrations` makes them.
 
 The platform's own tables are elsewhere (`streams.dify.models`) and never touched by these migrations.
 """

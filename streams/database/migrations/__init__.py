@@ -12,8 +12,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from streams.database import REVISION, ensure_partitions, revision, sync_engine, unavailable
+from streams.database.tables import SCHEMA
 from streams.settings import Settings
-from streams.tables import SCHEMA
 
 UPGRADE_LOCK = 0x5354_5245_414D_5302
 """Advisory lock: of two upgrades at once the second waits, then finds nothing to do."""

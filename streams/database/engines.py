@@ -1,4 +1,4 @@
-"""Engines over the ledger's database, and its partitions; the tables are in `streams.tables`.
+"""Engines over the ledger's database, and its partitions; the tables are in `streams.database.tables`.
 
 Handlers and bookkeeping have a connection pool each, so that handlers waiting for a connection cannot keep a claim,
 a heartbeat or a settlement from its own.
@@ -11,11 +11,11 @@ from sqlalchemy import URL, Connection, Engine, NullPool, column, create_engine,
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from streams.database.tables import SCHEMA
 from streams.settings import Settings, SettingsError
-from streams.tables import SCHEMA
 
 REVISION = "0006"
-"""The newest of `streams/migrations/versions`: what this code needs. Here, so that starting loads no Alembic."""
+"""The newest of `streams/database/migrations/versions`, which this code needs. Starting loads no Alembic."""
 VERSION_TABLE = "alembic_version"
 _VERSIONS = table(VERSION_TABLE, column("version_num"), schema=SCHEMA)
 DIALECT = "postgresql+psycopg"

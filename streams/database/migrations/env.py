@@ -1,10 +1,10 @@
-"""Alembic's side of a migration: run on the connection that `streams.migrations` hands over, schema `streams` only."""
+"""Alembic's side of a migration: runs on the connection of `streams.database.migrations`, schema `streams` only."""
 
 from alembic import context
 from sqlalchemy import Connection
 
 from streams.database import VERSION_TABLE
-from streams.tables import SCHEMA, metadata
+from streams.database.tables import SCHEMA, metadata
 
 
 def run(connection: Connection) -> None:
