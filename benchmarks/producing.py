@@ -19,7 +19,7 @@ from benchmarks.result import Result, Results
 from schemas import MessageCreated
 from streams.codec import Codec, EncodedEvent, build_codec
 from streams.publishing import AsyncEventProducer, EventProducer
-from streams.schema_export import avro_schema
+from streams.schema_registry.export import avro_schema
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from streams.transport.client import producer_config

@@ -28,7 +28,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from schemas import Event
 from streams.delivery import Backoff, Handler
-from streams.duration import Seconds, parse_duration
+from streams.durations import Seconds, parse_duration
 from streams.settings import PoolName, SettingsError
 from streams.topics import Pool, Topic
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from streams.duration import Seconds, parse_duration
+from streams.durations import Seconds, parse_duration
 
 PoolName = Literal["high", "default", "low"]
 POOL_NAMES: tuple[PoolName, ...] = ("high", "default", "low")

@@ -26,7 +26,7 @@ from schemas import (
     TenantUpdated,
 )
 from schemas.sensitivity import holds_secret, marks_of
-from streams.duration import format_duration, parse_duration
+from streams.durations import format_duration, parse_duration
 from streams.settings import PoolName, Settings, SettingsError
 
 HOUR = 3600.0

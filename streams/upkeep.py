@@ -8,8 +8,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas import DocumentIndexRequested
-from streams.claim_check import remove_old
 from streams.codec import Codec, SchemaMissingError
+from streams.codec.claim_check import remove_old
 from streams.database import drop_old_partitions, ensure_partitions
 from streams.delivery.engine import PoolEngine
 from streams.delivery.failures import Unavailable

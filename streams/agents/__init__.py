@@ -7,7 +7,7 @@ acknowledges the records one by one, and the transport holds a partition back th
 from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Mapping
 
 from streams.delivery.engine import PoolEngine
-from streams.duration import format_duration
+from streams.durations import format_duration
 from streams.settings import PoolName
 from streams.topics import Catalogue
 from streams.transport.record import Chunk

@@ -9,11 +9,11 @@ import typer
 from schemas.avro_type import BadSchemaError
 from schemas.registry import FileRegistry, RegistryError
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_json, print_rows
-from streams.registries import open_http_registry, own_folder
-from streams.schema_export import SchemaExportError, drifts, incompatible, told
-from streams.schema_export import export as export_schemas
-from streams.schema_register import Registered, to_register
-from streams.schema_register import register as register_schemas
+from streams.schema_registry.clients import open_http_registry, own_folder
+from streams.schema_registry.export import SchemaExportError, drifts, incompatible, told
+from streams.schema_registry.export import export as export_schemas
+from streams.schema_registry.register import Registered, to_register
+from streams.schema_registry.register import register as register_schemas
 from streams.settings import load_settings
 from streams.topics import load_catalogue
 

@@ -11,7 +11,7 @@ from streams.cli.cluster import asking_kafka
 from streams.cli.output import CommandError, JSONOption, print_json
 from streams.declared import build_catalogue, build_handlers
 from streams.delivery import Handler
-from streams.duration import format_duration
+from streams.durations import format_duration
 from streams.monitoring.topic_admin import apply as apply_changes
 from streams.monitoring.topic_admin import plan_topics
 from streams.monitoring.topic_pruning import Pruned, prune_tiers

@@ -13,12 +13,12 @@ from sqlalchemy import Connection, insert, select, text, update
 
 from schemas.event import event_time, new_event_id
 from streams import headers
+from streams.codec.encryption import VARIABLE
 from streams.database.tables import dead_letters, executions, outbox
 from streams.dead_letters.listing import DeadLetter, DeadLetterMissingError
 from streams.delivery.protection import FOR_GOOD
 from streams.headers import Headers
 from streams.publishing.outbox import headers_to_json
-from streams.sealing import VARIABLE
 from streams.topics import Catalogue, UnknownEventError
 from streams.transport.record import Record
 

@@ -5,10 +5,10 @@ import json
 from dataclasses import dataclass
 
 from schemas.sensitivity import Marks
-from streams.claim_check import TICKET, Ticket, TicketError
 from streams.codec import Codec, DecodeError
+from streams.codec.claim_check import TICKET, Ticket, TicketError
+from streams.codec.encryption import SealedError
 from streams.observability.redaction import MASK, masked
-from streams.sealing import SealedError
 from streams.storage import FileMissingError, StorageAwayError
 
 

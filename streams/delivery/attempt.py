@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
-from streams.claim_check import may_be_large
+from streams.codec.claim_check import may_be_large
 from streams.delivery import leases
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery

@@ -6,7 +6,7 @@ from typing import Generic, Literal, TypeVar
 
 from schemas import Event
 from streams.delivery.work import Work
-from streams.duration import format_duration, parse_duration
+from streams.durations import format_duration, parse_duration
 
 Kind = Literal["single", "batch", "long"]
 E = TypeVar("E", bound=Event)

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from schemas import Event
 from streams import headers
-from streams.claim_check import Ticket
 from streams.codec import DecodeError, PayloadElsewhereError
+from streams.codec.claim_check import Ticket
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import INT4, Delivery, Pending, now_ms, number, origin_of
 from streams.delivery.failures import Reason

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from streams.delivery.failures import SoftTimeLimitExceeded, TimeLimitExceeded, UnaskedCancellationError
-from streams.duration import format_duration
+from streams.durations import format_duration
 
 T = TypeVar("T")
 CANCEL_GRACE = 2.0

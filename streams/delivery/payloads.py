@@ -17,8 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from schemas import Event
 from schemas.event import event_time
-from streams.claim_check import TICKET, Ticket, TicketError
 from streams.codec import DecodeError
+from streams.codec.claim_check import TICKET, Ticket, TicketError
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, Pending
 from streams.delivery.failures import Unavailable

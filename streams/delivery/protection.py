@@ -5,7 +5,7 @@ from typing import Literal
 
 from schemas.sensitivity import holds_secret
 from streams.codec import Codec
-from streams.sealing import SEAL
+from streams.codec.encryption import SEAL
 from streams.transport.record import Record
 
 Protection = Literal["encrypted", "masked", "removed"]

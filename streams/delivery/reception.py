@@ -14,7 +14,7 @@ from streams.delivery.payloads import Payload, PayloadDesk, Payloads
 from streams.delivery.retry_plan import Hop, Run, Wait, next_move
 from streams.delivery.waiting import WaitingRoom
 from streams.observability.logs import delivery_context
-from streams.registries import SchemaNotFetchedError
+from streams.schema_registry.clients import SchemaNotFetchedError
 from streams.transport.record import Chunk, Record
 
 STORAGE_REST = 15

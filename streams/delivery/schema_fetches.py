@@ -17,7 +17,7 @@ from streams.codec import Codec, SchemaMissingError
 from streams.delivery.breakers import Breakers
 from streams.delivery.failures import Unavailable
 from streams.observability.logs import get_logger
-from streams.registries import SchemaNotFetchedError
+from streams.schema_registry.clients import SchemaNotFetchedError
 from streams.transport.record import Assignment
 
 log = get_logger(__name__)

@@ -7,15 +7,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
 from streams import headers
-from streams.claim_check import TicketError
 from streams.codec import DecodeError, PayloadElsewhereError
+from streams.codec.claim_check import TicketError
 from streams.delivery import leases
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, number
 from streams.delivery.settlement import Settlement
 from streams.observability.logs import delivery_context, get_logger
 from streams.publishing.outbox import headers_from_json
-from streams.registries import SchemaNotFetchedError
+from streams.schema_registry.clients import SchemaNotFetchedError
 from streams.storage import FileMissingError, StorageAwayError
 from streams.topics import UnknownEventError
 from streams.transport.record import Record

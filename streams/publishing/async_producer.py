@@ -10,8 +10,8 @@ from typing import Self
 from confluent_kafka import KafkaError, Message
 
 from schemas import Event
-from streams.claim_check import may_be_large
 from streams.codec import Codec, EncodedEvent
+from streams.codec.claim_check import may_be_large
 from streams.publishing.producer import DEFAULT_TIMEOUT, EventProducer, PublishError, Report
 from streams.settings import Settings
 from streams.transport.record import RecordMetadata

@@ -14,10 +14,10 @@ from sqlalchemy import Engine
 from schemas import DocumentDeleted
 from schemas.registry import RegisteredSchema
 from streams.codec import build_codec
-from streams.http_registry import IncompatibleSchemaError
 from streams.publishing import EventProducer, PublishError
-from streams.registries import open_http_registry
-from streams.schema_register import register
+from streams.schema_registry.clients import open_http_registry
+from streams.schema_registry.confluent import IncompatibleSchemaError
+from streams.schema_registry.register import register
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.crash.accounting import settle_accounts

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from streams.codec import build_codec
 from streams.declared import build_catalogue
 from streams.publishing import EventProducer
-from streams.schema_export import export
+from streams.schema_registry.export import export
 from streams.settings import Settings
 from tests.crash.protocols import both_protocols
 from tests.integration.apps import reports

@@ -13,7 +13,7 @@ from schemas.registry import COMMITTED, FileRegistry, RegisteredSchema
 from streams.local.artifacts import cache_folder, fetch_jars, parse_jars
 from streams.local.java import find_java
 from streams.local.process import StartUp
-from streams.schema_export import NAMESPACE
+from streams.schema_registry.export import NAMESPACE
 from tests import golden
 
 JARS = parse_jars(Path(__file__).with_name("avro.jars").read_text(encoding="utf-8"))

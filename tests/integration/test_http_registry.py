@@ -13,13 +13,13 @@ import pytest
 
 from schemas import DocumentDeleted, Event
 from schemas.registry import FileRegistry, RegistryError, RegistryUnavailableError
-from streams import http_registry
 from streams.codec import Codec, DecodeError, SchemaMissingError, build_codec
-from streams.http_registry import HttpRegistry, IncompatibleSchemaError
 from streams.publishing import AsyncEventProducer, EventProducer, PublishError
-from streams.registries import open_http_registry
-from streams.schema_export import export
-from streams.schema_register import register
+from streams.schema_registry import confluent
+from streams.schema_registry.clients import open_http_registry
+from streams.schema_registry.confluent import HttpRegistry, IncompatibleSchemaError
+from streams.schema_registry.export import export
+from streams.schema_registry.register import register
 from streams.settings import Settings
 from streams.topics import BUILT_IN, Catalogue, Topic
 from tests.integration.certificates import make_certificates
@@ -155,7 +155,7 @@ def test_releases_live_beside_each_other(server: RegistryServer, tmp_path: Path)
 
 def test_an_unknown_id_is_asked_for_once_in_a_while(server: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dead letter of that reason meanwhile; known once it is registered, which a replay of it needs."""
-    monkeypatch.setattr(http_registry, "UNKNOWN_FOR", 0.5)
+    monkeypatch.setattr(confluent, "UNKNOWN_FOR", 0.5)
     with running_registry() as elsewhere:
         elsewhere.contents[777] = "taken"
         value = b"\x00" + (101).to_bytes(4, "big") + registered(elsewhere).encode(deleted()).value[5:]

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from streams.claim_check import TICKET, Ticket
 from streams.codec import build_codec
+from streams.codec.claim_check import TICKET, Ticket
 from streams.declared import build_catalogue
 from streams.publishing import AsyncEventProducer, EventProducer, Outbox, PublishError
-from streams.schema_export import export
+from streams.schema_registry.export import export
 from streams.settings import Settings
 from streams.storage import Store, open_store
 from tests.integration.apps import reports

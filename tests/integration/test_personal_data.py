@@ -13,7 +13,7 @@ from streams import headers
 from streams.codec import build_codec
 from streams.declared import build_catalogue
 from streams.monitoring.topic_admin import plan_topics
-from streams.schema_export import export
+from streams.schema_registry.export import export
 from streams.settings import Settings
 from streams.transport.client import client_config
 from tests.integration.apps import letters

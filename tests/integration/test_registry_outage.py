@@ -12,8 +12,8 @@ from schemas import Event
 from streams.codec import Codec, build_codec
 from streams.delivery import Backoff, Work, handles, schema_fetches
 from streams.delivery.delivery import now_ms
-from streams.registries import open_http_registry
-from streams.schema_register import register
+from streams.schema_registry.clients import open_http_registry
+from streams.schema_registry.register import register
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from streams.transport.record import Assignment, Chunk, Record

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.registry import COMMITTED, FileRegistry
-from streams.schema_export import export
+from streams.schema_registry.export import export
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.integration.commands import Commands

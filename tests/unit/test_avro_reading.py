@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.registry import FileRegistry
-from streams import avro_reading
-from streams.avro_reading import Fields, field_reader
+from streams.codec import avro_reader
+from streams.codec.avro_reader import Fields, field_reader
 
 PREFIX = bytes(5)
 TIME = {"type": "long", "logicalType": "timestamp-micros"}
@@ -118,8 +118,8 @@ def test_every_committed_schema_but_that_with_records_in_a_list_is_read_by_a_fun
     left = set()
     for registered in FileRegistry():
         try:
-            assert callable(avro_reading._compiled(registered.schema))
-        except avro_reading._UnknownTypeError:
+            assert callable(avro_reader._compiled(registered.schema))
+        except avro_reader._UnknownTypeError:
             left.add(registered.subject)
     assert left == {"app.draft-workflow-synced-value"}
 

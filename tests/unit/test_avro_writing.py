@@ -13,9 +13,9 @@ from pydantic import PlainSerializer
 
 from schemas import Event
 from schemas.registry import FileRegistry
-from streams.avro_writing import EPOCH, compile_writer
 from streams.codec import build_codec
-from streams.event_fields import has_serializer, utc_text
+from streams.codec.avro_writer import EPOCH, compile_writer
+from streams.codec.event_fields import has_serializer, utc_text
 from tests.unit.making import CATALOGUE, SETTINGS, a_message, an_event
 
 TYPES: Mapping[str, tuple[object, st.SearchStrategy[object]]] = {

@@ -15,7 +15,8 @@ from schemas import Event, Secret
 from schemas.event import event_time, new_event_id
 from schemas.registry import FileRegistry, RegisteredSchema
 from streams import headers
-from streams.claim_check import (
+from streams.codec import Codec, DecodeError, PayloadElsewhereError
+from streams.codec.claim_check import (
     CONTENT_TYPE,
     SURELY_SMALL,
     TICKET,
@@ -26,13 +27,12 @@ from streams.claim_check import (
     may_be_large,
     remove_old,
 )
-from streams.codec import Codec, DecodeError, PayloadElsewhereError
 from streams.dead_letters.showing import show_value
 from streams.delivery.failures import Reason
 from streams.delivery.outgoing import Death, dead_record, unread_record
 from streams.delivery.payloads import pieces_of
 from streams.observability.error_text import ErrorText
-from streams.schema_export import avro_schema, export
+from streams.schema_registry.export import avro_schema, export
 from streams.storage import FileMissingError
 from streams.storage.filesystem import Folder
 from streams.topics import BUILT_IN, Catalogue, Topic

@@ -13,7 +13,7 @@ from schemas import DocumentDeleted, Event
 from schemas.event import event_time, new_event_id, with_time
 from streams import headers
 from streams.codec import Codec, DecodeError, SchemaMissingError, build_codec
-from streams.schema_export import export
+from streams.schema_registry.export import export
 from streams.settings import Settings
 from streams.topics import BUILT_IN, Catalogue, UnknownEventError
 from tests.unit.making import CATALOGUE, SETTINGS, a_message, an_event

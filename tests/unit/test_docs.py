@@ -13,7 +13,7 @@ from streams import headers
 from streams.cli import COMMANDS
 from streams.declared import build_catalogue, build_handlers
 from streams.delivery.failures import Reason
-from streams.duration import format_duration
+from streams.durations import format_duration
 from streams.observability.metrics import REGISTRY
 from streams.overrides import Overrides, apply_to_handlers, apply_to_topics
 from streams.settings import Settings

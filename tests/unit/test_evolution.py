@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field, create_model
 
 from schemas import DocumentDeleted, Event
 from schemas.evolution import COMPATIBILITIES, Compatibility, Version, breaks
-from streams.allowed_values import allowed_values
-from streams.schema_export import avro_schema
+from streams.schema_registry.constraints import allowed_values
+from streams.schema_registry.export import avro_schema
 
 Definition = tuple[object, object]
 OTHER = ", or add another field with a default"

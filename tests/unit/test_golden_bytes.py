@@ -7,7 +7,7 @@ import pytest
 
 from schemas.registry import FileRegistry, RegisteredSchema
 from streams.codec import build_codec
-from streams.written import MAGIC
+from streams.codec.writer_schema import MAGIC
 from tests import golden
 from tests.unit.making import CATALOGUE, SETTINGS
 

@@ -12,13 +12,13 @@ from schemas import Event, Personal, Secret
 from schemas.registry import FileRegistry
 from streams import headers
 from streams.codec import Codec, DecodeError
+from streams.codec.encryption import SEAL, Encryptor, SealedError
 from streams.dead_letters.showing import show_value
 from streams.delivery.failures import Reason
 from streams.delivery.outgoing import Death, dead_record
 from streams.delivery.protection import dead_value
 from streams.observability.error_text import ErrorText
-from streams.schema_export import export
-from streams.sealing import SEAL, SealedError, Seals
+from streams.schema_registry.export import export
 from streams.settings import SettingsError
 from streams.topics import BUILT_IN, Catalogue, Topic
 from tests.unit.making import SETTINGS, a_record
@@ -68,12 +68,12 @@ def codec(tmp_path: Path) -> Codec:
     return a_codec(FileRegistry(tmp_path), catalogue())
 
 
-def a_codec(files: FileRegistry, topics: Catalogue, seals: Seals | None = None) -> Codec:
+def a_codec(files: FileRegistry, topics: Catalogue, seals: Encryptor | None = None) -> Codec:
     return Codec(files, files, topics, "test", seals)
 
 
 def with_keys(codec: Codec, keys: str) -> Codec:
-    return a_codec(codec._files, catalogue(), Seals(keys))
+    return a_codec(codec._files, catalogue(), Encryptor(keys))
 
 
 def test_without_a_key_the_dead_letter_is_encoded_anew_with_its_secrets_masked(codec: Codec) -> None:
@@ -105,7 +105,7 @@ def test_with_a_key_it_is_encrypted_and_comes_back_byte_for_byte(codec: Codec) -
 
 @pytest.mark.parametrize(("keys", "why"), [("", "STREAMS_DLQ_KEY with its key opens it"), (NEW, "does not have")])
 def test_a_sealed_value_that_cannot_be_opened_is_told_in_one_line(codec: Codec, keys: str, why: str) -> None:
-    sealed = Seals(OLD).seal(codec.encode(EVENT).value)
+    sealed = Encryptor(OLD).seal(codec.encode(EVENT).value)
     other = with_keys(codec, keys)
     with pytest.raises(SealedError, match=why):
         other.seals.open(sealed)
@@ -164,6 +164,6 @@ def test_an_event_that_avro_refuses_is_not_repeated_by_the_error(codec: Codec) -
 
 def test_a_key_that_is_none_is_refused_in_one_line() -> None:
     with pytest.raises(SettingsError, match="STREAMS_DLQ_KEY: not a Fernet key"):
-        Seals("secret")
-    assert Seals(" ").seal(b"x") == b"x"
-    assert Seals(OLD).seal(b"x")[:1] == SEAL
+        Encryptor("secret")
+    assert Encryptor(" ").seal(b"x") == b"x"
+    assert Encryptor(OLD).seal(b"x")[:1] == SEAL

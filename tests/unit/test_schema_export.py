@@ -10,7 +10,7 @@ import pytest
 from schemas import DocumentDeleted, Event, MessageCreated
 from schemas.evolution import Compatibility
 from schemas.registry import COMMITTED, INDEX, FileRegistry, RegisteredSchema
-from streams.schema_export import (
+from streams.schema_registry.export import (
     IncompatibleChangeError,
     SchemaExportError,
     avro_schema,

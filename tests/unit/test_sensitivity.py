@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from schemas import Event, Personal, Secret
 from schemas.sensitivity import TAGS, holds_secret, marks_of, marks_of_schema
 from streams.observability.redaction import masked
-from streams.schema_export import avro_schema
+from streams.schema_registry.export import avro_schema
 from streams.settings import Settings, SettingsError
 from streams.topics import BUILT_IN, SECRET_RETENTION, USUAL_RETENTION, Topic, load_topics
 

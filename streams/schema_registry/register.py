@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from schemas.registry import FileRegistry, RegisteredSchema, RegistryError
-from streams.http_registry import HttpRegistry
+from streams.schema_registry.confluent import HttpRegistry
 from streams.topics import Catalogue, Topic
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, timedelta
 from functools import lru_cache
 
 from schemas import Event
-from streams.avro_writing import EPOCH, microseconds
+from streams.codec.avro_writer import EPOCH, microseconds
 
 EventFields = Callable[[Event], dict[str, object]]
 

@@ -6,15 +6,15 @@ import fastavro
 
 from schemas.registry import RegisteredSchema, RegistryUnavailableError
 from schemas.sensitivity import Marks, Sensitivity, marks_of, marks_of_schema
-from streams.avro_reading import PREFIX_LENGTH
+from streams.codec.avro_reader import PREFIX_LENGTH
 from streams.observability.redaction import blanked
-from streams.registries import Registry, SchemaNotFetchedError
+from streams.schema_registry.clients import Registry, SchemaNotFetchedError
 from streams.topics import Catalogue, UnknownEventError
 
 MAGIC = b"\x00"
 
 
-class WrittenValues:
+class WriterSchemas:
     """What is known of values in Confluent's wire format, event or not."""
 
     def __init__(self, registry: Registry, catalogue: Catalogue) -> None:

@@ -13,7 +13,7 @@ from schemas import Event
 from schemas.evolution import Break, Version, breaks
 from schemas.registry import COMMITTED, INDEX, FileRegistry, RegisteredSchema
 from schemas.sensitivity import tag_schema
-from streams.allowed_values import allowed_values
+from streams.schema_registry.constraints import allowed_values
 from streams.topics import Catalogue
 
 NAMESPACE = "streams"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from schemas.registry import COMMITTED, FileRegistry, RegisteredSchema, RegistryError, registry_folder
-from streams.http_registry import HttpRegistry
+from streams.schema_registry.confluent import HttpRegistry
 from streams.settings import Settings
 
 

@@ -21,7 +21,7 @@ class SealedError(Exception):
     __module__ = "streams.codec"
 
 
-class Seals:
+class Encryptor:
     """The keys of one process. Without any nothing is sealed, and nothing sealed can be read."""
 
     def __init__(self, keys: str = "") -> None:
@@ -73,10 +73,10 @@ def _cipher(keys: list[str]) -> "MultiFernet":
 
 
 @lru_cache(maxsize=4)
-def _seals(keys: str) -> Seals:
-    return Seals(keys)
+def _seals(keys: str) -> Encryptor:
+    return Encryptor(keys)
 
 
-def open_seals(settings: Settings) -> Seals:
+def open_seals(settings: Settings) -> Encryptor:
     """The seals of STREAMS_DLQ_KEY. Raises SettingsError."""
     return _seals("" if settings.dlq_key is None else settings.dlq_key.get_secret_value())

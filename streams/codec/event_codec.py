@@ -17,19 +17,19 @@ from schemas import Event
 from schemas.registry import FileRegistry, RegisteredSchema
 from schemas.sensitivity import holds_secret, marks_of
 from streams import headers
-from streams.avro_reading import PREFIX_LENGTH, FieldReader, field_reader
-from streams.avro_writing import Writer, compile_writer
-from streams.claim_check import CONTENT_TYPE as TICKET_TYPE
-from streams.claim_check import TICKET, ClaimCheck, Ticket, TicketError, open_claim_check
-from streams.event_fields import EventFields, fields_of, with_texts
+from streams.codec.avro_reader import PREFIX_LENGTH, FieldReader, field_reader
+from streams.codec.avro_writer import Writer, compile_writer
+from streams.codec.claim_check import CONTENT_TYPE as TICKET_TYPE
+from streams.codec.claim_check import TICKET, ClaimCheck, Ticket, TicketError, open_claim_check
+from streams.codec.encryption import SEAL, Encryptor, SealedError, open_seals
+from streams.codec.event_fields import EventFields, fields_of, with_texts
+from streams.codec.writer_schema import MAGIC, WriterSchemas
 from streams.headers import Headers
 from streams.observability.redaction import Redactor
 from streams.observability.tracing import child_traceparent
-from streams.registries import Registry, open_files, open_registry, own_folder
-from streams.sealing import SEAL, SealedError, Seals, open_seals
+from streams.schema_registry.clients import Registry, open_files, open_registry, own_folder
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue, Topic, UnknownEventError, load_catalogue
-from streams.written import MAGIC, WrittenValues
 
 SPECVERSION = (headers.CE_SPECVERSION, b"1.0")
 CONTENT_TYPE = (headers.CONTENT_TYPE, b"application/avro")
@@ -102,7 +102,7 @@ class Codec:
         files: FileRegistry,
         catalogue: Catalogue,
         source: str,
-        seals: Seals | None = None,
+        seals: Encryptor | None = None,
         claims: ClaimCheck | None = None,
     ) -> None:
         """`registry` gives ids, `files` say what the classes of this code stand for.
@@ -110,9 +110,9 @@ class Codec:
         `source` becomes `ce_source`: who publishes, such as the application's name. `seals`: None opens nothing.
         `claims`: None leaves large values to Kafka, which refuses them.
         """
-        self.seals = seals or Seals()
+        self.seals = seals or Encryptor()
         self.claims = claims
-        self.written = WrittenValues(registry, catalogue)
+        self.written = WriterSchemas(registry, catalogue)
         self._limit = sys.maxsize if claims is None else claims.limit
         self._registry = registry
         self._files = files

@@ -1,0 +1,6 @@
+"""Where schemas have their ids: a committed folder, or a registry over HTTP."""
+
+from streams.schema_registry.clients import SchemaNotFetchedError
+from streams.schema_registry.confluent import IncompatibleSchemaError
+
+__all__ = ["IncompatibleSchemaError", "SchemaNotFetchedError"]
