@@ -21,7 +21,7 @@ from streams.delivery.transaction import effect_session
 from streams.dify.quota import record_uses
 from streams.local.process import ServerProcess
 from streams.topics import load_catalogue
-from streams.transport.record import Record
+from streams.transport.kafka.records import Record
 
 EVENTS = 100_000
 _CELERY_SHARE = 20

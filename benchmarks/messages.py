@@ -16,7 +16,7 @@ from schemas import MessageCreated
 from streams.codec import EncodedEvent, build_codec
 from streams.declared import build_catalogue
 from streams.local.process import ServerProcess
-from streams.transport.client import producer_config
+from streams.transport.kafka.client import producer_config
 
 _PATIENCE = 600.0
 _STOP_TIMEOUT = 40.0

@@ -22,7 +22,7 @@ from streams.publishing import AsyncEventProducer, EventProducer
 from streams.schema_registry.export import avro_schema
 from streams.settings import Settings
 from streams.topics import load_catalogue
-from streams.transport.client import producer_config
+from streams.transport.kafka.client import producer_config
 
 EVENTS = 100_000
 TARGET = 0.5

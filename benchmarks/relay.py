@@ -24,8 +24,8 @@ from streams.local.process import ServerProcess
 from streams.publishing import Outbox
 from streams.publishing.outbox import headers_to_json
 from streams.topics import load_catalogue
-from streams.transport.client import client_config
-from streams.transport.wire import to_record
+from streams.transport.kafka.client import client_config
+from streams.transport.kafka.wire import to_record
 
 EVENTS = 60_000
 SINGLE = 400

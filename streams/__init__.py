@@ -7,7 +7,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from streams.transport.app import StreamsApp
+    from streams.transport.faust.app import StreamsApp
 
 __all__ = ["app"]
 

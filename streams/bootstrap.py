@@ -23,8 +23,8 @@ from streams.observability.metrics import GroupCounts, Lag
 from streams.overrides import concurrency_limits, load_overrides
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
-from streams.transport.app import StreamsApp
-from streams.transport.consumer import Consumer
+from streams.transport.faust.app import StreamsApp
+from streams.transport.faust.consumer import Consumer
 from streams.worker import Worker
 
 COMPUTE_MODULES = ("streams.dify.preloaded",)

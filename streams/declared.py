@@ -8,7 +8,7 @@ from streams.delivery.handler import Handler
 from streams.overrides import apply_to_handlers, apply_to_pools, apply_to_topics, load_overrides
 from streams.settings import PoolName, Settings, SettingsError
 from streams.topics import POOLS, Catalogue, Pool, load_topics
-from streams.transport.group import Group
+from streams.transport.kafka.group import Group
 
 
 def build_catalogue(settings: Settings) -> Catalogue:

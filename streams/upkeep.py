@@ -21,7 +21,7 @@ from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue
-from streams.transport.errors import BrokersUnreachableError
+from streams.transport.kafka.errors import BrokersUnreachableError
 
 log = get_logger(__name__)
 MAINTENANCE_INTERVAL = 3600.0

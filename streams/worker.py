@@ -39,9 +39,9 @@ from streams.observability.logs import get_logger
 from streams.publishing.relay import Relay
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue, Pool
-from streams.transport.errors import StartError
-from streams.transport.producer import RecordProducer
-from streams.transport.record import Assignment
+from streams.transport.kafka.errors import StartError
+from streams.transport.kafka.producer import RecordProducer
+from streams.transport.kafka.records import Assignment
 from streams.upkeep import Upkeep
 
 log = get_logger(__name__)
@@ -218,7 +218,7 @@ class Worker:
             return " ".join(str(error).split()) or type(error).__name__
         return None
 
-    # What the transport tells (streams.transport.group.AssignmentListener).
+    # What the transport tells (streams.transport.kafka.group.AssignmentListener).
 
     def assigned(self, assignments: Collection[Assignment]) -> None:
         """Partitions came; nothing to prepare, chunks follow."""

@@ -10,7 +10,7 @@ from streams.delivery.engine import PoolEngine
 from streams.durations import format_duration
 from streams.settings import PoolName
 from streams.topics import Catalogue
-from streams.transport.record import Chunk
+from streams.transport.kafka.records import Chunk
 
 Agent = Callable[[AsyncIterable[Chunk]], Awaitable[None]]
 Engines = Callable[[], Mapping[PoolName, PoolEngine]]

@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 from streams.cli.output import WRONG_REQUEST, CommandError, run_reporting_errors
 from streams.observability.logs import configure_logging
 from streams.settings import Settings
-from streams.transport.client import client_logger
+from streams.transport.kafka.client import client_logger
 
 COMMANDS = (
     "local",

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from streams.cli.output import CommandError
 from streams.monitoring.cluster import KafkaRefusedError
-from streams.transport.errors import StartError
+from streams.transport.kafka.errors import StartError
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from streams.declared import build_catalogue
 from streams.headers import SPRING_OFFSET, SPRING_PARTITION, SPRING_TIMESTAMP
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
-from streams.transport.record import Record
+from streams.transport.kafka.records import Record
 
 app = typer.Typer(
     add_completion=False, help="Dead letters: what failed for good, and its way back.", no_args_is_help=True

@@ -32,7 +32,7 @@ from streams.monitoring.executions import (
 from streams.monitoring.lag import group_lag
 from streams.publishing.withdrawing import RelayBusyError
 from streams.settings import Settings, load_settings
-from streams.transport.errors import BrokersUnreachableError
+from streams.transport.kafka.errors import BrokersUnreachableError
 
 app = typer.Typer(
     add_completion=False, help="What became of events: their deliveries, attempt by attempt.", no_args_is_help=True

@@ -14,9 +14,9 @@ from streams.database import Database, DatabaseNotMigratedError, DatabaseUnavail
 from streams.observability.logs import configure_logging, get_logger
 from streams.publishing.relay import Relay
 from streams.settings import Settings, load_settings
-from streams.transport.client import check_brokers, client_logger
-from streams.transport.errors import BrokersUnreachableError, StartError, TransportError
-from streams.transport.producer import RecordProducer
+from streams.transport.kafka.client import check_brokers, client_logger
+from streams.transport.kafka.errors import BrokersUnreachableError, StartError, TransportError
+from streams.transport.kafka.producer import RecordProducer
 
 app = typer.Typer(add_completion=False)
 

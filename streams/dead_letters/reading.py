@@ -10,8 +10,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from streams.dead_letters.listing import DeadLetter
 from streams.headers import Headers
 from streams.settings import Settings
-from streams.transport.client import client_config, client_logger, reason
-from streams.transport.record import Record
+from streams.transport.kafka.client import client_config, client_logger, reason
+from streams.transport.kafka.records import Record
 
 BATCH = 500
 FAR = 10_000

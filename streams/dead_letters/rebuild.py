@@ -14,7 +14,7 @@ from streams.database.tables import dead_letters
 from streams.dead_letters.reading import read_topic
 from streams.settings import Settings
 from streams.topics import Catalogue, Topic
-from streams.transport.record import Record
+from streams.transport.kafka.records import Record
 
 BATCH = 500
 

@@ -20,7 +20,7 @@ from streams.delivery.protection import FOR_GOOD
 from streams.headers import Headers
 from streams.publishing.outbox import headers_to_json
 from streams.topics import Catalogue, UnknownEventError
-from streams.transport.record import Record
+from streams.transport.kafka.records import Record
 
 if TYPE_CHECKING:
     from streams.settings import PoolName

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 
-from streams.transport.record import Assignment, Chunk, Record
+from streams.transport.kafka.records import Assignment, Chunk, Record
 
 AT_ONCE = 16
 """Records that are being sent on at the same time."""

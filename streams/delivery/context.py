@@ -19,7 +19,7 @@ from streams.delivery.schema_fetches import SchemaFetches
 from streams.headers import Headers
 from streams.settings import Settings
 from streams.topics import Catalogue, Pool
-from streams.transport.record import RecordMetadata
+from streams.transport.kafka.records import RecordMetadata
 
 T = TypeVar("T")
 

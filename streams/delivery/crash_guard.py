@@ -20,7 +20,7 @@ from streams.delivery.delivery import Delivery
 from streams.delivery.gate import DatabaseGate, trouble
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger
-from streams.transport.record import Assignment
+from streams.transport.kafka.records import Assignment
 
 log = get_logger(__name__)
 CAUTIOUS_FROM = 3

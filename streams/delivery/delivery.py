@@ -11,7 +11,7 @@ from schemas.event import event_time
 from streams import headers
 from streams.delivery.handler import Handler
 from streams.topics import Topic
-from streams.transport.record import Assignment, Chunk, Record
+from streams.transport.kafka.records import Assignment, Chunk, Record
 
 INT4, INT8 = 2**31 - 1, 2**63 - 1
 _LAST_MS = round(datetime(9999, 12, 31, tzinfo=UTC).timestamp() * 1000)

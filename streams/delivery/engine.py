@@ -22,7 +22,7 @@ from streams.delivery.settlement import Settlement
 from streams.observability.logs import bind_delivery, get_logger
 from streams.observability.redaction import Redactor
 from streams.observability.tracing import bind_trace
-from streams.transport.record import Assignment, Chunk, Record
+from streams.transport.kafka.records import Assignment, Chunk, Record
 
 log = get_logger(__name__)
 TENANT_SHARE = 8

@@ -18,7 +18,7 @@ from streams.delivery.perseverance import until_settled
 from streams.delivery.protection import dead_value
 from streams.delivery.reporting import report_set_aside, report_unreadable
 from streams.observability.error_text import ErrorText
-from streams.transport.record import Record
+from streams.transport.kafka.records import Record
 
 
 class Forwarding:

@@ -5,7 +5,7 @@ import asyncio
 from streams.delivery.context import PoolContext
 from streams.delivery.limits import forget
 from streams.delivery.outgoing import Outgoing
-from streams.transport.record import RecordMetadata
+from streams.transport.kafka.records import RecordMetadata
 
 
 class Handover:

@@ -16,7 +16,7 @@ from streams.delivery.handler import Handler
 from streams.delivery.payloads import Loaded, Payload, Payloads
 from streams.observability.error_text import ErrorText, describe
 from streams.topics import Topic, UnknownEventError
-from streams.transport.record import Chunk, Record
+from streams.transport.kafka.records import Chunk, Record
 
 FUTURE_LIMIT = timedelta(days=1)
 """How far ahead of the clock an event id may be: the ledger's partitions are attached that far and farther."""

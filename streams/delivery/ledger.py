@@ -11,7 +11,7 @@ from schemas.event import event_time
 from streams.delivery.delivery import Delivery, at_ms, origin_of
 from streams.delivery.outgoing import Death
 from streams.delivery.rows import Place, description, identity, storable
-from streams.transport.record import Record, RecordMetadata
+from streams.transport.kafka.records import Record, RecordMetadata
 
 FINAL = ("success", "failure")
 

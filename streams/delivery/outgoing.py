@@ -11,7 +11,7 @@ from streams.delivery.failures import Reason
 from streams.delivery.protection import DeadValue
 from streams.headers import Headers
 from streams.observability.error_text import MESSAGE_LIMIT, STACK_LIMIT, ErrorText
-from streams.transport.record import Record
+from streams.transport.kafka.records import Record
 
 HISTORY_ENTRIES = 5
 """Attempts kept in a retry record's history header; the ledger has them all."""

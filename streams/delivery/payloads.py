@@ -27,7 +27,7 @@ from streams.delivery.handler import Handler
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 from streams.storage import FileMissingError
-from streams.transport.record import Assignment, Chunk, Record
+from streams.transport.kafka.records import Assignment, Chunk, Record
 
 log = get_logger(__name__)
 STORAGE = "storage"

@@ -9,7 +9,7 @@ from streams.delivery.context import PoolContext
 from streams.delivery.gate import trouble
 from streams.delivery.on_dead import told
 from streams.observability.logs import get_logger
-from streams.transport.record import ProduceError
+from streams.transport.kafka.records import ProduceError
 
 log = get_logger(__name__)
 KAFKA = "kafka"

@@ -6,7 +6,7 @@ from typing import Literal
 from schemas.sensitivity import holds_secret
 from streams.codec import Codec
 from streams.codec.encryption import SEAL
-from streams.transport.record import Record
+from streams.transport.kafka.records import Record
 
 Protection = Literal["encrypted", "masked", "removed"]
 FOR_GOOD: frozenset[str] = frozenset({"masked", "removed"})

@@ -15,7 +15,7 @@ from streams.delivery.retry_plan import Hop, Run, Wait, next_move
 from streams.delivery.waiting import WaitingRoom
 from streams.observability.logs import delivery_context
 from streams.schema_registry.clients import SchemaNotFetchedError
-from streams.transport.record import Chunk, Record
+from streams.transport.kafka.records import Chunk, Record
 
 STORAGE_REST = 15
 """Seconds until a record whose payload could not be had is looked at again."""

@@ -18,7 +18,7 @@ from streams.delivery.breakers import Breakers
 from streams.delivery.failures import Unavailable
 from streams.observability.logs import get_logger
 from streams.schema_registry.clients import SchemaNotFetchedError
-from streams.transport.record import Assignment
+from streams.transport.kafka.records import Assignment
 
 log = get_logger(__name__)
 REGISTRY = "schema-registry"

@@ -18,7 +18,7 @@ from streams.publishing.outbox import headers_from_json
 from streams.schema_registry.clients import SchemaNotFetchedError
 from streams.storage import FileMissingError, StorageAwayError
 from streams.topics import UnknownEventError
-from streams.transport.record import Record
+from streams.transport.kafka.records import Record
 
 log = get_logger(__name__)
 BATCH = 100

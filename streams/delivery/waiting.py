@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from streams.delivery.delivery import Delivery, now_ms
 from streams.delivery.intake import due_at_of
 from streams.delivery.retry_plan import Hop, Run, Wait, next_move
-from streams.transport.record import Assignment
+from streams.transport.kafka.records import Assignment
 
 LOOK = 1.0
 """Seconds between looks at the clock while something waits."""

@@ -10,8 +10,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from streams.settings import Settings
-from streams.transport.client import check_brokers, client_config, client_logger, reason
-from streams.transport.errors import BrokersUnreachableError
+from streams.transport.kafka.client import check_brokers, client_config, client_logger, reason
+from streams.transport.kafka.errors import BrokersUnreachableError
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -14,7 +14,7 @@ from streams.codec import Codec, EncodedEvent
 from streams.codec.claim_check import may_be_large
 from streams.publishing.producer import DEFAULT_TIMEOUT, EventProducer, PublishError, Report
 from streams.settings import Settings
-from streams.transport.record import RecordMetadata
+from streams.transport.kafka.records import RecordMetadata
 
 FULL_SECONDS = 0.01
 """Seconds after which a coroutine looks again for room in the client's queue."""

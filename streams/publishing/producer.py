@@ -17,8 +17,8 @@ from streams.codec import Codec, EncodedEvent, SchemaMissingError, default_codec
 from streams.settings import Settings, load_settings
 from streams.storage import StorageAwayError
 from streams.topics import UnknownEventError
-from streams.transport.client import client_logger, producer_config
-from streams.transport.record import RecordMetadata
+from streams.transport.kafka.client import client_logger, producer_config
+from streams.transport.kafka.records import RecordMetadata
 
 WINDOW = 50_000
 """Events that `publish_many` has under way at once, half of the client's queue: fewer would wait for a slow broker."""

@@ -22,8 +22,8 @@ from streams.observability.outbox_metrics import outbox_seen
 from streams.publishing.depth import measure_depth
 from streams.publishing.outbox import headers_from_json
 from streams.settings import Settings
-from streams.transport.errors import ProduceError
-from streams.transport.record import NewRecord
+from streams.transport.kafka.errors import ProduceError
+from streams.transport.kafka.records import NewRecord
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ SET_ASIDE = text("update streams.outbox set failed_at = clock_timestamp(), error
 
 
 class Records(Protocol):
-    """Where records go; `streams.transport.producer.RecordProducer` is the real one."""
+    """Where records go; `streams.transport.kafka.producer.RecordProducer` is the real one."""
 
     async def send_all(self, records: Iterable[NewRecord]) -> "asyncio.Future[Sequence[ProduceError | None]]":
         """Queue records in their order, with a future of what became of each; None: acknowledged."""

@@ -1,6 +1,6 @@
 """Kafka under Faust: polling, chunks, pausing, and the offsets that may be committed. Knows no event."""
 
-from streams.transport.errors import (
+from streams.transport.kafka.errors import (
     BrokersUnreachableError,
     NotSupportedError,
     ProduceError,

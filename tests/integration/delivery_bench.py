@@ -27,8 +27,8 @@ from streams.headers import Headers
 from streams.observability.logs import configure_logging
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue, Pool, load_catalogue
-from streams.transport.producer import RecordProducer
-from streams.transport.record import Assignment, Chunk, Record, RecordMetadata
+from streams.transport.kafka.producer import RecordProducer
+from streams.transport.kafka.records import Assignment, Chunk, Record, RecordMetadata
 from streams.worker import handlers_by_topic
 
 PATIENCE = 20.0

@@ -6,7 +6,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from streams.dead_letters.reading import watermarks
 from streams.settings import Settings
-from streams.transport.client import client_config
+from streams.transport.kafka.client import client_config
 from tests.integration.driving import PATIENCE
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from streams.delivery import Work, handles
 from streams.delivery.crash_guard import CrashGuard
 from streams.settings import Settings
-from streams.transport.record import Assignment, Chunk
+from streams.transport.kafka.records import Assignment, Chunk
 from tests.integration.apps.trials import SingleTrialRequested
 from tests.integration.delivery_bench import Bench, open_bench
 from tests.integration.trial_run import environment, trial

@@ -28,8 +28,8 @@ from streams.observability.error_text import ErrorText
 from streams.publishing.outbox import headers_from_json
 from streams.settings import Settings
 from streams.topics import Catalogue
-from streams.transport.client import client_config
-from streams.transport.record import Record
+from streams.transport.kafka.client import client_config
+from streams.transport.kafka.records import Record
 from tests.integration.commands import Commands
 from tests.integration.driving import rows, scalar
 

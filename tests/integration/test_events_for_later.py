@@ -19,7 +19,7 @@ from streams.publishing.relay import Relay
 from streams.publishing.withdrawing import RelayBusyError, withdraw
 from streams.settings import Settings
 from streams.topics import load_catalogue
-from streams.transport.record import NewRecord, ProduceError
+from streams.transport.kafka.records import NewRecord, ProduceError
 from tests.integration.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested
 from tests.integration.commands import Commands
 from tests.integration.driving import WorkerProcess, rows, scalar, wait_for

@@ -18,14 +18,14 @@ from faust.types import StreamT
 from yarl import URL
 
 from streams.settings import Settings
-from streams.transport.app import StreamsApp
-from streams.transport.conductor import Conductor
-from streams.transport.consumer import Consumer
-from streams.transport.driver import Transport
-from streams.transport.errors import NotSupportedError
-from streams.transport.faust_producer import FaustProducer
-from streams.transport.group import Group
-from streams.transport.record import Assignment, Chunk, Record
+from streams.transport.faust.app import StreamsApp
+from streams.transport.faust.conductor import Conductor
+from streams.transport.faust.consumer import Consumer
+from streams.transport.faust.driver import Transport
+from streams.transport.faust.producer import FaustProducer
+from streams.transport.kafka.errors import NotSupportedError
+from streams.transport.kafka.group import Group
+from streams.transport.kafka.records import Assignment, Chunk, Record
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 

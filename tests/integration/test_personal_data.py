@@ -15,7 +15,7 @@ from streams.declared import build_catalogue
 from streams.monitoring.topic_admin import plan_topics
 from streams.schema_registry.export import export
 from streams.settings import Settings
-from streams.transport.client import client_config
+from streams.transport.kafka.client import client_config
 from tests.integration.apps import letters
 from tests.integration.apps.letters import InvitationRequested, Recipient
 from tests.integration.commands import Commands

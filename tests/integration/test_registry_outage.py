@@ -16,7 +16,7 @@ from streams.schema_registry.clients import open_http_registry
 from streams.schema_registry.register import register
 from streams.settings import Settings
 from streams.topics import load_catalogue
-from streams.transport.record import Assignment, Chunk, Record
+from streams.transport.kafka.records import Assignment, Chunk, Record
 from tests.integration.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested, note
 from tests.integration.commands import Commands
 from tests.integration.delivery_bench import PATIENCE, Bench, open_bench

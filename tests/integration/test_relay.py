@@ -17,8 +17,8 @@ from streams.publishing.outbox import outbox_row
 from streams.publishing.relay import BATCH, Relay
 from streams.settings import Settings
 from streams.topics import load_catalogue
-from streams.transport.errors import ProduceError
-from streams.transport.producer import NewRecord, RecordProducer
+from streams.transport.kafka.errors import ProduceError
+from streams.transport.kafka.producer import NewRecord, RecordProducer
 from tests.integration.driving import PATIENCE, rows, scalar
 from tests.integration.kafka_reading import end_offsets, read_all
 from tests.pages import page

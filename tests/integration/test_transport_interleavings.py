@@ -15,9 +15,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from streams.settings import Settings
-from streams.transport.engine import Engine
-from streams.transport.group import Group
-from streams.transport.record import Assignment, Chunk
+from streams.transport.kafka.group import Group
+from streams.transport.kafka.poll_loop import PollLoop
+from streams.transport.kafka.records import Assignment, Chunk
 
 PARTITIONS, STEPS, PATIENCE = 3, 60, 40.0
 Place = tuple[int, int]
@@ -35,7 +35,7 @@ class Member:
     deaths: list[BaseException] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.engine = Engine(self.group, self.settings, self, hand_over=self.take, died=self.deaths.append)
+        self.engine = PollLoop(self.group, self.settings, self, hand_over=self.take, died=self.deaths.append)
         self.engine.start()
 
     def take(self, chunk: Chunk) -> None:

@@ -11,8 +11,8 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.settings import Settings
-from streams.transport.producer import ProduceError, RecordMetadata, RecordProducer
-from streams.transport.wire import to_record
+from streams.transport.kafka.producer import ProduceError, RecordMetadata, RecordProducer
+from streams.transport.kafka.wire import to_record
 from tests.integration.test_transport_worker import listeners
 from tests.integration.transport_worker import Stack
 

@@ -7,7 +7,7 @@ from streams.delivery.work import Work
 from streams.headers import Headers
 from streams.settings import Settings
 from streams.topics import BUILT_IN, Catalogue
-from streams.transport.record import Assignment, Chunk, Record
+from streams.transport.kafka.records import Assignment, Chunk, Record
 
 SETTINGS = Settings()
 CATALOGUE = Catalogue(BUILT_IN, SETTINGS)

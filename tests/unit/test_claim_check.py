@@ -36,7 +36,7 @@ from streams.schema_registry.export import avro_schema, export
 from streams.storage import FileMissingError
 from streams.storage.filesystem import Folder
 from streams.topics import BUILT_IN, Catalogue, Topic
-from streams.transport.record import Assignment, Chunk
+from streams.transport.kafka.records import Assignment, Chunk
 from tests.unit.making import SETTINGS, a_record
 
 TOPIC = "report.requested"

@@ -10,7 +10,7 @@ from streams.dead_letters.replay import Restart, origin_timestamp, plain_headers
 from streams.delivery.failures import Reason
 from streams.delivery.outgoing import Death, dead_record
 from streams.observability.error_text import ErrorText
-from streams.transport.record import Record
+from streams.transport.kafka.records import Record
 
 EVENT_ID = UUID("0199c0de-0000-7000-8000-000000000001")
 CAME = (("ce_id", str(EVENT_ID).encode()), ("traceparent", b"00-1-2-01"), ("own", b"\xff\x00"))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.delivery.lanes import Lanes, Unit
-from streams.transport.record import Assignment
+from streams.transport.kafka.records import Assignment
 from tests.unit.making import a_delivery, a_handler
 
 

@@ -3,11 +3,11 @@
 import pytest
 
 from streams.settings import Settings
-from streams.transport.client import client_config, consumer_config, producer_config
-from streams.transport.errors import StartError
-from streams.transport.group import Group, LagSample, match_readers
-from streams.transport.owned import SLOW_MEMORY, OwnedPartition
-from streams.transport.record import Assignment, Chunk, Record
+from streams.transport.kafka.client import client_config, consumer_config, producer_config
+from streams.transport.kafka.errors import StartError
+from streams.transport.kafka.group import Group, LagSample, match_readers
+from streams.transport.kafka.partition import SLOW_MEMORY, PartitionState
+from streams.transport.kafka.records import Assignment, Chunk, Record
 
 GROUP = Group("high", "streams.high", ("a", "b"), high=10, low=3)
 
@@ -16,11 +16,11 @@ def records(count: int, first: int = 0) -> list[Record]:
     return [Record("a", 0, first + number, 0, "CreateTime", None, None, ()) for number in range(count)]
 
 
-def owned() -> OwnedPartition:
-    return OwnedPartition(Assignment("a", 0, GROUP.group_id), GROUP)
+def owned() -> PartitionState:
+    return PartitionState(Assignment("a", 0, GROUP.group_id), GROUP)
 
 
-def hand_over(partition: OwnedPartition, count: int) -> Chunk:
+def hand_over(partition: PartitionState, count: int) -> Chunk:
     chunk = Chunk(partition.assignment, records(count, partition.fed))
     partition.fed += count
     partition.assignment.deliver(chunk.records)

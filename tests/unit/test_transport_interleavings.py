@@ -8,9 +8,9 @@ next commit; a record is handed over again only where its settlement was not com
 from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from streams.transport.group import Group
-from streams.transport.owned import OwnedPartition
-from streams.transport.record import Assignment, Record
+from streams.transport.kafka.group import Group
+from streams.transport.kafka.partition import PartitionState
+from streams.transport.kafka.records import Assignment, Record
 
 GROUP = Group("high", "streams.high", ("a",), high=50, low=10)
 Choice = strategies.randoms(use_true_random=False)
@@ -25,7 +25,7 @@ class PartitionOverAssignments(RuleBasedStateMachine):
         self.committed = 0
         self.position = 0
         self.settled_in_time: set[int] = set()
-        self.held: OwnedPartition | None = None
+        self.held: PartitionState | None = None
         self.former: list[tuple[Assignment, list[int]]] = []
         self.handed: list[int] = []
         self.settled_here: set[int] = set()
@@ -45,7 +45,7 @@ class PartitionOverAssignments(RuleBasedStateMachine):
     @precondition(lambda self: self.held is None)
     @rule()
     def assign(self) -> None:
-        self.held = OwnedPartition(Assignment("a", 0, GROUP.group_id, self.count_late), GROUP, committed=self.committed)
+        self.held = PartitionState(Assignment("a", 0, GROUP.group_id, self.count_late), GROUP, committed=self.committed)
         self.position = self.committed
         self.handed, self.settled_here = [], set()
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from streams.transport.offsets import SettledPrefix
+from streams.transport.kafka.offset_tracker import OffsetTracker
 
 
 class PrefixAgainstModel(RuleBasedStateMachine):
@@ -12,7 +12,7 @@ class PrefixAgainstModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.prefix = SettledPrefix()
+        self.prefix = OffsetTracker()
         self.delivered: list[int] = []
         self.settled: set[int] = set()
         self.highest: int | None = None
@@ -77,14 +77,14 @@ TestPrefixAgainstModel.settings = settings(max_examples=100, stateful_step_count
 
 
 def test_nothing_settled_gives_nothing_to_commit() -> None:
-    prefix = SettledPrefix()
+    prefix = OffsetTracker()
     assert prefix.committable is None
     prefix.deliver(7)
     assert prefix.committable is None
 
 
 def test_the_last_settlement_releases_all_that_waited() -> None:
-    prefix = SettledPrefix()
+    prefix = OffsetTracker()
     for offset in (3, 4, 9):
         prefix.deliver(offset)
     prefix.settle(9)

@@ -18,10 +18,10 @@ from faust.types import StreamT
 from faust.web import Request, Response, View
 
 from streams.settings import load_settings
-from streams.transport.app import StreamsApp
-from streams.transport.consumer import Consumer
-from streams.transport.group import Group
-from streams.transport.record import Assignment, Chunk, Record
+from streams.transport.faust.app import StreamsApp
+from streams.transport.faust.consumer import Consumer
+from streams.transport.kafka.group import Group
+from streams.transport.kafka.records import Assignment, Chunk, Record
 
 TOPICS = tuple(os.environ["TEST_TOPICS"].split(","))
 AGENTS = tuple(name for name in os.environ.get("TEST_AGENTS", os.environ["TEST_TOPICS"]).split(",") if name)

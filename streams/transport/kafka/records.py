@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from streams.headers import Headers, without
-from streams.transport.errors import ProduceError
-from streams.transport.offsets import SettledPrefix
+from streams.transport.kafka.errors import ProduceError
+from streams.transport.kafka.offset_tracker import OffsetTracker
 
 __all__ = ["Assignment", "Chunk", "NewRecord", "ProduceError", "Record", "RecordMetadata", "TimestampType"]
 
@@ -107,7 +107,7 @@ class Assignment:
         self.settled = 0
         """How many records were settled in time."""
         self._on_late = on_late
-        self._prefix = SettledPrefix()
+        self._prefix = OffsetTracker()
 
     def __repr__(self) -> str:
         return f"<Assignment {self.group_id} {self.topic}[{self.partition}]{' revoked' if self.revoked else ''}>"

@@ -11,10 +11,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streams.headers import Headers
 from streams.settings import Settings
-from streams.transport.client import client_logger, is_fatal, producer_config, reason
-from streams.transport.errors import TransportError
-from streams.transport.loop_bridge import LoopBridge
-from streams.transport.record import NewRecord, ProduceError, RecordMetadata
+from streams.transport.kafka.client import client_logger, is_fatal, producer_config, reason
+from streams.transport.kafka.errors import TransportError
+from streams.transport.kafka.records import NewRecord, ProduceError, RecordMetadata
+from streams.transport.kafka.thread_bridge import ThreadBridge
 
 __all__ = ["NewRecord", "ProduceError", "RecordMetadata", "RecordProducer"]
 
@@ -87,7 +87,7 @@ class RecordProducer:
         except KafkaException as error:
             message = f"librdkafka refuses the producer's settings: {reason(error)}"
             raise TransportError(message) from error
-        bridge = LoopBridge(asyncio.get_running_loop(), self._fail)
+        bridge = ThreadBridge(asyncio.get_running_loop(), self._fail)
         threading.Thread(target=self._run, args=(self._client, bridge), name="kafka-producer", daemon=True).start()
 
     async def stop(self) -> None:
@@ -215,14 +215,14 @@ class RecordProducer:
 
     # In the thread
 
-    def _run(self, client: Producer, bridge: LoopBridge) -> None:
+    def _run(self, client: Producer, bridge: ThreadBridge) -> None:
         try:
             self._poll(client, bridge)
         except BaseException as error:  # noqa: BLE001 - whatever ends the thread must be seen, or produce waits for ever
             bridge.post(self._fail, error)
         bridge.post(self._ended.set)
 
-    def _poll(self, client: Producer, bridge: LoopBridge) -> None:
+    def _poll(self, client: Producer, bridge: ThreadBridge) -> None:
         while not self._stopping.is_set() and self._fatal is None:
             client.poll(POLL_SECONDS)
             self._hand_over_reports(bridge)
@@ -240,7 +240,7 @@ class RecordProducer:
         if batch.report(number, error, message):
             self._complete.append(batch)
 
-    def _hand_over_reports(self, bridge: LoopBridge) -> None:
+    def _hand_over_reports(self, bridge: ThreadBridge) -> None:
         while self._complete:
             bridge.post(self._complete.pop().resolve)
         if self._reports:

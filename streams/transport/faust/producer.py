@@ -9,13 +9,13 @@ from faust.types.transports import TransportT
 from faust.types.tuples import TP, RecordMetadata
 
 from streams.headers import Headers
-from streams.transport.errors import NotSupportedError
-from streams.transport.record import RecordMetadata as Acknowledged
+from streams.transport.kafka.errors import NotSupportedError
+from streams.transport.kafka.records import RecordMetadata as Acknowledged
 
 if TYPE_CHECKING:
     import asyncio
 
-    from streams.transport.app import StreamsApp
+    from streams.transport.faust.app import StreamsApp
 
 
 class FaustProducer(Producer):

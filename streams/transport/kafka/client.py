@@ -8,8 +8,8 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from streams.settings import Settings
 from streams.topics import MAX_RECORD_BYTES, RETRY_RECORD_ROOM
-from streams.transport.errors import BrokersUnreachableError, StartError
-from streams.transport.group import Group
+from streams.transport.kafka.errors import BrokersUnreachableError, StartError
+from streams.transport.kafka.group import Group
 
 ClientConfig: TypeAlias = dict[str, str | int | float | bool]
 

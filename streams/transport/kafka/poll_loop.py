@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.settings import Settings
-from streams.transport.client import client_logger, consumer_config, is_fatal, reason
-from streams.transport.errors import TransportError
-from streams.transport.group import AssignmentListener, Group, GroupActivity, LagSample
-from streams.transport.loop_bridge import LoopBridge
-from streams.transport.membership import Membership
-from streams.transport.owned import OwnedPartition
-from streams.transport.record import Assignment, Chunk, Record
-from streams.transport.wire import to_record
+from streams.transport.kafka.client import client_logger, consumer_config, is_fatal, reason
+from streams.transport.kafka.errors import TransportError
+from streams.transport.kafka.group import AssignmentListener, Group, GroupActivity, LagSample
+from streams.transport.kafka.partition import PartitionState
+from streams.transport.kafka.rebalance import Rebalance
+from streams.transport.kafka.records import Assignment, Chunk, Record
+from streams.transport.kafka.thread_bridge import ThreadBridge
+from streams.transport.kafka.wire import to_record
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +41,10 @@ STALLED_SECONDS = 30.0
 
 _REFUSED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
 
-Batch = list[tuple[OwnedPartition, list[Record]]]
+Batch = list[tuple[PartitionState, list[Record]]]
 
 
-class Engine:
+class PollLoop:
     """One group's consumer in its thread. Make, start and close it on the event loop.
 
     `hand_over` gets each chunk on the loop; `died` gets the error there if the thread or a hand-over fails.
@@ -63,8 +63,8 @@ class Engine:
         self._settings = settings
         self._hand_over = hand_over
         self._died = died
-        self._bridge = LoopBridge(asyncio.get_running_loop(), died)
-        self._membership = Membership(group, settings, listener, self._bridge)
+        self._bridge = ThreadBridge(asyncio.get_running_loop(), died)
+        self._membership = Rebalance(group, settings, listener, self._bridge)
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=f"kafka-{group.group_id}", daemon=True)
         self._stopping = threading.Event()
@@ -192,7 +192,7 @@ class Engine:
 
     def _sort(self, messages: Iterable[Message]) -> Batch:
         """The records by partition. Those of a partition that went while they were fetched are dropped."""
-        batch: dict[OwnedPartition, list[Record]] = {}
+        batch: dict[PartitionState, list[Record]] = {}
         for message in messages:
             error = message.error()
             if error is not None:
@@ -222,7 +222,7 @@ class Engine:
             for one in full:
                 one.pause(time.monotonic())
 
-    def _still_full(self, full: list[OwnedPartition]) -> list[OwnedPartition]:
+    def _still_full(self, full: list[PartitionState]) -> list[PartitionState]:
         """Those that are full after a moment for the loop to catch up; the slow ones are not waited for."""
         begun = time.monotonic()
         if full and not any(one.was_slow(begun) for one in full):

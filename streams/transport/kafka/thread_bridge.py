@@ -9,7 +9,7 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 
-class LoopBridge:
+class ThreadBridge:
     """Runs calls on the loop for other threads. What raises there is given to `failed`, on the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, failed: Callable[[BaseException], None]) -> None:

@@ -16,13 +16,13 @@ from faust.types.transports import (
 )
 from mode import Service
 
-from streams.transport.conductor import Conductor
-from streams.transport.engine import Engine
-from streams.transport.errors import NotSupportedError
-from streams.transport.group import GroupActivity, LagSample
+from streams.transport.faust.conductor import Conductor
+from streams.transport.kafka.errors import NotSupportedError
+from streams.transport.kafka.group import GroupActivity, LagSample
+from streams.transport.kafka.poll_loop import PollLoop
 
 if TYPE_CHECKING:
-    from streams.transport.app import StreamsApp
+    from streams.transport.faust.app import StreamsApp
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Consumer(Service, ConsumerT):
         self.in_transaction = False
         self.randomly_assigned_topics: set[str] = set()
         self._unacked_messages: set[Message] = set()  # read by Faust's compiled stream iterator
-        self._engines: list[Engine] = []
+        self._engines: list[PollLoop] = []
         self._drained = False
 
     async def on_start(self) -> None:
@@ -66,7 +66,7 @@ class Consumer(Service, ConsumerT):
             return
         conductor = cast("Conductor", self.app.topics)
         for group in self.app.groups:
-            engine = Engine(
+            engine = PollLoop(
                 group, self.app.settings, listener, hand_over=conductor.hand_over, died=self.app.end_after_failure
             )
             self._engines.append(engine)

@@ -7,12 +7,12 @@ import logging
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
 from streams.settings import Settings
-from streams.transport.client import reason
-from streams.transport.commits import Commits
-from streams.transport.group import AssignmentListener, Group
-from streams.transport.loop_bridge import LoopBridge
-from streams.transport.owned import OwnedPartition
-from streams.transport.record import Assignment
+from streams.transport.kafka.client import reason
+from streams.transport.kafka.group import AssignmentListener, Group
+from streams.transport.kafka.offset_commits import OffsetCommits
+from streams.transport.kafka.partition import PartitionState
+from streams.transport.kafka.records import Assignment
+from streams.transport.kafka.thread_bridge import ThreadBridge
 
 logger = logging.getLogger(__name__)
 
@@ -22,16 +22,16 @@ LOOP_SLACK_SECONDS = 1.0
 """How much longer than the revoke bound the thread waits for the loop to say that it is over."""
 
 
-class Membership:
+class Rebalance:
     """The partitions that the group has given to this worker. The poll thread writes, any thread may look."""
 
-    def __init__(self, group: Group, settings: Settings, listener: AssignmentListener, bridge: LoopBridge) -> None:
+    def __init__(self, group: Group, settings: Settings, listener: AssignmentListener, bridge: ThreadBridge) -> None:
         self._group = group
         self._settings = settings
         self._listener = listener
         self._bridge = bridge
-        self._owned: dict[tuple[str, int], OwnedPartition] = {}
-        self.commits = Commits(group, self.find)
+        self._owned: dict[tuple[str, int], PartitionState] = {}
+        self.commits = OffsetCommits(group, self.find)
         self.closing = False
         """True once everything is fenced and committed and the consumer only has to leave."""
         self.joined = False
@@ -40,11 +40,11 @@ class Membership:
         self.lost = 0
         self.late = 0
 
-    def owned(self) -> list[OwnedPartition]:
+    def owned(self) -> list[PartitionState]:
         """The partitions held now."""
         return list(self._owned.values())
 
-    def find(self, topic: str, partition: int) -> OwnedPartition | None:
+    def find(self, topic: str, partition: int) -> PartitionState | None:
         """A partition, if it is held now."""
         return self._owned.get((topic, partition))
 
@@ -122,9 +122,9 @@ class Membership:
             )
             return partitions
 
-    def _own(self, consumer: Consumer, place: TopicPartition) -> tuple[OwnedPartition, TopicPartition]:
+    def _own(self, consumer: Consumer, place: TopicPartition) -> tuple[PartitionState, TopicPartition]:
         assignment = Assignment(place.topic, place.partition, self._group.group_id, self._count_late)
-        owned = OwnedPartition(assignment, self._group)
+        owned = PartitionState(assignment, self._group)
         if place.offset >= 0:
             owned.committed = place.offset
         elif place.offset == OFFSET_INVALID:
@@ -140,12 +140,12 @@ class Membership:
         assignment.start = place.offset if place.offset >= 0 else None
         return owned, place
 
-    def _take(self, partitions: list[TopicPartition]) -> list[OwnedPartition]:
+    def _take(self, partitions: list[TopicPartition]) -> list[PartitionState]:
         self.rebalances += 1
         found = (self._owned.pop((place.topic, place.partition), None) for place in partitions)
         return [owned for owned in found if owned is not None]
 
-    def _tell(self, went: list[OwnedPartition]) -> None:
+    def _tell(self, went: list[PartitionState]) -> None:
         if went:
             self._bridge.post(self._listener.revoked, [owned.assignment for owned in went])
 

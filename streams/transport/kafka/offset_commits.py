@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.transport.client import reason
-from streams.transport.group import Group
-from streams.transport.owned import OwnedPartition
+from streams.transport.kafka.client import reason
+from streams.transport.kafka.group import Group
+from streams.transport.kafka.partition import PartitionState
 
 logger = logging.getLogger(__name__)
 
@@ -17,13 +17,13 @@ ANSWER_LOST_SECONDS = 30.0
 LAST_COMMIT_SECONDS = 3.0
 
 
-class Commits:
+class OffsetCommits:
     """Sends what has moved since the broker's last confirmation, so a refused commit is repeated by itself.
 
     One commit is under way at a time: a late one can never move an offset back.
     """
 
-    def __init__(self, group: Group, find: Callable[[str, int], OwnedPartition | None]) -> None:
+    def __init__(self, group: Group, find: Callable[[str, int], PartitionState | None]) -> None:
         """`find` gives the partition held now, if it still is."""
         self._group = group
         self._find = find
@@ -31,7 +31,7 @@ class Commits:
         self.failures = 0
         """Commits refused so far."""
 
-    def send(self, consumer: Consumer, owned: Iterable[OwnedPartition]) -> None:
+    def send(self, consumer: Consumer, owned: Iterable[PartitionState]) -> None:
         """Send without waiting; the answer comes to `answered` from a later poll."""
         now = time.monotonic()
         if self._sent_at is not None and now - self._sent_at < ANSWER_LOST_SECONDS:
@@ -57,7 +57,7 @@ class Commits:
                 extra={"group": self._group.group_id, "error": str(failures[0])},
             )
 
-    def send_and_wait(self, consumer: Consumer, owned: Iterable[OwnedPartition]) -> None:
+    def send_and_wait(self, consumer: Consumer, owned: Iterable[PartitionState]) -> None:
         """Commit revoked partitions before they go; a refusal costs repeated work, never a record."""
         if not (offsets := _offsets(owned)):
             return
@@ -70,7 +70,7 @@ class Commits:
                 extra={"group": self._group.group_id, "error": reason(error)},
             )
 
-    def finish(self, consumer: Consumer, owned: Collection[OwnedPartition], poll: float) -> None:
+    def finish(self, consumer: Consumer, owned: Collection[PartitionState], poll: float) -> None:
         """Commit everything before the consumer closes, waiting at most LAST_COMMIT_SECONDS for the answer.
 
         Not by a synchronous commit: with a frozen broker that one waits for a minute.
@@ -83,5 +83,5 @@ class Commits:
             consumer.poll(poll)
 
 
-def _offsets(owned: Iterable[OwnedPartition]) -> list[TopicPartition]:
+def _offsets(owned: Iterable[PartitionState]) -> list[TopicPartition]:
     return [TopicPartition(*one.key, position) for one in owned if (position := one.to_commit()) is not None]

@@ -12,10 +12,10 @@ from faust.types import ServiceT
 from mode import CrashingSupervisor
 
 from streams.settings import Settings
-from streams.transport.client import check_brokers
-from streams.transport.errors import NotSupportedError, StartError
-from streams.transport.group import AssignmentListener, Group, match_readers
-from streams.transport.producer import RecordProducer
+from streams.transport.kafka.client import check_brokers
+from streams.transport.kafka.errors import NotSupportedError, StartError
+from streams.transport.kafka.group import AssignmentListener, Group, match_readers
+from streams.transport.kafka.producer import RecordProducer
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from streams.transport.errors import StartError
-from streams.transport.record import Assignment
+from streams.transport.kafka.errors import StartError
+from streams.transport.kafka.records import Assignment
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 
 
-class SettledPrefix:
+class OffsetTracker:
     """The records of one partition that were handed over, and which of them are settled.
 
     Offsets are delivered in ascending order and settled in any. Gaps between delivered offsets (compaction,

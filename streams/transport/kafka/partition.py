@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-from streams.transport.group import Group, LagSample
-from streams.transport.record import Assignment
+from streams.transport.kafka.group import Group, LagSample
+from streams.transport.kafka.records import Assignment
 
 SLOW_MEMORY = 5.0
 """Seconds for which a partition that had to be paused counts as slow."""
 
 
 @dataclass(slots=True, eq=False)
-class OwnedPartition:
+class PartitionState:
     """One assignment as the poll thread sees it. Only that thread writes here."""
 
     assignment: Assignment

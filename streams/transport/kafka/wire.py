@@ -6,7 +6,7 @@ from typing import cast
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
 from streams.headers import Headers
-from streams.transport.record import Record
+from streams.transport.kafka.records import Record
 
 _BYTES = {bytes}
 

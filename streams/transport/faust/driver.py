@@ -8,10 +8,10 @@ from faust.transport.base import Transport as FaustTransport
 from faust.types import AppT
 from yarl import URL
 
-from streams.transport.conductor import Conductor
-from streams.transport.consumer import Consumer
-from streams.transport.errors import NotSupportedError
-from streams.transport.faust_producer import FaustProducer
+from streams.transport.faust.conductor import Conductor
+from streams.transport.faust.consumer import Consumer
+from streams.transport.faust.producer import FaustProducer
+from streams.transport.kafka.errors import NotSupportedError
 
 
 class Transport(FaustTransport):
@@ -25,6 +25,6 @@ class Transport(FaustTransport):
 
     def __init__(self, url: list[URL], app: AppT, **kwargs: Any) -> None:
         if not hasattr(app, "groups"):
-            message = "the librdkafka transport needs a streams.transport.app.StreamsApp"
+            message = "the librdkafka transport needs a streams.transport.faust.app.StreamsApp"
             raise NotSupportedError(message)
         super().__init__(url, app, **kwargs)

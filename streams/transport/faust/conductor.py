@@ -10,11 +10,11 @@ from faust.types.transports import ConductorT, TPorTopicSet
 from faust.types.tuples import ConsumerMessage
 from mode import Service
 
-from streams.transport.errors import NotSupportedError, StartError, TransportError
-from streams.transport.record import Chunk
+from streams.transport.kafka.errors import NotSupportedError, StartError, TransportError
+from streams.transport.kafka.records import Chunk
 
 if TYPE_CHECKING:
-    from streams.transport.app import StreamsApp
+    from streams.transport.faust.app import StreamsApp
 
 CHANNELS_SECONDS = 10.0
 """How long agents may take to begin their `async for`."""

@@ -1,0 +1,1 @@
+"""Adapters by which Faust consumes and produces with librdkafka."""
