@@ -22,7 +22,7 @@ from streams import headers
 from streams.codec import EncodedEvent, build_codec
 from streams.local.process import ServerProcess
 from streams.publishing import Outbox
-from streams.publishing.outbox import headers_to_json
+from streams.publishing.outbox.outbox import headers_to_json
 from streams.topics import load_catalogue
 from streams.transport.kafka.client import client_config
 from streams.transport.kafka.wire import to_record

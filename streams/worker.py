@@ -36,7 +36,7 @@ from streams.delivery.schema_fetches import REGISTRY, SchemaFetches
 from streams.monitoring.topic_admin import check_topics
 from streams.observability import metrics
 from streams.observability.logs import get_logger
-from streams.publishing.relay import Relay
+from streams.publishing.outbox.relay import Relay
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue, Pool
 from streams.transport.kafka.errors import StartError

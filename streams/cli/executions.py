@@ -30,7 +30,7 @@ from streams.monitoring.executions import (
     waiting_in_outbox,
 )
 from streams.monitoring.lag import group_lag
-from streams.publishing.withdrawing import RelayBusyError
+from streams.publishing.outbox.withdraw import RelayBusyError
 from streams.settings import Settings, load_settings
 from streams.transport.kafka.errors import BrokersUnreachableError
 

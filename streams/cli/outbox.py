@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from streams.cli.db import ledger
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_json, print_rows
-from streams.publishing.depth import measure_depth
-from streams.publishing.set_aside import drop_set_aside, list_set_aside, retry_set_aside
+from streams.publishing.outbox.depth import measure_depth
+from streams.publishing.outbox.rejected import drop_set_aside, list_set_aside, retry_set_aside
 from streams.settings import load_settings
 
 app = typer.Typer(

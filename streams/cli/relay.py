@@ -12,7 +12,7 @@ import typer
 from streams.cli.output import CommandError, JSONOption, print_json
 from streams.database import Database, DatabaseNotMigratedError, DatabaseUnavailableError, check_database
 from streams.observability.logs import configure_logging, get_logger
-from streams.publishing.relay import Relay
+from streams.publishing.outbox.relay import Relay
 from streams.settings import Settings, load_settings
 from streams.transport.kafka.client import check_brokers, client_logger
 from streams.transport.kafka.errors import BrokersUnreachableError, StartError, TransportError

@@ -18,7 +18,7 @@ from streams.database.tables import dead_letters, executions, outbox
 from streams.dead_letters.listing import DeadLetter, DeadLetterMissingError
 from streams.delivery.protection import FOR_GOOD
 from streams.headers import Headers
-from streams.publishing.outbox import headers_to_json
+from streams.publishing.outbox.outbox import headers_to_json
 from streams.topics import Catalogue, UnknownEventError
 from streams.transport.kafka.records import Record
 

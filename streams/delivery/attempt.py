@@ -22,7 +22,7 @@ from streams.delivery.handler import Handler
 from streams.delivery.limits import run_within
 from streams.delivery.transaction import EffectTransaction, effect_session
 from streams.observability.logs import get_logger
-from streams.publishing.outbox import Outbox
+from streams.publishing.outbox.outbox import Outbox
 from streams.storage import StorageAwayError
 
 log = get_logger(__name__)

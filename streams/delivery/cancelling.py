@@ -17,8 +17,8 @@ from streams.delivery.failures import CancelledError
 from streams.delivery.handler import Handler
 from streams.delivery.on_dead import told
 from streams.observability.logs import get_logger
-from streams.publishing.outbox import Outbox
-from streams.publishing.withdrawing import withdraw
+from streams.publishing.outbox.outbox import Outbox
+from streams.publishing.outbox.withdraw import withdraw
 
 log = get_logger(__name__)
 REASON = "cancelled"

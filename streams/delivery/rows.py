@@ -9,7 +9,7 @@ from streams.delivery.handler import JSON
 from streams.headers import Headers
 from streams.observability.logs import get_logger
 from streams.observability.redaction import bound_scrub, masked_event
-from streams.publishing.outbox import headers_to_json
+from streams.publishing.outbox.outbox import headers_to_json
 
 log = get_logger(__name__)
 RESULT_LIMIT = 8 * 1024

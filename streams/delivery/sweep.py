@@ -14,7 +14,7 @@ from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, number
 from streams.delivery.settlement import Settlement
 from streams.observability.logs import delivery_context, get_logger
-from streams.publishing.outbox import headers_from_json
+from streams.publishing.outbox.outbox import headers_from_json
 from streams.schema_registry.clients import SchemaNotFetchedError
 from streams.storage import FileMissingError, StorageAwayError
 from streams.topics import UnknownEventError

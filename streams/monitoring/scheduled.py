@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from streams import headers
 from streams.database.tables import outbox
-from streams.publishing.outbox import headers_from_json
+from streams.publishing.outbox.outbox import headers_from_json
 
 
 @dataclass(frozen=True, slots=True)

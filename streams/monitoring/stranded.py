@@ -19,7 +19,7 @@ from streams.dify.stranded import StrandedDocument, find_stranded
 from streams.monitoring.lag import group_lag
 from streams.observability.logs import get_logger
 from streams.observability.metrics import Lag
-from streams.publishing.outbox import Outbox
+from streams.publishing.outbox.outbox import Outbox
 from streams.settings import Settings
 from streams.topics import Catalogue
 

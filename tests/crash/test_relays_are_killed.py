@@ -15,8 +15,8 @@ from sqlalchemy import Engine, insert
 from schemas import DocumentDeleted
 from streams.codec import build_codec
 from streams.database.tables import outbox
-from streams.publishing.outbox import outbox_row
-from streams.publishing.relay import BATCH
+from streams.publishing.outbox.outbox import outbox_row
+from streams.publishing.outbox.relay import BATCH
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.integration.driving import scalar, wait_for

@@ -21,7 +21,7 @@ from streams.database.tables import outbox
 from streams.delivery.handler import JSON, Handler
 from streams.dify.models import Dataset, DatasetProcessRule, Document, DocumentSegment, Model, UploadFile
 from streams.dify.platform import Platform, build_platform
-from streams.publishing.outbox import Outbox
+from streams.publishing.outbox.outbox import Outbox
 from streams.settings import Settings
 from streams.storage import Folder, InThreads
 from streams.topics import load_catalogue

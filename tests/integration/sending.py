@@ -14,7 +14,7 @@ from streams import headers
 from streams.codec import Codec, build_codec
 from streams.database import sync_engine
 from streams.database.tables import outbox
-from streams.publishing.outbox import headers_from_json
+from streams.publishing.outbox.outbox import headers_from_json
 from streams.topics import load_catalogue
 from tests.integration.conftest import Stack, own_environment, settings_in
 

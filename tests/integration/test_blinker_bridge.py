@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session
 
 from streams.codec import SchemaMissingError, build_codec, default_codec
 from streams.dify.models import App, Dataset, Message, Tenant
-from streams.publishing import BridgeError, blinker_bridge, connect_signals
+from streams.publishing import BridgeError, connect_signals
+from streams.publishing.bridges import blinker as blinker_module
 from streams.settings import Settings, load_settings
 from streams.topics import load_catalogue
 from tests.integration.conftest import Stack
@@ -332,11 +333,11 @@ def test_it_is_an_extension_of_the_app(senders: Senders) -> None:
     """With the platform's session and credits; a second app takes over; one without a database is refused."""
     app = Flask("platform")
     with pytest.raises(BridgeError, match="this app has no database"):
-        blinker_bridge.init_app(app)
+        blinker_module.init_app(app)
     app.config["HOSTED_MODEL_CREDIT_CONFIG"] = "gpt-4:20,gpt-4o:10"
     app.extensions["sqlalchemy"] = SimpleNamespace(session=senders.current)
-    blinker_bridge.init_app(app)
-    blinker_bridge.init_app(app)
+    blinker_module.init_app(app)
+    blinker_module.init_app(app)
     session = senders.current()
     message, arguments = a_message(session)
     quota = arguments["application_generate_entity"].model_conf.provider_model_bundle.configuration  # type: ignore[attr-defined]  # the stand-in's
@@ -344,4 +345,4 @@ def test_it_is_an_extension_of_the_app(senders: Senders) -> None:
     blinker.signal("message-was-created").send(message, **arguments)  # type: ignore[arg-type]  # as above
     session.commit()
     assert senders.event().model_dump()["credits"] == 10
-    app.extensions[blinker_bridge.EXTENSION].disconnect()
+    app.extensions[blinker_module.EXTENSION].disconnect()

@@ -11,7 +11,7 @@ from schemas.event import event_time, new_event_id
 from streams.codec import build_codec
 from streams.database import REVISION
 from streams.database.tables import executions, outbox
-from streams.publishing.outbox import outbox_row
+from streams.publishing.outbox.outbox import outbox_row
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.integration.commands import Commands

@@ -25,7 +25,7 @@ from streams.declared import build_catalogue
 from streams.delivery.failures import Reason
 from streams.delivery.outgoing import Death, dead_record
 from streams.observability.error_text import ErrorText
-from streams.publishing.outbox import headers_from_json
+from streams.publishing.outbox.outbox import headers_from_json
 from streams.settings import Settings
 from streams.topics import Catalogue
 from streams.transport.kafka.client import client_config

@@ -14,9 +14,10 @@ from schemas import Event
 from schemas.event import event_time, new_event_id
 from streams.codec import build_codec
 from streams.database import Database
-from streams.publishing import EventProducer, Outbox, withdrawing
-from streams.publishing.relay import Relay
-from streams.publishing.withdrawing import RelayBusyError, withdraw
+from streams.publishing import EventProducer, Outbox
+from streams.publishing.outbox import withdraw as withdraw_module
+from streams.publishing.outbox.relay import Relay
+from streams.publishing.outbox.withdraw import RelayBusyError, withdraw
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from streams.transport.kafka.records import NewRecord, ProduceError
@@ -242,7 +243,7 @@ async def test_what_is_on_its_way_cannot_be_cancelled(
             return list(await withdraw(session, [event_id], scheduled_only=True))
 
     with monkeypatch.context() as patient:
-        patient.setattr(withdrawing, "BOUND_WAIT", text("set local lock_timeout = '200ms'"))
+        patient.setattr(withdraw_module, "BOUND_WAIT", text("set local lock_timeout = '200ms'"))
         with pytest.raises(RelayBusyError, match="try again"):
             await cancel()
     cancelling = asyncio.create_task(cancel())

@@ -12,9 +12,9 @@ from streams.codec import build_codec
 from streams.database import Database
 from streams.database.tables import outbox
 from streams.observability.metrics import exposition
-from streams.publishing import relay as relay_module
-from streams.publishing.outbox import outbox_row
-from streams.publishing.relay import BATCH, Relay
+from streams.publishing.outbox import relay as relay_module
+from streams.publishing.outbox.outbox import outbox_row
+from streams.publishing.outbox.relay import BATCH, Relay
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from streams.transport.kafka.errors import ProduceError
@@ -93,7 +93,7 @@ async def test_batches_overlap_and_a_key_s_order_holds(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Small batches in one transaction, the next one sent before the one before is acknowledged: each row once."""
-    monkeypatch.setattr("streams.publishing.relay.BATCH", 50)
+    monkeypatch.setattr("streams.publishing.outbox.relay.BATCH", 50)
     codec = build_codec(settings, load_catalogue(settings))
     events = [DocumentDeleted(document_id="d", dataset_id=str(number), doc_form="text_model") for number in range(990)]
     with engine.begin() as connection:
@@ -113,10 +113,10 @@ async def test_large_rows_go_in_smaller_batches(
     """As many as have room, one at least."""
     fill(engine, settings, [str(number) for number in range(5)])
     relay = Relay(database.bookkeeping, records, settings)
-    monkeypatch.setattr("streams.publishing.relay.ROOM", 1)
+    monkeypatch.setattr("streams.publishing.outbox.relay.ROOM", 1)
     assert [await relay.step(), await relay.step()] == [1, 1]
     size = int(str(scalar(engine, "select max(octet_length(value)) from streams.outbox")))
-    monkeypatch.setattr("streams.publishing.relay.ROOM", 2 * size)
+    monkeypatch.setattr("streams.publishing.outbox.relay.ROOM", 2 * size)
     assert [await relay.step(), await relay.step()] == [2, 1]
 
 

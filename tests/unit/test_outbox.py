@@ -10,7 +10,7 @@ from schemas.event import event_time, new_event_id
 from streams.codec import build_codec
 from streams.delivery.failures import Reason
 from streams.delivery.intake import IdWindow
-from streams.publishing.outbox import Outbox, OutboxRow, dated, headers_from_json, headers_to_json, outbox_row
+from streams.publishing.outbox.outbox import Outbox, OutboxRow, dated, headers_from_json, headers_to_json, outbox_row
 from tests.unit.making import CATALOGUE, SETTINGS, a_message, an_event
 
 CODEC = build_codec(SETTINGS, CATALOGUE)

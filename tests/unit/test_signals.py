@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from schemas import MessageCreated
 from streams.codec import build_codec
 from streams.publishing import BridgeError, connect_signals
-from streams.publishing.signals import (
+from streams.publishing.bridges.platform_signals import (
     app_created,
     credits_by_model,
     dataset_deleted,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from schemas import DocumentIndexCreated
-from streams.publishing.tasks import TASKS
+from streams.publishing.bridges.platform_tasks import TASKS
 
 BY_NAME = {task.name: task for task in TASKS}
 

@@ -17,7 +17,7 @@ from schemas import (
     DocumentSyncRequested,
     Event,
 )
-from streams.publishing.signals import DEFAULT_FORM
+from streams.publishing.bridges.platform_signals import DEFAULT_FORM
 
 
 def document_indexing_task(dataset_id: str, document_ids: list[str]) -> Event:

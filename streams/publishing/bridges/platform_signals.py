@@ -25,7 +25,7 @@ from schemas import (
     TenantCreated,
     TenantUpdated,
 )
-from streams.publishing.transactions import BridgeError
+from streams.publishing.bridges.sender_transaction import BridgeError
 
 Arguments = Mapping[str, object]
 """What a signal is sent with, beside its sender."""

@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from streams.observability.metrics import outbox_failed, outbox_relayed
 from streams.observability.outbox_metrics import outbox_seen
-from streams.publishing.depth import measure_depth
-from streams.publishing.outbox import headers_from_json
+from streams.publishing.outbox.depth import measure_depth
+from streams.publishing.outbox.outbox import headers_from_json
 from streams.settings import Settings
 from streams.transport.kafka.errors import ProduceError
 from streams.transport.kafka.records import NewRecord

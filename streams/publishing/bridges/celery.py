@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pydantic import ValidationError
 
 from streams.codec import Codec
-from streams.publishing.tasks import TASKS, PlatformTask
-from streams.publishing.transactions import BridgeError, CurrentSession, SenderTransactions
+from streams.publishing.bridges.platform_tasks import TASKS, PlatformTask
+from streams.publishing.bridges.sender_transaction import BridgeError, CurrentSession, SenderTransactions
 
 
 @dataclass(frozen=True, slots=True)

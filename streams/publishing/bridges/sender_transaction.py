@@ -9,7 +9,7 @@ from sqlalchemy.orm import InstanceState, Session
 
 from schemas import Event
 from streams.codec import Codec
-from streams.publishing.outbox import Outbox, OutboxRow
+from streams.publishing.outbox.outbox import Outbox, OutboxRow
 
 CurrentSession = Callable[[], Session]
 """The platform's session of this thread or request, such as flask-sqlalchemy's `db.session`, which is called for it."""

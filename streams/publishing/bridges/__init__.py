@@ -1,0 +1,1 @@
+"""Bridges from the platform's Blinker signals and Celery tasks to events."""

@@ -1,0 +1,1 @@
+"""The outbox: its rows, and the relay that sends them."""
