@@ -14,10 +14,10 @@ from benchmarks.result import Result, Results
 from schemas import MessageCreated
 from streams.agents.message import charge_message, use_of
 from streams.database import Database
-from streams.delivery import claims
 from streams.delivery.delivery import Delivery
-from streams.delivery.rows import Place
-from streams.delivery.transaction import effect_session
+from streams.delivery.execution.transaction import effect_session
+from streams.delivery.ledger import claim
+from streams.delivery.ledger.columns import WorkerIdentity
 from streams.dify.quota import record_uses
 from streams.local.process import ServerProcess
 from streams.topics import load_catalogue
@@ -102,12 +102,12 @@ def _from_memory(ground: Ground, count: int) -> float:
 
 async def _charge_all(plot: Plot, batches: Sequence[Sequence[Delivery]]) -> float:
     database = Database(plot.settings, effects_pool_size=_AT_ONCE)
-    place, waiting = Place("high", 0, "memory"), iter(batches)
+    place, waiting = WorkerIdentity("high", 0, "memory"), iter(batches)
 
     async def charge_batches() -> None:
         for batch in waiting:
             async with effect_session(database.effects, 60.0) as session:
-                await claims.claim_effect(session, batch, place)
+                await claim.claim_effect(session, batch, place)
                 uses = [use_of(one.event) for one in batch if isinstance(one.event, MessageCreated)]
                 await record_uses(session, uses)
 

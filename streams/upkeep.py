@@ -11,10 +11,10 @@ from schemas import DocumentIndexRequested
 from streams.codec import Codec, SchemaMissingError
 from streams.codec.claim_check import remove_old
 from streams.database import drop_old_partitions, ensure_partitions
+from streams.delivery.admission.schema_loader import SchemaLoader
 from streams.delivery.engine import PoolEngine
-from streams.delivery.failures import Unavailable
-from streams.delivery.schema_fetches import SchemaFetches
-from streams.delivery.sweep import Sweep
+from streams.delivery.errors import Unavailable
+from streams.delivery.runners.lease_sweep import LeaseSweep
 from streams.monitoring.cluster import KafkaRefusedError
 from streams.monitoring.stranded import StrandedDocuments
 from streams.observability.error_text import message
@@ -44,7 +44,7 @@ class Upkeep:
         *,
         catalogue: Catalogue,
         codec: Codec,
-        schemas: SchemaFetches,
+        schemas: SchemaLoader,
         engines: Mapping[PoolName, PoolEngine],
     ) -> None:
         self._settings = settings
@@ -69,7 +69,7 @@ class Upkeep:
 
     async def _sweep(self) -> None:
         for engine in self._engines.values():
-            await Sweep(engine.context).run()
+            await LeaseSweep(engine.context).run()
 
     async def _look_for_stranded(self) -> None:
         try:

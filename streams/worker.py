@@ -21,18 +21,18 @@ from streams.database import (
     DatabaseUnavailableError,
     check_database,
 )
-from streams.delivery.breaker_rows import BreakerRows
-from streams.delivery.breakers import Breakers
-from streams.delivery.compute import ComputePool
+from streams.delivery.admission.breaker_registry import BreakerRegistry
+from streams.delivery.admission.breaker_reports import BreakerReports
+from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
+from streams.delivery.admission.database_gate import DatabaseGate
+from streams.delivery.admission.pauses import Pauses
+from streams.delivery.admission.schema_loader import REGISTRY, SchemaLoader
 from streams.delivery.context import PoolContext, Services
-from streams.delivery.crash_guard import CrashGuard
 from streams.delivery.engine import PoolEngine
-from streams.delivery.gate import DatabaseGate
 from streams.delivery.handler import Handler
-from streams.delivery.pauses import Pauses
-from streams.delivery.perseverance import KAFKA
-from streams.delivery.rows import Place
-from streams.delivery.schema_fetches import REGISTRY, SchemaFetches
+from streams.delivery.ledger.columns import WorkerIdentity
+from streams.delivery.process_pool import ComputePool
+from streams.delivery.settlement.settle_loop import KAFKA
 from streams.monitoring.topic_admin import check_topics
 from streams.observability import metrics
 from streams.observability.logs import get_logger
@@ -87,10 +87,10 @@ class Worker:
         self._databases: list[Database] = []
         self._compute: ComputePool | None = None
         self._gate: DatabaseGate | None = None
-        self._guard: CrashGuard | None = None
-        self._breakers: Breakers | None = None
-        self._breaker_rows: BreakerRows | None = None
-        self._schemas: SchemaFetches | None = None
+        self._guard: CrashLoopGuard | None = None
+        self._breakers: BreakerRegistry | None = None
+        self._breaker_rows: BreakerReports | None = None
+        self._schemas: SchemaLoader | None = None
         self._upkeep: Upkeep | None = None
         self.stopping = False
 
@@ -117,12 +117,12 @@ class Worker:
         self._database = database
         registry = [REGISTRY] if settings.has_http_registry else []
         needs = [need for handler in self._handlers for need in handler.needs]
-        self._breakers = Breakers([DATABASE, KAFKA, *registry, *needs])
-        self._schemas = SchemaFetches(self._breakers, self._crash)
+        self._breakers = BreakerRegistry([DATABASE, KAFKA, *registry, *needs])
+        self._schemas = SchemaLoader(self._breakers, self._crash)
         self._gate = DatabaseGate(database.bookkeeping, partial(self._breakers.tell, DATABASE))
         self._compute = ComputePool(settings.compute_processes, preload=self._preload, memory=settings.compute_memory)
         worker = f"{socket.gethostname()}:{os.getpid()}"
-        self._guard = CrashGuard(database.bookkeeping, self._gate, worker, self._crash)
+        self._guard = CrashLoopGuard(database.bookkeeping, self._gate, worker, self._crash)
         pauses = Pauses(database.bookkeeping)
         await pauses.look()
         services = Services(*self._make_services())
@@ -152,7 +152,7 @@ class Worker:
                     breakers=self._breakers,
                     pauses=pauses,
                     schemas=self._schemas,
-                    place=Place(pool.name, pool.priority, worker),
+                    place=WorkerIdentity(pool.name, pool.priority, worker),
                     crash=self._crash,
                 )
             )
@@ -162,7 +162,7 @@ class Worker:
         relay = Relay(database.bookkeeping, self._records, settings)
         self._begin(relay.run(self._relay_stop))
         self._begin(self._compute.started())
-        self._breaker_rows = BreakerRows(database.bookkeeping, self._breakers, worker)
+        self._breaker_rows = BreakerReports(database.bookkeeping, self._breakers, worker)
         self._begin(self._breaker_rows.run())
         self._begin(pauses.watch())
         self._upkeep = Upkeep(

@@ -4,7 +4,7 @@ from schemas import DatasetDeleted
 from streams.agents.refusing import refusals_told
 from streams.agents.repeating import go_on
 from streams.delivery import Retry, Work, handles
-from streams.delivery.failures import Reason
+from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON
 from streams.dify.cleanup import DeletedDataset, clean_deleted_dataset, dataset_stands
 from streams.dify.identity import checked_id

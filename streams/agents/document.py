@@ -13,7 +13,7 @@ from streams.agents.loading import load
 from streams.agents.refusing import refusals_told
 from streams.agents.repeating import go_on
 from streams.delivery import Backoff, Retry, Work, handles
-from streams.delivery.failures import Reason
+from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON
 from streams.dify.answers import answer_key, keep_answers, kept_answers
 from streams.dify.cleanup import DeletedDocument, clean_deleted_document, standing_documents

@@ -7,7 +7,7 @@ from schemas import DocumentDeleted, DocumentsDeleted, DocumentsRemovalRequested
 from schemas.event import new_event_id
 from streams.agents.refusing import refusals_told
 from streams.delivery import Retry, Work, handles
-from streams.delivery.failures import Reason
+from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON
 from streams.dify.cleanup import standing_documents
 from streams.dify.files import FILES_A_STEP, delete_files

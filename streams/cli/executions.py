@@ -15,8 +15,6 @@ from streams.cli.output import CommandError, JSONOption, print_json, print_rows
 from streams.codec import build_codec
 from streams.database import Database
 from streams.declared import build_catalogue, build_handlers
-from streams.delivery.cancelling import CancelRefusedError
-from streams.delivery.cancelling import cancel as cancel_waiting
 from streams.delivery.context import Services
 from streams.monitoring.cluster import KafkaRefusedError
 from streams.monitoring.executions import (
@@ -30,6 +28,8 @@ from streams.monitoring.executions import (
     waiting_in_outbox,
 )
 from streams.monitoring.lag import group_lag
+from streams.operations.cancel import CancelRefusedError
+from streams.operations.cancel import cancel as cancel_waiting
 from streams.publishing.outbox.withdraw import RelayBusyError
 from streams.settings import Settings, load_settings
 from streams.transport.kafka.errors import BrokersUnreachableError

@@ -16,7 +16,7 @@ from streams import headers
 from streams.codec.encryption import VARIABLE
 from streams.database.tables import dead_letters, executions, outbox
 from streams.dead_letters.listing import DeadLetter, DeadLetterMissingError
-from streams.delivery.protection import FOR_GOOD
+from streams.delivery.settlement.dead_value import FOR_GOOD
 from streams.headers import Headers
 from streams.publishing.outbox.outbox import headers_to_json
 from streams.topics import Catalogue, UnknownEventError

@@ -4,7 +4,7 @@ The names listed here are the public ones. Exceptions carry this path as their m
 and fingerprints say of them does not change when their file does.
 """
 
-from streams.delivery.failures import (
+from streams.delivery.errors import (
     BrokenTransactionError,
     CancelledError,
     ComputeCrashedError,

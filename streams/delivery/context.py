@@ -8,14 +8,14 @@ from typing import Protocol, TypeVar
 from schemas import Event
 from streams.codec import Codec
 from streams.database import Database
-from streams.delivery.breakers import Breakers
-from streams.delivery.compute import ComputePool
-from streams.delivery.crash_guard import CrashGuard
-from streams.delivery.gate import DatabaseGate
+from streams.delivery.admission.breaker_registry import BreakerRegistry
+from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
+from streams.delivery.admission.database_gate import DatabaseGate
+from streams.delivery.admission.pauses import Pauses
+from streams.delivery.admission.schema_loader import SchemaLoader
 from streams.delivery.handler import Handler
-from streams.delivery.pauses import Pauses
-from streams.delivery.rows import Place
-from streams.delivery.schema_fetches import SchemaFetches
+from streams.delivery.ledger.columns import WorkerIdentity
+from streams.delivery.process_pool import ComputePool
 from streams.headers import Headers
 from streams.settings import Settings
 from streams.topics import Catalogue, Pool
@@ -67,9 +67,9 @@ class PoolContext:
     gate: DatabaseGate
     settling: asyncio.Semaphore
     """Settlements at once of this pool: while Kafka is away each holds a connection that heartbeats need too."""
-    guard: CrashGuard
-    breakers: Breakers
+    guard: CrashLoopGuard
+    breakers: BreakerRegistry
     pauses: Pauses
-    schemas: SchemaFetches
-    place: Place
+    schemas: SchemaLoader
+    place: WorkerIdentity
     crash: Callable[[BaseException], None]

@@ -9,16 +9,16 @@ from typing import NamedTuple
 from schemas import Event
 from schemas.sensitivity import marks_of
 from streams import headers
-from streams.delivery.beside import Beside
+from streams.delivery.admission.pauses import DEFERRAL
 from streams.delivery.context import PoolContext
-from streams.delivery.custody import CustodyRunner
 from streams.delivery.delivery import Delivery
-from streams.delivery.effect import EffectRunner
 from streams.delivery.handler import Handler
-from streams.delivery.lanes import Lanes, Unit
-from streams.delivery.pauses import DEFERRAL
-from streams.delivery.reception import Reception
-from streams.delivery.settlement import Settlement
+from streams.delivery.intake.background_tasks import BackgroundTasks
+from streams.delivery.intake.intake import Intake
+from streams.delivery.runners.leased import LeasedRunner
+from streams.delivery.runners.transactional import TransactionalRunner
+from streams.delivery.scheduling.lanes import Lanes, Unit
+from streams.delivery.settlement.settlement import Settlement
 from streams.observability.logs import bind_delivery, get_logger
 from streams.observability.redaction import Redactor
 from streams.observability.tracing import bind_trace
@@ -40,7 +40,7 @@ class StrayCancellationError(Exception):
     """Work that was given up by nobody who answers for it: only a new start does what it had not settled."""
 
 
-class Hindrance(NamedTuple):
+class BlockReason(NamedTuple):
     """Why work does not begin, and after how many seconds to look again."""
 
     why: str
@@ -54,8 +54,8 @@ class PoolEngine:
         self.context = context
         settlement = Settlement(context, self._settle_beside)
         self._settlement = settlement
-        self._effects = EffectRunner(context, settlement)
-        self._custody = CustodyRunner(context, settlement)
+        self._effects = TransactionalRunner(context, settlement)
+        self._custody = LeasedRunner(context, settlement)
         self._lanes = Lanes(
             context.limits,
             share=context.pool.prefetch // TENANT_SHARE,
@@ -64,8 +64,8 @@ class PoolEngine:
         )
         context.breakers.on_change(self._go_on)
         context.pauses.on_change(self._go_on)
-        self._beside = Beside(self._watch)
-        self._reception = Reception(context, self._lanes, self._beside, pump=self._pump, leaving=self._leaving)
+        self._beside = BackgroundTasks(self._watch)
+        self._reception = Intake(context, self._lanes, self._beside, pump=self._pump, leaving=self._leaving)
         self._waiting, self._desk = self._reception.waiting, self._reception.desk
         self._running: dict[asyncio.Task[None], Unit] = {}
         self._cancelled: set[asyncio.Task[None]] = set()
@@ -159,13 +159,13 @@ class PoolEngine:
             return False
         return all(self._hindrance(topic, handler) is not None for handler in self.context.by_topic[topic])
 
-    def _hindrance(self, topic: str, handler: Handler[Event]) -> Hindrance | None:
+    def _hindrance(self, topic: str, handler: Handler[Event]) -> BlockReason | None:
         """Why a handler must not begin with what is on a topic now; None: it may."""
         pauses, breakers = self.context.pauses, self.context.breakers
         if pauses.any and pauses.holds(topic, handler.name):
-            return Hindrance("paused", DEFERRAL)
+            return BlockReason("paused", DEFERRAL)
         if breakers.any_open and (missing := breakers.blocks(handler)):
-            return Hindrance(f"{missing} does not answer", breakers.remaining(missing))
+            return BlockReason(f"{missing} does not answer", breakers.remaining(missing))
         return None
 
     def _go_on(self) -> None:

@@ -11,12 +11,12 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from schemas import Event
-from streams.delivery.attempt import awaited
 from streams.delivery.context import Services
-from streams.delivery.detached import DetachedWork
+from streams.delivery.execution.attempt import awaited
+from streams.delivery.execution.standalone_work import StandaloneWork
+from streams.delivery.execution.time_limits import run_within
 from streams.delivery.handler import JSON, Handler
-from streams.delivery.limits import run_within
-from streams.delivery.rows import result_json
+from streams.delivery.ledger.columns import result_json
 
 __all__ = ["Published", "Run", "run"]
 E = TypeVar("E", bound=Event)
@@ -64,11 +64,11 @@ async def run(
     offered = Services(*services)
     opened = None if engine is None else partial(_transaction, engine)
     if handler.kind == "long":
-        work = DetachedWork(handler, publish=collect, services=offered, open_session=opened, attempt=attempt)
+        work = StandaloneWork(handler, publish=collect, services=offered, open_session=opened, attempt=attempt)
         result = await _limited(handler, given, work)
     else:
         async with opened() if opened else nullcontext() as session:
-            work = DetachedWork(handler, publish=collect, services=offered, session=session, attempt=attempt)
+            work = StandaloneWork(handler, publish=collect, services=offered, session=session, attempt=attempt)
             result = await _limited(handler, given, work)
     return Run(result, tuple(published))
 
@@ -79,7 +79,7 @@ async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-async def _limited(handler: Handler[E], given: object, work: DetachedWork) -> JSON:
+async def _limited(handler: Handler[E], given: object, work: StandaloneWork) -> JSON:
     result = await run_within(awaited(handler.function(given, work)), handler.soft_time_limit, handler.time_limit)
     result_json(result)
     return result

@@ -12,17 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from schemas import Event
 from streams.codec import Codec, build_codec
 from streams.database import Database
-from streams.delivery.breakers import Breakers
-from streams.delivery.compute import ComputePool
+from streams.delivery.admission.breaker_registry import BreakerRegistry
+from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
+from streams.delivery.admission.database_gate import DatabaseGate
+from streams.delivery.admission.pauses import Pauses
+from streams.delivery.admission.schema_loader import SchemaLoader
 from streams.delivery.context import PoolContext, Services
-from streams.delivery.crash_guard import CrashGuard
 from streams.delivery.delivery import now_ms
 from streams.delivery.engine import PoolEngine
-from streams.delivery.gate import DatabaseGate
 from streams.delivery.handler import Handler
-from streams.delivery.pauses import Pauses
-from streams.delivery.rows import Place
-from streams.delivery.schema_fetches import SchemaFetches
+from streams.delivery.ledger.columns import WorkerIdentity
+from streams.delivery.process_pool import ComputePool
 from streams.headers import Headers
 from streams.observability.logs import configure_logging
 from streams.settings import PoolName, Settings
@@ -133,7 +133,7 @@ async def open_bench(
     compute = ComputePool(1)
     crashes: list[BaseException] = []
     gate = DatabaseGate(database.bookkeeping)
-    breakers = Breakers(need for handler in handlers for need in handler.needs)
+    breakers = BreakerRegistry(need for handler in handlers for need in handler.needs)
     context = PoolContext(
         pool=Pool(pool, priority=1, concurrency=concurrency, prefetch=2000),
         group=catalogue.group(pool),
@@ -150,10 +150,10 @@ async def open_bench(
         gate=gate,
         settling=asyncio.Semaphore(2),
         breakers=breakers,
-        schemas=SchemaFetches(breakers, crashes.append),
+        schemas=SchemaLoader(breakers, crashes.append),
         pauses=Pauses(database.bookkeeping),
-        guard=CrashGuard(database.bookkeeping, gate, "bench", crashes.append),
-        place=Place(pool, 1, "bench"),
+        guard=CrashLoopGuard(database.bookkeeping, gate, "bench", crashes.append),
+        place=WorkerIdentity(pool, 1, "bench"),
         crash=crashes.append,
     )
     engine = PoolEngine(context)

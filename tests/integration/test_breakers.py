@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from schemas import Event
-from streams.delivery import Backoff, Unavailable, Work, breaker, handles
+from streams.delivery import Backoff, Unavailable, Work, handles
+from streams.delivery.admission import circuit_breaker
 from streams.settings import Settings
 from tests.integration.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested, note
 from tests.integration.delivery_bench import open_bench
@@ -18,8 +19,8 @@ ONCE = Backoff(attempts=1)
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """An outage of a second is long."""
-    monkeypatch.setattr(breaker, "FIRST_PAUSE", 0.3)
-    monkeypatch.setattr(breaker, "LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr(circuit_breaker, "FIRST_PAUSE", 0.3)
+    monkeypatch.setattr(circuit_breaker, "LONGEST_PAUSE", 0.3)
 
 
 class Provider:

@@ -13,7 +13,7 @@ from schemas import DatasetDeleted
 from streams.agents.dataset import clean_dataset
 from streams.agents.document import clean_document, index_document
 from streams.delivery import Permanent, Retry
-from streams.delivery.failures import Reason
+from streams.delivery.errors import Reason
 from streams.dify import files, removal
 from streams.dify.keyword_file import keyword_file
 from streams.dify.models import (

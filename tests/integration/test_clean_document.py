@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 
 from streams.agents.document import clean_document, index_document
 from streams.delivery import Permanent, Retry
-from streams.delivery.failures import Reason
+from streams.delivery.errors import Reason
 from streams.dify.models import ChildChunk, Dataset, DatasetMetadataBinding, Document, DocumentSegment, UploadFile
 from streams.dify.vector_stores.pgvector import table_name
 from tests.integration.cleaning import (

@@ -12,7 +12,7 @@ from schemas import DocumentDeleted, DocumentsDeleted, DocumentsRemovalRequested
 from streams.agents import documents as handlers
 from streams.agents.documents import clean_documents, remove_documents
 from streams.delivery import Permanent, Retry
-from streams.delivery.failures import Reason
+from streams.delivery.errors import Reason
 from streams.dify.models import Dataset, Document, UploadFile
 from tests.integration.cleaning import add_full, crash_at_each_statement, left, settle, source_file, stored
 from tests.integration.direct_work import Site, open_site

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from streams.delivery.compute import TASKS_PER_PROCESS, ComputePool
-from streams.delivery.failures import OutOfMemoryError
+from streams.delivery.errors import OutOfMemoryError
+from streams.delivery.process_pool import TASKS_PER_PROCESS, ComputePool
 from streams.dify.extraction import Extracted, extract
 from tests.integration.leaking import leak
 from tests.making_files import pdf

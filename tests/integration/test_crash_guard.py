@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.delivery import Work, handles
-from streams.delivery.crash_guard import CrashGuard
+from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
 from streams.settings import Settings
 from streams.transport.kafka.records import Assignment, Chunk
 from tests.integration.apps.trials import SingleTrialRequested
@@ -40,7 +40,7 @@ def begin(bench: Bench, *events: SingleTrialRequested) -> Assignment:
     return assignment
 
 
-def noted(guard: CrashGuard, assignment: Assignment) -> bool:
+def noted(guard: CrashLoopGuard, assignment: Assignment) -> bool:
     """Whether its start is noted, so that its chunks go on."""
     return not guard.holds(assignment, lambda: None)
 
@@ -128,7 +128,7 @@ async def test_a_clean_end_takes_its_notes_back_and_only_its_own(trial: Settings
     """Revocation and shutdown are no deaths; what another worker has noted since stays."""
     async with open_bench(trial, note_it) as bench:
         await bench.settled(begin(bench, SingleTrialRequested(entity="e")))
-        other = CrashGuard(
+        other = CrashLoopGuard(
             bench.context.database.bookkeeping, bench.context.gate, "another worker", bench.crashes.append
         )
         await other.close(clean=True)

@@ -30,7 +30,7 @@ from streams.database import (
 )
 from streams.database.migrations import MigrationRefusedError, upgrade
 from streams.database.tables import metadata
-from streams.delivery.arrays import array_text, byte_array_text
+from streams.delivery.ledger.pg_arrays import array_text, byte_array_text
 from streams.settings import Settings
 
 TODAY = date(2026, 3, 1)

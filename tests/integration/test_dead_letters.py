@@ -22,8 +22,8 @@ from streams.dead_letters.reading import read_record, read_records
 from streams.dead_letters.rebuild import index_row, rebuild
 from streams.dead_letters.replay import Replay, ReplayRefusedError, replay
 from streams.declared import build_catalogue
-from streams.delivery.failures import Reason
-from streams.delivery.outgoing import Death, dead_record
+from streams.delivery.errors import Reason
+from streams.delivery.settlement.records import DeadLetterInfo, dead_record
 from streams.observability.error_text import ErrorText
 from streams.publishing.outbox.outbox import headers_from_json
 from streams.settings import Settings
@@ -85,7 +85,7 @@ def kill(topics: Settings, catalogue: Catalogue, engine: Engine) -> Kill:
             encoded.value if readable else b"\xffnot avro",
             encoded.headers,
         )
-        death = Death(
+        death = DeadLetterInfo(
             reason=reason,
             error=ErrorText("builtins.OSError", "no such file", "Traceback …"),
             attempts=4,

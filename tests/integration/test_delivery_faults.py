@@ -19,11 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from schemas import Event
 from schemas.event import new_event_id
 from streams import headers
-from streams.delivery import Backoff, Permanent, Retry, Work, handles, transaction
+from streams.delivery import Backoff, Permanent, Retry, Work, handles
+from streams.delivery.admission.database_gate import trouble
 from streams.delivery.delivery import now_ms
-from streams.delivery.gate import trouble
+from streams.delivery.execution import transaction
+from streams.delivery.execution.time_limits import CANCEL_GRACE
 from streams.delivery.handler import JSON
-from streams.delivery.limits import CANCEL_GRACE
 from streams.headers import Headers
 from streams.settings import Settings
 from tests.integration.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested, note, spin

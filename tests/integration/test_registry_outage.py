@@ -10,7 +10,8 @@ from sqlalchemy import Engine
 
 from schemas import Event
 from streams.codec import Codec, build_codec
-from streams.delivery import Backoff, Work, handles, schema_fetches
+from streams.delivery import Backoff, Work, handles
+from streams.delivery.admission import schema_loader
 from streams.delivery.delivery import now_ms
 from streams.schema_registry.clients import open_http_registry
 from streams.schema_registry.register import register
@@ -31,8 +32,8 @@ ONCE = Backoff(attempts=1)
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema_fetches, "FIRST_PAUSE", 0.1)
-    monkeypatch.setattr(schema_fetches, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(schema_loader, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(schema_loader, "LONGEST_PAUSE", 0.2)
 
 
 @pytest.fixture

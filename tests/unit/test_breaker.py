@@ -3,18 +3,18 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from streams.delivery.breaker import FAILURES_UNTIL_OPEN, FIRST_PAUSE, LONGEST_PAUSE, Breaker
+from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, FIRST_PAUSE, LONGEST_PAUSE, CircuitBreaker
 
 
-def opened(now: float = 0.0) -> Breaker:
-    breaker = Breaker("embeddings")
+def opened(now: float = 0.0) -> CircuitBreaker:
+    breaker = CircuitBreaker("embeddings")
     for _ in range(FAILURES_UNTIL_OPEN):
         breaker.failed(now, "away")
     return breaker
 
 
 def test_it_opens_at_consecutive_failures_only() -> None:
-    breaker = Breaker("embeddings")
+    breaker = CircuitBreaker("embeddings")
     for _ in range(FAILURES_UNTIL_OPEN * 3):
         breaker.failed(0.0, "once")
         breaker.succeeded()
@@ -61,7 +61,7 @@ class AnyCourse(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.breaker = Breaker("embeddings")
+        self.breaker = CircuitBreaker("embeddings")
         self.now = 0.0
         self.running = 0
 

@@ -28,9 +28,9 @@ from streams.codec.claim_check import (
     remove_old,
 )
 from streams.dead_letters.showing import show_value
-from streams.delivery.failures import Reason
-from streams.delivery.outgoing import Death, dead_record, unread_record
-from streams.delivery.payloads import pieces_of
+from streams.delivery.errors import Reason
+from streams.delivery.intake.payload_loader import pieces_of
+from streams.delivery.settlement.records import DeadLetterInfo, dead_record, unread_record
 from streams.observability.error_text import ErrorText
 from streams.schema_registry.export import avro_schema, export
 from streams.storage import FileMissingError
@@ -151,7 +151,7 @@ def test_a_payload_that_is_not_the_tickets_is_refused(codec: Codec, store: Folde
 def test_dead_letters_carry_the_ticket_and_show_the_event(codec: Codec, store: Folder) -> None:
     value = codec.encode(ReportRequested(report_id="r1", text="x" * 3000)).value
     record = a_record(topic=TOPIC, value=value)
-    dead = dead_record(record, "dlq", Death(Reason.PERMANENT, ErrorText("E", "m", ""), 1, 1, 1, "g"))
+    dead = dead_record(record, "dlq", DeadLetterInfo(Reason.PERMANENT, ErrorText("E", "m", ""), 1, 1, 1, "g"))
     assert dead.value == value
     assert show_value(codec, TOPIC, value).event["report_id"] == "r1"  # type: ignore[index]  # JSON
     store.delete(Ticket.read(value).key)

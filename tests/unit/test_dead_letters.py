@@ -7,15 +7,15 @@ from streams import headers
 from streams.dead_letters.listing import DeadLetter
 from streams.dead_letters.rebuild import index_row
 from streams.dead_letters.replay import Restart, origin_timestamp, plain_headers, replay_headers
-from streams.delivery.failures import Reason
-from streams.delivery.outgoing import Death, dead_record
+from streams.delivery.errors import Reason
+from streams.delivery.settlement.records import DeadLetterInfo, dead_record
 from streams.observability.error_text import ErrorText
 from streams.transport.kafka.records import Record
 
 EVENT_ID = UUID("0199c0de-0000-7000-8000-000000000001")
 CAME = (("ce_id", str(EVENT_ID).encode()), ("traceparent", b"00-1-2-01"), ("own", b"\xff\x00"))
 ORIGINAL = Record("document.deleted", 3, 42, 1_700_000_000_123, "CreateTime", b"d1", b"\x00value", CAME)
-DEATH = Death(
+DEATH = DeadLetterInfo(
     reason=Reason.EXHAUSTED,
     error=ErrorText("builtins.OSError", "no such file", "Traceback …"),
     attempts=4,
@@ -27,7 +27,7 @@ DEATH = Death(
 )
 
 
-def the_dead(record: Record = ORIGINAL, death: Death = DEATH) -> Record:
+def the_dead(record: Record = ORIGINAL, death: DeadLetterInfo = DEATH) -> Record:
     out = dead_record(record, "document.deleted.streams.dlq", death)
     return Record(out.topic, 1, 7, 1_700_000_009_500, "CreateTime", out.key, out.value, out.headers)
 

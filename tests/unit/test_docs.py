@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from streams import headers
 from streams.cli import COMMANDS
 from streams.declared import build_catalogue, build_handlers
-from streams.delivery.failures import Reason
+from streams.delivery.errors import Reason
 from streams.durations import format_duration
 from streams.observability.metrics import REGISTRY
 from streams.overrides import Overrides, apply_to_handlers, apply_to_topics

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams import headers
+from streams.delivery.admission.expiry import expired
 from streams.delivery.delivery import Delivery
-from streams.delivery.expiry import expired
 from tests.unit.making import a_delivery
 
 SECONDS = st.integers(0, 4_000_000_000)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.delivery.lanes import Lanes, Unit
+from streams.delivery.scheduling.lanes import Lanes, Unit
 from streams.transport.kafka.records import Assignment
 from tests.unit.making import a_delivery, a_handler
 

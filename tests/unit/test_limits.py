@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.delivery.failures import SoftTimeLimitExceeded, TimeLimitExceeded, UnaskedCancellationError
-from streams.delivery.limits import run_within
+from streams.delivery.errors import SoftTimeLimitExceeded, TimeLimitExceeded, UnaskedCancellationError
+from streams.delivery.execution.time_limits import run_within
 
 
 async def forever() -> None:
@@ -79,7 +79,7 @@ async def test_cancelled_from_outside_the_work_is_cancelled_too() -> None:
 
 
 async def test_work_that_swallows_a_cancellation_from_outside_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.delivery.limits.CANCEL_GRACE", 0.05)
+    monkeypatch.setattr("streams.delivery.execution.time_limits.CANCEL_GRACE", 0.05)
     released, ended = asyncio.Event(), asyncio.Event()
 
     async def stubborn() -> None:

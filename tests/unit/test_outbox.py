@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from schemas.event import event_time, new_event_id
 from streams.codec import build_codec
-from streams.delivery.failures import Reason
-from streams.delivery.intake import IdWindow
+from streams.delivery.errors import Reason
+from streams.delivery.intake.decoding import IdWindow
 from streams.publishing.outbox.outbox import Outbox, OutboxRow, dated, headers_from_json, headers_to_json, outbox_row
 from tests.unit.making import CATALOGUE, SETTINGS, a_message, an_event
 

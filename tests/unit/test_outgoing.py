@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams import headers
-from streams.delivery.failures import Reason
-from streams.delivery.outgoing import Death, dead_record, history_entry, read_history, retry_record
+from streams.delivery.errors import Reason
+from streams.delivery.settlement.records import DeadLetterInfo, dead_record, history_entry, read_history, retry_record
 from streams.observability.error_text import ErrorText
 from tests.unit.making import a_delivery, a_record
 
 ORIGINAL = (("ce_id", b"1"), ("x", b"\xff\x00"), ("x", b"again"), ("traceparent", b"00-a-b-01"))
-DEATH = Death(
+DEATH = DeadLetterInfo(
     Reason.EXHAUSTED, ErrorText("ValueError", "it broke", "stack"), 6, 1_000, 2_000, "streams.low", "clean", UUID(int=7)
 )
 
@@ -73,6 +73,6 @@ def test_a_record_that_dies_in_a_tier_names_its_origin() -> None:
 
 @given(st.text(max_size=100_000), st.text(max_size=100_000))
 def test_what_the_pipeline_adds_stays_within_the_headers_cap(message: str, stack: str) -> None:
-    death = Death(Reason.PERMANENT, ErrorText("E", message, stack), 1, 1, 1, "g", "h", UUID(int=7))
+    death = DeadLetterInfo(Reason.PERMANENT, ErrorText("E", message, stack), 1, 1, 1, "g", "h", UUID(int=7))
     record = dead_record(a_record(), "dlq", death)
     assert sum(len(name) + len(value) for name, value in record.headers) <= headers.HEADERS_LIMIT

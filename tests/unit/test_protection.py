@@ -14,9 +14,9 @@ from streams import headers
 from streams.codec import Codec, DecodeError
 from streams.codec.encryption import SEAL, Encryptor, SealedError
 from streams.dead_letters.showing import show_value
-from streams.delivery.failures import Reason
-from streams.delivery.outgoing import Death, dead_record
-from streams.delivery.protection import dead_value
+from streams.delivery.errors import Reason
+from streams.delivery.settlement.dead_value import dead_value
+from streams.delivery.settlement.records import DeadLetterInfo, dead_record
 from streams.observability.error_text import ErrorText
 from streams.schema_registry.export import export
 from streams.settings import SettingsError
@@ -85,7 +85,7 @@ def test_without_a_key_the_dead_letter_is_encoded_anew_with_its_secrets_masked(c
     assert isinstance(read, CodeSent)
     assert (read.code, read.mail_id) == ("***", "m1")
     assert read.recipients == [Recipient(mail="ada@example.org", token="***")]
-    death = Death(Reason.PERMANENT, ErrorText("E", "m", ""), 1, 1, 1, "g")
+    death = DeadLetterInfo(Reason.PERMANENT, ErrorText("E", "m", ""), 1, 1, 1, "g")
     out = dead_record(record, "dlq", death, dead)
     assert headers.last_text(out.headers, headers.DLQ_PROTECTION) == "masked"
     assert out.value == dead.value

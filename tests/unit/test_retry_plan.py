@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.delivery.failures import Permanent, Reason, Retry, SoftTimeLimitExceeded, TimeLimitExceeded
+from streams.delivery.errors import Permanent, Reason, Retry, SoftTimeLimitExceeded, TimeLimitExceeded
 from streams.delivery.handler import Backoff
-from streams.delivery.retry_plan import Again, Dead, Hop, Run, Wait, decide, next_move, tier_for
+from streams.delivery.scheduling.retry_tiers import Again, Dead, Hop, Run, Wait, decide, next_move, tier_for
 from tests.unit.making import a_handler
 
 NOW = 1_700_000_000_000

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from streams.delivery import waiting
 from streams.delivery.delivery import Delivery, now_ms
-from streams.delivery.waiting import WaitingRoom
+from streams.delivery.scheduling import delay_queue
+from streams.delivery.scheduling.delay_queue import DelayQueue
 from tests.unit.making import a_delivery
 
 
@@ -15,7 +15,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.off = 0
-        monkeypatch.setattr(waiting, "now_ms", self.now)
+        monkeypatch.setattr(delay_queue, "now_ms", self.now)
 
     def now(self) -> int:
         """What the room takes for the time, ms since the epoch."""
@@ -31,7 +31,7 @@ def due_in(clock: Clock, milliseconds: int) -> Delivery:
 @pytest.mark.parametrize("step", [-3_600_000, 0, 50])
 async def test_a_step_of_the_clock_makes_nothing_wait_longer(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     clock, ran = Clock(monkeypatch), asyncio.Event()
-    room = WaitingRoom((0.0, 10.0), lambda _delivery: ran.set(), lambda _delivery, _delay: None)
+    room = DelayQueue((0.0, 10.0), lambda _delivery: ran.set(), lambda _delivery, _delay: None)
     began = asyncio.get_running_loop().time()
     room.put(due_in(clock, 200), 0.0)
     clock.off = step
@@ -44,7 +44,7 @@ async def test_a_record_from_a_clock_that_is_ahead_waits_no_longer_than_it_was_m
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock, ran = Clock(monkeypatch), asyncio.Event()
-    room = WaitingRoom((0.0, 10.0), lambda _delivery: ran.set(), lambda _delivery, _delay: None)
+    room = DelayQueue((0.0, 10.0), lambda _delivery: ran.set(), lambda _delivery, _delay: None)
     clock.off = 3_600_000
     ahead = due_in(clock, 200)
     clock.off = 0
@@ -60,7 +60,7 @@ async def test_what_came_while_the_clock_was_behind_waits_no_longer_once_it_is_r
     """A record that has hopped to a long tier meanwhile: an hour was left by the clock that was behind."""
     clock, ran = Clock(monkeypatch), asyncio.Event()
     clock.off = -3_600_000
-    room = WaitingRoom((0.0, 600.0), lambda _delivery: ran.set(), lambda _delivery, _delay: None)
+    room = DelayQueue((0.0, 600.0), lambda _delivery: ran.set(), lambda _delivery, _delay: None)
     due_at = now_ms() + 200
     headers = (("streams-due-at", str(due_at).encode()),)
     room.put(a_delivery("d1", timestamp=clock.now(), headers=headers), 600.0)

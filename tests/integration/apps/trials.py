@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from schemas import Event
 from streams.delivery import Backoff, Permanent, Retry, Work, handles
-from streams.delivery.failures import Reason
+from streams.delivery.errors import Reason
 from streams.topics import Topic
 
 Plan = Literal["succeed", "fail", "permanent", "ask", "sleep", "swallow", "compute", "kill", "null"]

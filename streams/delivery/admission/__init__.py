@@ -1,0 +1,1 @@
+"""Whether a delivery may start now: expiry, pauses, breakers, the database, the crash-loop guard."""

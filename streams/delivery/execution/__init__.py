@@ -1,0 +1,1 @@
+"""One run of a handler: its session, its limits, its transaction."""

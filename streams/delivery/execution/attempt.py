@@ -1,0 +1,192 @@
+"""The engine's side of one attempt, as the handler sees it: `Work` for effects, long work and settlements."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import ParamSpec, TypeVar
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from schemas import Event
+from streams.codec.claim_check import may_be_large
+from streams.delivery.context import PoolContext
+from streams.delivery.delivery import Delivery
+from streams.delivery.errors import LeaseLostError, SoftTimeLimitExceeded, Unavailable
+from streams.delivery.execution.time_limits import run_within
+from streams.delivery.execution.transaction import EffectTransaction, effect_session
+from streams.delivery.handler import Handler
+from streams.delivery.ledger import leases
+from streams.observability.logs import get_logger
+from streams.publishing.outbox.outbox import Outbox
+from streams.storage import StorageAwayError
+
+log = get_logger(__name__)
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTransaction:
+    """A transaction that somebody else has begun, and will end."""
+
+    session: AsyncSession
+
+
+class EffectWork:
+    """One attempt inside one transaction: single and batch handlers, and what is called while settling."""
+
+    def __init__(
+        self,
+        context: PoolContext,
+        transaction: EffectTransaction | OpenTransaction,
+        handler: Handler[Event],
+        attempt: int,
+    ) -> None:
+        self._context = context
+        self._transaction = transaction
+        self._handler = handler
+        self.attempt = attempt
+        self._began = time.time()
+
+    @property
+    def session(self) -> AsyncSession:
+        """The effect's session; the transaction begins with its first statement."""
+        return self._transaction.session
+
+    @property
+    def deadline(self) -> datetime:
+        """When the soft time limit cancels this attempt (UTC)."""
+        return datetime.fromtimestamp(self._began + self._handler.soft_time_limit, tz=UTC)
+
+    def step(self, *, final: bool = False) -> AbstractAsyncContextManager[AsyncSession]:
+        """Only long handlers have steps; this one has its `session` open already."""
+        message = f"{self._handler.name} is no long handler: use work.session (step, final={final})"
+        raise TypeError(message)
+
+    async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
+        """Into the outbox, in the effect's transaction."""
+        await self._context.schemas.prepared(self._context.codec, type(event))
+        return await _publish(Outbox(self.session, self._context.codec), event, at, expires_at)
+
+    async def heartbeat(self) -> None:
+        """Nothing to keep: the transaction itself holds the claim."""
+
+    async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """In a killable process, until this attempt's hard limit."""
+        return await _compute(self._context, self._handler, self._began, function, args, kwargs)
+
+    def use(self, kind: type[T]) -> T:
+        """A service by its type."""
+        return self._context.services.use(kind)
+
+
+class LongWork:
+    """One attempt under a lease, in steps; no transaction is open between them."""
+
+    def __init__(self, context: PoolContext, delivery: Delivery, lease: leases.Lease) -> None:
+        self._context = context
+        self._delivery = delivery
+        self._lease = lease
+        self._session: AsyncSession | None = None
+        self.finished = False
+        self.attempt = delivery.run
+        self._began = time.time()
+        self.deadline = datetime.fromtimestamp(self._began + delivery.handler.soft_time_limit, tz=UTC)
+
+    @property
+    def session(self) -> AsyncSession:
+        """The session of the step that is open."""
+        if self._session is None:
+            message = f"{self._delivery.handler.name} is a long handler: open a step with `async with work.step()`"
+            raise TypeError(message)
+        return self._session
+
+    @asynccontextmanager
+    async def step(self, *, final: bool = False) -> AsyncIterator[AsyncSession]:
+        """One short transaction that starts by locking the lease's row. Raises LeaseLostError."""
+        context, delivery = self._context, self._delivery
+        async with effect_session(context.database.effects, delivery.handler.time_limit) as session:
+            if not await leases.hold_lease(session, self._lease):
+                message = f"the lease on {self._lease.resource} is lost"
+                raise LeaseLostError(message)
+            self._session = session
+            try:
+                yield session
+            finally:
+                self._session = None
+            if final:
+                await leases.finish_long(session, delivery, self._lease, None)
+        self.finished = self.finished or final
+
+    async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
+        """Into the outbox, in the step's transaction."""
+        await self._context.schemas.prepared(self._context.codec, type(event))
+        return await _publish(Outbox(self.session, self._context.codec), event, at, expires_at)
+
+    async def heartbeat(self) -> None:
+        """Extend the lease. Raises LeaseLostError."""
+        async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
+            if not await leases.extend_lease(session, self._delivery, self._lease):
+                message = f"the lease on {self._lease.resource} is lost"
+                raise LeaseLostError(message)
+
+    async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """In a killable process, until this attempt's hard limit."""
+        return await _compute(self._context, self._delivery.handler, self._began, function, args, kwargs)
+
+    def use(self, kind: type[T]) -> T:
+        """A service by its type."""
+        return self._context.services.use(kind)
+
+
+async def _compute(  # noqa: PLR0913, PLR0917 - the call and its surroundings
+    context: PoolContext,
+    handler: Handler[Event],
+    began: float,
+    function: Callable[P, T],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> T:
+    spent = time.time() - began
+    return await context.compute.run(function, args, kwargs, seconds=max(0.1, handler.time_limit - spent))
+
+
+def awaited(call: Awaitable[T]) -> Coroutine[object, object, T]:
+    """What a handler's function returned, as a coroutine, which a task needs; functions may return any awaitable."""
+    return call if inspect.iscoroutine(call) else _await(call)
+
+
+async def _await(call: Awaitable[T]) -> T:
+    return await call
+
+
+async def tidy_up(context: PoolContext, delivery: Delivery, error: SoftTimeLimitExceeded) -> None:
+    """`on_soft_limit` with a fresh session and the handler's own limits.
+
+    Its failure is logged beside the limit's, which is settled.
+    """
+    handler = delivery.handler
+    if handler.on_soft_limit is None:
+        return
+    try:
+        async with EffectTransaction(context.database.effects, handler.time_limit) as transaction:
+            work = EffectWork(context, transaction, handler, delivery.run)
+            call = handler.on_soft_limit(delivery.event, work, error)
+            await run_within(awaited(call), handler.soft_time_limit, handler.time_limit)
+    except Exception:
+        log.exception("on_soft_limit failed", handler=handler.name)
+
+
+async def _publish(outbox: Outbox, event: Event, at: datetime | None, expires_at: datetime | None) -> UUID:
+    """A large value goes into the storage first: in a thread, and a storage that is away is not the event's fault."""
+    if not may_be_large(event):
+        return outbox.publish(event, at, expires_at)
+    try:
+        return await asyncio.to_thread(outbox.publish, event, at, expires_at)
+    except StorageAwayError as error:
+        raise Unavailable("storage", str(error)) from error

@@ -1,0 +1,1 @@
+"""Every SQL statement on executions and leases."""

@@ -1,0 +1,102 @@
+"""Claiming short deliveries: the first statement of an effect's transaction."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from streams.delivery.delivery import Delivery, at_ms
+from streams.delivery.handler import JSON
+from streams.delivery.ledger.columns import WorkerIdentity, args_json, result_json, storable
+from streams.delivery.ledger.pg_arrays import array_text, byte_array_text
+
+_FROM_ARRAYS = """
+    from unnest(
+        cast(:days as date[]), cast(:event_ids as uuid[]), cast(:task_ids as uuid[]), cast(:topics as text[]),
+        cast(:partitions as int[]), cast(:offsets as bigint[]), cast(:keys as bytea[]), cast(:tenants as text[]),
+        cast(:args as text[]), cast(:seqs as int[]), cast(:runs as int[]), cast(:created as timestamptz[])
+    ) as d(day, event_id, task_id, topic, partition, "offset", key, tenant_id, args, seq, run, created_at)
+"""
+
+CLAIM_EFFECT = text(
+    """
+    insert into streams.executions as e (
+        day, event_id, handler, task_id, topic, partition, "offset", key, tenant_id, pool, priority, args,
+        status, seq, attempts, created_at, started_at, completed_at, worker, history
+    )
+    select d.day, d.event_id, :handler, d.task_id, d.topic, d.partition, d."offset", d.key, d.tenant_id, :pool,
+        :priority, cast(d.args as jsonb), 'success', d.seq, d.run, d.created_at, clock_timestamp(), clock_timestamp(),
+        :worker, jsonb_build_array(jsonb_build_object('attempt', d.run, 'started_at', clock_timestamp(),
+            'completed_at', clock_timestamp(), 'outcome', 'success', 'worker', cast(:worker as text)))
+    """
+    + _FROM_ARRAYS
+    + """
+    order by d.event_id
+    on conflict (day, event_id, handler) do update set
+        status = 'success', seq = excluded.seq, attempts = excluded.attempts, due_at = null, error = null,
+        started_at = excluded.started_at, completed_at = excluded.completed_at, worker = excluded.worker,
+        history = e.history || excluded.history
+    where e.status = 'retry' and e.seq <= excluded.seq
+    returning e.event_id
+    """
+)
+"""Claims deliveries and notes their success at once: the row counts only if the effect's transaction commits."""
+
+COMPLETE_EFFECT = text(
+    """
+    update streams.executions set completed_at = clock_timestamp(), result = cast(:result as jsonb),
+        history = jsonb_set(history, '{-1,completed_at}', to_jsonb(clock_timestamp()))
+    where day = any(:days) and event_id = any(:event_ids) and handler = :handler
+    """
+)
+
+
+async def claim_effect(session: AsyncSession, deliveries: Sequence[Delivery], place: WorkerIdentity) -> set[UUID]:
+    """First statement of an effect's transaction: which of the deliveries are to run; the others did already.
+
+    Deliveries must be of one handler and have distinct events.
+    """
+    rows = await session.execute(
+        CLAIM_EFFECT,
+        {
+            "handler": deliveries[0].handler.name,
+            "pool": place.pool,
+            "priority": place.priority,
+            "worker": place.worker,
+            **_columns(deliveries),
+        },
+    )
+    return set(rows.scalars())
+
+
+def _columns(deliveries: Sequence[Delivery]) -> dict[str, str]:
+    """What `_FROM_ARRAYS` unnests: a row of each delivery."""
+    origins = [delivery.origin for delivery in deliveries]
+    return {
+        "days": array_text(delivery.day for delivery in deliveries),
+        "event_ids": array_text(delivery.event.event_id for delivery in deliveries),
+        "task_ids": array_text(delivery.task_id for delivery in deliveries),
+        "topics": array_text(origin.topic for origin in origins),
+        "partitions": array_text(origin.partition for origin in origins),
+        "offsets": array_text(origin.offset for origin in origins),
+        "keys": byte_array_text(delivery.record.key for delivery in deliveries),
+        "tenants": array_text(storable(delivery.event.tenant_id) for delivery in deliveries),
+        "args": array_text(args_json(delivery) for delivery in deliveries),
+        "seqs": array_text(delivery.seq for delivery in deliveries),
+        "runs": array_text(delivery.run for delivery in deliveries),
+        "created": array_text(at_ms(origin.timestamp) for origin in origins),
+    }
+
+
+async def complete_effect(session: AsyncSession, deliveries: Sequence[Delivery], result: JSON) -> None:
+    """Note when a handler that took its time ended, and what it returned."""
+    await session.execute(
+        COMPLETE_EFFECT,
+        {
+            "days": [delivery.day for delivery in deliveries],
+            "event_ids": [delivery.event.event_id for delivery in deliveries],
+            "handler": deliveries[0].handler.name,
+            "result": result_json(result),
+        },
+    )

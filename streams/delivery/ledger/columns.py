@@ -1,0 +1,106 @@
+"""A delivery as columns of the ledger, and who works on it."""
+
+import json
+from dataclasses import dataclass
+
+from schemas.sensitivity import marks_of
+from streams.delivery.delivery import Delivery, at_ms
+from streams.delivery.handler import JSON
+from streams.headers import Headers
+from streams.observability.logs import get_logger
+from streams.observability.redaction import bound_scrub, masked_event
+from streams.publishing.outbox.outbox import headers_to_json
+
+log = get_logger(__name__)
+RESULT_LIMIT = 8 * 1024
+"""Bytes of a handler's result, as JSON in UTF-8, that its row keeps."""
+
+ARGS_LIMIT = 256 * 1024
+"""Characters of an event's JSON from which on its row keeps only the beginning of its long texts."""
+LONG_TEXT = 1000
+_OWN_COLUMNS = {"event_id", "tenant_id"}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """Who works: the pool and the worker, as rows name them."""
+
+    pool: str
+    priority: int
+    worker: str
+
+
+def identity(delivery: Delivery) -> dict[str, object]:
+    """The primary key of a delivery's row."""
+    return {"day": delivery.day, "event_id": delivery.event.event_id, "handler": delivery.handler.name}
+
+
+def description(delivery: Delivery, place: WorkerIdentity) -> dict[str, object]:
+    """The columns that say what a delivery is and never change."""
+    return {
+        "task_id": delivery.task_id,
+        "topic": delivery.origin.topic,
+        "partition": delivery.origin.partition,
+        "offset": delivery.origin.offset,
+        "key": delivery.record.key,
+        "tenant_id": storable(delivery.event.tenant_id),
+        "pool": place.pool,
+        "priority": place.priority,
+        "worker": place.worker,
+        "args": args_json(delivery),
+        "created_at": at_ms(delivery.origin.timestamp),
+    }
+
+
+def args_json(delivery: Delivery) -> str:
+    """The event as JSON, its marked fields masked, without what the row has already."""
+    event = delivery.event
+    if marks_of(type(event)) is None:
+        told = event.model_dump_json(exclude=_OWN_COLUMNS)
+    else:
+        told = json.dumps(masked_event(event, exclude=_OWN_COLUMNS), ensure_ascii=False)
+    if len(told) > ARGS_LIMIT:
+        told = json.dumps(_shortened(json.loads(told)), ensure_ascii=False)
+    return _without_nul(told)
+
+
+def _shortened(value: object) -> object:
+    """With the beginning of each long text: the event is in its record, the row only shows it."""
+    match value:
+        case str() if len(value) > LONG_TEXT:
+            return f"{value[:LONG_TEXT]}… ({len(value)} characters)"
+        case dict():
+            return {name: _shortened(inner) for name, inner in value.items()}
+        case list():
+            return [_shortened(inner) for inner in value]
+    return value
+
+
+def storable(value: str | None) -> str | None:
+    """Text that PostgreSQL takes: it has no NUL character, so a bad event must not fail on its own bookkeeping."""
+    return None if value is None else value.replace("\x00", "\ufffd")
+
+
+def result_json(result: JSON) -> str | None:
+    """What a handler returned, for its row: where that is over `RESULT_LIMIT` bytes, a note that says so.
+
+    What it repeats of its events' marked fields is masked. Raises TypeError or ValueError for what is no JSON.
+    """
+    if result is None:
+        return None
+    scrub = bound_scrub()
+    told = result if scrub is None else scrub.inside(result)
+    encoded = json.dumps(told, allow_nan=False, ensure_ascii=False).encode(errors="replace")
+    if len(encoded) > RESULT_LIMIT:
+        log.warning("a handler's result is too large to be kept", size=len(encoded), limit=RESULT_LIMIT)
+        return json.dumps({"omitted": f"{len(encoded)} bytes; at most {RESULT_LIMIT} are kept"})
+    return _without_nul(encoded.decode())
+
+
+def _without_nul(told: str) -> str:
+    return told.replace("\\u0000", "\\ufffd")
+
+
+def headers_json(record_headers: Headers) -> str:
+    """Headers for a JSON column."""
+    return json.dumps(headers_to_json(record_headers))

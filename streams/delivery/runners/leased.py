@@ -1,0 +1,207 @@
+"""Long handlers: claimed under a lease, acknowledged at once, run in steps without an open transaction."""
+
+import asyncio
+import contextlib
+from datetime import datetime
+from uuid import uuid4
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from schemas import Event
+from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
+from streams.delivery.admission.database_gate import CONFLICT_RERUNS, trouble
+from streams.delivery.admission.expiry import expired
+from streams.delivery.context import PoolContext
+from streams.delivery.delivery import Delivery, at_ms, now_ms
+from streams.delivery.errors import LeaseLostError, SoftTimeLimitExceeded, Unavailable
+from streams.delivery.execution.attempt import LongWork, tidy_up
+from streams.delivery.execution.time_limits import run_within
+from streams.delivery.handler import JSON, Handler
+from streams.delivery.ledger import leases
+from streams.delivery.settlement.settlement import Settlement
+from streams.delivery.telemetry import report_failure, report_lease_lost, report_skipped, report_success
+from streams.observability.error_text import message
+from streams.observability.logs import get_logger
+
+log = get_logger(__name__)
+BUSY_PAUSE = 2.0
+"""Seconds until a delivery whose resource another one holds is looked at again."""
+CLAIM_PAUSE = 0.1
+"""Seconds until a claim is repeated that another one was in the way of."""
+HEARTBEATS_PER_LEASE = 3
+
+
+class LeasedRunner:
+    """Runs long deliveries: claim, acknowledge, work under heartbeats, settle."""
+
+    def __init__(self, context: PoolContext, settlement: Settlement) -> None:
+        self._context = context
+        self._settlement = settlement
+
+    async def run(self, delivery: Delivery) -> None:
+        """One delivery from its claim to its settlement. Cancelled, it gives its lease back."""
+        began = at_ms(now_ms())
+        try:
+            lease = self._lease(delivery)
+            claimed = await self._claim(delivery, lease)
+        except Exception as error:  # noqa: BLE001 - a name that no lease can have is this delivery's failure
+            report_failure(self._context.group, delivery, error, (at_ms(now_ms()) - began).total_seconds())
+            await self._settlement.failed(delivery, error, began)
+            return
+        if claimed == "busy":
+            await self._settlement.deferred(delivery, "resource is busy", after=BUSY_PAUSE)
+            return
+        if claimed == "expired":
+            await self._settlement.expired(delivery)
+            return
+        delivery.acknowledge()
+        if claimed == "claimed":
+            started_at = at_ms(now_ms())
+            try:
+                await self._work(delivery, lease, started_at)
+            except asyncio.CancelledError:
+                await asyncio.shield(self._give_back(delivery, lease, started_at))
+                raise
+        else:
+            report_skipped(self._context.group, [delivery], [])
+
+    def _lease(self, delivery: Delivery) -> leases.Lease:
+        handler = delivery.handler
+        if handler.resource is None:
+            message = f"long handler {handler.name} names no resource"
+            raise TypeError(message)
+        return leases.Lease(handler.resource(delivery.event), uuid4(), self._context.settings.lease_seconds)
+
+    async def _claim(self, delivery: Delivery, lease: leases.Lease) -> str:
+        """`claimed`, `busy` (another delivery holds the resource), `expired` or `moved on` (it ran, or runs)."""
+        while True:
+            await self._context.gate.passed()
+            if expired((delivery,)):
+                return "expired"
+            try:
+                async with AsyncSession(self._context.database.bookkeeping) as session:
+                    if not await leases.claim_lease(session, delivery, lease):
+                        return "busy"
+                    if not await leases.claim_long(session, delivery, lease, self._context.place):
+                        return "moved on"
+                    await session.commit()
+                    return "claimed"
+            except SQLAlchemyError as error:
+                kind = trouble(error)
+                if kind is None:
+                    raise
+                if kind == "outage":
+                    self._context.gate.trip(error)
+                await asyncio.sleep(CLAIM_PAUSE)
+
+    async def _work(self, delivery: Delivery, lease: leases.Lease, started_at: datetime) -> None:
+        work = LongWork(self._context, delivery, lease)
+        try:
+            result = await self._run_again(delivery, work)
+            if not work.finished:
+                await self._finish(delivery, lease, result)
+            elif result is not None:
+                await self._note_result(delivery, result)
+        except LeaseLostError:
+            report_lease_lost(delivery, lease.resource)
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is settled, never swallowed
+            if trouble(error) == "outage":
+                self._context.gate.trip(error)
+                await self._settlement.deferred(
+                    delivery, "database was away", after=0.0, started_at=started_at, lease=lease
+                )
+                return
+            if isinstance(error, Unavailable) and (wait := self._context.breakers.blocked_by(error)):
+                await self._settlement.deferred(delivery, str(error), after=wait, started_at=started_at, lease=lease)
+                return
+            took = (at_ms(now_ms()) - started_at).total_seconds()
+            report_failure(self._context.group, delivery, error, took)
+            if isinstance(error, SoftTimeLimitExceeded):
+                await tidy_up(self._context, delivery, error)
+            await self._settlement.failed(delivery, error, started_at, lease)
+        else:
+            took = (at_ms(now_ms()) - started_at).total_seconds()
+            report_success(self._context.group, [delivery], took)
+            self._context.breakers.succeeded(delivery.handler)
+
+    async def _run_again(self, delivery: Delivery, work: LongWork) -> JSON:
+        """Run it again after a lost race for rows, and where a dependency failed that may not be away.
+
+        Under the same lease; its steps find what they have committed.
+        """
+        for rerun in range(CONFLICT_RERUNS):
+            try:
+                return await self._run_held(delivery, work)
+            except DBAPIError as error:
+                if trouble(error) != "conflict":
+                    raise
+                log.info("lost a race for rows, running again", error=message(error))
+            except Unavailable as error:
+                if self._context.breakers.failed(error) or rerun >= FAILURES_UNTIL_OPEN:
+                    raise
+                log.info("a dependency did not answer, running again", error=message(error))
+                await asyncio.sleep(UNAVAILABLE_PAUSE * (rerun + 1))
+        return await self._run_held(delivery, work)
+
+    async def _run_held(self, delivery: Delivery, work: LongWork) -> JSON:
+        """The handler, cancelled as soon as a heartbeat finds the lease lost."""
+        handler = delivery.handler
+        running = asyncio.create_task(
+            run_within(_call(handler, delivery.event, work), handler.soft_time_limit, handler.time_limit)
+        )
+        beating = asyncio.create_task(self._keep_lease(work))
+        try:
+            await asyncio.wait({running, beating}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                running.cancel()
+                await asyncio.wait({running})
+                message = "the lease ran out under the work"
+                raise LeaseLostError(message)
+            return running.result()
+        except asyncio.CancelledError:
+            running.cancel()
+            await asyncio.wait({running})
+            raise
+        finally:
+            beating.cancel()
+
+    async def _keep_lease(self, work: LongWork) -> None:
+        """Beat until the lease is lost; returning means lost. A database that is away is not yet a lost lease."""
+        while True:
+            await asyncio.sleep(self._context.settings.lease_seconds / HEARTBEATS_PER_LEASE)
+            try:
+                await work.heartbeat()
+            except LeaseLostError:
+                return
+            except SQLAlchemyError as error:
+                if trouble(error) is None:
+                    raise
+                log.warning("heartbeat failed", error=message(error))
+
+    async def _finish(self, delivery: Delivery, lease: leases.Lease, result: JSON) -> None:
+        async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
+            if not await leases.hold_lease(session, lease):
+                message = f"the lease on {lease.resource} is lost"
+                raise LeaseLostError(message)
+            await leases.finish_long(session, delivery, lease, result)
+
+    async def _note_result(self, delivery: Delivery, result: JSON) -> None:
+        """What a handler returned after its final step, which has settled the delivery: nothing here can undo that."""
+        try:
+            async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
+                await leases.note_result(session, delivery, result)
+        except Exception:
+            log.exception("the result of a delivery that has succeeded could not be kept")
+
+    async def _give_back(self, delivery: Delivery, lease: leases.Lease, started_at: datetime) -> None:
+        """A worker that leaves hands its work on at once, uncounted, instead of letting the lease run out."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._context.settings.settle_timeout):
+                await self._settlement.deferred(
+                    delivery, "worker leaves", after=0.0, started_at=started_at, lease=lease
+                )
+
+
+async def _call(handler: Handler[Event], event: Event, work: LongWork) -> JSON:
+    return await handler.function(event, work)

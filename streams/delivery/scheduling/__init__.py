@@ -1,0 +1,1 @@
+"""Which delivery runs next, and when: lanes, retry tiers, the delay queue."""

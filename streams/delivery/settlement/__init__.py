@@ -1,0 +1,1 @@
+"""How an attempt that did not succeed ends: the decision, the record, the ledger row."""

@@ -1,0 +1,1 @@
+"""What operators see and do: executions, lag, dead letters, topics, pauses."""
