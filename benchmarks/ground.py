@@ -22,7 +22,7 @@ from streams.database.migrations import upgrade
 from streams.declared import build_catalogue
 from streams.local.process import ServerProcess, StartUp
 from streams.local.stack import LocalStack
-from streams.monitoring.topic_admin import apply, plan_topics
+from streams.operations.topics.apply import apply, plan_topics
 from streams.settings import Settings, load_settings
 
 _READY_TIMEOUT = 60.0

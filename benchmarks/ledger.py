@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from benchmarks.ground import Ground, Plot, say
 from benchmarks.result import Result, Results
-from streams.monitoring.executions import ExecutionFilter, list_executions
+from streams.operations.executions import ExecutionFilter, list_executions
 
 ROWS = 10_000_000
 DAYS = 28

@@ -15,12 +15,12 @@ from streams.codec import build_codec
 from streams.declared import build_catalogue, build_groups, build_handlers, build_pools, topics_to_read
 from streams.delivery import Handler
 from streams.dify.platform import build_platform
-from streams.monitoring.cluster import Cluster
-from streams.monitoring.health import Health, Seen, judge
 from streams.observability import metrics
 from streams.observability.logs import configure_logging, logging_config
 from streams.observability.metrics import GroupCounts, Lag
+from streams.operations.kafka_admin import KafkaAdmin
 from streams.overrides import concurrency_limits, load_overrides
+from streams.runtime.health import Health, Seen, judge
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
 from streams.transport.faust.app import StreamsApp
@@ -103,7 +103,7 @@ def declare(app: PipelineApp, topic: str, agent: Agent, description: str) -> Non
 
 async def adopt_former_tiers(app: PipelineApp, catalogue: Catalogue, read: Collection[str]) -> None:
     """Before the start: read the tiers of former settings too, so that nothing that waits there is stranded."""
-    existing = (await asyncio.to_thread(Cluster(app.settings).metadata)).topics
+    existing = (await asyncio.to_thread(KafkaAdmin(app.settings).metadata)).topics
     former = {pool: catalogue.former_tiers(pool, existing) for pool in app.settings.pools}
     for pool, tiers in former.items():
         declare_tier_agents(partial(declare, app), pool, tiers, lambda: app.worker.engines)

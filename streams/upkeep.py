@@ -15,10 +15,10 @@ from streams.delivery.admission.schema_loader import SchemaLoader
 from streams.delivery.engine import PoolEngine
 from streams.delivery.errors import Unavailable
 from streams.delivery.runners.lease_sweep import LeaseSweep
-from streams.monitoring.cluster import KafkaRefusedError
-from streams.monitoring.stranded import StrandedDocuments
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger
+from streams.operations.kafka_admin import KafkaRefusedError
+from streams.operations.stuck_documents import StuckDocuments
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue
 from streams.transport.kafka.errors import BrokersUnreachableError
@@ -52,7 +52,7 @@ class Upkeep:
         self._codec = codec
         self._schemas = schemas
         self._engines = engines
-        self._stranded = StrandedDocuments(bookkeeping, settings, catalogue, codec)
+        self._stranded = StuckDocuments(bookkeeping, settings, catalogue, codec)
 
     def work(self) -> list[Coroutine[object, object, None]]:
         """What runs until it is cancelled, each for itself."""

@@ -33,9 +33,9 @@ from streams.delivery.handler import Handler
 from streams.delivery.ledger.columns import WorkerIdentity
 from streams.delivery.process_pool import ComputePool
 from streams.delivery.settlement.settle_loop import KAFKA
-from streams.monitoring.topic_admin import check_topics
 from streams.observability import metrics
 from streams.observability.logs import get_logger
+from streams.operations.topics.apply import check_topics
 from streams.publishing.outbox.relay import Relay
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue, Pool

@@ -4,7 +4,7 @@ import typer
 
 from streams.cli.db import ledger
 from streams.cli.output import JSONOption, print_rows
-from streams.monitoring.breakers import list_breakers
+from streams.operations.breakers import list_breakers
 from streams.settings import load_settings
 
 app = typer.Typer(add_completion=False)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from streams.cli.output import CommandError
-from streams.monitoring.cluster import KafkaRefusedError
+from streams.operations.kafka_admin import KafkaRefusedError
 from streams.transport.kafka.errors import StartError
 
 

@@ -14,8 +14,6 @@ from sqlalchemy.exc import OperationalError
 
 from streams.cli.cluster import asking_kafka
 from streams.cli.output import WRONG_REQUEST, CommandError, print_json
-from streams.dead_letters.reading import RecordUnreadableError
-from streams.dead_letters.replay import ReplayRefusedError
 from streams.local import LocalStack, ServerFailedError, StackError
 from streams.local.demo import (
     SETTINGS,
@@ -27,6 +25,8 @@ from streams.local.demo import (
     read_documents,
     tell,
 )
+from streams.operations.dead_letters.records import RecordUnreadableError
+from streams.operations.dead_letters.replay import ReplayRefusedError
 from streams.publishing import PublishError
 from streams.settings import load_settings
 

@@ -13,20 +13,20 @@ from streams import headers
 from streams.cli.db import ledger
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_json, print_rows
 from streams.codec import build_codec
-from streams.dead_letters.listing import (
+from streams.declared import build_catalogue
+from streams.headers import SPRING_OFFSET, SPRING_PARTITION, SPRING_TIMESTAMP
+from streams.operations.dead_letters.index import (
     DeadLetter,
     DeadLetterFilter,
     DeadLetterMissingError,
     find_dead_letters,
     list_dead_letters,
 )
-from streams.dead_letters.reading import RecordUnreadableError, read_record, read_records
-from streams.dead_letters.rebuild import rebuild as rebuild_index
-from streams.dead_letters.replay import ReplayRefusedError
-from streams.dead_letters.replay import replay as replay_letter
-from streams.dead_letters.showing import show_value
-from streams.declared import build_catalogue
-from streams.headers import SPRING_OFFSET, SPRING_PARTITION, SPRING_TIMESTAMP
+from streams.operations.dead_letters.rebuild import rebuild as rebuild_index
+from streams.operations.dead_letters.records import RecordUnreadableError, read_record, read_records
+from streams.operations.dead_letters.replay import ReplayRefusedError
+from streams.operations.dead_letters.replay import replay as replay_letter
+from streams.operations.dead_letters.show import show_value
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
 from streams.transport.kafka.records import Record

@@ -16,8 +16,9 @@ from streams.codec import build_codec
 from streams.database import Database
 from streams.declared import build_catalogue, build_handlers
 from streams.delivery.context import Services
-from streams.monitoring.cluster import KafkaRefusedError
-from streams.monitoring.executions import (
+from streams.operations.cancel import CancelRefusedError
+from streams.operations.cancel import cancel as cancel_waiting
+from streams.operations.executions import (
     DURABLE,
     ExecutionFilter,
     count_by_status,
@@ -27,9 +28,8 @@ from streams.monitoring.executions import (
     summarize,
     waiting_in_outbox,
 )
-from streams.monitoring.lag import group_lag
-from streams.operations.cancel import CancelRefusedError
-from streams.operations.cancel import cancel as cancel_waiting
+from streams.operations.kafka_admin import KafkaRefusedError
+from streams.operations.lag import group_lag
 from streams.publishing.outbox.withdraw import RelayBusyError
 from streams.settings import Settings, load_settings
 from streams.transport.kafka.errors import BrokersUnreachableError

@@ -13,8 +13,8 @@ from rich.table import Table
 from streams.cli.cluster import asking_kafka
 from streams.cli.output import JSONOption, print_json, print_rows
 from streams.declared import build_catalogue
-from streams.monitoring.lag import group_lag
 from streams.observability.metrics import Lag
+from streams.operations.lag import group_lag
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
 

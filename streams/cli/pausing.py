@@ -4,8 +4,8 @@ import typer
 
 from streams.cli.db import ledger
 from streams.cli.output import print_json
-from streams.monitoring import pauses
-from streams.monitoring.pauses import PauseKind
+from streams.operations import pauses
+from streams.operations.pauses import PauseKind
 from streams.settings import Settings
 
 

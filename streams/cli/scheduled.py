@@ -13,7 +13,7 @@ from streams.cli.db import ledger
 from streams.cli.output import CommandError, JSONOption, print_json, print_rows
 from streams.database import Database
 from streams.declared import build_catalogue
-from streams.monitoring.scheduled import list_scheduled
+from streams.operations.scheduled import list_scheduled
 from streams.publishing.outbox.withdraw import RelayBusyError, Withdrawn, withdraw
 from streams.settings import Settings, load_settings
 

@@ -12,9 +12,9 @@ from streams.cli.output import CommandError, JSONOption, print_json
 from streams.declared import build_catalogue, build_handlers
 from streams.delivery import Handler
 from streams.durations import format_duration
-from streams.monitoring.topic_admin import apply as apply_changes
-from streams.monitoring.topic_admin import plan_topics
-from streams.monitoring.topic_pruning import Pruned, prune_tiers
+from streams.operations.topics.apply import apply as apply_changes
+from streams.operations.topics.apply import plan_topics
+from streams.operations.topics.prune import Pruned, prune_tiers
 from streams.settings import load_settings
 from streams.topics import Topic
 

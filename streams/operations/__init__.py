@@ -1,1 +1,1 @@
-"""What operators see and do: executions, lag, dead letters, topics, pauses."""
+"""Lag, health, and whether the topics on the cluster are what the catalogue says."""

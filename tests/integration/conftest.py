@@ -17,7 +17,7 @@ from streams.database import sync_engine
 from streams.database.migrations import upgrade
 from streams.declared import build_catalogue
 from streams.local.stack import LocalStack
-from streams.monitoring.topic_admin import apply, plan_topics
+from streams.operations.topics.apply import apply, plan_topics
 from streams.settings import Settings
 from tests.integration.commands import Commands
 from tests.integration.driving import Streams, WorkerProcess

@@ -4,7 +4,7 @@ import time
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from streams.dead_letters.reading import watermarks
+from streams.operations.dead_letters.records import watermarks
 from streams.settings import Settings
 from streams.transport.kafka.client import client_config
 from tests.integration.driving import PATIENCE

@@ -11,8 +11,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.declared import build_catalogue
-from streams.monitoring.lag import group_lag
 from streams.observability.metrics import Lag
+from streams.operations.lag import group_lag
 from streams.settings import Settings
 from tests.integration.driving import BIN, PATIENCE, Streams
 

@@ -13,9 +13,9 @@ from schemas import DocumentIndexCreated, DocumentIndexRequested
 from schemas.event import event_time, new_event_id
 from streams.database.tables import executions
 from streams.dify.models import Dataset
-from streams.monitoring import stranded
-from streams.monitoring.stranded import StrandedDocuments
 from streams.observability.metrics import Lag
+from streams.operations import stuck_documents
+from streams.operations.stuck_documents import StuckDocuments
 from streams.publishing import Outbox
 from streams.settings import Settings
 from streams.topics import load_catalogue
@@ -39,8 +39,8 @@ async def stranded_document(site: Site, dataset: Dataset, **columns: object) -> 
     return document.id
 
 
-def finder(site: Site, settings: Settings, lags: list[Lag]) -> StrandedDocuments:
-    return StrandedDocuments(
+def finder(site: Site, settings: Settings, lags: list[Lag]) -> StuckDocuments:
+    return StuckDocuments(
         site.database.bookkeeping, settings, load_catalogue(settings), site.codec, ask=lambda: list(lags)
     )
 
@@ -118,7 +118,7 @@ async def test_what_was_unread_when_it_was_seen_may_name_it(site: Site, settings
 
 async def test_a_backlog_is_not_flooded(site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not more than a few at once, and none while so many are unread."""
-    monkeypatch.setattr(stranded, "AT_ONCE", 5)
+    monkeypatch.setattr(stuck_documents, "AT_ONCE", 5)
     dataset = await site.add_dataset()
     for _ in range(8):
         await stranded_document(site, dataset)

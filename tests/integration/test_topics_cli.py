@@ -7,8 +7,8 @@ import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from streams.declared import build_catalogue, build_handlers
-from streams.monitoring.topic_admin import check_topics, plan_topics
-from streams.monitoring.topics import Plan
+from streams.operations.topics.apply import check_topics, plan_topics
+from streams.operations.topics.plan import Plan
 from streams.settings import Settings
 from streams.topics import BUILT_IN
 from tests.integration.driving import Streams

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from schemas import DocumentDeleted, DocumentIndexCreated, MessageCreated, TenantUpdated
 from streams.declared import build_handlers, topics_to_read
-from streams.monitoring.lag import group_lag
+from streams.operations.lag import group_lag
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.integration.driving import BIN, ROOT, Streams, WorkerProcess, free_port, publish, rows, scalar, wait_for

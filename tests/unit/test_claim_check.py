@@ -27,11 +27,11 @@ from streams.codec.claim_check import (
     may_be_large,
     remove_old,
 )
-from streams.dead_letters.showing import show_value
 from streams.delivery.errors import Reason
 from streams.delivery.intake.payload_loader import pieces_of
 from streams.delivery.settlement.records import DeadLetterInfo, dead_record, unread_record
 from streams.observability.error_text import ErrorText
+from streams.operations.dead_letters.show import show_value
 from streams.schema_registry.export import avro_schema, export
 from streams.storage import FileMissingError
 from streams.storage.filesystem import Folder

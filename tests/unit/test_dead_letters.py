@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from streams import headers
-from streams.dead_letters.listing import DeadLetter
-from streams.dead_letters.rebuild import index_row
-from streams.dead_letters.replay import Restart, origin_timestamp, plain_headers, replay_headers
 from streams.delivery.errors import Reason
 from streams.delivery.settlement.records import DeadLetterInfo, dead_record
 from streams.observability.error_text import ErrorText
+from streams.operations.dead_letters.index import DeadLetter
+from streams.operations.dead_letters.rebuild import index_row
+from streams.operations.dead_letters.replay import Restart, origin_timestamp, plain_headers, replay_headers
 from streams.transport.kafka.records import Record
 
 EVENT_ID = UUID("0199c0de-0000-7000-8000-000000000001")

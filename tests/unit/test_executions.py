@@ -1,7 +1,7 @@
 """The summary of what every handler has done and has before it."""
 
-from streams.monitoring.executions import Summary, summarize
 from streams.observability.metrics import Lag
+from streams.operations.executions import Summary, summarize
 
 
 def test_pending_is_the_outbox_plus_the_lag_of_all_partitions() -> None:

@@ -1,6 +1,6 @@
 """When a worker counts as live and ready."""
 
-from streams.monitoring.health import Seen, judge
+from streams.runtime.health import Seen, judge
 
 WELL = {"streams.high": True, "streams.low": True}
 

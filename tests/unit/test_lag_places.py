@@ -1,7 +1,7 @@
 """How lag is counted from what Kafka tells, and over which partitions."""
 
-from streams.monitoring.lag import group_places, lag_of
 from streams.observability.metrics import Lag
+from streams.operations.lag import group_places, lag_of
 from streams.settings import Settings
 from streams.topics import BUILT_IN, Catalogue
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from streams.monitoring.topics import (
+from streams.operations.topics.plan import (
     ActualTopic,
     TopicSpec,
     desired_topics,

@@ -19,7 +19,7 @@ from streams.local.demo.servers import Worker, adopt_settings, running_worker
 from streams.local.demo.stage import Stage
 from streams.local.demo.summary import Found, Summary
 from streams.local.stack import LocalStack
-from streams.monitoring.topic_admin import apply, plan_topics
+from streams.operations.topics.apply import apply, plan_topics
 from streams.settings import Settings
 
 

@@ -7,8 +7,8 @@ from functools import partial
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import ListOffsetsResultInfo, OffsetSpec
 
-from streams.monitoring.cluster import Cluster
 from streams.observability.metrics import Lag
+from streams.operations.kafka_admin import KafkaAdmin
 from streams.settings import POOL_NAMES, PoolName, Settings
 from streams.topics import Catalogue
 
@@ -26,7 +26,7 @@ def group_lag(settings: Settings, catalogue: Catalogue) -> list[Lag]:
     then) or retention has removed that one. Each request is bounded by `kafka_request_timeout`.
     Raises BrokersUnreachableError, KafkaRefusedError.
     """
-    cluster = Cluster(settings)
+    cluster = KafkaAdmin(settings)
     existing = {name: len(topic.partitions) for name, topic in cluster.metadata().topics.items()}
     places = {pool: group_places(catalogue, pool, existing) for pool in POOL_NAMES}
     everywhere = [place for pool in POOL_NAMES for place in places[pool]]
@@ -59,11 +59,11 @@ def lag_of(consumergroup: str, place: Place, committed: int | None, earliest: in
     return Lag(consumergroup, *place, current_offset=current, end_offset=latest, lag=max(latest - current, 0))
 
 
-def _committed(cluster: Cluster, group: str, places: list[Place]) -> dict[Place, int]:
+def _committed(cluster: KafkaAdmin, group: str, places: list[Place]) -> dict[Place, int]:
     return cluster.committed(group, places) if places else {}
 
 
-def _offsets(cluster: Cluster, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:
+def _offsets(cluster: KafkaAdmin, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:
     if not places:
         return {}
     wanted = {TopicPartition(*place): spec for place in places}

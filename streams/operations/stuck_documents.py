@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from schemas import DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
 from streams.codec import Codec
 from streams.dify.stranded import StrandedDocument, find_stranded
-from streams.monitoring.lag import group_lag
 from streams.observability.logs import get_logger
 from streams.observability.metrics import Lag
+from streams.operations.lag import group_lag
 from streams.publishing.outbox.outbox import Outbox
 from streams.settings import Settings
 from streams.topics import Catalogue
@@ -43,7 +43,7 @@ class Watched:
         return any(lag.current_offset < self.ends.get((lag.topic, lag.partition), 0) for lag in lags)
 
 
-class StrandedDocuments:
+class StuckDocuments:
     """One worker looks, whichever holds the lock; the others find it taken."""
 
     def __init__(

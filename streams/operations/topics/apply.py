@@ -14,8 +14,8 @@ from confluent_kafka.admin import (
     TopicMetadata,
 )
 
-from streams.monitoring.cluster import Cluster, KafkaRefusedError
-from streams.monitoring.topics import ActualTopic, Change, Plan, TopicSpec, desired_topics, obstacles, plan
+from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError
+from streams.operations.topics.plan import ActualTopic, Change, Plan, TopicSpec, desired_topics, obstacles, plan
 from streams.settings import Settings
 from streams.topics import Catalogue
 
@@ -28,7 +28,7 @@ def check_topics(settings: Settings, catalogue: Catalogue) -> list[str]:
 
     Raises BrokersUnreachableError.
     """
-    metadata = Cluster(settings).metadata()
+    metadata = KafkaAdmin(settings).metadata()
     desired = desired_topics(catalogue, settings, len(metadata.brokers))
     return obstacles(desired, {name: len(topic.partitions) for name, topic in metadata.topics.items()})
 
@@ -38,13 +38,15 @@ def plan_topics(settings: Settings, catalogue: Catalogue) -> Plan:
 
     Raises BrokersUnreachableError, KafkaRefusedError.
     """
-    cluster = Cluster(settings)
+    cluster = KafkaAdmin(settings)
     metadata = cluster.metadata()
     desired = desired_topics(catalogue, settings, len(metadata.brokers))
     return plan(desired, actual_topics(cluster, metadata, desired))
 
 
-def actual_topics(cluster: Cluster, metadata: ClusterMetadata, desired: Iterable[TopicSpec]) -> dict[str, ActualTopic]:
+def actual_topics(
+    cluster: KafkaAdmin, metadata: ClusterMetadata, desired: Iterable[TopicSpec]
+) -> dict[str, ActualTopic]:
     """Those of the desired topics that exist, as they are, by name."""
     existing = [spec.name for spec in desired if spec.name in metadata.topics]
     if not existing:
@@ -70,7 +72,7 @@ def apply(settings: Settings, changes: Iterable[Change]) -> None:
 
     What another `apply` did in the meantime is no error. Raises BrokersUnreachableError, KafkaRefusedError.
     """
-    cluster = Cluster(settings)
+    cluster = KafkaAdmin(settings)
     wanted = list(changes)
     _create(cluster, [change.spec for change in wanted if change.create])
     _grow(cluster, {change.spec.name: change.grow_to for change in wanted if change.grow_to is not None})
@@ -79,7 +81,7 @@ def apply(settings: Settings, changes: Iterable[Change]) -> None:
     _await_leaders(cluster, {spec.name: spec.partitions for spec in grown})
 
 
-def _create(cluster: Cluster, specs: list[TopicSpec]) -> None:
+def _create(cluster: KafkaAdmin, specs: list[TopicSpec]) -> None:
     if not specs:
         return
     by_name = {spec.name: spec for spec in specs}
@@ -104,7 +106,7 @@ def _new_topic(spec: TopicSpec, *, optional: bool) -> NewTopic:
     return NewTopic(spec.name, num_partitions=spec.partitions, replication_factor=spec.replication, config=config)
 
 
-def _grow(cluster: Cluster, counts: dict[str, int]) -> None:
+def _grow(cluster: KafkaAdmin, counts: dict[str, int]) -> None:
     if not counts:
         return
     wanted = [NewPartitions(name, count) for name, count in counts.items()]
@@ -113,7 +115,7 @@ def _grow(cluster: Cluster, counts: dict[str, int]) -> None:
         pass
 
 
-def _configure(cluster: Cluster, changes: list[Change]) -> None:
+def _configure(cluster: KafkaAdmin, changes: list[Change]) -> None:
     if not changes:
         return
     resources = [
@@ -132,7 +134,7 @@ def _configure(cluster: Cluster, changes: list[Change]) -> None:
         pass
 
 
-def _await_leaders(cluster: Cluster, partitions: dict[str, int]) -> None:
+def _await_leaders(cluster: KafkaAdmin, partitions: dict[str, int]) -> None:
     deadline = time.monotonic() + cluster.timeout
     while partitions:
         topics = cluster.metadata().topics

@@ -7,8 +7,8 @@ from itertools import groupby
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from streams.dead_letters.listing import DeadLetter
 from streams.headers import Headers
+from streams.operations.dead_letters.index import DeadLetter
 from streams.settings import Settings
 from streams.transport.kafka.client import client_config, client_logger, reason
 from streams.transport.kafka.records import Record

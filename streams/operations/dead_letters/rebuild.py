@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from streams import headers
 from streams.codec import Codec, DecodeError
 from streams.database.tables import dead_letters
-from streams.dead_letters.reading import read_topic
+from streams.operations.dead_letters.records import read_topic
 from streams.settings import Settings
 from streams.topics import Catalogue, Topic
 from streams.transport.kafka.records import Record

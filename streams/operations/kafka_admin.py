@@ -45,7 +45,7 @@ class KafkaRefusedError(Exception):
         """Kafka's number of the error."""
 
 
-class Cluster:
+class KafkaAdmin:
     """An admin connection. Its methods raise BrokersUnreachableError or KafkaRefusedError, no other Kafka error."""
 
     def __init__(self, settings: Settings) -> None:

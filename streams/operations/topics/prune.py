@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from streams.monitoring.cluster import Cluster
-from streams.monitoring.lag import group_lag
+from streams.operations.kafka_admin import KafkaAdmin
+from streams.operations.lag import group_lag
 from streams.settings import POOL_NAMES, Settings
 from streams.topics import Catalogue
 
@@ -22,7 +22,7 @@ def prune_tiers(settings: Settings, catalogue: Catalogue) -> Pruned:
     Deploy the new settings to every worker before: one with the former settings would still hand records to the tier.
     Raises BrokersUnreachableError, KafkaRefusedError.
     """
-    cluster = Cluster(settings)
+    cluster = KafkaAdmin(settings)
     existing = cluster.metadata().topics
     former = [tier for pool in POOL_NAMES for tier in catalogue.former_tiers(pool, existing)]
     waiting = {lag.topic for lag in group_lag(settings, catalogue) if lag.lag} if former else set()

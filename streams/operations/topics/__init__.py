@@ -1,0 +1,1 @@
+"""The topics that there should be: planned, made, pruned."""
