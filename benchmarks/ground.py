@@ -19,10 +19,10 @@ from sqlalchemy.engine import make_url
 from benchmarks.memory import MemoryWatch
 from streams.database import sync_engine
 from streams.database.migrations import upgrade
-from streams.declared import build_catalogue
 from streams.local.process import ServerProcess, StartUp
 from streams.local.stack import LocalStack
 from streams.operations.topics.apply import apply, plan_topics
+from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings, load_settings
 
 _READY_TIMEOUT = 60.0

@@ -14,8 +14,8 @@ from confluent_kafka.admin import AdminClient
 from benchmarks.ground import Plot, wait_until
 from schemas import MessageCreated
 from streams.codec import EncodedEvent, build_codec
-from streams.declared import build_catalogue
 from streams.local.process import ServerProcess
+from streams.runtime.declarations import build_catalogue
 from streams.transport.kafka.client import producer_config
 
 _PATIENCE = 600.0

@@ -12,20 +12,20 @@ from faust.web import Request, Response, View
 from schemas import Event
 from streams.agents import Agent, declare_agents, declare_tier_agents
 from streams.codec import build_codec
-from streams.declared import build_catalogue, build_groups, build_handlers, build_pools, topics_to_read
 from streams.delivery import Handler
 from streams.dify.platform import build_platform
 from streams.observability import metrics
 from streams.observability.logs import configure_logging, logging_config
 from streams.observability.metrics import GroupCounts, Lag
 from streams.operations.kafka_admin import KafkaAdmin
-from streams.overrides import concurrency_limits, load_overrides
+from streams.runtime.declarations import build_catalogue, build_groups, build_handlers, build_pools, topics_to_read
 from streams.runtime.health import Health, Seen, judge
+from streams.runtime.overrides import concurrency_limits, load_overrides
+from streams.runtime.worker import Worker
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
 from streams.transport.faust.app import StreamsApp
 from streams.transport.faust.consumer import Consumer
-from streams.worker import Worker
 
 COMPUTE_MODULES = ("streams.dify.preloaded",)
 """What the killable processes run; imported once for all of them."""

@@ -13,7 +13,6 @@ from streams import headers
 from streams.cli.db import ledger
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_json, print_rows
 from streams.codec import build_codec
-from streams.declared import build_catalogue
 from streams.headers import SPRING_OFFSET, SPRING_PARTITION, SPRING_TIMESTAMP
 from streams.operations.dead_letters.index import (
     DeadLetter,
@@ -27,6 +26,7 @@ from streams.operations.dead_letters.records import RecordUnreadableError, read_
 from streams.operations.dead_letters.replay import ReplayRefusedError
 from streams.operations.dead_letters.replay import replay as replay_letter
 from streams.operations.dead_letters.show import show_value
+from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
 from streams.transport.kafka.records import Record

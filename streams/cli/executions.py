@@ -14,7 +14,6 @@ from streams.cli.db import ledger
 from streams.cli.output import CommandError, JSONOption, print_json, print_rows
 from streams.codec import build_codec
 from streams.database import Database
-from streams.declared import build_catalogue, build_handlers
 from streams.delivery.context import Services
 from streams.operations.cancel import CancelRefusedError
 from streams.operations.cancel import cancel as cancel_waiting
@@ -31,6 +30,7 @@ from streams.operations.executions import (
 from streams.operations.kafka_admin import KafkaRefusedError
 from streams.operations.lag import group_lag
 from streams.publishing.outbox.withdraw import RelayBusyError
+from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.settings import Settings, load_settings
 from streams.transport.kafka.errors import BrokersUnreachableError
 

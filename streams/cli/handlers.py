@@ -5,8 +5,8 @@ import typer
 from streams.cli import pausing
 from streams.cli.db import ledger
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_rows
-from streams.declared import build_catalogue, build_handlers
 from streams.operations.pauses import paused_since
+from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.settings import Settings, load_settings
 
 app = typer.Typer(help="Handlers: what they need, which are paused.", no_args_is_help=True, add_completion=False)

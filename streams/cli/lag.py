@@ -12,9 +12,9 @@ from rich.table import Table
 
 from streams.cli.cluster import asking_kafka
 from streams.cli.output import JSONOption, print_json, print_rows
-from streams.declared import build_catalogue
 from streams.observability.metrics import Lag
 from streams.operations.lag import group_lag
+from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
 

@@ -3,7 +3,7 @@
 import typer
 
 from streams.cli.output import JSONOption, print_rows
-from streams.declared import build_catalogue, build_pools
+from streams.runtime.declarations import build_catalogue, build_pools
 from streams.settings import load_settings
 
 app = typer.Typer(add_completion=False)

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from streams.cli.db import ledger
 from streams.cli.output import CommandError, JSONOption, print_json, print_rows
 from streams.database import Database
-from streams.declared import build_catalogue
 from streams.operations.scheduled import list_scheduled
 from streams.publishing.outbox.withdraw import RelayBusyError, Withdrawn, withdraw
+from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings, load_settings
 
 app = typer.Typer(

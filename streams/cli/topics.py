@@ -9,12 +9,12 @@ from schemas import Event
 from streams.cli import pausing
 from streams.cli.cluster import asking_kafka
 from streams.cli.output import CommandError, JSONOption, print_json
-from streams.declared import build_catalogue, build_handlers
 from streams.delivery import Handler
 from streams.durations import format_duration
 from streams.operations.topics.apply import apply as apply_changes
 from streams.operations.topics.apply import plan_topics
 from streams.operations.topics.prune import Pruned, prune_tiers
+from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.settings import load_settings
 from streams.topics import Topic
 

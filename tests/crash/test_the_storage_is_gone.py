@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Engine
 
 from streams.codec import build_codec
-from streams.declared import build_catalogue
 from streams.publishing import EventProducer
+from streams.runtime.declarations import build_catalogue
 from streams.schema_registry.export import export
 from streams.settings import Settings
 from tests.crash.protocols import both_protocols

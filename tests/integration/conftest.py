@@ -15,9 +15,9 @@ from sqlalchemy.engine import make_url
 
 from streams.database import sync_engine
 from streams.database.migrations import upgrade
-from streams.declared import build_catalogue
 from streams.local.stack import LocalStack
 from streams.operations.topics.apply import apply, plan_topics
+from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings
 from tests.integration.commands import Commands
 from tests.integration.driving import Streams, WorkerProcess

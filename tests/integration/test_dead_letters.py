@@ -17,7 +17,6 @@ from schemas.event import event_time
 from streams import headers
 from streams.codec import EncodedEvent, build_codec
 from streams.database.tables import dead_letters, executions
-from streams.declared import build_catalogue
 from streams.delivery.errors import Reason
 from streams.delivery.settlement.records import DeadLetterInfo, dead_record
 from streams.observability.error_text import ErrorText
@@ -26,6 +25,7 @@ from streams.operations.dead_letters.rebuild import index_row, rebuild
 from streams.operations.dead_letters.records import read_record, read_records
 from streams.operations.dead_letters.replay import Replay, ReplayRefusedError, replay
 from streams.publishing.outbox.outbox import headers_from_json
+from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings
 from streams.topics import Catalogue
 from streams.transport.kafka.client import client_config

@@ -10,9 +10,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.declared import build_catalogue
 from streams.observability.metrics import Lag
 from streams.operations.lag import group_lag
+from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings
 from tests.integration.driving import BIN, PATIENCE, Streams
 

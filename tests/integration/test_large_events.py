@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from streams.codec import build_codec
 from streams.codec.claim_check import TICKET, Ticket
-from streams.declared import build_catalogue
 from streams.publishing import AsyncEventProducer, EventProducer, Outbox, PublishError
+from streams.runtime.declarations import build_catalogue
 from streams.schema_registry.export import export
 from streams.settings import Settings
 from streams.storage import Store, open_store

@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 
 from streams import headers
 from streams.codec import build_codec
-from streams.declared import build_catalogue
 from streams.operations.topics.apply import plan_topics
+from streams.runtime.declarations import build_catalogue
 from streams.schema_registry.export import export
 from streams.settings import Settings
 from streams.transport.kafka.client import client_config

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from streams.declared import build_catalogue, build_handlers
 from streams.operations.topics.apply import check_topics, plan_topics
 from streams.operations.topics.plan import Plan
+from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.settings import Settings
 from streams.topics import BUILT_IN
 from tests.integration.driving import Streams

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Engine
 
 from schemas import DocumentDeleted, DocumentIndexCreated, MessageCreated, TenantUpdated
-from streams.declared import build_handlers, topics_to_read
 from streams.operations.lag import group_lag
+from streams.runtime.declarations import build_handlers, topics_to_read
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.integration.driving import BIN, ROOT, Streams, WorkerProcess, free_port, publish, rows, scalar, wait_for

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 from schemas import Event
 from streams.database import sync_engine
-from streams.declared import build_catalogue
+from streams.runtime.declarations import build_catalogue
 from streams.schema_registry.export import export
 from streams.settings import Settings
 from tests.integration.apps import trials

@@ -1,7 +1,7 @@
 """What a worker reads: the topics that have a handler, and no other."""
 
 from schemas import DocumentDeleted, MessageCreated
-from streams.declared import build_groups, build_handlers, topics_to_read
+from streams.runtime.declarations import build_groups, build_handlers, topics_to_read
 from streams.topics import POOLS
 from tests.unit.making import CATALOGUE, SETTINGS, a_handler
 

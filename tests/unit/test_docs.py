@@ -11,11 +11,11 @@ from pydantic.fields import FieldInfo
 
 from streams import headers
 from streams.cli import COMMANDS
-from streams.declared import build_catalogue, build_handlers
 from streams.delivery.errors import Reason
 from streams.durations import format_duration
 from streams.observability.metrics import REGISTRY
-from streams.overrides import Overrides, apply_to_handlers, apply_to_topics
+from streams.runtime.declarations import build_catalogue, build_handlers
+from streams.runtime.overrides import Overrides, apply_to_handlers, apply_to_topics
 from streams.settings import Settings
 from streams.topics import BUILT_IN
 from tests.pages import ROOT, RUN, SILENT, Page, accepted_tests, page, pages

@@ -6,7 +6,7 @@ import pytest
 
 from schemas import DocumentDeleted, Event
 from streams.delivery import Backoff, Handler, Work, handles
-from streams.overrides import (
+from streams.runtime.overrides import (
     OverridesError,
     apply_to_handlers,
     apply_to_pools,

@@ -7,7 +7,6 @@ from functools import partial
 from streams.codec import build_codec
 from streams.database import sync_engine
 from streams.database.migrations import upgrade
-from streams.declared import build_catalogue
 from streams.dify.platform import build_platform
 from streams.local.demo.asking import Question, ask, question_for
 from streams.local.demo.deleting import delete_everything
@@ -20,6 +19,7 @@ from streams.local.demo.stage import Stage
 from streams.local.demo.summary import Found, Summary
 from streams.local.stack import LocalStack
 from streams.operations.topics.apply import apply, plan_topics
+from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from schemas import Event
 from streams.delivery.handler import Handler
-from streams.overrides import apply_to_handlers, apply_to_pools, apply_to_topics, load_overrides
+from streams.runtime.overrides import apply_to_handlers, apply_to_pools, apply_to_topics, load_overrides
 from streams.settings import PoolName, Settings, SettingsError
 from streams.topics import POOLS, Catalogue, Pool, load_topics
 from streams.transport.kafka.group import Group

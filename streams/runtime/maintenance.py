@@ -34,7 +34,7 @@ PAUSE = 30.0
 """Seconds until upkeep that failed is tried again."""
 
 
-class Upkeep:
+class Maintenance:
     """One worker's; others do the same at the same time, and none gets in another's way."""
 
     def __init__(  # noqa: PLR0913 - what the worker puts together

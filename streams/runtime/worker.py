@@ -37,12 +37,12 @@ from streams.observability import metrics
 from streams.observability.logs import get_logger
 from streams.operations.topics.apply import check_topics
 from streams.publishing.outbox.relay import Relay
+from streams.runtime.maintenance import Maintenance
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue, Pool
 from streams.transport.kafka.errors import StartError
 from streams.transport.kafka.producer import RecordProducer
 from streams.transport.kafka.records import Assignment
-from streams.upkeep import Upkeep
 
 log = get_logger(__name__)
 BOOKKEEPING_CONNECTIONS = 4
@@ -91,7 +91,7 @@ class Worker:
         self._breakers: BreakerRegistry | None = None
         self._breaker_rows: BreakerReports | None = None
         self._schemas: SchemaLoader | None = None
-        self._upkeep: Upkeep | None = None
+        self._upkeep: Maintenance | None = None
         self.stopping = False
 
     @property
@@ -165,7 +165,7 @@ class Worker:
         self._breaker_rows = BreakerReports(database.bookkeeping, self._breakers, worker)
         self._begin(self._breaker_rows.run())
         self._begin(pauses.watch())
-        self._upkeep = Upkeep(
+        self._upkeep = Maintenance(
             settings,
             database.bookkeeping,
             catalogue=self._catalogue,
