@@ -15,14 +15,14 @@ from pgvector import Vector
 from sqlalchemy import Engine, insert, text, update
 
 from benchmarks.documents import Shelf
-from streams.dify.embedding_cache import encode_vector
+from streams.dify.embedding.cache import encode_vector
+from streams.dify.embedding.local import MODEL, PROVIDER, count_tokens_locally, embed_locally
 from streams.dify.extraction import extract
-from streams.dify.forms import pieces_of
-from streams.dify.forms.piece import Piece
-from streams.dify.identity import node_id, segment_id
-from streams.dify.local_embedding import MODEL, PROVIDER, count_tokens_locally, embed_locally
+from streams.dify.ids import node_id, segment_id
 from streams.dify.models import Document, DocumentSegment, Embedding, utc_now
-from streams.dify.rules import AUTOMATIC
+from streams.dify.splitting.forms import pieces_of
+from streams.dify.splitting.piece import Piece
+from streams.dify.splitting.rules import AUTOMATIC
 from streams.local.demo.rows import Upload
 
 _AT_ONCE = 8

@@ -27,7 +27,7 @@ from streams.topics import Catalogue
 from streams.transport.faust.app import StreamsApp
 from streams.transport.faust.consumer import Consumer
 
-COMPUTE_MODULES = ("streams.dify.preloaded",)
+COMPUTE_MODULES = ("streams.dify.indexing.preload",)
 """What the killable processes run; imported once for all of them."""
 
 

@@ -6,8 +6,8 @@ from streams.agents.repeating import go_on
 from streams.delivery import Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON
-from streams.dify.cleanup import DeletedDataset, clean_deleted_dataset, dataset_stands
-from streams.dify.identity import checked_id
+from streams.dify.cleanup.steps import DeletedDataset, clean_deleted_dataset, dataset_stands
+from streams.dify.ids import checked_id
 from streams.dify.platform import Platform
 
 

@@ -15,14 +15,17 @@ from streams.agents.repeating import go_on
 from streams.delivery import Backoff, Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON
-from streams.dify.answers import answer_key, keep_answers, kept_answers
-from streams.dify.cleanup import DeletedDocument, clean_deleted_document, standing_documents
+from streams.dify.cleanup.steps import DeletedDocument, clean_deleted_document, standing_documents
+from streams.dify.document_lock import hold
+from streams.dify.embedding.local import count_tokens_locally
 from streams.dify.errors import ExtractionError, RefusedError, Stopped
 from streams.dify.extraction import Image
-from streams.dify.forms.question import question_pieces
-from streams.dify.identity import checked_id
-from streams.dify.images import record_images, store_images
-from streams.dify.indexing import (
+from streams.dify.ids import checked_id
+from streams.dify.indexing.answer_cache import answer_key, keep_answers, kept_answers
+from streams.dify.indexing.prepare import Order, prepare, prepared_rows
+from streams.dify.indexing.replace import remove_unfinished
+from streams.dify.indexing.segment_rows import NewChild, NewSegment, new_rows
+from streams.dify.indexing.steps import (
     Job,
     Parsed,
     begin,
@@ -32,15 +35,12 @@ from streams.dify.indexing import (
     record_split,
     save,
 )
-from streams.dify.interview import ask_all
-from streams.dify.local_embedding import count_tokens_locally
 from streams.dify.platform import Platform
-from streams.dify.preparing import Order, prepare, prepared_rows
-from streams.dify.questions import ChatEndpoint
-from streams.dify.reading import Read
-from streams.dify.replacing import remove_unfinished
-from streams.dify.segment_rows import NewChild, NewSegment, new_rows
-from streams.dify.standing import hold
+from streams.dify.qa.ask import ask_all
+from streams.dify.qa.chat import ChatEndpoint
+from streams.dify.sources.reader import Read
+from streams.dify.splitting.question import question_pieces
+from streams.dify.uploads.images import record_images, store_images
 from streams.storage import FileMissingError
 
 T = TypeVar("T")

@@ -9,11 +9,11 @@ from streams.agents.refusing import refusals_told
 from streams.delivery import Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON
-from streams.dify.cleanup import standing_documents
-from streams.dify.files import FILES_A_STEP, delete_files
-from streams.dify.identity import checked_id
+from streams.dify.cleanup.delete import DOCUMENTS_A_STEP, remove_document_rows
+from streams.dify.cleanup.steps import standing_documents
+from streams.dify.ids import checked_id
 from streams.dify.platform import Platform
-from streams.dify.removal import DOCUMENTS_A_STEP, remove_document_rows
+from streams.dify.uploads.files import FILES_A_STEP, delete_files
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from schemas import MessageCreated
 from streams.agents.refusing import refusals_told
 from streams.delivery import Permanent, Work, handles
 from streams.dify.errors import CreditsMissingError
-from streams.dify.identity import checked_id
+from streams.dify.ids import checked_id
 from streams.dify.quota import Use, amount, record_uses
 
 

@@ -6,8 +6,8 @@ from schemas import Event
 from schemas.event import new_event_id
 from streams.delivery import Work
 from streams.delivery.handler import JSON
+from streams.dify.cleanup.delete import Step
 from streams.dify.platform import Platform
-from streams.dify.removal import Step
 
 AGAIN_AFTER = timedelta(minutes=15)
 """After the deletion. Longer than any request to a store can be under way, so what it writes late goes too."""

@@ -6,9 +6,9 @@ from streams.agents.refusing import refusals_told
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
 from streams.dify.errors import Stopped
-from streams.dify.identity import checked_id
+from streams.dify.ids import checked_id
 from streams.dify.platform import Platform
-from streams.dify.syncing import ask_anew, look
+from streams.dify.sources.changes import ask_anew, look
 
 
 @handles(

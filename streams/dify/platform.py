@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from streams.dify.embedding import Embedder
+from streams.dify.embedding.local import MODEL, PROVIDER, LocalEmbedder
+from streams.dify.embedding.openai import build_openai_embedder
+from streams.dify.embedding.port import Embedder
 from streams.dify.errors import RefusedError
-from streams.dify.flags import Flags
-from streams.dify.local_embedding import MODEL, PROVIDER, LocalEmbedder
-from streams.dify.openai_embedding import build_openai_embedder
-from streams.dify.questions import ChatEndpoint, chat_endpoint
-from streams.dify.reading import Reading, build_reading
+from streams.dify.indexing_flags import IndexingFlags
+from streams.dify.qa.chat import ChatEndpoint, chat_endpoint
 from streams.dify.redis import redis_opener
-from streams.dify.vector_index import VectorIndex, collection_in, collection_name
+from streams.dify.sources.reader import Reading, build_reading
 from streams.dify.vector_stores.pgvector import PgVectorIndex
+from streams.dify.vector_stores.port import VectorIndex, collection_in, collection_name
 from streams.settings import Settings
 from streams.storage import Storage, open_storage
 
@@ -30,7 +30,7 @@ class Platform:
     collection_prefix: str
     chat: ChatEndpoint | None
     """What makes questions and answers; None: not set up."""
-    flags: Flags
+    flags: IndexingFlags
 
     def embedder(self, provider: str | None, model: str | None) -> Embedder:
         """The model that a dataset names, or the default where it names none. Raises RefusedError."""
@@ -80,5 +80,7 @@ def build_platform(settings: Settings) -> Platform:
         vectors=_vector_index(settings),
         collection_prefix=settings.vector_index_name_prefix,
         chat=chat_endpoint(settings),
-        flags=Flags(redis_opener(settings), 2 * (settings.redis_connect_timeout + settings.redis_request_timeout)),
+        flags=IndexingFlags(
+            redis_opener(settings), 2 * (settings.redis_connect_timeout + settings.redis_request_timeout)
+        ),
     )

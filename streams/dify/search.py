@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from sqlalchemy import select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.binding import collection_of
-from streams.dify.embedding import embed_one
-from streams.dify.keyword_table import nodes_by_keywords
-from streams.dify.keywords import KEYWORDS, Asked, keywords_of
+from streams.dify.embedding.port import embed_one
+from streams.dify.keywords.extract import KEYWORDS, Asked, keywords_of
+from streams.dify.keywords.table import nodes_by_keywords
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 from streams.dify.platform import Platform
-from streams.dify.vector_index import Nearby
+from streams.dify.vector_collections import collection_of
+from streams.dify.vector_stores.port import Nearby
 
 _SPARE = 4
 """Times as many vectors are looked at as passages are wanted: some may belong to what is disabled."""

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from schemas import DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
 from streams.codec import Codec
-from streams.dify.stranded import StrandedDocument, find_stranded
+from streams.dify.indexing.stuck import StuckDocument, find_stranded
 from streams.observability.logs import get_logger
 from streams.observability.metrics import Lag
 from streams.operations.lag import group_lag
@@ -35,7 +35,7 @@ _NAMING = (DocumentIndexRequested, DocumentIndexCreated, DocumentSyncRequested)
 class Watched:
     """Documents that looked stranded when these were the ends of the partitions that could name them."""
 
-    documents: tuple[StrandedDocument, ...]
+    documents: tuple[StuckDocument, ...]
     ends: dict[tuple[str, int], int]
 
     def unread(self, lags: list[Lag]) -> bool:

@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 from sqlalchemy import Engine
 
 from schemas import DocumentIndexRequested, MessageCreated
-from streams.dify.forms.text import text_pieces
-from streams.dify.identity import node_id, text_hash
+from streams.dify.ids import node_id, text_hash
 from streams.dify.models import Provider
-from streams.dify.rules import AUTOMATIC
+from streams.dify.splitting.rules import AUTOMATIC
+from streams.dify.splitting.text import text_pieces
 from streams.settings import Settings
 from tests.crash.accounting import backlog
 from tests.integration.direct_work import open_site, prose

@@ -28,7 +28,7 @@ from streams.dify.models import (
     UploadFile,
     metadata,
 )
-from streams.dify.source import upload_file_id
+from streams.dify.sources.reference import upload_file_id
 from tests.integration.direct_work import CrashError, Site, prose, storage_folder
 
 CLEANERS: dict[type[Event], Handler[Any]] = {

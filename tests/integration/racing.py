@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from streams.agents.document import index_document
 from streams.dify.models import ChildChunk, Dataset, DatasetKeywordTable, Document, DocumentSegment, UploadFile
 from streams.dify.search import passages
-from streams.dify.source import upload_file_id
+from streams.dify.sources.reference import upload_file_id
 from tests.integration.cleaning import left, stored
 from tests.integration.direct_work import Site, prose
 from tests.making_files import png, word

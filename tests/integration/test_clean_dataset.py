@@ -14,8 +14,8 @@ from streams.agents.dataset import clean_dataset
 from streams.agents.document import clean_document, index_document
 from streams.delivery import Permanent, Retry
 from streams.delivery.errors import Reason
-from streams.dify import files, removal
-from streams.dify.keyword_file import keyword_file
+from streams.dify.cleanup import delete as delete_module
+from streams.dify.keywords.file import keyword_file
 from streams.dify.models import (
     ChildChunk,
     Dataset,
@@ -24,8 +24,9 @@ from streams.dify.models import (
     DocumentSegment,
     UploadFile,
 )
-from streams.dify.vector_index import index_struct
+from streams.dify.uploads import files
 from streams.dify.vector_stores.pgvector import table_name
+from streams.dify.vector_stores.port import index_struct
 from streams.dify.vector_stores.qdrant import QdrantIndex
 from tests.integration.cleaning import (
     OF_A_DATASET,
@@ -65,8 +66,8 @@ async def of_store(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many steps from few rows."""
-    monkeypatch.setattr(removal, "ROWS_A_STEP", 3)
-    monkeypatch.setattr(removal, "DOCUMENTS_A_STEP", 2)
+    monkeypatch.setattr(delete_module, "ROWS_A_STEP", 3)
+    monkeypatch.setattr(delete_module, "DOCUMENTS_A_STEP", 2)
     monkeypatch.setattr(files, "FILES_A_STEP", 2)
 
 

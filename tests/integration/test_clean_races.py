@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from schemas import DatasetDeleted, DocumentDeleted, DocumentsDeleted, Event
-from streams.dify import files, removal
+from streams.dify.cleanup import delete as delete_module
 from streams.dify.models import Dataset, Document
+from streams.dify.uploads import files
 from tests.integration.cleaning import CLEANERS, add_full, add_to_dataset, asked_for, left, settle, source_file, stored
 from tests.integration.direct_work import Site, open_site
 
@@ -16,8 +17,8 @@ from tests.integration.direct_work import Site, open_site
 @pytest.fixture
 async def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     """With so small steps that each clean-up takes several."""
-    monkeypatch.setattr(removal, "ROWS_A_STEP", 4)
-    monkeypatch.setattr(removal, "DOCUMENTS_A_STEP", 2)
+    monkeypatch.setattr(delete_module, "ROWS_A_STEP", 4)
+    monkeypatch.setattr(delete_module, "DOCUMENTS_A_STEP", 2)
     monkeypatch.setattr(files, "FILES_A_STEP", 2)
     async with open_site(database_url, tmp_path) as opened:
         yield opened

@@ -8,8 +8,9 @@ from sqlalchemy import text
 
 from schemas import DocumentDeleted, Event
 from streams.agents.document import clean_document
-from streams.dify import files, removal
+from streams.dify.cleanup import delete as delete_module
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
+from streams.dify.uploads import files
 from tests.integration.cleaning import add_full, image, left, settle, source_file, stored
 from tests.integration.direct_work import Site, open_site
 
@@ -22,7 +23,7 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
 
 async def test_a_large_document_goes_in_bounded_steps(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Child chunks, then segments with their images, then what no segment knows: never more than a step may take."""
-    monkeypatch.setattr(removal, "ROWS_A_STEP", 3)
+    monkeypatch.setattr(delete_module, "ROWS_A_STEP", 3)
     monkeypatch.setattr(files, "FILES_A_STEP", 2)
     dataset = await site.add_dataset()
     document = await add_full(site, dataset, paragraphs=8)
@@ -49,7 +50,7 @@ async def test_a_large_document_goes_in_bounded_steps(site: Site, monkeypatch: p
 
 async def test_a_step_asks_for_the_next_of_the_same_document(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new event with the same content; what was found out about the tenant is in it."""
-    monkeypatch.setattr(removal, "ROWS_A_STEP", 2)
+    monkeypatch.setattr(delete_module, "ROWS_A_STEP", 2)
     document = await add_full(site, await site.add_dataset(), paragraphs=3)
     await site.published()
     await site.delete(Document, id=document.id)

@@ -6,7 +6,7 @@ import time
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from streams.dify.flags import NO_ANSWER, Flags
+from streams.dify.indexing_flags import NO_ANSWER, IndexingFlags
 from streams.dify.redis import redis_opener
 from streams.settings import Settings
 
@@ -14,7 +14,7 @@ from streams.settings import Settings
 async def test_documents_that_end_together_do_not_wait_and_tell_of_it_once(settings: Settings) -> None:
     """Each asks, and once more after a moment; the first that knows says so, and the next does not even ask."""
     nowhere = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
-    away = Flags(redis_opener(nowhere), seconds=20.0)
+    away = IndexingFlags(redis_opener(nowhere), seconds=20.0)
     began = time.monotonic()
     with capture_logs() as told:
         await asyncio.gather(*(away.indexing_ended(f"document {number}") for number in range(8)))

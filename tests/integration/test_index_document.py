@@ -14,12 +14,12 @@ from schemas import DocumentIndexCreated, DocumentIndexRequested
 from streams.agents import document as indexing
 from streams.agents.document import clean_document, index_document, request_document_indexing
 from streams.delivery import Permanent
-from streams.dify import loading
-from streams.dify.embedding_cache import cache_vectors, cached_vectors
-from streams.dify.identity import text_hash
+from streams.dify.embedding.cache import cache_vectors, cached_vectors
+from streams.dify.ids import text_hash
+from streams.dify.indexing import load
 from streams.dify.models import Document, DocumentSegment, Embedding, UploadFile
 from streams.dify.search import passages
-from streams.dify.vector_index import collection_name
+from streams.dify.vector_stores.port import collection_name
 from streams.storage import FileMissingError
 from tests.integration.direct_work import CrashError, Site, open_site, prose
 
@@ -33,7 +33,7 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several groups from a short document."""
-    monkeypatch.setattr(loading, "GROUP", 4)
+    monkeypatch.setattr(load, "GROUP", 4)
     monkeypatch.setattr(indexing, "INSERTED_AT_ONCE", 3)
 
 

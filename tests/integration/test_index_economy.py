@@ -10,9 +10,9 @@ from sqlalchemy import select, text
 
 from streams.agents.document import clean_document, index_document
 from streams.delivery import Permanent
-from streams.dify import loading
-from streams.dify.keyword_file import keyword_file
-from streams.dify.keywords import Asked, keywords_of
+from streams.dify.indexing import load
+from streams.dify.keywords.extract import Asked, keywords_of
+from streams.dify.keywords.file import keyword_file
 from streams.dify.models import ChildChunk, Dataset, DatasetKeywordTable, Document, DocumentSegment
 from streams.dify.search import passages
 from tests.integration.cleaning import settle
@@ -25,7 +25,7 @@ PRINTER = b"The printer on the second floor eats green paper only."
 
 @pytest.fixture
 async def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    monkeypatch.setattr(loading, "GROUP", 4)
+    monkeypatch.setattr(load, "GROUP", 4)
     async with open_site(database_url, tmp_path) as opened:
         yield opened
 

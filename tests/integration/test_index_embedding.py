@@ -9,10 +9,10 @@ from sqlalchemy import text
 
 from streams.agents.document import index_document
 from streams.delivery import Permanent, Retry, Unavailable
-from streams.dify import loading
+from streams.dify.embedding.openai import build_openai_embedder
 from streams.dify.errors import EmbeddingError
+from streams.dify.indexing import load
 from streams.dify.models import ChildChunk, Document, Embedding
-from streams.dify.openai_embedding import build_openai_embedder
 from streams.dify.search import passages
 from streams.settings import Settings
 from tests.embedding_server import EmbeddingServer, embedding_server
@@ -30,7 +30,7 @@ async def site(
     database_url: str, tmp_path: Path, server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Site]:
     """Its default model is the server's, named anew each time so that nothing is cached yet; four rows a group."""
-    monkeypatch.setattr(loading, "GROUP", 4)
+    monkeypatch.setattr(load, "GROUP", 4)
     provider = f"openai {server.url}"
     model = build_openai_embedder(
         Settings(

@@ -10,9 +10,9 @@ import pytest
 from streams.agents.dataset import clean_dataset
 from streams.agents.document import clean_document, index_document
 from streams.delivery import Permanent, Retry
-from streams.dify import watercrawl
 from streams.dify.errors import ServiceError
 from streams.dify.models import Dataset, DataSourceOauthBinding, Document, UploadFile
+from streams.dify.sources import watercrawl
 from tests.integration.direct_work import CrashError, Site, open_site, storage_folder
 from tests.integration.source_server import Service, open_service
 from tests.making_files import MAIL, epub, linked_images, pdf, png, slides, word, xls, xlsx

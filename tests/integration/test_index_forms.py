@@ -8,8 +8,8 @@ from sqlalchemy import select, text
 
 from streams.agents import document as indexing
 from streams.agents.document import clean_document, index_document
-from streams.dify import loading
-from streams.dify.identity import text_hash
+from streams.dify.ids import text_hash
+from streams.dify.indexing import load
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 from streams.dify.search import passages
 from tests.integration.direct_work import Site, open_site, prose
@@ -32,7 +32,7 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several groups from a short document."""
-    monkeypatch.setattr(loading, "GROUP", 7)
+    monkeypatch.setattr(load, "GROUP", 7)
     monkeypatch.setattr(indexing, "INSERTED_AT_ONCE", 5)
 
 

@@ -13,12 +13,12 @@ from streams.agents.dataset import clean_dataset
 from streams.agents.document import clean_document, index_document
 from streams.database.tables import answered_chunks
 from streams.delivery import Permanent, Retry, Unavailable
-from streams.dify import questions
-from streams.dify.answers import answer_key
 from streams.dify.errors import NoAnswerError
-from streams.dify.identity import text_hash
+from streams.dify.ids import text_hash
+from streams.dify.indexing.answer_cache import answer_key
 from streams.dify.models import Dataset, Document, DocumentSegment
-from streams.dify.questions import ChatEndpoint
+from streams.dify.qa import chat as chat_module
+from streams.dify.qa.chat import ChatEndpoint
 from streams.dify.search import passages
 from tests.integration.chat_server import Answer, ChatServer, Reply, chat_server, completion, two_pairs
 from tests.integration.direct_work import Site, open_site
@@ -30,7 +30,7 @@ BUSY = 429
 
 @pytest.fixture
 def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ChatServer, str]]:
-    monkeypatch.setattr(questions, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(chat_module, "FIRST_WAIT", 0.01)
     with chat_server() as opened:
         yield opened
 

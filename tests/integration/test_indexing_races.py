@@ -16,11 +16,12 @@ import pytest
 from streams.agents import document as splitting
 from streams.agents.document import clean_document, index_document
 from streams.delivery.handler import JSON
-from streams.dify import loading, replacing
 from streams.dify.errors import VectorStoreError
+from streams.dify.indexing import load
+from streams.dify.indexing import replace as replace_module
 from streams.dify.models import Dataset, Document
-from streams.dify.vector_index import VectorIndex
 from streams.dify.vector_stores.pgvector import PgVectorIndex
+from streams.dify.vector_stores.port import VectorIndex
 from tests.integration.cleaning import left, settle, source_file, stored
 from tests.integration.direct_work import CrashError, Site, open_site
 from tests.integration.racing import KINDS, Kind, ask_anew, found, indexed, nodes_in_table, of_each_kind, picture
@@ -36,9 +37,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(autouse=True)
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several steps from a short document."""
-    monkeypatch.setattr(loading, "GROUP", 5)
+    monkeypatch.setattr(load, "GROUP", 5)
     monkeypatch.setattr(splitting, "INSERTED_AT_ONCE", 6)
-    monkeypatch.setattr(replacing, "REMOVED_AT_ONCE", 5)
+    monkeypatch.setattr(replace_module, "REMOVED_AT_ONCE", 5)
 
 
 @pytest.fixture

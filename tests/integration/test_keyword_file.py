@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from streams.agents.document import clean_document, index_document
-from streams.dify.keyword_file import keyword_file
+from streams.dify.keywords.file import keyword_file
 from streams.dify.models import Dataset, DatasetKeywordTable, Document
 from streams.storage import FileMissingError
 from tests.integration.cleaning import crash_at_each_statement, settle

@@ -10,7 +10,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from streams.dify.embedding import Embedder, embed_stubbornly
+from streams.dify.embedding.openai import PROBE, build_openai_embedder
+from streams.dify.embedding.port import Embedder, embed_stubbornly
 from streams.dify.errors import (
     BusyError,
     EmbeddingAwayError,
@@ -19,7 +20,6 @@ from streams.dify.errors import (
     RefusedTextError,
     UnusableVectorError,
 )
-from streams.dify.openai_embedding import PROBE, build_openai_embedder
 from streams.settings import Settings
 from tests.embedding_server import DIMENSIONS, EmbeddingServer, embedding_server, numbers_of, unit
 

@@ -19,8 +19,8 @@ from schemas import DatasetDeleted
 from streams.agents.document import clean_document, index_document
 from streams.database.tables import outbox
 from streams.delivery import Permanent, Retry
-from streams.dify import loading
 from streams.dify.errors import VectorStoreError
+from streams.dify.indexing import load
 from streams.dify.models import Dataset, DatasetCollectionBinding, Document
 from streams.dify.search import passages
 from streams.dify.vector_stores.qdrant import QdrantIndex, qdrant_at
@@ -33,7 +33,7 @@ SHARED = "Vector_index_11111111_1111_4111_8111_111111111111_Node"
 
 @pytest.fixture
 async def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    monkeypatch.setattr(loading, "GROUP", 4)
+    monkeypatch.setattr(load, "GROUP", 4)
     client = AsyncQdrantClient(path=str(tmp_path / "qdrant"))
     async with open_site(database_url, tmp_path / "files") as opened:
         yield replace(opened, platform=replace(opened.platform, vectors=QdrantIndex(lambda: client)))

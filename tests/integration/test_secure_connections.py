@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from schemas import DocumentIndexRequested
-from streams.dify.flags import Flags
+from streams.dify.indexing_flags import IndexingFlags
 from streams.dify.redis import redis_opener
 from streams.local.kafka import Kafka
 from streams.local.process import StartUp
@@ -229,7 +229,7 @@ async def test_a_change_of_master_is_followed(tmp_path: Path) -> None:
                 "sentinel failover-timeout cache 5000\n"
             )
             sentinel = servers.enter_context(redis_server(binary, tmp_path / "sentinel", str(config), "--sentinel"))
-            flags = Flags(redis_opener(Settings(redis_url=f"redis+sentinel://127.0.0.1:{sentinel}/cache/0")), 5)
+            flags = IndexingFlags(redis_opener(Settings(redis_url=f"redis+sentinel://127.0.0.1:{sentinel}/cache/0")), 5)
             with Redis(port=master) as client:
                 client.set("document_a_is_retried", 1)
                 await flags.indexing_ended("a")

@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from streams.dify.vector_index import Entry, Nearby, collection_name
 from streams.dify.vector_stores.pgvector import PgVectorIndex, table_name
+from streams.dify.vector_stores.port import Entry, Nearby, collection_name
 from tests.integration.direct_work import Site, open_site
 
 INDEX = PgVectorIndex()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dify.cleaning import CleaningStep, clean_text, without_leading_punctuation
+from streams.dify.splitting.clean import CleaningStep, clean_text, without_leading_punctuation
 
 SPACES: tuple[CleaningStep, ...] = ("remove_extra_spaces",)
 URLS: tuple[CleaningStep, ...] = ("remove_urls_emails",)

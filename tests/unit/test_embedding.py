@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dify.embedding import embed_one, is_vector, usable
-from streams.dify.embedding_cache import decode_vector, encode_vector
+from streams.dify.embedding.cache import decode_vector, encode_vector
+from streams.dify.embedding.local import LocalEmbedder, count_tokens_locally
+from streams.dify.embedding.port import embed_one, is_vector, usable
 from streams.dify.errors import UnusableVectorError
-from streams.dify.local_embedding import LocalEmbedder, count_tokens_locally
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=32).filter(lambda numbers: math.hypot(*numbers) > 1e-3))

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.dify.errors import RefusedError
-from streams.dify.forms import form_of, pieces_of
-from streams.dify.forms.piece import Piece
-from streams.dify.identity import text_hash
-from streams.dify.rules import AUTOMATIC, Rules, Segmentation
+from streams.dify.ids import text_hash
+from streams.dify.splitting.forms import form_of, pieces_of
+from streams.dify.splitting.piece import Piece
+from streams.dify.splitting.rules import AUTOMATIC, Rules, Segmentation
 
 LINES = Segmentation(50, 0, "\n")
 SENTENCES = Segmentation(50, 0, ".")

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from streams.dify.keywords import Asked, keywords_of
+from streams.dify.keywords.extract import Asked, keywords_of
 
 
 def test_the_most_telling_words_come_first() -> None:

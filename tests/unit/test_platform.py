@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.dify.errors import RefusedError
-from streams.dify.identity import checked_id, node_id, segment_id, text_hash
+from streams.dify.ids import checked_id, node_id, segment_id, text_hash
 from streams.dify.platform import build_platform
-from streams.dify.source import upload_file_id
-from streams.dify.vector_index import collection_in, collection_name, index_struct
+from streams.dify.sources.reference import upload_file_id
 from streams.dify.vector_stores.pgvector import table_name
+from streams.dify.vector_stores.port import collection_in, collection_name, index_struct
 from streams.settings import Settings, SettingsError
 
 DATASET = "0b0e4b2c-9d57-4f0a-8d9c-3f6f2a7c1e55"

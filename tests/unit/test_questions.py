@@ -6,8 +6,8 @@ from email.utils import format_datetime
 import pytest
 
 from streams.dify.errors import NoAnswerError
-from streams.dify.questions import Pair, chat_endpoint, pairs_in
-from streams.dify.retry_after import retry_after
+from streams.dify.http import retry_after
+from streams.dify.qa.chat import Pair, chat_endpoint, pairs_in
 from streams.settings import Settings, SettingsError
 
 

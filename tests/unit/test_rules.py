@@ -5,7 +5,7 @@ import json
 import pytest
 
 from streams.dify.errors import RefusedError
-from streams.dify.rules import AUTOMATIC, Rules, Segmentation, rules_of
+from streams.dify.splitting.rules import AUTOMATIC, Rules, Segmentation, rules_of
 
 
 def _rules(**parts: object) -> str:

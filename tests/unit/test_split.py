@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dify.rules import Segmentation
-from streams.dify.splitting import split
+from streams.dify.splitting.rules import Segmentation
+from streams.dify.splitting.split import split
 
 TEXTS = st.lists(
     st.sampled_from(["\n\n", "\n", "。", ". ", " ", "word", "a", "知识", "-" * 30, "long" * 40, "🙂"]), max_size=200

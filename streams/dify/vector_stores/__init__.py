@@ -1,1 +1,1 @@
-"""Vector stores behind the port of streams.dify.vector_index: one file a store."""
+"""Vector stores behind the port of streams.dify.vector_stores.port: one file a store."""

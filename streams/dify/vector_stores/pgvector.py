@@ -23,9 +23,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
-from streams.dify.affected import affected
-from streams.dify.vector_index import Entry, Match, Nearby, made_for
-from streams.dify.vector_stores.packed import PackedVector
+from streams.dify.sql import affected
+from streams.dify.vector_stores.pgvector_binary import PackedVector
+from streams.dify.vector_stores.port import Entry, Match, Nearby, made_for
 
 _NAME_BYTES = 63
 """PostgreSQL cuts longer names; the platform's are one byte longer."""

@@ -25,7 +25,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.errors import BusyError, RefusedError, VectorStoreError
-from streams.dify.vector_index import Entry, Match, Nearby, made_for
+from streams.dify.vector_stores.port import Entry, Match, Nearby, made_for
 
 _CLIENT_ERRORS = range(400, 500)
 _REQUEST_TIMEOUT = 408

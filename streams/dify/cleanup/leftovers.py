@@ -1,0 +1,87 @@
+"""What a document or a dataset may have left: whose it is, and how much of it there is."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, ScalarSelect, Table, and_, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from streams.database.tables import answered_chunks
+from streams.dify.models import (
+    AppDatasetJoin,
+    ChildChunk,
+    DatasetAutoDisableLog,
+    DatasetKeywordTable,
+    DatasetMetadata,
+    DatasetMetadataBinding,
+    DatasetProcessRule,
+    DatasetQuery,
+    Document,
+    DocumentSegment,
+    Model,
+    UploadFile,
+    metadata,
+)
+from streams.dify.uploads.files import file_of, images_of
+
+
+def _tables(*models: type[Model]) -> tuple[Table, ...]:
+    return tuple(metadata.tables[model.__tablename__] for model in models)
+
+
+OF_A_DOCUMENT = (*_tables(ChildChunk, DatasetMetadataBinding, DatasetAutoDisableLog), answered_chunks)
+"""Removed with a document, after its segments."""
+OF_A_DATASET = (
+    *OF_A_DOCUMENT,
+    *_tables(DatasetMetadata, DatasetProcessRule, DatasetQuery, AppDatasetJoin, DatasetKeywordTable),
+)
+"""Removed with a dataset, after its segments and documents."""
+SEGMENTS, _DOCUMENTS, _FILES = _tables(DocumentSegment, Document, UploadFile)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose remains: those of a document, or all of a dataset."""
+
+    dataset_id: str
+    document_id: str | None
+    """None: all of the dataset."""
+    tenant_id: str | None
+    """None: it is known nowhere any more; then child chunks and images are found by reading their whole tables."""
+
+    def __str__(self) -> str:
+        return f"dataset {self.dataset_id}" if self.document_id is None else f"document {self.document_id}"
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Those that are removed by the scope's ids alone."""
+        return OF_A_DATASET if self.document_id is None else OF_A_DOCUMENT
+
+    def rows(self, table: Table) -> ColumnElement[bool]:
+        """Which rows of a table are in the scope; by columns that it has an index on."""
+        if self.document_id is None:
+            ids = {"dataset_id": self.dataset_id}
+        elif table.name == DatasetAutoDisableLog.__tablename__:
+            ids = {"dataset_id": self.dataset_id, "document_id": self.document_id}
+        else:
+            ids = {"document_id": self.document_id}
+        if table.name == ChildChunk.__tablename__ and self.tenant_id is not None:
+            ids |= {"tenant_id": self.tenant_id, "dataset_id": self.dataset_id}
+        return and_(*(table.c[name] == value for name, value in ids.items()))
+
+
+async def count_rows(session: AsyncSession, scope: Scope, file_id: str | None) -> dict[str, int]:
+    """Rows of the scope by table, in one query; tables without any are left out.
+
+    `file_id`: the upload file that a document came from.
+    """
+    tables = [SEGMENTS, *scope.tables, *([_DOCUMENTS] if scope.document_id is None else [])]
+    counts = {table.name: _count(table, scope.rows(table)) for table in tables}
+    if scope.document_id is not None:
+        counts["images"] = _count(_FILES, images_of(scope.document_id, scope.tenant_id))
+        counts["files"] = _count(_FILES, file_of(file_id, scope.tenant_id))
+    row = (await session.execute(select(*counts.values()))).one()
+    return {name: count for name, count in zip(counts, row, strict=True) if count}
+
+
+def _count(table: Table, which: ColumnElement[bool]) -> ScalarSelect[int]:
+    return select(func.count()).select_from(table).where(which).scalar_subquery()

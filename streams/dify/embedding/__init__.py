@@ -1,0 +1,1 @@
+"""Vectors of texts: a local model, an HTTP endpoint, the cache."""

@@ -1,0 +1,85 @@
+"""The rows that a document's pieces become: waiting segments and their child chunks, with ids that never change."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from streams.dify.document_lock import IndexingRun
+from streams.dify.ids import child_node_id, node_id, segment_id
+from streams.dify.models import Document
+from streams.dify.splitting.piece import Piece
+
+Row = dict[str, object]
+
+
+class NewSegment(NamedTuple):
+    """A segment before it has a row."""
+
+    position: int
+    content: str
+    content_hash: str
+    answer: str | None
+    tokens: int
+
+
+class NewChild(NamedTuple):
+    """A child chunk before it has a row."""
+
+    parent_position: int
+    parent_hash: str
+    position: int
+    content: str
+    content_hash: str
+
+
+def new_rows(pieces: Iterable[Piece], tokens: Sequence[int]) -> Iterator[NewSegment | NewChild]:
+    """A segment a piece, each followed by its child chunks; `tokens` are those of each piece."""
+    for piece, count in zip(pieces, tokens, strict=True):
+        yield NewSegment(piece.position, piece.content, piece.content_hash, piece.answer, count)
+        for child in piece.children:
+            yield NewChild(piece.position, piece.content_hash, child.position, child.content, child.content_hash)
+
+
+def segment_row(document: Document, generation: IndexingRun, new: NewSegment) -> Row:
+    """A row of document_segments."""
+    node = node_id(document.id, generation.started_at, new.position, new.content_hash)
+    return {
+        **_common(document, generation),
+        "id": segment_id(node),
+        "position": new.position,
+        "content": new.content,
+        "answer": new.answer,
+        "word_count": len(new.content),
+        "tokens": new.tokens,
+        "index_node_id": node,
+        "index_node_hash": new.content_hash,
+        "enabled": False,
+        "status": "waiting",
+    }
+
+
+def child_row(document: Document, generation: IndexingRun, new: NewChild) -> Row:
+    """A row of child_chunks."""
+    segment = segment_id(node_id(document.id, generation.started_at, new.parent_position, new.parent_hash))
+    node = child_node_id(segment, new.position, new.content_hash)
+    return {
+        **_common(document, generation),
+        "id": segment_id(node),
+        "segment_id": segment,
+        "position": new.position,
+        "content": new.content,
+        "word_count": len(new.content),
+        "index_node_id": node,
+        "index_node_hash": new.content_hash,
+        "type": "automatic",
+    }
+
+
+def _common(document: Document, generation: IndexingRun) -> Row:
+    return {
+        "tenant_id": document.tenant_id,
+        "dataset_id": document.dataset_id,
+        "document_id": document.id,
+        "created_by": document.created_by,
+        "created_at": generation.started_at,
+        "updated_at": generation.started_at,
+    }

@@ -1,0 +1,1 @@
+"""Questions and answers that a chat model makes of a text."""

@@ -1,0 +1,180 @@
+"""Questions and answers made of a text by a chat model behind an OpenAI-compatible endpoint."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from streams.dify.errors import BusyError, ChatAwayError, NoAnswerError, RefusedError
+from streams.dify.http import retry_after
+from streams.settings import Settings, SettingsError
+
+TRIES = 3
+"""Times that one text is sent before its failure is the document's."""
+FIRST_WAIT = 0.5
+"""Seconds before the second try; doubled before each further one."""
+LONGEST_WAIT = 10.0
+"""Seconds that an attempt waits when the endpoint says how long; what takes longer is a delivery's retry."""
+LONGEST_RETRY = 86400.0
+"""Seconds that a delivery waits at most, whatever the endpoint says."""
+
+_PROMPT = (
+    "You prepare a text for a knowledge base. Write questions that the text answers, each with its complete answer, so"
+    " that together they hold everything that the text says. Use nothing but the text, and write in {language}. Write"
+    " them in this form and nothing else:\nQ1: the first question\nA1: its answer\nQ2: the second question\n"
+    "A2: its answer"
+)
+_MARK = re.compile(r"^[\s*#>-]*([QA])\s*(\d+)\s*[:\uff1a][\s*]*", re.MULTILINE)
+_PAIRED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question and its answer."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatEndpoint:
+    """Where a chat model is; holds no connection."""
+
+    url: str
+    """Without ``/chat/completions``."""
+    model: str
+    key: SecretStr | None
+    timeout: float
+    """Seconds for one answer."""
+    connect_timeout: float = 5.0
+    """Seconds for a connection."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["Asker"]:
+        """Connections to ask over; closed at the end."""
+        headers = {"Authorization": f"Bearer {self.key.get_secret_value()}"} if self.key else {}
+        async with httpx.AsyncClient(
+            headers=headers, timeout=httpx.Timeout(self.timeout, connect=self.connect_timeout)
+        ) as client:
+            yield Asker(self, client)
+
+
+def chat_endpoint(settings: Settings) -> ChatEndpoint | None:
+    """The endpoint that the settings name; None where they name none. Raises SettingsError."""
+    if settings.chat_url is None and settings.chat_model is None:
+        return None
+    if settings.chat_url is None or settings.chat_model is None:
+        message = "STREAMS_CHAT_URL and STREAMS_CHAT_MODEL go together: set both or neither"
+        raise SettingsError(message)
+    return ChatEndpoint(
+        settings.chat_url.rstrip("/"),
+        settings.chat_model,
+        settings.chat_api_key,
+        settings.chat_timeout,
+        settings.chat_connect_timeout,
+    )
+
+
+class Asker:
+    """Asks one endpoint; any number of questions may be under way at once."""
+
+    def __init__(self, endpoint: ChatEndpoint, client: httpx.AsyncClient) -> None:
+        self._endpoint = endpoint
+        self._client = client
+
+    async def pairs(self, text: str, language: str) -> tuple[Pair, ...]:
+        """At least one pair. Raises BusyError or NoAnswerError after TRIES, RefusedError where no repeat can help."""
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return pairs_in(await self._answer(text, language))
+            except (BusyError, NoAnswerError) as error:
+                wait = error.after if isinstance(error, BusyError) else FIRST_WAIT * 2 ** (tries - 1)
+                if tries == TRIES or wait > LONGEST_WAIT:
+                    raise
+            await asyncio.sleep(wait)
+
+    async def _answer(self, text: str, language: str) -> str:
+        endpoint = self._endpoint
+        request = {
+            "model": endpoint.model,
+            "temperature": 0,
+            "messages": [
+                {"role": "system", "content": _PROMPT.format(language=language)},
+                {"role": "user", "content": text},
+            ],
+        }
+        try:
+            async with asyncio.timeout(endpoint.timeout):
+                response = await self._client.post(f"{endpoint.url}/chat/completions", json=request)
+        except httpx.InvalidURL as error:
+            message = f"STREAMS_CHAT_URL {endpoint.url!r} is not an address: {error}"
+            raise RefusedError(message) from error
+        except (httpx.HTTPError, TimeoutError) as error:
+            message = f"the chat endpoint does not answer: {str(error) or type(error).__name__}"
+            raise ChatAwayError(message) from error
+        if not response.is_success:
+            raise _refusal(response)
+        return _content(response.content)
+
+
+class _Message(BaseModel):
+    content: str
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Completion(BaseModel):
+    choices: list[_Choice]
+
+
+def _refusal(response: httpx.Response) -> Exception:
+    message = f"the chat endpoint answered {response.status_code}: {response.text[:300]}"
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        after = retry_after(response.headers.get("Retry-After"))
+        return NoAnswerError(message) if after is None else BusyError(message, min(after, LONGEST_RETRY))
+    if response.is_client_error and response.status_code != httpx.codes.REQUEST_TIMEOUT:
+        return RefusedError(message)
+    away = response.is_server_error or response.status_code == httpx.codes.REQUEST_TIMEOUT
+    return ChatAwayError(message) if away else NoAnswerError(message)
+
+
+def _content(body: bytes) -> str:
+    try:
+        (choice, *_) = _Completion.model_validate_json(body).choices
+    except ValueError as error:
+        what = "is none" if isinstance(error, ValidationError) else "has no choices"
+        message = f"the chat endpoint's completion {what}: {body[:200]!r}"
+        raise NoAnswerError(message) from error
+    if choice.finish_reason == "length":
+        message = (
+            "the chat model's answer was cut off; smaller pieces (max_tokens of the process rule) get shorter ones"
+        )
+        raise NoAnswerError(message)
+    return choice.message.content
+
+
+def pairs_in(answer: str) -> tuple[Pair, ...]:
+    """The pairs of an answer written as ``Q1: … A1: … Q2: …``. Raises NoAnswerError rather than losing one of them."""
+    _, *marked = _MARK.split(answer)
+    marks = [(marked[i], marked[i + 1], marked[i + 2].strip()) for i in range(0, len(marked), 3)]
+    pairs = []
+    for start in range(0, len(marks), _PAIRED):
+        match marks[start : start + _PAIRED]:
+            case [("Q", asked, str(question)), ("A", answered, str(reply))] if asked == answered and question and reply:
+                pairs.append(Pair(question, reply))
+            case _:
+                pairs.clear()
+                break
+    if not pairs:
+        message = f"the chat model's answer is not made of questions and answers: {answer[:200]!r}"
+        raise NoAnswerError(message)
+    return tuple(pairs)

@@ -1,0 +1,134 @@
+"""Where a document's content comes from, as documents.data_source_info tells it."""
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from streams.dify.errors import NotBuiltYetError, RefusedError, UploadFileMissingError
+from streams.dify.ids import checked_id
+from streams.dify.models import DataSourceOauthBinding, Document, UploadFile
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file in the storage."""
+
+    key: str
+    extension: str
+
+    @property
+    def kind(self) -> str:
+        """The extension in lower case, without a dot."""
+        return self.extension.lower().removeprefix(".")
+
+
+@dataclass(frozen=True, slots=True)
+class NotionPage:
+    """A page of Notion, or a database of such."""
+
+    page_id: str
+    kind: Literal["page", "database"]
+    token: str | None = field(default=None, repr=False)
+    """Of the integration of the page's workspace; None: the deployment's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebPage:
+    """A page that a crawl has found."""
+
+    url: str
+    provider: str
+    job_id: str | None
+
+
+Source = StoredFile | NotionPage | WebPage
+
+
+def upload_file_id(data_source_type: str, data_source_info: str | None) -> str:
+    """The upload file that a document was made from. Raises RefusedError."""
+    if data_source_type != "upload_file":
+        message = f"a document from {data_source_type} has no upload file"
+        raise RefusedError(message)
+    file_id = _text_in(_info(data_source_info), "upload_file_id", "upload file")
+    return checked_id("upload_file_id", file_id)
+
+
+async def source_of(session: AsyncSession, document: Document) -> Source:
+    """Where to get a document's content. Raises RefusedError, or UploadFileMissingError, which a repeat may mend."""
+    if document.data_source_type == "notion_import":
+        info = _info(document.data_source_info)
+        return replace(_notion_page(info), token=await _workspace_token(session, document.tenant_id, info))
+    if document.data_source_type == "website_crawl":
+        return _web_page(_info(document.data_source_info))
+    if document.data_source_type != "upload_file":
+        message = f"documents from {document.data_source_type} are not built yet"
+        raise NotBuiltYetError(message)
+    file_id = upload_file_id(document.data_source_type, document.data_source_info)
+    file = await session.get(UploadFile, file_id)
+    if file is None:
+        message = f"upload file {file_id} has no row"
+        raise UploadFileMissingError(message)
+    return StoredFile(file.key, file.extension)
+
+
+def last_edited_time(data_source_info: str | None) -> str | None:
+    """When the source had been changed, by its own clock, as of the last indexing; None: not known."""
+    edited = _info(data_source_info).get("last_edited_time")
+    return edited if isinstance(edited, str) else None
+
+
+def with_last_edited_time(data_source_info: str | None, edited: str) -> str:
+    """The data_source_info that knows when the source had been changed."""
+    return json.dumps({**_info(data_source_info), "last_edited_time": edited})
+
+
+def _notion_page(info: dict[str, object]) -> NotionPage:
+    page_id = checked_id("notion_page_id", _text_in(info, "notion_page_id", "Notion page"))
+    return NotionPage(page_id, "database" if info.get("type") == "database" else "page")
+
+
+async def _workspace_token(session: AsyncSession, tenant_id: str, info: dict[str, object]) -> str | None:
+    """The token that the tenant has given for the page's workspace; the newest that is not disabled."""
+    workspace = info.get("notion_workspace_id")
+    if not isinstance(workspace, str):
+        return None
+    return await session.scalar(
+        select(DataSourceOauthBinding.access_token)
+        .where(
+            DataSourceOauthBinding.tenant_id == tenant_id,
+            DataSourceOauthBinding.provider == "notion",
+            DataSourceOauthBinding.source_info["workspace_id"].astext == workspace,
+            DataSourceOauthBinding.disabled.is_not(True),
+        )
+        .order_by(DataSourceOauthBinding.updated_at.desc())
+        .limit(1)
+    )
+
+
+def _web_page(info: dict[str, object]) -> WebPage:
+    url = _text_in(info, "url", "web page")
+    if not url.startswith(("http://", "https://")):
+        message = f"{url[:200]!r} is not the address of a web page"
+        raise RefusedError(message)
+    job_id = info.get("job_id")
+    provider = _text_in(info, "provider", "provider of the crawl")
+    return WebPage(url, provider, job_id if isinstance(job_id, str) and job_id else None)
+
+
+def _info(data_source_info: str | None) -> dict[str, object]:
+    try:
+        info = json.loads(data_source_info or "")
+    except ValueError:
+        info = None
+    return info if isinstance(info, dict) else {}
+
+
+def _text_in(info: dict[str, object], name: str, what: str) -> str:
+    value = info.get(name)
+    if not isinstance(value, str) or not value:
+        message = f"data_source_info names no {what}: {json.dumps(info)[:200]}"
+        raise RefusedError(message)
+    return value

@@ -1,0 +1,79 @@
+"""The platform's split rules: a text becomes pieces of limited length. Lengths are characters, not tokens."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from streams.dify.splitting.rules import Segmentation
+
+SEPARATORS = ("\n\n", "。", ". ", " ", "")
+"""Where a text that is too long is parted: at the first of these that occurs in it, then at those behind it."""
+
+
+def split(text: str, segmentation: Segmentation) -> list[str]:
+    """Pieces of at most `segmentation.size` characters, in order; only blanks and the own separator are lost.
+
+    A separator of its own parts the text wherever it occurs, and only parts that are too long are split further.
+    """
+    if segmentation.separator is None:
+        return list(_split(text, segmentation, SEPARATORS))
+    parts = text.split(segmentation.separator) if segmentation.separator else [text]
+    return [piece for part in parts for piece in _fitting(part, segmentation)]
+
+
+def _fitting(part: str, segmentation: Segmentation) -> Iterator[str]:
+    if len(part) > segmentation.size:
+        yield from _split(part, segmentation, SEPARATORS)
+    else:
+        yield from _stripped((part,))
+
+
+def _split(text: str, segmentation: Segmentation, separators: Sequence[str]) -> Iterator[str]:
+    """Parts that are too long are parted by the following separators, neighbouring short ones put together again."""
+    separator, finer = _first_in(text, separators)
+    short: list[str] = []
+    for part in _parts(text, separator):
+        if len(part) < segmentation.size:
+            short.append(part)
+            continue
+        yield from _joined(short, segmentation)
+        short = []
+        # A single character ends it: the last separator is empty and parts everything.
+        yield from _split(part, segmentation, finer) if finer else (part,)
+    yield from _joined(short, segmentation)
+
+
+def _first_in(text: str, separators: Sequence[str]) -> tuple[str, Sequence[str]]:
+    for index, separator in enumerate(separators):
+        if separator in text:
+            return separator, separators[index + 1 :]
+    return "", ()
+
+
+def _parts(text: str, separator: str) -> Iterable[str]:
+    """The text parted behind each separator; parts that are nothing but a line's end are dropped."""
+    if not separator:
+        parts = list(text)
+    else:
+        *ended, last = text.split(separator)
+        parts = [part + separator for part in ended] + [last]
+    return (part for part in parts if part not in {"", "\n"})
+
+
+def _joined(parts: Iterable[str], segmentation: Segmentation) -> Iterator[str]:
+    """Parts put together up to the size; each piece starts with the last parts of the one before, up to overlap."""
+    window: deque[str] = deque()
+    length = 0
+    for part in parts:
+        if length + len(part) > segmentation.size:
+            yield from _stripped(window)
+            while length > segmentation.overlap or (length and length + len(part) > segmentation.size):
+                length -= len(window.popleft())
+        window.append(part)
+        length += len(part)
+    yield from _stripped(window)
+
+
+def _stripped(window: Iterable[str]) -> Iterator[str]:
+    piece = "".join(window).strip()
+    if piece:
+        yield piece

@@ -1,0 +1,1 @@
+"""Upload files and the images of documents."""
