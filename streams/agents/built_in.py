@@ -1,13 +1,13 @@
 """All handlers that the project brings."""
 
 from schemas import Event
-from streams.agents import dataset, document, documents, message, sync
+from streams.agents import dataset_cleanup, document_cleanup, document_indexing, document_sync, message_quota
 from streams.delivery.handler import Handler
 
 HANDLERS: tuple[Handler[Event], ...] = (
-    *document.HANDLERS,
-    *sync.HANDLERS,
-    *documents.HANDLERS,
-    *dataset.HANDLERS,
-    *message.HANDLERS,
+    *document_indexing.HANDLERS,
+    *document_sync.HANDLERS,
+    *document_cleanup.HANDLERS,
+    *dataset_cleanup.HANDLERS,
+    *message_quota.HANDLERS,
 )

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import select, text
 
 from schemas import DocumentDeleted, DocumentsDeleted, DocumentsRemovalRequested
-from streams.agents import documents as handlers
-from streams.agents.documents import clean_documents, remove_documents
+from streams.agents import document_cleanup as handlers
+from streams.agents.document_cleanup import clean_documents, remove_documents
 from streams.delivery import Permanent, Retry
 from streams.delivery.errors import Reason
 from streams.dify.models import Dataset, Document, UploadFile

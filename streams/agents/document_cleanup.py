@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from schemas import DocumentDeleted, DocumentsDeleted, DocumentsRemovalRequested
 from schemas.event import new_event_id
-from streams.agents.refusing import refusals_told
+from streams.agents.error_mapping import refusals_told
 from streams.delivery import Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from schemas import MessageCreated
-from streams.agents.refusing import refusals_told
+from streams.agents.error_mapping import refusals_told
 from streams.delivery import Permanent, Work, handles
 from streams.dify.errors import CreditsMissingError
 from streams.dify.ids import checked_id

@@ -1,8 +1,8 @@
 """Datasets: clean up after them."""
 
 from schemas import DatasetDeleted
-from streams.agents.refusing import refusals_told
-from streams.agents.repeating import go_on
+from streams.agents.cleanup_steps import go_on
+from streams.agents.error_mapping import refusals_told
 from streams.delivery import Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON

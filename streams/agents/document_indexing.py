@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from schemas import DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
-from streams.agents.loading import load
-from streams.agents.refusing import refusals_told
-from streams.agents.repeating import go_on
+from streams.agents.cleanup_steps import go_on
+from streams.agents.document_loading import load
+from streams.agents.error_mapping import refusals_told
 from streams.delivery import Backoff, Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON

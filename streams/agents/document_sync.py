@@ -1,8 +1,8 @@
 """Documents whose source may have changed: look again, and ask for an indexing where it has."""
 
 from schemas import DocumentIndexRequested, DocumentSyncRequested
-from streams.agents.document import name_resource, record_death
-from streams.agents.refusing import refusals_told
+from streams.agents.document_indexing import name_resource, record_death
+from streams.agents.error_mapping import refusals_told
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
 from streams.dify.errors import Stopped
