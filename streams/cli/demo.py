@@ -28,6 +28,6 @@ def demo(
     Has a local stack of its own in STREAMS_LOCAL_DIR/demo, made anew each time. Leaves nothing running.
     """
     # Every command loads this module; only this one needs the platform's services and the embedding model.
-    from streams.cli.demonstration import demonstrate  # noqa: PLC0415 - see above
+    from streams.cli.demo_run import demonstrate  # noqa: PLC0415 - see above
 
     demonstrate(folder, question, keep=keep, as_json=as_json)

@@ -2,7 +2,7 @@
 
 import typer
 
-from streams.cli import pausing
+from streams.cli import pauses as pauses_module
 from streams.cli.db import ledger
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_rows
 from streams.operations.pauses import paused_since
@@ -39,14 +39,14 @@ def list_handlers(*, as_json: JSONOption = False) -> None:
 def pause(name: str, *, as_json: JSONOption = False) -> None:
     """Begin nothing more of this handler, on any worker, until it is resumed; what runs goes on to its end."""
     settings = load_settings()
-    pausing.pause(settings, "handler", _known(settings, name), as_json=as_json)
+    pauses_module.pause(settings, "handler", _known(settings, name), as_json=as_json)
 
 
 @app.command("resume")
 def resume(name: str, *, as_json: JSONOption = False) -> None:
     """Let a paused handler go on, with what has waited."""
     # Not checked: a handler that this version no longer has may still be paused.
-    pausing.resume(load_settings(), "handler", name, as_json=as_json)
+    pauses_module.resume(load_settings(), "handler", name, as_json=as_json)
 
 
 def _known(settings: Settings, name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict
 import typer
 
 from schemas import Event
-from streams.cli import pausing
+from streams.cli import pauses
 from streams.cli.cluster import asking_kafka
 from streams.cli.output import CommandError, JSONOption, print_json
 from streams.delivery import Handler
@@ -68,14 +68,14 @@ def list_topics(*, as_json: JSONOption = False) -> None:
 def pause(name: str, *, as_json: JSONOption = False) -> None:
     """Begin nothing more of this topic's events, on any worker, until it is resumed; what runs goes on to its end."""
     settings = load_settings()
-    pausing.pause(settings, "topic", build_catalogue(settings).topic(name).name, as_json=as_json)
+    pauses.pause(settings, "topic", build_catalogue(settings).topic(name).name, as_json=as_json)
 
 
 @app.command("resume")
 def resume(name: str, *, as_json: JSONOption = False) -> None:
     """Let a paused topic go on, with what has waited."""
     settings = load_settings()
-    pausing.resume(settings, "topic", build_catalogue(settings).topic(name).name, as_json=as_json)
+    pauses.resume(settings, "topic", build_catalogue(settings).topic(name).name, as_json=as_json)
 
 
 @app.command("apply")

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from jgo.maven import MavenContext, Model
 
-from streams.local.artifacts import JAR_LIST, Jar, sha256_of
+from streams.local.jars import JAR_LIST, Jar, sha256_of
 
 KAFKA_VERSION = "4.4.0"
 _LOGGING_BINDING = ("org.slf4j", "slf4j-simple")

@@ -9,7 +9,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from streams.local.artifacts import ArtifactError, cache_folder, fetch_jars
+from streams.local.jars import ArtifactError, cache_folder, fetch_jars
 from streams.local.java import Java, JavaMissingError, find_java
 from streams.local.ports import HOST, accepts, settle_ports
 from streams.local.process import ServerFailedError, ServerProcess, StartUp

@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import NullPool, create_engine
 
-from streams.local.account import Account, AccountError, unprivileged_account
 from streams.local.ports import HOST, settle_ports
 from streams.local.process import ServerFailedError, ServerProcess, StartUp, wait_until_unused
+from streams.local.unprivileged_user import Account, AccountError, unprivileged_account
 
 DATABASE = "streams"
 USER = "postgres"

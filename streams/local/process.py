@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streams.local.account import Account
+from streams.local.unprivileged_user import Account
 
 LAST_LINES = 20
 _POLL = 0.03

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from streams.local.folder_lock import LockBusyError, exclusive
 from streams.local.kafka import Kafka
-from streams.local.lock import LockBusyError, exclusive
 from streams.local.ports import settle_ports
 from streams.local.postgres import Postgres
 from streams.local.process import ServerProcess, StartUp

@@ -11,7 +11,7 @@ from pathlib import Path
 import requests
 from jgo.maven import MavenContext
 
-from streams.local.artifacts import cache_folder, sha256_of
+from streams.local.jars import cache_folder, sha256_of
 from streams.local.java import find_java
 from streams.local.process import ServerProcess, StartUp
 from tests.integration.driving import free_port

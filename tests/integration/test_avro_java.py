@@ -10,7 +10,7 @@ import pytest
 from fastavro.types import Schema
 
 from schemas.registry import COMMITTED, FileRegistry, RegisteredSchema
-from streams.local.artifacts import cache_folder, fetch_jars, parse_jars
+from streams.local.jars import cache_folder, fetch_jars, parse_jars
 from streams.local.java import find_java
 from streams.local.process import StartUp
 from streams.schema_registry.export import NAMESPACE

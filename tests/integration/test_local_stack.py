@@ -17,9 +17,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from redis import Redis
 
 from streams.local import LocalStack, StackError
-from streams.local.account import closed_part
 from streams.local.ports import accepts, is_free, settle_ports
 from streams.local.process import ServerProcess, birth_of
+from streams.local.unprivileged_user import closed_part
 from tests.integration.driving import wait_for
 
 NAMES = ["kafka", "postgres", "redis"]

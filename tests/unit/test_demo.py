@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from streams.local.demo.claims import ClaimError, claim, wait_for
 from streams.local.demo.documents import DocumentsError, read_documents
-from streams.local.demo.failing import lateness
-from streams.local.demo.waiting import ClaimError, claim, wait_for
+from streams.local.demo.failure import lateness
 
 NOON = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from streams.local.demo.claims import claim
 from streams.local.demo.screen import Screen
-from streams.local.demo.waiting import claim
 from streams.local.process import ServerProcess, StartUp
 from streams.local.stack import LocalStack, StackError
 from streams.settings import Settings, load_settings

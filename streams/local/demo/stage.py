@@ -18,9 +18,9 @@ from streams.database import Database
 from streams.database.tables import executions
 from streams.dify.models import Dataset, Document
 from streams.dify.platform import Platform
+from streams.local.demo.claims import wait_for
 from streams.local.demo.screen import Screen
 from streams.local.demo.servers import Worker
-from streams.local.demo.waiting import wait_for
 from streams.publishing import Outbox
 from streams.settings import Settings
 from streams.topics import Catalogue

@@ -8,11 +8,11 @@ from streams.codec import build_codec
 from streams.database import sync_engine
 from streams.database.migrations import upgrade
 from streams.dify.platform import build_platform
-from streams.local.demo.asking import Question, ask, question_for
-from streams.local.demo.deleting import delete_everything
+from streams.local.demo.deletion import delete_everything
 from streams.local.demo.documents import SourceFile
-from streams.local.demo.failing import let_one_fail
-from streams.local.demo.indexing import index_documents
+from streams.local.demo.failure import let_one_fail
+from streams.local.demo.index import index_documents
+from streams.local.demo.question import Question, ask, question_for
 from streams.local.demo.screen import Screen
 from streams.local.demo.servers import Worker, adopt_settings, running_worker
 from streams.local.demo.stage import Stage

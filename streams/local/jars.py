@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import requests
 
-from streams.local.lock import LockBusyError, exclusive
+from streams.local.folder_lock import LockBusyError, exclusive
 from streams.local.process import StartUp
 
 JAR_LIST = "kafka.jars"

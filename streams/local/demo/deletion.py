@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from schemas import DatasetDeleted, DocumentDeleted
 from streams.database.tables import executions
 from streams.dify.models import Dataset, Document, Embedding, metadata
+from streams.local.demo.claims import claim
 from streams.local.demo.rows import Upload
 from streams.local.demo.stage import Stage
-from streams.local.demo.waiting import claim
 
 VECTORS = "vectors"
 FILES = "files in the storage"

@@ -6,12 +6,12 @@ from datetime import datetime
 from pathlib import Path
 
 from schemas import DocumentIndexRequested
+from streams.local.demo.claims import claim
 from streams.local.demo.documents import LATE
-from streams.local.demo.indexing import INDEXING
+from streams.local.demo.index import INDEXING
 from streams.local.demo.rows import Upload, add_documents, upload_of
 from streams.local.demo.servers import ATTEMPTS
 from streams.local.demo.stage import Execution, Stage
-from streams.local.demo.waiting import claim
 from streams.operations.dead_letters.index import DeadLetter, DeadLetterFilter, list_dead_letters
 from streams.operations.dead_letters.records import read_records
 from streams.operations.dead_letters.replay import replay

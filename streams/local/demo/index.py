@@ -12,10 +12,10 @@ from sqlalchemy import func, select
 from schemas import DocumentIndexCreated
 from streams.database.tables import executions
 from streams.dify.models import Document, DocumentSegment
+from streams.local.demo.claims import ClaimError, claim
 from streams.local.demo.documents import SourceFile
 from streams.local.demo.rows import Upload, add_dataset, add_documents, upload_of
 from streams.local.demo.stage import Stage
-from streams.local.demo.waiting import ClaimError, claim
 from streams.publishing import EventProducer
 
 STATUSES = ("waiting", "parsing", "splitting", "indexing", "completed")

@@ -8,9 +8,9 @@ from sqlalchemy import select
 
 from streams.dify.models import DocumentSegment
 from streams.dify.search import Passage, passages
+from streams.local.demo.claims import claim
 from streams.local.demo.rows import Upload
 from streams.local.demo.stage import Stage
-from streams.local.demo.waiting import claim
 
 PASSAGES = 3
 SHOWN = 220
