@@ -5,7 +5,7 @@ import signal
 import pytest
 from hypothesis import settings
 
-from tests.pages import accepted_tests
+from tests.support.pages import accepted_tests
 
 # A property is about values; how long an example takes on a busy machine says nothing about it.
 settings.register_profile("values", deadline=None)

@@ -19,8 +19,8 @@ from streams.local.stack import LocalStack
 from streams.operations.topics.apply import apply, plan_topics
 from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings
-from tests.integration.commands import Commands
-from tests.integration.driving import Streams, WorkerProcess
+from tests.support.cli import Commands
+from tests.support.worker_process import Streams, WorkerProcess
 
 TEMPLATE = "streams_template"
 PARTITIONS = 2

@@ -9,7 +9,7 @@ import pytest
 from streams.settings import Settings, SettingsError
 from streams.storage import FileMissingError, StorageAwayError, Store, open_storage, open_store
 from streams.storage.s3 import open_bucket
-from tests.s3_server import KEY, REGION, s3_server
+from tests.support.fakes.s3_server import KEY, REGION, s3_server
 
 
 @pytest.fixture(scope="module")

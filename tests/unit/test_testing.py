@@ -8,7 +8,7 @@ import pytest
 from schemas import DocumentDeleted
 from streams.delivery import Permanent, SoftTimeLimitExceeded, Work, handles
 from streams.testing import Published, run
-from tests.unit.making import an_event
+from tests.support.factories import an_event
 
 
 async def test_it_gives_the_result_and_what_was_published() -> None:

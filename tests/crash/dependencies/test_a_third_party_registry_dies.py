@@ -1,0 +1,86 @@
+"""Schemas in a real registry with Confluent's API, Apicurio Registry, which is killed while a worker works.
+
+Expected: it takes all schemas, twice with the same ids, and refuses one that its level does not allow. What producer
+and worker know they go on with: every event has its effect once, also those published after its death. A producer
+that knows nothing yet says in one line that the registry does not answer.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+from sqlalchemy import Engine
+
+from schemas import DocumentDeleted
+from schemas.registry import RegisteredSchema
+from streams.codec import build_codec
+from streams.publishing import EventProducer, PublishError
+from streams.schema_registry.clients import open_http_registry
+from streams.schema_registry.confluent import IncompatibleSchemaError
+from streams.schema_registry.register import register
+from streams.settings import Settings
+from streams.topics import load_catalogue
+from tests.support.accounting import settle_accounts
+from tests.support.apicurio import Apicurio, running_apicurio
+from tests.support.load import mixed
+from tests.support.trial_fixtures import environment, trial, with_registry
+from tests.support.worker_process import Streams, WorkerProcess, scalar, wait_for
+
+__all__ = ["environment", "trial"]
+MakeWorker = Callable[..., WorkerProcess]
+
+
+@pytest.fixture(scope="module")
+def apicurio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apicurio]:
+    with running_apicurio(tmp_path_factory.mktemp("apicurio")) as running:
+        yield running
+
+
+def test_an_incompatible_schema_is_refused(trial: Settings, apicurio: Apicurio) -> None:
+    settings = with_registry(trial, apicurio.url)
+    registry = open_http_registry(settings)
+    first = list(register(load_catalogue(settings), registry))
+    assert len(first) > 3
+    assert list(register(load_catalogue(settings), registry)) == first
+    subject = load_catalogue(settings).subject("document.deleted")
+    mine = next(one for one in first if one.subject == subject)
+    other: dict[str, object] = {
+        "type": "record",
+        "name": "DocumentDeleted",
+        "fields": [{"name": "document_id", "type": "long"}],
+    }
+    with pytest.raises(IncompatibleSchemaError, match="refuses the schema"):
+        registry.register(RegisteredSchema(0, subject, 2, "", other))
+    codec = build_codec(settings, load_catalogue(settings))
+    event = DocumentDeleted(document_id="d", dataset_id="s", doc_form="f")
+    encoded = codec.encode(event)
+    assert int.from_bytes(encoded.value[1:5], "big") == mine.id
+    assert build_codec(settings, load_catalogue(settings)).decode(encoded.topic, encoded.value) == event
+
+
+def test_what_is_known_goes_on_when_it_dies(
+    trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, apicurio: Apicurio
+) -> None:
+    settings = with_registry(trial, apicurio.url)
+    assert list(register(load_catalogue(settings), open_http_registry(settings)))
+    load = mixed(300)
+    known = {"STREAMS_SCHEMA_REGISTRY_URL": apicurio.url, "STREAMS_SCHEMA_FILES": str(settings.schema_files)}
+    one = worker(**known).start()
+    with EventProducer(settings, build_codec(settings, load_catalogue(settings))) as producer:
+        assert producer.publish_many(load.events[:150]) == 150
+        wait_for(partial(some_effects, engine, 100), "the work to be under way")
+        apicurio.kill()
+        wait_for(lambda: not apicurio.answers(), "its end")
+        assert producer.publish_many(load.events[150:]) == 150
+    settle_accounts(engine, streams, load, seconds=60)
+    with (
+        EventProducer(settings, build_codec(settings, load_catalogue(settings))) as fresh,
+        pytest.raises(PublishError, match="does not answer"),
+    ):
+        fresh.publish(load.events[0])
+    assert one.stop() == 0
+
+
+def some_effects(engine: Engine, count: int) -> bool:
+    """Whether so many rows were written."""
+    return int(str(scalar(engine, "select count(*) from trials"))) >= count

@@ -1,0 +1,48 @@
+"""Redis, a cache, ends by SIGKILL while documents are indexed.
+
+Expected: each document is completed at its first attempt, as fast as if nothing had happened; the log tells once.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from schemas import DocumentIndexRequested
+from streams.settings import Settings
+from tests.integration.conftest import Stack
+from tests.support.accounting import leave_in_order
+from tests.support.group_protocols import both_protocols
+from tests.support.handler_runs import open_site, prose
+from tests.support.server_faults import kill_server, restore
+from tests.support.worker_process import WorkerProcess, publish, rows, wait_for
+
+MakeWorker = Callable[..., WorkerProcess]
+DOCUMENTS = 16
+
+
+@pytest.mark.timeout(180)
+@both_protocols
+async def test_documents_are_indexed_all_the_same(
+    stack: Stack, topics: Settings, engine: Engine, worker: MakeWorker, database_url: str, tmp_path: Path
+) -> None:
+    async with open_site(database_url, tmp_path / "storage") as site:
+        dataset = await site.add_dataset()
+        documents = [await site.add_document(dataset, prose(20)) for _ in range(DOCUMENTS)]
+    one = worker().start()
+    kill_server(stack, "redis")
+    publish(
+        topics,
+        [
+            DocumentIndexRequested(tenant_id=one.tenant_id, dataset_id=one.dataset_id, document_id=one.id)
+            for one in documents
+        ],
+    )
+    done = "select attempts from streams.executions where status = 'success'"
+    wait_for(lambda: len(rows(engine, done)) == DOCUMENTS, "the documents", 60)
+    restore(stack)
+    assert {row["attempts"] for row in rows(engine, done)} == {1}
+    assert rows(engine, "select 1 from documents where indexing_status <> 'completed'") == []
+    assert one.output().count("Redis does not answer") == 1
+    leave_in_order(one)

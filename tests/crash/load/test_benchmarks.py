@@ -1,0 +1,39 @@
+"""The scenarios of `make bench` that need no peer, at a hundredth of their size.
+
+Expected: a JSON line for each result with its fields; nothing is lost; nothing is left running.
+"""
+
+import json
+import subprocess
+import sys
+
+from tests.support.worker_process import ROOT
+
+FIELDS = {"name", "value", "unit", "target", "met", "detail"}
+SCENARIOS = ("indexing-pages", "indexing-small", "indexing-large", "cleaning-dataset")
+NAMES = {
+    "indexing-pages",
+    "indexing-small",
+    "indexing-small-all-done",
+    "indexing-small-flat",
+    "indexing-large-worker",
+    "indexing-large-process",
+    "cleaning-dataset",
+}
+
+
+def test_each_scenario_gives_its_results() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *SCENARIOS, "--scale", "0.01"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    results = {result["name"]: result for result in map(json.loads, done.stdout.splitlines())}
+    assert set(results) == NAMES, done.stderr
+    assert all(set(result) == FIELDS for result in results.values())
+    assert results["indexing-small-all-done"]["met"] is True
+    # So small a part says nothing of speed.
+    assert done.returncode in {0, 1}

@@ -1,0 +1,52 @@
+"""The pool `low` has far more long work than slots, in the same process as `high`.
+
+Expected: an event of `high` takes from published to committed what it took before, within 50 ms at the median.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+
+from sqlalchemy import Engine
+
+from streams.settings import Settings
+from tests.support.apps.trials import BatchTrialRequested, LongTrialRequested
+from tests.support.trial_fixtures import environment, trial
+from tests.support.worker_process import WorkerProcess, publish, scalar, wait_for
+
+__all__ = ["environment", "trial"]
+MakeWorker = Callable[..., WorkerProcess]
+SAMPLES = 40
+SLOTS_OF_LOW = 4
+SLACK = 0.05
+
+
+def test_the_latency_of_high_stays_as_it_was(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
+    worker().start()
+    before = latency(trial, engine, "before")
+    publish(trial, [LongTrialRequested(entity=f"e{number}", plan="sleep", seconds=15) for number in range(500)])
+    began = "select count(*) from streams.executions where status = 'started'"
+    wait_for(lambda: scalar(engine, began) == SLOTS_OF_LOW, "low to be full")
+    during = latency(trial, engine, "during")
+    assert scalar(engine, began) == SLOTS_OF_LOW
+    assert during < before + SLACK, f"{before * 1000:.0f} ms before, {during * 1000:.0f} ms while low was full"
+
+
+def latency(trial: Settings, engine: Engine, name: str) -> float:
+    """Median seconds from an event's publishing to its effect, by the database's clock on the same machine."""
+    took = []
+    for number in range(SAMPLES):
+        event = BatchTrialRequested(entity=f"{name}{number}")
+        asked = time.time()
+        publish(trial, [event])
+        at = wait_for(partial(effect_at, engine, event.entity), "the effect")
+        assert at is not None
+        took.append(at - asked)
+    return median(took)
+
+
+def effect_at(engine: Engine, entity: str) -> float | None:
+    """When the effect was written, seconds since the epoch."""
+    at = scalar(engine, "select max(extract(epoch from at)) from trials where entity = :entity", entity=entity)
+    return None if at is None else float(str(at))

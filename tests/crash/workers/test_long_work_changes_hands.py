@@ -1,0 +1,57 @@
+"""Long work between workers: a leased resource, and a worker that leaves.
+
+Expected: one after the other on one resource; at a worker's end its work goes on at another, with no attempt burned.
+"""
+
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Engine
+
+from streams.settings import Settings
+from tests.support.apps.trials import LongTrialRequested
+from tests.support.trial_fixtures import environment, trial
+from tests.support.worker_process import WorkerProcess, publish, rows, scalar, wait_for
+
+__all__ = ["environment", "trial"]
+MakeWorker = Callable[..., WorkerProcess]
+ENDED = "select count(*) from streams.executions where status in ('success', 'failure')"
+EFFECTS = "select handler from trials order by id"
+
+
+def effects(engine: Engine) -> list[object]:
+    """Which handlers have written a row, in order."""
+    return [row["handler"] for row in rows(engine, EFFECTS)]
+
+
+def test_two_long_events_on_one_resource_run_one_after_the_other(
+    trial: Settings, engine: Engine, worker: MakeWorker
+) -> None:
+    """The second finds the resource leased, is deferred without an attempt, and runs when the first has ended."""
+    same = [LongTrialRequested(entity="same", plan="sleep", seconds=1.5) for _ in range(2)]
+    publish(trial, same[:1])
+    first = worker().start()
+    wait_for(lambda: scalar(engine, "select count(*) from streams.leases") == 1, "the first claim")
+    publish(trial, same[1:])
+    worker().start()
+    wait_for(lambda: scalar(engine, ENDED) == 2, "both")
+    assert effects(engine) == ["try-long: began", "try-long", "try-long: began", "try-long"]
+    assert {row["attempts"] for row in rows(engine, "select attempts from streams.executions")} == {1}
+    assert first.stop() == 0
+
+
+def test_sigterm_hands_long_work_on_and_another_worker_ends_it(
+    trial: Settings, engine: Engine, worker: MakeWorker
+) -> None:
+    """The leaving worker ends within its bound with code 0; no attempt is burned, the effect comes once."""
+    publish(trial, [LongTrialRequested(entity="e", plan="sleep", seconds=8, times=1)])
+    first = worker(STREAMS_DRAIN_TIMEOUT="5s").start()
+    wait_for(lambda: effects(engine) == ["try-long: began"], "the first step")
+    began = time.monotonic()
+    assert first.stop() == 0
+    assert time.monotonic() - began < 15
+    worker().start()
+    wait_for(lambda: scalar(engine, ENDED) == 1, "the end")
+    (row,) = rows(engine, "select status, attempts, lost_leases from streams.executions")
+    assert row == {"status": "success", "attempts": 1, "lost_leases": 0}
+    assert effects(engine).count("try-long") == 1

@@ -1,0 +1,91 @@
+"""`streams publish`: from a shell to Kafka, and what is said where it goes wrong."""
+
+import json
+from uuid import UUID
+
+from streams.codec import build_codec
+from streams.headers import CE_EXPIRYTIME
+from streams.settings import Settings
+from streams.topics import load_catalogue
+from tests.support.cli import Commands
+from tests.support.kafka_records import end_offsets, read_all
+from tests.support.worker_process import Streams, free_port
+
+GOOD = {"document_id": "d1", "dataset_id": "s1", "doc_form": "text_model"}
+
+
+def lines(count: int) -> str:
+    return "".join(json.dumps({**GOOD, "document_id": f"d{number}"}) + "\n" for number in range(count))
+
+
+def test_one_event_prints_its_id_and_is_on_its_topic(topics: Settings, commands: Commands) -> None:
+    done = commands.run("publish", "document.deleted", json.dumps(GOOD))
+    assert (done.returncode, done.stderr) == (0, "")
+    given = {**GOOD, "event_id": "0199c0de-0000-7000-8000-000000000001", "occurred_at": "2026-01-02T03:04:05+00:00"}
+    assert commands.json("publish", "document.deleted", json.dumps(given)) == {"event_ids": [given["event_id"]]}
+    topic = f"{topics.topic_prefix}document.deleted"
+    codec = build_codec(topics, load_catalogue(topics))
+    events = [codec.decode(topic, message.value()) for message in read_all(topics, topic, 2)]
+    assert {event.event_id for event in events} == {UUID(done.stdout.strip()), UUID(given["event_id"])}
+
+
+def test_what_is_wrong_is_one_line_exit_2_and_nothing_is_sent(topics: Settings, commands: Commands) -> None:
+    for arguments, named in (
+        (("no.such", "{}"), "no.such"),
+        (("document.deleted",), "document_id"),
+        (("document.deleted", "{nonsense"), "JSON"),
+        (("document.deleted", json.dumps({**GOOD, "colour": "red"})), "colour"),
+    ):
+        done = commands.run("publish", *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.count("\n") == 1
+        assert named in done.stderr
+    assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 0
+
+
+def test_an_expiry_travels_with_the_record(topics: Settings, commands: Commands) -> None:
+    """As a header; a time that is none, or has no offset, is one line and exit 2."""
+    until = ("--expires-at", "2027-01-31T12:00:00+02:00")
+    assert commands.run("publish", "document.deleted", json.dumps(GOOD), *until).returncode == 0
+    assert commands.run("publish", "document.deleted", "-", *until, stdin=lines(1)).returncode == 0
+    records = read_all(topics, f"{topics.topic_prefix}document.deleted", 2)
+    assert {dict(record.headers() or [])[CE_EXPIRYTIME] for record in records} == {b"2027-01-31T10:00:00+00:00"}
+    for wrong, why in (("tomorrow", "tomorrow"), ("2027-01-31T12:00:00", "has no offset")):
+        done = commands.run("publish", "document.deleted", json.dumps(GOOD), "--expires-at", wrong)
+        assert done.returncode == 2
+        assert why in done.stderr
+
+
+def test_lines_are_streamed_and_counted(topics: Settings, commands: Commands) -> None:
+    assert commands.json("publish", "document.deleted", "-", stdin=lines(7000)) == {"acknowledged": 7000}
+    assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 7000
+    assert "3 events acknowledged" in commands.run("publish", "document.deleted", "-", stdin=lines(3)).stdout
+
+
+def test_the_first_bad_line_ends_it_with_its_number_and_the_count(topics: Settings, commands: Commands) -> None:
+    done = commands.run("publish", "document.deleted", "-", "--json", stdin=lines(4) + "{}\n" + lines(4))
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["acknowledged"] == 4
+    assert done.stderr.count("\n") == 1
+    assert "line 5: " in done.stderr
+    assert "4 events were acknowledged" in done.stderr
+    assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 4
+
+
+def test_kafka_out_of_reach_is_one_line_and_exit_1(environment: dict[str, str]) -> None:
+    """In a process of its own, where also the client's own lines would be seen."""
+    nowhere = {"STREAMS_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}", "STREAMS_KAFKA_REQUEST_TIMEOUT": "1s"}
+    streams = Streams({**environment, **nowhere})
+    for arguments, stdin in ((json.dumps(GOOD), None), ("-", lines(3))):
+        done = streams.run("publish", "document.deleted", arguments, stdin=stdin)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.count("\n") == 1
+        assert "no acknowledgement from Kafka" in done.stderr
+
+
+def test_a_missing_topic_is_one_line_and_exit_1(commands: Commands) -> None:
+    """The catalogue has it, the cluster does not."""
+    done = commands.run("publish", "document.deleted", json.dumps(GOOD))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "streams topics apply" in done.stderr

@@ -1,0 +1,143 @@
+"""pgvector in the platform's layout."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from streams.dify.vector_stores.pgvector import PgVectorIndex, table_name
+from streams.dify.vector_stores.port import Entry, Nearby, collection_name
+from tests.support.handler_runs import Site, open_site
+
+INDEX = PgVectorIndex()
+
+
+@pytest.fixture
+async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(database_url, tmp_path) as opened:
+        yield opened
+
+
+def an_entry(vector: list[float], document_id: str, node_id: str | None = None, content: str = "text") -> Entry:
+    return Entry(node_id or str(uuid4()), content, "hash", document_id, str(uuid4()), vector)
+
+
+async def test_the_table_is_the_platforms(site: Site) -> None:
+    """Name, columns and the HNSW index by which the platform itself reads and writes."""
+    dataset_id = str(uuid4())
+    collection = collection_name("Vector_index", dataset_id)
+    async with site.transaction() as session:
+        await INDEX.create(session, collection, 8)
+        # The platform's own spelling: unquoted, in mixed case, one byte longer than a name may be.
+        unquoted = f"embedding_{collection}"
+        await session.execute(
+            text(f"insert into {unquoted} (id, text, meta, embedding) values (:id, 't', '{{}}', :vector)"),
+            {"id": str(uuid4()), "vector": "[1,0,0,0,0,0,0,0]"},
+        )
+        assert await INDEX.count(session, collection) == 1
+        columns = await session.execute(
+            text(
+                "select attname, format_type(atttypid, atttypmod) from pg_attribute"
+                " where attrelid = cast(:name as regclass) and attnum > 0 order by attnum"
+            ),
+            {"name": table_name(collection)},
+        )
+        assert [tuple(row) for row in columns] == [
+            ("id", "uuid"),
+            ("text", "text"),
+            ("meta", "jsonb"),
+            ("embedding", "vector(8)"),
+        ]
+        indexes = await session.scalars(
+            text("select indexdef from pg_indexes where tablename = :name"), {"name": table_name(collection)}
+        )
+        (hnsw,) = [one for one in indexes if "hnsw" in one]
+        assert "vector_cosine_ops" in hnsw
+        assert "m='16'" in hnsw
+        assert "ef_construction='64'" in hnsw
+
+
+async def test_wide_vectors_have_no_hnsw(site: Site) -> None:
+    """Above 2000 dimensions pgvector cannot index them; the table works without."""
+    collection = collection_name("Vector_index", str(uuid4()))
+    async with site.transaction() as session:
+        await INDEX.create(session, collection, 2001)
+        await INDEX.upsert(session, collection, [an_entry([1.0] * 2001, str(uuid4()))])
+        assert await INDEX.count(session, collection) == 1
+
+
+async def test_upsert_search_and_delete(site: Site) -> None:
+    """The nearest come first; a node id is there once; deletes take what they name."""
+    collection, mine, other = collection_name("V", str(uuid4())), str(uuid4()), str(uuid4())
+    node = str(uuid4())
+    async with site.transaction() as session:
+        await INDEX.create(session, collection, 2)
+        await INDEX.upsert(
+            session,
+            collection,
+            [an_entry([1.0, 0.0], mine, node, "old"), an_entry([0.0, 1.0], mine), an_entry([0.6, 0.8], other)],
+        )
+        await INDEX.upsert(session, collection, [an_entry([1.0, 0.0], mine, node, "new")])
+        found = await INDEX.search(session, Nearby(collection, "", [1.0, 0.0]), 2)
+        assert [(match.content, match.document_id, round(match.score, 4)) for match in found] == [
+            ("new", mine, 1.0),
+            ("text", other, 0.6),
+        ]
+        await INDEX.delete_nodes(session, collection, [node])
+        assert await INDEX.count(session, collection) == 2
+        await INDEX.delete_document(session, collection, mine)
+        assert await INDEX.count(session, collection) == 1
+        await INDEX.drop(session, collection, "")
+        assert await INDEX.count(session, collection) == 0
+
+
+async def test_a_wide_search_finds_as_many_as_asked_for(site: Site) -> None:
+    """More than HNSW looks at by default."""
+    collection = collection_name("V", str(uuid4()))
+    entries = [an_entry([1.0, number / 100], str(uuid4())) for number in range(200)]
+    async with site.transaction() as session:
+        await INDEX.create(session, collection, 2)
+        await INDEX.upsert(session, collection, entries)
+        await session.execute(text("set local enable_seqscan = off"))
+        found = await INDEX.search(session, Nearby(collection, "", [1.0, 0.0]), 150)
+        assert len(found) == 150
+        assert [match.node_id for match in found[:3]] == [entry.node_id for entry in entries[:3]]
+
+
+async def test_a_collection_that_is_not_there_holds_nothing(site: Site) -> None:
+    """Reading, deleting and dropping are fine."""
+    collection = collection_name("V", str(uuid4()))
+    async with site.transaction() as session:
+        assert await INDEX.search(session, Nearby(collection, "", [1.0, 0.0]), 5) == []
+        await INDEX.delete_nodes(session, collection, [str(uuid4())])
+        await INDEX.delete_document(session, collection, str(uuid4()))
+        await INDEX.drop(session, collection, "")
+        assert await INDEX.count(session, collection) == 0
+
+
+async def test_many_make_the_same_collection(site: Site) -> None:
+    """Eight transactions at once: one makes it, the others wait and find it."""
+    collection = collection_name("V", str(uuid4()))
+
+    async def write() -> None:
+        async with site.transaction() as session:
+            await INDEX.create(session, collection, 2)
+            await INDEX.upsert(session, collection, [an_entry([1.0, 0.0], str(uuid4()))])
+
+    await asyncio.wait_for(asyncio.gather(*(write() for _ in range(8))), 30)
+    async with site.transaction() as session:
+        assert await INDEX.count(session, collection) == 8
+
+
+async def test_a_name_is_data_and_never_sql(site: Site) -> None:
+    """A collection named like an attack is a table of that name, no more."""
+    collection = 'x"; drop table documents; --'
+    async with site.transaction() as session:
+        await INDEX.create(session, collection, 2)
+        await INDEX.upsert(session, collection, [an_entry([1.0, 0.0], str(uuid4()))])
+        assert await INDEX.count(session, collection) == 1
+        await INDEX.drop(session, collection, "")
+        assert await session.scalar(text("select to_regclass('documents') is not null"))

@@ -1,0 +1,423 @@
+"""A document becomes segments and vectors, once, whatever happens on the way."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from schemas import DocumentIndexCreated, DocumentIndexRequested
+from streams.agents import document_indexing as indexing
+from streams.agents.document_indexing import clean_document, index_document, request_document_indexing
+from streams.delivery import Permanent
+from streams.dify.embedding.cache import cache_vectors, cached_vectors
+from streams.dify.ids import text_hash
+from streams.dify.indexing import load
+from streams.dify.models import Document, DocumentSegment, Embedding, UploadFile
+from streams.dify.search import passages
+from streams.dify.vector_stores.port import collection_name
+from streams.storage import FileMissingError
+from tests.support.handler_runs import CrashError, Site, open_site, prose
+
+
+@pytest.fixture
+async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(database_url, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several groups from a short document."""
+    monkeypatch.setattr(load, "GROUP", 4)
+    monkeypatch.setattr(indexing, "INSERTED_AT_ONCE", 3)
+
+
+async def test_a_document_is_indexed(site: Site) -> None:
+    """Every column that the platform shows is set; segments, vectors and index_struct are there."""
+    dataset = await site.add_dataset()
+    content = prose(12)
+    document = await site.add_document(dataset, content)
+
+    result = await site.run(index_document, site.request(document))
+
+    done = await site.document(document.id)
+    segments = await site.segments(document.id)
+    assert result == {"segments": len(segments), "tokens": done.tokens}
+    assert done.indexing_status == "completed"
+    assert done.word_count == len(content.decode().strip())
+    assert done.error is None
+    assert done.stopped_at is None
+    times = [done.processing_started_at, done.parsing_completed_at, done.splitting_completed_at, done.completed_at]
+    assert None not in times
+    assert times == sorted(times)  # type: ignore[type-var]  # none is None, as the line above says
+    assert done.cleaning_completed_at == done.splitting_completed_at
+    assert done.indexing_latency is not None
+    assert 0 <= done.indexing_latency < 60
+    assert len(segments) > 5
+    assert [segment.position for segment in segments] == list(range(1, len(segments) + 1))
+    assert all(segment.status == "completed" and segment.enabled for segment in segments)
+    assert all(segment.index_node_hash == text_hash(segment.content) for segment in segments)
+    assert all(segment.word_count == len(segment.content) <= 500 for segment in segments)
+    assert all(segment.tokens > 0 and segment.completed_at and segment.indexing_at for segment in segments)
+    assert sum(segment.tokens for segment in segments) == done.tokens
+    assert await site.vectors(dataset.id) == len(segments)
+    async with site.transaction() as session:
+        struct = (
+            await session.execute(text("select index_struct::jsonb from datasets where id = :id"), {"id": dataset.id})
+        ).scalar_one()
+        row = (
+            await session.execute(
+                text(f"select id::text, text, meta, vector_dims(embedding) from {_table(dataset.id)} where id = :id"),
+                {"id": segments[0].index_node_id},
+            )
+        ).one()
+    assert struct == {
+        "type": "pgvector",
+        "vector_store": {"class_prefix": collection_name("Vector_index", dataset.id)},
+    }
+    assert row[1] == segments[0].content
+    assert row[2] == {
+        "doc_id": segments[0].index_node_id,
+        "doc_hash": segments[0].index_node_hash,
+        "document_id": document.id,
+        "dataset_id": dataset.id,
+    }
+    assert row[3] == 256
+
+
+def _table(dataset_id: str) -> str:
+    return f"embedding_vector_index_{dataset_id.replace('-', '_')}_node"[:63]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.md", b"# Leave\n\nEveryone has **thirty** days of leave.\n"),
+        ("a.html", b"<html><body><h1>Leave</h1><p>Everyone has <b>thirty</b> days of leave.</p></body></html>"),
+        ("a.TXT", b"Leave: everyone has thirty days of leave."),
+    ],
+)
+async def test_each_kind_of_file_can_be_asked(site: Site, name: str, content: bytes) -> None:
+    """A question finds the passage that answers it, whatever the file's type."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, content, name=name)
+    other = await site.add_document(dataset, b"The printer on the second floor eats green paper only.")
+    for one in (document, other):
+        await site.run(index_document, site.request(one))
+
+    async with site.transaction() as session:
+        found = await passages(session, site.platform, dataset.id, "How many days off do I have?", 2)
+
+    assert [passage.document for passage in found] == [name, "page.txt"]
+    assert "days of leave" in found[0].text
+    assert found[0].score > found[1].score
+
+
+async def test_a_repeat_does_nothing(site: Site) -> None:
+    """A completed document stays as it is, to the timestamp."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, prose(3))
+    await site.run(index_document, site.request(document))
+    before = await site.document(document.id)
+
+    assert await site.run(index_document, site.request(document)) == {"skipped": "the document is indexed already"}
+
+    after = await site.document(document.id)
+    assert after.completed_at == before.completed_at
+    assert await site.vectors(dataset.id) == len(await site.segments(document.id))
+
+
+@pytest.mark.usefixtures("small_groups")
+async def test_a_crash_after_any_step_is_made_good(site: Site) -> None:
+    """Killed after its first, second, … step, the next attempt ends with the same rows: none twice, none missing."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, prose(8))
+    await site.run(index_document, site.request(document))
+    expected = {(segment.position, segment.content) for segment in await site.segments(document.id)}
+    step, crashed = 0, True
+    while crashed:
+        step += 1
+        other = await site.add_document(dataset, prose(8))
+        crashed = await site.crashes(index_document, site.request(other), step)
+        await site.run(index_document, site.request(other))
+        segments = await site.segments(other.id)
+        assert {(segment.position, segment.content) for segment in segments} == expected
+        assert len(segments) == len(expected)
+        assert {segment.status for segment in segments} == {"completed"}
+        assert (await site.document(other.id)).indexing_status == "completed"
+        assert await site.vectors(dataset.id) == len(expected) * (step + 1)
+    assert step > 6
+
+
+@pytest.mark.usefixtures("small_groups")
+async def test_a_crash_while_embedding_resumes_where_it_was(site: Site) -> None:
+    """Segments that had their vectors keep their completion time; the rest follows."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, prose(8))
+
+    async def kill(step: int) -> None:
+        if step == 6:
+            raise CrashError
+
+    with pytest.raises(CrashError):
+        await site.run(index_document, site.request(document), after_step=kill)
+    halfway = {segment.id: segment.completed_at for segment in await site.segments(document.id) if segment.enabled}
+    assert 0 < len(halfway) < len(await site.segments(document.id))
+    assert (await site.document(document.id)).indexing_status == "indexing"
+
+    await site.run(index_document, site.request(document))
+
+    after = {segment.id: segment.completed_at for segment in await site.segments(document.id)}
+    assert {key: after[key] for key in halfway} == halfway
+    assert None not in after.values()
+
+
+async def test_the_same_text_is_embedded_once(site: Site) -> None:
+    """The second document's vectors come from the cache; an entry that is no vector is made anew."""
+    dataset = await site.add_dataset()
+    content = f"A text that nobody else has: {uuid4()}.".encode()
+    first = await site.add_document(dataset, content)
+    await site.run(index_document, site.request(first))
+    key = text_hash(content.decode())
+    assert await site.count(Embedding, hash=key) == 1
+    async with site.transaction() as session:
+        await session.execute(text("update embeddings set embedding = 'junk' where hash = :hash"), {"hash": key})
+
+    second = await site.add_document(dataset, content)
+    await site.run(index_document, site.request(second))
+
+    assert await site.count(Embedding, hash=key) == 1
+    async with site.transaction() as session:
+        repaired = (
+            await session.execute(text("select length(embedding) from embeddings where hash = :hash"), {"hash": key})
+        ).scalar_one()
+        found = await passages(session, site.platform, dataset.id, content.decode(), 2)
+    assert repaired > 1000
+    assert [math.isclose(passage.score, 1.0, abs_tol=1e-3) for passage in found] == [True, True]
+
+
+async def test_a_document_that_is_asked_for_again_starts_afresh(site: Site) -> None:
+    """Status waiting with segments of an older content: those go, with their vectors."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, prose(6))
+    await site.run(index_document, site.request(document))
+    async with site.transaction() as session:
+        row = await session.get_one(Document, document.id)
+        row.indexing_status = "waiting"
+        file = await session.get_one(UploadFile, row.data_source_info[20:-2] if row.data_source_info else "")
+        await site.platform.storage.write(file.key, b"Short now.")
+
+    await site.run(index_document, site.request(document))
+
+    assert [segment.content for segment in await site.segments(document.id)] == ["Short now."]
+    assert await site.vectors(dataset.id) == 1
+
+
+async def test_two_workers_cache_the_same_texts_in_opposite_orders(site: Site) -> None:
+    """They wait for each other and never deadlock; each text is there once."""
+    space = await site.platform.default_embedder.space(asyncio.to_thread)
+    vector = [1.0] + [0.0] * 255
+    keys = [text_hash(f"{uuid4()}") for _ in range(300)]
+
+    async def cache(order: list[str]) -> None:
+        async with site.transaction() as session:
+            await cache_vectors(session, space, dict.fromkeys(order, vector))
+
+    await asyncio.wait_for(asyncio.gather(*(cache(order) for order in (keys, keys[::-1], keys, keys[::-1]))), 30)
+    async with site.transaction() as session:
+        assert await cached_vectors(session, space, keys) == dict.fromkeys(keys, vector)
+
+
+async def test_indexing_without_segments_starts_over(site: Site) -> None:
+    """The platform may leave a document in `indexing` with nothing to go on with: it is split anew, never empty."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, b"Some text.", indexing_status="indexing")
+    await site.run(index_document, site.request(document))
+    assert [segment.content for segment in await site.segments(document.id)] == ["Some text."]
+
+
+async def test_two_documents_of_a_new_dataset_at_once(site: Site) -> None:
+    """Both want to make the collection; both end completed."""
+    dataset = await site.add_dataset()
+    documents = [await site.add_document(dataset, prose(3)) for _ in range(4)]
+
+    await asyncio.wait_for(
+        asyncio.gather(*(site.run(index_document, site.request(document)) for document in documents)), 60
+    )
+
+    counts = [len(await site.segments(document.id)) for document in documents]
+    assert await site.vectors(dataset.id) == sum(counts)
+    assert {(await site.document(document.id)).indexing_status for document in documents} == {"completed"}
+
+
+async def test_a_missing_file_is_retried_and_can_come_later(site: Site) -> None:
+    """An ordinary failure; given up, the document says why; asked again with the file there, it completes."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, None)
+    request = site.request(document)
+    with pytest.raises(FileMissingError) as failure:
+        await site.run(index_document, request)
+
+    await site.die(index_document, request, failure.value)
+
+    dead = await site.document(document.id)
+    assert dead.indexing_status == "error"
+    assert dead.error == str(failure.value)
+    assert "is not in the storage" in dead.error
+    assert dead.stopped_at is not None
+
+    await site.platform.storage.write(failure.value.key, b"Here it is.")
+    await site.run(index_document, request)
+    alive = await site.document(document.id)
+    assert (alive.indexing_status, alive.error, alive.stopped_at) == ("completed", None, None)
+
+
+async def test_a_death_never_overwrites_completed(site: Site) -> None:
+    """A late death of an older delivery leaves the document completed."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, b"Fine.")
+    await site.run(index_document, site.request(document))
+
+    await site.die(index_document, site.request(document), RuntimeError("late"))
+
+    assert (await site.document(document.id)).indexing_status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "columns", "message"),
+    [
+        (b"", "a.txt", {}, "the file is empty"),
+        (b" \n\t ", "a.txt", {}, "the file holds no text"),
+        (b"...!!!...", "a.txt", {}, "nothing but punctuation"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a.txt", {}, "is not UTF-8 text"),
+        (b"abc\x00def", "a.md", {}, "is binary"),
+        (b"\x00", "a.dwg", {}, "files of type dwg are not built yet"),
+        (b"text", "a.txt", {"mode": "custom"}, "'custom' says nothing"),
+        (b"text", "a.txt", {"mode": "custom", "rules": {"segmentation": {"max_tokens": 9}}}, "must be from 50 to 4000"),
+        (b"text", "a.txt", {"mode": "magic"}, "'magic' is unknown"),
+        (b"text", "a.txt", {"doc_form": "poem"}, "'poem' is unknown"),
+        (b"text", "a.txt", {"doc_form": "qa_model"}, "STREAMS_CHAT_URL"),
+        (b"text", "a.txt", {"doc_form": "hierarchical_model"}, "says nothing of subchunk_segmentation"),
+        (b"text", "a.txt", {"dataset_process_rule_id": None}, "no process rule"),
+        (b"text", "a.txt", {"data_source_type": "carrier_pigeon"}, "from carrier_pigeon are not built yet"),
+        (b"text", "a.txt", {"data_source_info": "{"}, "names no upload file"),
+    ],
+)
+async def test_what_cannot_be_indexed_is_refused_for_good(
+    site: Site, content: bytes, name: str, columns: dict[str, object], message: str
+) -> None:
+    """Permanent, in words for a person; the document shows them."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, content, name=name, **columns)  # type: ignore[arg-type]  # names from the table above
+    with pytest.raises(Permanent, match=message) as refusal:
+        await site.run(index_document, site.request(document))
+
+    await site.die(index_document, site.request(document), refusal.value)
+
+    shown = await site.document(document.id)
+    assert shown.indexing_status == "error"
+    assert message in (shown.error or "")
+    assert await site.segments(document.id) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"indexing_technique": "magic"}, "'magic' is not built yet"),
+        ({"indexing_technique": None}, "None is not built yet"),
+        ({"embedding_model": "ada", "embedding_model_provider": "openai"}, "'ada' of 'openai' is not set up here"),
+        ({"index_struct": "{"}, "index_struct is not the platform's"),
+    ],
+)
+async def test_a_dataset_that_asks_for_more_is_refused_for_good(
+    site: Site, columns: dict[str, str | None], message: str
+) -> None:
+    """Permanent: no other technique or model is used in place of the one that was asked for."""
+    dataset = await site.add_dataset(**columns)
+    document = await site.add_document(dataset, b"text")
+    with pytest.raises(Permanent, match=message):
+        await site.run(index_document, site.request(document))
+
+
+async def test_ids_that_are_none_are_refused_for_good(site: Site) -> None:
+    """An event with a typo in its id says so, and its death touches nothing."""
+    request = DocumentIndexRequested(dataset_id=str(uuid4()), document_id="42")
+    with pytest.raises(Permanent, match="document_id '42' is not a UUID") as refusal:
+        await site.run(index_document, request)
+    await site.die(index_document, request, refusal.value)
+
+
+async def test_gone_and_paused_documents_are_left_alone(site: Site) -> None:
+    """No row of dataset or document, or a pause: nothing to do, and no failure."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, b"text", is_paused=True)
+    assert await site.run(index_document, site.request(document)) == {"skipped": "the document is paused"}
+    assert (await site.document(document.id)).indexing_status == "waiting"
+    await site.delete(Document, id=document.id)
+    assert await site.run(index_document, site.request(document)) == {"skipped": "the document is gone"}
+    stranger = site.request(document).model_copy(update={"dataset_id": str(uuid4())})
+    assert await site.run(index_document, stranger) == {"skipped": "the dataset is gone"}
+
+
+@pytest.mark.usefixtures("small_groups")
+async def test_delete_wins_between_any_two_steps(site: Site) -> None:
+    """The document is deleted after the first, second, … step: indexing stops, clean-up leaves nothing."""
+    dataset = await site.add_dataset()
+    step, stopped = 0, True
+    while stopped:
+        step += 1
+        document = await site.add_document(dataset, prose(4))
+
+        async def remove(done: int, after: int = step, document_id: str = document.id) -> None:
+            if done == after:
+                await site.delete(Document, id=document_id)
+
+        result = await site.run(index_document, site.request(document), after_step=remove)
+        stopped = result == {"skipped": "the document is gone"}
+        await site.delete(Document, id=document.id)
+        await site.run(clean_document, site.document_deleted(document))
+        assert await site.vectors(dataset.id) == 0
+        assert await site.count(DocumentSegment, document_id=document.id) == 0
+    assert step > 4
+
+
+async def test_a_delete_waits_for_the_step_that_is_under_way(site: Site) -> None:
+    """While a step's transaction is open neither row can be deleted, so nothing is written after a delete."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, prose(2))
+    tried: list[str] = []
+
+    async def try_to_delete(step: int) -> None:
+        for table, row in (("documents", document.id), ("datasets", dataset.id)):
+            with pytest.raises(OperationalError, match="lock timeout"):
+                await _delete_at_once(site, table, row)
+            tried.append(f"{step} {table}")
+
+    await site.run(index_document, site.request(document), before_commit=try_to_delete)
+    assert len(tried) >= 10
+
+
+async def _delete_at_once(site: Site, table: str, row: str) -> None:
+    async with site.transaction() as session:
+        await session.execute(text("set local lock_timeout = '50ms'"))
+        await session.execute(text(f"delete from {table} where id = :id"), {"id": row})
+
+
+async def test_each_document_is_requested_once(site: Site) -> None:
+    """`document.index-created` becomes one request a document, in its order."""
+    dataset_id = str(uuid4())
+    ids = [str(UUID(int=number)) for number in (3, 1, 2, 3)]
+    event = DocumentIndexCreated(tenant_id=site.tenant_id, dataset_id=dataset_id, document_ids=ids)
+
+    assert await site.run(request_document_indexing, event) == {"requested": 3}
+
+    published = await site.published()
+    assert [
+        (one.dataset_id, one.document_id, one.tenant_id) for one in published if isinstance(one, DocumentIndexRequested)
+    ] == [(dataset_id, document_id, site.tenant_id) for document_id in ids[:3]]
+    assert len({one.event_id for one in published}) == 3

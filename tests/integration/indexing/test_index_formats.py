@@ -1,0 +1,324 @@
+"""Documents of each source and format through the handlers: indexed, asked, cleaned up, or refused with a reason."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from streams.agents.dataset_cleanup import clean_dataset
+from streams.agents.document_indexing import clean_document, index_document
+from streams.delivery import Permanent, Retry
+from streams.dify.errors import ServiceError
+from streams.dify.models import Dataset, DataSourceOauthBinding, Document, UploadFile
+from streams.dify.sources import watercrawl
+from tests.support.document_files import MAIL, epub, linked_images, pdf, png, slides, word, xls, xlsx
+from tests.support.fakes.source_server import Service, open_service
+from tests.support.handler_runs import CrashError, Site, open_site, storage_folder
+
+PAGE, BLOCK, ROWS = (str(uuid4()) for _ in range(3))
+EDITED = "2026-11-02T09:30:00.000Z"
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with open_service() as opened:
+        opened.answer(f"GET /v1/pages/{PAGE}", {"last_edited_time": EDITED})
+        opened.answer(f"GET /v1/databases/{ROWS}", {"last_edited_time": EDITED})
+        yield opened
+
+
+@pytest.fixture
+async def site(database_url: str, tmp_path: Path, service: Service) -> AsyncIterator[Site]:
+    addresses: dict[str, object] = {
+        "notion_url": service.url,
+        "jina_url": service.url,
+        "firecrawl_url": service.url,
+        "watercrawl_url": service.url,
+    }
+    secrets = {"notion_token": "notion-token", "firecrawl_key": "fire-key", "watercrawl_key": "water-key"}
+    async with open_site(database_url, tmp_path, **addresses, **secrets) as opened:
+        yield opened
+
+
+async def _content(site: Site, document: Document) -> str:
+    return "\n".join(segment.content for segment in await site.segments(document.id))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.pdf", pdf("The kettle is new."), "The kettle is new."),
+        ("a.docx", word(), "Everyone has thirty days."),
+        ("a.csv", b"City,Days\nOslo,2\n", "City: Oslo;Days: 2"),
+        ("a.xlsx", xlsx(("City", "Days"), ("Oslo", 2)), 'City":"Oslo";"Days":"2"'),
+        ("a.xls", xls(("City", "Days"), ("Oslo", "two")), 'City":"Oslo";"Days":"two"'),
+        ("a.epub", epub(), "First chapter"),
+        ("a.pptx", slides("Travel", "Speak slowly"), "Speak slowly"),
+        ("a.eml", MAIL, "The kettle is new."),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.startswith("a.") else "",
+)
+async def test_each_format_is_indexed(site: Site, name: str, content: bytes, words: str) -> None:
+    """Its words are in the segments, which begin without punctuation as the platform's do, and have vectors."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, content, name=name)
+
+    await site.run(index_document, site.request(document))
+
+    assert words in await _content(site, document)
+    assert (await site.document(document.id)).indexing_status == "completed"
+    assert await site.vectors(dataset.id) == len(await site.segments(document.id)) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.pdf", pdf("Secret", password="secret"), "the PDF is encrypted: save it without a password"),
+        ("a.docx", b"nonsense", "the file is damaged or of another type: File is not a zip file"),
+        ("a.xlsx", b"", "the file is empty"),
+    ],
+)
+async def test_what_cannot_be_read_is_refused_in_the_document_s_words(
+    site: Site, name: str, content: bytes, reason: str
+) -> None:
+    """Permanent, and the document says error with the same words."""
+    document = await site.add_document(await site.add_dataset(), content, name=name)
+
+    with pytest.raises(Permanent) as refused:
+        await site.run(index_document, site.request(document))
+    await site.die(index_document, site.request(document), refused.value)
+
+    assert str(refused.value) == reason
+    failed = await site.document(document.id)
+    assert (failed.indexing_status, failed.error) == ("error", reason)
+
+
+async def test_images_of_a_word_file_are_stored_and_go_with_it(site: Site) -> None:
+    """Rows and files under the ids that the segments link to; a repeat makes none anew; clean-up leaves nothing."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, word(pictures=(png(1), png(2), png(1))), name="a.docx")
+
+    await site.run(index_document, site.request(document))
+
+    linked = linked_images(await _content(site, document))
+    assert len(linked) == 2
+    for file_id in linked:
+        async with site.transaction() as session:
+            row = await session.get_one(UploadFile, file_id)
+        assert row.key == f"image_files/{site.tenant_id}/{file_id}.png"
+        assert await site.platform.storage.read(row.key) in {png(1), png(2)}
+    assert await site.count(UploadFile, tenant_id=site.tenant_id) == 3
+    await site.delete(Document, id=document.id)
+
+    result = await site.run(clean_document, site.document_deleted(document))
+
+    assert result == {"done": True, "removed": {"document_segments": 1, "vectors": 1, "images": 2}}
+    assert await site.count(UploadFile, tenant_id=site.tenant_id, extension="png") == 0
+    assert _images(site) == []
+
+
+def _images(site: Site) -> list[Path]:
+    folder = storage_folder(site)
+    return [path for path in (folder / "image_files").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("crash_after", [2, 3])
+@pytest.mark.parametrize("whole_dataset", [False, True])
+async def test_images_go_though_no_segment_links_to_them(site: Site, crash_after: int, *, whole_dataset: bool) -> None:
+    """The worker died when rows (2), then files (3), of the images were there, and the document was deleted."""
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, word(pictures=(png(1),)), name="a.docx")
+
+    async def crash(step: int) -> None:
+        if step == crash_after:
+            raise CrashError
+
+    with pytest.raises(CrashError):
+        await site.run(index_document, site.request(document), after_step=crash)
+    assert await site.count(UploadFile, extension="png", tenant_id=site.tenant_id) == 1
+    assert len(_images(site)) == crash_after - 2
+    if whole_dataset:
+        await site.delete(Dataset, id=dataset.id)
+        await site.run(clean_dataset, site.dataset_deleted(dataset))
+    else:
+        await site.delete(Document, id=document.id)
+        await site.run(clean_document, site.document_deleted(document))
+
+    assert await site.count(UploadFile, extension="png", tenant_id=site.tenant_id) == 0
+    assert _images(site) == []
+
+
+async def _from(site: Site, kind: str, **info: object) -> Document:
+    dataset = await site.add_dataset()
+    return await site.add_document(dataset, None, data_source_type=kind, data_source_info=json.dumps(info))
+
+
+def _block(kind: str, text: str, block_id: str = "x", **more: object) -> dict[str, object]:
+    return {"type": kind, "id": block_id, kind: {"rich_text": [{"plain_text": text}]}, **more}
+
+
+async def test_a_notion_page_is_read_with_its_nested_blocks(site: Site, service: Service) -> None:
+    """In order, over two answers of the list, with the integration's token."""
+    path = f"GET /v1/blocks/{PAGE}/children"
+    first = [_block("heading_1", "Leave"), _block("toggle", "Who", BLOCK, has_children=True)]
+    service.answer(path, {"results": first, "has_more": True, "next_cursor": "c"})
+    service.answer(f"{path} more", {"results": [_block("paragraph", "That is all.")], "has_more": False})
+    service.answer(f"GET /v1/blocks/{BLOCK}/children", {"results": [_block("paragraph", "Everyone.")]})
+    document = await _from(site, "notion_import", notion_page_id=PAGE, type="page", notion_workspace_id="w")
+
+    await site.run(index_document, site.request(document))
+
+    assert await _content(site, document) == "Leave\nWho\n Everyone.\nThat is all."
+    assert {token for _, token in service.asked} == {"Bearer notion-token"}
+    info = json.loads((await site.document(document.id)).data_source_info or "")
+    assert info["last_edited_time"] == EDITED
+
+
+async def test_a_workspace_s_own_token_is_used(site: Site, service: Service) -> None:
+    """The one that the tenant has given for the page's workspace: not another's, not one that is disabled."""
+    service.answer(f"GET /v1/blocks/{PAGE}/children", {"results": [_block("paragraph", "Hello.")]})
+    for tenant, workspace, token, disabled in (
+        (site.tenant_id, "w", "right", False),
+        (site.tenant_id, "w", "disabled", True),
+        (site.tenant_id, "other", "other", False),
+        (str(uuid4()), "w", "another tenant's", False),
+    ):
+        await site.add(
+            DataSourceOauthBinding(
+                tenant_id=tenant,
+                access_token=token,
+                provider="notion",
+                source_info={"workspace_id": workspace},
+                disabled=disabled,
+            )
+        )
+    document = await _from(site, "notion_import", notion_page_id=PAGE, type="page", notion_workspace_id="w")
+    await site.run(index_document, site.request(document))
+    assert {token for _, token in service.asked} == {"Bearer right"}
+
+
+async def test_a_notion_database_is_its_rows(site: Site, service: Service) -> None:
+    row = {
+        "properties": {
+            "Name": {"type": "title", "title": [{"plain_text": "Oslo"}]},
+            "Days": {"type": "number", "number": 2},
+            "Kind": {"type": "select", "select": {"name": "city"}},
+            "Empty": {"type": "rich_text", "rich_text": []},
+        }
+    }
+    service.answer(f"POST /v1/databases/{ROWS}/query", {"results": [row], "has_more": False})
+    document = await _from(site, "notion_import", notion_page_id=ROWS, type="database")
+
+    await site.run(index_document, site.request(document))
+
+    assert await _content(site, document) == "Name: Oslo;Days: 2;Kind: city"
+
+
+async def test_a_web_page_is_read_by_jina(site: Site, service: Service) -> None:
+    service.answer("GET /https://example.org/a", {"data": {"content": "# Lunch\n\nSoup."}})
+    document = await _from(site, "website_crawl", url="https://example.org/a", provider="jinareader")
+
+    await site.run(index_document, site.request(document))
+
+    assert "Soup." in await _content(site, document)
+
+
+async def test_a_crawled_page_is_found_among_its_job_s(site: Site, service: Service) -> None:
+    """On the second part of the job's result."""
+    further = f"{service.url}/v1/crawl/job-1?skip=1"
+    other = {"markdown": "Other.", "metadata": {"sourceURL": "https://example.org/b"}}
+    wanted = {"markdown": "Soup is hot.", "metadata": {"sourceURL": "https://example.org/a"}}
+    service.answer("GET /v1/crawl/job-1", {"status": "completed", "data": [other], "next": further})
+    service.answer("GET /v1/crawl/job-1?skip=1", {"status": "completed", "data": [wanted]})
+    document = await _from(
+        site, "website_crawl", url="https://example.org/a", provider="firecrawl", job_id="job-1", mode="crawl"
+    )
+
+    await site.run(index_document, site.request(document))
+
+    assert await _content(site, document) == "Soup is hot."
+    assert [token for _, token in service.asked] == ["Bearer fire-key"] * 2
+
+
+async def test_a_page_that_watercrawl_has_found(site: Site, service: Service) -> None:
+    """On the second part of the crawl's results, as a file whose signed address is read without the key."""
+    crawl = "/api/v1/core/crawl-requests/job-1/results/"
+    other = {"url": "https://example.org/b", "result": {"markdown": "Other."}}
+    wanted = {"url": "https://example.org/a", "result": f"{service.url}/media/a.json"}
+    service.answer(f"GET {crawl}?page=1&page_size=100", {"results": [other], "next": "more"})
+    service.answer(f"GET {crawl}?page=2&page_size=100", {"results": [wanted], "next": None})
+    service.answer("GET /media/a.json", {"markdown": "Soup is hot."})
+    document = await _from(site, "website_crawl", url="https://example.org/a", provider="watercrawl", job_id="job-1")
+
+    await site.run(index_document, site.request(document))
+
+    assert await _content(site, document) == "Soup is hot."
+    assert [key for _, key in service.asked] == ["water-key", "water-key", None]
+
+
+async def test_watercrawl_crawls_a_page_now(site: Site, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No job: a crawl of that page is asked for and waited for; one that fails is no page."""
+    monkeypatch.setattr(watercrawl, "_PAUSE", 0.01)
+    requests = "/api/v1/core/crawl-requests/"
+    page = {"url": "https://example.org/a", "result": {"markdown": "Soup is hot."}}
+    service.answer(f"POST {requests}", {"uuid": "c-1"})
+    service.answer(f"GET {requests}c-1/", {"status": "finished"})
+    service.answer(f"GET {requests}c-1/results/?page=1&page_size=100", {"results": [page], "next": None})
+    document = await _from(site, "website_crawl", url="https://example.org/a", provider="watercrawl", mode="scrape")
+    await site.run(index_document, site.request(document))
+    assert await _content(site, document) == "Soup is hot."
+
+    service.answer(f"GET {requests}c-1/", {"status": "failed"})
+    document = await _from(site, "website_crawl", url="https://example.org/a", provider="watercrawl", mode="scrape")
+    with pytest.raises(Permanent, match="has failed at Watercrawl"):
+        await site.run(index_document, site.request(document))
+
+
+async def test_a_page_without_a_job_is_scraped(site: Site, service: Service) -> None:
+    service.answer("POST /v1/scrape", {"data": {"markdown": "Soup is hot."}})
+    document = await _from(site, "website_crawl", url="https://example.org/a", provider="firecrawl", mode="scrape")
+    await site.run(index_document, site.request(document))
+    assert await _content(site, document) == "Soup is hot."
+
+
+async def test_a_service_that_wants_patience_gets_it(site: Site, service: Service) -> None:
+    """429: a retry at the time of Retry-After."""
+    service.answer(f"GET /v1/blocks/{PAGE}/children", {}, 429, Retry_After="7")
+    document = await _from(site, "notion_import", notion_page_id=PAGE, type="page")
+    with pytest.raises(Retry, match="Notion answers 429") as asked:
+        await site.run(index_document, site.request(document))
+    assert asked.value.after == 7.0
+
+
+async def test_a_service_s_other_refusals_are_for_good(site: Site, service: Service) -> None:
+    service.answer(f"GET /v1/blocks/{PAGE}/children", {"message": "not shared"}, 403)
+    document = await _from(site, "notion_import", notion_page_id=PAGE, type="page")
+    with pytest.raises(Permanent, match=r"Notion answers 403: .*not shared"):
+        await site.run(index_document, site.request(document))
+
+
+async def test_a_service_in_trouble_is_asked_again(site: Site, service: Service) -> None:
+    """5xx, then a server that is gone: neither Permanent nor at a time of its own."""
+    service.answer("GET /https://example.org/a", {}, 503)
+    document = await _from(site, "website_crawl", url="https://example.org/a", provider="jinareader")
+    with pytest.raises(ServiceError, match="Jina answers 503"):
+        await site.run(index_document, site.request(document))
+
+
+@pytest.mark.parametrize(
+    ("kind", "info", "reason"),
+    [
+        ("notion_import", {}, "names no Notion page"),
+        ("notion_import", {"notion_page_id": "../users"}, "is not a UUID"),
+        ("website_crawl", {"url": "file:///etc/passwd", "provider": "jinareader"}, "not the address of a web page"),
+        ("website_crawl", {"url": "https://a.org", "provider": "spider"}, "'spider' is not set up here"),
+    ],
+)
+async def test_a_source_that_names_nothing_is_refused(
+    site: Site, kind: str, info: dict[str, object], reason: str
+) -> None:
+    document = await _from(site, kind, **info)
+    with pytest.raises(Permanent, match=reason):
+        await site.run(index_document, site.request(document))

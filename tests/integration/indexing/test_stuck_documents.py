@@ -1,0 +1,153 @@
+"""Documents that sit unfinished: those that nothing could go on with are asked for again, and no others."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine, insert, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from schemas import DocumentIndexCreated, DocumentIndexRequested
+from schemas.event import event_time, new_event_id
+from streams.database.tables import executions
+from streams.dify.models import Dataset
+from streams.observability.metrics import Lag
+from streams.operations import stuck_documents
+from streams.operations.stuck_documents import StuckDocuments
+from streams.publishing import Outbox
+from streams.settings import Settings
+from streams.topics import load_catalogue
+from tests.support.handler_runs import Site, open_site, prose
+from tests.support.worker_process import WorkerProcess, rows, wait_for
+
+MakeWorker = Callable[..., WorkerProcess]
+LONG_AGO = datetime.now(tz=UTC).replace(tzinfo=None) - timedelta(hours=1)
+
+
+@pytest.fixture
+async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(database_url, tmp_path / "storage") as opened:
+        yield opened
+
+
+async def stranded_document(site: Site, dataset: Dataset, **columns: object) -> str:
+    """A document that was last touched an hour ago."""
+    times = {"created_at": LONG_AGO, "updated_at": LONG_AGO}
+    document = await site.add_document(dataset, prose(2), **{**times, **columns})  # type: ignore[arg-type]  # columns
+    return document.id
+
+
+def finder(site: Site, settings: Settings, lags: list[Lag]) -> StuckDocuments:
+    return StuckDocuments(
+        site.database.bookkeeping, settings, load_catalogue(settings), site.codec, ask=lambda: list(lags)
+    )
+
+
+async def asked_for(site: Site) -> list[str]:
+    """The keys of what waits in the outbox."""
+    async with site.transaction() as session:
+        found = await session.execute(text("select convert_from(key, 'UTF8') from streams.outbox order by id"))
+        return list(found.scalars())
+
+
+def a_waiting_execution(engine: Engine, **args: object) -> None:
+    event_id = new_event_id()
+    made_at = event_time(event_id)
+    assert made_at is not None
+    with engine.begin() as connection:
+        connection.execute(
+            insert(executions).values(
+                day=made_at.date(),
+                event_id=event_id,
+                handler="index-document",
+                task_id=uuid4(),
+                topic="document.index-requested",
+                partition=0,
+                offset=1,
+                pool="default",
+                status="retry",
+                created_at=made_at,
+                args=args,
+            )
+        )
+
+
+async def test_only_what_nothing_could_go_on_with(site: Site, settings: Settings, engine: Engine) -> None:
+    """Of documents in every state and with every kind of thing that names them, two are asked for again, once."""
+    dataset = await site.add_dataset()
+    lost = [
+        await stranded_document(site, dataset),
+        await stranded_document(site, dataset, indexing_status="indexing", processing_started_at=LONG_AGO),
+    ]
+    await stranded_document(site, dataset, indexing_status="completed")
+    await stranded_document(site, dataset, indexing_status="error")
+    await stranded_document(site, dataset, is_paused=True)
+    await stranded_document(site, dataset, updated_at=datetime.now(tz=UTC).replace(tzinfo=None))
+    retried, of_a_batch = await stranded_document(site, dataset), await stranded_document(site, dataset)
+    a_waiting_execution(engine, document_id=retried)
+    a_waiting_execution(engine, document_ids=[of_a_batch])
+    other = await site.add_dataset()
+    in_outbox = await stranded_document(site, other)
+    async with AsyncSession(site.database.effects) as session, session.begin():
+        Outbox(session, site.codec).publish(DocumentIndexCreated(dataset_id=other.id, document_ids=[in_outbox]))
+
+    found = finder(site, settings, [])
+    assert await found.look() == 0
+    assert await found.look() == 2
+    assert sorted(await asked_for(site)) == sorted([*lost, other.id])
+    assert [await found.look() for _ in range(3)] == [0, 0, 0]
+    await found.close()
+
+
+async def test_what_was_unread_when_it_was_seen_may_name_it(site: Site, settings: Settings) -> None:
+    """As long as a record of that time is unsettled nothing is asked for; records that came later do not matter."""
+    dataset = await site.add_dataset()
+    document_id = await stranded_document(site, dataset)
+    catalogue = load_catalogue(settings)
+    topic, group = catalogue.of(DocumentIndexRequested).name, catalogue.group("default")
+    lags = [Lag(group, topic, 0, current_offset=3, end_offset=10, lag=7)]
+    found = finder(site, settings, lags)
+    assert [await found.look() for _ in range(3)] == [0, 0, 0]
+    lags[0] = Lag(group, topic, 0, current_offset=10, end_offset=30, lag=20)
+    assert await found.look() == 1
+    assert await asked_for(site) == [document_id]
+    await found.close()
+
+
+async def test_a_backlog_is_not_flooded(site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not more than a few at once, and none while so many are unread."""
+    monkeypatch.setattr(stuck_documents, "AT_ONCE", 5)
+    dataset = await site.add_dataset()
+    for _ in range(8):
+        await stranded_document(site, dataset)
+    catalogue = load_catalogue(settings)
+    topic, group = catalogue.of(DocumentIndexRequested).name, catalogue.group("default")
+    lags: list[Lag] = []
+    found = finder(site, settings, lags)
+    assert [await found.look() for _ in range(2)] == [0, 5]
+    lags.append(Lag(group, topic, 0, current_offset=10, end_offset=15, lag=5))
+    assert [await found.look() for _ in range(2)] == [0, 0]
+    lags.clear()
+    assert await found.look() == 3
+    await found.close()
+
+
+async def test_one_of_several_workers_looks(site: Site, settings: Settings) -> None:
+    """A second one begins when the first one has ended."""
+    await stranded_document(site, await site.add_dataset())
+    first, second = finder(site, settings, []), finder(site, settings, [])
+    assert await first.look() == 0
+    assert [await second.look() for _ in range(3)] == [0, 0, 0]
+    await first.close()
+    assert [await second.look() for _ in range(2)] == [0, 1]
+    await second.close()
+
+
+async def test_a_worker_puts_it_right(site: Site, topics: Settings, engine: Engine, worker: MakeWorker) -> None:
+    """With real topics: a document that the platform's queue lost is completed."""
+    assert topics.application
+    await stranded_document(site, await site.add_dataset())
+    worker(STREAMS_STRANDED_AFTER="3s").start()
+    wait_for(lambda: rows(engine, "select 1 from documents where indexing_status = 'completed'"), "the document")

@@ -1,0 +1,295 @@
+"""The local stack is started, stopped, killed and broken, in folders of its own; the real programs throughout."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from redis import Redis
+
+from streams.local import LocalStack, StackError
+from streams.local.ports import accepts, is_free, settle_ports
+from streams.local.process import ServerProcess, birth_of
+from streams.local.unprivileged_user import closed_part
+from tests.support.worker_process import wait_for
+
+NAMES = ["kafka", "postgres", "redis"]
+
+
+def streams_local(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`streams local …` on a folder, as a user runs it."""
+    command = [sys.executable, "-c", "from streams.cli import main; main()", "local", *arguments]
+    environment = {**os.environ, "STREAMS_LOCAL_DIR": str(folder)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def pids(stack: LocalStack) -> list[int | None]:
+    return [server.pid for server in stack.status()]
+
+
+def keep_something(environment: dict[str, str]) -> None:
+    """A row and a record that must still be there later."""
+    with psycopg.connect(environment["STREAMS_DATABASE_URL"]) as connection:
+        connection.execute("create table kept (what text)")
+        connection.execute("insert into kept values ('row')")
+    servers: dict[str, str | int | float | bool] = {"bootstrap.servers": environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]}
+    admin = AdminClient(servers)
+    admin.create_topics([NewTopic("kept", 1)])["kept"].result(20)
+    producer = Producer(servers)
+    producer.produce("kept", b"record")
+    assert producer.flush(20) == 0
+
+
+def assert_kept(environment: dict[str, str]) -> None:
+    with psycopg.connect(environment["STREAMS_DATABASE_URL"]) as connection:
+        assert connection.execute("select what from kept").fetchall() == [("row",)]
+    consumer = Consumer({"bootstrap.servers": environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"], "group.id": "reader"})
+    try:
+        assert consumer.get_watermark_offsets(TopicPartition("kept", 0), timeout=20) == (0, 1)
+    finally:
+        consumer.close()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    made = LocalStack(tmp_path_factory.mktemp("local") / "new" / "folder")
+    made.up()
+    keep_something(made.environment())
+    try:
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.fixture
+def running(stack: LocalStack) -> LocalStack:
+    stack.up()
+    return stack
+
+
+def test_every_server_answers_where_env_says(running: LocalStack) -> None:
+    """`env` leads to a cluster that answers, to the platform's tables, to a cache, and to a storage folder."""
+    environment = running.environment()
+    servers: dict[str, str | int | float | bool] = {"bootstrap.servers": environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]}
+    assert len(AdminClient(servers).list_topics(timeout=10).brokers) == 1
+    with psycopg.connect(environment["STREAMS_DATABASE_URL"]) as connection:
+        tables = {name for (name,) in connection.execute("select tablename from pg_tables where schemaname = 'public'")}
+        version, fsync = connection.execute("select version(), current_setting('fsync')").fetchone() or ("", "")
+        connection.execute("select uuid_generate_v4(), '[1, 2]'::vector")
+    assert {"datasets", "documents", "document_segments", "embeddings", "providers"} <= tables
+    assert version.startswith("PostgreSQL 18")
+    assert fsync == "on"
+    with Redis.from_url(environment["STREAMS_REDIS_URL"]) as client:
+        assert client.ping()
+    assert Path(environment["STREAMS_STORAGE_URL"].removeprefix("file:")).is_dir()
+    assert is_free(int(environment["STREAMS_WEB_PORT"]))
+
+
+def test_brokers_let_a_dead_worker_s_partitions_go_soon(running: LocalStack) -> None:
+    """The running broker has the lowered timing of the new group protocol, and makes no topic by itself."""
+    admin = AdminClient({"bootstrap.servers": running.environment()["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]})
+    (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.BROKER, "1")]).values()
+    found = {name: entry.value for name, entry in described.result(10).items()}
+    assert found["group.consumer.session.timeout.ms"] == "10000"
+    assert found["auto.create.topics.enable"] == "false"
+    assert found["unclean.leader.election.enable"] == "false"
+
+
+def test_up_on_a_running_stack_changes_nothing(running: LocalStack) -> None:
+    before = pids(running)
+    done = streams_local(running.folder, "up", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [(row["name"], row["running"], row["pid"]) for row in json.loads(done.stdout)] == [
+        (name, True, pid) for name, pid in zip(NAMES, before, strict=True)
+    ]
+
+
+def test_env_is_something_a_shell_can_take(running: LocalStack) -> None:
+    done = streams_local(running.folder, "env")
+    shown = subprocess.run(
+        ["sh", "-c", 'eval "$1"; env', "sh", done.stdout],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/bin"},
+    )
+    assert dict(line.split("=", 1) for line in shown.stdout.splitlines()).items() >= running.environment().items()
+    assert json.loads(streams_local(running.folder, "env", "--json").stdout) == running.environment()
+
+
+def test_down_then_up_within_15_seconds_keeps_data_and_addresses(running: LocalStack) -> None:
+    """All are gone after `down`, ports too; two `up` at the same time start each server once."""
+    before = running.environment()
+    ports = [int(server.address.rpartition(":")[2]) for server in running.status()]
+    old = [pid for pid in pids(running) if pid is not None]
+    start = time.monotonic()
+    running.down()
+    assert pids(running) == [None, None, None]
+    assert [pid for pid in old if birth_of(pid) is not None] == []
+    assert [port for port in ports if accepts(port)] == []
+    others = [LocalStack(running.folder) for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(LocalStack.up, others))
+    assert time.monotonic() - start < 15
+    assert None not in pids(running)
+    assert pids(others[0]) == pids(others[1]) == pids(running)
+    assert running.environment() == before
+    assert_kept(before)
+
+
+def test_servers_that_were_killed_come_back_with_their_data(running: LocalStack) -> None:
+    """SIGKILL of all three, and `up` right after it, while the system still clears them away."""
+    for pid in pids(running):
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    running.up()
+    assert None not in pids(running)
+    assert_kept(running.environment())
+
+
+def test_a_failed_start_says_why_and_leaves_nothing_running(running: LocalStack) -> None:
+    """PostgreSQL cannot read its settings: its own last lines, one line of ours, exit code 1, all stopped again."""
+    running.down()
+    configuration = running.folder / "postgres" / "data" / "postgresql.conf"
+    kept = configuration.read_text()
+    configuration.write_text(kept + "\nno_such_setting = 1\n")
+    try:
+        done = streams_local(running.folder, "up")
+        assert done.returncode == 1
+        assert 'unrecognized configuration parameter "no_such_setting"' in done.stderr
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("streams: PostgreSQL did not start: it ended with exit code 1")
+        assert pids(running) == [None, None, None]
+    finally:
+        configuration.write_text(kept)
+
+
+def test_the_number_of_brokers_of_a_folder_cannot_change(stack: LocalStack) -> None:
+    with pytest.raises(StackError, match=r"has 1 Kafka broker\(s\), which cannot become 3"):
+        LocalStack(stack.folder, brokers=3).up()
+
+
+def test_three_brokers_keep_three_copies(tmp_path: Path) -> None:
+    """Three brokers answer; a topic that asks for no number has three replicas, two of which must be in sync."""
+    stack = LocalStack(tmp_path, brokers=3)
+    stack.up()
+    try:
+        assert [server.name for server in stack.status()] == ["kafka-1", "kafka-2", "kafka-3", "postgres", "redis"]
+        servers = stack.environment()["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]
+        admin = AdminClient({"bootstrap.servers": servers})
+        admin.create_topics([NewTopic("copied", 3, -1)])["copied"].result(20)
+        # A broker may answer before it has heard of the topic.
+        wait_for(lambda: copies(admin, "copied") == [3, 3, 3], "three copies of each partition")
+        wait_for(lambda: in_sync(admin, "copied") == "2", "two copies that must be in sync")
+    finally:
+        stack.down()
+    assert [server.running for server in stack.status()] == [False] * 5
+
+
+def test_where_no_stack_was_started_there_is_nothing_to_show_or_stop(tmp_path: Path) -> None:
+    """`status` is empty, `down` is content and makes no folder, `env` says what to run."""
+    folder = tmp_path / "none"
+    stack = LocalStack(folder)
+    assert stack.status() == []
+    stack.down()
+    assert not folder.exists()
+    done = streams_local(folder, "env")
+    assert done.returncode == 1
+    assert done.stderr == f"streams: there is no local stack in {folder}: run `streams local up`\n"
+
+
+def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("{")
+    with pytest.raises(StackError, match="is damaged: remove"):
+        LocalStack(tmp_path).status()
+
+
+def test_a_process_that_has_a_dead_server_s_id_is_left_alone(tmp_path: Path) -> None:
+    """The record names a living process of ours, born at another time than the server was."""
+    with subprocess.Popen(["sleep", "60"]) as bystander:
+        try:
+            record = {"pid": bystander.pid, "birth": "another boot:1"}
+            (tmp_path / "process.json").write_text(json.dumps(record))
+            server = ServerProcess("Server", tmp_path)
+            assert server.pid is None
+            assert server.stop() is False
+            assert bystander.poll() is None
+        finally:
+            bystander.kill()
+
+
+def test_a_server_that_ended_before_it_was_looked_at_does_not_run(tmp_path: Path) -> None:
+    """Its record has no birth; an id without a process has none either, which does not make them the same."""
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait(10)
+    (tmp_path / "process.json").write_text(json.dumps({"pid": gone.pid, "birth": None}))
+    server = ServerProcess("Server", tmp_path)
+    assert server.pid is None
+    assert server.stop() is False
+
+
+def test_a_server_that_ignores_the_wish_to_end_is_killed(tmp_path: Path) -> None:
+    server = ServerProcess("Server", tmp_path, stop_timeout=0.3)
+    server.start(["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"])
+    until = time.monotonic() + 10
+    while "ready" not in server.last_lines():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert server.stop() is True
+    assert server.pid is None
+
+
+def test_a_remembered_port_that_another_program_took_is_replaced() -> None:
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        taken = int(other.stdout.readline())
+        kept = settle_ports({}, ["kept"])["kept"]
+        settled = settle_ports({"taken": taken, "kept": kept}, ["taken", "kept", "new"])
+        other.communicate("\n", timeout=10)
+    assert settled["taken"] != taken
+    assert settled["kept"] == kept
+    assert len(set(settled.values())) == 3
+
+
+def test_the_part_of_a_path_that_is_closed_to_others_is_named(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    (closed / "open").mkdir(parents=True)
+    closed.chmod(0o700)
+    assert closed_part(Path("/usr/bin")) is None
+    assert closed_part(closed / "open" / "not-yet") is not None
+
+
+def in_sync(admin: AdminClient, topic: str) -> str | None:
+    """How many copies of a partition must be in sync; None: the broker that is asked has not heard of the topic."""
+    (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
+    try:
+        value: str | None = described.result(10)["min.insync.replicas"].value
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise
+    return value
+
+
+def copies(admin: AdminClient, topic: str) -> list[int]:
+    """How many copies each partition of a topic has; none while the broker has not heard of it."""
+    known = admin.list_topics(timeout=10).topics.get(topic)
+    return [] if known is None else [len(partition.replicas) for partition in known.partitions.values()]

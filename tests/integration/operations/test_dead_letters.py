@@ -1,0 +1,329 @@
+"""Dead letters on real servers: found, read, replayed once and to one handler, and indexed anew."""
+
+import base64
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from sqlalchemy import Engine, insert, text, update
+
+from schemas import DocumentDeleted
+from schemas.event import event_time
+from streams import headers
+from streams.codec import EncodedEvent, build_codec
+from streams.database.tables import dead_letters, executions
+from streams.delivery.errors import Reason
+from streams.delivery.settlement.records import DeadLetterInfo, dead_record
+from streams.observability.error_text import ErrorText
+from streams.operations.dead_letters.index import DeadLetterFilter, find_dead_letters, list_dead_letters
+from streams.operations.dead_letters.rebuild import index_row, rebuild
+from streams.operations.dead_letters.records import read_record, read_records
+from streams.operations.dead_letters.replay import Replay, ReplayRefusedError, replay
+from streams.publishing.outbox.outbox import headers_from_json
+from streams.runtime.declarations import build_catalogue
+from streams.settings import Settings
+from streams.topics import Catalogue
+from streams.transport.kafka.client import client_config
+from streams.transport.kafka.records import Record
+from tests.support.cli import Commands
+from tests.support.worker_process import rows, scalar
+
+HANDLER = "clean-document"
+LIST_FIELDS = (
+    "id",
+    "topic",
+    "partition",
+    "offset",
+    "event_id",
+    "handler",
+    "reason",
+    "error_type",
+    "error_message",
+    "attempts",
+    "first_failed_at",
+    "died_at",
+)
+
+
+@dataclass(frozen=True)
+class Dead:
+    """A dead letter as a delivery left it: its record on Kafka, its index row, its execution."""
+
+    id: str
+    event: DocumentDeleted
+    encoded: EncodedEvent
+
+
+Kill = Callable[..., Dead]
+
+
+@pytest.fixture
+def catalogue(settings: Settings) -> Catalogue:
+    return build_catalogue(settings)
+
+
+@pytest.fixture
+def kill(topics: Settings, catalogue: Catalogue, engine: Engine) -> Kill:
+    """Makes one dead letter."""
+    codec = build_codec(topics, catalogue)
+
+    def make(*, status: str | None = "failure", reason: Reason = Reason.EXHAUSTED, readable: bool = True) -> Dead:
+        event = DocumentDeleted(tenant_id="t1", document_id=uuid4().hex, dataset_id="s", doc_form="text_model")
+        encoded = codec.encode(event)
+        came = Record(
+            encoded.topic,
+            0,
+            int(uuid4().int % 1000),
+            1_700_000_000_000,
+            "CreateTime",
+            encoded.key,
+            encoded.value if readable else b"\xffnot avro",
+            encoded.headers,
+        )
+        death = DeadLetterInfo(
+            reason=reason,
+            error=ErrorText("builtins.OSError", "no such file", "Traceback …"),
+            attempts=4,
+            first_failed_at=1_700_000_001_000,
+            died_at=1_700_000_009_000,
+            group=catalogue.group("low"),
+            handler=HANDLER if readable else None,
+            event_id=event.event_id if readable else None,
+        )
+        out = dead_record(came, catalogue.dlq(encoded.topic), death)
+        place = produce(topics, out.topic, out.key, out.value, out.headers)
+        row = index_row(Record(*place, 1_700_000_009_000, "CreateTime", out.key, out.value, out.headers), came.topic)
+        with engine.begin() as connection:
+            tenant = event.tenant_id if readable else None
+            connection.execute(insert(dead_letters).values({**row, "tenant_id": tenant}))
+            if readable and status is not None:
+                connection.execute(insert(executions).values(execution(event, came, status)))
+        return Dead(str(row["id"]), event, encoded)
+
+    return make
+
+
+def produce(
+    settings: Settings, topic: str, key: bytes | None, value: bytes | None, sent: Sequence[tuple[str, bytes]]
+) -> tuple[str, int, int]:
+    places: list[tuple[str, int, int]] = []
+    producer = Producer(client_config(settings))
+    producer.produce(
+        topic,
+        value,
+        key,
+        headers=list(sent),
+        on_delivery=lambda error, message: (
+            places.append((message.topic() or "", message.partition() or 0, message.offset() or 0))
+            if error is None
+            else pytest.fail(str(error))
+        ),
+    )
+    assert producer.flush(10) == 0
+    return places[0]
+
+
+def execution(event: DocumentDeleted, came: Record, status: str) -> dict[str, object]:
+    made_at = event_time(event.event_id)
+    assert made_at is not None
+    return {
+        "day": made_at.date(),
+        "event_id": event.event_id,
+        "handler": HANDLER,
+        "task_id": uuid4(),
+        "topic": came.topic,
+        "partition": came.partition,
+        "offset": came.offset,
+        "key": came.key,
+        "tenant_id": event.tenant_id,
+        "pool": "low",
+        "status": status,
+        "seq": 4,
+        "attempts": 4,
+        "created_at": made_at,
+        "completed_at": datetime.now(tz=UTC),
+        "error": "no such file",
+        "reason": "exhausted",
+    }
+
+
+def replay_one(engine: Engine, settings: Settings, catalogue: Catalogue, dead: Dead) -> Replay:
+    with engine.begin() as connection:
+        (letter,) = find_dead_letters(connection, [dead.id])
+        return replay(connection, catalogue, letter, read_record(settings, letter))
+
+
+@pytest.fixture
+def commands(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
+    """The `streams` command with the test's settings."""
+    assert settings.application
+    return Commands(monkeypatch, capsys)
+
+
+def test_a_replay_restarts_the_execution_and_addresses_its_handler_alone(
+    kill: Kill, engine: Engine, settings: Settings, catalogue: Catalogue
+) -> None:
+    """From failure to retry with the next seq and a fresh budget, in one transaction with the record's outbox row."""
+    dead = kill()
+    done = replay_one(engine, settings, catalogue, dead)
+    assert (done.handler, done.topic) == (HANDLER, catalogue.tier("low", 0.0))
+    (row,) = rows(engine, "select status, seq, attempts, replays, completed_at, error from streams.executions")
+    assert row == {"status": "retry", "seq": 5, "attempts": 0, "replays": 1, "completed_at": None, "error": None}
+    (sent,) = rows(engine, "select * from streams.outbox")
+    assert (sent["event_id"], sent["topic"]) == (dead.event.event_id, done.topic)
+    assert (sent["key"], sent["value"]) == (dead.encoded.key, dead.encoded.value)
+    carried = headers_from_json(sent["headers"])  # type: ignore[arg-type]  # a jsonb
+    assert carried[: len(dead.encoded.headers)] == dead.encoded.headers
+    assert headers.last_text(carried, headers.HANDLER) == HANDLER
+    assert headers.last_int(carried, headers.SEQ) == 5
+    assert headers.last_int(carried, headers.REPLAYS) == 1
+    assert headers.last_int(carried, headers.ORIGIN_TIMESTAMP) == 1_700_000_000_000
+    assert not [name for name, _ in carried if name.startswith((headers.DLQ_PREFIX, headers.SPRING_PREFIX))]
+    with engine.connect() as connection:
+        assert list_dead_letters(connection, DeadLetterFilter()) == []
+        (letter,) = list_dead_letters(connection, DeadLetterFilter(replayed=True))
+    assert letter.replayed_at is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [("success", "has succeeded since"), ("retry", "under way again"), (None, "no longer knows")],
+)
+def test_what_is_not_dead_any_more_is_refused_and_nothing_changes(
+    *, kill: Kill, engine: Engine, settings: Settings, catalogue: Catalogue, status: str | None, said: str
+) -> None:
+    dead = kill(status=status)
+    with pytest.raises(ReplayRefusedError, match=said):
+        replay_one(engine, settings, catalogue, dead)
+    assert scalar(engine, "select count(*) from streams.outbox") == 0
+    assert scalar(engine, "select count(*) from streams.dead_letters where replayed_at is not null") == 0
+
+
+def test_of_two_replays_at_once_one_is_refused(
+    kill: Kill, engine: Engine, settings: Settings, catalogue: Catalogue
+) -> None:
+    dead = kill()
+
+    def attempt(_: int) -> str:
+        try:
+            replay_one(engine, settings, catalogue, dead)
+        except ReplayRefusedError as error:
+            return str(error)
+        return "done"
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = sorted(pool.map(attempt, range(4)))
+    assert outcomes.count("done") == 1
+    assert sum("was replayed already" in outcome for outcome in outcomes) == 3
+    assert scalar(engine, "select count(*) from streams.outbox") == 1
+
+
+def test_an_unreadable_record_goes_back_to_its_topic_as_it_came(
+    kill: Kill, engine: Engine, settings: Settings, catalogue: Catalogue
+) -> None:
+    dead = kill(reason=Reason.DECODE, readable=False)
+    done = replay_one(engine, settings, catalogue, dead)
+    assert (done.handler, done.topic) == (None, dead.encoded.topic)
+    (sent,) = rows(engine, "select * from streams.outbox")
+    assert (sent["topic"], sent["key"], sent["value"]) == (dead.encoded.topic, dead.encoded.key, b"\xffnot avro")
+    assert headers_from_json(sent["headers"]) == dead.encoded.headers  # type: ignore[arg-type]  # a jsonb
+
+
+def test_many_records_are_read_and_those_that_kafka_dropped_are_known(
+    kill: Kill, engine: Engine, settings: Settings
+) -> None:
+    """Twenty letters over all partitions, the oldest of each removed by retention."""
+    dead = [kill() for _ in range(20)]
+    with engine.connect() as connection:
+        letters = find_dead_letters(connection, [one.id for one in dead])
+    first: dict[int, int] = {}
+    for letter in letters:
+        first[letter.dlq_partition] = min(first.get(letter.dlq_partition, letter.dlq_offset), letter.dlq_offset)
+    topic = letters[0].dlq_topic
+    admin = AdminClient(client_config(settings))
+    for future in admin.delete_records([TopicPartition(topic, p, offset + 1) for p, offset in first.items()]).values():
+        future.result(10)
+    read = {letter.id: record for letter, record in read_records(settings, letters)}
+    assert set(read) == {one.id for one in dead}
+    for letter, one in zip(letters, dead, strict=True):
+        record = read[letter.id]
+        if letter.dlq_offset == first[letter.dlq_partition]:
+            assert record is None
+        else:
+            assert record is not None
+            assert (record.key, record.value) == (one.encoded.key, one.encoded.value)
+
+
+def test_the_index_is_rebuilt_from_the_topics(
+    kill: Kill, engine: Engine, settings: Settings, catalogue: Catalogue
+) -> None:
+    for _ in range(3):
+        kill()
+    kill(reason=Reason.DECODE, readable=False)
+    before = rows(engine, "select * from streams.dead_letters order by id")
+    with engine.begin() as connection:
+        connection.execute(text("delete from streams.dead_letters"))
+    codec = build_codec(settings, catalogue)
+    with engine.begin() as connection:
+        assert rebuild(connection, settings, catalogue, codec) == 4
+    assert rows(engine, "select * from streams.dead_letters order by id") == before
+    with engine.begin() as connection:
+        assert rebuild(connection, settings, catalogue, codec) == 0
+
+
+def test_the_list_command_filters_and_has_its_fields(kill: Kill, commands: Commands, engine: Engine) -> None:
+    exhausted, undecoded = kill(), kill(reason=Reason.DECODE, readable=False)
+    (row,) = commands.rows("dlq", "list", "--handler", HANDLER)
+    assert tuple(row) == LIST_FIELDS
+    assert (row["id"], row["event_id"]) == (exhausted.id, str(exhausted.event.event_id))
+    assert row["died_at"] == "2023-11-14T22:13:29+00:00"
+    assert [row["id"] for row in commands.rows("dlq", "list", "--reason", "decode")] == [undecoded.id]
+    assert len(commands.rows("dlq", "list", "--topic", "document.deleted")) == 2
+    assert commands.rows("dlq", "list", "--topic", "dataset.deleted") == []
+    with engine.begin() as connection:
+        connection.execute(update(dead_letters).values(replayed_at=datetime.now(tz=UTC)))
+    assert commands.rows("dlq", "list") == []
+    assert len(commands.rows("dlq", "list", "--replayed")) == 2
+    assert commands.run("dlq", "list", "--topic", "no.such").returncode == 2
+
+
+def test_the_show_command_shows_the_record_and_the_event(kill: Kill, commands: Commands) -> None:
+    dead, unreadable = kill(), kill(reason=Reason.DECODE, readable=False)
+    shown = commands.json("dlq", "show", dead.id)
+    assert isinstance(shown, dict)
+    assert shown["key"] == dead.event.document_id
+    assert shown["value"] == "base64:" + base64.b64encode(dead.encoded.value).decode()
+    assert shown["event"]["document_id"] == dead.event.document_id
+    assert [headers.SPRING_TIMESTAMP, 1_700_000_000_000] in shown["headers"]
+    assert [headers.DLQ_REASON, "exhausted"] in shown["headers"]
+    shown = commands.json("dlq", "show", unreadable.id)
+    assert isinstance(shown, dict)
+    assert (shown["event"], bool(shown["unreadable"])) == (None, True)
+    missing = commands.run("dlq", "show", "no:0:0")
+    assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
+    assert "'no:0:0'" in missing.stderr
+
+
+def test_the_replay_command_takes_ids_or_all_and_tells_what_it_refused(
+    kill: Kill, commands: Commands, engine: Engine
+) -> None:
+    one, succeeded, other = kill(), kill(status="success"), kill(reason=Reason.PERMANENT)
+    assert commands.run("dlq", "replay").returncode == 2
+    assert commands.run("dlq", "replay", one.id, "--all").returncode == 2
+    done = commands.json("dlq", "replay", one.id)
+    assert isinstance(done, list)
+    assert [(row["id"], row["handler"], row["replayed"]) for row in done] == [(one.id, HANDLER, True)]
+    again = commands.run("dlq", "replay", one.id)
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+    assert "already" in again.stderr
+    everything = commands.run("dlq", "replay", "--all", "--json")
+    assert everything.returncode == 1
+    assert "has succeeded" in everything.stderr
+    assert succeeded.id in everything.stdout
+    assert other.id in everything.stdout
+    assert scalar(engine, "select count(*) from streams.outbox") == 2

@@ -1,0 +1,156 @@
+"""Lag as Kafka tells it: with no worker, with members that work, and after retention."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams.observability.metrics import Lag
+from streams.operations.lag import group_lag
+from streams.runtime.declarations import build_catalogue
+from streams.settings import Settings
+from tests.support.worker_process import BIN, PATIENCE, Streams
+
+MakeTopic = Callable[[str, int], None]
+
+
+def produce(settings: Settings, topic: str, partition: int, count: int) -> None:
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    for number in range(count):
+        producer.produce(topic, str(number).encode(), partition=partition)
+    assert producer.flush(PATIENCE) == 0
+
+
+@contextmanager
+def member(settings: Settings, group: str, protocol: str) -> Iterator[Consumer]:
+    """A consumer that commits only when told to."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.kafka_bootstrap_servers,
+            "group.id": group,
+            "group.protocol": protocol,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    try:
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def by_place(rows: list[Lag]) -> dict[tuple[str, int], Lag]:
+    return {(row.topic, row.partition): row for row in rows}
+
+
+@pytest.mark.parametrize("partitions", [4])
+def test_without_any_worker_everything_counts(topics: Settings) -> None:
+    """The groups do not even exist: all records are still to be settled, from the earliest on."""
+    catalogue = build_catalogue(topics)
+    name = catalogue.topic("document.deleted").name
+    produce(topics, name, 0, 5)
+    produce(topics, name, 2, 1)
+    rows = group_lag(topics, catalogue)
+    group = catalogue.group("low")
+    found = by_place(rows)
+    assert found[name, 0] == Lag(group, name, 0, current_offset=0, end_offset=5, lag=5)
+    assert found[name, 1] == Lag(group, name, 1, current_offset=0, end_offset=0, lag=0)
+    assert found[name, 2] == Lag(group, name, 2, current_offset=0, end_offset=1, lag=1)
+    assert sum(row.lag for row in rows) == 6
+    assert {row.consumergroup for row in rows} == {catalogue.group(pool) for pool in ("high", "default", "low")}
+    assert set(catalogue.tiers("low")) <= {row.topic for row in rows}
+    assert catalogue.dlq(name) not in {row.topic for row in rows}
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_while_a_member_works_and_after_it_left(topics: Settings, protocol: str) -> None:
+    """Committed partitions count from there; those that nobody committed count in full; the same once it is gone."""
+    catalogue = build_catalogue(topics)
+    name = catalogue.topic("document.deleted").name
+    produce(topics, name, 0, 10)
+    produce(topics, name, 1, 4)
+    with member(topics, catalogue.group("low"), protocol) as consumer:
+        consumer.subscribe([name])
+        records = consumer.consume(14, timeout=PATIENCE)
+        assert len(records) == 14
+        consumer.commit(offsets=[TopicPartition(name, 0, 7)], asynchronous=False)
+        during = by_place(group_lag(topics, catalogue))
+    after = by_place(group_lag(topics, catalogue))
+    for found in (during, after):
+        assert (found[name, 0].current_offset, found[name, 0].lag) == (7, 3)
+        assert (found[name, 1].current_offset, found[name, 1].lag) == (0, 4)
+
+
+def test_what_retention_removed_does_not_count(topics: Settings) -> None:
+    """Neither below a committed offset that is gone, nor where none was committed."""
+    catalogue = build_catalogue(topics)
+    name = catalogue.topic("document.deleted").name
+    for partition in (0, 1):
+        produce(topics, name, partition, 10)
+    with member(topics, catalogue.group("low"), "classic") as consumer:
+        consumer.commit(offsets=[TopicPartition(name, 0, 2)], asynchronous=False)
+    admin = AdminClient({"bootstrap.servers": topics.kafka_bootstrap_servers})
+    for future in admin.delete_records([TopicPartition(name, 0, 6), TopicPartition(name, 1, 9)]).values():
+        future.result(PATIENCE)
+    found = by_place(group_lag(topics, catalogue))
+    assert (found[name, 0].current_offset, found[name, 0].lag) == (6, 4)
+    assert (found[name, 1].current_offset, found[name, 1].lag) == (9, 1)
+
+
+def test_tiers_of_former_delays_count(topics: Settings, make_topic: MakeTopic) -> None:
+    """The policy changed, records still wait in the old tier."""
+    catalogue = build_catalogue(topics)
+    former = f"{catalogue.tier_prefix('low')}7s"
+    make_topic(former, 1)
+    produce(topics, former, 0, 3)
+    assert by_place(group_lag(topics, catalogue))[former, 0].lag == 3
+
+
+@pytest.mark.parametrize("partitions", [4])
+def test_the_command_shows_the_fields(streams: Streams, topics: Settings) -> None:
+    """One row a partition."""
+    name = build_catalogue(topics).topic("message.created").name
+    produce(topics, name, 3, 2)
+    rows = streams.json("lag")
+    assert isinstance(rows, list)
+    assert {
+        "consumergroup": f"{topics.application}.high",
+        "topic": name,
+        "partition": 3,
+        "current_offset": 0,
+        "end_offset": 2,
+        "lag": 2,
+    } in rows
+
+
+def test_watching_follows_until_interrupted(streams: Streams, topics: Settings) -> None:
+    """A JSON line a look; records that come in between are in the next one; Ctrl-C ends it."""
+    name = build_catalogue(topics).topic("message.created").name
+    watching = subprocess.Popen(
+        [BIN / "streams", "lag", "--watch", "--json"],
+        env=streams.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert watching.stdout is not None
+        assert total(watching.stdout.readline()) == 0
+        produce(topics, name, 0, 3)
+        looks = [total(watching.stdout.readline()) for _ in range(2)]
+        assert looks[-1] == 3
+        watching.send_signal(signal.SIGINT)
+        _, error = watching.communicate(timeout=PATIENCE)
+        assert watching.returncode == 130
+        assert "Traceback" not in error
+    finally:
+        watching.kill()
+
+
+def total(line: str) -> int:
+    return sum(row["lag"] for row in json.loads(line))

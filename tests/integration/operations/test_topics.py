@@ -1,0 +1,195 @@
+"""`streams topics` and `streams pools` against a real cluster."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+
+from streams.operations.topics.apply import check_topics, plan_topics
+from streams.operations.topics.plan import Plan
+from streams.runtime.declarations import build_catalogue, build_handlers
+from streams.settings import Settings
+from streams.topics import BUILT_IN
+from tests.support.worker_process import Streams
+
+MakeTopic = Callable[[str, int], None]
+
+
+def admin(settings: Settings) -> AdminClient:
+    """Keep it until the answer is there: librdkafka drops what is under way with its client."""
+    return AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+
+
+def partitions(settings: Settings) -> dict[str, int]:
+    """Partition counts of this test's topics on the cluster."""
+    cluster = admin(settings)
+    found = cluster.list_topics(timeout=10).topics
+    return {name: len(topic.partitions) for name, topic in found.items() if name.startswith(settings.topic_prefix)}
+
+
+def config(settings: Settings, topic: str) -> dict[str, str]:
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    cluster = admin(settings)
+    entries = cluster.describe_configs([resource])[resource].result(10)
+    return {entry.name: entry.value for entry in entries.values()}
+
+
+def one_line(text: str) -> str:
+    """What a failing command says: exactly one line on stderr."""
+    (line,) = text.splitlines()
+    assert line.startswith("streams: ")
+    return line
+
+
+def test_apply_makes_what_the_catalogue_declares(streams: Streams, settings: Settings) -> None:
+    """Event topics, DLQs, tiers, with their configuration; then check agrees and a second apply changes nothing."""
+    made = streams.json("topics", "apply")
+    assert isinstance(made, dict)
+    catalogue = build_catalogue(settings)
+    expected = {topic.name: topic.partitions for topic in catalogue}
+    expected |= {catalogue.dlq(topic.name): topic.partitions for topic in catalogue}
+    for pool in {topic.pool for topic in catalogue}:
+        expected |= dict.fromkeys(catalogue.tiers(pool), catalogue.tier_partitions(pool))
+    assert partitions(settings) == expected
+    assert {row["topic"] for row in made["changes"]} == set(expected)
+    tier = config(settings, catalogue.tier("low", 2.0))
+    assert (tier["retention.ms"], tier["unclean.leader.election.enable"]) == ("-1", "false")
+    dlq = config(settings, catalogue.dlq(catalogue.topic("document.deleted").name))
+    assert dlq["errors.deadletterqueue.group.enable"] == "true"
+    assert streams.json("topics", "check") == {"problems": []}
+    assert plan_topics(settings, catalogue) == Plan((), ())
+    assert check_topics(settings, catalogue) == []
+
+
+def test_check_fails_on_an_empty_cluster(streams: Streams, settings: Settings) -> None:
+    """One line with the first problem and how many there are; a worker is told all that is missing in one line."""
+    done = streams.run("topics", "check")
+    assert done.returncode == 1
+    assert "is missing; run `streams topics apply` (and " in one_line(done.stderr)
+    (obstacle,) = check_topics(settings, build_catalogue(settings))
+    assert obstacle.startswith("missing on the cluster: ")
+    assert f"{settings.topic_prefix}document.deleted," in obstacle
+
+
+@pytest.mark.parametrize("partitions", [4])
+def test_apply_grows_a_topic(streams: Streams, settings: Settings, make_topic: MakeTopic) -> None:
+    """One that exists with fewer partitions gets the declared number; a worker would not have started before."""
+    name = f"{settings.topic_prefix}document.deleted"
+    make_topic(name, 1)
+    obstacles = check_topics(settings, build_catalogue(settings))
+    assert f"{name} has 1 partitions, declared are 4; run `streams topics apply`" in obstacles
+    made = streams.json("topics", "apply")
+    assert isinstance(made, dict)
+    assert {row["change"] for row in made["changes"] if row["topic"] == name} == {"altered"}
+    assert partitions(settings)[name] == 4
+    assert check_topics(settings, build_catalogue(settings)) == []
+
+
+@pytest.mark.parametrize("partitions", [4])
+def test_topics_never_shrink(streams: Streams, settings: Settings, make_topic: MakeTopic) -> None:
+    """The rest is made, the command fails with one line, the topic stays as it is, a worker is told not to start."""
+    name = f"{settings.topic_prefix}document.deleted"
+    make_topic(name, 7)
+    done = streams.run("topics", "apply")
+    assert done.returncode == 1
+    assert f"{name} has 7 partitions, declared are 4: topics never shrink" in one_line(done.stderr)
+    assert partitions(settings)[name] == 7
+    assert f"{settings.topic_prefix}dataset.deleted" in partitions(settings)
+    (obstacle,) = check_topics(settings, build_catalogue(settings))
+    assert obstacle.startswith(f"{name} has 7 partitions")
+
+
+def test_changed_configuration_is_found_and_repaired(streams: Streams, topics: Settings) -> None:
+    """Somebody gave a retry tier a retention: deliveries could be lost."""
+    tier = build_catalogue(topics).tier("low", 2.0)
+    change = ConfigResource(
+        ConfigResource.Type.TOPIC,
+        tier,
+        incremental_configs=[ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)],
+    )
+    cluster = admin(topics)
+    cluster.incremental_alter_configs([change])[change].result(10)
+    done = streams.run("topics", "check")
+    assert done.returncode == 1
+    assert one_line(done.stderr) == f"streams: {tier} needs retention.ms=-1; run `streams topics apply`"
+    assert check_topics(topics, build_catalogue(topics)) == [], "no reason for a worker not to start"
+    made = streams.json("topics", "apply")
+    assert isinstance(made, dict)
+    assert [(row["topic"], row["config"]) for row in made["changes"]] == [(tier, {"retention.ms": "-1"})]
+    assert config(topics, tier)["retention.ms"] == "-1"
+
+
+@pytest.mark.parametrize("command", [("topics", "apply"), ("lag",)])
+def test_a_missing_kafka_is_one_line(environment: dict[str, str], command: tuple[str, ...]) -> None:
+    """It names the setting, comes within the request's time-out, and librdkafka adds nothing of its own."""
+    nowhere = {"STREAMS_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "STREAMS_KAFKA_REQUEST_TIMEOUT": "2s"}
+    done = Streams({**environment, **nowhere}).run(*command, seconds=20)
+    assert done.returncode == 1
+    assert "127.0.0.1:1 (STREAMS_KAFKA_BOOTSTRAP_SERVERS)" in one_line(done.stderr)
+    assert done.stdout == ""
+
+
+def test_replication_that_the_cluster_cannot_give_is_one_line(environment: dict[str, str]) -> None:
+    """Kafka's own words, and the topic."""
+    done = Streams({**environment, "STREAMS_REPLICATION_FACTOR": "3"}).run("topics", "apply")
+    assert done.returncode == 1
+    assert "Kafka refused to make topic" in one_line(done.stderr)
+    assert "replication factor of 3" in done.stderr
+
+
+def test_list_shows_what_is_in_force(environment: dict[str, str], tmp_path: Path) -> None:
+    """The issue's fields for every topic; overrides are in them. Asks no server."""
+    overrides = tmp_path / "overrides.toml"
+    overrides.write_text(
+        """
+        [topics."document.deleted"]
+        partitions = 12
+        pool = "high"
+        """,
+        encoding="utf-8",
+    )
+    streams = Streams({**environment, "STREAMS_OVERRIDES": str(overrides)})
+    rows = streams.json("topics", "list")
+    assert isinstance(rows, list)
+    prefix = environment["STREAMS_TOPIC_PREFIX"]
+    by_topic = {row["topic"].removeprefix(prefix): row for row in rows}
+    assert set(by_topic) == {topic.name for topic in BUILT_IN}
+    deleted = by_topic["document.deleted"]
+    assert set(deleted) == {"topic", "event", "key", "pool", "partitions", "handlers"}
+    assert (deleted["event"], deleted["key"]) == ("DocumentDeleted", "document_id")
+    assert (deleted["pool"], deleted["partitions"]) == ("high", 12)
+    for row in rows:
+        name = row["topic"].removeprefix(prefix)
+        assert bool(row["handlers"]) is not name.startswith(("app.", "tenant.")), f"{name}: {row['handlers']}"
+        for handler in row["handlers"]:
+            assert set(handler) == {"name", "kind", "retry", "soft_time_limit", "time_limit"}
+            assert handler["kind"] in {"single", "batch", "long"}
+
+
+def test_an_override_of_a_handler_is_in_the_list(environment: dict[str, str], tmp_path: Path) -> None:
+    """Limits and retry plan as the file says; an unknown name is refused with exit 2."""
+    name = build_handlers(Settings())[0].name
+    overrides = tmp_path / "overrides.toml"
+    overrides.write_text(f'[handlers.{name}]\ntime_limit = "3h"\nretry = {{ attempts = 17 }}\n', encoding="utf-8")
+    streams = Streams({**environment, "STREAMS_OVERRIDES": str(overrides)})
+    changed = streams.json("topics", "list")
+    assert isinstance(changed, list)
+    (handler,) = (handler for row in changed for handler in row["handlers"] if handler["name"] == name)
+    assert handler["time_limit"] == "3h"
+    assert handler["retry"].startswith("17 attempts")
+    overrides.write_text("[handlers.nobody]\ntime_limit = '1s'\n", encoding="utf-8")
+    done = streams.run("topics", "list")
+    assert done.returncode == 2
+    assert "STREAMS_OVERRIDES: no handler 'nobody'; there are: " in one_line(done.stderr)
+
+
+def test_pools(environment: dict[str, str]) -> None:
+    """Name, priority, concurrency, prefetch and topics; each topic is in one pool."""
+    rows = Streams(environment).json("pools")
+    assert isinstance(rows, list)
+    assert [row["name"] for row in rows] == ["high", "default", "low"]
+    assert [set(row) for row in rows] == [{"name", "priority", "concurrency", "prefetch", "topics"}] * 3
+    prefix = environment["STREAMS_TOPIC_PREFIX"]
+    shown = sorted(name.removeprefix(prefix) for row in rows for name in row["topics"])
+    assert shown == sorted(topic.name for topic in BUILT_IN)

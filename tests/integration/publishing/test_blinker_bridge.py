@@ -1,0 +1,348 @@
+"""Each of the platform's ten signals, sent before its sender's commit, after it, and in a transaction rolled back."""
+
+import gc
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from uuid import uuid4
+
+import blinker
+import pytest
+from flask import Flask
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from streams.codec import SchemaMissingError, build_codec, default_codec
+from streams.dify.models import App, Dataset, Message, Tenant
+from streams.publishing import BridgeError, connect_signals
+from streams.publishing.bridges import blinker as blinker_module
+from streams.settings import Settings, load_settings
+from streams.topics import load_catalogue
+from tests.integration.conftest import Stack
+from tests.support.platform_senders import (
+    Account,
+    AppConfig,
+    AppModelConfig,
+    ChatAppGenerateEntity,
+    PlatformModel,
+    Workflow,
+)
+from tests.support.publisher import Senders, open_senders
+from tests.support.worker_process import rows
+
+TENANT, APP, DATASET, DOCUMENT = (str(uuid4()) for _ in range(4))
+Sending = tuple[object, dict[str, object]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One signal as the platform sends it."""
+
+    signal: str
+    rows: Callable[[Session], Sending]
+    """Changes rows in the sender's session; returns the sender and the arguments."""
+    event: dict[str, object]
+    """Fields of its event."""
+    own: bool = False
+    """It goes out in a transaction of its own, whatever the sender's does."""
+    elsewhere: bool = False
+    """Its sender works in another session than the current one."""
+
+
+def an_app(session: Session) -> App:
+    app = App(id=APP, tenant_id=TENANT, name="a", mode="chat", enable_site=True, enable_api=True)
+    session.add(app)
+    session.flush()
+    return app
+
+
+def a_tenant(session: Session) -> Sending:
+    tenant = Tenant(id=TENANT, name="t")
+    session.add(tenant)
+    return tenant, {}
+
+
+def a_model_config(session: Session) -> Sending:
+    config = AppModelConfig(id="config-1", app_id=APP)
+    session.add(config)
+    return an_app(session), {"app_model_config": config}
+
+
+def a_draft(session: Session) -> Sending:
+    node = {"provider_type": "builtin", "provider_id": "time", "provider_name": "time", "tool_name": "now"}
+    graph = {"nodes": [{"id": "n1", "data": {"type": "tool", **node}}, {"id": "n2", "data": {"type": "start"}}]}
+    workflow = Workflow(id="workflow-1", app_id=APP, graph=json.dumps(graph))
+    session.add(workflow)
+    return an_app(session), {"synced_draft_workflow": workflow}
+
+
+def a_published_workflow(session: Session) -> Sending:
+    """The app comes from the session of the request, the workflow goes into another one and has no id yet."""
+    workflow = Workflow(app_id=APP, graph="{}")
+    session.add(workflow)
+    return SimpleNamespace(id=APP, tenant_id=TENANT), {"published_workflow": workflow}
+
+
+def a_dataset(session: Session) -> Dataset:
+    """It is there already."""
+    if (known := session.get(Dataset, DATASET)) is None:
+        known = Dataset(id=DATASET, tenant_id=TENANT, name="d", created_by=TENANT, indexing_technique="high_quality")
+        session.add(known)
+        session.flush()
+    return known
+
+
+def a_deleted_dataset(session: Session) -> Sending:
+    """The signal comes first, then the row is deleted: nothing is written yet but here."""
+    dataset = a_dataset(session)
+    session.delete(dataset)
+    return dataset, {}
+
+
+def a_deleted_document(session: Session) -> Sending:
+    a_dataset(session)
+    return DOCUMENT, {"dataset_id": DATASET, "doc_form": "text_model", "file_id": "file-1"}
+
+
+def documents_to_index(session: Session) -> Sending:
+    a_dataset(session)
+    return DATASET, {"document_ids": [DOCUMENT]}
+
+
+def a_message(session: Session) -> Sending:
+    message = Message(
+        id=str(uuid4()),
+        app_id=APP,
+        conversation_id=str(uuid4()),
+        inputs={},
+        query="q",
+        message={},
+        message_tokens=30,
+        message_unit_price=Decimal(0),
+        answer="a",
+        answer_tokens=70,
+        answer_unit_price=Decimal(0),
+        currency="USD",
+        from_source="api",
+    )
+    session.add(message)
+    return message, {"application_generate_entity": ChatAppGenerateEntity(AppConfig(APP, TENANT))}
+
+
+CASES = (
+    Case(
+        "app-was-created",
+        lambda session: (an_app(session), {"account": Account()}),
+        {"app_id": APP, "tenant_id": TENANT, "account_id": "account-1", "interface_language": "en-US"},
+        own=True,
+    ),
+    Case(
+        "app-model-config-was-updated",
+        a_model_config,
+        {"app_id": APP, "tenant_id": TENANT, "app_model_config_id": "config-1"},
+        own=True,
+    ),
+    Case(
+        "app-published-workflow-was-updated", a_published_workflow, {"app_id": APP, "tenant_id": TENANT}, elsewhere=True
+    ),
+    Case("app-draft-workflow-was-synced", a_draft, {"app_id": APP, "workflow_id": "workflow-1"}, own=True),
+    Case(
+        "dataset-was-deleted",
+        a_deleted_dataset,
+        {"dataset_id": DATASET, "tenant_id": TENANT, "indexing_technique": "high_quality", "doc_form": "qa_model"},
+    ),
+    Case(
+        "document-was-deleted",
+        a_deleted_document,
+        {"document_id": DOCUMENT, "dataset_id": DATASET, "doc_form": "text_model", "file_id": "file-1"},
+    ),
+    Case("document-index-created", documents_to_index, {"dataset_id": DATASET, "document_ids": [DOCUMENT]}, own=True),
+    Case(
+        "message-was-created",
+        a_message,
+        {"app_id": APP, "tenant_id": TENANT, "provider_name": "openai", "message_tokens": 30, "answer_tokens": 70},
+        elsewhere=True,
+    ),
+    Case("tenant-was-created", a_tenant, {"tenant_id": TENANT}, own=True),
+    Case("tenant-was-updated", a_tenant, {"tenant_id": TENANT}, own=True),
+)
+EACH_SIGNAL = pytest.mark.parametrize("case", CASES, ids=lambda case: case.signal)
+
+
+@pytest.fixture(scope="module")
+def opened(stack: Stack, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Senders]:
+    with open_senders(stack, template, tmp_path_factory.mktemp("senders")) as opened:
+        PlatformModel.metadata.create_all(opened.engine)
+        yield opened
+
+
+@pytest.fixture
+def senders(opened: Senders, monkeypatch: pytest.MonkeyPatch) -> Iterator[Senders]:
+    monkeypatch.setattr(Dataset, "doc_form", "qa_model", raising=False)  # a property on the platform
+    yield opened
+    opened.empty("apps", "tenants", "datasets", "documents", "messages", "app_model_configs", "workflows")
+
+
+@pytest.fixture
+def connected(senders: Senders) -> Iterator[None]:
+    bridge = connect_signals(senders.current, codec=senders.codec)
+    gc.collect()  # receivers that are only referred to weakly are gone now
+    yield
+    bridge.disconnect()
+
+
+def session_for(senders: Senders, case: Case) -> Session:
+    """The sender's; beside one of its own the current one is always open, as after a login."""
+    if case.elsewhere:
+        senders.current().execute(select(Tenant)).all()
+        return Session(senders.engine)
+    return senders.current()
+
+
+def tear_down(senders: Senders, session: Session) -> None:
+    """The end of a request: nothing more is committed."""
+    session.close()
+    senders.current.remove()
+
+
+def send(case: Case, sending: Sending) -> None:
+    sender, arguments = sending
+    blinker.signal(case.signal).send(sender, **arguments)  # type: ignore[arg-type]  # none is an option of blinker
+
+
+def check_event(case: Case, senders: Senders, *, at_once: bool) -> None:
+    """There is one, with its fields, to go out at once or a second later."""
+    (found,) = senders.outbox()
+    assert found.event.model_dump(include=set(case.event)) == case.event
+    if at_once:
+        assert found.wait is None
+    else:
+        assert found.wait is not None
+        assert timedelta(seconds=1) <= found.wait < timedelta(seconds=2)
+
+
+@pytest.mark.usefixtures("connected")
+@EACH_SIGNAL
+def test_before_the_commit(senders: Senders, case: Case) -> None:
+    """In the sender's transaction: there with its commit, not before. In one of its own: there, a second later."""
+    session = session_for(senders, case)
+    send(case, case.rows(session))
+    assert len(senders.outbox()) == (1 if case.own else 0)
+    session.commit()
+    tear_down(senders, session)
+    check_event(case, senders, at_once=not case.own)
+
+
+@pytest.mark.usefixtures("connected")
+@EACH_SIGNAL
+def test_after_the_commit(senders: Senders, case: Case) -> None:
+    """Nobody commits any more: what is sent then has a transaction of its own, and goes out a second later."""
+    session = session_for(senders, case)
+    sending = case.rows(session)
+    session.commit()
+    send(case, sending)
+    tear_down(senders, session)
+    check_event(case, senders, at_once=False)
+
+
+@pytest.mark.usefixtures("connected")
+@EACH_SIGNAL
+def test_with_a_rollback(senders: Senders, case: Case) -> None:
+    """Nothing goes out that was written in the sender's transaction; what has its own goes out all the same."""
+    session = session_for(senders, case)
+    send(case, case.rows(session))
+    session.rollback()
+    tear_down(senders, session)
+    if case.own:
+        check_event(case, senders, at_once=False)
+    else:
+        assert senders.outbox() == []
+
+
+@pytest.mark.usefixtures("connected")
+def test_what_fails_in_the_bridge_fails_in_the_sender(senders: Senders) -> None:
+    """No row commits whose event is lost; the line names the signal."""
+    with Session(senders.engine) as session:
+        message, _ = a_message(session)
+        with pytest.raises(BridgeError, match="signal message-was-created: it was sent without application_generate"):
+            blinker.signal("message-was-created").send(message)
+    assert rows(senders.engine, "select 1 from messages") == []
+    assert senders.outbox() == []
+
+
+@pytest.mark.usefixtures("connected")
+def test_the_tenant_of_a_document_is_looked_up(senders: Senders) -> None:
+    """By its dataset, in the sender's transaction; one that is not there, or no id at all, leaves it empty."""
+    session = senders.current()
+    a_dataset(session)
+    for dataset_id in (DATASET, str(uuid4()), "no uuid"):
+        blinker.signal("document-was-deleted").send(DOCUMENT, dataset_id=dataset_id, doc_form="text_model")
+    session.commit()
+    assert [found.event.tenant_id for found in senders.outbox()] == [TENANT, None, None]
+
+
+@pytest.mark.usefixtures("connected")
+def test_an_id_that_the_database_gives_is_there(senders: Senders) -> None:
+    session = senders.current()
+    tenant = Tenant(name="t")
+    session.add(tenant)
+    blinker.signal("tenant-was-created").send(tenant)
+    session.commit()
+    assert senders.event().tenant_id == tenant.id
+
+
+def test_signals_are_connected_once(senders: Senders) -> None:
+    """Twice would be two events each; after `disconnect` they are free, and a part of them can be chosen."""
+    bridge = connect_signals(senders.current, codec=senders.codec, signals=["tenant-was-created"])
+    with pytest.raises(BridgeError, match="tenant-was-created is connected already"):
+        connect_signals(senders.current, codec=senders.codec)
+    bridge.disconnect()
+    bridge.disconnect()
+    for case in CASES:
+        assert not blinker.signal(case.signal).receivers
+    with pytest.raises(BridgeError, match="no signal app-was-eaten; there are: app-was-created, "):
+        connect_signals(senders.current, codec=senders.codec, signals=["app-was-eaten"])
+
+
+def test_a_schema_that_is_missing_is_found_at_the_start(senders: Senders, tmp_path: Path) -> None:
+    (tmp_path / "registry.json").write_text('{"schemas": []}')
+    bare = Settings(schema_registry_url=f"file:{tmp_path}")
+    with pytest.raises(SchemaMissingError, match="streams schemas export"):
+        connect_signals(senders.current, codec=build_codec(bare, load_catalogue(bare)))
+    assert not blinker.signal("app-was-created").receivers
+
+
+@pytest.fixture
+def environments_codec(senders: Senders, settings: Settings) -> Iterator[None]:
+    """The codec that is the default is that of the environment."""
+    load_settings.cache_clear()
+    default_codec.cache_clear()
+    before, senders.codec = senders.codec, build_codec(settings, load_catalogue(settings))
+    yield
+    senders.codec = before
+    load_settings.cache_clear()
+    default_codec.cache_clear()
+
+
+@pytest.mark.usefixtures("environments_codec")
+def test_it_is_an_extension_of_the_app(senders: Senders) -> None:
+    """With the platform's session and credits; a second app takes over; one without a database is refused."""
+    app = Flask("platform")
+    with pytest.raises(BridgeError, match="this app has no database"):
+        blinker_module.init_app(app)
+    app.config["HOSTED_MODEL_CREDIT_CONFIG"] = "gpt-4:20,gpt-4o:10"
+    app.extensions["sqlalchemy"] = SimpleNamespace(session=senders.current)
+    blinker_module.init_app(app)
+    blinker_module.init_app(app)
+    session = senders.current()
+    message, arguments = a_message(session)
+    quota = arguments["application_generate_entity"].model_conf.provider_model_bundle.configuration  # type: ignore[attr-defined]  # the stand-in's
+    quota.system_configuration.quota_configurations[0].quota_unit = "credits"
+    blinker.signal("message-was-created").send(message, **arguments)  # type: ignore[arg-type]  # as above
+    session.commit()
+    assert senders.event().model_dump()["credits"] == 10
+    app.extensions[blinker_module.EXTENSION].disconnect()

@@ -1,0 +1,112 @@
+"""Workers that come, go, die and overstay, on a real broker: no record is lost, little is done twice."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.transport_worker import Scene, Stack, wait_until
+
+PROTOCOLS = pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
+
+
+@pytest.fixture
+def scene(stack: Stack, tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(stack, tmp_path, partitions=4)
+    yield made
+    made.end()
+
+
+@PROTOCOLS
+def test_workers_that_join_and_leave_lose_and_repeat_nothing(scene: Scene, protocol: str) -> None:
+    """A second worker joins, the first leaves by SIGTERM: each record is settled exactly once, offsets at the end."""
+    first = scene.start(STREAMS_GROUP_PROTOCOL=protocol, TEST_SLOW="0.05")
+    scene.wait_assigned(first)
+    scene.produce([f"slow-a{number}" for number in range(2000)])
+    second = scene.start(STREAMS_GROUP_PROTOCOL=protocol, TEST_SLOW="0.05")
+    scene.wait_assigned(first, second)
+    scene.produce([f"slow-b{number}" for number in range(2000)])
+    wait_until(lambda: len(scene.settled(second)) > 100, 10, "the second works too")
+    assert first.terminate() == 0
+    scene.wait_assigned(second)
+    scene.produce([f"slow-c{number}" for number in range(2000)])
+    wait_until(lambda: len(scene.settled()) == 6000, 15, "everything is settled")
+    wait_until(lambda: scene.committed() == [1500] * 4, 5, "and committed")
+    assert set(scene.settled().values()) == {1}
+    assert second.terminate() == 0
+
+
+@PROTOCOLS
+def test_a_worker_with_nothing_to_assign_is_a_member(scene: Scene, protocol: str) -> None:
+    """More workers than partitions: the one without any says that it is assigned, for it stands by."""
+    scene = Scene(scene.stack, scene.folder, partitions=1, workers=scene.workers)
+    workers = [scene.start(STREAMS_GROUP_PROTOCOL=protocol) for _ in range(2)]
+    for worker in workers:
+        wait_until(lambda: bool(scene.lines("tick", worker)), 20, "it is up")  # noqa: B023 - called at once
+    wait_until(lambda: all(worker.state()["assigned"] for worker in workers), 20, "both are members")
+    owned = [worker.state()["activity"][0]["owned"] for worker in workers]
+    assert sorted(owned) == [0, 1]
+
+
+def test_a_killed_worker_repeats_only_what_was_unsettled(scene: Scene) -> None:
+    """After SIGKILL the next worker gets the records above the committed prefix again, and no other."""
+    values = [f"v{number}" for number in range(400)]
+    values[200] = "hold-me"  # partition 0, offset 50
+    scene.produce(values)
+    returning = {
+        "STREAMS_GROUP_PROTOCOL": "cooperative",
+        "STREAMS_KAFKA_CONFIG": json.dumps({"group.instance.id": "pod-0"}),  # so that nothing waits for its session
+    }
+    first = scene.start(**returning)
+    wait_until(lambda: len(scene.settled()) == 399, 20, "all but one are settled")
+    wait_until(lambda: scene.committed() == [50, 100, 100, 100], 5, "committed up to the held record")
+    first.kill()
+    second = scene.start(**returning)
+    wait_until(lambda: len(scene.lines("held", second)) == 1, 30, "the held record comes again")
+    wait_until(lambda: len(scene.settled(second)) == 49, 5, "with those after it")
+    assert {line["partition"] for line in scene.lines("settled", second)} == {0}
+
+
+def test_work_that_outlasts_its_partition_cannot_settle_it(scene: Scene) -> None:
+    """Past the revoke bound the partition goes; the old owner's settlement is ignored, the new owner does it again."""
+    first = scene.start(STREAMS_REVOKE_DRAIN_TIMEOUT="0.5s")
+    scene.wait_assigned(first)
+    scene.produce([f"gate-{number}" for number in range(4)])
+    wait_until(lambda: len(scene.lines("started", first)) == 4, 10, "the first worker is at it")
+    second = scene.start()
+    scene.wait_assigned(first, second)
+    moved = {tuple(place) for line in scene.lines("revoked", first) for place in line["places"]}
+    assert len(moved) == 2
+    scene.open_gate()
+    wait_until(lambda: len(scene.settled(second)) == 2, 10, "the new owner does the moved records again")
+    wait_until(lambda: len(scene.lines("late", first)) == 2, 10, "the old owner is late for them")
+    wait_until(lambda: first.state()["activity"][0]["late"] == 2, 2, "and they are counted")
+    wait_until(lambda: scene.committed() == [1] * 4, 5, "every offset is at the end, once")
+
+
+def test_a_frozen_worker_that_wakes_is_fenced(scene: Scene) -> None:
+    """A worker that was stopped longer than its session loses its partitions; what it settles then is ignored."""
+    short = {
+        "STREAMS_GROUP_PROTOCOL": "cooperative",
+        "STREAMS_KAFKA_CONFIG": json.dumps({"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"}),
+    }
+    first = scene.start(**short)
+    scene.wait_assigned(first)
+    scene.produce([f"gate-{number}" for number in range(4)])
+    wait_until(lambda: len(scene.lines("started", first)) == 4, 10, "the first worker is at it")
+    first.process.send_signal(signal.SIGSTOP)
+    try:
+        second = scene.start(**short)
+        wait_until(lambda: len(scene.lines("started", second)) == 4, 30, "the second takes over")
+        scene.open_gate()
+        wait_until(lambda: len(scene.settled(second)) == 4, 10, "and does it")
+        wait_until(lambda: scene.committed() == [1] * 4, 20, "and commits")
+    finally:
+        first.process.send_signal(signal.SIGCONT)
+    scene.wait_assigned(first, second, seconds=30)
+    # It may settle in the moment before it hears that its partitions are gone: then the broker refuses the commit.
+    wait_until(lambda: first.state()["activity"][0]["lost"] == 4, 20, "the first has lost them all")
+    wait_until(lambda: len(scene.lines("settled", first)) + len(scene.lines("late", first)) >= 4, 20, "and ended them")
+    assert scene.committed() == [1] * 4

@@ -1,0 +1,201 @@
+"""Clean-ups run directly, step after step, and what they leave is counted."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import event, func, select, text
+
+from schemas import DatasetDeleted, DocumentDeleted, DocumentsDeleted, DocumentsRemovalRequested, Event
+from streams.agents.dataset_cleanup import clean_dataset
+from streams.agents.document_cleanup import clean_documents, remove_documents
+from streams.agents.document_indexing import clean_document, index_document
+from streams.database.tables import SCHEMA, answered_chunks, outbox
+from streams.delivery.handler import Handler
+from streams.dify.errors import LeftBehindError
+from streams.dify.models import (
+    AppDatasetJoin,
+    ChildChunk,
+    Dataset,
+    DatasetAutoDisableLog,
+    DatasetMetadata,
+    DatasetMetadataBinding,
+    DatasetProcessRule,
+    DatasetQuery,
+    Document,
+    DocumentSegment,
+    UploadFile,
+    metadata,
+)
+from streams.dify.sources.reference import upload_file_id
+from tests.support.handler_runs import CrashError, Site, prose, storage_folder
+
+CLEANERS: dict[type[Event], Handler[Any]] = {
+    DocumentDeleted: clean_document,
+    DatasetDeleted: clean_dataset,
+    DocumentsDeleted: clean_documents,
+    DocumentsRemovalRequested: remove_documents,
+}
+OF_A_DOCUMENT = (ChildChunk, DatasetAutoDisableLog, DatasetMetadataBinding, DocumentSegment)
+OF_A_DATASET = (*OF_A_DOCUMENT, AppDatasetJoin, DatasetMetadata, DatasetProcessRule, DatasetQuery, Document)
+
+
+async def settle(site: Site, *events: Event) -> list[dict[str, Any]]:
+    """Run the events and all that they ask for at once; what each run has returned."""
+    results: list[dict[str, Any]] = []
+    waiting = list(events)
+    while waiting:
+        assert len(results) < 300, "the steps do not end"
+        one = waiting.pop(0)
+        result = await site.run(CLEANERS[type(one)], one)
+        assert isinstance(result, dict)
+        results.append(result)
+        waiting += await asked_for(site)
+    return results
+
+
+async def asked_for(site: Site) -> list[Event]:
+    """What the outbox holds that is due at once; what is due later stays there."""
+    async with site.transaction() as session:
+        at_once = outbox.delete().where(outbox.c.due_at.is_(None)).returning(outbox.c.topic, outbox.c.value)
+        rows = (await session.execute(at_once)).all()
+    return [site.codec.decode(topic, value) for topic, value in rows]
+
+
+async def add_full(site: Site, dataset: Dataset, paragraphs: int = 3) -> Document:
+    """An indexed document with a row in every table that can hang on one."""
+    document = await site.add_document(dataset, prose(paragraphs), name=f"{uuid4()}.txt")
+    await site.run(index_document, site.request(document))
+    owned: dict[str, Any] = {"tenant_id": site.tenant_id, "dataset_id": dataset.id, "document_id": document.id}
+    segments = await site.segments(document.id)
+    await site.add(
+        DatasetMetadataBinding(**owned, metadata_id=str(uuid4()), created_by=dataset.created_by),
+        DatasetAutoDisableLog(**owned),
+        *(
+            ChildChunk(
+                **owned, segment_id=one.id, position=1, content="child", word_count=5, created_by=dataset.created_by
+            )
+            for one in segments
+        ),
+        await image(site, found_in=document.id),
+    )
+    async with site.transaction() as session:
+        answer = {"dataset_id": dataset.id, "document_id": document.id, "key": "k", "pairs": []}
+        await session.execute(answered_chunks.insert().values(answer))
+    return document
+
+
+async def add_to_dataset(site: Site, dataset: Dataset) -> None:
+    """A row in every other table that can hang on a dataset."""
+    of_tenant: dict[str, Any] = {
+        "dataset_id": dataset.id,
+        "tenant_id": site.tenant_id,
+        "created_by": dataset.created_by,
+    }
+    await site.add(
+        AppDatasetJoin(dataset_id=dataset.id, app_id=str(uuid4())),
+        DatasetMetadata(**of_tenant, type="string", name="author"),
+        DatasetQuery(
+            dataset_id=dataset.id, content="?", source="app", created_by_role="account", created_by=dataset.created_by
+        ),
+        DatasetProcessRule(dataset_id=dataset.id, mode="automatic", created_by=dataset.created_by),
+    )
+
+
+async def image(site: Site, found_in: str | None = None, folder: str = "image_files") -> UploadFile:
+    """An image with its file; its row is not added yet. `found_in`: the document that it is marked with."""
+    file_id = str(uuid4())
+    key = f"{folder}/{site.tenant_id}/{file_id}.png"
+    await site.platform.storage.write(key, b"picture")
+    return UploadFile(
+        id=file_id,
+        tenant_id=site.tenant_id,
+        storage_type="local",
+        key=key,
+        name="picture.png",
+        size=7,
+        extension="png",
+        created_by=str(uuid4()),
+        source_url=f"document:{found_in}" if found_in else "",
+    )
+
+
+def source_file(document: Document) -> str:
+    """The upload file that a document was made from."""
+    return upload_file_id(document.data_source_type, document.data_source_info)
+
+
+async def left(site: Site, **ids: str) -> dict[str, int]:
+    """Rows of every table that has the columns, and the vectors of the dataset or document; without the zeros."""
+    counts = {}
+    async with site.transaction() as session:
+        for table in (*metadata.sorted_tables, answered_chunks):
+            if all(name in table.c for name in ids):
+                query = select(func.count()).select_from(table)
+                counts[table.name] = await session.scalar(query.filter_by(**ids)) or 0
+        for dataset_id in {ids.get("dataset_id")} - {None}:
+            assert dataset_id is not None
+            collection = site.collection(dataset_id)
+            counts["vectors"] = await site.platform.vectors.count(
+                session, collection, document_id=ids.get("document_id")
+            )
+    return {name: count for name, count in counts.items() if count}
+
+
+def stored(site: Site) -> set[str]:
+    """The keys of all files in the storage."""
+    folder = storage_folder(site)
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+async def crash_at_each_statement(
+    site: Site, deletion: Event, check: Callable[[int], Awaitable[None]] | None = None
+) -> int:
+    """The worker dies before the first statement of the clean-up, in a second run before the second, and so on.
+
+    How many statements there were; the last run came through.
+    """
+    sync = site.database.effects.sync_engine
+    handler, statement, died = CLEANERS[type(deletion)], 0, True
+    while died:
+        statement += 1
+        seen = 0
+
+        def kill(*_: object, at: int = statement) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == at:
+                raise CrashError
+
+        event.listen(sync, "before_cursor_execute", kill)
+        try:
+            await site.run(handler, deletion)
+            died = False
+        except CrashError:
+            died = True
+        finally:
+            event.remove(sync, "before_cursor_execute", kill)
+        if died and check is not None:
+            await check(statement)
+    return statement - 1
+
+
+async def said_to_be_left(site: Site, deletion: Event, table: str, on: str = "delete") -> str:
+    """What the clean-up says where a DELETE (or UPDATE) passes over the table's rows without a word."""
+    async with site.transaction() as session:
+        await session.execute(
+            text("create or replace function keep() returns trigger language plpgsql as 'begin return null; end'")
+        )
+        await session.execute(
+            text(f"create trigger keep before {on} on {_qualified(table)} for each row execute function keep()")
+        )
+    with pytest.raises(LeftBehindError) as found:
+        await site.run(CLEANERS[type(deletion)], deletion)
+    async with site.transaction() as session:
+        await session.execute(text(f"drop trigger keep on {_qualified(table)}"))
+    return str(found.value)
+
+
+def _qualified(table: str) -> str:
+    return f'{SCHEMA}."{table}"' if table == answered_chunks.name else f'"{table}"'

@@ -1,0 +1,38 @@
+"""What is on a topic, for tests that look at records themselves."""
+
+import time
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from streams.operations.dead_letters.records import watermarks
+from streams.settings import Settings
+from streams.transport.kafka.client import client_config
+from tests.support.worker_process import PATIENCE
+
+
+def read_all(settings: Settings, topic: str, count: int) -> list[Message]:
+    """The first `count` records of a topic, partition by partition; fails where they do not come."""
+    consumer = Consumer(
+        {**client_config(settings), "group.id": "reader", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    )
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+        found: list[Message] = []
+        deadline = time.monotonic() + PATIENCE
+        while len(found) < count:
+            assert time.monotonic() < deadline, f"{len(found)} of {count} records came on {topic}"
+            found += [message for message in consumer.consume(500, 0.1) if message.error() is None]
+    finally:
+        consumer.close()
+    return sorted(found, key=lambda message: (message.partition() or 0, message.offset() or 0))
+
+
+def end_offsets(settings: Settings, topic: str) -> int:
+    """How many records a topic has ever taken, all partitions together."""
+    consumer = Consumer({**client_config(settings), "group.id": "reader"})
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        return sum(watermarks(consumer, TopicPartition(topic, partition), PATIENCE)[1] for partition in partitions)
+    finally:
+        consumer.close()

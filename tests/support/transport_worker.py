@@ -1,0 +1,183 @@
+"""One `faust worker` process of the transport's test app, and what it wrote down."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+ROOT = Path(__file__).parents[2]
+APP = "tests.support.apps.transport_app:app"
+FAUST = (sys.executable, "-m", "faust", "-A", APP)
+
+
+class Stack(Protocol):
+    """What these tests need of the `stack` fixture: no database, only brokers."""
+
+    @property
+    def environment(self) -> dict[str, str]: ...
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@dataclass
+class Worker:
+    """A running worker. `log` is shared by the workers of a scene, each line carries its pid."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    output: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def state(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/state", timeout=5) as response:
+            found = json.load(response)
+        assert isinstance(found, dict)
+        return found
+
+    def terminate(self, seconds: float = 15) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def wait(self, seconds: float = 15) -> int:
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the worker did not end in {seconds} s:\n{self.text()}") from None
+
+
+@dataclass
+class Scene:
+    """A topic, a group, and the workers on them."""
+
+    stack: Stack
+    folder: Path
+    partitions: int = 2
+    topic: str = field(default_factory=lambda: f"transport-{uuid4().hex[:8]}")
+    workers: list[Worker] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        admin.create_topics([NewTopic(self.topic, self.partitions, 1)])[self.topic].result(10)
+        self.log = self.folder / "log.jsonl"
+        self.log.touch()
+
+    @property
+    def group(self) -> str:
+        return f"{self.topic}-group"
+
+    def environment(self, extra: Mapping[str, str]) -> dict[str, str]:
+        return {
+            **os.environ,
+            **self.stack.environment,
+            "TEST_TOPICS": self.topic,
+            "TEST_LOG": str(self.log),
+            **extra,
+        }
+
+    def start(self, **extra: str) -> Worker:
+        port = free_port()
+        output = self.folder / f"worker-{len(self.workers)}.txt"
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                [*FAUST, "worker", "-l", "info"],
+                cwd=ROOT,
+                env=self.environment({"STREAMS_WEB_PORT": str(port), **extra}),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        worker = Worker(process, port, output)
+        self.workers.append(worker)
+        return worker
+
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        """Begin `faust -A <the app> …`; `communicate` gives what it prints."""
+        return subprocess.Popen(
+            [*FAUST, *arguments], cwd=ROOT, env=self.environment({}), stdout=subprocess.PIPE, text=True
+        )
+
+    def open_gate(self) -> None:
+        (self.folder / "open").touch()
+
+    def produce(self, values: list[str], partition: int | None = None) -> None:
+        producer = Producer({"bootstrap.servers": self.servers})
+        for number, value in enumerate(values):
+            place = number % self.partitions if partition is None else partition
+            producer.produce(self.topic, value.encode(), partition=place)
+        assert producer.flush(20) == 0
+
+    @property
+    def servers(self) -> str:
+        return self.stack.environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]
+
+    def committed(self) -> list[int]:
+        """The group's offset of each partition; -1001 where it has none."""
+        consumer = Consumer({"bootstrap.servers": self.servers, "group.id": self.group})
+        try:
+            places = [TopicPartition(self.topic, number) for number in range(self.partitions)]
+            return [place.offset for place in consumer.committed(places, timeout=10)]
+        finally:
+            consumer.close()
+
+    def lines(self, what: str, worker: Worker | None = None) -> list[dict[str, Any]]:
+        text = self.log.read_text()
+        found = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        return [line for line in found if line["what"] == what and (worker is None or line["pid"] == worker.pid)]
+
+    def settled(self, worker: Worker | None = None) -> Counter[str]:
+        return Counter(line["value"] for line in self.lines("settled", worker))
+
+    def wait_assigned(self, *workers: Worker, seconds: float = 20) -> None:
+        """Wait until the workers share all partitions, each with at least one."""
+
+        def shared() -> bool:
+            owned = [sum(one["owned"] for one in worker.state()["activity"]) for worker in workers]
+            return all(owned) and sum(owned) == self.partitions
+
+        for worker in workers:
+            wait_until(partial(self._ticked, worker), seconds, f"the worker is up: {worker.output}")
+        wait_until(shared, seconds, "the workers share the partitions")
+
+    def _ticked(self, worker: Worker) -> bool:
+        assert worker.process.poll() is None, worker.text()
+        return bool(self.lines("tick", worker))
+
+    def end(self) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.kill()

@@ -1,0 +1,39 @@
+"""Lines of JSON as events: the first bad one ends it, with its number and the field."""
+
+import pytest
+
+from streams.cli.output import WRONG_REQUEST, CommandError
+from streams.cli.publish import EventLines, _event
+from tests.support.factories import CATALOGUE
+
+TOPIC = CATALOGUE.topic("document.deleted")
+GOOD = '{"document_id": "d", "dataset_id": "s", "doc_form": "text_model"}'
+
+
+def test_good_lines_become_events_and_empty_ones_nothing() -> None:
+    lines = EventLines(TOPIC, [GOOD, "\n", GOOD])
+    assert len(list(lines)) == 2
+    assert (lines.number, lines.problem) == (3, None)
+
+
+def test_it_stops_at_the_first_bad_line() -> None:
+    lines = EventLines(TOPIC, [GOOD, '{"document_id": "d"}', GOOD])
+    assert len(list(lines)) == 1
+    assert lines.problem == "line 2: document.deleted: field 'dataset_id': Field required"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("{", "Invalid JSON"),
+        ("[]", "should be an object"),
+        (GOOD.replace("doc_form", "doc_from"), "'doc_from'.*it has: event_id, "),
+        (GOOD.replace("}", ', "colour": "red"}'), "'colour'.*it has: event_id, .*file_id"),
+        (GOOD.replace("}", ', "event_id": "x"}'), "'event_id'"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_line(fields: str, said: str) -> None:
+    with pytest.raises(CommandError, match=said) as refused:
+        _event(TOPIC, fields)
+    assert refused.value.code == WRONG_REQUEST
+    assert "\n" not in str(refused.value)

@@ -1,0 +1,78 @@
+"""Retry and DLQ records: what came stays byte for byte, what the pipeline adds is replaced and capped."""
+
+import struct
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams import headers
+from streams.delivery.errors import Reason
+from streams.delivery.settlement.records import DeadLetterInfo, dead_record, history_entry, read_history, retry_record
+from streams.observability.error_text import ErrorText
+from tests.support.factories import a_delivery, a_record
+
+ORIGINAL = (("ce_id", b"1"), ("x", b"\xff\x00"), ("x", b"again"), ("traceparent", b"00-a-b-01"))
+DEATH = DeadLetterInfo(
+    Reason.EXHAUSTED, ErrorText("ValueError", "it broke", "stack"), 6, 1_000, 2_000, "streams.low", "clean", UUID(int=7)
+)
+
+
+def test_a_retry_record_keeps_key_value_and_the_event_s_headers_and_says_when_it_is_due() -> None:
+    delivery = a_delivery("d1", offset=41, headers=ORIGINAL)
+    record = retry_record(delivery, topic="tier", seq=3, attempts=2, due_at=99, first_failed_at=7)
+    assert (record.key, record.value, record.headers[: len(ORIGINAL)]) == (b"d1", b"value", ORIGINAL)
+    assert headers.last_text(record.headers, headers.HANDLER) == "clean-document"
+    assert headers.last_int(record.headers, headers.SEQ) == 3
+    assert headers.last_int(record.headers, headers.ATTEMPT) == 2
+    assert headers.last_int(record.headers, headers.DUE_AT) == 99
+    assert headers.last_text(record.headers, headers.ORIGIN_TOPIC) == "document.deleted"
+    assert headers.last_int(record.headers, headers.ORIGIN_OFFSET) == 41
+
+
+def test_headers_of_an_earlier_hop_are_replaced_and_never_stacked() -> None:
+    delivery = a_delivery("d1", headers=ORIGINAL)
+    once = retry_record(delivery, topic="tier", seq=1, attempts=1, due_at=1, first_failed_at=1)
+    again = a_delivery("d1", headers=once.headers)
+    twice = retry_record(again, topic="tier", seq=2, attempts=2, due_at=2, first_failed_at=1)
+    assert [name for name, _ in twice.headers].count(headers.SEQ) == 1
+    assert headers.last_int(twice.headers, headers.SEQ) == 2
+
+
+def test_the_history_keeps_the_last_attempts_only() -> None:
+    delivery = a_delivery("d1")
+    entries: list[object] = [history_entry(run, run, "e" * 5000) for run in range(1, 9)]
+    record = retry_record(delivery, topic="t", seq=8, attempts=8, due_at=1, first_failed_at=1, history=entries)
+    kept = read_history(record.headers)
+    assert [entry["attempt"] for entry in kept if isinstance(entry, dict)] == [4, 5, 6, 7, 8]
+    assert len(headers.last(record.headers, headers.HISTORY) or b"") < 2_000
+
+
+def test_a_dead_letter_carries_both_families_of_headers_in_their_encodings() -> None:
+    record = dead_record(a_record(17, partition=3, headers=ORIGINAL), "document.deleted.streams.dlq", DEATH)
+    assert record.headers[: len(ORIGINAL)] == ORIGINAL
+    told = dict(record.headers[len(ORIGINAL) :])
+    assert told["__dlq.errors.topic"] == b"document.deleted"
+    assert (told["__dlq.errors.partition"], told["__dlq.errors.offset"]) == (b"3", b"17")
+    assert (told["__dlq.errors.group"], told["__dlq.errors.delivery.count"]) == (b"streams.low", b"6")
+    assert told["__dlq.errors.message"] == b"it broke"
+    assert told["__dlq.errors.reason"] == b"exhausted"
+    assert told["kafka_dlt-original-partition"] == struct.pack(">i", 3)
+    assert told["kafka_dlt-original-offset"] == struct.pack(">q", 17)
+    assert told["kafka_dlt-original-timestamp"] == struct.pack(">q", 1_700_000_000_000)
+    assert told["kafka_dlt-original-timestamp-type"] == b"CreateTime"
+    assert told["kafka_dlt-exception-fqcn"] == b"ValueError"
+
+
+def test_a_record_that_dies_in_a_tier_names_its_origin() -> None:
+    hop = retry_record(a_delivery("d1", offset=41), topic="t", seq=1, attempts=1, due_at=1, first_failed_at=1)
+    record = dead_record(a_record(5, topic="t", headers=hop.headers), "dlq", DEATH)
+    assert headers.last_int(record.headers, headers.DLQ_OFFSET) == 41
+    assert not [name for name, _ in record.headers if name.startswith("streams-")]
+
+
+@given(st.text(max_size=100_000), st.text(max_size=100_000))
+def test_what_the_pipeline_adds_stays_within_the_headers_cap(message: str, stack: str) -> None:
+    death = DeadLetterInfo(Reason.PERMANENT, ErrorText("E", message, stack), 1, 1, 1, "g", "h", UUID(int=7))
+    record = dead_record(a_record(), "dlq", death)
+    assert sum(len(name) + len(value) for name, value in record.headers) <= headers.HEADERS_LIMIT
