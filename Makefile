@@ -31,7 +31,7 @@ demo: setup ## The main job on real documents, from an empty machine to nothing 
 	@streams demo
 
 test: setup ## Unit and integration tests, on a real local stack.
-	@python -m pytest -n 2 --dist loadfile tests/unit tests/integration
+	@python -m pytest -n 2 --dist loadfile tests/unit tests/contract tests/integration
 
 crash: setup ## The long fault scenarios: servers and workers are killed, frozen, cut off.
 	@python -m pytest tests/crash

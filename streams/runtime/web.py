@@ -1,0 +1,55 @@
+"""The pages of a worker: `/health/live`, `/health/ready` and `/metrics`."""
+
+from faust.web import Request, Response, View
+
+from streams.observability import metrics
+from streams.observability.metrics import GroupCounts, Lag
+from streams.runtime.health import Health, Seen, judge
+from streams.runtime.pipeline_app import PipelineApp
+from streams.settings import Settings
+
+
+def add_pages(app: PipelineApp, settings: Settings) -> None:
+    """Add the pages to the app; a health page answers 503 where the answer is no."""
+
+    async def health() -> Health:
+        return judge(
+            Seen(
+                members={"consumers": app.group_consumer.assigned()},
+                dead_threads=["consumers"] if app.group_consumer.stalled() else [],
+                database_error=await app.worker.database_error(),
+                stopping=app.worker.stopping,
+                open_breakers=app.worker.open_breakers,
+            )
+        )
+
+    @app.page("/health/live")
+    async def live(web: View, request: Request) -> Response:  # noqa: ARG001 - Faust's signature
+        found = await health()
+        return web.json(found.live_page(), status=200 if found.live else 503)
+
+    @app.page("/health/ready")
+    async def ready(web: View, request: Request) -> Response:  # noqa: ARG001 - Faust's signature
+        found = await health()
+        return web.json(found.ready_page(), status=200 if found.ready else 503)
+
+    @app.page("/metrics")
+    async def exposition(web: View, request: Request) -> Response:  # noqa: ARG001 - Faust's signature
+        body, content_type = metrics.exposition()
+        return web.bytes(body, headers={"Content-Type": content_type})
+
+    _export_groups(app, settings)
+
+
+def _export_groups(app: PipelineApp, settings: Settings) -> None:
+    metrics.export_groups(
+        settings,
+        lag=lambda: [
+            Lag(one.group_id, one.topic, one.partition, one.current_offset, one.end_offset, one.lag)
+            for one in app.group_consumer.lag()
+        ],
+        counts=lambda: [
+            GroupCounts(one.group_id, one.owned, one.paused, one.rebalances, one.lost, one.late, one.commit_failures)
+            for one in app.group_consumer.activity()
+        ],
+    )
