@@ -8,7 +8,7 @@ import importlib
 import signal
 import sys
 
-from benchmarks.ground import Ground, open_ground, say
+from benchmarks.environment import Ground, open_ground, say
 from benchmarks.result import Results
 
 SCENARIOS = (
@@ -29,7 +29,7 @@ SCENARIOS = (
 
 def results_of(name: str, ground: Ground, scale: float) -> Results:
     """Run a scenario."""
-    module = importlib.import_module(f"benchmarks.{name.replace('-', '_')}")
+    module = importlib.import_module(f"benchmarks.scenarios.{name.replace('-', '_')}")
     found: Results = module.run(ground, scale)
     return found
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from benchmarks.ground import Plot, wait_until
+from benchmarks.environment import Plot, wait_until
 from schemas import DocumentIndexRequested
 from streams.codec import build_codec
 from streams.local.demo.documents import SourceFile

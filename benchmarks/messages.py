@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from benchmarks.ground import Plot, wait_until
+from benchmarks.environment import Plot, wait_until
 from schemas import MessageCreated
 from streams.codec import EncodedEvent, build_codec
 from streams.local.process import ServerProcess

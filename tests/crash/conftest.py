@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.support.accounting")
+pytest.register_assert_rewrite("tests.support.faults.accounting")
 
 from tests.integration.conftest import (  # noqa: E402 - whose assertions are to be told in full
     database_url,

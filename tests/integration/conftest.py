@@ -20,7 +20,7 @@ from streams.operations.topics.apply import apply, plan_topics
 from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings
 from tests.support.cli import Commands
-from tests.support.worker_process import Streams, WorkerProcess
+from tests.support.processes.worker_process import Streams, WorkerProcess
 
 TEMPLATE = "streams_template"
 PARTITIONS = 2

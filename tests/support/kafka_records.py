@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from streams.operations.dead_letters.records import watermarks
 from streams.settings import Settings
 from streams.transport.kafka.client import client_config
-from tests.support.worker_process import PATIENCE
+from tests.support.processes.worker_process import PATIENCE
 
 
 def read_all(settings: Settings, topic: str, count: int) -> list[Message]:

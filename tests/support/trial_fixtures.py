@@ -19,7 +19,7 @@ from streams.schema_registry.export import export
 from streams.settings import Settings
 from tests.integration.conftest import make_topics, settings_in
 from tests.support.apps import trials
-from tests.support.worker_process import Streams, WorkerProcess, publish, rows, scalar, wait_for
+from tests.support.processes.worker_process import Streams, WorkerProcess, publish, rows, scalar, wait_for
 
 PACKAGE = trials.__name__
 

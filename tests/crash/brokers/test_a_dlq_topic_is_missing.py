@@ -12,12 +12,12 @@ from sqlalchemy import Engine
 
 from streams.settings import Settings
 from streams.topics import load_catalogue
-from tests.support.accounting import leave_in_order
 from tests.support.apps.trials import SingleTrialRequested
-from tests.support.group_protocols import both_protocols
+from tests.support.faults.accounting import leave_in_order
+from tests.support.faults.group_protocols import both_protocols
 from tests.support.kafka_records import end_offsets
+from tests.support.processes.worker_process import Streams, WorkerProcess, publish, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
-from tests.support.worker_process import Streams, WorkerProcess, publish, scalar, wait_for
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]

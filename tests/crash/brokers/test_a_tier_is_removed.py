@@ -10,12 +10,12 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 
 from streams.settings import Settings
-from tests.support.accounting import leave_in_order, settle_accounts
 from tests.support.apps.trials import SingleTrialRequested
-from tests.support.group_protocols import both_protocols
-from tests.support.load import Load
+from tests.support.faults.accounting import leave_in_order, settle_accounts
+from tests.support.faults.group_protocols import both_protocols
+from tests.support.faults.load import Load
+from tests.support.processes.worker_process import Streams, WorkerProcess, publish, rows, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
-from tests.support.worker_process import Streams, WorkerProcess, publish, rows, scalar, wait_for
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]

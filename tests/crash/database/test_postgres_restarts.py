@@ -14,12 +14,12 @@ from sqlalchemy import Engine
 
 from streams.settings import Settings
 from tests.integration.conftest import Stack
-from tests.support.accounting import attempts_are_counted, leave_in_order, settle_accounts
-from tests.support.group_protocols import both_protocols
-from tests.support.load import mixed, published_beside
-from tests.support.server_faults import kill_server, pid_of, restore
+from tests.support.faults.accounting import attempts_are_counted, leave_in_order, settle_accounts
+from tests.support.faults.group_protocols import both_protocols
+from tests.support.faults.load import mixed, published_beside
+from tests.support.faults.server_faults import kill_server, pid_of, restore
+from tests.support.processes.worker_process import Streams, WorkerProcess
 from tests.support.trial_fixtures import environment, trial
-from tests.support.worker_process import Streams, WorkerProcess
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]

@@ -20,11 +20,11 @@ from streams.schema_registry.confluent import IncompatibleSchemaError
 from streams.schema_registry.register import register
 from streams.settings import Settings
 from streams.topics import load_catalogue
-from tests.support.accounting import settle_accounts
-from tests.support.apicurio import Apicurio, running_apicurio
-from tests.support.load import mixed
+from tests.support.faults.accounting import settle_accounts
+from tests.support.faults.load import mixed
+from tests.support.processes.apicurio import Apicurio, running_apicurio
+from tests.support.processes.worker_process import Streams, WorkerProcess, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial, with_registry
-from tests.support.worker_process import Streams, WorkerProcess, scalar, wait_for
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]

@@ -12,11 +12,11 @@ from sqlalchemy import Engine
 from schemas import DocumentIndexRequested
 from streams.settings import Settings
 from tests.integration.conftest import Stack
-from tests.support.accounting import leave_in_order
-from tests.support.group_protocols import both_protocols
-from tests.support.handler_runs import open_site, prose
-from tests.support.server_faults import kill_server, restore
-from tests.support.worker_process import WorkerProcess, publish, rows, wait_for
+from tests.support.faults.accounting import leave_in_order
+from tests.support.faults.group_protocols import both_protocols
+from tests.support.faults.server_faults import kill_server, restore
+from tests.support.platform.handler_runs import open_site, prose
+from tests.support.processes.worker_process import WorkerProcess, publish, rows, wait_for
 
 MakeWorker = Callable[..., WorkerProcess]
 DOCUMENTS = 16

@@ -16,11 +16,11 @@ from sqlalchemy import Engine
 from schemas import DocumentDeleted, DocumentIndexRequested
 from streams.dify.models import Document
 from streams.settings import Settings
-from tests.support.accounting import leave_in_order
-from tests.support.document_files import png, word
-from tests.support.group_protocols import both_protocols
-from tests.support.handler_runs import open_site, prose
-from tests.support.worker_process import Streams, WorkerProcess, publish, rows, wait_for
+from tests.support.faults.accounting import leave_in_order
+from tests.support.faults.group_protocols import both_protocols
+from tests.support.platform.document_files import png, word
+from tests.support.platform.handler_runs import open_site, prose
+from tests.support.processes.worker_process import Streams, WorkerProcess, publish, rows, wait_for
 
 MakeWorker = Callable[..., WorkerProcess]
 SMALL_DISK = 'cp -r "$0" "$0.copy" && mount -t tmpfs -o size=4m tmpfs "$0" && cp -r "$0.copy/." "$0" && exec "$@"'

@@ -14,8 +14,8 @@ from streams.settings import Settings
 from tests.support.apps import reports
 from tests.support.apps.reports import ReportRequested, told
 from tests.support.fakes.s3_server import BUCKET, KEY, REGION, s3_server
-from tests.support.group_protocols import both_protocols
-from tests.support.worker_process import Streams, WorkerProcess, free_port, rows, wait_for
+from tests.support.faults.group_protocols import both_protocols
+from tests.support.processes.worker_process import Streams, WorkerProcess, free_port, rows, wait_for
 
 BODY = "x" * 800_000
 

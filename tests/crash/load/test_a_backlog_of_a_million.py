@@ -15,8 +15,8 @@ from sqlalchemy import Engine
 from benchmarks.memory import resident
 from streams.settings import Settings
 from tests.support.apps.trials import BatchTrialRequested, SingleTrialRequested
+from tests.support.processes.worker_process import WorkerProcess, publish, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
-from tests.support.worker_process import WorkerProcess, publish, scalar, wait_for
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]

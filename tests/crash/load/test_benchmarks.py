@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 
-from tests.support.worker_process import ROOT
+from tests.support.processes.worker_process import ROOT
 
 FIELDS = {"name", "value", "unit", "target", "met", "detail"}
 SCENARIOS = ("indexing-pages", "indexing-small", "indexing-large", "cleaning-dataset")

@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 
 from streams.settings import Settings
 from tests.support.apps.trials import BatchTrialRequested, LongTrialRequested
+from tests.support.processes.worker_process import WorkerProcess, publish, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
-from tests.support.worker_process import WorkerProcess, publish, scalar, wait_for
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]

@@ -11,9 +11,9 @@ from sqlalchemy import Engine
 
 from streams.settings import Settings
 from tests.support.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested, Trial
-from tests.support.group_protocols import both_protocols
+from tests.support.faults.group_protocols import both_protocols
+from tests.support.processes.worker_process import WorkerProcess, publish, rows, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
-from tests.support.worker_process import WorkerProcess, publish, rows, scalar, wait_for
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]

@@ -14,9 +14,9 @@ from streams.dify.models import Provider
 from streams.dify.splitting.rules import AUTOMATIC
 from streams.dify.splitting.text import text_pieces
 from streams.settings import Settings
-from tests.support.accounting import backlog
-from tests.support.handler_runs import open_site, prose
-from tests.support.worker_process import Streams, WorkerProcess, publish, rows, scalar, wait_for
+from tests.support.faults.accounting import backlog
+from tests.support.platform.handler_runs import open_site, prose
+from tests.support.processes.worker_process import Streams, WorkerProcess, publish, rows, scalar, wait_for
 
 MakeWorker = Callable[..., WorkerProcess]
 QUICK_LEASES = {"STREAMS_LEASE_SECONDS": "3s", "STREAMS_SWEEP_INTERVAL": "1s"}

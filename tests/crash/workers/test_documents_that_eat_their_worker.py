@@ -13,8 +13,8 @@ from benchmarks.corpus import pdf
 from schemas import DocumentIndexRequested
 from streams.dify.models import Document
 from streams.settings import Settings
-from tests.support.handler_runs import open_site, prose
-from tests.support.worker_process import WorkerProcess, publish, rows, wait_for
+from tests.support.platform.handler_runs import open_site, prose
+from tests.support.processes.worker_process import WorkerProcess, publish, rows, wait_for
 
 MakeWorker = Callable[..., WorkerProcess]
 OVERRIDES = """

@@ -17,11 +17,11 @@ from streams.publishing import Outbox
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.integration.conftest import Stack
-from tests.support.accounting import leave_in_order
 from tests.support.apps.trials import SingleTrialRequested
-from tests.support.group_protocols import both_protocols
+from tests.support.faults.accounting import leave_in_order
+from tests.support.faults.group_protocols import both_protocols
+from tests.support.processes.worker_process import WorkerProcess, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
-from tests.support.worker_process import WorkerProcess, scalar, wait_for
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]

@@ -6,7 +6,7 @@ Expected of each: as in the module that the tests come from.
 import pytest
 
 from tests.integration.indexing import test_indexing_races as races
-from tests.support.indexing_snapshots import of_each_kind
+from tests.support.platform.indexing_snapshots import of_each_kind
 
 site = races.site
 small_groups = races.small_groups

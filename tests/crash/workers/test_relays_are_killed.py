@@ -20,8 +20,8 @@ from streams.publishing.outbox.relay import BATCH
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.support.kafka_records import end_offsets, read_all
-from tests.support.relay_process import RelayProcess
-from tests.support.worker_process import scalar, wait_for
+from tests.support.processes.relay_process import RelayProcess
+from tests.support.processes.worker_process import scalar, wait_for
 
 EVENTS, KEYS, AT_ONCE = 60_000, 50, 500
 KILLS = 12

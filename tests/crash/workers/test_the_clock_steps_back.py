@@ -15,12 +15,12 @@ import pytest
 from sqlalchemy import Engine
 
 from streams.settings import Settings
-from tests.support.accounting import attempts_are_counted, leave_in_order, settle_accounts
 from tests.support.apps.trials import SingleTrialRequested
-from tests.support.group_protocols import both_protocols
-from tests.support.load import Load, mixed, published_beside
+from tests.support.faults.accounting import attempts_are_counted, leave_in_order, settle_accounts
+from tests.support.faults.group_protocols import both_protocols
+from tests.support.faults.load import Load, mixed, published_beside
+from tests.support.processes.worker_process import Streams, WorkerProcess, rows, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
-from tests.support.worker_process import Streams, WorkerProcess, rows, scalar, wait_for
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]

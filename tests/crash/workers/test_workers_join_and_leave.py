@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import Engine
 
 from streams.settings import Settings
-from tests.support.accounting import attempts_are_counted, leave_in_order, none_was_early, settle_accounts
-from tests.support.group_protocols import both_protocols
-from tests.support.load import mixed, published_beside
+from tests.support.faults.accounting import attempts_are_counted, leave_in_order, none_was_early, settle_accounts
+from tests.support.faults.group_protocols import both_protocols
+from tests.support.faults.load import mixed, published_beside
+from tests.support.processes.worker_process import Streams, WorkerProcess
 from tests.support.trial_fixtures import environment, trial
-from tests.support.worker_process import Streams, WorkerProcess
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]

@@ -28,7 +28,7 @@ from streams.dify.uploads import files
 from streams.dify.vector_stores.pgvector import table_name
 from streams.dify.vector_stores.port import index_struct
 from streams.dify.vector_stores.qdrant import QdrantIndex
-from tests.support.cleanup_steps import (
+from tests.support.platform.cleanup_steps import (
     OF_A_DATASET,
     add_full,
     add_to_dataset,
@@ -39,7 +39,7 @@ from tests.support.cleanup_steps import (
     source_file,
     stored,
 )
-from tests.support.handler_runs import Site, open_site, prose
+from tests.support.platform.handler_runs import Site, open_site, prose
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 NOTHING = {"done": True, "removed": {}}

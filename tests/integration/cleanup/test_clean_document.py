@@ -12,7 +12,7 @@ from streams.delivery import Permanent, Retry
 from streams.delivery.errors import Reason
 from streams.dify.models import ChildChunk, Dataset, DatasetMetadataBinding, Document, DocumentSegment, UploadFile
 from streams.dify.vector_stores.pgvector import table_name
-from tests.support.cleanup_steps import (
+from tests.support.platform.cleanup_steps import (
     OF_A_DOCUMENT,
     add_full,
     crash_at_each_statement,
@@ -22,7 +22,7 @@ from tests.support.cleanup_steps import (
     source_file,
     stored,
 )
-from tests.support.handler_runs import Site, open_site, prose
+from tests.support.platform.handler_runs import Site, open_site, prose
 
 NOTHING = {"done": True, "removed": {}}
 

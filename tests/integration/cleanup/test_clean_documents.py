@@ -14,8 +14,8 @@ from streams.agents.document_cleanup import clean_documents, remove_documents
 from streams.delivery import Permanent, Retry
 from streams.delivery.errors import Reason
 from streams.dify.models import Dataset, Document, UploadFile
-from tests.support.cleanup_steps import add_full, crash_at_each_statement, left, settle, source_file, stored
-from tests.support.handler_runs import Site, open_site
+from tests.support.platform.cleanup_steps import add_full, crash_at_each_statement, left, settle, source_file, stored
+from tests.support.platform.handler_runs import Site, open_site
 
 
 @pytest.fixture

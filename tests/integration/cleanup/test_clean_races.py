@@ -10,8 +10,17 @@ from schemas import DatasetDeleted, DocumentDeleted, DocumentsDeleted, Event
 from streams.dify.cleanup import delete as delete_module
 from streams.dify.models import Dataset, Document
 from streams.dify.uploads import files
-from tests.support.cleanup_steps import CLEANERS, add_full, add_to_dataset, asked_for, left, settle, source_file, stored
-from tests.support.handler_runs import Site, open_site
+from tests.support.platform.cleanup_steps import (
+    CLEANERS,
+    add_full,
+    add_to_dataset,
+    asked_for,
+    left,
+    settle,
+    source_file,
+    stored,
+)
+from tests.support.platform.handler_runs import Site, open_site
 
 
 @pytest.fixture

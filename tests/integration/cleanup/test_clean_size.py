@@ -11,8 +11,8 @@ from streams.agents.document_indexing import clean_document
 from streams.dify.cleanup import delete as delete_module
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 from streams.dify.uploads import files
-from tests.support.cleanup_steps import add_full, image, left, settle, source_file, stored
-from tests.support.handler_runs import Site, open_site
+from tests.support.platform.cleanup_steps import add_full, image, left, settle, source_file, stored
+from tests.support.platform.handler_runs import Site, open_site
 
 
 @pytest.fixture

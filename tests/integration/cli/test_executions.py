@@ -15,7 +15,7 @@ from streams.publishing.outbox.outbox import outbox_row
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.support.cli import Commands
-from tests.support.worker_process import publish
+from tests.support.processes.worker_process import publish
 
 LIST_FIELDS = [
     "event_id",

@@ -9,7 +9,7 @@ from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.support.cli import Commands
 from tests.support.kafka_records import end_offsets, read_all
-from tests.support.worker_process import Streams, free_port
+from tests.support.processes.worker_process import Streams, free_port
 
 GOOD = {"document_id": "d1", "dataset_id": "s1", "doc_form": "text_model"}
 

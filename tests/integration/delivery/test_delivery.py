@@ -17,8 +17,8 @@ from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.integration.conftest import Stack, own_environment
 from tests.support.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested
+from tests.support.processes.worker_process import rows, scalar, wait_for
 from tests.support.trial_fixtures import TrialRun, trials_running
-from tests.support.worker_process import rows, scalar, wait_for
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,8 @@ from streams.settings import Settings
 from tests.support.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested, note, spin
 from tests.support.delivery_engine import Bench, SlowRecords, open_bench
 from tests.support.kafka_records import end_offsets
+from tests.support.processes.worker_process import WorkerProcess, publish, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
-from tests.support.worker_process import WorkerProcess, publish, scalar, wait_for
 
 __all__ = ["environment", "trial"]
 ONCE = Backoff(attempts=1)

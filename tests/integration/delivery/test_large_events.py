@@ -20,7 +20,7 @@ from tests.support.apps import reports
 from tests.support.apps.reports import ReportRequested, told
 from tests.support.cli import Commands
 from tests.support.fakes.s3_server import BUCKET, KEY, REGION, s3_server
-from tests.support.worker_process import WorkerProcess, rows, scalar, wait_for
+from tests.support.processes.worker_process import WorkerProcess, rows, scalar, wait_for
 
 MakeWorker = Callable[..., WorkerProcess]
 BODY = "Größe " * 120_000

@@ -19,7 +19,7 @@ from streams.transport.kafka.client import client_config
 from tests.support.apps import letters
 from tests.support.apps.letters import InvitationRequested, Recipient
 from tests.support.cli import Commands
-from tests.support.worker_process import WorkerProcess, publish, rows, scalar, wait_for
+from tests.support.processes.worker_process import WorkerProcess, publish, rows, scalar, wait_for
 
 MakeWorker = Callable[..., WorkerProcess]
 CODE, MAIL, OTHER, BORN = "493817", "ada.lovelace@example.org", "charles@example.org", "1815-12-10"

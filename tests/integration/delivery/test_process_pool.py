@@ -9,8 +9,8 @@ import pytest
 from streams.delivery.errors import OutOfMemoryError
 from streams.delivery.process_pool import TASKS_PER_PROCESS, ComputePool
 from streams.dify.extraction import Extracted, extract
-from tests.support.document_files import pdf
-from tests.support.memory_hog import leak
+from tests.support.platform.document_files import pdf
+from tests.support.processes.memory_hog import leak
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 

@@ -22,8 +22,8 @@ from tests.support.apps.trials import BatchTrialRequested, LongTrialRequested, S
 from tests.support.cli import Commands
 from tests.support.delivery_engine import PATIENCE, Bench, open_bench
 from tests.support.fakes.registry_server import RegistryServer, running_registry
+from tests.support.processes.worker_process import WorkerProcess, publish, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial, with_registry
-from tests.support.worker_process import WorkerProcess, publish, scalar, wait_for
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]

@@ -14,7 +14,7 @@ from schemas import MessageCreated
 from streams.agents.message_quota import charge_message
 from streams.delivery import Permanent
 from streams.dify.models import Provider, utc_now
-from tests.support.handler_runs import Site, open_site
+from tests.support.platform.handler_runs import Site, open_site
 
 ONE_BY_ONE = text("""
 update providers set quota_used = quota_used + :used

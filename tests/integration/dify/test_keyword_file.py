@@ -11,8 +11,8 @@ from streams.agents.document_indexing import clean_document, index_document
 from streams.dify.keywords.file import keyword_file
 from streams.dify.models import Dataset, DatasetKeywordTable, Document
 from streams.storage import FileMissingError
-from tests.support.cleanup_steps import crash_at_each_statement, settle
-from tests.support.handler_runs import CrashError, Site, open_site
+from tests.support.platform.cleanup_steps import crash_at_each_statement, settle
+from tests.support.platform.handler_runs import CrashError, Site, open_site
 
 LEAVE = b"Everyone has thirty days of holiday in a year."
 PRINTER = b"The printer eats green paper."

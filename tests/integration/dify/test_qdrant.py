@@ -24,8 +24,8 @@ from streams.dify.indexing import load
 from streams.dify.models import Dataset, DatasetCollectionBinding, Document
 from streams.dify.search import passages
 from streams.dify.vector_stores.qdrant import QdrantIndex, qdrant_at
-from tests.support.cleanup_steps import settle
-from tests.support.handler_runs import CrashError, Site, open_site, prose
+from tests.support.platform.cleanup_steps import settle
+from tests.support.platform.handler_runs import CrashError, Site, open_site, prose
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 SHARED = "Vector_index_11111111_1111_4111_8111_111111111111_Node"

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from streams.dify.vector_stores.pgvector import PgVectorIndex, table_name
 from streams.dify.vector_stores.port import Entry, Nearby, collection_name
-from tests.support.handler_runs import Site, open_site
+from tests.support.platform.handler_runs import Site, open_site
 
 INDEX = PgVectorIndex()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streams.local.demo.documents import HANDBOOK
-from tests.support.worker_process import BIN, wait_for
+from tests.support.processes.worker_process import BIN, wait_for
 
 ROOM = Path("demo")
 

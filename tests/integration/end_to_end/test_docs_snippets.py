@@ -19,7 +19,7 @@ import pytest
 
 from streams.settings import Settings
 from tests.support.pages import Block, Page, pages, runnable
-from tests.support.worker_process import BIN, PATIENCE, free_port
+from tests.support.processes.worker_process import BIN, PATIENCE, free_port
 
 ROOT = Path(__file__).parents[3]
 MARK = "@@ the block has ended"

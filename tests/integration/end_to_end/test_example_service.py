@@ -13,7 +13,7 @@ from schemas import DocumentDeleted, DocumentIndexRequested, Event
 from streams.codec import build_codec, default_codec
 from streams.settings import Settings, load_settings
 from streams.topics import load_catalogue
-from tests.support.worker_process import rows, scalar
+from tests.support.processes.worker_process import rows, scalar
 
 REFUSE = """
     create function refuse() returns trigger language plpgsql as $$ begin raise exception 'refused'; end $$;

@@ -13,12 +13,12 @@ from sqlalchemy import Engine
 
 from streams.settings import Settings
 from tests.integration.conftest import Stack, make_template, running_stack
-from tests.support.accounting import attempts_are_counted, leave_in_order, settle_accounts
-from tests.support.load import mixed, published_beside
+from tests.support.faults.accounting import attempts_are_counted, leave_in_order, settle_accounts
+from tests.support.faults.load import mixed, published_beside
+from tests.support.faults.server_faults import pid_of, restore
+from tests.support.processes.worker_process import Streams, WorkerProcess, scalar, wait_for
 from tests.support.proxies.commit_cutter import cutting
-from tests.support.server_faults import pid_of, restore
 from tests.support.trial_fixtures import environment, trial
-from tests.support.worker_process import Streams, WorkerProcess, scalar, wait_for
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]

@@ -21,7 +21,7 @@ from streams.dify.models import Document, DocumentSegment, Embedding, UploadFile
 from streams.dify.search import passages
 from streams.dify.vector_stores.port import collection_name
 from streams.storage import FileMissingError
-from tests.support.handler_runs import CrashError, Site, open_site, prose
+from tests.support.platform.handler_runs import CrashError, Site, open_site, prose
 
 
 @pytest.fixture

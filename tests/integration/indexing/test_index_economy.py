@@ -15,8 +15,8 @@ from streams.dify.keywords.extract import Asked, keywords_of
 from streams.dify.keywords.file import keyword_file
 from streams.dify.models import ChildChunk, Dataset, DatasetKeywordTable, Document, DocumentSegment
 from streams.dify.search import passages
-from tests.support.cleanup_steps import settle
-from tests.support.handler_runs import Site, open_site, prose
+from tests.support.platform.cleanup_steps import settle
+from tests.support.platform.handler_runs import Site, open_site, prose
 
 LEAVE = b"Everyone has thirty days of holiday in a year. Holiday is asked for by e-mail."
 SMALL = {"segmentation": {"separator": "\\n\\n", "max_tokens": 400}}

@@ -16,7 +16,7 @@ from streams.dify.models import ChildChunk, Document, Embedding
 from streams.dify.search import passages
 from streams.settings import Settings
 from tests.support.fakes.embedding_server import EmbeddingServer, embedding_server
-from tests.support.handler_runs import Site, open_site, prose
+from tests.support.platform.handler_runs import Site, open_site, prose
 
 
 @pytest.fixture

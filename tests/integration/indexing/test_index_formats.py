@@ -13,9 +13,9 @@ from streams.delivery import Permanent, Retry
 from streams.dify.errors import ServiceError
 from streams.dify.models import Dataset, DataSourceOauthBinding, Document, UploadFile
 from streams.dify.sources import watercrawl
-from tests.support.document_files import MAIL, epub, linked_images, pdf, png, slides, word, xls, xlsx
 from tests.support.fakes.source_server import Service, open_service
-from tests.support.handler_runs import CrashError, Site, open_site, storage_folder
+from tests.support.platform.document_files import MAIL, epub, linked_images, pdf, png, slides, word, xls, xlsx
+from tests.support.platform.handler_runs import CrashError, Site, open_site, storage_folder
 
 PAGE, BLOCK, ROWS = (str(uuid4()) for _ in range(3))
 EDITED = "2026-11-02T09:30:00.000Z"

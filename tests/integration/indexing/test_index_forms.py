@@ -12,7 +12,7 @@ from streams.dify.ids import text_hash
 from streams.dify.indexing import load
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 from streams.dify.search import passages
-from tests.support.handler_runs import Site, open_site, prose
+from tests.support.platform.handler_runs import Site, open_site, prose
 
 PARAGRAPHS = {
     "pre_processing_rules": [{"id": "remove_extra_spaces", "enabled": True}],

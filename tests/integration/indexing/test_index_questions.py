@@ -21,7 +21,7 @@ from streams.dify.qa import chat as chat_module
 from streams.dify.qa.chat import ChatEndpoint
 from streams.dify.search import passages
 from tests.support.fakes.chat_server import Answer, ChatServer, Reply, chat_server, completion, two_pairs
-from tests.support.handler_runs import Site, open_site
+from tests.support.platform.handler_runs import Site, open_site
 
 CHUNKS = [f"Room {number}. Its door is open on day {number * 3}." for number in range(1, 13)]
 LINES: Mapping[str, object] = {"segmentation": {"separator": "\\n", "max_tokens": 100}}

@@ -8,9 +8,9 @@ from sqlalchemy import Engine
 from schemas import DocumentIndexRequested
 from streams.dify.models import Document
 from streams.settings import Settings
-from tests.support.handler_runs import open_site, prose
-from tests.support.indexing_snapshots import ask_anew, picture
-from tests.support.worker_process import WorkerProcess, publish, rows, wait_for
+from tests.support.platform.handler_runs import open_site, prose
+from tests.support.platform.indexing_snapshots import ask_anew, picture
+from tests.support.processes.worker_process import WorkerProcess, publish, rows, wait_for
 
 MakeWorker = Callable[..., WorkerProcess]
 SETTLED = "select result from streams.executions where handler = 'index-document' and status = 'success'"

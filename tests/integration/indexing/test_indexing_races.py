@@ -22,9 +22,9 @@ from streams.dify.indexing import replace as replace_module
 from streams.dify.models import Dataset, Document
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.dify.vector_stores.port import VectorIndex
-from tests.support.cleanup_steps import left, settle, source_file, stored
-from tests.support.handler_runs import CrashError, Site, open_site
-from tests.support.indexing_snapshots import (
+from tests.support.platform.cleanup_steps import left, settle, source_file, stored
+from tests.support.platform.handler_runs import CrashError, Site, open_site
+from tests.support.platform.indexing_snapshots import (
     KINDS,
     Kind,
     ask_anew,

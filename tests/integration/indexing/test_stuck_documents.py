@@ -19,8 +19,8 @@ from streams.operations.stuck_documents import StuckDocuments
 from streams.publishing import Outbox
 from streams.settings import Settings
 from streams.topics import load_catalogue
-from tests.support.handler_runs import Site, open_site, prose
-from tests.support.worker_process import WorkerProcess, rows, wait_for
+from tests.support.platform.handler_runs import Site, open_site, prose
+from tests.support.processes.worker_process import WorkerProcess, rows, wait_for
 
 MakeWorker = Callable[..., WorkerProcess]
 LONG_AGO = datetime.now(tz=UTC).replace(tzinfo=None) - timedelta(hours=1)

@@ -17,7 +17,7 @@ from streams.dify.errors import ServiceError
 from streams.dify.models import Document
 from streams.settings import Settings
 from tests.support.fakes.source_server import Service, open_service
-from tests.support.handler_runs import Site, open_site
+from tests.support.platform.handler_runs import Site, open_site
 
 PAGE = str(uuid4())
 

@@ -20,7 +20,7 @@ from streams.local import LocalStack, StackError
 from streams.local.ports import accepts, is_free, settle_ports
 from streams.local.process import ServerProcess, birth_of
 from streams.local.unprivileged_user import closed_part
-from tests.support.worker_process import wait_for
+from tests.support.processes.worker_process import wait_for
 
 NAMES = ["kafka", "postgres", "redis"]
 

@@ -22,9 +22,9 @@ from streams.local.process import StartUp
 from streams.settings import Settings, SettingsError
 from tests.integration.conftest import Stack
 from tests.support.certificates import Certificates, make_certificates
-from tests.support.handler_runs import open_site, prose
+from tests.support.platform.handler_runs import open_site, prose
+from tests.support.processes.worker_process import Streams, WorkerProcess, free_port, rows, wait_for
 from tests.support.proxies.tls_proxy import tls_front
-from tests.support.worker_process import Streams, WorkerProcess, free_port, rows, wait_for
 
 MakeWorker = Callable[..., WorkerProcess]
 PASSWORD = "open sesame"

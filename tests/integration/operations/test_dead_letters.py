@@ -31,7 +31,7 @@ from streams.topics import Catalogue
 from streams.transport.kafka.client import client_config
 from streams.transport.kafka.records import Record
 from tests.support.cli import Commands
-from tests.support.worker_process import rows, scalar
+from tests.support.processes.worker_process import rows, scalar
 
 HANDLER = "clean-document"
 LIST_FIELDS = (

@@ -14,7 +14,7 @@ from streams.observability.metrics import Lag
 from streams.operations.lag import group_lag
 from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings
-from tests.support.worker_process import BIN, PATIENCE, Streams
+from tests.support.processes.worker_process import BIN, PATIENCE, Streams
 
 MakeTopic = Callable[[str, int], None]
 

@@ -13,8 +13,8 @@ from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.support.apps.trials import BatchTrialRequested, SingleTrialRequested
 from tests.support.cli import Commands
+from tests.support.processes.worker_process import Streams, WorkerProcess, publish, rows, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
-from tests.support.worker_process import Streams, WorkerProcess, publish, rows, scalar, wait_for
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]

@@ -11,7 +11,7 @@ from streams.operations.topics.plan import Plan
 from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.settings import Settings
 from streams.topics import BUILT_IN
-from tests.support.worker_process import Streams
+from tests.support.processes.worker_process import Streams
 
 MakeTopic = Callable[[str, int], None]
 

@@ -10,7 +10,7 @@ import pytest
 from schemas import DocumentDeleted
 from streams.settings import Settings
 from streams.topics import load_catalogue
-from tests.support.worker_process import ROOT, Streams
+from tests.support.processes.worker_process import ROOT, Streams
 
 PUBLISH = """
 from schemas import DocumentDeleted

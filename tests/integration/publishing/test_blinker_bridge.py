@@ -23,7 +23,7 @@ from streams.publishing.bridges import blinker as blinker_module
 from streams.settings import Settings, load_settings
 from streams.topics import load_catalogue
 from tests.integration.conftest import Stack
-from tests.support.platform_senders import (
+from tests.support.platform.senders import (
     Account,
     AppConfig,
     AppModelConfig,
@@ -31,8 +31,8 @@ from tests.support.platform_senders import (
     PlatformModel,
     Workflow,
 )
+from tests.support.processes.worker_process import rows
 from tests.support.publisher import Senders, open_senders
-from tests.support.worker_process import rows
 
 TENANT, APP, DATASET, DOCUMENT = (str(uuid4()) for _ in range(4))
 Sending = tuple[object, dict[str, object]]

@@ -14,7 +14,7 @@ from streams.publishing import AsyncEventProducer, BadEventError, EventProducer,
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.support.kafka_records import end_offsets, read_all
-from tests.support.worker_process import free_port
+from tests.support.processes.worker_process import free_port
 
 
 @pytest.fixture

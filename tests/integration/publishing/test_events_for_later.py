@@ -23,8 +23,8 @@ from streams.topics import load_catalogue
 from streams.transport.kafka.records import NewRecord, ProduceError
 from tests.support.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested
 from tests.support.cli import Commands
+from tests.support.processes.worker_process import WorkerProcess, rows, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
-from tests.support.worker_process import WorkerProcess, rows, scalar, wait_for
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]

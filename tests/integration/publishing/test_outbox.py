@@ -14,7 +14,7 @@ from streams.database import Database
 from streams.publishing import Outbox
 from streams.settings import Settings
 from streams.topics import load_catalogue
-from tests.support.worker_process import rows, scalar
+from tests.support.processes.worker_process import rows, scalar
 
 
 @pytest.fixture

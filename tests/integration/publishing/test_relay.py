@@ -21,7 +21,7 @@ from streams.transport.kafka.errors import ProduceError
 from streams.transport.kafka.producer import NewRecord, RecordProducer
 from tests.support.kafka_records import end_offsets, read_all
 from tests.support.pages import page
-from tests.support.worker_process import PATIENCE, rows, scalar
+from tests.support.processes.worker_process import PATIENCE, rows, scalar
 
 
 @pytest.fixture(autouse=True)

@@ -19,8 +19,8 @@ from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.support.cli import Commands
 from tests.support.kafka_records import end_offsets
-from tests.support.relay_process import RelayProcess
-from tests.support.worker_process import free_port, rows, scalar, wait_for
+from tests.support.processes.relay_process import RelayProcess
+from tests.support.processes.worker_process import free_port, rows, scalar, wait_for
 
 TAKES_OVER = 2.0
 """Seconds within which a stand-by carries on."""

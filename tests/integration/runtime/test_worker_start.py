@@ -13,7 +13,17 @@ from streams.operations.lag import group_lag
 from streams.runtime.declarations import build_handlers, topics_to_read
 from streams.settings import Settings
 from streams.topics import load_catalogue
-from tests.support.worker_process import BIN, ROOT, Streams, WorkerProcess, free_port, publish, rows, scalar, wait_for
+from tests.support.processes.worker_process import (
+    BIN,
+    ROOT,
+    Streams,
+    WorkerProcess,
+    free_port,
+    publish,
+    rows,
+    scalar,
+    wait_for,
+)
 
 MakeWorker = Callable[..., WorkerProcess]
 

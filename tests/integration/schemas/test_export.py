@@ -12,7 +12,7 @@ from streams.schema_registry.export import export
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.support.cli import Commands
-from tests.support.worker_process import Streams
+from tests.support.processes.worker_process import Streams
 
 
 def test_the_committed_files_pass() -> None:

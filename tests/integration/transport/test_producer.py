@@ -14,7 +14,7 @@ from streams.settings import Settings
 from streams.transport.kafka.producer import ProduceError, RecordMetadata, RecordProducer
 from streams.transport.kafka.wire import to_record
 from tests.integration.transport.test_worker import listeners
-from tests.support.transport_worker import Stack
+from tests.support.processes.transport_worker import Stack
 
 
 @pytest.fixture

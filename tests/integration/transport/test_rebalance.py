@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.transport_worker import Scene, Stack, wait_until
+from tests.support.processes.transport_worker import Scene, Stack, wait_until
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
 

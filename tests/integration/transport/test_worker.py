@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tests.support.transport_worker import Scene, Stack, free_port, wait_until
+from tests.support.processes.transport_worker import Scene, Stack, free_port, wait_until
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction import EXTENSIONS, archive, extract
-from tests.support.document_files import MAIL, epub, linked_images, pdf, png, slides, word, xls, xlsx
+from tests.support.platform.document_files import MAIL, epub, linked_images, pdf, png, slides, word, xls, xlsx
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 OTHER = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a02"

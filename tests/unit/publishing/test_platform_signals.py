@@ -22,7 +22,7 @@ from streams.publishing.bridges.platform_signals import (
     tool_nodes,
 )
 from tests.support.factories import CATALOGUE, SETTINGS
-from tests.support.platform_senders import (
+from tests.support.platform.senders import (
     AgentChatAppGenerateEntity,
     AppConfig,
     ChatAppGenerateEntity,

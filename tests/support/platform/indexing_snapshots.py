@@ -12,9 +12,9 @@ from streams.agents.document_indexing import index_document
 from streams.dify.models import ChildChunk, Dataset, DatasetKeywordTable, Document, DocumentSegment, UploadFile
 from streams.dify.search import passages
 from streams.dify.sources.reference import upload_file_id
-from tests.support.cleanup_steps import left, stored
-from tests.support.document_files import png, word
-from tests.support.handler_runs import Site, prose
+from tests.support.platform.cleanup_steps import left, stored
+from tests.support.platform.document_files import png, word
+from tests.support.platform.handler_runs import Site, prose
 
 PARAGRAPHS = {
     "pre_processing_rules": [],

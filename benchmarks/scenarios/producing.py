@@ -13,7 +13,7 @@ from statistics import median
 import fastavro
 from confluent_kafka import KafkaError, Message, Producer
 
-from benchmarks.ground import Ground, say
+from benchmarks.environment import Ground, say
 from benchmarks.messages import Messages, a_message
 from benchmarks.result import Result, Results
 from schemas import MessageCreated

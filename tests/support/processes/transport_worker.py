@@ -19,7 +19,7 @@ from uuid import uuid4
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 APP = "tests.support.apps.transport_app:app"
 FAUST = (sys.executable, "-m", "faust", "-A", APP)
 

@@ -5,7 +5,7 @@ Cost is processor time of the whole process, which a noisy machine disturbs less
 
 from statistics import median
 
-from benchmarks.ground import Ground, say
+from benchmarks.environment import Ground, say
 from benchmarks.messages import Messages
 from benchmarks.result import Result, Results
 

@@ -5,7 +5,7 @@ All decode the same records in one process each, and take turns on the same topi
 
 from statistics import median
 
-from benchmarks.ground import Ground, say
+from benchmarks.environment import Ground, say
 from benchmarks.messages import Messages, Told
 from benchmarks.result import Result, Results
 

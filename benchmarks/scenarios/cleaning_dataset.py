@@ -6,7 +6,7 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from benchmarks.documents import Shelf, fill_shelf
-from benchmarks.ground import Ground, Plot, say, wait_until
+from benchmarks.environment import Ground, Plot, say, wait_until
 from benchmarks.result import Result, Results
 from schemas import DatasetDeleted
 from streams.codec import build_codec

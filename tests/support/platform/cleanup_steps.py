@@ -29,7 +29,7 @@ from streams.dify.models import (
     metadata,
 )
 from streams.dify.sources.reference import upload_file_id
-from tests.support.handler_runs import CrashError, Site, prose, storage_folder
+from tests.support.platform.handler_runs import CrashError, Site, prose, storage_folder
 
 CLEANERS: dict[type[Event], Handler[Any]] = {
     DocumentDeleted: clean_document,

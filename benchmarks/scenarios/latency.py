@@ -5,7 +5,7 @@ Beside them a raw consumer, which only decodes: what Kafka, its client and the m
 
 import time
 
-from benchmarks.ground import Ground, say
+from benchmarks.environment import Ground, say
 from benchmarks.messages import Messages, Run, Told
 from benchmarks.result import Result, Results
 

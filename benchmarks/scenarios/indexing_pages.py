@@ -2,10 +2,10 @@
 
 import time
 
-from benchmarks.alone import Alone
+from benchmarks.baseline import Alone
 from benchmarks.corpus import pdf
 from benchmarks.documents import fill_shelf
-from benchmarks.ground import Ground, say
+from benchmarks.environment import Ground, say
 from benchmarks.result import Result, Results
 from streams.local.demo.documents import SourceFile
 

@@ -14,10 +14,10 @@ from confluent_kafka import Consumer, TopicPartition
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from benchmarks.ground import Ground, Plot, say, wait_until
+from benchmarks.environment import Ground, Plot, say, wait_until
 from benchmarks.messages import Messages, a_message
-from benchmarks.producing import raw_rate
 from benchmarks.result import Result, Results
+from benchmarks.scenarios.producing import raw_rate
 from streams import headers
 from streams.codec import EncodedEvent, build_codec
 from streams.local.process import ServerProcess

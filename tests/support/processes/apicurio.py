@@ -14,7 +14,7 @@ from jgo.maven import MavenContext
 from streams.local.jars import cache_folder, sha256_of
 from streams.local.java import find_java
 from streams.local.process import ServerProcess, StartUp
-from tests.support.worker_process import free_port
+from tests.support.processes.worker_process import free_port
 
 NAME, VERSION = "apicurio-registry-app", "2.6.13.Final"
 SHA256 = "3cda1b34aa020fb4ac4dd6a66018d757e81e437f97e20a1f92d366b70091c6ba"

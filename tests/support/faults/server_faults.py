@@ -6,7 +6,7 @@ from pathlib import Path
 
 from streams.local.stack import LocalStack
 from tests.integration.conftest import Stack
-from tests.support.worker_process import wait_for
+from tests.support.processes.worker_process import wait_for
 
 
 def kill_server(stack: Stack, name: str) -> None:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds after which a condition that does not come is a failure."""
 BIN = Path(sys.executable).parent
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def wait_for(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 
 from benchmarks.contenders.celery_tasks import app, charge
-from benchmarks.ground import Ground, Plot, say, wait_until
+from benchmarks.environment import Ground, Plot, say, wait_until
 from benchmarks.messages import ROOT, TENANTS, Messages, a_message
 from benchmarks.result import Result, Results
 from schemas import MessageCreated

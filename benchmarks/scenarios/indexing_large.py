@@ -4,7 +4,7 @@ import time
 
 from benchmarks.corpus import text
 from benchmarks.documents import fill_shelf
-from benchmarks.ground import Ground, say
+from benchmarks.environment import Ground, say
 from benchmarks.result import Result, Results
 from streams.local.demo.documents import SourceFile
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from benchmarks.ground import Ground, Plot, say
+from benchmarks.environment import Ground, Plot, say
 from benchmarks.result import Result, Results
 from streams.operations.executions import ExecutionFilter, list_executions
 

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.worker_process import BIN, ROOT
+from tests.support.processes.worker_process import BIN, ROOT
 
 
 class RelayProcess:

@@ -6,8 +6,8 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from tests.support.apps.trials import HANDLERS, Trial
-from tests.support.load import Load
-from tests.support.worker_process import Streams, WorkerProcess, rows, scalar, wait_for
+from tests.support.faults.load import Load
+from tests.support.processes.worker_process import Streams, WorkerProcess, rows, scalar, wait_for
 
 EFFECTS = "select event_id, handler from trials where handler in ('try-single', 'try-batch', 'try-long')"
 OPEN = "select count(*) from streams.executions where status in ('started', 'retry')"
