@@ -1,4 +1,4 @@
-"""The composition root: settings → what is declared → worker → Faust app. Read it top to bottom."""
+"""The composition root: settings → topics, handlers and pools → worker → Faust app. Read it top to bottom."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -14,19 +14,22 @@ from streams.operations.kafka_admin import KafkaAdmin
 from streams.runtime.declarations import build_catalogue, build_groups, build_handlers, build_pools, topics_to_read
 from streams.runtime.overrides import concurrency_limits, load_overrides
 from streams.runtime.pipeline_app import PipelineApp, PipelineWorker
+from streams.runtime.resources import WorkerConfig
 from streams.runtime.web import add_pages
 from streams.runtime.worker import Worker
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
 
 COMPUTE_MODULES = ("streams.dify.indexing.preload",)
-"""What the killable processes run; imported once for all of them."""
+"""Modules with the functions that the compute processes run; imported once for all of them."""
 
 
 def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Event]] | None = None) -> PipelineApp:
-    """The app that `faust -A streams worker` runs. No connection is made before the worker starts.
+    """Build the app that `faust -A streams worker` runs. No connection is made before the worker starts.
 
-    `handlers` are those of the settings, unless a program brings its own.
+    Args:
+        settings: None: read from the environment.
+        handlers: None: those that the settings name.
     """
     settings = settings or load_settings()
     configure_logging(settings)
@@ -40,16 +43,18 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
         Worker=PipelineWorker,
     )
     app.worker = Worker(
-        settings,
-        catalogue=catalogue,
-        codec=build_codec(settings, catalogue, waits=False),
-        handlers=handlers,
-        limits=concurrency_limits(load_overrides(settings.overrides)),
-        pools=pools,
-        records=app.records,
-        services=lambda: [build_platform(settings)],
-        preload=COMPUTE_MODULES,
-        crash=app.end_after_failure,
+        WorkerConfig(
+            settings=settings,
+            catalogue=catalogue,
+            codec=build_codec(settings, catalogue, waits=False),
+            handlers=handlers,
+            limits=concurrency_limits(load_overrides(settings.overrides)),
+            pools=pools,
+            records=app.records,
+            services=lambda: [build_platform(settings)],
+            preload=COMPUTE_MODULES,
+            crash=app.end_after_failure,
+        )
     )
     app.listener = app.worker
     app.checks += [app.worker.check, partial(adopt_former_tiers, app, catalogue, read)]
@@ -59,13 +64,13 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
 
 
 def declare(app: PipelineApp, topic: str, agent: Agent, description: str) -> None:
-    """Make a Faust agent that consumes a topic; the description is what `faust -A streams agents` shows."""
+    """Register a Faust agent that consumes a topic; `faust -A streams agents` shows the description."""
     agent.__doc__ = description
     app.agent(app.topic(topic, value_serializer="raw"), name=topic)(agent)
 
 
 async def adopt_former_tiers(app: PipelineApp, catalogue: Catalogue, read: Collection[str]) -> None:
-    """Before the start: read the tiers of former settings too, so that nothing that waits there is stranded."""
+    """Consume the retry tiers of former settings too, so that no record in them is lost. Runs before the start."""
     existing = (await asyncio.to_thread(KafkaAdmin(app.settings).metadata)).topics
     former = {pool: catalogue.former_tiers(pool, existing) for pool in app.settings.pools}
     for pool, tiers in former.items():

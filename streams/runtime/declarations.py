@@ -1,4 +1,4 @@
-"""What a deployment declares: its topics, handlers and pools, extensions and overrides included. Loads no Faust."""
+"""The topics, handlers and pools of a deployment, with its extensions and overrides. Loads no Faust."""
 
 import importlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,13 +12,13 @@ from streams.transport.kafka.group import Group
 
 
 def build_catalogue(settings: Settings) -> Catalogue:
-    """The topics in force: built in, of STREAMS_HANDLERS, overridden. Raises SettingsError."""
+    """Build the catalogue: the built-in topics and those of STREAMS_HANDLERS, overridden. Raises SettingsError."""
     return Catalogue(apply_to_topics(load_topics(settings), load_overrides(settings.overrides)), settings)
 
 
 def build_handlers(settings: Settings) -> tuple[Handler[Event], ...]:
-    """The handlers in force: built in, the `HANDLERS` of STREAMS_HANDLERS, overridden. Raises SettingsError."""
-    # What handlers work with (vectors, documents, mail) takes longer to load than most commands take to answer.
+    """Collect the built-in handlers and the `HANDLERS` of STREAMS_HANDLERS, overridden. Raises SettingsError."""
+    # The libraries of the handlers (vectors, documents) take longer to import than most commands take to run.
     from streams.agents.built_in import HANDLERS  # noqa: PLC0415
 
     found = list(HANDLERS)
@@ -32,19 +32,26 @@ def build_handlers(settings: Settings) -> tuple[Handler[Event], ...]:
 
 
 def build_pools(settings: Settings) -> tuple[Pool, ...]:
-    """The pools that this deployment's workers host, most urgent first."""
+    """Return the pools that the workers of this deployment host, most urgent first."""
     in_force = apply_to_pools(POOLS, load_overrides(settings.overrides))
     return tuple(pool for pool in in_force if pool.name in settings.pools)
 
 
 def topics_to_read(catalogue: Catalogue, handlers: Iterable[Handler[Event]]) -> frozenset[str]:
-    """The names of the topics that have a handler here.
+    """Return the names of the topics that have a handler in this deployment.
 
-    No other is read: reading its events would acknowledge them with nothing done. So they wait in their topic, as long
-    as it keeps them, for the version of the workers that has a handler.
+    The others are not consumed: consuming a topic without a handler would commit its offsets with no work done. Its
+    events wait in the topic, for as long as the topic retains them, until a worker has a handler.
     """
     handled = {handler.event for handler in handlers}
     return frozenset(topic.name for topic in catalogue if topic.event in handled)
+
+
+def handlers_by_topic(
+    catalogue: Catalogue, handlers: Sequence[Handler[Event]]
+) -> dict[str, tuple[Handler[Event], ...]]:
+    """Return the handlers of each topic, in the order in which they are declared."""
+    return {topic.name: tuple(handler for handler in handlers if handler.event is topic.event) for topic in catalogue}
 
 
 def build_groups(
@@ -53,7 +60,14 @@ def build_groups(
     pools: Sequence[Pool],
     former: Mapping[PoolName, Iterable[str]] | None = None,
 ) -> tuple[Group, ...]:
-    """What each pool's consumer reads: its event topics among `read`, its retry tiers, those of former settings too."""
+    """Build the consumer group of each pool.
+
+    Args:
+        catalogue: The topics and retry tiers.
+        read: The event topics to consume; see `topics_to_read`.
+        pools: The pools that this process hosts.
+        former: Pool → retry tiers of former settings, which are consumed too.
+    """
     return tuple(
         Group(
             pool=pool.name,

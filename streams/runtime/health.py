@@ -1,4 +1,4 @@
-"""Whether a worker lives and is ready: a judgement over what was seen, without I/O."""
+"""Whether a worker is live and ready: decided from its state at one moment, without I/O."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,45 +6,47 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a worker knows of itself at one moment."""
+    """The state of a worker at one moment."""
 
     members: Mapping[str, bool]
-    """Consumer group → whether it is assigned, or a member with nothing to assign."""
+    """Consumer group → True: it has partitions, or it is a member and there are none for it."""
     stalled: Sequence[str] = ()
-    """Partitions (``topic[3]``) that have records but settled nothing for too long."""
+    """Partitions (``topic[3]``) that have records but have settled none for too long."""
     dead_threads: Sequence[str] = ()
     """Groups whose polling thread has ended."""
     database_error: str | None = None
-    """One line; None: reachable."""
+    """Why the database does not answer, in one line; None: it answers."""
     stopping: bool = False
     open_breakers: Mapping[str, str] = field(default_factory=dict)
-    """Dependency → why work that needs it waits."""
+    """Dependency → why the work that needs it waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The judgement. Not live: restart the process. Not ready: it does no good now, but may again."""
+    """Not live: the process must be restarted. Not ready: it cannot work now, but may recover by itself."""
 
     live: bool
     ready: bool
     reasons: tuple[str, ...]
-    """Why it is not ready, one line each; empty where it is."""
+    """Why it is not ready, one line each; empty if it is ready."""
     open_breakers: Mapping[str, str] = field(default_factory=dict)
-    """As seen. They make no worker unready: it does what needs them not."""
+    """They do not make a worker unready: it does the work that does not need these dependencies."""
 
     def live_page(self) -> dict[str, object]:
-        """The JSON of `/health/live`: {"live": bool, "reasons": [str, …]}."""
+        """Return the JSON of `/health/live`: {"live": bool, "reasons": [str, …]}."""
         return {"live": self.live, "reasons": [] if self.live else list(self.reasons)}
 
     def ready_page(self) -> dict[str, object]:
-        """The JSON of `/health/ready`: {"ready": bool, "reasons": [str, …], "open_breakers": {dependency: why}}."""
+        """Return the JSON of `/health/ready`: {"ready": bool, "reasons": [str, …], "open_breakers": {name: why}}."""
         return {"ready": self.ready, "reasons": list(self.reasons), "open_breakers": dict(self.open_breakers)}
 
 
 def judge(seen: Seen) -> Health:
-    """Live while every polling thread runs; ready when assigned, not stalled, the database reachable, not stopping.
+    """Decide whether a worker is live and ready.
 
-    A database that is down makes a worker unready, not dead: a restart would not bring it back.
+    It is live while every polling thread runs. It is ready if its groups are assigned, no partition is stalled, the
+    database answers and it is not stopping. A database that is down makes a worker unready, not dead: a restart of the
+    worker would not help.
     """
     reasons = [f"{group}: its polling thread has ended" for group in seen.dead_threads]
     reasons += [f"{group}: not assigned yet" for group, assigned in sorted(seen.members.items()) if not assigned]

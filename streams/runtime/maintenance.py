@@ -1,4 +1,4 @@
-"""What a worker does now and then: the sweep, the ledger's partitions, old payloads, documents that are stranded."""
+"""The maintenance of a worker: expired leases, partitions of the ledger, old payloads, stranded documents."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -25,19 +25,19 @@ from streams.transport.kafka.errors import BrokersUnreachableError
 
 log = get_logger(__name__)
 MAINTENANCE_INTERVAL = 3600.0
-"""Seconds between looks at the ledger's partitions."""
+"""Seconds between two checks of the ledger's partitions, and of old payloads."""
 LOOKS_PER_WAIT = 3
-"""Looks for stranded documents within the time after which one counts as stranded."""
+"""Searches for stranded documents within the time after which a document counts as stranded."""
 PAYLOAD_DAYS = 60
-"""Days past the ledger's retention that are looked through for payloads: as long may no worker run."""
+"""Days before the ledger's retention that are searched for payloads: for so long no worker may have run."""
 PAUSE = 30.0
-"""Seconds until upkeep that failed is tried again."""
+"""Seconds until a job that failed is tried again."""
 
 
 class Maintenance:
-    """One worker's; others do the same at the same time, and none gets in another's way."""
+    """The maintenance of one worker. All workers do it at the same time, and none disturbs another."""
 
-    def __init__(  # noqa: PLR0913 - what the worker puts together
+    def __init__(  # noqa: PLR0913 - one argument per resource
         self,
         settings: Settings,
         bookkeeping: AsyncEngine,
@@ -55,7 +55,7 @@ class Maintenance:
         self._stranded = StuckDocuments(bookkeeping, settings, catalogue, codec)
 
     def work(self) -> list[Coroutine[object, object, None]]:
-        """What runs until it is cancelled, each for itself."""
+        """Return the jobs. Each runs until it is cancelled, in a task of its own."""
         return [
             _every(self._settings.sweep_interval, self._sweep),
             _every(MAINTENANCE_INTERVAL, self._keep_ledger),
@@ -64,7 +64,7 @@ class Maintenance:
         ]
 
     async def close(self) -> None:
-        """Give back what the look for stranded documents holds."""
+        """Release the lock of the search for stranded documents."""
         await self._stranded.close()
 
     async def _sweep(self) -> None:
@@ -79,13 +79,13 @@ class Maintenance:
             log.warning("cannot look for stranded documents", error=message(error))
 
     async def _remove_old_payloads(self) -> None:
-        """Those of events that could not run any more if they came again: the ledger is no longer that old."""
+        """Remove the payloads of events that are older than the ledger, which no longer run if they come again."""
         if self._codec.claims is None:
             return
         newest = datetime.now(tz=UTC).date() - timedelta(days=self._settings.ledger_retention_days + 1)
         try:
             removed = await asyncio.to_thread(remove_old, self._codec.claims.store, newest, PAYLOAD_DAYS)
-        except Exception as error:  # noqa: BLE001 - whatever a storage says, it is no reason to end the worker
+        except Exception as error:  # noqa: BLE001 - no error of a storage may end the worker
             log.warning("old payloads could not be removed", error=message(error))
             return
         if removed:
@@ -100,7 +100,7 @@ class Maintenance:
 
 
 async def _every(seconds: float, do: Callable[[], Awaitable[None]]) -> None:
-    """Do it again and again; a database that is away is no reason to end the worker."""
+    """Repeat a job. If the database does not answer, try again earlier; the worker goes on."""
     while True:
         pause = seconds
         try:

@@ -25,7 +25,7 @@ from streams.delivery.ledger.columns import WorkerIdentity
 from streams.delivery.process_pool import ComputePool
 from streams.headers import Headers
 from streams.observability.logs import configure_logging
-from streams.runtime.worker import handlers_by_topic
+from streams.runtime.declarations import handlers_by_topic
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue, Pool, load_catalogue
 from streams.transport.kafka.producer import RecordProducer

@@ -1,0 +1,274 @@
+"""The resources of a worker process: opened in one order, closed in the reverse order. Loads no Faust."""
+
+import asyncio
+import gc
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+
+from schemas import Event
+from streams.codec import Codec
+from streams.database import Database
+from streams.delivery.admission.breaker_registry import BreakerRegistry
+from streams.delivery.admission.breaker_reports import BreakerReports
+from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
+from streams.delivery.admission.database_gate import DatabaseGate
+from streams.delivery.admission.pauses import Pauses
+from streams.delivery.admission.schema_loader import REGISTRY, SchemaLoader
+from streams.delivery.context import PoolContext, Services
+from streams.delivery.engine import PoolEngine
+from streams.delivery.handler import Handler
+from streams.delivery.ledger.columns import WorkerIdentity
+from streams.delivery.process_pool import ComputePool
+from streams.delivery.settlement.settle_loop import KAFKA
+from streams.observability import metrics
+from streams.observability.logs import get_logger
+from streams.publishing.outbox.relay import Relay
+from streams.runtime.declarations import handlers_by_topic
+from streams.runtime.maintenance import Maintenance
+from streams.settings import PoolName, Settings
+from streams.topics import Catalogue, Pool
+from streams.transport.kafka.producer import RecordProducer
+
+log = get_logger(__name__)
+BOOKKEEPING_CONNECTIONS = 4
+"""Connections of each pool for claims, heartbeats and settlements."""
+UPKEEP_CONNECTIONS = 8
+"""Connections for the relay, the crash guard, the maintenance of the ledger and the health page."""
+DATABASE = "database"
+"""The dependency's name in the output of `streams breakers`."""
+
+Crash = Callable[[BaseException], None]
+"""Ends the process with exit code 1. Called for failures of the worker itself, never for those of a handler."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What the composition root gives a worker. Nothing in it is open yet."""
+
+    settings: Settings
+    catalogue: Catalogue
+    codec: Codec
+    handlers: Sequence[Handler[Event]]
+    limits: Mapping[str, int]
+    """Handler name → its runs at the same time in this process, for handlers with a limit of their own."""
+    pools: Sequence[Pool]
+    """Most urgent first."""
+    records: RecordProducer
+    services: Callable[[], Sequence[object]]
+    """Builds what handlers get by type: `work.use(Platform)`."""
+    preload: Sequence[str]
+    """Modules that the compute processes import before their first task."""
+    crash: Crash
+
+
+@dataclass(frozen=True, slots=True)
+class SharedResources:
+    """What the engines of all pools share."""
+
+    worker: str
+    """`host:pid` of this process, as the ledger and `streams breakers` show it."""
+    database: Database
+    """For everything but deliveries: each pool has connections of its own for those."""
+    compute: ComputePool
+    breakers: BreakerRegistry
+    schemas: SchemaLoader
+    gate: DatabaseGate
+    guard: CrashLoopGuard
+    pauses: Pauses
+    services: Services
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerResources:
+    """What a running worker has open."""
+
+    shared: SharedResources
+    engines: Mapping[PoolName, PoolEngine]
+
+
+@asynccontextmanager
+async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]:
+    """Open what a worker needs and start its background tasks. Close everything when the block ends.
+
+    If opening fails, what is open by then is closed again. If the block raises, the worker has failed: the crash guard
+    keeps its notes. Every resource is closed, even if closing another one raises.
+    """
+    settings = config.settings
+    async with AsyncExitStack() as stack:
+        compute = ComputePool(settings.compute_processes, preload=config.preload, memory=settings.compute_memory)
+        stack.push_async_callback(asyncio.to_thread, compute.close)
+        database = _open_database(stack, settings, effects=1, bookkeeping=UPKEEP_CONNECTIONS)
+        # Each pool has connections of its own: handlers that wait for rows must not block the other pools.
+        databases = {
+            pool.name: _open_database(
+                stack, settings, effects=pool.connections or pool.concurrency, bookkeeping=BOOKKEEPING_CONNECTIONS
+            )
+            for pool in reversed(config.pools)
+        }
+        breakers = _breakers(config)
+        gate = DatabaseGate(database.bookkeeping, partial(breakers.tell, DATABASE))
+        stack.push_async_callback(gate.close)
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        guard = _crash_guard(config, database, gate, worker)
+        stack.push_async_exit(partial(_close_guard, guard))
+        pauses = Pauses(database.bookkeeping)
+        await pauses.look()
+        shared = SharedResources(
+            worker=worker,
+            database=database,
+            compute=compute,
+            breakers=breakers,
+            schemas=_schema_fetches(config, breakers),
+            gate=gate,
+            guard=guard,
+            pauses=pauses,
+            services=Services(*config.services()),
+        )
+        engines = _engines(config, shared, databases)
+        upkeep = _upkeep(config, shared, engines)
+        stack.push_async_callback(upkeep.close)
+        breaker_rows = BreakerReports(database.bookkeeping, breakers, worker)
+        stack.push_async_callback(breaker_rows.forget)
+        stack.callback(shared.schemas.close)
+        stack.callback(breakers.close)
+        shared.schemas.warm(config.codec, [topic.event for topic in config.catalogue])
+        _tune_garbage_collector()
+        relay = Relay(database.bookkeeping, config.records, settings)
+        _start_tasks(stack, config, relay, [compute.started(), breaker_rows.run(), pauses.watch(), *upkeep.work()])
+        for engine in reversed(engines.values()):
+            stack.push_async_callback(engine.stop)
+        yield WorkerResources(shared, engines)
+
+
+def _open_database(stack: AsyncExitStack, settings: Settings, *, effects: int, bookkeeping: int) -> Database:
+    database = Database(settings, effects_pool_size=effects, bookkeeping_pool_size=bookkeeping)
+    stack.push_async_callback(database.dispose)
+    return database
+
+
+def _breakers(config: WorkerConfig) -> BreakerRegistry:
+    registry = [REGISTRY] if config.settings.has_http_registry else []
+    needs = [need for handler in config.handlers for need in handler.needs]
+    return BreakerRegistry([DATABASE, KAFKA, *registry, *needs])
+
+
+def _schema_fetches(config: WorkerConfig, breakers: BreakerRegistry) -> SchemaLoader:
+    return SchemaLoader(breakers, config.crash)
+
+
+def _crash_guard(config: WorkerConfig, database: Database, gate: DatabaseGate, worker: str) -> CrashLoopGuard:
+    return CrashLoopGuard(database.bookkeeping, gate, worker, config.crash)
+
+
+async def _close_guard(
+    guard: CrashLoopGuard, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+) -> None:
+    """Close the guard, not cleanly if the resources are closed by an exception."""
+    await guard.close(clean=error is None)
+
+
+def _engines(
+    config: WorkerConfig, shared: SharedResources, databases: Mapping[PoolName, Database]
+) -> dict[PoolName, PoolEngine]:
+    by_topic = handlers_by_topic(config.catalogue, config.handlers)
+    engines = {}
+    for pool in config.pools:
+        engine = PoolEngine(_pool_context(config, shared, pool, databases[pool.name], by_topic))
+        _export_window(pool.name, engine)
+        engines[pool.name] = engine
+    return engines
+
+
+def _pool_context(
+    config: WorkerConfig,
+    shared: SharedResources,
+    pool: Pool,
+    database: Database,
+    by_topic: Mapping[str, tuple[Handler[Event], ...]],
+) -> PoolContext:
+    return PoolContext(
+        pool=pool,
+        group=config.catalogue.group(pool.name),
+        settings=config.settings,
+        catalogue=config.catalogue,
+        codec=config.codec,
+        handlers={handler.name: handler for handler in config.handlers},
+        by_topic=by_topic,
+        limits=config.limits,
+        database=database,
+        records=config.records,
+        services=shared.services,
+        compute=shared.compute,
+        gate=shared.gate,
+        settling=asyncio.Semaphore(BOOKKEEPING_CONNECTIONS // 2),
+        guard=shared.guard,
+        breakers=shared.breakers,
+        pauses=shared.pauses,
+        schemas=shared.schemas,
+        place=WorkerIdentity(pool.name, pool.priority, shared.worker),
+        crash=config.crash,
+    )
+
+
+def _export_window(pool: str, engine: PoolEngine) -> None:
+    """Export how many deliveries run and wait. Read at each scrape, since both change with every delivery."""
+    metrics.in_flight(pool).set_function(lambda: engine.running)
+    metrics.waiting(pool).set_function(lambda: engine.received)
+
+
+def _upkeep(config: WorkerConfig, shared: SharedResources, engines: Mapping[PoolName, PoolEngine]) -> Maintenance:
+    return Maintenance(
+        config.settings,
+        shared.database.bookkeeping,
+        catalogue=config.catalogue,
+        codec=config.codec,
+        schemas=shared.schemas,
+        engines=engines,
+    )
+
+
+def _tune_garbage_collector() -> None:
+    """Freeze the objects that exist by now, since they stay until the process ends, and collect less often.
+
+    A delivery leaves few reference cycles behind.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 20)
+
+
+def _start_tasks(
+    stack: AsyncExitStack, config: WorkerConfig, relay: Relay, work: Iterable[Coroutine[object, object, None]]
+) -> None:
+    """Start the relay and the other background tasks; an exception of any of them ends the process.
+
+    When the stack is closed the relay may finish what is under way, within `settle_timeout`. The others are cancelled.
+    """
+    stop_relay = asyncio.Event()
+    relaying = _start_task(relay.run(stop_relay), config.crash)
+    others = [_start_task(one, config.crash) for one in work]
+
+    async def end() -> None:
+        stop_relay.set()
+        for task in others:
+            task.cancel()
+        await asyncio.wait([relaying, *others], timeout=config.settings.settle_timeout)
+        relaying.cancel()
+
+    stack.push_async_callback(end)
+
+
+def _start_task(work: Coroutine[object, object, None], crash: Crash) -> "asyncio.Task[None]":
+    def ended(task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("background task crashed", exc_info=error)
+            crash(error)
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(ended)
+    return task

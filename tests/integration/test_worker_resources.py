@@ -1,0 +1,224 @@
+"""What a worker opens is closed in its order, whatever fails: on the real database, in this process."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError
+
+from streams.codec import build_codec
+from streams.database import Database
+from streams.delivery.admission.breaker_registry import BreakerRegistry
+from streams.delivery.admission.breaker_reports import BreakerReports
+from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
+from streams.delivery.admission.database_gate import DatabaseGate
+from streams.delivery.admission.pauses import Pauses
+from streams.delivery.admission.schema_loader import SchemaLoader
+from streams.delivery.engine import PoolEngine
+from streams.delivery.process_pool import ComputePool
+from streams.publishing.outbox.relay import Relay
+from streams.runtime.declarations import build_handlers, build_pools
+from streams.runtime.maintenance import Maintenance
+from streams.runtime.resources import WorkerConfig, open_resources
+from streams.runtime.worker import Worker
+from streams.settings import Settings
+from streams.topics import load_catalogue
+from streams.transport.kafka.producer import RecordProducer
+from streams.transport.kafka.records import Assignment
+from tests.support.processes.worker_process import rows, scalar, wait_for
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    """A worker tunes the garbage collector of its process, which is that of the tests here."""
+    thresholds = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+
+
+@asynccontextmanager
+async def configured(settings: Settings, services: Callable[[], list[object]] = list) -> AsyncIterator[WorkerConfig]:
+    catalogue = load_catalogue(settings)
+    records = RecordProducer(settings)
+    failures: list[BaseException] = []
+    await records.start()
+    try:
+        yield WorkerConfig(
+            settings=settings,
+            catalogue=catalogue,
+            codec=build_codec(settings, catalogue, waits=False),
+            handlers=build_handlers(settings),
+            limits={},
+            pools=build_pools(settings),
+            records=records,
+            services=services,
+            preload=(),
+            crash=failures.append,
+        )
+        assert not failures
+    finally:
+        await records.stop()
+
+
+def connections(engine: Engine, settings: Settings) -> int:
+    """How many connections of the worker the database has."""
+    found = scalar(
+        engine,
+        "select count(*) from pg_stat_activity where application_name in (:effects, :bookkeeping)",
+        effects=f"{settings.application}-effects",
+        bookkeeping=f"{settings.application}-bookkeeping",
+    )
+    return int(str(found))
+
+
+def no_connections(engine: Engine, settings: Settings) -> None:
+    """The server notices the end of a connection a moment later."""
+    wait_for(lambda: connections(engine, settings) == 0, "the connections to be closed")
+
+
+async def test_everything_is_closed_in_order(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    begun: dict[str, asyncio.Event] = {}
+
+    def note(kind: type, method: str) -> None:
+        original = getattr(kind, method)
+
+        def noted(self: object, *args: object, **kwargs: object) -> object:
+            order.append(f"{kind.__name__}.{method}")
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(kind, method, noted)
+
+    def note_end(kind: type, method: str) -> None:
+        original = getattr(kind, method)
+        task = begun[f"{kind.__name__}.{method}"] = asyncio.Event()
+
+        async def noted(self: object, *args: object) -> None:
+            task.set()
+            try:
+                await original(self, *args)
+            except asyncio.CancelledError:
+                order.append(f"{kind.__name__}.{method} cancelled")
+                raise
+            order.append(f"{kind.__name__}.{method} returned")
+
+        monkeypatch.setattr(kind, method, noted)
+
+    note(PoolEngine, "stop")
+    note_end(Relay, "run")
+    note_end(Pauses, "watch")
+    note(BreakerRegistry, "close")
+    note(SchemaLoader, "close")
+    note(BreakerReports, "forget")
+    note(Maintenance, "close")
+    note(CrashLoopGuard, "close")
+    note(DatabaseGate, "close")
+    note(Database, "dispose")
+    note(ComputePool, "close")
+    before = asyncio.all_tasks()
+    async with configured(settings) as config:
+        async with open_resources(config) as opened:
+            assert list(opened.engines) == [pool.name for pool in config.pools]
+            async with asyncio.timeout(10):
+                await asyncio.gather(*(task.wait() for task in begun.values()))
+            assert connections(engine, settings)
+            assert not order
+        pools = len(config.pools)
+        assert order[:pools] == ["PoolEngine.stop"] * pools
+        assert set(order[pools : pools + 2]) == {"Relay.run returned", "Pauses.watch cancelled"}
+        assert order[pools + 2 :] == [
+            "BreakerRegistry.close",
+            "SchemaLoader.close",
+            "BreakerReports.forget",
+            "Maintenance.close",
+            "CrashLoopGuard.close",
+            "DatabaseGate.close",
+            *["Database.dispose"] * (pools + 1),
+            "ComputePool.close",
+        ]
+    no_connections(engine, settings)
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_start_that_the_database_refuses_leaves_no_connection(settings: Settings, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("drop table streams.pauses")
+    before = asyncio.all_tasks()
+    async with configured(settings) as config:
+        worker = Worker(config)
+        with pytest.raises(ProgrammingError):
+            await worker.start()
+        assert worker.engines == {}
+        no_connections(engine, settings)
+        await worker.stop()
+    assert asyncio.all_tasks() == before
+
+
+async def test_services_that_cannot_be_built_leave_no_connection(settings: Settings, engine: Engine) -> None:
+    """They come after the first connections and before the engines."""
+
+    def fail() -> list[object]:
+        raise LookupError("no such model")
+
+    before = asyncio.all_tasks()
+    async with configured(settings, fail) as config:
+        with pytest.raises(LookupError, match="no such model"):
+            await Worker(config).start()
+        no_connections(engine, settings)
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_stop_while_it_starts_closes_everything(settings: Settings, engine: Engine) -> None:
+    before = asyncio.all_tasks()
+    async with configured(settings) as config:
+        worker = Worker(config)
+        starting = asyncio.create_task(worker.start())
+        await asyncio.sleep(0)  # until it waits for the database
+        assert not starting.done()
+        await worker.stop()
+        await starting
+        assert worker.engines == {}
+        no_connections(engine, settings)
+    assert asyncio.all_tasks() == before
+
+
+async def test_one_that_cannot_be_closed_keeps_no_other_open(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_upkeep: Maintenance) -> None:
+        raise OSError("cannot be closed")
+
+    monkeypatch.setattr(Maintenance, "close", fail)
+    before = asyncio.all_tasks()
+    async with configured(settings) as config:
+        worker = Worker(config)
+        await worker.start()
+        with pytest.raises(OSError, match="cannot be closed"):
+            await worker.stop()
+        no_connections(engine, settings)
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_failed_worker_keeps_the_notes_of_its_guard(settings: Settings, engine: Engine) -> None:
+    """A later start then knows that a process ended on this offset; a clean end takes the note back."""
+    left: dict[bool, list[dict[str, object]]] = {}
+    for clean in (False, True):
+        async with configured(settings) as config:
+            worker = Worker(config)
+            await worker.start()
+            topic = config.catalogue.in_pool("default")[0].name
+            assignment = Assignment(topic, 0, config.catalogue.group("default"))
+            assignment.start = 0
+            noted = asyncio.Event()
+            assert worker.engines["default"].context.guard.holds(assignment, noted.set)
+            async with asyncio.timeout(10):
+                await noted.wait()
+            await worker.stop(clean=clean)
+            left[clean] = list(rows(engine, "select topic, starts from streams.partition_starts"))
+    assert left == {False: [{"topic": topic, "starts": 1}], True: []}

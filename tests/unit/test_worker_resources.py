@@ -1,0 +1,94 @@
+"""A worker whose start fails or is cancelled leaves no task, no thread, no process and no connection."""
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable
+
+import psutil
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from streams.codec import build_codec
+from streams.runtime.resources import WorkerConfig
+from streams.runtime.worker import Worker
+from streams.settings import Settings
+from streams.topics import POOLS
+from streams.transport.kafka.producer import RecordProducer
+from tests.support.factories import CATALOGUE, a_handler
+
+
+def a_worker(
+    database_port: int,
+    services: Callable[[], list[object]] = list,
+    crash: Callable[[BaseException], None] = lambda _error: None,
+) -> Worker:
+    settings = Settings(
+        database_url=f"postgresql://me@127.0.0.1:{database_port}/x",
+        compute_processes=1,
+    )
+    return Worker(
+        WorkerConfig(
+            settings=settings,
+            catalogue=CATALOGUE,
+            codec=build_codec(settings, CATALOGUE, waits=False),
+            handlers=[a_handler()],
+            limits={},
+            pools=POOLS,
+            records=RecordProducer(settings),
+            services=services,
+            preload=(),
+            crash=crash,
+        )
+    )
+
+
+def left() -> tuple[set[object], set[threading.Thread], set[int]]:
+    """The tasks, the threads (without those of the loop's executor) and the compute processes."""
+    threads = {thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")}
+    this = psutil.Process()
+    # Children of the fork server; the server itself serves all pools of a process and stays.
+    processes = {process.pid for process in this.children(recursive=True)} - {one.pid for one in this.children()}
+    return set(asyncio.all_tasks()), threads, processes
+
+
+async def test_a_start_without_a_database_leaves_nothing() -> None:
+    before = left()
+    failures: list[BaseException] = []
+    worker = a_worker(1, crash=failures.append)
+    with pytest.raises(OperationalError):
+        await worker.start()
+    assert left() == before
+    assert not failures, "the exception of the start says it"
+    assert worker.engines == {}
+    assert await worker.database_error() == "not connected yet"
+    await worker.stop()  # Faust stops an app whose start has failed, too.
+    assert left() == before
+
+
+async def test_a_cancelled_start_leaves_nothing() -> None:
+    """SIGTERM comes while the database does not answer: its connection is closed as well."""
+    before = left()
+    connected, closed = asyncio.Event(), asyncio.Event()
+
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        while await reader.read(1024):
+            pass
+        writer.close()
+        closed.set()
+
+    async with await asyncio.start_server(never_answer, "127.0.0.1", 0) as server:
+        worker = a_worker(server.sockets[0].getsockname()[1])
+        starting = asyncio.create_task(worker.start())
+        async with asyncio.timeout(20):
+            await connected.wait()
+            await worker.stop()
+            starting.cancel()
+            await asyncio.wait([starting])
+            assert starting.cancelled()
+            del starting
+            gc.collect()  # SQLAlchemy has dropped the connection that was being made, in a reference cycle
+            await closed.wait()
+    await server.wait_closed()
+    assert left() == before
