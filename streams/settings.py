@@ -9,6 +9,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from streams.durations import Seconds, parse_duration
 
+__all__ = [
+    "POOL_NAMES",
+    "PoolName",
+    "Settings",
+    "SettingsError",
+    "load_settings",
+]
+
 PoolName = Literal["high", "default", "low"]
 POOL_NAMES: tuple[PoolName, ...] = ("high", "default", "low")
 

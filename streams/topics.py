@@ -29,6 +29,17 @@ from schemas.sensitivity import holds_secret, marks_of
 from streams.durations import format_duration, parse_duration
 from streams.settings import PoolName, Settings, SettingsError
 
+__all__ = [
+    "BUILT_IN",
+    "POOLS",
+    "Catalogue",
+    "Pool",
+    "Topic",
+    "UnknownEventError",
+    "load_catalogue",
+    "load_topics",
+]
+
 HOUR = 3600.0
 DAY = 86_400.0
 USUAL_RETENTION = 7 * DAY

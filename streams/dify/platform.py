@@ -16,6 +16,8 @@ from streams.dify.vector_stores.port import VectorIndex, collection_in, collecti
 from streams.settings import Settings
 from streams.storage import Storage, open_storage
 
+__all__ = ["Platform", "build_platform"]
+
 
 @dataclass(frozen=True, slots=True)
 class Platform:

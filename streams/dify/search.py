@@ -14,6 +14,8 @@ from streams.dify.platform import Platform
 from streams.dify.vector_collections import collection_of
 from streams.dify.vector_stores.port import Nearby
 
+__all__ = ["Passage", "passages"]
+
 _SPARE = 4
 """Times as many vectors are looked at as passages are wanted: some may belong to what is disabled."""
 
