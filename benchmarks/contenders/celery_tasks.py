@@ -6,7 +6,7 @@ from functools import lru_cache
 from celery import Celery
 from sqlalchemy import Engine, create_engine, text
 
-from streams.database import DIALECT
+from streams.database.engines import DIALECT
 
 app = Celery("peer")
 app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True)

@@ -8,13 +8,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from streams.cli.output import CommandError, JSONOption, print_json
-from streams.database import (
-    DatabaseNotMigratedError,
-    DatabaseUnavailableError,
-    check_migrated,
-    sync_engine,
-    unavailable,
-)
+from streams.database import DatabaseNotMigratedError, DatabaseUnavailableError, sync_engine
+from streams.database.engines import check_migrated, unavailable
 from streams.database.migrations import MigrationRefusedError
 from streams.database.migrations import upgrade as upgrade_database
 from streams.settings import Settings, load_settings

@@ -31,17 +31,6 @@ from streams.schema_registry.clients import Registry, open_files, open_registry,
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue, Topic, UnknownEventError, load_catalogue
 
-__all__ = [
-    "Codec",
-    "DecodeError",
-    "EncodedEvent",
-    "PayloadElsewhereError",
-    "SchemaMissingError",
-    "Ticket",
-    "build_codec",
-    "default_codec",
-]
-
 SPECVERSION = (headers.CE_SPECVERSION, b"1.0")
 CONTENT_TYPE = (headers.CONTENT_TYPE, b"application/avro")
 DecodeReason = Literal["decode", "validation", "unknown-schema"]

@@ -14,15 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from streams.database.tables import SCHEMA
 from streams.settings import Settings, SettingsError
 
-__all__ = [
-    "Database",
-    "DatabaseNotMigratedError",
-    "DatabaseUnavailableError",
-    "check_database",
-    "database_url",
-    "sync_engine",
-]
-
 REVISION = "0006"
 """The newest of `streams/database/migrations/versions`, which this code needs. Starting loads no Alembic."""
 VERSION_TABLE = "alembic_version"

@@ -1,7 +1,7 @@
 """Publishing: in a transaction (`Outbox`), straight to Kafka (`EventProducer`), or by what the platform calls."""
 
 from streams.publishing.async_producer import AsyncEventProducer
-from streams.publishing.bridges import blinker
+from streams.publishing.bridges import blinker as blinker_bridge
 from streams.publishing.bridges.blinker import SignalBridge, connect_signals
 from streams.publishing.bridges.celery import CeleryTasks, celery_tasks
 from streams.publishing.bridges.sender_transaction import BridgeError

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from schemas import DocumentIndexRequested
 from streams.codec import Codec, SchemaMissingError
 from streams.codec.claim_check import remove_old
-from streams.database import drop_old_partitions, ensure_partitions
+from streams.database.engines import drop_old_partitions, ensure_partitions
 from streams.delivery.admission.schema_loader import SchemaLoader
 from streams.delivery.engine import PoolEngine
 from streams.delivery.errors import Unavailable

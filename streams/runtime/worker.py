@@ -1,6 +1,6 @@
 """What one worker process runs in addition to Faust: one delivery engine per pool, the relay, the maintenance.
 
-Loads no Faust: `bootstrap` connects it with the app. `worker_resources` has what is opened and closed.
+Loads no Faust: `bootstrap` connects it with the app. `resources` opens and closes what it needs.
 """
 
 import asyncio

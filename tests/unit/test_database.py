@@ -6,7 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 import streams.database.migrations.versions
-from streams.database import REVISION, database_url
+from streams.database import database_url
+from streams.database.engines import REVISION
 from streams.settings import Settings, SettingsError
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from streams.database import REVISION, ensure_partitions, revision, sync_engine, unavailable
+from streams.database import sync_engine
+from streams.database.engines import REVISION, ensure_partitions, revision, unavailable
 from streams.database.tables import SCHEMA
 from streams.settings import Settings
 

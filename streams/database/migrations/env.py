@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from streams.database import VERSION_TABLE
+from streams.database.engines import VERSION_TABLE
 from streams.database.tables import SCHEMA, metadata
 
 

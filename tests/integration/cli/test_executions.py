@@ -9,7 +9,7 @@ from sqlalchemy import Engine, insert, text
 from schemas import DocumentDeleted
 from schemas.event import event_time, new_event_id
 from streams.codec import build_codec
-from streams.database import REVISION
+from streams.database.engines import REVISION
 from streams.database.tables import executions, outbox
 from streams.publishing.outbox.outbox import outbox_row
 from streams.settings import Settings

@@ -16,18 +16,14 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from streams.database import (
-    PARTITIONS_AHEAD,
-    REVISION,
     Database,
     DatabaseNotMigratedError,
     DatabaseUnavailableError,
     check_database,
     database_url,
-    drop_old_partitions,
-    ensure_partitions,
-    partition_days,
     sync_engine,
 )
+from streams.database.engines import PARTITIONS_AHEAD, REVISION, drop_old_partitions, ensure_partitions, partition_days
 from streams.database.migrations import MigrationRefusedError, upgrade
 from streams.database.tables import metadata
 from streams.delivery.ledger.pg_arrays import array_text, byte_array_text
