@@ -11,7 +11,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONNOUSERSITE := 1
 
-.PHONY: setup demo test check crash bench lock clean
+.PHONY: setup help demo unit test check format coverage crash bench lock clean
 
 setup: $(READY) ## The virtual environment, from the locks.
 
@@ -27,11 +27,23 @@ $(READY): requirements/build.txt requirements/dev.txt pyproject.toml
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
+help: ## This list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
 demo: setup ## The main job on real documents, from an empty machine to nothing left running.
 	@streams demo
 
+unit: setup ## The unit tests: no server, within a minute.
+	@python -m pytest -n 2 tests/unit
+
 test: setup ## Unit and integration tests, on a real local stack.
 	@python -m pytest -n 2 --dist loadfile tests/unit tests/contract tests/integration
+
+# Workers and commands that the tests start are measured too; a worker that is killed takes its data with it.
+coverage: setup ## Lines of delivery, transport and publishing that no test runs; make coverage ONLY=tests/unit for a part.
+	@coverage erase
+	@status=0; coverage run -m pytest -n 2 --dist loadfile $(or $(ONLY),tests/unit tests/integration) || status=$$?; \
+	coverage combine --quiet && coverage report --include='streams/delivery/*,streams/transport/*,streams/publishing/*' && exit $$status
 
 crash: setup ## The long fault scenarios: servers and workers are killed, frozen, cut off.
 	@python -m pytest tests/crash
@@ -53,7 +65,11 @@ check: setup ## Lint, format, types, layers, compatibility of the events with th
 	@lint-imports
 	@env -u STREAMS_HANDLERS -u STREAMS_TOPIC_PREFIX streams schemas check --folder schemas/avro
 
-lock: setup ## New locks from pyproject.toml; needs the network.
+format: setup ## Fix what Ruff can fix, and format the code.
+	@ruff check --fix --exit-zero .
+	@ruff format .
+
+lock: setup ## New locks from pyproject.toml; needs the network. make lock UPGRADE= keeps the versions that are locked.
 	@$(VENV)/bin/python -m venv build/uv
 	@build/uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/build.in --output-file requirements/build.txt
@@ -61,9 +77,11 @@ lock: setup ## New locks from pyproject.toml; needs the network.
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/bench.in --output-file requirements/bench.txt
 	@python -m streams.local.jar_lock
 
-LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+UPGRADE := --upgrade
+LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes $(UPGRADE) --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-clean: ## Everything that can be made again; a running local stack is stopped first.
+clean: ## Everything that can be made again; local stacks that run are stopped first.
 	@test ! -x $(VENV)/bin/streams || $(VENV)/bin/streams local down
-	@rm -rf $(VENV) .local build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@test ! -x $(VENV)/bin/streams || test ! -d .local-test || STREAMS_LOCAL_DIR=.local-test $(VENV)/bin/streams local down
+	@rm -rf $(VENV) .local .local-test build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

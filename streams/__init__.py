@@ -1,7 +1,7 @@
 """A streaming event pipeline on Kafka for an LLM-app platform.
 
 `faust -A streams worker` finds the app here; it is made when it is asked for, so that producers who import
-`streams.publishing` load no Faust.
+`streams.publishing` load no Faust. `__version__` is the version of the installed package.
 """
 
 from typing import TYPE_CHECKING
@@ -9,16 +9,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from streams.transport.faust.app import StreamsApp
 
-__all__ = ["app"]
+__all__ = ["__version__", "app"]
 
 app: "StreamsApp"
+__version__: str
 
 
 def __getattr__(name: str) -> object:
-    if name != "app":
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    from streams.bootstrap import build_app  # noqa: PLC0415 - Faust is loaded for workers only
+    """Make `app` or `__version__` at its first use: importing `streams` loads neither Faust nor package metadata."""
+    match name:
+        case "app":
+            from streams.bootstrap import build_app  # noqa: PLC0415 - Faust is loaded for workers only
 
-    globals()["app"] = made = build_app()
+            made: object = build_app()
+        case "__version__":
+            from importlib.metadata import version  # noqa: PLC0415 - takes longer to import than all of this package
+
+            made = version("event-streams")
+        case _:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+    globals()[name] = made
     return made

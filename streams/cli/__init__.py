@@ -3,10 +3,12 @@
 import importlib
 import logging
 from difflib import get_close_matches
+from typing import Annotated
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+import streams
 from streams.cli.output import WRONG_REQUEST, CommandError, run_reporting_errors
 from streams.observability.logs import configure_logging
 from streams.settings import Settings
@@ -61,7 +63,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.callback()(lambda: None)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer's signature
+    if wanted:
+        typer.echo(f"streams {streams.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command's name."""
 
 
 def main() -> None:

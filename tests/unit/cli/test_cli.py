@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import typer
 
+import streams
 from streams import cli
+from tests.support.pages import ROOT
 
 LOADED = """
 import json, sys
@@ -46,3 +49,27 @@ def test_a_command_loads_no_handlers() -> None:
     loaded = set(json.loads(done.stderr))
     assert "streams.cli.lag" in loaded
     assert not loaded & {"numpy", "streams.agents", "streams.dify.platform", "streams.cli.dlq"}
+
+
+def test_the_version_is_the_one_of_the_project(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One place has it: a package that was installed before the version was raised shows the old one."""
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    monkeypatch.setattr(sys, "argv", ["streams", "--version"])
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"streams {stated}\n"
+    assert streams.__version__ == stated
+
+
+def test_importing_streams_loads_nothing_that_only_a_worker_needs() -> None:
+    """Not even the module that reads the version, which takes longer to import than the package itself."""
+    script = "import streams, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert {name for name in loaded if name.split(".")[0] in {"streams", "schemas"}} == {"streams"}
+    assert not loaded & {"faust", "pydantic", "sqlalchemy", "confluent_kafka", "importlib.metadata"}
