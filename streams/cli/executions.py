@@ -15,8 +15,7 @@ from streams.cli.output import CommandError, JSONOption, print_json, print_rows
 from streams.codec import build_codec
 from streams.database import Database
 from streams.delivery.context import Services
-from streams.operations.cancel import CancelRefusedError
-from streams.operations.cancel import cancel as cancel_waiting
+from streams.operations.cancel import Cancellation, CancelRefusedError
 from streams.operations.executions import (
     DURABLE,
     ExecutionFilter,
@@ -113,7 +112,7 @@ async def _cancel(settings: Settings, event_id: UUID, handler: str | None) -> li
     try:
         async with AsyncSession(database.effects) as session, session.begin():
             services = Services(build_platform(settings))
-            return await cancel_waiting(session, codec, services, handlers, event_id, handler)
+            return await Cancellation(codec, services, handlers).cancel(session, event_id, handler)
     finally:
         await database.dispose()
 

@@ -12,13 +12,21 @@ from streams import headers
 from streams.delivery.admission.pauses import DEFERRAL
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery
+from streams.delivery.execution.attempt import AttemptContext, Availability
 from streams.delivery.handler import Handler
 from streams.delivery.intake.background_tasks import BackgroundTasks
 from streams.delivery.intake.intake import Intake
+from streams.delivery.runners.lease_sweep import LeaseSweep
 from streams.delivery.runners.leased import LeasedRunner
 from streams.delivery.runners.transactional import TransactionalRunner
 from streams.delivery.scheduling.lanes import Lanes, Unit
-from streams.delivery.settlement.settlement import Settlement
+from streams.delivery.scheduling.retry_tiers import RetryTiers
+from streams.delivery.settlement.dead_letter import DeadLetters
+from streams.delivery.settlement.forwarding import Forwarding
+from streams.delivery.settlement.pending_send import Sender
+from streams.delivery.settlement.settle_loop import SettleLoop
+from streams.delivery.settlement.settlement import Destinations, Settlement
+from streams.delivery.telemetry import Telemetry
 from streams.observability.logs import bind_delivery, get_logger
 from streams.observability.redaction import Redactor
 from streams.observability.tracing import bind_trace
@@ -52,10 +60,25 @@ class PoolEngine:
 
     def __init__(self, context: PoolContext) -> None:
         self.context = context
-        settlement = Settlement(context, self._settle_beside)
-        self._settlement = settlement
-        self._effects = TransactionalRunner(context, settlement)
-        self._custody = LeasedRunner(context, settlement)
+        attempts = AttemptContext(
+            context.database, context.place, context.codec, context.schemas, context.services, context.compute
+        )
+        availability, telemetry = Availability(context.gate, context.breakers), Telemetry(context.group)
+        sender = Sender(context.records, context.settings.settle_timeout)
+        destinations = Destinations(
+            RetryTiers.of(context.catalogue, context.pool.name),
+            DeadLetters(context.codec, context.catalogue, context.group),
+        )
+        waiting = SettleLoop(availability, context.settling)
+        forwarding = Forwarding(context.database.bookkeeping, sender, destinations, telemetry, waiting)
+        loop = SettleLoop(availability, context.settling, self._settle_beside)
+        self._settlement = settlement = Settlement(attempts, sender, destinations, telemetry, loop)
+        self._effects = TransactionalRunner(attempts, settlement, telemetry, availability)
+        lease_seconds = context.settings.lease_seconds
+        self._custody = LeasedRunner(attempts, settlement, telemetry, availability, lease_seconds)
+        lost = Settlement(attempts, sender, destinations, telemetry, waiting)
+        self.sweep = LeaseSweep(attempts, context.catalogue, context.handlers, lost)
+        """Hands on long deliveries whose worker went away."""
         self._lanes = Lanes(
             context.limits,
             share=context.pool.prefetch // TENANT_SHARE,
@@ -65,7 +88,7 @@ class PoolEngine:
         context.breakers.on_change(self._go_on)
         context.pauses.on_change(self._go_on)
         self._beside = BackgroundTasks(self._watch)
-        self._reception = Intake(context, self._lanes, self._beside, pump=self._pump, leaving=self._leaving)
+        self._reception = Intake(context, self._lanes, self._beside, forwarding, pump=self._pump, leaving=self._leaving)
         self._waiting, self._desk = self._reception.waiting, self._reception.desk
         self._running: dict[asyncio.Task[None], Unit] = {}
         self._cancelled: set[asyncio.Task[None]] = set()

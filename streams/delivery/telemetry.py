@@ -1,4 +1,4 @@
-"""What is logged and counted of a delivery, in one place, so that the paths above stay readable."""
+"""Logs and counts what happened to deliveries; call it after the commit, so that each fact is reported once."""
 
 import logging
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from streams.delivery.delivery import Delivery
 from streams.delivery.errors import Reason
+from streams.delivery.settlement.dead_letter import UnreadableRecord
 from streams.observability import metrics
 from streams.observability.error_text import ErrorText
 from streams.observability.logs import get_logger
@@ -13,78 +14,101 @@ from streams.observability.metrics import DeliveryMeter, delivery_meter
 
 log = get_logger(__name__)
 _lines = logging.getLogger(__name__)
-"""The same logger, to be asked whether a line would be written: structlog's own look-up costs three times as much."""
+"""The same logger, for the question whether a line is written: structlog's own look-up costs three times as much."""
 
 
-def report_success(group: str, done: Sequence[Delivery], took: float) -> None:
-    """A handler returned and its transaction committed, for these deliveries, after so many seconds."""
-    if not done:
-        return
-    meter = _meter(group, done[0])
-    meter.ran(took)
-    meter.settled("success", len(done))
-    now = datetime.now(tz=UTC)
-    meter.done([(now - delivery.event.occurred_at).total_seconds() for delivery in done])
-    # A line costs more than a short handler: of those only who looks for something wants one.
-    if done[0].handler.kind == "long":
-        log.info("delivery succeeded", deliveries=len(done), seconds=round(took, 4))
-    elif _lines.isEnabledFor(logging.DEBUG):
-        log.debug("delivery succeeded", deliveries=len(done), seconds=round(took, 4))
+class Telemetry:
+    """The logs and metrics about the deliveries of one consumer group."""
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+
+    def succeeded(self, done: Sequence[Delivery], took: float) -> None:
+        """Report that a handler returned and its transaction committed.
+
+        Args:
+            done: The deliveries that it ran for, of one handler.
+            took: Seconds.
+        """
+        if not done:
+            return
+        meter = self._meter(done[0])
+        meter.ran(took)
+        meter.settled("success", len(done))
+        now = datetime.now(tz=UTC)
+        meter.done([(now - delivery.event.occurred_at).total_seconds() for delivery in done])
+        # A line costs more than a short handler: only who looks for something wants one of those.
+        if done[0].handler.kind == "long":
+            log.info("delivery succeeded", deliveries=len(done), seconds=round(took, 4))
+        elif _lines.isEnabledFor(logging.DEBUG):
+            log.debug("delivery succeeded", deliveries=len(done), seconds=round(took, 4))
+
+    def skipped(self, deliveries: Sequence[Delivery], done: Sequence[Delivery]) -> None:
+        """Report that these deliveries, but for `done`, had run before or have moved on: nothing ran for them."""
+        skipped = len(deliveries) - len(done)
+        self._meter(deliveries[0]).settled("duplicate", skipped)
+        log.info("delivery was done before, nothing ran", deliveries=skipped)
+
+    def failed(self, delivery: Delivery, error: Exception, took: float) -> None:
+        """Report a failed attempt; what follows is reported when that is settled.
+
+        Args:
+            delivery: What was attempted.
+            error: What the attempt failed with.
+            took: Seconds.
+        """
+        self._meter(delivery).ran(took)
+        log.warning("attempt failed", exc_info=error)
+
+    def retried(self, delivery: Delivery, tier: str, due_at: datetime) -> None:
+        """Report that a delivery whose attempt failed is in a retry tier.
+
+        Args:
+            delivery: What was attempted.
+            tier: The tier's topic.
+            due_at: When it runs again.
+        """
+        self._meter(delivery).settled("retry")
+        metrics.retries(tier, delivery.handler.name).inc()
+        log.info("retry scheduled", tier=tier, due_at=due_at.isoformat())
+
+    def deferred(self, delivery: Delivery, why: str) -> None:
+        """Report that a delivery is in a retry tier and no attempt was counted."""
+        self._meter(delivery).settled("deferred")
+        log.info("delivery deferred", why=why)
+
+    def set_aside(self, deliveries: Sequence[Delivery]) -> None:
+        """Report deliveries in the tier of delay zero, whose tenants had more than their share of the window."""
+        for delivery in deliveries:
+            self._meter(delivery).settled("deferred")
+        log.info("deliveries past their tenants' share set aside", deliveries=len(deliveries))
+
+    def died(self, delivery: Delivery, reason: Reason, error: ErrorText) -> None:
+        """Report that a delivery is a dead letter.
+
+        Args:
+            delivery: What was attempted.
+            reason: Why there is no other attempt.
+            error: What the last attempt failed with.
+        """
+        meter = self._meter(delivery)
+        meter.settled("dead")
+        meter.done([(datetime.now(tz=UTC) - delivery.event.occurred_at).total_seconds()])
+        _report_dead_letter(delivery.topic.name, delivery.handler.name, reason, error)
+
+    def unreadable(self, unreadable: UnreadableRecord) -> None:
+        """Report that a record which no handler can be given is a dead letter."""
+        _report_dead_letter(unreadable.topic, unreadable.handler, unreadable.reason, unreadable.error)
+
+    def lease_lost(self, delivery: Delivery, resource: str) -> None:
+        """Report that a long delivery's lease expired while it ran: what it did since then does not count."""
+        metrics.leases_lost(delivery.handler.name).inc()
+        log.warning("lease lost, another worker has this delivery now", resource=resource)
+
+    def _meter(self, delivery: Delivery) -> DeliveryMeter:
+        return delivery_meter(delivery.topic.name, self._group, delivery.handler.name)
 
 
-def report_skipped(group: str, deliveries: Sequence[Delivery], done: Sequence[Delivery]) -> None:
-    """These deliveries but the ones done had run before, or have moved on: nothing ran for them."""
-    skipped = len(deliveries) - len(done)
-    _meter(group, deliveries[0]).settled("duplicate", skipped)
-    log.info("delivery was done before, nothing ran", deliveries=skipped)
-
-
-def report_failure(group: str, delivery: Delivery, error: Exception, took: float) -> None:
-    """An attempt failed after so many seconds; how it goes on is reported when that is settled."""
-    _meter(group, delivery).ran(took)
-    log.warning("attempt failed", exc_info=error)
-
-
-def report_retry(group: str, delivery: Delivery, tier: str, due_at: datetime) -> None:
-    """A failed attempt was handed to a tier."""
-    _meter(group, delivery).settled("retry")
-    metrics.retries(tier, delivery.handler.name).inc()
-    log.info("retry scheduled", tier=tier, due_at=due_at.isoformat())
-
-
-def report_deferred(group: str, delivery: Delivery, why: str) -> None:
-    """A delivery was handed on without counting an attempt."""
-    _meter(group, delivery).settled("deferred")
-    log.info("delivery deferred", why=why)
-
-
-def report_set_aside(group: str, deliveries: Sequence[Delivery]) -> None:
-    """Deliveries of tenants that had more than their share of the window waiting went to the tier of delay zero."""
-    for delivery in deliveries:
-        _meter(group, delivery).settled("deferred")
-    log.info("deliveries past their tenants' share set aside", deliveries=len(deliveries))
-
-
-def report_death(group: str, delivery: Delivery, reason: Reason, error: ErrorText) -> None:
-    """A delivery is a dead letter."""
-    meter = _meter(group, delivery)
-    meter.settled("dead")
-    meter.done([(datetime.now(tz=UTC) - delivery.event.occurred_at).total_seconds()])
-    metrics.dead_letters(delivery.topic.name, delivery.handler.name, reason).inc()
-    log.error("dead letter", reason=reason.value, error_type=error.type_name, error_message=error.message)
-
-
-def report_unreadable(topic: str, handler: str | None, reason: Reason, error: ErrorText) -> None:
-    """A record that no handler could be given is a dead letter."""
+def _report_dead_letter(topic: str, handler: str | None, reason: Reason, error: ErrorText) -> None:
     metrics.dead_letters(topic, handler, reason).inc()
     log.error("dead letter", reason=reason.value, error_type=error.type_name, error_message=error.message)
-
-
-def report_lease_lost(delivery: Delivery, resource: str) -> None:
-    """A long delivery's lease ran out under it: whatever it did since does not count."""
-    metrics.leases_lost(delivery.handler.name).inc()
-    log.warning("lease lost, another worker has this delivery now", resource=resource)
-
-
-def _meter(group: str, delivery: Delivery) -> DeliveryMeter:
-    return delivery_meter(delivery.topic.name, group, delivery.handler.name)

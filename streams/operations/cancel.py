@@ -1,7 +1,8 @@
-"""Cancelling an execution that waits for its next attempt: it ends as a failure, and its record dies at the fence."""
+"""Cancels executions that wait for their next attempt: they end as failures, the fence rejects their records."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -41,65 +42,69 @@ END = text(
 
 
 class CancelRefusedError(Exception):
-    """Nothing of it waits; the message is one line that says what is."""
+    """Nothing of it waits; the message is one line that says what there is."""
 
 
-async def cancel(  # noqa: PLR0913, PLR0917 - what is cancelled, and what `on_dead` needs
-    session: AsyncSession,
-    codec: Codec,
-    services: Services,
-    handlers: Mapping[str, Handler[Event]],
-    event_id: UUID,
-    handler: str | None,
-) -> list[str]:
-    """End what waits of an event, in the caller's transaction; returns the handlers, or the topic of its outbox row.
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """Cancels what waits of events; the fields are what `on_dead` of a cancelled delivery needs."""
 
-    A business status is rolled back by `on_dead`, as by any other death. Raises CancelRefusedError.
-    """
-    made_at = event_time(event_id)
-    identity = {"event_id": event_id, "day": None if made_at is None else made_at.date()}
-    rows = (await session.execute(LOCK, {**identity, "handler": handler})).mappings().all()
-    waiting = [row for row in rows if row["status"] == "retry"]
-    if rows and not waiting:
-        states = ", ".join(f"{row['handler']} is {row['status']}" for row in rows)
-        raise CancelRefusedError(f"nothing of event {event_id} waits: {states}")
-    if not rows:
-        unsent = [] if handler else await withdraw(session, [event_id])
-        if not unsent:
-            raise CancelRefusedError(f"the ledger has no execution of event {event_id}, nor has the outbox")
-        return [one.topic for one in unsent]
-    for row in waiting:
-        note = await _roll_back(session, codec, services, handlers.get(row["handler"]), event_id, row)
-        now = datetime.now(tz=UTC).isoformat()
-        entry = {"attempt": row["attempts"], "started_at": now, "completed_at": now, "outcome": REASON}
-        await session.execute(
-            END,
-            {**identity, "handler": row["handler"], "reason": REASON, "error": note, "entry": json.dumps([entry])},
+    codec: Codec
+    services: Services
+    handlers: Mapping[str, Handler[Event]]
+    """By name."""
+
+    async def cancel(self, session: AsyncSession, event_id: UUID, handler: str | None) -> list[str]:
+        """End what waits of an event, and roll a business status back with `on_dead`, as at any other death.
+
+        Args:
+            session: The caller's transaction.
+            event_id: The event's.
+            handler: The name of the one handler whose delivery ends; None: all that wait.
+
+        Returns:
+            The handlers, or the topic of the event's outbox row.
+
+        Raises:
+            CancelRefusedError: Nothing of it waits.
+        """
+        made_at = event_time(event_id)
+        identity = {"event_id": event_id, "day": None if made_at is None else made_at.date()}
+        rows = (await session.execute(LOCK, {**identity, "handler": handler})).mappings().all()
+        waiting = [row for row in rows if row["status"] == "retry"]
+        if rows and not waiting:
+            states = ", ".join(f"{row['handler']} is {row['status']}" for row in rows)
+            raise CancelRefusedError(f"nothing of event {event_id} waits: {states}")
+        if not rows:
+            unsent = [] if handler else await withdraw(session, [event_id])
+            if not unsent:
+                raise CancelRefusedError(f"the ledger has no execution of event {event_id}, nor has the outbox")
+            return [one.topic for one in unsent]
+        for row in waiting:
+            note = await self._roll_back(session, event_id, row)
+            now = datetime.now(tz=UTC).isoformat()
+            entry = {"attempt": row["attempts"], "started_at": now, "completed_at": now, "outcome": REASON}
+            await session.execute(
+                END,
+                {**identity, "handler": row["handler"], "reason": REASON, "error": note, "entry": json.dumps([entry])},
+            )
+        return [row["handler"] for row in waiting]
+
+    async def _roll_back(self, session: AsyncSession, event_id: UUID, row: RowMapping) -> str:
+        """Call `on_dead` in a savepoint; returns what the row says as its error."""
+        note, handler = "cancelled by an operator", self.handlers.get(row["handler"])
+        if handler is None or handler.on_dead is None:
+            return note
+        publish = Outbox(session, self.codec).publish
+        work = StandaloneWork(
+            handler, publish=publish, services=self.services, session=session, attempt=row["attempts"]
         )
-    return [row["handler"] for row in waiting]
-
-
-async def _roll_back(  # noqa: PLR0913, PLR0917 - what `on_dead` needs
-    session: AsyncSession,
-    codec: Codec,
-    services: Services,
-    handler: Handler[Event] | None,
-    event_id: UUID,
-    row: RowMapping,
-) -> str:
-    """Call `on_dead` in a savepoint; returns what the row says as its error."""
-    note = "cancelled by an operator"
-    if handler is None or handler.on_dead is None:
+        try:
+            event = handler.event.model_validate({**row["args"], "event_id": event_id, "tenant_id": row["tenant_id"]})
+            # The ledger has its marked fields masked, so the error has nothing that must not be shown.
+            async with session.begin_nested():
+                await handler.on_dead(event, work, CancelledError(note))
+        except Exception as error:
+            log.exception("on_dead failed", handler=handler.name)
+            return f"{note} (on_dead failed: {told(error).message})"
         return note
-    work = StandaloneWork(
-        handler, publish=Outbox(session, codec).publish, services=services, session=session, attempt=row["attempts"]
-    )
-    try:
-        event = handler.event.model_validate({**row["args"], "event_id": event_id, "tenant_id": row["tenant_id"]})
-        # The ledger has its marked fields masked, so there is nothing here that could be told.
-        async with session.begin_nested():
-            await handler.on_dead(event, work, CancelledError(note))
-    except Exception as error:
-        log.exception("on_dead failed", handler=handler.name)
-        return f"{note} (on_dead failed: {told(error).message})"
-    return note

@@ -14,7 +14,6 @@ from streams.database.engines import drop_old_partitions, ensure_partitions
 from streams.delivery.admission.schema_loader import SchemaLoader
 from streams.delivery.engine import PoolEngine
 from streams.delivery.errors import Unavailable
-from streams.delivery.runners.lease_sweep import LeaseSweep
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 from streams.operations.kafka_admin import KafkaRefusedError
@@ -69,7 +68,7 @@ class Maintenance:
 
     async def _sweep(self) -> None:
         for engine in self._engines.values():
-            await LeaseSweep(engine.context).run()
+            await engine.sweep.run()
 
     async def _look_for_stranded(self) -> None:
         try:

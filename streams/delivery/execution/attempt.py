@@ -1,4 +1,4 @@
-"""The engine's side of one attempt, as the handler sees it: `Work` for effects, long work and settlements."""
+"""One attempt as its handler sees it: `Work` for single and batch handlers, for long ones, and for settlements."""
 
 import asyncio
 import inspect
@@ -13,14 +13,21 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
+from streams.codec import Codec
 from streams.codec.claim_check import may_be_large
-from streams.delivery.context import PoolContext
+from streams.database import Database
+from streams.delivery.admission.breaker_registry import BreakerRegistry
+from streams.delivery.admission.database_gate import DatabaseGate
+from streams.delivery.admission.schema_loader import SchemaLoader
+from streams.delivery.context import Services
 from streams.delivery.delivery import Delivery
 from streams.delivery.errors import LeaseLostError, SoftTimeLimitExceeded, Unavailable
 from streams.delivery.execution.time_limits import run_within
 from streams.delivery.execution.transaction import EffectTransaction, effect_session
 from streams.delivery.handler import Handler
 from streams.delivery.ledger import leases
+from streams.delivery.ledger.columns import WorkerIdentity
+from streams.delivery.process_pool import ComputePool
 from streams.observability.logs import get_logger
 from streams.publishing.outbox.outbox import Outbox
 from streams.storage import StorageAwayError
@@ -28,6 +35,26 @@ from streams.storage import StorageAwayError
 log = get_logger(__name__)
 T = TypeVar("T")
 P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptContext:
+    """What attempts of one pool's handlers work with."""
+
+    database: Database
+    place: WorkerIdentity
+    codec: Codec
+    schemas: SchemaLoader
+    services: Services
+    compute: ComputePool
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """What knows whether the database and the other dependencies of a process answer."""
+
+    gate: DatabaseGate
+    breakers: BreakerRegistry
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +69,7 @@ class EffectWork:
 
     def __init__(
         self,
-        context: PoolContext,
+        context: AttemptContext,
         transaction: EffectTransaction | OpenTransaction,
         handler: Handler[Event],
         attempt: int,
@@ -78,7 +105,8 @@ class EffectWork:
 
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """In a killable process, until this attempt's hard limit."""
-        return await _compute(self._context, self._handler, self._began, function, args, kwargs)
+        seconds = _seconds_left(self._handler, self._began)
+        return await self._context.compute.run(function, args, kwargs, seconds=seconds)
 
     def use(self, kind: type[T]) -> T:
         """A service by its type."""
@@ -88,7 +116,7 @@ class EffectWork:
 class LongWork:
     """One attempt under a lease, in steps; no transaction is open between them."""
 
-    def __init__(self, context: PoolContext, delivery: Delivery, lease: leases.Lease) -> None:
+    def __init__(self, context: AttemptContext, delivery: Delivery, lease: leases.Lease) -> None:
         self._context = context
         self._delivery = delivery
         self._lease = lease
@@ -137,27 +165,21 @@ class LongWork:
 
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """In a killable process, until this attempt's hard limit."""
-        return await _compute(self._context, self._delivery.handler, self._began, function, args, kwargs)
+        seconds = _seconds_left(self._delivery.handler, self._began)
+        return await self._context.compute.run(function, args, kwargs, seconds=seconds)
 
     def use(self, kind: type[T]) -> T:
         """A service by its type."""
         return self._context.services.use(kind)
 
 
-async def _compute(  # noqa: PLR0913, PLR0917 - the call and its surroundings
-    context: PoolContext,
-    handler: Handler[Event],
-    began: float,
-    function: Callable[P, T],
-    args: tuple[object, ...],
-    kwargs: dict[str, object],
-) -> T:
-    spent = time.time() - began
-    return await context.compute.run(function, args, kwargs, seconds=max(0.1, handler.time_limit - spent))
+def _seconds_left(handler: Handler[Event], began: float) -> float:
+    """Return the seconds until the hard limit of an attempt that began at this time (seconds since the epoch)."""
+    return max(0.1, handler.time_limit - (time.time() - began))
 
 
 def awaited(call: Awaitable[T]) -> Coroutine[object, object, T]:
-    """What a handler's function returned, as a coroutine, which a task needs; functions may return any awaitable."""
+    """Return what a handler's function returned as a coroutine, which a task needs; it may return any awaitable."""
     return call if inspect.iscoroutine(call) else _await(call)
 
 
@@ -165,10 +187,15 @@ async def _await(call: Awaitable[T]) -> T:
     return await call
 
 
-async def tidy_up(context: PoolContext, delivery: Delivery, error: SoftTimeLimitExceeded) -> None:
-    """`on_soft_limit` with a fresh session and the handler's own limits.
+async def tidy_up(context: AttemptContext, delivery: Delivery, error: SoftTimeLimitExceeded) -> None:
+    """Call `on_soft_limit` with a fresh session and the handler's own limits.
 
-    Its failure is logged beside the limit's, which is settled.
+    Its failure is only logged; the failure that is settled is that of the limit.
+
+    Args:
+        context: What the call works with.
+        delivery: What ran into its soft limit.
+        error: What the handler's own failure is settled with.
     """
     handler = delivery.handler
     if handler.on_soft_limit is None:

@@ -19,6 +19,7 @@ from streams.delivery.intake.payload_loader import Payload, PayloadLoader, Paylo
 from streams.delivery.scheduling.delay_queue import DelayQueue
 from streams.delivery.scheduling.lanes import Lanes
 from streams.delivery.scheduling.retry_tiers import Hop, Run, Wait, next_move
+from streams.delivery.settlement.dead_letter import UnreadableRecord
 from streams.delivery.settlement.forwarding import Forwarding
 from streams.observability.logs import delivery_context
 from streams.schema_registry.clients import SchemaNotFetchedError
@@ -31,11 +32,12 @@ STORAGE_REST = 15
 class Intake:
     """Takes over what the transport hands to one pool. Lives on the event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - intake takes values of its own soon
         self,
         context: PoolContext,
         lanes: Lanes,
         beside: BackgroundTasks,
+        forwarding: Forwarding,
         *,
         pump: Callable[[], None],
         leaving: Callable[[Chunk], bool],
@@ -46,7 +48,7 @@ class Intake:
         self._beside = beside
         self._pump = pump
         self._leaving = leaving
-        self._forwarding = Forwarding(context)
+        self._forwarding = forwarding
         self.waiting = DelayQueue(context.settings.retry_delays, self._enqueue, self._hop)
         """Retries that are not due."""
         self.desk = PayloadLoader(context)
@@ -160,13 +162,9 @@ class Intake:
             tenant_id=read.tenant_id,
         ):
             await self._forwarding.unreadable(
-                read.record,
-                read.topic,
-                read.reason,
-                read.error,
-                event_id=read.event_id,
-                tenant_id=read.tenant_id,
-                handler=read.handler,
+                UnreadableRecord(
+                    read.record, read.topic, read.reason, read.error, read.event_id, read.tenant_id, read.handler
+                )
             )
 
 

@@ -1,4 +1,4 @@
-"""Claiming short deliveries: the first statement of an effect's transaction."""
+"""Claims deliveries of single and batch handlers: the first statement of their transaction."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -41,7 +41,7 @@ CLAIM_EFFECT = text(
     returning e.event_id
     """
 )
-"""Claims deliveries and notes their success at once: the row counts only if the effect's transaction commits."""
+"""Claims deliveries and writes their success at once: the rows count only if the handler's transaction commits."""
 
 COMPLETE_EFFECT = text(
     """
@@ -53,9 +53,12 @@ COMPLETE_EFFECT = text(
 
 
 async def claim_effect(session: AsyncSession, deliveries: Sequence[Delivery], place: WorkerIdentity) -> set[UUID]:
-    """First statement of an effect's transaction: which of the deliveries are to run; the others did already.
+    """Claim deliveries, and return the ids of the events that are to run; the others ran already, or moved on.
 
-    Deliveries must be of one handler and have distinct events.
+    Args:
+        session: The handler's transaction, in which this is the first statement.
+        deliveries: Of one handler and of distinct events.
+        place: Who runs them.
     """
     rows = await session.execute(
         CLAIM_EFFECT,
@@ -71,7 +74,7 @@ async def claim_effect(session: AsyncSession, deliveries: Sequence[Delivery], pl
 
 
 def _columns(deliveries: Sequence[Delivery]) -> dict[str, str]:
-    """What `_FROM_ARRAYS` unnests: a row of each delivery."""
+    """Return what `_FROM_ARRAYS` unnests: one row of each delivery."""
     origins = [delivery.origin for delivery in deliveries]
     return {
         "days": array_text(delivery.day for delivery in deliveries),
@@ -90,7 +93,13 @@ def _columns(deliveries: Sequence[Delivery]) -> dict[str, str]:
 
 
 async def complete_effect(session: AsyncSession, deliveries: Sequence[Delivery], result: JSON) -> None:
-    """Note when a handler that took its time ended, and what it returned."""
+    """Write when a handler ended that took its time, and what it returned.
+
+    Args:
+        session: The handler's transaction.
+        deliveries: Of one handler, claimed in this transaction.
+        result: What the handler returned.
+    """
     await session.execute(
         COMPLETE_EFFECT,
         {

@@ -1,4 +1,4 @@
-"""A delivery as columns of the ledger, and who works on it."""
+"""The columns of a delivery in the ledger, and the worker that they name."""
 
 import json
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _OWN_COLUMNS = {"event_id", "tenant_id"}
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """Who works: the pool and the worker, as rows name them."""
+    """The pool and the worker that run a delivery, as rows name them."""
 
     pool: str
     priority: int
@@ -31,12 +31,12 @@ class WorkerIdentity:
 
 
 def identity(delivery: Delivery) -> dict[str, object]:
-    """The primary key of a delivery's row."""
+    """Return the primary key of a delivery's row."""
     return {"day": delivery.day, "event_id": delivery.event.event_id, "handler": delivery.handler.name}
 
 
 def description(delivery: Delivery, place: WorkerIdentity) -> dict[str, object]:
-    """The columns that say what a delivery is and never change."""
+    """Return the columns that say what a delivery is and that never change."""
     return {
         "task_id": delivery.task_id,
         "topic": delivery.origin.topic,
@@ -53,7 +53,7 @@ def description(delivery: Delivery, place: WorkerIdentity) -> dict[str, object]:
 
 
 def args_json(delivery: Delivery) -> str:
-    """The event as JSON, its marked fields masked, without what the row has already."""
+    """Return the event as JSON, its marked fields masked, without what the row has in other columns."""
     event = delivery.event
     if marks_of(type(event)) is None:
         told = event.model_dump_json(exclude=_OWN_COLUMNS)
@@ -65,7 +65,7 @@ def args_json(delivery: Delivery) -> str:
 
 
 def _shortened(value: object) -> object:
-    """With the beginning of each long text: the event is in its record, the row only shows it."""
+    """Return the value with the beginning of each long text: the row only shows the event, its record has it."""
     match value:
         case str() if len(value) > LONG_TEXT:
             return f"{value[:LONG_TEXT]}… ({len(value)} characters)"
@@ -77,12 +77,12 @@ def _shortened(value: object) -> object:
 
 
 def storable(value: str | None) -> str | None:
-    """Text that PostgreSQL takes: it has no NUL character, so a bad event must not fail on its own bookkeeping."""
+    """Return text that PostgreSQL stores, without NUL characters: a bad event must not fail its own settlement."""
     return None if value is None else value.replace("\x00", "\ufffd")
 
 
 def result_json(result: JSON) -> str | None:
-    """What a handler returned, for its row: where that is over `RESULT_LIMIT` bytes, a note that says so.
+    """Return a handler's result for its row as JSON; of one over `RESULT_LIMIT` bytes only its size.
 
     What it repeats of its events' marked fields is masked. Raises TypeError or ValueError for what is no JSON.
     """
@@ -102,5 +102,5 @@ def _without_nul(told: str) -> str:
 
 
 def headers_json(record_headers: Headers) -> str:
-    """Headers for a JSON column."""
+    """Return headers for a JSON column."""
     return json.dumps(headers_to_json(record_headers))

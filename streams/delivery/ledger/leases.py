@@ -1,4 +1,4 @@
-"""Long deliveries in the ledger's custody: claimed, held, given back or finished under a lease.
+"""The ledger's statements for long deliveries: claimed, held, given back or finished under a lease.
 
 Locks are taken in one order everywhere: the lease's row, then the execution's.
 """
@@ -98,7 +98,7 @@ class Lease:
 
 
 async def claim_lease(session: AsyncSession, delivery: Delivery, lease: Lease) -> bool:
-    """Take the resource, or take it over where its lease has run out; False: somebody else holds it."""
+    """Take the resource, or take it over where its lease has expired; False: another delivery holds it."""
     row = await session.execute(
         CLAIM_LEASE,
         {
@@ -113,7 +113,14 @@ async def claim_lease(session: AsyncSession, delivery: Delivery, lease: Lease) -
 
 
 async def claim_long(session: AsyncSession, delivery: Delivery, lease: Lease, place: WorkerIdentity) -> bool:
-    """Take custody of a long delivery, its record included; False: it ran, runs, or has moved on."""
+    """Claim a long delivery and keep its record in its row; False: it ran, runs, or has moved on.
+
+    Args:
+        session: The transaction that has claimed the lease.
+        delivery: What is claimed.
+        lease: On its resource.
+        place: Who runs it.
+    """
     row = await session.execute(
         CLAIM_LONG,
         {
@@ -133,13 +140,13 @@ async def claim_long(session: AsyncSession, delivery: Delivery, lease: Lease, pl
 
 
 async def hold_lease(session: AsyncSession, lease: Lease) -> bool:
-    """Lock the lease's row for this transaction; False: it is lost, nothing here may commit."""
+    """Lock the lease's row for this transaction; False: it is lost, so nothing here may commit."""
     row = await session.execute(LOCK_LEASE, {"resource": lease.resource, "token": lease.token})
     return row.first() is not None
 
 
 async def extend_lease(session: AsyncSession, delivery: Delivery, lease: Lease) -> bool:
-    """A heartbeat; False: the lease is lost."""
+    """Extend the lease from now on, as a heartbeat does; False: the lease is lost."""
     held = await session.execute(
         EXTEND_LEASE, {"resource": lease.resource, "token": lease.token, "seconds": lease.seconds}
     )
@@ -150,17 +157,24 @@ async def extend_lease(session: AsyncSession, delivery: Delivery, lease: Lease) 
 
 
 async def drop_lease(session: AsyncSession, lease: Lease) -> None:
-    """Let the resource go."""
+    """Release the resource."""
     await session.execute(DROP_LEASE, {"resource": lease.resource, "token": lease.token})
 
 
 async def drop_expired_lease(session: AsyncSession, lease: Lease) -> None:
-    """Let the resource of a worker that went away go, unless somebody took it over or a heartbeat came after all."""
+    """Release the resource of a worker that went away, unless it was taken over or a heartbeat came after all."""
     await session.execute(DROP_EXPIRED_LEASE, {"resource": lease.resource, "token": lease.token})
 
 
 async def finish_long(session: AsyncSession, delivery: Delivery, lease: Lease, result: JSON) -> None:
-    """A long delivery's success, in a transaction that holds its lease."""
+    """Write a long delivery's success and release its resource.
+
+    Args:
+        session: A transaction that has locked the lease's row.
+        delivery: What succeeded.
+        lease: On its resource.
+        result: What its handler returned.
+    """
     await session.execute(
         FINISH_LONG,
         {

@@ -1,6 +1,7 @@
-"""The ledger's statements for settling: lock the row, note how the attempt ended, index a dead letter."""
+"""The ledger's statements for settlements: lock the row, write how the attempt ended, index a dead letter."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -8,15 +9,13 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas.event import event_time
-from streams.delivery.delivery import Delivery, at_ms, origin_of
+from streams.delivery.delivery import Delivery
 from streams.delivery.ledger.columns import WorkerIdentity, description, identity, storable
-from streams.delivery.settlement.records import DeadLetterInfo
-from streams.transport.kafka.records import Record, RecordMetadata
 
 FINAL = ("success", "failure")
 
 HISTORY_LIMIT = 50
-"""Attempts and deferrals that a row remembers; the oldest give way."""
+"""Attempts and deferrals that a row keeps, the newest."""
 
 INSERT_IF_MISSING = text(
     """
@@ -53,6 +52,13 @@ SETTLE = text(
     """
 )
 
+WAS_SETTLED = text(
+    """
+    select history @> cast(:entry as jsonb) from streams.executions
+    where day = :day and event_id = :event_id and handler = :handler
+    """
+)
+
 BURY = text(
     """
     update streams.executions set status = 'failure', reason = :reason, error = :error, due_at = null,
@@ -60,7 +66,7 @@ BURY = text(
     where day = :day and event_id = :event_id and handler = :handler and status = 'retry'
     """
 )
-"""For a waiting delivery that no version of the code can run any more: a replay starts from `failure`."""
+"""For a waiting delivery whose handler no worker knows: a replay starts from `failure`."""
 
 INSERT_DEAD_LETTER = text(
     """
@@ -80,7 +86,14 @@ INSERT_DEAD_LETTER = text(
 async def lock_execution(
     session: AsyncSession, delivery: Delivery, place: WorkerIdentity, started_at: datetime
 ) -> RowMapping:
-    """The delivery's row, made where there was none, locked until the transaction ends."""
+    """Return the delivery's row, inserted where there was none and locked until the transaction ends.
+
+    Args:
+        session: The settling transaction.
+        delivery: Whose row it is.
+        place: Who settles it.
+        started_at: When the attempt began.
+    """
     await session.execute(
         INSERT_IF_MISSING,
         {
@@ -95,8 +108,35 @@ async def lock_execution(
     return row.mappings().one()
 
 
+async def was_settled(session: AsyncSession, delivery: Delivery, entry: Mapping[str, object]) -> bool:
+    """Return whether the row, which this transaction has locked, has this entry in its history.
+
+    After a COMMIT without an answer this tells whether it was done. Other attempts may have come after it.
+    """
+    row = await session.execute(WAS_SETTLED, {**identity(delivery), "entry": json.dumps([entry])})
+    return bool(row.scalar())
+
+
+async def settle(session: AsyncSession, values: Mapping[str, object]) -> None:
+    """Write how an attempt ended; `values` as `settled_values` returns them."""
+    await session.execute(SETTLE, {**values, "history_limit": HISTORY_LIMIT})
+
+
+async def index_dead_letter(session: AsyncSession, row: Mapping[str, object]) -> None:
+    """Write a dead letter's row, as `dead_letter_row` returns it, unless it is there already."""
+    await session.execute(INSERT_DEAD_LETTER, dict(row))
+
+
 async def bury(session: AsyncSession, event_id: UUID, handler: str, reason: str, error: str) -> None:
-    """Note the death of a delivery whose handler is unknown here, where it has a row."""
+    """Write the death of a delivery that no handler can be given, where it has a row.
+
+    Args:
+        session: The transaction that indexes its dead letter.
+        event_id: The event's.
+        handler: The name in its retry record.
+        reason: As in the dead letter.
+        error: As in the dead letter.
+    """
     made_at = event_time(event_id)
     if made_at is not None:
         await session.execute(
@@ -109,45 +149,3 @@ async def bury(session: AsyncSession, event_id: UUID, handler: str, reason: str,
                 "error": storable(error),
             },
         )
-
-
-def attempt_entry(run: int, times: tuple[datetime, datetime], outcome: str, error: str | None, worker: str) -> str:
-    """One object of `history`, as a JSON array of one; `times`: when the attempt started and ended."""
-    started_at, ended_at = times
-    return json.dumps(
-        [
-            {
-                "attempt": run,
-                "started_at": started_at.isoformat(),
-                "completed_at": ended_at.isoformat(),
-                "outcome": outcome,
-                "error": error,
-                "worker": worker,
-            }
-        ]
-    )
-
-
-def dead_letter_row(
-    record: Record, placed: RecordMetadata, death: DeadLetterInfo, tenant_id: str | None
-) -> dict[str, object]:
-    """The columns of `streams.dead_letters` for a record that is in its DLQ."""
-    origin = origin_of(record)
-    return {
-        "id": f"{placed.topic}:{placed.partition}:{placed.offset}",
-        "dlq_topic": placed.topic,
-        "dlq_partition": placed.partition,
-        "dlq_offset": placed.offset,
-        "topic": storable(origin.topic),
-        "partition": origin.partition,
-        "offset": origin.offset,
-        "event_id": death.event_id,
-        "handler": storable(death.handler),
-        "tenant_id": storable(tenant_id),
-        "reason": death.reason,
-        "error_type": death.error.type_name,
-        "error_message": storable(death.error.message),
-        "attempts": death.attempts,
-        "first_failed_at": at_ms(death.first_failed_at),
-        "died_at": at_ms(death.died_at),
-    }

@@ -1,6 +1,7 @@
-"""Finds long deliveries whose worker went away and hands them on; three times lost, they are dead letters."""
+"""Finds long deliveries whose worker went away and hands them on; after three lost leases they are dead letters."""
 
 import asyncio
+from collections.abc import Mapping
 
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -9,20 +10,21 @@ from schemas import Event
 from streams import headers
 from streams.codec import DecodeError, PayloadElsewhereError
 from streams.codec.claim_check import TicketError
-from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, number
+from streams.delivery.execution.attempt import AttemptContext
+from streams.delivery.handler import Handler
 from streams.delivery.ledger import leases
-from streams.delivery.settlement.settlement import Settlement
+from streams.delivery.settlement.settlement import Attempt, Settlement
 from streams.observability.logs import delivery_context, get_logger
 from streams.publishing.outbox.outbox import headers_from_json
 from streams.schema_registry.clients import SchemaNotFetchedError
 from streams.storage import FileMissingError, StorageAwayError
-from streams.topics import UnknownEventError
+from streams.topics import Catalogue, UnknownEventError
 from streams.transport.kafka.records import Record
 
 log = get_logger(__name__)
 BATCH = 100
-"""Lost deliveries that one sweep hands on at most; the next one goes on."""
+"""Lost deliveries that one sweep hands on at most; the next sweep continues."""
 
 LOST = text(
     """
@@ -34,16 +36,32 @@ LOST = text(
 
 
 class LeaseSweep:
-    """One look over a pool's executions; several workers may sweep at once, the rows' locks decide."""
+    """Finds and settles what one pool lost; several workers may sweep at once, the rows' locks decide."""
 
-    def __init__(self, context: PoolContext) -> None:
+    def __init__(
+        self,
+        context: AttemptContext,
+        catalogue: Catalogue,
+        handlers: Mapping[str, Handler[Event]],
+        settlement: Settlement,
+    ) -> None:
+        """Take what a sweep needs.
+
+        Args:
+            context: The pool's database, worker and codec.
+            catalogue: The topics that claimed records came from.
+            handlers: By name.
+            settlement: Ends what was lost; it settles one after the other, nothing in the background.
+        """
         self._context = context
-        self._settlement = Settlement(context)
+        self._catalogue = catalogue
+        self._handlers = handlers
+        self._settlement = settlement
 
     async def run(self) -> int:
         """Hand on what was lost; returns how many."""
         async with AsyncSession(self._context.database.bookkeeping) as session:
-            rows = (await session.execute(LOST, {"pool": self._context.pool.name, "limit": BATCH})).mappings().all()
+            rows = (await session.execute(LOST, {"pool": self._context.place.pool, "limit": BATCH})).mappings().all()
         for row in rows:
             await self._hand_on(row)
         return len(rows)
@@ -52,7 +70,7 @@ class LeaseSweep:
         delivery = await self._delivery(row)
         if delivery is None:
             return
-        lease = leases.Lease(row["resource"], row["lease_token"], self._context.settings.lease_seconds)
+        lease = leases.Lease(row["resource"], row["lease_token"], seconds=0.0)  # it is over, and not extended
         with delivery_context(
             event_id=row["event_id"],
             topic=row["topic"],
@@ -63,7 +81,7 @@ class LeaseSweep:
             tenant_id=row["tenant_id"],
         ):
             log.warning("lease ran out, handing the delivery on", worker=row["worker"])
-            await self._settlement.crashed(delivery, lease, row["started_at"], row["lost_leases"])
+            await self._settlement.crashed(Attempt(delivery, row["started_at"], lease), row["lost_leases"])
 
     async def _event(self, topic: str, value: bytes) -> Event:
         codec = self._context.codec
@@ -75,12 +93,12 @@ class LeaseSweep:
             return codec.decode(topic, await asyncio.to_thread(codec.claims.get, elsewhere.ticket))
 
     async def _delivery(self, row: RowMapping) -> Delivery | None:
-        """The delivery as it was claimed; None where this version cannot read it: a newer one will."""
-        handler = self._context.handlers.get(row["handler"])
+        """Return the delivery as it was claimed; None where this version cannot read it: a newer one will."""
+        handler = self._handlers.get(row["handler"])
         if handler is None:
             return None
         try:
-            topic = self._context.catalogue.topic(row["topic"])
+            topic = self._catalogue.topic(row["topic"])
             event = await self._event(topic.name, row["record_value"])
         except SchemaNotFetchedError as missing:
             self._context.schemas.when_fetched(missing, lambda: None)

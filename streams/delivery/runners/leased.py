@@ -1,8 +1,6 @@
-"""Long handlers: claimed under a lease, acknowledged at once, run in steps without an open transaction."""
+"""Runs long handlers: claimed under a lease, acknowledged at once, run in steps without an open transaction."""
 
 import asyncio
-import contextlib
-from datetime import datetime
 from uuid import uuid4
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -12,15 +10,14 @@ from schemas import Event
 from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
 from streams.delivery.admission.database_gate import CONFLICT_RERUNS, trouble
 from streams.delivery.admission.expiry import expired
-from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, at_ms, now_ms
 from streams.delivery.errors import LeaseLostError, SoftTimeLimitExceeded, Unavailable
-from streams.delivery.execution.attempt import LongWork, tidy_up
+from streams.delivery.execution.attempt import AttemptContext, Availability, LongWork, tidy_up
 from streams.delivery.execution.time_limits import run_within
 from streams.delivery.handler import JSON, Handler
 from streams.delivery.ledger import leases
-from streams.delivery.settlement.settlement import Settlement
-from streams.delivery.telemetry import report_failure, report_lease_lost, report_skipped, report_success
+from streams.delivery.settlement.settlement import Attempt, Settlement
+from streams.delivery.telemetry import Telemetry
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 
@@ -28,55 +25,76 @@ log = get_logger(__name__)
 BUSY_PAUSE = 2.0
 """Seconds until a delivery whose resource another one holds is looked at again."""
 CLAIM_PAUSE = 0.1
-"""Seconds until a claim is repeated that another one was in the way of."""
+"""Seconds until a claim is repeated after a lost race or an outage."""
 HEARTBEATS_PER_LEASE = 3
 
 
 class LeasedRunner:
     """Runs long deliveries: claim, acknowledge, work under heartbeats, settle."""
 
-    def __init__(self, context: PoolContext, settlement: Settlement) -> None:
+    def __init__(
+        self,
+        context: AttemptContext,
+        settlement: Settlement,
+        telemetry: Telemetry,
+        availability: Availability,
+        lease_seconds: float,
+    ) -> None:
+        """Take what running needs.
+
+        Args:
+            context: What the handlers work with.
+            settlement: Ends what fails, expires or has to wait.
+            telemetry: Called after each commit.
+            availability: Claims wait while the database is away; handlers report whether their dependencies answer.
+            lease_seconds: How long a lease lasts without a heartbeat.
+        """
         self._context = context
         self._settlement = settlement
+        self._telemetry = telemetry
+        self._gate = availability.gate
+        self._breakers = availability.breakers
+        self._lease_seconds = lease_seconds
 
     async def run(self, delivery: Delivery) -> None:
-        """One delivery from its claim to its settlement. Cancelled, it gives its lease back."""
+        """Run one delivery from its claim to its settlement; when cancelled, give its lease back."""
         began = at_ms(now_ms())
         try:
             lease = self._lease(delivery)
             claimed = await self._claim(delivery, lease)
         except Exception as error:  # noqa: BLE001 - a name that no lease can have is this delivery's failure
-            report_failure(self._context.group, delivery, error, (at_ms(now_ms()) - began).total_seconds())
-            await self._settlement.failed(delivery, error, began)
+            self._telemetry.failed(delivery, error, (at_ms(now_ms()) - began).total_seconds())
+            await self._settlement.failed(Attempt(delivery, began), error)
             return
         if claimed == "busy":
-            await self._settlement.deferred(delivery, "resource is busy", after=BUSY_PAUSE)
+            await self._settlement.deferred(Attempt(delivery, at_ms(now_ms())), "resource is busy", after=BUSY_PAUSE)
             return
         if claimed == "expired":
             await self._settlement.expired(delivery)
             return
         delivery.acknowledge()
         if claimed == "claimed":
-            started_at = at_ms(now_ms())
+            attempt = Attempt(delivery, at_ms(now_ms()), lease)
             try:
-                await self._work(delivery, lease, started_at)
+                await self._work(attempt, lease)
             except asyncio.CancelledError:
-                await asyncio.shield(self._give_back(delivery, lease, started_at))
+                # A worker that leaves hands its work on at once, uncounted, instead of letting the lease expire.
+                await asyncio.shield(self._settlement.given_back(attempt, "worker leaves"))
                 raise
         else:
-            report_skipped(self._context.group, [delivery], [])
+            self._telemetry.skipped([delivery], [])
 
     def _lease(self, delivery: Delivery) -> leases.Lease:
         handler = delivery.handler
         if handler.resource is None:
             message = f"long handler {handler.name} names no resource"
             raise TypeError(message)
-        return leases.Lease(handler.resource(delivery.event), uuid4(), self._context.settings.lease_seconds)
+        return leases.Lease(handler.resource(delivery.event), uuid4(), self._lease_seconds)
 
     async def _claim(self, delivery: Delivery, lease: leases.Lease) -> str:
-        """`claimed`, `busy` (another delivery holds the resource), `expired` or `moved on` (it ran, or runs)."""
+        """Return `claimed`, `busy` (another delivery holds the resource), `expired` or `moved on` (it ran, or runs)."""
         while True:
-            await self._context.gate.passed()
+            await self._gate.passed()
             if expired((delivery,)):
                 return "expired"
             try:
@@ -92,10 +110,11 @@ class LeasedRunner:
                 if kind is None:
                     raise
                 if kind == "outage":
-                    self._context.gate.trip(error)
+                    self._gate.trip(error)
                 await asyncio.sleep(CLAIM_PAUSE)
 
-    async def _work(self, delivery: Delivery, lease: leases.Lease, started_at: datetime) -> None:
+    async def _work(self, attempt: Attempt, lease: leases.Lease) -> None:
+        delivery = attempt.delivery
         work = LongWork(self._context, delivery, lease)
         try:
             result = await self._run_again(delivery, work)
@@ -104,26 +123,22 @@ class LeasedRunner:
             elif result is not None:
                 await self._note_result(delivery, result)
         except LeaseLostError:
-            report_lease_lost(delivery, lease.resource)
+            self._telemetry.lease_lost(delivery, lease.resource)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is settled, never swallowed
             if trouble(error) == "outage":
-                self._context.gate.trip(error)
-                await self._settlement.deferred(
-                    delivery, "database was away", after=0.0, started_at=started_at, lease=lease
-                )
+                self._gate.trip(error)
+                await self._settlement.deferred(attempt, "database was away", after=0.0)
                 return
-            if isinstance(error, Unavailable) and (wait := self._context.breakers.blocked_by(error)):
-                await self._settlement.deferred(delivery, str(error), after=wait, started_at=started_at, lease=lease)
+            if isinstance(error, Unavailable) and (wait := self._breakers.blocked_by(error)):
+                await self._settlement.deferred(attempt, str(error), after=wait)
                 return
-            took = (at_ms(now_ms()) - started_at).total_seconds()
-            report_failure(self._context.group, delivery, error, took)
+            self._telemetry.failed(delivery, error, _took(attempt))
             if isinstance(error, SoftTimeLimitExceeded):
                 await tidy_up(self._context, delivery, error)
-            await self._settlement.failed(delivery, error, started_at, lease)
+            await self._settlement.failed(attempt, error)
         else:
-            took = (at_ms(now_ms()) - started_at).total_seconds()
-            report_success(self._context.group, [delivery], took)
-            self._context.breakers.succeeded(delivery.handler)
+            self._telemetry.succeeded([delivery], _took(attempt))
+            self._breakers.succeeded(delivery.handler)
 
     async def _run_again(self, delivery: Delivery, work: LongWork) -> JSON:
         """Run it again after a lost race for rows, and where a dependency failed that may not be away.
@@ -138,14 +153,14 @@ class LeasedRunner:
                     raise
                 log.info("lost a race for rows, running again", error=message(error))
             except Unavailable as error:
-                if self._context.breakers.failed(error) or rerun >= FAILURES_UNTIL_OPEN:
+                if self._breakers.failed(error) or rerun >= FAILURES_UNTIL_OPEN:
                     raise
                 log.info("a dependency did not answer, running again", error=message(error))
                 await asyncio.sleep(UNAVAILABLE_PAUSE * (rerun + 1))
         return await self._run_held(delivery, work)
 
     async def _run_held(self, delivery: Delivery, work: LongWork) -> JSON:
-        """The handler, cancelled as soon as a heartbeat finds the lease lost."""
+        """Call the handler; cancel it as soon as a heartbeat finds the lease lost."""
         handler = delivery.handler
         running = asyncio.create_task(
             run_within(_call(handler, delivery.event, work), handler.soft_time_limit, handler.time_limit)
@@ -167,9 +182,9 @@ class LeasedRunner:
             beating.cancel()
 
     async def _keep_lease(self, work: LongWork) -> None:
-        """Beat until the lease is lost; returning means lost. A database that is away is not yet a lost lease."""
+        """Extend the lease again and again, and return when it is lost; a database that is away does not lose it."""
         while True:
-            await asyncio.sleep(self._context.settings.lease_seconds / HEARTBEATS_PER_LEASE)
+            await asyncio.sleep(self._lease_seconds / HEARTBEATS_PER_LEASE)
             try:
                 await work.heartbeat()
             except LeaseLostError:
@@ -187,20 +202,17 @@ class LeasedRunner:
             await leases.finish_long(session, delivery, lease, result)
 
     async def _note_result(self, delivery: Delivery, result: JSON) -> None:
-        """What a handler returned after its final step, which has settled the delivery: nothing here can undo that."""
+        """Write what a handler returned after its final step, which has settled the delivery: that stays."""
         try:
             async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
                 await leases.note_result(session, delivery, result)
         except Exception:
             log.exception("the result of a delivery that has succeeded could not be kept")
 
-    async def _give_back(self, delivery: Delivery, lease: leases.Lease, started_at: datetime) -> None:
-        """A worker that leaves hands its work on at once, uncounted, instead of letting the lease run out."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._context.settings.settle_timeout):
-                await self._settlement.deferred(
-                    delivery, "worker leaves", after=0.0, started_at=started_at, lease=lease
-                )
+
+def _took(attempt: Attempt) -> float:
+    """Return the seconds since an attempt began."""
+    return (at_ms(now_ms()) - attempt.started_at).total_seconds()
 
 
 async def _call(handler: Handler[Event], event: Event, work: LongWork) -> JSON:

@@ -1,4 +1,4 @@
-"""Single and batch handlers: one transaction around the handler and its ledger rows."""
+"""Runs single and batch handlers: one transaction around the handler and its ledger rows."""
 
 import asyncio
 import time
@@ -13,19 +13,18 @@ from schemas import Event
 from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
 from streams.delivery.admission.database_gate import CONFLICT_RERUNS, trouble
 from streams.delivery.admission.expiry import expired
-from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, acknowledge_all, at_ms, now_ms
 from streams.delivery.errors import SoftTimeLimitExceeded, TimeLimitExceeded, Unavailable
-from streams.delivery.execution.attempt import EffectWork, awaited, tidy_up
+from streams.delivery.execution.attempt import AttemptContext, Availability, EffectWork, awaited, tidy_up
 from streams.delivery.execution.time_limits import run_within
 from streams.delivery.execution.transaction import EffectTransaction
 from streams.delivery.handler import JSON, Handler, Kind
 from streams.delivery.ledger import claim as claim_module
-from streams.delivery.settlement.settlement import Settlement
-from streams.delivery.telemetry import report_failure, report_skipped, report_success
+from streams.delivery.settlement.settlement import Attempt, Settlement
+from streams.delivery.telemetry import Telemetry
 
 NOTED_DURATION: Mapping[Kind, float] = {"single": 0.1, "batch": 1.0}
-"""Seconds of work from which on its end is written in a statement of its own; shorter work ends when it starts.
+"""Seconds of work from which on a statement of its own writes the end; shorter work has its start as its end.
 
 A batch's statement writes each of its rows once more, which takes a quarter of what charging messages can do.
 """
@@ -35,17 +34,30 @@ TERMINATE = text("select pg_terminate_backend(:pid)")
 class TransactionalRunner:
     """Runs units of single and batch handlers until each of their deliveries is settled and acknowledged."""
 
-    def __init__(self, context: PoolContext, settlement: Settlement) -> None:
+    def __init__(
+        self, context: AttemptContext, settlement: Settlement, telemetry: Telemetry, availability: Availability
+    ) -> None:
+        """Take what running needs.
+
+        Args:
+            context: What the handlers work with.
+            settlement: Ends what fails, expires or has to wait.
+            telemetry: Called after each commit.
+            availability: Units wait while the database is away; handlers report whether their dependencies answer.
+        """
         self._context = context
         self._settlement = settlement
+        self._telemetry = telemetry
+        self._gate = availability.gate
+        self._breakers = availability.breakers
 
     async def run(self, deliveries: Sequence[Delivery]) -> None:
         """Run a unit; a batch that fails is halved until the bad event stands alone. Offset order is kept."""
         parts = [list(deliveries)]
         while parts:
             part = parts.pop()
-            if not self._context.gate.is_open:
-                await self._context.gate.passed()
+            if not self._gate.is_open:
+                await self._gate.passed()
             if over := expired(part):
                 await self._settlement.expired_all(over)
                 part = [delivery for delivery in part if delivery not in over]
@@ -62,7 +74,7 @@ class TransactionalRunner:
             if trouble(error) == "outage":  # it may expire before the database answers
                 parts.append(distinct)
                 continue
-            if isinstance(error, Unavailable) and (waiting := self._context.breakers.blocked_by(error)):
+            if isinstance(error, Unavailable) and (waiting := self._breakers.blocked_by(error)):
                 await self._settlement.deferred_all(distinct, str(error), after=waiting)
                 continue
             if len(distinct) > 1:
@@ -72,9 +84,9 @@ class TransactionalRunner:
             await self._fail(distinct[0], error, at_ms(began))
 
     async def _attempt(self, deliveries: list[Delivery]) -> tuple[Exception | None, int]:
-        """Run until it commits (None) or fails (the error); lost races are waited out, an outage has closed the gate.
+        """Run until it commits or fails; lost races are repeated, an outage has closed the gate.
 
-        Beside it when the last run began, ms since the epoch.
+        Returns the error, or None, and when the last run began (ms since the epoch).
         """
         reruns = 0
         while True:
@@ -84,7 +96,7 @@ class TransactionalRunner:
             except Exception as error:  # noqa: BLE001 - whatever a handler raises is settled, never swallowed
                 kind = trouble(error)
                 if kind == "outage":
-                    self._context.gate.trip(error)
+                    self._gate.trip(error)
                     return error, began
                 if kind == "conflict" and reruns < CONFLICT_RERUNS:
                     reruns += 1
@@ -95,12 +107,12 @@ class TransactionalRunner:
                     return error, began
             else:
                 if deliveries[0].handler.needs:
-                    self._context.breakers.succeeded(deliveries[0].handler)
+                    self._breakers.succeeded(deliveries[0].handler)
                 return None, began
 
     def _runs_again(self, error: Exception) -> bool:
-        """Whether a dependency failed that is not yet known to be away: the next run tells."""
-        return isinstance(error, Unavailable) and not self._context.breakers.failed(error)
+        """Return whether a dependency failed that is not yet known to be away: the next run shows it."""
+        return isinstance(error, Unavailable) and not self._breakers.failed(error)
 
     async def _transaction(self, deliveries: list[Delivery]) -> None:
         handler, place = deliveries[0].handler, self._context.place
@@ -117,12 +129,12 @@ class TransactionalRunner:
                 took = time.perf_counter() - began
                 if handler.ledger and (result is not None or took > NOTED_DURATION[handler.kind]):
                     await claim_module.complete_effect(transaction.session, todo, result)
-        report_success(self._context.group, todo, time.perf_counter() - began)
+        self._telemetry.succeeded(todo, time.perf_counter() - began)
         if len(todo) < len(deliveries):
-            report_skipped(self._context.group, deliveries, todo)
+            self._telemetry.skipped(deliveries, todo)
 
     async def _call(self, handler: Handler[Event], deliveries: list[Delivery], transaction: EffectTransaction) -> JSON:
-        """The handler, within its limits; past the hard one its database backend is ended."""
+        """Call the handler within its limits; past the hard one its database backend is terminated."""
         work = EffectWork(self._context, transaction, handler, max(delivery.run for delivery in deliveries))
         events = [delivery.event for delivery in deliveries]
         call = handler.function(events if handler.kind == "batch" else events[0], work)
@@ -135,16 +147,16 @@ class TransactionalRunner:
             raise
 
     async def _fail(self, delivery: Delivery, error: Exception, started_at: datetime) -> None:
-        report_failure(self._context.group, delivery, error, (at_ms(now_ms()) - started_at).total_seconds())
+        self._telemetry.failed(delivery, error, (at_ms(now_ms()) - started_at).total_seconds())
         if isinstance(error, SoftTimeLimitExceeded):
             await tidy_up(self._context, delivery, error)
-        await self._settlement.failed(delivery, error, started_at)
+        await self._settlement.failed(Attempt(delivery, started_at), error)
 
 
 def _distinct(deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
-    """One delivery of each event, and the repeats: one statement cannot claim a row twice.
+    """Return one delivery of each event, and the repeats: one statement cannot claim a row twice.
 
-    The one is the first of the highest `seq`: an older one would be refused by the fence, and take it with it.
+    The one is the first of the highest `seq`: an older one would be rejected by the fence, and the newer one with it.
     """
     if len(deliveries) == 1 or len({delivery.event.event_id.int for delivery in deliveries}) == len(deliveries):
         return list(deliveries), []

@@ -1,45 +1,36 @@
-"""When and whether to run again, as values: computed once, without I/O."""
+"""Which retry tier a delivery waits in, and what a record in a tier does next. Pure, without I/O."""
 
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from schemas import Event
-from streams.delivery.errors import Permanent, Reason, Retry, SoftTimeLimitExceeded, TimeLimitExceeded
-from streams.delivery.handler import Handler
+from streams.settings import PoolName
+from streams.topics import Catalogue
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """Another attempt, not before `due_at` (ms since the epoch)."""
+class RetryTiers:
+    """The retry tiers of one pool: their delays in seconds, ascending from 0, and their topics."""
 
-    due_at: int
+    pool: PoolName
+    delays: tuple[float, ...]
+    topics: tuple[str, ...]
+    """Of each delay, in the same order."""
 
+    @classmethod
+    def of(cls, catalogue: Catalogue, pool: PoolName) -> "RetryTiers":
+        """Return the tiers that the settings give a pool."""
+        tiers = catalogue.tiers(pool)
+        return cls(pool, tuple(tiers.values()), tuple(tiers))
 
-@dataclass(frozen=True, slots=True)
-class Dead:
-    """No other attempt."""
+    @property
+    def first(self) -> str:
+        """The topic of delay zero."""
+        return self.topics[0]
 
-    reason: Reason
-
-
-def decide(handler: Handler[Event], run: int, error: BaseException, now: int, spread: float) -> Again | Dead:
-    """What follows the failure of the run of that number (1 is the first).
-
-    `now` is in ms since the epoch; `spread` in [0, 1) places the delay within the policy's jitter.
-    """
-    if isinstance(error, Permanent):
-        return Dead(Reason.PERMANENT)
-    if isinstance(error, handler.fatal):
-        return Dead(Reason.FATAL)
-    delay = handler.retry.delay(run, spread)
-    if delay is None:
-        if isinstance(error, SoftTimeLimitExceeded | TimeLimitExceeded):
-            return Dead(Reason.TIME_LIMIT)
-        return Dead(error.reason if isinstance(error, Retry) else Reason.EXHAUSTED)
-    if isinstance(error, Retry) and error.after is not None:
-        delay = max(0.0, error.after)
-    return Again(now + round(delay * 1000))
+    def topic_for(self, remaining: float) -> str:
+        """Return the topic of the longest tier that is not longer than what remains (seconds)."""
+        return self.topics[self.delays.index(tier_for(remaining, self.delays))]
 
 
 def tier_for(remaining: float, delays: Sequence[float]) -> float:

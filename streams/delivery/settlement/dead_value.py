@@ -1,4 +1,4 @@
-"""What of a record may go into a DLQ: all of it, unless a field of it is secret."""
+"""Builds the value of a dead letter: the record's own, unless a field of it is secret."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -22,10 +22,15 @@ class DeadValue:
 
 
 def dead_value(codec: Codec, topic: str, record: Record) -> DeadValue:
-    """The value for the DLQ of a topic, byte for byte unless the schema marks a field as secret.
+    """Return the value for the DLQ of a topic, byte for byte unless the schema marks a field as secret.
 
-    Then it is encrypted where there is a key, else encoded anew with its secrets masked; what cannot be read is left
-    out, for nobody knows where its secrets are.
+    Then it is encrypted where there is a key, else encoded anew with its secrets masked. A value that cannot be read
+    is left out: nobody knows where its secrets are.
+
+    Args:
+        codec: Its schemas mark the secret fields.
+        topic: The event's topic.
+        record: What came.
     """
     value = record.value
     if value is None or (value[:1] != SEAL and not holds_secret(codec.written.marks(topic, value))):

@@ -1,13 +1,12 @@
-"""What a handler does about a death: `on_dead`, in a savepoint of the settling transaction and within a time limit."""
+"""Calls a handler's `on_dead`, in a savepoint of the settling transaction and within a time limit."""
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.delivery.admission.database_gate import trouble
-from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery
 from streams.delivery.errors import SoftTimeLimitExceeded, TimeLimitExceeded
-from streams.delivery.execution.attempt import EffectWork, OpenTransaction, awaited
+from streams.delivery.execution.attempt import AttemptContext, EffectWork, OpenTransaction, awaited
 from streams.delivery.execution.time_limits import CANCEL_GRACE, run_within
 from streams.observability.error_text import ErrorText, describe, type_name
 from streams.observability.logs import get_logger
@@ -19,35 +18,48 @@ class OnDeadCutOffError(Exception):
     """`on_dead` did not end in time, or broke the connection: its transaction cannot be the settlement's."""
 
 
-async def roll_back(
-    context: PoolContext, session: AsyncSession, delivery: Delivery, error: BaseException
-) -> str | None:
-    """Call `on_dead`; returns what it failed with, if it did. It has as long as a record's acknowledgement.
+class OnDead:
+    """Rolls back the business status of deliveries that die."""
 
-    Raises OnDeadCutOffError, and what the database's absence or a lost race raises.
-    """
-    on_dead, limit = delivery.handler.on_dead, context.settings.settle_timeout
-    if on_dead is None:
+    def __init__(self, attempts: AttemptContext, time_limit: float) -> None:
+        """`time_limit`: seconds that a handler's `on_dead` may take."""
+        self._attempts = attempts
+        self._time_limit = time_limit
+
+    async def call(self, session: AsyncSession, delivery: Delivery, error: BaseException) -> str | None:
+        """Call the handler's `on_dead`, and return what it failed with, if it did.
+
+        Args:
+            session: The settling transaction.
+            delivery: What dies.
+            error: Why.
+
+        Raises:
+            OnDeadCutOffError: It took too long, or broke the connection.
+            SQLAlchemyError: The database is away, or a race for rows was lost.
+        """
+        on_dead, limit = delivery.handler.on_dead, self._time_limit
+        if on_dead is None:
+            return None
+        try:
+            async with session.begin_nested():
+                work = EffectWork(self._attempts, OpenTransaction(session), delivery.handler, delivery.run)
+                await run_within(awaited(on_dead(delivery.event, work, error)), limit, limit + CANCEL_GRACE)
+        except (SoftTimeLimitExceeded, TimeLimitExceeded) as late:
+            raise OnDeadCutOffError(told(late).message) from late
+        except Exception as failure:
+            kind = trouble(failure)
+            if kind == "held up" and isinstance(failure, DBAPIError) and failure.connection_invalidated:
+                raise OnDeadCutOffError(told(failure).message) from failure
+            if kind in {"outage", "conflict"}:
+                raise
+            log.exception("on_dead failed")
+            return told(failure).message
         return None
-    try:
-        async with session.begin_nested():
-            work = EffectWork(context, OpenTransaction(session), delivery.handler, delivery.run)
-            await run_within(awaited(on_dead(delivery.event, work, error)), limit, limit + CANCEL_GRACE)
-    except (SoftTimeLimitExceeded, TimeLimitExceeded) as late:
-        raise OnDeadCutOffError(told(late).message) from late
-    except Exception as failure:
-        kind = trouble(failure)
-        if kind == "held up" and isinstance(failure, DBAPIError) and failure.connection_invalidated:
-            raise OnDeadCutOffError(told(failure).message) from failure
-        if kind in {"outage", "conflict"}:
-            raise
-        log.exception("on_dead failed")
-        return told(failure).message
-    return None
 
 
 def told(error: BaseException) -> ErrorText:
-    """As `describe`; an exception whose own text fails must not keep its delivery from being settled."""
+    """Describe an exception; one whose own text fails must not keep its delivery from being settled."""
     try:
         return describe(error)
     except Exception as unprintable:

@@ -1,16 +1,15 @@
-"""The records that a delivery leaves behind: for a retry tier or a DLQ. Pure: bytes and headers, no I/O."""
+"""What a settlement leaves behind: records for retry tiers, and the row's values. Pure: values in, values out."""
 
-import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import UUID
+from datetime import datetime
 
 from streams import headers
-from streams.delivery.delivery import Delivery, Origin, origin_of
-from streams.delivery.errors import Reason
-from streams.delivery.settlement.dead_value import DeadValue
+from streams.delivery.delivery import Delivery, Origin, at_ms, origin_of
+from streams.delivery.ledger.columns import identity, storable
+from streams.delivery.settlement.decision import Outcome
 from streams.headers import Headers
-from streams.observability.error_text import MESSAGE_LIMIT, STACK_LIMIT, ErrorText
 from streams.transport.kafka.records import Record
 
 HISTORY_ENTRIES = 5
@@ -28,52 +27,76 @@ class OutgoingRecord:
     headers: Headers
 
 
-def retry_record(  # noqa: PLR0913 - the fields of a retry record's headers
-    delivery: Delivery,
-    *,
-    topic: str,
-    seq: int,
-    attempts: int,
-    due_at: int,
-    first_failed_at: int | None,
-    history: list[object] | None = None,
-) -> OutgoingRecord:
-    """The delivery's record for a retry tier: key, value and event headers as they came, `streams-*` replaced."""
+@dataclass(frozen=True, slots=True)
+class RetryState:
+    """What a retry record's headers say about the delivery's next run."""
+
+    seq: int
+    attempts: int
+    due_at: int
+    """ms since the epoch."""
+    first_failed_at: int | None = None
+    """ms since the epoch."""
+    history: Sequence[object] = ()
+    """As `history_entry`, the oldest first."""
+
+
+def retry_state(delivery: Delivery, outcome: Outcome) -> RetryState:
+    """Return what the record of a delivery that runs again says, after an attempt with this outcome."""
+    due_at = outcome.ended_at if outcome.due_at is None else outcome.due_at
+    history, first_failed_at = read_history(delivery.record.headers), delivery.first_failed_at
+    if outcome.error_line is not None:
+        history.append(history_entry(delivery.run, outcome.ended_at, outcome.error_line))
+        if first_failed_at is None:
+            first_failed_at = outcome.ended_at
+    return RetryState(outcome.seq, outcome.attempts, due_at, first_failed_at, history)
+
+
+def retry_record(delivery: Delivery, topic: str, state: RetryState) -> OutgoingRecord:
+    """Return the delivery's record for a retry tier: key, value and event headers as they came, `streams-*` replaced.
+
+    Args:
+        delivery: What runs again.
+        topic: The tier's topic.
+        state: What the headers say about it.
+    """
     kept = headers.without(delivery.record.headers, headers.STREAMS_PREFIX)
-    added: list[tuple[str, bytes]] = [
-        (headers.HANDLER, headers.text(delivery.handler.name)),
-        (headers.SEQ, headers.decimal(seq)),
-        (headers.ATTEMPT, headers.decimal(attempts)),
-        (headers.DUE_AT, headers.decimal(due_at)),
-        *_origin_headers(delivery.origin),
-    ]
-    if first_failed_at is not None:
-        added.append((headers.FIRST_FAILED_AT, headers.decimal(first_failed_at)))
+    added = _retry_headers(delivery.handler.name, state, delivery.origin)
+    if state.first_failed_at is not None:
+        added.append((headers.FIRST_FAILED_AT, headers.decimal(state.first_failed_at)))
     if delivery.replays:
         added.append((headers.REPLAYS, headers.decimal(delivery.replays)))
-    entries = read_history(delivery.record.headers) if history is None else history
-    if entries:
-        added.append((headers.HISTORY, json.dumps(entries[-HISTORY_ENTRIES:], separators=(",", ":")).encode()))
+    if state.history:
+        entries = list(state.history[-HISTORY_ENTRIES:])
+        added.append((headers.HISTORY, json.dumps(entries, separators=(",", ":")).encode()))
     return OutgoingRecord(topic, delivery.record.key, delivery.record.value, (*kept, *added))
 
 
 def unread_record(record: Record, handler: str, topic: str, due_at: int) -> OutgoingRecord:
-    """An event topic's record for a retry tier, for one handler that has not been given it."""
+    """Return an event topic's record for a retry tier, for one handler that has not been given it.
+
+    Args:
+        record: What came.
+        handler: The handler's name.
+        topic: The tier's topic.
+        due_at: When to read it again, ms since the epoch.
+    """
     kept = headers.without(record.headers, headers.STREAMS_PREFIX)
-    added = (
-        (headers.HANDLER, headers.text(handler)),
-        (headers.SEQ, headers.decimal(0)),
-        (headers.ATTEMPT, headers.decimal(0)),
-        (headers.DUE_AT, headers.decimal(due_at)),
-        *_origin_headers(origin_of(record)),
-    )
+    added = _retry_headers(handler, RetryState(0, 0, due_at), origin_of(record))
     return OutgoingRecord(topic, record.key, record.value, (*kept, *added))
 
 
 def moved_record(
     record: Record, topic: str, due_at: int | None = None, unknown_since: int | None = None
 ) -> OutgoingRecord:
-    """A tier's record for another tier, uncounted: as it is, but for a new due time where one is given."""
+    """Return a tier's record for another tier, uncounted and as it is, but for the times that are given.
+
+    Args:
+        record: What came from a tier.
+        topic: The other tier's topic.
+        due_at: When it runs, ms since the epoch.
+        unknown_since: Since when no worker has known its handler, ms since the epoch.
+    """
     kept = record.headers
     if due_at is not None:
         kept = (*headers.without(kept, headers.DUE_AT), (headers.DUE_AT, headers.decimal(due_at)))
@@ -85,84 +108,20 @@ def moved_record(
     return OutgoingRecord(topic, record.key, record.value, kept)
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterInfo:
-    """Why a record dies, for its headers and the index of dead letters."""
-
-    reason: Reason
-    error: ErrorText
-    attempts: int
-    first_failed_at: int
-    """ms since the epoch."""
-    died_at: int
-    group: str
-    handler: str | None = None
-    event_id: UUID | None = None
-    replays: int = 0
-
-
-def dead_record(
-    record: Record, topic: str, death: DeadLetterInfo, kept_value: DeadValue | None = None
-) -> OutgoingRecord:
-    """The record for a DLQ: key, value and headers byte for byte, and what failed, where, how often, since when.
-
-    `kept_value`: the value instead, where it has secret fields.
-    """
-    dead = kept_value or DeadValue(record.value)
-    origin = origin_of(record)
-    kept = headers.without(record.headers, headers.STREAMS_PREFIX, headers.DLQ_PREFIX, headers.SPRING_PREFIX)
-    message = headers.text(death.error.message, MESSAGE_LIMIT)
-    stack = headers.text(death.error.stack, STACK_LIMIT)
-    kind = headers.text(death.error.type_name)
-    own: list[tuple[str, bytes]] = [
-        (headers.DLQ_TOPIC, headers.text(origin.topic)),
-        (headers.DLQ_PARTITION, headers.decimal(origin.partition)),
-        (headers.DLQ_OFFSET, headers.decimal(origin.offset)),
-        (headers.DLQ_GROUP, headers.text(death.group)),
-        (headers.DLQ_DELIVERY_COUNT, headers.decimal(death.attempts)),
-        (headers.DLQ_MESSAGE, message),
-        (headers.DLQ_EXCEPTION_CLASS, kind),
-        (headers.DLQ_EXCEPTION_STACKTRACE, stack),
-        (headers.DLQ_REASON, headers.text(death.reason)),
-        (headers.DLQ_FIRST_FAILED_AT, headers.decimal(death.first_failed_at)),
-        (headers.DLQ_DIED_AT, headers.decimal(death.died_at)),
-        (headers.DLQ_REPLAY_COUNT, headers.decimal(death.replays)),
-        (headers.DLQ_FINGERPRINT, headers.text(fingerprint(death))),
-    ]
-    if death.handler is not None:
-        own.append((headers.DLQ_HANDLER, headers.text(death.handler)))
-    if death.event_id is not None:
-        own.append((headers.DLQ_EVENT_ID, headers.text(str(death.event_id))))
-    if dead.protection is not None:
-        own.append((headers.DLQ_PROTECTION, headers.text(dead.protection)))
-    spring: list[tuple[str, bytes]] = [
-        (headers.SPRING_TOPIC, headers.text(origin.topic)),
-        (headers.SPRING_PARTITION, headers.spring_int(origin.partition)),
-        (headers.SPRING_OFFSET, headers.spring_long(origin.offset)),
-        (headers.SPRING_TIMESTAMP, headers.spring_long(origin.timestamp)),
-        (headers.SPRING_TIMESTAMP_TYPE, headers.text(record.timestamp_type)),
-        (headers.SPRING_GROUP, headers.text(death.group)),
-        (headers.SPRING_EXCEPTION_CLASS, kind),
-        (headers.SPRING_EXCEPTION_MESSAGE, message),
-        (headers.SPRING_EXCEPTION_STACKTRACE, stack),
-    ]
-    return OutgoingRecord(topic, record.key, dead.value, (*kept, *own, *spring))
-
-
-def fingerprint(death: DeadLetterInfo) -> str:
-    """The same for failures of one kind: handler, reason and exception class, 16 hex digits."""
-    kind = "\n".join((death.handler or "", death.reason, death.error.type_name))
-    return hashlib.sha256(kind.encode()).hexdigest()[:16]
-
-
 def history_entry(run: int, at: int, error: str) -> dict[str, object]:
-    """One failed attempt for the history header; `at` in ms since the epoch."""
+    """Return one failed attempt for the history header.
+
+    Args:
+        run: The number of the attempt.
+        at: When it failed, ms since the epoch.
+        error: One line, which is cut to `HISTORY_ERROR_BYTES`.
+    """
     short = headers.text(error, HISTORY_ERROR_BYTES).decode()
     return {"attempt": run, "at": at, "error": short}
 
 
 def read_history(record_headers: Headers) -> list[object]:
-    """The attempts in a retry record's history header; nothing where it is missing or unreadable."""
+    """Return the attempts in a retry record's history header; nothing where it is missing or unreadable."""
     raw = headers.last(record_headers, headers.HISTORY)
     if raw is None:
         return []
@@ -173,8 +132,58 @@ def read_history(record_headers: Headers) -> list[object]:
     return entries if isinstance(entries, list) else []
 
 
-def _origin_headers(origin: Origin) -> list[tuple[str, bytes]]:
+def settled_values(
+    delivery: Delivery, outcome: Outcome, started_at: datetime, worker: str, note: str | None
+) -> dict[str, object]:
+    """Return the parameters of `ledger.SETTLE`.
+
+    Args:
+        delivery: Whose row it is.
+        outcome: The row's next state.
+        started_at: When the attempt began.
+        worker: Who settles it.
+        note: The error as row and history have it.
+    """
+    error = storable(note)
+    return {
+        **identity(delivery),
+        "status": outcome.status,
+        "seq": outcome.seq,
+        "attempts": outcome.attempts,
+        "error": error,
+        "reason": outcome.reason,
+        "due_at": None if outcome.due_at is None else at_ms(outcome.due_at),
+        "started_at": started_at,
+        "worker": worker,
+        "lost": outcome.lost,
+        "entry": json.dumps([{**attempt_entry(delivery, outcome, started_at, worker), "error": error}]),
+    }
+
+
+def attempt_entry(delivery: Delivery, outcome: Outcome, started_at: datetime, worker: str) -> dict[str, object]:
+    """Return one object of the row's `history`, without its error; it tells attempts apart.
+
+    Args:
+        delivery: What was attempted.
+        outcome: How the attempt ended.
+        started_at: When it began.
+        worker: Who ran it, or settles it.
+    """
+    return {
+        "attempt": delivery.run,
+        "started_at": started_at.isoformat(),
+        "completed_at": at_ms(outcome.ended_at).isoformat(),
+        "outcome": outcome.history_outcome,
+        "worker": worker,
+    }
+
+
+def _retry_headers(handler: str, state: RetryState, origin: Origin) -> list[tuple[str, bytes]]:
     return [
+        (headers.HANDLER, headers.text(handler)),
+        (headers.SEQ, headers.decimal(state.seq)),
+        (headers.ATTEMPT, headers.decimal(state.attempts)),
+        (headers.DUE_AT, headers.decimal(state.due_at)),
         (headers.ORIGIN_TOPIC, headers.text(origin.topic)),
         (headers.ORIGIN_PARTITION, headers.decimal(origin.partition)),
         (headers.ORIGIN_OFFSET, headers.decimal(origin.offset)),

@@ -1,13 +1,14 @@
-"""Settling again and again while a database or broker is away: that only delays a settlement, it never loses one."""
+"""Settles again and again while a database or broker is away: an outage delays a settlement, it never loses one."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from streams.delivery.admission.database_gate import trouble
-from streams.delivery.context import PoolContext
-from streams.delivery.settlement.on_dead import told
+from streams.delivery.delivery import Delivery
+from streams.delivery.execution.attempt import Availability
+from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 from streams.transport.kafka.records import ProduceError
 
@@ -19,59 +20,92 @@ PAUSE = 1.0
 
 
 Settle = Callable[[], Awaitable[None]]
+InBackground = Callable[[Delivery, Coroutine[object, object, None]], None]
+"""Runs what is left of a delivery's settlement in the background."""
 
 
-async def until_settled(context: PoolContext, settle: Settle) -> None:
-    """Repeat until it went through: an absent database or broker only delays a settlement."""
-    while not await try_to_settle(context, settle):  # noqa: ASYNC110 - each round is a try, not a look
-        await asyncio.sleep(PAUSE)
+class SettleLoop:
+    """Repeats settlements of one pool until they succeed. Lives on the event loop."""
 
+    def __init__(
+        self, availability: Availability, at_once: asyncio.Semaphore, background: InBackground | None = None
+    ) -> None:
+        """Take what bounds the settlements of a pool.
 
-async def try_to_settle(context: PoolContext, settle: Settle) -> bool:
-    """Settle, waiting out an absent database; False: Kafka did not take the record."""
-    while True:
-        await context.gate.passed()
-        try:
-            async with context.settling:
-                await settle()
-        except (ProduceError, TimeoutError) as error:
-            log.warning("record not acknowledged, settling again", error=str(error) or type(error).__name__)
-            context.breakers.tell(KAFKA, str(error) or "no acknowledgement in time")
-            return False
-        except SQLAlchemyError as error:
-            kind = trouble(error)
-            if kind is None:
-                raise
-            if kind == "outage":
-                context.gate.trip(error)
-            else:
-                log.warning("the database was in the way, settling again", error=told(error).message)
-                await asyncio.sleep(PAUSE)
-        else:
-            context.breakers.tell(KAFKA, None)
-            return True
-
-
-class RefusedTargets:
-    """Where records were not taken: one settlement at a time tries, so that it holds up no settlement elsewhere."""
-
-    def __init__(self, context: PoolContext) -> None:
-        self._context = context
+        Args:
+            availability: Settlements wait while the database is away, and report whether Kafka takes records.
+            at_once: Settlements of the pool at once, those of other loops included.
+            background: Runs the rest of a settlement whose record Kafka does not take; None: the caller waits.
+        """
+        self._availability = availability
+        self._at_once = at_once
+        self._background = background
         self._refused: set[str] = set()
+        """Targets (a DLQ, or the tiers) whose records were not taken."""
         self._turns: dict[str, asyncio.Lock] = {}
 
-    async def until_settled(self, target: str, settle: Settle) -> None:
-        """As `until_settled`, after Kafka did not take a record for this target (a DLQ, or the tiers)."""
+    async def settle(self, delivery: Delivery, target: str, settle: Settle) -> None:
+        """Settle a delivery and acknowledge it. While Kafka does not take its record, go on in the background.
+
+        Args:
+            delivery: Its offset follows the settlement.
+            target: Where its record goes: a DLQ, or the tiers.
+            settle: One try.
+        """
+
+        async def go_on() -> None:
+            await self._until_taken(target, settle)
+            delivery.acknowledge()
+
+        if await self._try(settle):
+            delivery.acknowledge()
+        elif self._background is None:
+            await go_on()
+        else:
+            self._background(delivery, go_on())
+
+    async def until_settled(self, settle: Settle) -> None:
+        """Repeat until a try succeeds."""
+        while not await self._try(settle):  # noqa: ASYNC110 - each round is a try, not a look
+            await asyncio.sleep(PAUSE)
+
+    async def _until_taken(self, target: str, settle: Settle) -> None:
+        """As `until_settled`, one settlement of the target at a time: the others hold up no settlement elsewhere."""
         self._refused.add(target)
         turn = self._turns.setdefault(target, asyncio.Lock())
         while True:
             async with turn:
                 if target in self._refused:
-                    if await try_to_settle(self._context, settle):
+                    if await self._try(settle):
                         self._refused.discard(target)
                         return
                     await asyncio.sleep(PAUSE)
                     continue
-            if await try_to_settle(self._context, settle):
+            if await self._try(settle):
                 return
             self._refused.add(target)
+
+    async def _try(self, settle: Settle) -> bool:
+        """Settle, and wait while the database is away; False: Kafka did not take the record."""
+        gate, breakers = self._availability.gate, self._availability.breakers
+        while True:
+            await gate.passed()
+            try:
+                async with self._at_once:
+                    await settle()
+            except (ProduceError, TimeoutError) as error:
+                log.warning("record not acknowledged, settling again", error=str(error) or type(error).__name__)
+                breakers.tell(KAFKA, str(error) or "no acknowledgement in time")
+                return False
+            except SQLAlchemyError as error:
+                kind = trouble(error)
+                if kind is None:
+                    raise
+                if kind == "outage":
+                    gate.trip(error)
+                else:
+                    log.warning("database error while settling; retrying", error=message(error))
+                    await asyncio.sleep(PAUSE)
+            else:
+                breakers.tell(KAFKA, None)
+                return True

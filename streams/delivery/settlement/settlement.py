@@ -1,294 +1,250 @@
-"""How a failed attempt ends: one transaction that hands the record to a retry tier or the DLQ, and notes it."""
+"""Settles attempts that did not succeed: one transaction that locks, sends the record, updates the row and commits.
 
+What follows is decided in `decision`, records and values are built in `outgoing`, and `reporting` comes after the
+commit.
+"""
+
+import asyncio
+import contextlib
 import random
-from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery, at_ms, now_ms
-from streams.delivery.errors import ExpiredError, Reason
+from streams.delivery.errors import ExpiredError
+from streams.delivery.execution.attempt import AttemptContext
 from streams.delivery.execution.transaction import effect_session
-from streams.delivery.ledger import columns, leases
+from streams.delivery.ledger import leases
 from streams.delivery.ledger import settle as settle_module
-from streams.delivery.scheduling.retry_tiers import Again, decide, tier_for
-from streams.delivery.settlement.dead_value import dead_value
-from streams.delivery.settlement.on_dead import OnDeadCutOffError, roll_back, told
-from streams.delivery.settlement.pending_send import PendingSend
-from streams.delivery.settlement.records import (
-    DeadLetterInfo,
-    dead_record,
-    history_entry,
-    read_history,
-    retry_record,
+from streams.delivery.scheduling.retry_tiers import RetryTiers
+from streams.delivery.settlement.dead_letter import DeadLetters, dead_letter_info, dead_letter_row
+from streams.delivery.settlement.decision import (
+    Outcome,
+    after_deferral,
+    after_expiry,
+    after_failure,
+    after_lost_lease,
+    after_process_deaths,
 )
-from streams.delivery.settlement.settle_loop import RefusedTargets, try_to_settle
-from streams.delivery.telemetry import report_death, report_deferred, report_retry
+from streams.delivery.settlement.on_dead import OnDead, OnDeadCutOffError, told
+from streams.delivery.settlement.pending_send import PendingSend, Sender
+from streams.delivery.settlement.records import attempt_entry, retry_record, retry_state, settled_values
+from streams.delivery.settlement.settle_loop import SettleLoop
+from streams.delivery.telemetry import Telemetry
 from streams.headers import CE_EXPIRYTIME, last_text
-from streams.observability.error_text import ErrorText
 from streams.observability.logs import get_logger
+from streams.transport.kafka.records import RecordMetadata
 
 log = get_logger(__name__)
 SETTLING_TIMES = 4
-"""Times the `settle_timeout` that the transaction of a settlement may take: its statements, `on_dead`, the record."""
+"""Times the sender's timeout that the transaction of a settlement may take: its statements, `on_dead`, the record."""
 TIERS = "tiers"
 """All tiers of the pool, as one target of records."""
-CRASHES_UNTIL_DEATH = 3
-"""Lost leases after which a long delivery is taken for what kills its workers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What becomes of a delivery: the row's next state and the record that carries it on."""
+class Attempt:
+    """A run of a delivery: when it began, and of a long delivery the lease that it ran under."""
 
-    status: str
-    seq: int
-    attempts: int
-    outcome: str
-    error: ErrorText | None
-    due_at: int | None = None
-    reason: Reason | None = None
-    lost: int = 0
-    cut_off: str | None = None
-    """Why `on_dead` was not waited for; it is not called again."""
-    ended_at: int = field(default_factory=now_ms)
-    """When the attempt ended, ms since the epoch; settling it may take longer."""
+    delivery: Delivery
+    started_at: datetime
+    lease: leases.Lease | None = None
 
 
-Beside = Callable[[Delivery, Coroutine[object, object, None]], None]
+@dataclass(frozen=True, slots=True)
+class Destinations:
+    """Where the records of one pool go that are not done: to its retry tiers, or to the DLQs."""
+
+    tiers: RetryTiers
+    dead_letters: DeadLetters
+
+
+@dataclass(slots=True)
+class Settling:
+    """One attempt's settlement over all its tries."""
+
+    attempt: Attempt
+    outcome: Outcome
+    error: BaseException | None
+    """What `on_dead` is called with."""
+    record: PendingSend
+    placed: RecordMetadata | None = None
+    """Where the record is."""
+    on_dead_failure: str | None = None
+    """Why `on_dead` was cut off; it is not called again."""
+    may_be_committed: bool = False
+    """Whether a try has reached its COMMIT: only the row shows then whether that was done."""
 
 
 class Settlement:
-    """Settles deliveries of one pool, and acknowledges them; waits out absent databases and brokers, loses none."""
+    """Settles deliveries of one pool, and acknowledges them; waits while database or brokers are away, loses none."""
 
-    def __init__(self, context: PoolContext, beside: Beside | None = None) -> None:
-        """`beside` runs what is left of a settlement while Kafka does not take its record; None: it is waited for."""
-        self._context = context
-        self._beside = beside
-        self._refused = RefusedTargets(context)
-
-    async def failed(
-        self, delivery: Delivery, error: BaseException, started_at: datetime, lease: leases.Lease | None = None
-    ) -> None:
-        """End a failed attempt by its policy: another attempt at its time, or death."""
-        now = now_ms()
-        verdict = decide(delivery.handler, delivery.run, error, now, random.random())  # noqa: S311 - jitter
-        ending = Outcome("failure", delivery.seq + 1, delivery.run, "failure", told(error), ended_at=now)
-        if isinstance(verdict, Again):
-            ending = replace(ending, status="retry", outcome="retry", due_at=verdict.due_at)
-        else:
-            ending = replace(ending, reason=verdict.reason)
-        await self._end(delivery, ending, error, started_at, lease)
-
-    async def deferred(
+    def __init__(
         self,
-        delivery: Delivery,
-        why: str,
-        *,
-        after: float,
-        started_at: datetime | None = None,
-        lease: leases.Lease | None = None,
+        attempts: AttemptContext,
+        sender: Sender,
+        destinations: Destinations,
+        telemetry: Telemetry,
+        loop: SettleLoop,
     ) -> None:
-        """Hand the delivery on to be run in `after` seconds; no attempt is counted."""
-        ending = Outcome(
-            "retry", delivery.seq + 1, delivery.attempts, "deferred", None, due_at=now_ms() + round(after * 1000)
-        )
-        await self._end(delivery, ending, None, started_at or at_ms(now_ms()), lease)
-        report_deferred(self._context.group, delivery, why)
+        """Take what a settlement needs.
+
+        Args:
+            attempts: The pool's database, worker and codec, and what `on_dead` works with.
+            sender: Produces the records. `on_dead` has as long as one try to send.
+            destinations: The topics of these records.
+            telemetry: Called after each commit.
+            loop: Repeats a settlement until it succeeds.
+        """
+        self._bookkeeping = attempts.database.bookkeeping
+        self._place = attempts.place
+        self._sender = sender
+        self._tiers = destinations.tiers
+        self._dead_letters = destinations.dead_letters
+        self._telemetry = telemetry
+        self._loop = loop
+        self._on_dead = OnDead(attempts, sender.timeout)
+
+    async def failed(self, attempt: Attempt, error: BaseException) -> None:
+        """End a failed attempt by its handler's policy: another attempt at its time, or death."""
+        now, spread = now_ms(), random.random()  # noqa: S311 - jitter
+        await self._end(attempt, after_failure(attempt.delivery, error, told(error), now=now, spread=spread), error)
+
+    async def deferred(self, attempt: Attempt, why: str, *, after: float) -> None:
+        """Hand a delivery on, to run after so many seconds; no attempt is counted."""
+        await self._end(attempt, after_deferral(attempt.delivery, why, after=after, now=now_ms()))
 
     async def deferred_all(self, deliveries: Iterable[Delivery], why: str, *, after: float) -> None:
-        """As `deferred`, one after the other."""
+        """Hand deliveries on that were not attempted, as `deferred`, one after the other."""
         for delivery in deliveries:
-            await self.deferred(delivery, why, after=after)
+            await self.deferred(_not_begun(delivery), why, after=after)
 
-    async def crashed(self, delivery: Delivery, lease: leases.Lease, started_at: datetime, lost_before: int) -> None:
-        """End an attempt whose worker let its lease run out: run it again at once, or take it for deadly."""
-        lost = lost_before + 1
-        text = ErrorText(
-            type_name="LeaseLost",
-            message=f"the worker that ran it went away ({lost} of {CRASHES_UNTIL_DEATH})",
-            stack="",
-        )
-        if lost < CRASHES_UNTIL_DEATH:
-            ending = Outcome("retry", delivery.seq + 1, delivery.run, "crashed", text, due_at=now_ms(), lost=1)
-        else:
-            ending = Outcome("failure", delivery.seq + 1, delivery.run, "crashed", text, reason=Reason.CRASHED, lost=1)
-        await self._end(delivery, ending, None, started_at, lease)
+    async def given_back(self, attempt: Attempt, why: str) -> None:
+        """Hand a delivery on at once, uncounted, within the time of one try to send: else its lease expires."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._sender.timeout):
+                await self.deferred(attempt, why, after=0.0)
+
+    async def crashed(self, attempt: Attempt, lost_before: int) -> None:
+        """End an attempt whose worker let its lease expire; `lost_before`: leases lost before this one."""
+        await self._end(attempt, after_lost_lease(attempt.delivery, lost_before, now=now_ms()))
 
     async def expired(self, delivery: Delivery) -> None:
         """End a delivery whose event expired before an attempt could begin."""
         expires_at = last_text(delivery.record.headers, CE_EXPIRYTIME)
         error = ExpiredError(f"it expired at {expires_at}, before an attempt could begin")
-        ending = Outcome("failure", delivery.seq + 1, delivery.attempts, "expired", told(error), reason=Reason.EXPIRED)
-        await self._end(delivery, ending, error, at_ms(now_ms()), None)
+        await self._end(_not_begun(delivery), after_expiry(delivery, told(error), now=now_ms()), error)
 
     async def expired_all(self, deliveries: Iterable[Delivery]) -> None:
-        """As `expired`, one after the other."""
+        """End deliveries as `expired`, one after the other."""
         for delivery in deliveries:
             await self.expired(delivery)
 
     async def killed(self, delivery: Delivery) -> None:
-        """End a delivery that killed its process whenever it ran."""
-        text = ErrorText("ProcessKilled", "its worker's process ended each time that it ran", "")
-        ending = Outcome("failure", delivery.seq + 1, delivery.run, "crashed", text, reason=Reason.CRASHED)
-        await self._end(delivery, ending, None, at_ms(now_ms()), None)
+        """End a delivery that ended its process in each run."""
+        await self._end(_not_begun(delivery), after_process_deaths(delivery, now=now_ms()))
 
-    async def _end(
-        self,
-        delivery: Delivery,
-        ending: Outcome,
-        error: BaseException | None,
-        started_at: datetime,
-        lease: leases.Lease | None,
-    ) -> None:
-        """Settle and acknowledge. While Kafka does not take the record the rest is done beside other work."""
-        handover = PendingSend(self._context)
-        target = TIERS if ending.status == "retry" else self._context.catalogue.dlq(delivery.topic.name)
+    async def _end(self, attempt: Attempt, outcome: Outcome, error: BaseException | None = None) -> None:
+        """Settle until it succeeds, report, acknowledge."""
+        delivery = attempt.delivery
+        settling = Settling(attempt, outcome, error, PendingSend(self._sender))
 
         async def settle() -> None:
-            """An `on_dead` that was cut off took the transaction with it, so the death is settled without it."""
-            nonlocal ending
+            """Try once; an `on_dead` that is cut off takes the transaction with it, so then once more without it."""
             try:
-                await self._settle(delivery, ending, error, started_at, lease, handover)
+                settled = await self._settle(settling)
             except OnDeadCutOffError as cut_off:
                 log.exception("on_dead was cut off")
-                ending = replace(ending, cut_off=str(cut_off))
-                await self._settle(delivery, ending, error, started_at, lease, handover)
+                settling.on_dead_failure = str(cut_off)
+                settled = await self._settle(settling)
+            if settled:
+                self._report(settling)
 
-        async def go_on() -> None:
-            await self._refused.until_settled(target, settle)
-            delivery.acknowledge()
+        target = self._dead_letters.topic(delivery.topic.name) if outcome.is_dead else TIERS
+        await self._loop.settle(delivery, target, settle)
 
-        if await try_to_settle(self._context, settle):
-            delivery.acknowledge()
-        elif self._beside is None:
-            await go_on()
-        else:
-            self._beside(delivery, go_on())
-
-    async def _settle(  # noqa: PLR0913, PLR0917 - what is settled, and how its record travels
-        self,
-        delivery: Delivery,
-        ending: Outcome,
-        error: BaseException | None,
-        started_at: datetime,
-        lease: leases.Lease | None,
-        handover: PendingSend,
-    ) -> None:
-        """Lock, look whether it has moved on, produce, note, commit. The offset follows."""
-        async with effect_session(
-            self._context.database.bookkeeping, self._context.settings.settle_timeout * SETTLING_TIMES
-        ) as session:
-            if lease is not None and not ending.lost and not await leases.hold_lease(session, lease):
+    async def _settle(self, settling: Settling) -> bool:
+        """Try once: lock, see whether the delivery has moved on, send, update, commit; False: it has moved on."""
+        attempt, outcome, worker = settling.attempt, settling.outcome, self._place.worker
+        async with effect_session(self._bookkeeping, self._sender.timeout * SETTLING_TIMES) as session:
+            held = await _lock_lease(session, attempt, outcome)
+            if not held and not settling.may_be_committed:
                 log.info("lease is lost, its new holder settles the delivery")
-                return
-            if lease is not None and ending.lost:
-                await leases.drop_expired_lease(session, lease)
-            row = await settle_module.lock_execution(session, delivery, self._context.place, started_at)
-            if moved_on(row, delivery, lease) or (ending.lost and not row["expired"]):
+                return False
+            row = await settle_module.lock_execution(session, attempt.delivery, self._place, attempt.started_at)
+            if settling.may_be_committed:
+                entry = attempt_entry(attempt.delivery, outcome, attempt.started_at, worker)
+                if await settle_module.was_settled(session, attempt.delivery, entry):
+                    return True
+            if not held or moved_on(row, attempt) or (outcome.lost and not row["expired"]):
                 log.info("delivery has moved on already", status=row["status"], seq=row["seq"])
-                return
-            note = None if ending.error is None else f"{ending.error.type_name}: {ending.error.message}"
-            if ending.status == "failure":
-                note = await self._die(session, delivery, ending, error, note, handover)
-            else:
-                await self._hand_over(delivery, ending, handover)
-            await session.execute(
-                settle_module.SETTLE,
-                {
-                    **columns.identity(delivery),
-                    "status": ending.status,
-                    "seq": ending.seq,
-                    "attempts": ending.attempts,
-                    "error": columns.storable(note),
-                    "history_limit": settle_module.HISTORY_LIMIT,
-                    "reason": ending.reason,
-                    "due_at": None if ending.due_at is None else at_ms(ending.due_at),
-                    "started_at": started_at,
-                    "worker": self._context.place.worker,
-                    "lost": ending.lost,
-                    "entry": settle_module.attempt_entry(
-                        delivery.run,
-                        (started_at, at_ms(ending.ended_at)),
-                        ending.outcome,
-                        columns.storable(note),
-                        self._context.place.worker,
-                    ),
-                },
-            )
-            if lease is not None:
-                await leases.drop_lease(session, lease)
+                return False
+            note = await self._die(session, settling) if outcome.is_dead else await self._hand_over(settling)
+            values = settled_values(attempt.delivery, outcome, attempt.started_at, worker, note)
+            await settle_module.settle(session, values)
+            if attempt.lease is not None:
+                await leases.drop_lease(session, attempt.lease)
+            settling.may_be_committed = True
+        return True
 
-    async def _hand_over(self, delivery: Delivery, ending: Outcome, handover: PendingSend) -> None:
-        """Produce the retry record to the longest tier that fits."""
-        due_at = ending.due_at if ending.due_at is not None else now_ms()
-        delay = tier_for((due_at - now_ms()) / 1000, self._context.settings.retry_delays)
-        tier = self._context.catalogue.tier(self._context.pool.name, delay)
-        history = read_history(delivery.record.headers)
-        if ending.error is not None:
-            history.append(history_entry(delivery.run, now_ms(), f"{ending.error.type_name}: {ending.error.message}"))
-        first_failed_at = delivery.first_failed_at
-        if first_failed_at is None and ending.error is not None:
-            first_failed_at = now_ms()
-        await handover.placed(
-            retry_record(
-                delivery,
-                topic=tier,
-                seq=ending.seq,
-                attempts=ending.attempts,
-                due_at=due_at,
-                first_failed_at=first_failed_at,
-                history=history,
-            )
-        )
-        if ending.outcome == "retry":
-            report_retry(self._context.group, delivery, tier, at_ms(due_at))
+    async def _hand_over(self, settling: Settling) -> str | None:
+        """Send the retry record to the longest tier that fits; returns the error as the row has it."""
+        delivery, outcome = settling.attempt.delivery, settling.outcome
+        state = retry_state(delivery, outcome)
+        tier = self._tiers.topic_for((state.due_at - now_ms()) / 1000)
+        settling.placed = await settling.record.placed(retry_record(delivery, tier, state))
+        return outcome.error_line
 
-    async def _die(  # noqa: PLR0913, PLR0917 - as `_settle`
-        self,
-        session: AsyncSession,
-        delivery: Delivery,
-        ending: Outcome,
-        error: BaseException | None,
-        note: str | None,
-        handover: PendingSend,
-    ) -> str | None:
-        """Produce the dead letter, index it, roll the business status back; returns the error as noted."""
-        text = ending.error or ErrorText("", "", "")
-        reason = ending.reason or Reason.EXHAUSTED
-        death = DeadLetterInfo(
-            reason=reason,
-            error=text,
-            attempts=ending.attempts,
-            first_failed_at=delivery.first_failed_at or now_ms(),
-            died_at=now_ms(),
-            group=self._context.group,
-            handler=delivery.handler.name,
-            event_id=delivery.event.event_id,
-            replays=delivery.replays,
+    async def _die(self, session: AsyncSession, settling: Settling) -> str | None:
+        """Call `on_dead`, send the dead letter, index it; returns the error as the row has it."""
+        delivery, outcome, note = settling.attempt.delivery, settling.outcome, settling.outcome.error_line
+        info = dead_letter_info(delivery, outcome, self._dead_letters.group)
+        failure = settling.on_dead_failure or await self._on_dead.call(
+            session, delivery, settling.error or RuntimeError(info.error.message)
         )
-        if broken := ending.cut_off or await roll_back(
-            self._context, session, delivery, error or RuntimeError(text.message)
-        ):
-            note = f"{note} (on_dead failed: {broken})"
-        dlq = self._context.catalogue.dlq(delivery.topic.name)
-        kept = dead_value(self._context.codec, delivery.topic.name, delivery.record)
-        placed = await handover.placed(dead_record(delivery.record, dlq, death, kept))
-        await session.execute(
-            settle_module.INSERT_DEAD_LETTER,
-            settle_module.dead_letter_row(delivery.record, placed, death, delivery.event.tenant_id),
+        if failure:
+            note = f"{note} (on_dead failed: {failure})"
+        topic, record = delivery.topic.name, delivery.record
+        settling.placed = await settling.record.placed(self._dead_letters.record(topic, record, info))
+        await settle_module.index_dead_letter(
+            session, dead_letter_row(record, settling.placed, info, delivery.event.tenant_id)
         )
-        report_death(self._context.group, delivery, reason, text)
         return note
 
+    def _report(self, settling: Settling) -> None:
+        """Log and count what is committed."""
+        delivery, outcome = settling.attempt.delivery, settling.outcome
+        if outcome.is_dead:
+            info = dead_letter_info(delivery, outcome, self._dead_letters.group)
+            self._telemetry.died(delivery, info.reason, info.error)
+        elif outcome.history_outcome == "deferred":
+            self._telemetry.deferred(delivery, outcome.why)
+        elif outcome.history_outcome == "retry" and settling.placed is not None and outcome.due_at is not None:
+            self._telemetry.retried(delivery, settling.placed.topic, at_ms(outcome.due_at))
 
-def moved_on(row: RowMapping, delivery: Delivery, lease: leases.Lease | None) -> bool:
-    """Whether the row says that this attempt's outcome no longer counts."""
-    if row["status"] in settle_module.FINAL or row["seq"] > delivery.seq:
+
+def _not_begun(delivery: Delivery) -> Attempt:
+    return Attempt(delivery, at_ms(now_ms()))
+
+
+async def _lock_lease(session: AsyncSession, attempt: Attempt, outcome: Outcome) -> bool:
+    """Lock the attempt's lease before its row, as everywhere; False: it is another's."""
+    if attempt.lease is None:
         return True
-    if lease is None:
+    if outcome.lost:
+        await leases.drop_expired_lease(session, attempt.lease)
+        return True
+    return await leases.hold_lease(session, attempt.lease)
+
+
+def moved_on(row: RowMapping, attempt: Attempt) -> bool:
+    """Return whether the locked row says that this attempt's outcome no longer counts."""
+    if row["status"] in settle_module.FINAL or row["seq"] > attempt.delivery.seq:
+        return True
+    if attempt.lease is None:
         return bool(row["status"] == "started")
-    return bool(row["lease_token"] != lease.token)
+    return bool(row["lease_token"] != attempt.lease.token)

@@ -4,22 +4,32 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from sqlalchemy.engine import make_url
 
 from tests.support.proxies.proxy import CHUNK, serving
 
+Cut = Literal["unsent", "unanswered"]
+"""Before the server sees the COMMIT, or after it was done and not answered."""
 COMMIT = b"COMMIT\x00"
 """As the client sends it: in a Query or a Parse message, the text ends with a NUL."""
 
 
 @dataclass
 class Cutter:
-    """Cuts every so many-th COMMIT: in turn before the server sees it, and after it was done but not answered."""
+    """Cuts every so many-th COMMIT: in turn before the server sees it, and after it was done but not answered.
+
+    `planned` cuts come first, at the next COMMITs. While `closed`, which `closing` makes of the next cut, it accepts no
+    new connection.
+    """
 
     server: tuple[str, int]
-    every: int
+    every: int | None
+    planned: list[Cut] = field(default_factory=list)
+    closing: bool = False
+    closed: bool = False
     commits: int = 0
     unsent: int = 0
     unanswered: int = 0
@@ -27,6 +37,9 @@ class Cutter:
 
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """One connection, until either side ends it or it is cut."""
+        if self.closed:
+            to_client.close()
+            return
         try:
             server, to_server = await asyncio.open_connection(*self.server)
         except OSError:
@@ -52,14 +65,24 @@ class Cutter:
         while data := await client.read(CHUNK):
             if COMMIT in data and self.active:
                 self.commits += 1
-                if self.commits % self.every == 0:
-                    if self.unsent <= self.unanswered:
-                        self.unsent += 1
-                        return
+                kind = self._kind()
+                self.closed = self.closed or (self.closing and kind is not None)
+                if kind == "unsent":
+                    self.unsent += 1
+                    return
+                if kind == "unanswered":
                     self.unanswered += 1
                     cut.set()
             to_server.write(data)
             await to_server.drain()
+
+    def _kind(self) -> Cut | None:
+        """How this COMMIT is cut, if it is."""
+        if self.planned:
+            return self.planned.pop(0)
+        if self.every is None or self.commits % self.every:
+            return None
+        return "unsent" if self.unsent <= self.unanswered else "unanswered"
 
 
 async def _answers(server: asyncio.StreamReader, to_client: asyncio.StreamWriter, cut: asyncio.Event) -> None:
@@ -71,8 +94,8 @@ async def _answers(server: asyncio.StreamReader, to_client: asyncio.StreamWriter
 
 
 @contextmanager
-def cutting(database_url: str, *, every: int) -> Iterator[tuple[Cutter, str]]:
-    """A proxy and the database's URL by it, while the block runs."""
+def cutting(database_url: str, *, every: int | None = None) -> Iterator[tuple[Cutter, str]]:
+    """A proxy and the database's URL by it, while the block runs; without `every` it cuts only what is planned."""
     url = make_url(database_url)
     cutter = Cutter((url.host or "127.0.0.1", url.port or 5432), every)
     with serving(lambda: asyncio.start_server(cutter.serve, "127.0.0.1", 0)) as port:

@@ -29,7 +29,8 @@ from streams.codec.claim_check import (
 )
 from streams.delivery.errors import Reason
 from streams.delivery.intake.payload_loader import pieces_of
-from streams.delivery.settlement.records import DeadLetterInfo, dead_record, unread_record
+from streams.delivery.settlement.dead_letter import DeadLetterInfo, dead_record
+from streams.delivery.settlement.records import unread_record
 from streams.observability.error_text import ErrorText
 from streams.operations.dead_letters.show import show_value
 from streams.schema_registry.export import avro_schema, export

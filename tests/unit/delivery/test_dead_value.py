@@ -14,8 +14,8 @@ from streams import headers
 from streams.codec import Codec, DecodeError
 from streams.codec.encryption import SEAL, Encryptor, SealedError
 from streams.delivery.errors import Reason
+from streams.delivery.settlement.dead_letter import DeadLetterInfo, dead_record
 from streams.delivery.settlement.dead_value import dead_value
-from streams.delivery.settlement.records import DeadLetterInfo, dead_record
 from streams.observability.error_text import ErrorText
 from streams.operations.dead_letters.show import show_value
 from streams.schema_registry.export import export

@@ -1,6 +1,8 @@
 """Retry and DLQ records: what came stays byte for byte, what the pipeline adds is replaced and capped."""
 
+import json
 import struct
+from datetime import UTC, datetime
 from uuid import UUID
 
 from hypothesis import given
@@ -8,7 +10,17 @@ from hypothesis import strategies as st
 
 from streams import headers
 from streams.delivery.errors import Reason
-from streams.delivery.settlement.records import DeadLetterInfo, dead_record, history_entry, read_history, retry_record
+from streams.delivery.settlement.dead_letter import DeadLetterInfo, dead_letter_info, dead_record
+from streams.delivery.settlement.decision import after_deferral, after_expiry, after_failure
+from streams.delivery.settlement.records import (
+    RetryState,
+    attempt_entry,
+    history_entry,
+    read_history,
+    retry_record,
+    retry_state,
+    settled_values,
+)
 from streams.observability.error_text import ErrorText
 from tests.support.factories import a_delivery, a_record
 
@@ -20,7 +32,7 @@ DEATH = DeadLetterInfo(
 
 def test_a_retry_record_keeps_key_value_and_the_event_s_headers_and_says_when_it_is_due() -> None:
     delivery = a_delivery("d1", offset=41, headers=ORIGINAL)
-    record = retry_record(delivery, topic="tier", seq=3, attempts=2, due_at=99, first_failed_at=7)
+    record = retry_record(delivery, "tier", RetryState(seq=3, attempts=2, due_at=99, first_failed_at=7))
     assert (record.key, record.value, record.headers[: len(ORIGINAL)]) == (b"d1", b"value", ORIGINAL)
     assert headers.last_text(record.headers, headers.HANDLER) == "clean-document"
     assert headers.last_int(record.headers, headers.SEQ) == 3
@@ -32,9 +44,9 @@ def test_a_retry_record_keeps_key_value_and_the_event_s_headers_and_says_when_it
 
 def test_headers_of_an_earlier_hop_are_replaced_and_never_stacked() -> None:
     delivery = a_delivery("d1", headers=ORIGINAL)
-    once = retry_record(delivery, topic="tier", seq=1, attempts=1, due_at=1, first_failed_at=1)
+    once = retry_record(delivery, "tier", RetryState(seq=1, attempts=1, due_at=1, first_failed_at=1))
     again = a_delivery("d1", headers=once.headers)
-    twice = retry_record(again, topic="tier", seq=2, attempts=2, due_at=2, first_failed_at=1)
+    twice = retry_record(again, "tier", RetryState(seq=2, attempts=2, due_at=2, first_failed_at=1))
     assert [name for name, _ in twice.headers].count(headers.SEQ) == 1
     assert headers.last_int(twice.headers, headers.SEQ) == 2
 
@@ -42,7 +54,7 @@ def test_headers_of_an_earlier_hop_are_replaced_and_never_stacked() -> None:
 def test_the_history_keeps_the_last_attempts_only() -> None:
     delivery = a_delivery("d1")
     entries: list[object] = [history_entry(run, run, "e" * 5000) for run in range(1, 9)]
-    record = retry_record(delivery, topic="t", seq=8, attempts=8, due_at=1, first_failed_at=1, history=entries)
+    record = retry_record(delivery, "t", RetryState(seq=8, attempts=8, due_at=1, first_failed_at=1, history=entries))
     kept = read_history(record.headers)
     assert [entry["attempt"] for entry in kept if isinstance(entry, dict)] == [4, 5, 6, 7, 8]
     assert len(headers.last(record.headers, headers.HISTORY) or b"") < 2_000
@@ -65,7 +77,7 @@ def test_a_dead_letter_carries_both_families_of_headers_in_their_encodings() -> 
 
 
 def test_a_record_that_dies_in_a_tier_names_its_origin() -> None:
-    hop = retry_record(a_delivery("d1", offset=41), topic="t", seq=1, attempts=1, due_at=1, first_failed_at=1)
+    hop = retry_record(a_delivery("d1", offset=41), "t", RetryState(1, 1, 1, 1))
     record = dead_record(a_record(5, topic="t", headers=hop.headers), "dlq", DEATH)
     assert headers.last_int(record.headers, headers.DLQ_OFFSET) == 41
     assert not [name for name, _ in record.headers if name.startswith("streams-")]
@@ -76,3 +88,50 @@ def test_what_the_pipeline_adds_stays_within_the_headers_cap(message: str, stack
     death = DeadLetterInfo(Reason.PERMANENT, ErrorText("E", message, stack), 1, 1, 1, "g", "h", UUID(int=7))
     record = dead_record(a_record(), "dlq", death)
     assert sum(len(name) + len(value) for name, value in record.headers) <= headers.HEADERS_LIMIT
+
+
+FAILED = datetime(2026, 3, 1, tzinfo=UTC)
+NOW = round(FAILED.timestamp() * 1000) + 500
+TEXT = ErrorText("ValueError", "it\x00broke", "stack")
+
+
+def test_a_failed_attempt_is_added_to_the_record_s_history() -> None:
+    first = a_delivery("d1", attempts=0)
+    state = retry_state(first, after_failure(first, ValueError(), TEXT, now=NOW, spread=0.0))
+    assert (state.seq, state.attempts, state.due_at, state.first_failed_at) == (1, 1, NOW + 10_000, NOW)
+    record = retry_record(first, "tier", state)
+    second = a_delivery("d1", headers=record.headers, seq=1, attempts=1)
+    again = retry_state(second, after_failure(second, ValueError(), TEXT, now=NOW + 1, spread=0.0))
+    assert [entry["attempt"] for entry in again.history if isinstance(entry, dict)] == [1, 2]
+
+
+def test_a_deferral_leaves_the_history_and_the_first_failure_as_they_are() -> None:
+    delivery = a_delivery("d1", seq=2, attempts=1)
+    state = retry_state(delivery, after_deferral(delivery, "paused", after=2, now=NOW))
+    assert state == RetryState(3, 1, NOW + 2000, None, [])
+
+
+def test_a_row_s_values_are_those_of_the_outcome_without_a_nul() -> None:
+    delivery = a_delivery("d1", seq=2, attempts=1)
+    outcome = after_failure(delivery, ValueError(), TEXT, now=NOW, spread=0.0)
+    values = settled_values(delivery, outcome, FAILED, "host:1", outcome.error_line)
+    assert (values["status"], values["seq"], values["attempts"], values["lost"]) == ("retry", 3, 2, 0)
+    assert values["error"] == "ValueError: it\ufffdbroke"
+    (entry,) = json.loads(str(values["entry"]))
+    assert entry == {
+        "attempt": 2,
+        "started_at": "2026-03-01T00:00:00+00:00",
+        "completed_at": "2026-03-01T00:00:00.500000+00:00",
+        "outcome": "retry",
+        "error": "ValueError: it\ufffdbroke",
+        "worker": "host:1",
+    }
+    known = attempt_entry(delivery, outcome, FAILED, "host:1")
+    assert known.items() <= entry.items(), "what the row is searched for is in it"
+
+
+def test_a_death_is_described_by_its_outcome() -> None:
+    delivery = a_delivery("d1", seq=2, attempts=1)
+    info = dead_letter_info(delivery, after_expiry(delivery, TEXT, now=NOW), "streams.low")
+    assert (info.reason, info.attempts, info.died_at, info.first_failed_at) == (Reason.EXPIRED, 1, NOW, NOW)
+    assert (info.group, info.handler, info.event_id) == ("streams.low", "clean-document", delivery.event.event_id)

@@ -1,0 +1,171 @@
+"""Dead letters: the record for the DLQ, and its row in the index. Pure: bytes, headers and columns, no I/O."""
+
+import hashlib
+from dataclasses import dataclass
+from uuid import UUID
+
+from streams import headers
+from streams.codec import Codec
+from streams.delivery.delivery import Delivery, at_ms, origin_of
+from streams.delivery.errors import Reason
+from streams.delivery.ledger.columns import storable
+from streams.delivery.settlement.dead_value import DeadValue, dead_value
+from streams.delivery.settlement.decision import Outcome
+from streams.delivery.settlement.records import OutgoingRecord
+from streams.observability.error_text import MESSAGE_LIMIT, STACK_LIMIT, ErrorText
+from streams.topics import Catalogue
+from streams.transport.kafka.records import Record, RecordMetadata
+
+NO_ERROR = ErrorText("", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRecord:
+    """A record that no handler can be given, and what is known of it."""
+
+    record: Record
+    topic: str
+    """The event's topic; in a retry tier not the record's own."""
+    reason: Reason
+    error: ErrorText
+    event_id: UUID | None = None
+    tenant_id: str | None = None
+    handler: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterInfo:
+    """Why a record is dead, for its headers and the index of dead letters."""
+
+    reason: Reason
+    error: ErrorText
+    attempts: int
+    first_failed_at: int
+    """ms since the epoch."""
+    died_at: int
+    group: str
+    handler: str | None = None
+    event_id: UUID | None = None
+    replays: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """Builds the dead letters of one consumer group."""
+
+    codec: Codec
+    catalogue: Catalogue
+    group: str
+
+    def topic(self, topic: str) -> str:
+        """Return the DLQ of a topic."""
+        return self.catalogue.dlq(topic)
+
+    def record(self, topic: str, record: Record, info: DeadLetterInfo) -> OutgoingRecord:
+        """Return the record for the DLQ of a topic; its secret fields are encrypted, masked or removed."""
+        return dead_record(record, self.topic(topic), info, dead_value(self.codec, topic, record))
+
+
+def dead_letter_info(delivery: Delivery, outcome: Outcome, group: str) -> DeadLetterInfo:
+    """Return why a delivery is dead, after an attempt with this outcome, for the consumer group's dead letter."""
+    return DeadLetterInfo(
+        reason=outcome.reason or Reason.EXHAUSTED,
+        error=outcome.error or NO_ERROR,
+        attempts=outcome.attempts,
+        first_failed_at=delivery.first_failed_at or outcome.ended_at,
+        died_at=outcome.ended_at,
+        group=group,
+        handler=delivery.handler.name,
+        event_id=delivery.event.event_id,
+        replays=delivery.replays,
+    )
+
+
+def dead_record(
+    record: Record, topic: str, info: DeadLetterInfo, kept_value: DeadValue | None = None
+) -> OutgoingRecord:
+    """Return the record for a DLQ: key, value and headers byte for byte, and headers about the failure.
+
+    Args:
+        record: What came, from an event topic or a retry tier.
+        topic: The DLQ.
+        info: What failed, how often, since when.
+        kept_value: The value instead of the record's own, where that has secret fields.
+    """
+    dead = kept_value or DeadValue(record.value)
+    origin = origin_of(record)
+    kept = headers.without(record.headers, headers.STREAMS_PREFIX, headers.DLQ_PREFIX, headers.SPRING_PREFIX)
+    message = headers.text(info.error.message, MESSAGE_LIMIT)
+    stack = headers.text(info.error.stack, STACK_LIMIT)
+    kind = headers.text(info.error.type_name)
+    own: list[tuple[str, bytes]] = [
+        (headers.DLQ_TOPIC, headers.text(origin.topic)),
+        (headers.DLQ_PARTITION, headers.decimal(origin.partition)),
+        (headers.DLQ_OFFSET, headers.decimal(origin.offset)),
+        (headers.DLQ_GROUP, headers.text(info.group)),
+        (headers.DLQ_DELIVERY_COUNT, headers.decimal(info.attempts)),
+        (headers.DLQ_MESSAGE, message),
+        (headers.DLQ_EXCEPTION_CLASS, kind),
+        (headers.DLQ_EXCEPTION_STACKTRACE, stack),
+        (headers.DLQ_REASON, headers.text(info.reason)),
+        (headers.DLQ_FIRST_FAILED_AT, headers.decimal(info.first_failed_at)),
+        (headers.DLQ_DIED_AT, headers.decimal(info.died_at)),
+        (headers.DLQ_REPLAY_COUNT, headers.decimal(info.replays)),
+        (headers.DLQ_FINGERPRINT, headers.text(fingerprint(info))),
+    ]
+    if info.handler is not None:
+        own.append((headers.DLQ_HANDLER, headers.text(info.handler)))
+    if info.event_id is not None:
+        own.append((headers.DLQ_EVENT_ID, headers.text(str(info.event_id))))
+    if dead.protection is not None:
+        own.append((headers.DLQ_PROTECTION, headers.text(dead.protection)))
+    spring: list[tuple[str, bytes]] = [
+        (headers.SPRING_TOPIC, headers.text(origin.topic)),
+        (headers.SPRING_PARTITION, headers.spring_int(origin.partition)),
+        (headers.SPRING_OFFSET, headers.spring_long(origin.offset)),
+        (headers.SPRING_TIMESTAMP, headers.spring_long(origin.timestamp)),
+        (headers.SPRING_TIMESTAMP_TYPE, headers.text(record.timestamp_type)),
+        (headers.SPRING_GROUP, headers.text(info.group)),
+        (headers.SPRING_EXCEPTION_CLASS, kind),
+        (headers.SPRING_EXCEPTION_MESSAGE, message),
+        (headers.SPRING_EXCEPTION_STACKTRACE, stack),
+    ]
+    return OutgoingRecord(topic, record.key, dead.value, (*kept, *own, *spring))
+
+
+def fingerprint(info: DeadLetterInfo) -> str:
+    """Return 16 hex digits that are the same for failures of one kind: handler, reason and exception class."""
+    kind = "\n".join((info.handler or "", info.reason, info.error.type_name))
+    return hashlib.sha256(kind.encode()).hexdigest()[:16]
+
+
+def dead_letter_row(
+    record: Record, placed: RecordMetadata, info: DeadLetterInfo, tenant_id: str | None
+) -> dict[str, object]:
+    """Return the columns of `streams.dead_letters` for a record that is in its DLQ.
+
+    Args:
+        record: What came.
+        placed: Where its dead letter is.
+        info: As in the dead letter's headers.
+        tenant_id: The event's, where it could be read.
+    """
+    origin = origin_of(record)
+    return {
+        "id": f"{placed.topic}:{placed.partition}:{placed.offset}",
+        "dlq_topic": placed.topic,
+        "dlq_partition": placed.partition,
+        "dlq_offset": placed.offset,
+        "topic": storable(origin.topic),
+        "partition": origin.partition,
+        "offset": origin.offset,
+        "event_id": info.event_id,
+        "handler": storable(info.handler),
+        "tenant_id": storable(tenant_id),
+        "reason": info.reason,
+        "error_type": info.error.type_name,
+        "error_message": storable(info.error.message),
+        "attempts": info.attempts,
+        "first_failed_at": at_ms(info.first_failed_at),
+        "died_at": at_ms(info.died_at),
+    }
