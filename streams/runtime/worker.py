@@ -108,7 +108,6 @@ class Worker:
         for engine in self._resources.engines.values():
             engine.revoked(assignments)
         self._resources.shared.guard.gone(assignments)
-        self._resources.shared.schemas.gone(assignments)
 
     async def drain(self) -> None:
         """Finish what runs, hand over long work, start nothing: the worker leaves its groups."""

@@ -8,7 +8,6 @@ from schemas.event import new_event_id
 from streams import headers
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.delivery import now_ms
-from streams.delivery.runners.lease_sweep import LeaseSweep
 from streams.headers import Headers
 from streams.settings import Settings
 from tests.support.apps.trials import LongTrialRequested, SingleTrialRequested, note, note_limit
@@ -134,6 +133,6 @@ async def test_a_claimed_record_that_this_version_cannot_read_is_left_to_a_newer
         for handler, value in (("of a newer version", readable), ("known", b"unreadable")):
             await bench.query(CLAIMED, id=new_event_id(), handler=handler, topic=topic, value=value)
         before = await bench.executions()
-        assert await LeaseSweep(bench.context).run() == 2
+        assert await bench.engine.sweep.run() == 2
         assert await bench.executions() == before
         assert await bench.query(LETTERS) == []

@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from streams import headers
-from streams.delivery.settlement.records import history_entry, read_history, retry_record
+from streams.delivery.settlement.records import RetryState, history_entry, read_history, retry_record
 from streams.transport.kafka.wire import to_record
 from tests.support.factories import a_delivery
 
@@ -38,7 +38,7 @@ def test_a_history_that_cannot_be_read_begins_anew(broken: bytes) -> None:
     assert read_history(delivery.record.headers) == []
 
     entries = [*read_history(delivery.record.headers), history_entry(1, 1, "it broke")]
-    record = retry_record(delivery, topic="t", seq=1, attempts=1, due_at=1, first_failed_at=1, history=entries)
+    record = retry_record(delivery, "t", RetryState(seq=1, attempts=1, due_at=1, first_failed_at=1, history=entries))
 
     assert read_history(record.headers) == entries
     assert [name for name, _ in record.headers].count(headers.HISTORY) == 1

@@ -80,12 +80,11 @@ class CrashLoopGuard:
     def __init__(
         self, engine: AsyncEngine, gate: DatabaseGate, worker: str, crash: Callable[[BaseException], None]
     ) -> None:
-        """`crash` ends the process: a note that fails by our own fault must not leave its partition waiting."""
+        """`crash` ends the process, when taking a note back fails by our own fault."""
         self._engine = engine
         self._gate = gate
         self._worker = worker
         self._crash = crash
-        self._unnoted: dict[Assignment, list[Callable[[], None]]] = {}
         self._noted: set[Assignment] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
@@ -96,19 +95,18 @@ class CrashLoopGuard:
         """Whether deliveries run one at a time now."""
         return self._calm is not None
 
-    def holds(self, assignment: Assignment, go_on: Callable[[], None]) -> bool:
-        """True where a chunk has to wait until its assignment is noted: then `go_on` is called.
+    def has_noted(self, assignment: Assignment) -> bool:
+        """Whether the chunks of an assignment may be taken over."""
+        return assignment in self._noted or assignment.start is None
 
-        At the first chunk, for a partition without records cannot kill anybody.
+    async def noted(self, assignment: Assignment) -> None:
+        """Return once the start of an assignment is noted; one caller at a time for each.
+
+        It is called at the first chunk, for a partition without records cannot kill anybody.
         """
-        if assignment in self._noted or assignment.start is None:
-            return False
-        waiting = self._unnoted.get(assignment)
-        if waiting is None:
-            waiting = self._unnoted[assignment] = []
-            self._begin(self._note_start(assignment))
-        waiting.append(go_on)
-        return True
+        if not self.has_noted(assignment):
+            await self._note_start(assignment)
+            self._noted.add(assignment)
 
     def gone(self, assignments: Collection[Assignment]) -> None:
         """These went while the process lived: whatever ran of them did not kill it."""
@@ -161,9 +159,6 @@ class CrashLoopGuard:
             )
             await self._surely(FORGET_OLD, {})
             self._be_careful()
-        self._noted.add(assignment)
-        for go_on in self._unnoted.pop(assignment, ()):
-            go_on()
 
     def _be_careful(self) -> None:
         if self._calm is not None:

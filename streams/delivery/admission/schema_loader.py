@@ -1,15 +1,15 @@
-"""What a schema registry over HTTP has to be asked for first: asked beside the event loop, and who needs it waits.
+"""Fetches the schemas that a registry over HTTP has to be asked for first, outside the event loop.
 
-While the registry does not answer nothing is buried and no attempt counts. A chunk of an event topic waits, and those
-of its partition behind it, so that order holds; of a retry tier only the record waits. Other topics go on.
+While the registry does not answer nothing is buried and no attempt counts: what needs a schema waits for it.
 """
 
 import asyncio
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
+from typing import TypeVar
 
 from schemas import Event
 from schemas.registry import RegistryUnavailableError
@@ -18,7 +18,6 @@ from streams.delivery.admission.breaker_registry import BreakerRegistry
 from streams.delivery.errors import Unavailable
 from streams.observability.logs import get_logger
 from streams.schema_registry.clients import SchemaNotFetchedError
-from streams.transport.kafka.records import Assignment
 
 log = get_logger(__name__)
 REGISTRY = "schema-registry"
@@ -27,46 +26,40 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
 """Seconds until the registry is asked again for the same thing; they double, and each worker's differ a little."""
 
-GoOn = Callable[[], None]
+T = TypeVar("T")
 
 
 class SchemaLoader:
     """One for all pools of a process. Lives on the event loop; with a file registry it never has anything to do."""
 
     def __init__(self, breakers: BreakerRegistry, crash: Callable[[BaseException], None]) -> None:
-        """`crash` ends the process: a fetch that fails by our own fault must not leave its partition waiting."""
+        """`crash` ends the process, when a fetch fails by our own fault."""
         self._breakers = breakers
         self._crash = crash
-        self._waiting: dict[object, list[GoOn]] = {}
-        self._held: dict[Assignment, list[GoOn]] = {}
+        self._fetches: dict[object, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Semaphore(1)
 
-    def holds(self, assignment: Assignment, go_on: GoOn) -> bool:
-        """True where a chunk has to wait behind another of its partition: then `go_on` is called after that one's."""
-        waiting = self._held.get(assignment)
-        if waiting is None:
-            return False
-        waiting.append(go_on)
-        return True
+    async def ready(self, decode: Callable[[], T]) -> T:
+        """The result of `decode`, which is called until it misses no schema."""
+        while True:
+            try:
+                return decode()
+            except SchemaNotFetchedError as missing:
+                await self.fetched(missing)
 
-    def hold(self, assignment: Assignment, missing: SchemaNotFetchedError, go_on: GoOn) -> None:
-        """Fetch it, then call `go_on`, and those of the partition that came behind."""
-        self._held[assignment] = [go_on]
-        self.when_fetched(missing, lambda: self._let_go(assignment))
+    async def fetched(self, missing: SchemaNotFetchedError) -> None:
+        """Return once the registry has answered; it is asked once for all that wait for the same."""
+        await asyncio.shield(self._fetching(missing))
 
-    def when_fetched(self, missing: SchemaNotFetchedError, go_on: GoOn) -> None:
-        """Fetch it, once for all that wait for the same, and then call `go_on`."""
-        waiting = self._waiting.get(missing.what)
-        if waiting is None:
-            waiting = self._waiting[missing.what] = []
-            self._begin(self._fetch(missing))
-        waiting.append(go_on)
+    def when_fetched(self, missing: SchemaNotFetchedError, resume: Callable[[], None]) -> None:
+        """Fetch it in the background, and then call `resume`."""
 
-    def gone(self, assignments: Iterable[Assignment]) -> None:
-        """These went: their next owner has the chunks."""
-        for assignment in assignments:
-            self._held.pop(assignment, None)
+        async def fetch() -> None:
+            await self.fetched(missing)
+            resume()
+
+        self._begin(fetch())
 
     async def prepared(self, codec: Codec, kind: type[Event]) -> None:
         """Return when events of the class can be encoded without asking. Raises Unavailable, SchemaMissingError."""
@@ -74,7 +67,7 @@ class SchemaLoader:
             codec.prepare(kind)
         except SchemaNotFetchedError as missing:
             known = Unavailable(REGISTRY, "the schema registry does not answer")
-            if self._waiting and self._breakers.blocked_by(known):
+            if self._fetches and self._breakers.blocked_by(known):
                 raise known from missing  # it is being asked for something else: a transaction does not wait for that
             try:
                 await self._ask(missing)
@@ -100,10 +93,12 @@ class SchemaLoader:
         except SchemaMissingError as error:
             log.warning("events of a class cannot be published", event_class=kind.__name__, error=str(error))
 
-    def _let_go(self, assignment: Assignment) -> None:
-        # The first may be held again, for another schema of its records; the others then wait behind it.
-        for go_on in self._held.pop(assignment, ()):
-            go_on()
+    def _fetching(self, missing: SchemaNotFetchedError) -> "asyncio.Task[None]":
+        task = self._fetches.get(missing.what)
+        if task is None:
+            task = self._fetches[missing.what] = self._begin(self._fetch(missing))
+            task.add_done_callback(lambda _task: self._fetches.pop(missing.what))
+        return task
 
     async def _fetch(self, missing: SchemaNotFetchedError) -> None:
         pause = FIRST_PAUSE
@@ -117,9 +112,7 @@ class SchemaLoader:
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - only to spread the workers
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
-                break
-        for go_on in self._waiting.pop(missing.what, ()):
-            go_on()
+                return
 
     async def _ask(self, missing: SchemaNotFetchedError) -> None:
         try:
@@ -130,10 +123,11 @@ class SchemaLoader:
             raise
         self._breakers.tell(REGISTRY, None)
 
-    def _begin(self, work: Coroutine[object, object, None]) -> None:
+    def _begin(self, work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

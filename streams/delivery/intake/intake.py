@@ -1,157 +1,210 @@
-"""From chunks to what waits in a pool: deliveries in their lanes, retries until they are due; the rest goes on."""
+"""Takes over what the transport hands to a pool: deliveries go to the scheduler, other records where they belong."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
-from streams.delivery.context import PoolContext
+from streams.codec.claim_check import Ticket
+from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
+from streams.delivery.admission.schema_loader import SchemaLoader
 from streams.delivery.delivery import Delivery, acknowledge_all, now_ms
 from streams.delivery.intake.background_tasks import BackgroundTasks
 from streams.delivery.intake.decoding import (
+    Decoder,
     MissingPayload,
+    ReadChunk,
+    ReadRecord,
     Rerouted,
-    Unreadable,
     due_at_of,
-    read_event_chunk,
-    read_tier_record,
 )
-from streams.delivery.intake.payload_loader import Payload, PayloadLoader, Payloads
-from streams.delivery.scheduling.delay_queue import DelayQueue
-from streams.delivery.scheduling.lanes import Lanes
+from streams.delivery.intake.partition_queue import PartitionQueues
+from streams.delivery.intake.payload_loader import PayloadLoader, pieces_of
 from streams.delivery.scheduling.retry_tiers import Hop, Run, Wait, next_move
+from streams.delivery.scheduling.scheduler import Scheduler
 from streams.delivery.settlement.dead_letter import UnreadableRecord
 from streams.delivery.settlement.forwarding import Forwarding
 from streams.observability.logs import delivery_context
 from streams.schema_registry.clients import SchemaNotFetchedError
-from streams.transport.kafka.records import Chunk, Record
+from streams.transport.kafka.records import Assignment, Chunk, Record
 
 STORAGE_REST = 15
 """Seconds until a record whose payload could not be had is looked at again."""
 
 
 class Intake:
-    """Takes over what the transport hands to one pool. Lives on the event loop."""
+    """The entrance of one pool. Lives on the event loop."""
 
-    def __init__(  # noqa: PLR0913 - intake takes values of its own soon
+    def __init__(  # noqa: PLR0913 - what the engine puts together
         self,
-        context: PoolContext,
-        lanes: Lanes,
-        beside: BackgroundTasks,
-        forwarding: Forwarding,
+        decoder: Decoder,
+        scheduler: Scheduler,
         *,
-        pump: Callable[[], None],
-        leaving: Callable[[Chunk], bool],
+        guard: CrashLoopGuard,
+        schemas: SchemaLoader,
+        payloads: PayloadLoader,
+        forwarding: Forwarding,
+        background: BackgroundTasks,
+        tier: Callable[[float], str],
+        delays: Sequence[float],
+        fail: Callable[[BaseException], None],
     ) -> None:
-        """`pump` starts what is ready; `leaving`: a chunk is its partition's next owner's, who reads it again."""
-        self.context = context
-        self._lanes = lanes
-        self._beside = beside
-        self._pump = pump
-        self._leaving = leaving
-        self._forwarding = forwarding
-        self.waiting = DelayQueue(context.settings.retry_delays, self._enqueue, self._hop)
-        """Retries that are not due."""
-        self.desk = PayloadLoader(context)
-        """Large events' payloads."""
+        """Make an entrance at which nothing waits.
 
-    def accept(self, chunk: Chunk, payloads: Payloads | None = None) -> None:
-        """Take over a chunk of an event topic; that of a partition which is leaving is its next owner's.
-
-        `payloads`: its turn has come at the desk of payloads, with these of its tickets.
+        Args:
+            decoder: Reads records.
+            scheduler: Gets the deliveries.
+            guard: Notes the start of an assignment before its first chunk is read.
+            schemas: Fetches what the decoder misses.
+            payloads: Loads the values that lie in the storage.
+            forwarding: Sends on what is no delivery of this pool.
+            background: Where that is done.
+            tier: The retry topic of the pool for a delay in seconds.
+            delays: Those of the retry tiers, in seconds, ascending from 0.
+            fail: Ends the process, with the error of what waits here.
         """
-        again, schemas = partial(self.accept, chunk, payloads), self.context.schemas
-        if self._leaving(chunk) or self.context.guard.holds(chunk.assignment, again):
-            return
-        if payloads is None and self.desk.used and self.desk.holds(chunk):
-            return
-        if schemas.holds(chunk.assignment, again):
-            return
-        try:
-            read = read_event_chunk(self.context, chunk, payloads or {})
-        except SchemaNotFetchedError as missing:
-            schemas.hold(chunk.assignment, missing, again)
-            return
-        if read.elsewhere:
-            self.desk.hold(chunk, read.elsewhere, self.accept)
-            return
-        for record in read.away:
-            handlers = self.context.by_topic[chunk.topic]
-            self._beside.send(chunk, record, self._forwarding.put_off(record, handlers, after=STORAGE_REST))
-        for refused in read.unreadable:
-            self._beside.send(chunk, refused.record, self._bury(refused))
-        if crowded := self._lanes.add_all(read.deliveries):
-            self._set_aside(chunk, crowded)
-        self._pump()
+        self._decoder = decoder
+        self._scheduler = scheduler
+        self._guard = guard
+        self._schemas = schemas
+        self._payloads = payloads
+        self._forwarding = forwarding
+        self._background = background
+        self._tier = tier
+        self._delays = delays
+        self._queues = PartitionQueues(self._take_now, self._take, fail)
+        self._closed = False
+
+    def accept(self, chunk: Chunk) -> None:
+        """Take over a chunk of an event topic; that of a partition which is leaving is its next owner's."""
+        if not self._is_leaving(chunk):
+            self._queues.put(chunk, None)
 
     def accept_tier(self, chunk: Chunk, delay: float) -> None:
         """Take over a chunk of a retry tier of that delay (seconds); as `accept`."""
-        if self._leaving(chunk) or self.context.guard.holds(chunk.assignment, partial(self.accept_tier, chunk, delay)):
-            return
-        for record in chunk.records:
-            self._take_from_tier(chunk, record, delay)
-        self._pump()
+        if not self._is_leaving(chunk):
+            self._queues.put(chunk, delay)
 
-    def _take_from_tier(self, chunk: Chunk, record: Record, delay: float, payload: Payload | None = None) -> None:
-        if self._leaving(chunk):
-            return
+    def forget(self, assignments: Collection[Assignment]) -> None:
+        """Forget what waits here of these assignments."""
+        self._queues.forget(assignments)
+
+    def close(self) -> None:
+        """Take nothing over any more, and forget what waits."""
+        self._closed = True
+        self._queues.close()
+        self._payloads.close()
+
+    def _is_leaving(self, chunk: Chunk) -> bool:
+        return self._closed or chunk.assignment.revoking or chunk.assignment.revoked
+
+    def _take_now(self, chunk: Chunk, tier_delay: float | None) -> bool:
+        """Take a chunk over where nothing has to be awaited; False: nothing was done."""
+        if not self._guard.has_noted(chunk.assignment):
+            return False
+        if tier_delay is not None:
+            self._take_retries(chunk, tier_delay)
+            return True
         try:
-            read = read_tier_record(self.context, chunk, record, payload)
-        except SchemaNotFetchedError as missing:
-            # It waits alone: a tier has records of many topics, in no order that would count.
-            again = partial(self._take_from_tier, chunk, record, delay, payload)
-            self.context.schemas.when_fetched(missing, again)
+            read = self._decoder.decode_chunk(chunk, {})
+        except SchemaNotFetchedError:
+            return False
+        if read.elsewhere:
+            return False
+        self._hand_on(chunk, read)
+        return True
+
+    async def _take(self, chunk: Chunk, tier_delay: float | None) -> None:
+        """Take a chunk over once there is what it needs: its note, its schemas, its payloads piece by piece."""
+        await self._guard.noted(chunk.assignment)
+        if tier_delay is not None:
+            self._take_retries(chunk, tier_delay)
             return
-        if isinstance(read, Unreadable):
-            self._beside.send(chunk, record, self._bury(read))
+        read = await self._schemas.ready(partial(self._decoder.decode_chunk, chunk, {}))
+        if not read.elsewhere:
+            self._hand_on(chunk, read)
+            return
+        for piece in pieces_of(chunk, read.elsewhere):
+            payloads = await self._payloads.load(piece)
+            self._hand_on(
+                piece.chunk, await self._schemas.ready(partial(self._decoder.decode_chunk, piece.chunk, payloads))
+            )
+
+    def _hand_on(self, chunk: Chunk, read: ReadChunk) -> None:
+        if self._is_leaving(chunk):
+            return
+        for record in read.away:
+            handlers = self._decoder.handlers_of(chunk.topic)
+            self._background.send(chunk, record, self._forwarding.put_off(record, handlers, after=STORAGE_REST))
+        for refused in read.unreadable:
+            self._background.send(chunk, refused.record, self._bury(refused))
+        if crowded := self._scheduler.add(read.deliveries):
+            self._background.do(chunk.assignment, self._set_aside(crowded))
+
+    def _take_retries(self, chunk: Chunk, tier_delay: float) -> None:
+        """Take over the records of a tier. One that has to wait waits alone: they are of many topics, in no order."""
+        for record in chunk.records:
+            if self._is_leaving(chunk):
+                return
+            try:
+                read = self._decoder.decode_retry(chunk, record, None)
+            except SchemaNotFetchedError:
+                self._queues.wait_alone(chunk.assignment, self._wait_for_schema(chunk, record, tier_delay))
+            else:
+                self._hand_on_retry(chunk, record, tier_delay, read)
+
+    def _hand_on_retry(self, chunk: Chunk, record: Record, tier_delay: float, read: ReadRecord) -> None:
+        if self._is_leaving(chunk):
+            return
+        if isinstance(read, Delivery):
+            self._scheduler.add_retry(read, tier_delay)
+        elif isinstance(read, UnreadableRecord):
+            self._background.send(chunk, record, self._bury(read))
         elif isinstance(read, Rerouted):
-            asyncio.get_running_loop().call_later(read.rest, self._move, chunk, read)
-        elif isinstance(read, MissingPayload):
-            self._without_payload(chunk, record, delay, read)
-        else:
-            self.waiting.put(read, delay)
-
-    def _without_payload(self, chunk: Chunk, record: Record, delay: float, absent: MissingPayload) -> None:
-        """A large event waits in its tier as a ticket: its payload is got when it is due."""
-        if absent.why == "done":
+            self._queues.wait_alone(chunk.assignment, self._move_after_rest(chunk, read))
+        elif isinstance(read.why, Ticket):
+            waiting = self._wait_for_payload(chunk, record, tier_delay, read.why, read)
+            self._queues.wait_alone(chunk.assignment, waiting)
+        elif read.why == "done":
             chunk.settle(record.offset)
-        elif absent.why == "away":
-            tier, due_at = self.context.catalogue.tier(self.context.pool.name, 0.0), now_ms() + STORAGE_REST * 1000
-            self._beside.send(chunk, record, self._forwarding.moved(record, tier, due_at=due_at))
         else:
-            now, delays = now_ms(), self.context.settings.retry_delays
-            again = partial(self._take_from_tier, chunk, record, delay)
-            match next_move(now, due_at_of(record), record.timestamp, delay, delays):
+            due_at = now_ms() + STORAGE_REST * 1000
+            self._background.send(chunk, record, self._forwarding.moved(record, self._tier(0.0), due_at=due_at))
+
+    async def _wait_for_schema(self, chunk: Chunk, record: Record, tier_delay: float) -> None:
+        read = await self._schemas.ready(partial(self._decoder.decode_retry, chunk, record, None))
+        self._hand_on_retry(chunk, record, tier_delay, read)
+
+    async def _wait_for_payload(
+        self, chunk: Chunk, record: Record, tier_delay: float, ticket: Ticket, absent: MissingPayload
+    ) -> None:
+        """A large event waits in its tier as a ticket: its payload is loaded when it is due."""
+        while True:
+            now = now_ms()
+            match next_move(now, due_at_of(record), record.timestamp, tier_delay, self._delays):
                 case Run():
-                    self.desk.get(chunk, absent.why, absent.handler, again)
+                    payload = await self._payloads.load_one(chunk.assignment, ticket, absent.handler)
+                    read = await self._schemas.ready(partial(self._decoder.decode_retry, chunk, record, payload))
+                    self._hand_on_retry(chunk, record, tier_delay, read)
+                    return
                 case Hop(longer):
-                    tier = self.context.catalogue.tier(self.context.pool.name, longer)
-                    self._beside.send(chunk, record, self._forwarding.moved(record, tier))
+                    if not self._is_leaving(chunk):
+                        self._background.send(chunk, record, self._forwarding.moved(record, self._tier(longer)))
+                    return
                 case Wait(until):
-                    asyncio.get_running_loop().call_later((until - now) / 1000, again)
+                    await asyncio.sleep((until - now) / 1000)
 
-    def _enqueue(self, delivery: Delivery) -> None:
-        self._lanes.add(delivery)
-        self._pump()
+    async def _move_after_rest(self, chunk: Chunk, read: Rerouted) -> None:
+        await asyncio.sleep(read.rest)
+        if not self._is_leaving(chunk):
+            moved = self._forwarding.moved(read.record, read.tier, **_changes(read))
+            self._background.send(chunk, read.record, moved)
 
-    def _hop(self, delivery: Delivery, delay: float) -> None:
-        tier = self.context.catalogue.tier(self.context.pool.name, delay)
-        if delivery.pending is not None:
-            self._beside.send(delivery.pending.chunk, delivery.record, self._forwarding.moved(delivery.record, tier))
-
-    def _move(self, chunk: Chunk, read: Rerouted) -> None:
-        if not self._leaving(chunk):
-            self._beside.send(chunk, read.record, self._forwarding.moved(read.record, read.tier, **_changes(read)))
-
-    def _set_aside(self, chunk: Chunk, crowded: list[Delivery]) -> None:
+    async def _set_aside(self, crowded: list[Delivery]) -> None:
         """Take a flooding tenant's deliveries out of the window, so that what comes behind them is seen."""
+        await self._forwarding.set_aside(crowded)
+        acknowledge_all(crowded)
 
-        async def send() -> None:
-            await self._forwarding.set_aside(crowded)
-            acknowledge_all(crowded)
-
-        self._beside.do(chunk.assignment, send())
-
-    async def _bury(self, read: Unreadable) -> None:
+    async def _bury(self, read: UnreadableRecord) -> None:
         with delivery_context(
             event_id=read.event_id,
             topic=read.topic,
@@ -161,11 +214,7 @@ class Intake:
             attempt=0,
             tenant_id=read.tenant_id,
         ):
-            await self._forwarding.unreadable(
-                UnreadableRecord(
-                    read.record, read.topic, read.reason, read.error, read.event_id, read.tenant_id, read.handler
-                )
-            )
+            await self._forwarding.unreadable(read)
 
 
 def _changes(read: Rerouted) -> dict[str, int]:

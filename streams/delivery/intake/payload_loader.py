@@ -1,26 +1,22 @@
-"""Values that lie in the storage: got beside the event loop before their records are read, removed when all is done.
-
-A chunk of an event topic waits for the payloads of its tickets, and those of its partition behind it, so that order
-holds; of a retry tier only the record waits. Other partitions go on.
-"""
+"""Values that lie in the storage: loaded before their records are read, removed when every handler has succeeded."""
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas import Event
 from schemas.event import event_time
 from streams.codec import DecodeError
-from streams.codec.claim_check import TICKET, Ticket, TicketError
-from streams.delivery.admission.database_gate import trouble
-from streams.delivery.context import PoolContext
+from streams.codec.claim_check import TICKET, ClaimCheck, Ticket, TicketError
+from streams.delivery.admission.breaker_registry import BreakerRegistry
+from streams.delivery.admission.database_gate import DatabaseGate, trouble
 from streams.delivery.delivery import Delivery, Pending
 from streams.delivery.errors import Unavailable
 from streams.delivery.handler import Handler
@@ -83,7 +79,6 @@ Payload: TypeAlias = Loaded | DecodeError | Literal["done", "away"]
 """What came of a ticket; done: the payload is gone because every handler has succeeded; away: the storage is."""
 Payloads: TypeAlias = Mapping[int, Payload]
 """By the offset of their record."""
-Accept: TypeAlias = Callable[[Chunk, Payloads], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,77 +109,68 @@ def pieces_of(chunk: Chunk, tickets: Mapping[int, Ticket], most: int = PIECE) ->
 
 
 class PayloadLoader:
-    """Gives the payloads of one pool's tickets out. Lives on the event loop; without tickets it has nothing to do."""
+    """Loads the payloads of one pool's tickets. Lives on the event loop; without tickets it has nothing to do."""
 
-    def __init__(self, context: PoolContext) -> None:
-        self._context = context
-        self._queued: dict[Assignment, deque[Piece]] = {}
-        self._tasks: dict[asyncio.Task[None], Assignment | None] = {}
+    def __init__(
+        self,
+        claims: ClaimCheck | None,
+        bookkeeping: AsyncEngine,
+        gate: DatabaseGate,
+        breakers: BreakerRegistry,
+        *,
+        by_topic: Mapping[str, tuple[Handler[Event], ...]],
+    ) -> None:
+        """Take what loading and removing needs.
+
+        Args:
+            claims: The storage of the payloads; None: no storage is known here.
+            bookkeeping: The database with the ledger, which says whether a payload is still needed.
+            gate: Whether that database answers.
+            breakers: Hear whether the storage answers.
+            by_topic: The handlers of each topic.
+        """
+        self._claims = claims
+        self._bookkeeping = bookkeeping
+        self._gate = gate
+        self._breakers = breakers
+        self._by_topic = by_topic
+        self._removals: set[asyncio.Task[None]] = set()
         self._held: list[Held] = []
         self._at_once = asyncio.Semaphore(AT_ONCE)
-        self.used = False
-        """Whether there ever was a ticket: looked at for every unit, so it costs one attribute."""
+        self._used = False
+        """Whether there ever was a ticket."""
 
-    def holds(self, chunk: Chunk) -> bool:
-        """True where a chunk has to wait behind another of its partition; it is accepted after that one."""
-        queue = self._queued.get(chunk.assignment)
-        if queue is None:
-            return False
-        queue.append(Piece(chunk, {}))
-        return True
+    async def load(self, piece: Piece) -> Payloads:
+        """Load the payloads of a piece of an event topic's chunk together."""
+        self._used = True
+        assignment = piece.chunk.assignment
+        held = {offset: Held(assignment, ticket.size) for offset, ticket in piece.tickets.items()}
+        await self._room(list(held.values()))
+        handlers = self._by_topic.get(piece.chunk.topic, ())
+        loads = (self._load(ticket, held[offset], handlers) for offset, ticket in piece.tickets.items())
+        return dict(zip(piece.tickets, await asyncio.gather(*loads), strict=True))
 
-    def hold(self, chunk: Chunk, tickets: Mapping[int, Ticket], accept: Accept) -> None:
-        """Get the payloads, then call `accept` with them, piece by piece; and with what came behind."""
-        self.used = True
-        pieces = pieces_of(chunk, tickets)
-        queue = self._queued.get(chunk.assignment)
-        if queue is None:
-            self._queued[chunk.assignment] = deque(pieces)
-            self._begin(self._serve(chunk.assignment, accept), chunk.assignment)
-        else:
-            queue.extendleft(reversed(pieces))
-
-    def get(self, chunk: Chunk, ticket: Ticket, handler: Handler[Event], go_on: Callable[[Payload], None]) -> None:
-        """Get the payload of one record of a tier, then call `go_on` with it."""
-        self.used = True
-
-        async def fetch() -> None:
-            held = Held(chunk.assignment, ticket.size)
-            await self._room([held])
-            go_on(await self._load(ticket, held, [handler]))
-
-        self._begin(fetch(), chunk.assignment)
+    async def load_one(self, assignment: Assignment, ticket: Ticket, handler: Handler[Event]) -> Payload:
+        """Load the payload of one record of a tier."""
+        self._used = True
+        held = Held(assignment, ticket.size)
+        await self._room([held])
+        return await self._load(ticket, held, [handler])
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
-        """A unit has ended: remove the payloads of its events that have nothing before them any more."""
+        """A unit has ended: remove the payloads of its events that are not needed any more."""
+        if not self._used:
+            return
         for delivery in deliveries:
             if delivery.record.value is not None and delivery.record.value[:1] == TICKET:
-                self._begin(self._remove(delivery), None)
-
-    def gone(self, assignments: Collection[Assignment]) -> None:
-        """These went: their next owner has the records."""
-        for assignment in assignments:
-            self._queued.pop(assignment, None)
-        for task in [task for task, own in self._tasks.items() if own in assignments]:
-            task.cancel()
+                removal = asyncio.create_task(self._remove(delivery))
+                self._removals.add(removal)
+                removal.add_done_callback(self._removals.discard)
 
     def close(self) -> None:
-        """Get nothing any more. Payloads that could be removed are, by their age."""
-        self._queued.clear()
-        for task in list(self._tasks):
-            task.cancel()
-
-    async def _serve(self, assignment: Assignment, accept: Accept) -> None:
-        """One piece of the partition after the other; an accepted one may put its own pieces in front."""
-        while queue := self._queued.get(assignment):
-            piece = queue.popleft()
-            helds = {offset: Held(assignment, ticket.size) for offset, ticket in piece.tickets.items()}
-            await self._room(list(helds.values()))
-            handlers = self._context.by_topic.get(piece.chunk.topic, ())
-            loads = (self._load(ticket, helds[offset], handlers) for offset, ticket in piece.tickets.items())
-            found = dict(zip(piece.tickets, await asyncio.gather(*loads), strict=True))
-            accept(piece.chunk, found)
-        self._queued.pop(assignment, None)
+        """Remove nothing any more: what could be removed is, by its age."""
+        for removal in self._removals:
+            removal.cancel()
 
     async def _room(self, wanted: Iterable[Held]) -> None:
         """Reserve memory for what is got together: all of it or none, so that two never wait for each other."""
@@ -207,7 +193,7 @@ class PayloadLoader:
     async def _find(
         self, ticket: Ticket, handlers: Sequence[Handler[Event]]
     ) -> bytes | DecodeError | Literal["done", "away"]:
-        claims, until, looks = self._context.codec.claims, time.monotonic() + AWAY_BOUND, 0
+        claims, until, looks = self._claims, time.monotonic() + AWAY_BOUND, 0
         if claims is None:
             return DecodeError("decode", f"the value is in a storage that is not known here, {ticket.key}")
         while True:
@@ -224,13 +210,13 @@ class PayloadLoader:
             except TicketError as error:
                 return DecodeError("decode", str(error))
             except Exception as error:  # noqa: BLE001 - whatever else a storage says, no record is to blame
-                self._context.breakers.failed(Unavailable(STORAGE, message(error)))
+                self._breakers.failed(Unavailable(STORAGE, message(error)))
                 log.warning("a payload cannot be had, its record waits", payload=ticket.key, error=message(error))
                 if time.monotonic() > until:
                     return "away"
                 await asyncio.sleep(PAUSE)
             else:
-                self._context.breakers.tell(STORAGE, None)
+                self._breakers.tell(STORAGE, None)
                 return payload
 
     async def succeeded(self, event_id: UUID, handlers: Sequence[Handler[Event]]) -> bool:
@@ -240,35 +226,24 @@ class PayloadLoader:
             return False
         names = [handler.name for handler in handlers]
         while True:
-            await self._context.gate.passed()
+            await self._gate.passed()
             try:
-                async with self._context.database.bookkeeping.connect() as connection:
+                async with self._bookkeeping.connect() as connection:
                     wanted = {"day": made_at.date(), "event_id": event_id, "handlers": names}
                     return bool((await connection.execute(SUCCEEDED, wanted)).scalar_one() == len(names))
             except SQLAlchemyError as error:
                 if trouble(error) != "outage":
                     raise
-                self._context.gate.trip(error)
+                self._gate.trip(error)
 
     async def _remove(self, delivery: Delivery) -> None:
-        claims = self._context.codec.claims
+        claims = self._claims
         if claims is None or delivery.record.value is None:
             return
         try:
-            handlers = self._context.by_topic.get(delivery.topic.name, ())
+            handlers = self._by_topic.get(delivery.topic.name, ())
             if await self.succeeded(delivery.event.event_id, handlers):
                 async with self._at_once:
                     await asyncio.to_thread(claims.store.delete, Ticket.read(delivery.record.value).key)
         except Exception as error:  # noqa: BLE001 - as above; what is left goes by its age
             log.warning("a payload was not removed, its age will", error=message(error))
-
-    def _begin(self, work: Coroutine[object, object, None], assignment: Assignment | None) -> None:
-        task = asyncio.create_task(work)
-        self._tasks[task] = assignment
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("getting payloads failed", exc_info=error)
-            self._context.crash(error)

@@ -1,6 +1,7 @@
 """Runs long handlers: claimed under a lease, acknowledged at once, run in steps without an open transaction."""
 
 import asyncio
+from collections.abc import Sequence
 from uuid import uuid4
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -9,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from schemas import Event
 from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
 from streams.delivery.admission.database_gate import CONFLICT_RERUNS, trouble
-from streams.delivery.admission.expiry import expired
 from streams.delivery.delivery import Delivery, at_ms, now_ms
 from streams.delivery.errors import LeaseLostError, SoftTimeLimitExceeded, Unavailable
 from streams.delivery.execution.attempt import AttemptContext, Availability, LongWork, tidy_up
@@ -25,7 +25,7 @@ log = get_logger(__name__)
 BUSY_PAUSE = 2.0
 """Seconds until a delivery whose resource another one holds is looked at again."""
 CLAIM_PAUSE = 0.1
-"""Seconds until a claim is repeated after a lost race or an outage."""
+"""Seconds until a claim is repeated after a lost race."""
 HEARTBEATS_PER_LEASE = 3
 
 
@@ -56,8 +56,12 @@ class LeasedRunner:
         self._breakers = availability.breakers
         self._lease_seconds = lease_seconds
 
-    async def run(self, delivery: Delivery) -> None:
-        """Run one delivery from its claim to its settlement; when cancelled, give its lease back."""
+    async def run(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery] | None:
+        """Run one delivery from its claim to its settlement; when cancelled, give its lease back.
+
+        Returns it if the database went away before it was claimed; None: it is settled, or its lease holds it.
+        """
+        (delivery,) = deliveries
         began = at_ms(now_ms())
         try:
             lease = self._lease(delivery)
@@ -65,13 +69,12 @@ class LeasedRunner:
         except Exception as error:  # noqa: BLE001 - a name that no lease can have is this delivery's failure
             self._telemetry.failed(delivery, error, (at_ms(now_ms()) - began).total_seconds())
             await self._settlement.failed(Attempt(delivery, began), error)
-            return
+            return None
+        if claimed == "outage":
+            return [delivery]
         if claimed == "busy":
             await self._settlement.deferred(Attempt(delivery, at_ms(now_ms())), "resource is busy", after=BUSY_PAUSE)
-            return
-        if claimed == "expired":
-            await self._settlement.expired(delivery)
-            return
+            return None
         delivery.acknowledge()
         if claimed == "claimed":
             attempt = Attempt(delivery, at_ms(now_ms()), lease)
@@ -83,6 +86,7 @@ class LeasedRunner:
                 raise
         else:
             self._telemetry.skipped([delivery], [])
+        return None
 
     def _lease(self, delivery: Delivery) -> leases.Lease:
         handler = delivery.handler
@@ -92,11 +96,12 @@ class LeasedRunner:
         return leases.Lease(handler.resource(delivery.event), uuid4(), self._lease_seconds)
 
     async def _claim(self, delivery: Delivery, lease: leases.Lease) -> str:
-        """Return `claimed`, `busy` (another delivery holds the resource), `expired` or `moved on` (it ran, or runs)."""
+        """Claim the delivery.
+
+        Returns `claimed`, `busy` (another delivery holds the resource), `moved on` (it ran, or runs) or `outage` (the
+        database is unavailable).
+        """
         while True:
-            await self._gate.passed()
-            if expired((delivery,)):
-                return "expired"
             try:
                 async with AsyncSession(self._context.database.bookkeeping) as session:
                     if not await leases.claim_lease(session, delivery, lease):
@@ -111,6 +116,7 @@ class LeasedRunner:
                     raise
                 if kind == "outage":
                     self._gate.trip(error)
+                    return "outage"
                 await asyncio.sleep(CLAIM_PAUSE)
 
     async def _work(self, attempt: Attempt, lease: leases.Lease) -> None:

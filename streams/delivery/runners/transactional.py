@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from schemas import Event
 from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
 from streams.delivery.admission.database_gate import CONFLICT_RERUNS, trouble
-from streams.delivery.admission.expiry import expired
 from streams.delivery.delivery import Delivery, acknowledge_all, at_ms, now_ms
 from streams.delivery.errors import SoftTimeLimitExceeded, TimeLimitExceeded, Unavailable
 from streams.delivery.execution.attempt import AttemptContext, Availability, EffectWork, awaited, tidy_up
@@ -51,18 +50,14 @@ class TransactionalRunner:
         self._gate = availability.gate
         self._breakers = availability.breakers
 
-    async def run(self, deliveries: Sequence[Delivery]) -> None:
-        """Run a unit; a batch that fails is halved until the bad event stands alone. Offset order is kept."""
+    async def run(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery] | None:
+        """Run a unit; a batch that fails is halved until the bad event stands alone. Offset order is kept.
+
+        Returns the deliveries that are not settled because the database went away; None: all are.
+        """
         parts = [list(deliveries)]
         while parts:
             part = parts.pop()
-            if not self._gate.is_open:
-                await self._gate.passed()
-            if over := expired(part):
-                await self._settlement.expired_all(over)
-                part = [delivery for delivery in part if delivery not in over]
-                if not part:
-                    continue
             distinct, repeated = _distinct(part)
             error, began = await self._attempt(distinct)
             if error is None:
@@ -71,9 +66,8 @@ class TransactionalRunner:
             if repeated:
                 distinct.extend(repeated)
                 distinct.sort(key=lambda delivery: delivery.record.offset)
-            if trouble(error) == "outage":  # it may expire before the database answers
-                parts.append(distinct)
-                continue
+            if trouble(error) == "outage":
+                return [*distinct, *(delivery for later in reversed(parts) for delivery in later)]
             if isinstance(error, Unavailable) and (waiting := self._breakers.blocked_by(error)):
                 await self._settlement.deferred_all(distinct, str(error), after=waiting)
                 continue
@@ -82,6 +76,7 @@ class TransactionalRunner:
                 parts.extend((distinct[middle:], distinct[:middle]))
                 continue
             await self._fail(distinct[0], error, at_ms(began))
+        return None
 
     async def _attempt(self, deliveries: list[Delivery]) -> tuple[Exception | None, int]:
         """Run until it commits or fails; lost races are repeated, an outage has closed the gate.

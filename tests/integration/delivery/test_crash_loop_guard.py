@@ -1,7 +1,6 @@
 """The crash guard without the deaths, which tests/crash has: its notes are as a killed process leaves them."""
 
 import asyncio
-from functools import partial
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -40,11 +39,6 @@ def begin(bench: Bench, *events: SingleTrialRequested) -> Assignment:
     return assignment
 
 
-def noted(guard: CrashLoopGuard, assignment: Assignment) -> bool:
-    """Whether its start is noted, so that its chunks go on."""
-    return not guard.holds(assignment, lambda: None)
-
-
 async def starts(bench: Bench) -> list[int]:
     return [row["starts"] for row in await bench.query("select starts from streams.partition_starts")]
 
@@ -68,8 +62,9 @@ async def test_a_third_start_on_one_offset_makes_careful_and_a_moved_offset_does
     async with open_bench(trial, note_it) as bench:
         moved = Assignment(settled.topic, 0, bench.context.group)
         moved.start = 1
-        assert bench.context.guard.holds(moved, lambda: None), "its note is not made yet"
-        await bench.until(partial(noted, bench.context.guard, moved), "the note")
+        assert not bench.context.guard.has_noted(moved)
+        await bench.context.guard.noted(moved)
+        assert bench.context.guard.has_noted(moved)
         assert await starts(bench) == [1]
     assert RAN == ["e1", "e2", "e3"]
 
@@ -90,7 +85,7 @@ async def test_a_suspect_makes_careful_at_any_offset(trial: Settings) -> None:
         for place, careful in ((1, False), (0, True)):
             assignment = Assignment(topic, place, bench.context.group)
             assignment.start = 5 * place
-            await bench.until(partial(noted, bench.context.guard, assignment), "the note")
+            await bench.context.guard.noted(assignment)
             assert bench.context.guard.cautious is careful
 
 

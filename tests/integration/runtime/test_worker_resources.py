@@ -215,10 +215,8 @@ async def test_a_failed_worker_keeps_the_notes_of_its_guard(settings: Settings, 
             topic = config.catalogue.in_pool("default")[0].name
             assignment = Assignment(topic, 0, config.catalogue.group("default"))
             assignment.start = 0
-            noted = asyncio.Event()
-            assert worker.engines["default"].context.guard.holds(assignment, noted.set)
             async with asyncio.timeout(10):
-                await noted.wait()
+                await worker.engines["default"].context.guard.noted(assignment)
             await worker.stop(clean=clean)
             left[clean] = list(rows(engine, "select topic, starts from streams.partition_starts"))
     assert left == {False: [{"topic": topic, "starts": 1}], True: []}
