@@ -42,7 +42,7 @@ test: setup ## Unit and integration tests, on a real local stack.
 # Workers and commands that the tests start are measured too; a worker that is killed takes its data with it.
 coverage: setup ## Lines of delivery, transport and publishing that no test runs; make coverage ONLY=tests/unit for a part.
 	@coverage erase
-	@status=0; coverage run -m pytest -n 2 --dist loadfile $(or $(ONLY),tests/unit tests/integration) || status=$$?; \
+	@status=0; coverage run -m pytest -n 2 --dist loadfile $(or $(ONLY),tests/unit tests/contract tests/integration) || status=$$?; \
 	coverage combine --quiet && coverage report --include='streams/delivery/*,streams/transport/*,streams/publishing/*' && exit $$status
 
 crash: setup ## The long fault scenarios: servers and workers are killed, frozen, cut off.

@@ -20,8 +20,8 @@ from streams.runtime.worker import Worker
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
 
-COMPUTE_MODULES = ("streams.dify.indexing.preload",)
-"""Modules with the functions that the compute processes run; imported once for all of them."""
+COMPUTE_MODULES = ("faust.cli.faust", "streams.dify.indexing.preload")
+"""Modules with the functions that the compute processes run, and the worker's own script; imported once for all."""
 
 
 def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Event]] | None = None) -> PipelineApp:

@@ -45,7 +45,8 @@ class ComputePool:
         """
         self._memory = memory
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["__main__", *preload])
+        # This module too: else each process would import it, and all that it stands on, when it starts.
+        context.set_forkserver_preload(["__main__", __name__, *preload])
         self._pool = ProcessPool(
             max_workers=processes,
             max_tasks=TASKS_PER_PROCESS,

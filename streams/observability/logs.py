@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import cast
 from uuid import UUID
+from weakref import WeakSet
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
@@ -25,6 +26,8 @@ _QUIET = ("aiokafka", "asyncio", "faust", "mode", "sqlalchemy", "httpx", "httpx2
 
 _delivery: ContextVar[Callable[[], Mapping[str, object]] | None] = ContextVar("delivery", default=None)
 
+_loggers: WeakSet[FilteringBoundLogger] = WeakSet()
+
 _FIRST = ("timestamp", "level", "message", "logger")
 _OURS = frozenset(
     {"timestamp", "level", "logger", "event_id", "topic", "partition", "offset", "handler", "attempt", "tenant_id"}
@@ -34,11 +37,13 @@ _OURS = frozenset(
 
 def get_logger(name: str) -> FilteringBoundLogger:
     """A logger by module name. Call it with a sentence and fields: `log.info("tier read", topic=…, records=…)`."""
-    return cast("FilteringBoundLogger", structlog.stdlib.get_logger(name))
+    logger = cast("FilteringBoundLogger", structlog.stdlib.get_logger(name))
+    _loggers.add(logger)
+    return logger
 
 
 def configure_logging(settings: Settings) -> None:
-    """Set up logging for this process; calling it again replaces what was set."""
+    """Set up logging for this process; calling it again replaces what was set, for loggers in use too."""
     logging.config.dictConfig(logging_config(settings))
     structlog.configure(
         processors=[
@@ -51,6 +56,13 @@ def configure_logging(settings: Settings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         cache_logger_on_first_use=True,
     )
+    forget_cached()
+
+
+def forget_cached() -> None:
+    """Let every logger follow what is configured now: each has kept what was in force at its first line."""
+    for logger in _loggers:
+        vars(logger).pop("bind", None)
 
 
 def logging_config(settings: Settings) -> dict[str, object]:

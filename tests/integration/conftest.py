@@ -4,70 +4,71 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.engine import make_url
+from confluent_kafka.admin import NewTopic
+from sqlalchemy import Engine
 
+from streams.codec import default_codec
 from streams.database import sync_engine
-from streams.database.migrations import upgrade
-from streams.local.stack import LocalStack
 from streams.operations.topics.apply import apply, plan_topics
 from streams.runtime.declarations import build_catalogue
-from streams.settings import Settings
+from streams.settings import Settings, load_settings
 from tests.support.cli import Commands
+from tests.support.local_stack.cluster import admin_client, delete_topics
+from tests.support.local_stack.databases import make_template, own_database
+from tests.support.local_stack.leftovers import registered
+from tests.support.local_stack.stack import FOLDER, MODE, Stack, kept_folder, kept_stack, running_stack, session_stack
 from tests.support.processes.worker_process import Streams, WorkerProcess
 
-TEMPLATE = "streams_template"
 PARTITIONS = 2
 """Of each topic of a test that says no other number: a broker takes a second for the topics of a test with four."""
 
+__all__ = ["Stack", "make_template", "running_stack"]
 
-@dataclass(frozen=True)
-class Stack:
-    """The servers of this session."""
 
-    environment: dict[str, str]
-    folder: Path
+@pytest.fixture(scope="session", autouse=True)
+def kept() -> Path | None:
+    """The folder of the kept stack. The processes of the tests do not see the settings that name it."""
+    folder = kept_folder()
+    for name in (MODE, FOLDER):
+        os.environ.pop(name, None)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Kafka, PostgreSQL and Redis; gone when the session ends."""
-    with running_stack(tmp_path_factory.mktemp("stack")) as stack:
-        yield stack
+def shared_stack(kept: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Kafka, PostgreSQL and Redis: of this session, or the kept ones."""
+    if kept is None:
+        with session_stack(tmp_path_factory.mktemp("stack")) as stack:
+            yield stack
+    else:
+        stack = kept_stack(kept)
+        with registered(stack):
+            yield stack
 
 
-@contextmanager
-def running_stack(folder: Path, brokers: int | None = None) -> Iterator[Stack]:
-    """Servers whose data is in that folder, stopped in the end."""
-    folder.parent.chmod(0o755)  # PostgreSQL may run as another user
-    local = LocalStack(folder, brokers)
-    local.up()
-    try:
-        yield Stack(local.environment(), folder)
-    finally:
-        local.down()
+@pytest.fixture(scope="session")
+def breakable_stack(shared_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Servers that no other session uses. A test may stop or freeze them, and lets them go on in the end."""
+    if shared_stack.kept:
+        with session_stack(tmp_path_factory.mktemp("breakable")) as stack:
+            yield stack
+    else:
+        yield shared_stack
+
+
+@pytest.fixture(scope="session")
+def stack(shared_stack: Stack) -> Stack:
+    """The servers of the test. A module whose tests break them puts `breakable_stack` in its place."""
+    return shared_stack
 
 
 @pytest.fixture(scope="session")
 def template(stack: Stack) -> str:
     """A database with the platform's tables and ours, to copy from."""
     return make_template(stack)
-
-
-def make_template(stack: Stack) -> str:
-    """Make that database on a stack's server; its name."""
-    server = make_url(stack.environment["STREAMS_DATABASE_URL"]).set(drivername="postgresql+psycopg")
-    with create_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.execute(text(f"create database {TEMPLATE} template {server.database}"))
-    url = server.set(database=TEMPLATE, drivername="postgresql").render_as_string(hide_password=False)
-    upgrade(Settings(database_url=url))
-    return TEMPLATE
 
 
 @pytest.fixture(scope="session")
@@ -88,35 +89,36 @@ def own_environment(
     stack: Stack, template: str, folder: Path, partitions: int = PARTITIONS
 ) -> Iterator[dict[str, str]]:
     """The same, for as long as it is entered; the storage is in that folder."""
-    name = f"t{uuid4().hex[:10]}"
-    server = make_url(stack.environment["STREAMS_DATABASE_URL"]).set(drivername="postgresql+psycopg")
-    admin = create_engine(server, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
-    with admin.connect() as connection:
-        connection.execute(text(f"create database {name} template {template}"))
-    yield {
-        **stack.environment,
-        "STREAMS_APPLICATION": name,
-        "STREAMS_TOPIC_PREFIX": f"{name}.",
-        "STREAMS_DATABASE_URL": server.set(database=name, drivername="postgresql").render_as_string(
-            hide_password=False
-        ),
-        "STREAMS_STORAGE_URL": f"file:{folder / 'storage'}",
-        "STREAMS_RETRY_DELAYS": "0s,1s,2s,4s",
-        "STREAMS_PARTITIONS": str(partitions),
-    }
-    with admin.connect() as connection:
-        connection.execute(text(f"drop database {name} with (force)"))
-    admin.dispose()
+    name = stack.fresh_name()
+    with own_database(stack, template, name) as database:
+        yield {
+            **stack.environment,
+            "STREAMS_APPLICATION": name,
+            "STREAMS_TOPIC_PREFIX": f"{name}.",
+            "STREAMS_DATABASE_URL": database,
+            "STREAMS_STORAGE_URL": f"file:{folder / 'storage'}",
+            "STREAMS_RETRY_DELAYS": "0s,1s,2s,4s",
+            "STREAMS_PARTITIONS": str(partitions),
+        }
+    delete_topics(stack.environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"], name)
 
 
 @pytest.fixture
-def settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """The same, in this process."""
     for name in [name for name in os.environ if name.startswith("STREAMS_")]:
         monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    return Settings()
+    _forget_settings()
+    yield Settings()
+    _forget_settings()
+
+
+def _forget_settings() -> None:
+    """What this process has kept of another environment's settings."""
+    load_settings.cache_clear()
+    default_codec.cache_clear()
 
 
 @pytest.fixture
@@ -155,7 +157,7 @@ def make_topic(settings: Settings) -> Callable[[str, int], None]:
     """Makes one topic by its full name."""
 
     def make(name: str, partitions: int = 1) -> None:
-        admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+        admin = admin_client(settings.kafka_bootstrap_servers)
         admin.create_topics([NewTopic(name, partitions, 1)])[name].result(10)
 
     return make
@@ -192,7 +194,6 @@ def worker(environment: dict[str, str], protocol: str, tmp_path: Path) -> Iterat
 
 
 @pytest.fixture
-def commands(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
+def commands(environment: dict[str, str]) -> Commands:
     """The `streams` command with the test's settings, in this process."""
-    assert settings.application
-    return Commands(monkeypatch, capsys)
+    return Commands(environment)

@@ -19,7 +19,8 @@ from streams.schema_registry.export import export
 from streams.settings import Settings
 from tests.integration.conftest import make_topics, settings_in
 from tests.support.apps import trials
-from tests.support.processes.worker_process import Streams, WorkerProcess, publish, rows, scalar, wait_for
+from tests.support.cli import Commands
+from tests.support.processes.worker_process import WorkerProcess, publish, rows, scalar, wait_for
 
 PACKAGE = trials.__name__
 
@@ -68,7 +69,7 @@ class TrialRun:
 
     settings: Settings
     engine: Engine
-    streams: Streams
+    streams: Commands
 
     def publish(self, *events: Event) -> None:
         """Publish straight to Kafka."""
@@ -105,7 +106,7 @@ def trials_running(environment: dict[str, str], folder: Path) -> Iterator[TrialR
     make_table(engine)
     worker = WorkerProcess(environment, folder / "worker.log").start()
     try:
-        yield TrialRun(settings, engine, Streams(environment))
+        yield TrialRun(settings, engine, Commands(environment))
         assert worker.stop() == 0, worker.output()[-6000:]
     finally:
         worker.kill()

@@ -49,9 +49,12 @@ def _finder() -> "TFIDF":
         import jieba.analyse  # noqa: PLC0415 - slow and only needed where keywords are made
 
     jieba.setLogLevel(logging.WARNING)
-    # By default it reads a pickled dictionary from a well-known file in the folder of temporary files, where anyone
-    # may have put another.
+    # By default jieba reads a pickled dictionary from a well-known file in the folder of temporary files, where anyone
+    # may have put another. A tokenizer of our own takes none from there, nor what other code has loaded.
+    tokenizer = jieba.Tokenizer()
     with TemporaryDirectory() as folder:
-        jieba.dt.tmp_dir = folder
-        jieba.dt.initialize()
-    return jieba.analyse.TFIDF()
+        tokenizer.tmp_dir = folder
+        tokenizer.initialize()
+    finder = jieba.analyse.TFIDF()
+    finder.tokenizer = tokenizer
+    return finder

@@ -35,7 +35,7 @@ TODAY = date(2026, 3, 1)
 @pytest.fixture
 def empty(settings: Settings) -> Iterator[Settings]:
     """Settings of a database with nothing in it."""
-    name = f"empty{uuid4().hex[:8]}"
+    name = f"{settings.application}_empty"
     admin = create_engine(database_url(settings), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text(f"create database {name} template template0"))

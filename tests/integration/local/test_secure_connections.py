@@ -22,6 +22,7 @@ from streams.local.process import StartUp
 from streams.settings import Settings, SettingsError
 from tests.integration.conftest import Stack
 from tests.support.certificates import Certificates, make_certificates
+from tests.support.cli import Commands
 from tests.support.platform.handler_runs import open_site, prose
 from tests.support.processes.worker_process import Streams, WorkerProcess, free_port, rows, wait_for
 from tests.support.proxies.tls_proxy import tls_front
@@ -146,8 +147,8 @@ async def test_a_worker_works_over_tls_alone(
                 f"&ssl_certfile={files.client}&ssl_keyfile={files.client_key}"
             ),
         }
-        streams = Streams({**environment, **secure})
-        assert streams.run("topics", "apply").returncode == 0
+        commands = Commands({**environment, **secure})
+        assert commands.run("topics", "apply").returncode == 0
         key = f"document_{document.id}_is_retried"
         with Redis.from_url(environment["STREAMS_REDIS_URL"]) as plain:
             plain.set(key, 1)
@@ -155,7 +156,7 @@ async def test_a_worker_works_over_tls_alone(
             asked = DocumentIndexRequested(
                 tenant_id=document.tenant_id, dataset_id=document.dataset_id, document_id=document.id
             )
-            published = streams.run("publish", "document.index-requested", asked.model_dump_json())
+            published = commands.run("publish", "document.index-requested", asked.model_dump_json())
             assert published.returncode == 0, published.stderr
             done = "select 1 from documents where indexing_status = 'completed'"
             await asyncio.to_thread(wait_for, lambda: rows(engine, done), "the document", 60)

@@ -158,13 +158,6 @@ def replay_one(engine: Engine, settings: Settings, catalogue: Catalogue, dead: D
         return replay(connection, catalogue, letter, read_record(settings, letter))
 
 
-@pytest.fixture
-def commands(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
-    """The `streams` command with the test's settings."""
-    assert settings.application
-    return Commands(monkeypatch, capsys)
-
-
 def test_a_replay_restarts_the_execution_and_addresses_its_handler_alone(
     kill: Kill, engine: Engine, settings: Settings, catalogue: Catalogue
 ) -> None:

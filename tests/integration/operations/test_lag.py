@@ -14,6 +14,7 @@ from streams.observability.metrics import Lag
 from streams.operations.lag import group_lag
 from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings
+from tests.support.cli import Commands
 from tests.support.processes.worker_process import BIN, PATIENCE, Streams
 
 MakeTopic = Callable[[str, int], None]
@@ -112,11 +113,11 @@ def test_tiers_of_former_delays_count(topics: Settings, make_topic: MakeTopic) -
 
 
 @pytest.mark.parametrize("partitions", [4])
-def test_the_command_shows_the_fields(streams: Streams, topics: Settings) -> None:
+def test_the_command_shows_the_fields(commands: Commands, topics: Settings) -> None:
     """One row a partition."""
     name = build_catalogue(topics).topic("message.created").name
     produce(topics, name, 3, 2)
-    rows = streams.json("lag")
+    rows = commands.json("lag")
     assert isinstance(rows, list)
     assert {
         "consumergroup": f"{topics.application}.high",

@@ -13,7 +13,7 @@ from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.support.apps.trials import BatchTrialRequested, SingleTrialRequested
 from tests.support.cli import Commands
-from tests.support.processes.worker_process import Streams, WorkerProcess, publish, rows, scalar, wait_for
+from tests.support.processes.worker_process import WorkerProcess, publish, rows, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
 
 __all__ = ["environment", "trial"]
@@ -93,11 +93,11 @@ def test_an_event_in_the_outbox_is_cancelled(trial: Settings, engine: Engine, co
     assert "nor has the outbox" in unknown.stderr
 
 
-def test_settings_show_what_is_in_force_and_no_secret(streams: Streams) -> None:
-    streams.environment["STREAMS_DATABASE_URL"] = "postgresql://me:hidden@host:5432/streams"
-    streams.environment["STREAMS_KAFKA_SASL_PASSWORD"] = "hidden"
-    streams.environment["STREAMS_KAFKA_CONFIG"] = '{"ssl.key.password": "hidden", "linger.ms": "7"}'
-    found = streams.json("settings")
+def test_settings_show_what_is_in_force_and_no_secret(commands: Commands) -> None:
+    commands.environment["STREAMS_DATABASE_URL"] = "postgresql://me:hidden@host:5432/streams"
+    commands.environment["STREAMS_KAFKA_SASL_PASSWORD"] = "hidden"
+    commands.environment["STREAMS_KAFKA_CONFIG"] = '{"ssl.key.password": "hidden", "linger.ms": "7"}'
+    found = commands.json("settings")
     assert isinstance(found, list)
     shown = {row["setting"]: row for row in found}
     assert "hidden" not in str(found)
@@ -113,9 +113,9 @@ def test_settings_show_what_is_in_force_and_no_secret(streams: Streams) -> None:
     }
 
 
-def test_a_name_that_is_no_setting_is_refused(streams: Streams) -> None:
-    streams.environment["STREAMS_DATABSE_URL"] = "postgresql://host/streams"
-    done = streams.run("settings")
+def test_a_name_that_is_no_setting_is_refused(commands: Commands) -> None:
+    commands.environment["STREAMS_DATABSE_URL"] = "postgresql://host/streams"
+    done = commands.run("settings")
     assert done.returncode == 2
     assert done.stderr == "streams: STREAMS_DATABSE_URL is no setting; is STREAMS_DATABASE_URL meant?\n"
 

@@ -11,7 +11,8 @@ from streams.operations.topics.plan import Plan
 from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.settings import Settings
 from streams.topics import BUILT_IN
-from tests.support.processes.worker_process import Streams
+from tests.support.cli import Commands
+from tests.support.processes.worker_process import Streams, wait_for
 
 MakeTopic = Callable[[str, int], None]
 
@@ -42,9 +43,9 @@ def one_line(text: str) -> str:
     return line
 
 
-def test_apply_makes_what_the_catalogue_declares(streams: Streams, settings: Settings) -> None:
+def test_apply_makes_what_the_catalogue_declares(commands: Commands, settings: Settings) -> None:
     """Event topics, DLQs, tiers, with their configuration; then check agrees and a second apply changes nothing."""
-    made = streams.json("topics", "apply")
+    made = commands.json("topics", "apply")
     assert isinstance(made, dict)
     catalogue = build_catalogue(settings)
     expected = {topic.name: topic.partitions for topic in catalogue}
@@ -57,14 +58,14 @@ def test_apply_makes_what_the_catalogue_declares(streams: Streams, settings: Set
     assert (tier["retention.ms"], tier["unclean.leader.election.enable"]) == ("-1", "false")
     dlq = config(settings, catalogue.dlq(catalogue.topic("document.deleted").name))
     assert dlq["errors.deadletterqueue.group.enable"] == "true"
-    assert streams.json("topics", "check") == {"problems": []}
+    assert commands.json("topics", "check") == {"problems": []}
     assert plan_topics(settings, catalogue) == Plan((), ())
     assert check_topics(settings, catalogue) == []
 
 
-def test_check_fails_on_an_empty_cluster(streams: Streams, settings: Settings) -> None:
+def test_check_fails_on_an_empty_cluster(commands: Commands, settings: Settings) -> None:
     """One line with the first problem and how many there are; a worker is told all that is missing in one line."""
-    done = streams.run("topics", "check")
+    done = commands.run("topics", "check")
     assert done.returncode == 1
     assert "is missing; run `streams topics apply` (and " in one_line(done.stderr)
     (obstacle,) = check_topics(settings, build_catalogue(settings))
@@ -73,13 +74,13 @@ def test_check_fails_on_an_empty_cluster(streams: Streams, settings: Settings) -
 
 
 @pytest.mark.parametrize("partitions", [4])
-def test_apply_grows_a_topic(streams: Streams, settings: Settings, make_topic: MakeTopic) -> None:
+def test_apply_grows_a_topic(commands: Commands, settings: Settings, make_topic: MakeTopic) -> None:
     """One that exists with fewer partitions gets the declared number; a worker would not have started before."""
     name = f"{settings.topic_prefix}document.deleted"
     make_topic(name, 1)
     obstacles = check_topics(settings, build_catalogue(settings))
     assert f"{name} has 1 partitions, declared are 4; run `streams topics apply`" in obstacles
-    made = streams.json("topics", "apply")
+    made = commands.json("topics", "apply")
     assert isinstance(made, dict)
     assert {row["change"] for row in made["changes"] if row["topic"] == name} == {"altered"}
     assert partitions(settings)[name] == 4
@@ -87,11 +88,11 @@ def test_apply_grows_a_topic(streams: Streams, settings: Settings, make_topic: M
 
 
 @pytest.mark.parametrize("partitions", [4])
-def test_topics_never_shrink(streams: Streams, settings: Settings, make_topic: MakeTopic) -> None:
+def test_topics_never_shrink(commands: Commands, settings: Settings, make_topic: MakeTopic) -> None:
     """The rest is made, the command fails with one line, the topic stays as it is, a worker is told not to start."""
     name = f"{settings.topic_prefix}document.deleted"
     make_topic(name, 7)
-    done = streams.run("topics", "apply")
+    done = commands.run("topics", "apply")
     assert done.returncode == 1
     assert f"{name} has 7 partitions, declared are 4: topics never shrink" in one_line(done.stderr)
     assert partitions(settings)[name] == 7
@@ -100,7 +101,7 @@ def test_topics_never_shrink(streams: Streams, settings: Settings, make_topic: M
     assert obstacle.startswith(f"{name} has 7 partitions")
 
 
-def test_changed_configuration_is_found_and_repaired(streams: Streams, topics: Settings) -> None:
+def test_changed_configuration_is_found_and_repaired(commands: Commands, topics: Settings) -> None:
     """Somebody gave a retry tier a retention: deliveries could be lost."""
     tier = build_catalogue(topics).tier("low", 2.0)
     change = ConfigResource(
@@ -110,14 +111,16 @@ def test_changed_configuration_is_found_and_repaired(streams: Streams, topics: S
     )
     cluster = admin(topics)
     cluster.incremental_alter_configs([change])[change].result(10)
-    done = streams.run("topics", "check")
+    # A broker answers before it follows its own controller.
+    wait_for(lambda: config(topics, tier)["retention.ms"] == "1000", "the broker to know of the change")
+    done = commands.run("topics", "check")
     assert done.returncode == 1
     assert one_line(done.stderr) == f"streams: {tier} needs retention.ms=-1; run `streams topics apply`"
     assert check_topics(topics, build_catalogue(topics)) == [], "no reason for a worker not to start"
-    made = streams.json("topics", "apply")
+    made = commands.json("topics", "apply")
     assert isinstance(made, dict)
     assert [(row["topic"], row["config"]) for row in made["changes"]] == [(tier, {"retention.ms": "-1"})]
-    assert config(topics, tier)["retention.ms"] == "-1"
+    wait_for(lambda: config(topics, tier)["retention.ms"] == "-1", "the broker to know of the repair")
 
 
 @pytest.mark.parametrize("command", [("topics", "apply"), ("lag",)])
@@ -132,7 +135,7 @@ def test_a_missing_kafka_is_one_line(environment: dict[str, str], command: tuple
 
 def test_replication_that_the_cluster_cannot_give_is_one_line(environment: dict[str, str]) -> None:
     """Kafka's own words, and the topic."""
-    done = Streams({**environment, "STREAMS_REPLICATION_FACTOR": "3"}).run("topics", "apply")
+    done = Commands({**environment, "STREAMS_REPLICATION_FACTOR": "3"}).run("topics", "apply")
     assert done.returncode == 1
     assert "Kafka refused to make topic" in one_line(done.stderr)
     assert "replication factor of 3" in done.stderr
@@ -149,8 +152,8 @@ def test_list_shows_what_is_in_force(environment: dict[str, str], tmp_path: Path
         """,
         encoding="utf-8",
     )
-    streams = Streams({**environment, "STREAMS_OVERRIDES": str(overrides)})
-    rows = streams.json("topics", "list")
+    commands = Commands({**environment, "STREAMS_OVERRIDES": str(overrides)})
+    rows = commands.json("topics", "list")
     assert isinstance(rows, list)
     prefix = environment["STREAMS_TOPIC_PREFIX"]
     by_topic = {row["topic"].removeprefix(prefix): row for row in rows}
@@ -172,21 +175,21 @@ def test_an_override_of_a_handler_is_in_the_list(environment: dict[str, str], tm
     name = build_handlers(Settings())[0].name
     overrides = tmp_path / "overrides.toml"
     overrides.write_text(f'[handlers.{name}]\ntime_limit = "3h"\nretry = {{ attempts = 17 }}\n', encoding="utf-8")
-    streams = Streams({**environment, "STREAMS_OVERRIDES": str(overrides)})
-    changed = streams.json("topics", "list")
+    commands = Commands({**environment, "STREAMS_OVERRIDES": str(overrides)})
+    changed = commands.json("topics", "list")
     assert isinstance(changed, list)
     (handler,) = (handler for row in changed for handler in row["handlers"] if handler["name"] == name)
     assert handler["time_limit"] == "3h"
     assert handler["retry"].startswith("17 attempts")
     overrides.write_text("[handlers.nobody]\ntime_limit = '1s'\n", encoding="utf-8")
-    done = streams.run("topics", "list")
+    done = commands.run("topics", "list")
     assert done.returncode == 2
     assert "STREAMS_OVERRIDES: no handler 'nobody'; there are: " in one_line(done.stderr)
 
 
 def test_pools(environment: dict[str, str]) -> None:
     """Name, priority, concurrency, prefetch and topics; each topic is in one pool."""
-    rows = Streams(environment).json("pools")
+    rows = Commands(environment).json("pools")
     assert isinstance(rows, list)
     assert [row["name"] for row in rows] == ["high", "default", "low"]
     assert [set(row) for row in rows] == [{"name", "priority", "concurrency", "prefetch", "topics"}] * 3

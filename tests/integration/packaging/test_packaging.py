@@ -11,7 +11,8 @@ import pytest
 from schemas import DocumentDeleted
 from streams.settings import Settings
 from streams.topics import load_catalogue
-from tests.support.processes.worker_process import ROOT, Streams
+from tests.support.cli import Commands
+from tests.support.processes.worker_process import ROOT
 
 PUBLISH = """
 from schemas import DocumentDeleted
@@ -111,13 +112,13 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.timeout(240)
 def test_the_base_install_publishes_and_brings_no_worker(
-    python: Path, topics: Settings, environment: dict[str, str], streams: Streams
+    python: Path, topics: Settings, environment: dict[str, str], commands: Commands
 ) -> None:
     """An event arrives; Faust and its kin are not there."""
     published = run(python, "-c", PUBLISH, **environment)
     name = load_catalogue(topics).of(DocumentDeleted).name
     assert published.strip() == name
-    found = streams.json("lag")
+    found = commands.json("lag")
     assert isinstance(found, list)
     assert sum(row["end_offset"] for row in found if row["topic"] == name) == 1
     there = run(python, "-c", f"import importlib.util as u; print([m for m in {LEFT_OUT!r} if u.find_spec(m)])")

@@ -13,17 +13,8 @@ from streams.operations.lag import group_lag
 from streams.runtime.declarations import build_handlers, topics_to_read
 from streams.settings import Settings
 from streams.topics import load_catalogue
-from tests.support.processes.worker_process import (
-    BIN,
-    ROOT,
-    Streams,
-    WorkerProcess,
-    free_port,
-    publish,
-    rows,
-    scalar,
-    wait_for,
-)
+from tests.support.cli import Commands
+from tests.support.processes.worker_process import BIN, ROOT, WorkerProcess, free_port, publish, rows, scalar, wait_for
 
 MakeWorker = Callable[..., WorkerProcess]
 
@@ -184,12 +175,14 @@ def test_the_app_is_found_after_bootstrap_was_imported(environment: dict[str, st
 
 
 @pytest.mark.usefixtures("topics")
-def test_faust_send_puts_a_record_on_a_topic(environment: dict[str, str], settings: Settings, streams: Streams) -> None:
+def test_faust_send_puts_a_record_on_a_topic(
+    environment: dict[str, str], settings: Settings, commands: Commands
+) -> None:
     """Raw bytes as Faust sends them: they arrive, whatever they are."""
     name = load_catalogue(settings).of(DocumentDeleted).name
     sent = faust(environment, "send", name, "not avro")
     assert sent.returncode == 0, sent.stderr
-    found = streams.json("lag")
+    found = commands.json("lag")
     assert isinstance(found, list)
     assert sum(row["end_offset"] for row in found if row["topic"] == name) == 1
 

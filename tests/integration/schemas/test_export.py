@@ -23,8 +23,8 @@ def test_the_committed_files_pass() -> None:
 
 def test_a_new_folder_gets_the_whole_registry(tmp_path: Path) -> None:
     """The built-in events with their committed ids and files."""
-    streams = Streams({"STREAMS_SCHEMA_REGISTRY_URL": f"file:{tmp_path / 'registry'}"})
-    assert streams.json("schemas", "export") == []
+    commands = Commands({"STREAMS_SCHEMA_REGISTRY_URL": f"file:{tmp_path / 'registry'}"})
+    assert commands.json("schemas", "export") == []
     assert list(FileRegistry(tmp_path / "registry")) == list(FileRegistry())
     for path in (tmp_path / "registry").iterdir():
         assert path.read_bytes() == (COMMITTED / path.name).read_bytes()
@@ -32,7 +32,7 @@ def test_a_new_folder_gets_the_whole_registry(tmp_path: Path) -> None:
 
 def test_check_names_the_file_that_differs(tmp_path: Path) -> None:
     """Exit 1, one line; export then adds a version."""
-    streams = Streams({})
+    commands = Commands()
     folder = ("--folder", str(tmp_path))
     export(load_catalogue(Settings()), tmp_path)
     file = tmp_path / "document.deleted.v1.avsc"
@@ -40,7 +40,7 @@ def test_check_names_the_file_that_differs(tmp_path: Path) -> None:
     schema["fields"].pop()
     file.write_text(json.dumps(schema), encoding="utf-8")
 
-    done = streams.run("schemas", "check", *folder)
+    done = commands.run("schemas", "check", *folder)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(
@@ -48,7 +48,7 @@ def test_check_names_the_file_that_differs(tmp_path: Path) -> None:
     )
 
     highest = max(registered.id for registered in FileRegistry())
-    added = streams.json("schemas", "export", *folder)
+    added = commands.json("schemas", "export", *folder)
     assert added == [
         {"id": highest + 1, "subject": "document.deleted-value", "version": 2, "file": "document.deleted.v2.avsc"}
     ]
@@ -56,7 +56,7 @@ def test_check_names_the_file_that_differs(tmp_path: Path) -> None:
 
 def test_a_missing_registry_is_one_line(tmp_path: Path) -> None:
     """With the path and what makes it."""
-    done = Streams({"STREAMS_SCHEMA_REGISTRY_URL": f"file:{tmp_path}"}).run("schemas", "check")
+    done = Commands({"STREAMS_SCHEMA_REGISTRY_URL": f"file:{tmp_path}"}).run("schemas", "check")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"streams: {tmp_path / 'registry.json'}: No such file")
@@ -76,12 +76,11 @@ HANDLERS = ()
 
 
 def test_a_change_that_breaks_fails_check_and_export_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a developer meets it: the event, the field and the fix are named, nothing is written, and the fix helps."""
-    folder, commands = tmp_path / "registry", Commands(monkeypatch, capsys)
-    monkeypatch.setenv("STREAMS_HANDLERS", "invoices")
-    monkeypatch.setenv("STREAMS_SCHEMA_REGISTRY_URL", f"file:{folder}")
+    folder = tmp_path / "registry"
+    commands = Commands({"STREAMS_HANDLERS": "invoices", "STREAMS_SCHEMA_REGISTRY_URL": f"file:{folder}"})
     monkeypatch.syspath_prepend(tmp_path)
 
     def change(fields: str) -> None:

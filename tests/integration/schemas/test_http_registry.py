@@ -66,10 +66,9 @@ def registered(server: RegistryServer, event: type[Event] = DocumentDeleted, /, 
 
 
 @pytest.fixture
-def commands(server: RegistryServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
+def commands(server: RegistryServer) -> Commands:
     """The `streams` command with that registry, in this process."""
-    monkeypatch.setenv("STREAMS_SCHEMA_REGISTRY_URL", server.url)
-    return Commands(monkeypatch, capsys)
+    return Commands({"STREAMS_SCHEMA_REGISTRY_URL": server.url})
 
 
 def test_register_is_repeatable_and_tells_the_registry_s_ids(server: RegistryServer, commands: Commands) -> None:
@@ -88,9 +87,7 @@ def test_register_is_repeatable_and_tells_the_registry_s_ids(server: RegistrySer
     assert server.contents == before
 
 
-def test_what_the_registry_refuses_is_one_line(
-    server: RegistryServer, commands: Commands, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_registry_refuses_is_one_line(server: RegistryServer, commands: Commands) -> None:
     """Somebody else registered under our subject what does not go with ours: its own words, exit 1."""
     foreign = {"type": "record", "name": "DocumentDeleted", "fields": [{"name": "document_id", "type": "long"}]}
     server.answer("POST", f"/subjects/{SUBJECT}/versions", None, {"schema": json.dumps(foreign)})
@@ -102,8 +99,7 @@ def test_what_the_registry_refuses_is_one_line(
     with pytest.raises(IncompatibleSchemaError):
         list(register(catalogue_of(), open_http_registry(settings_of(server))))
 
-    monkeypatch.setenv("STREAMS_SCHEMA_REGISTRY_URL", "file:")
-    done = commands.run("schemas", "register")
+    done = commands.run("schemas", "register", STREAMS_SCHEMA_REGISTRY_URL="file:")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "streams schemas export" in done.stderr
 

@@ -9,7 +9,6 @@ import asyncio
 import random
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -121,7 +120,7 @@ async def test_any_interleaving_commits_what_is_settled_and_no_more(
     settings: Settings, make_topic: Callable[[str, int], None], protocol: str
 ) -> None:
     chance = random.Random(f"interleaving {protocol}")
-    topic = f"interleaved-{uuid4().hex[:8]}"
+    topic = f"{settings.topic_prefix}interleaved"
     make_topic(topic, PARTITIONS)
     play = Play(settings.model_copy(update={"group_protocol": protocol, "revoke_drain_timeout": 0.5}), topic)
     try:

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator
-from uuid import uuid4
+from contextlib import asynccontextmanager
 
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -14,7 +14,7 @@ from streams.settings import Settings
 from streams.transport.kafka.producer import ProduceError, RecordMetadata, RecordProducer
 from streams.transport.kafka.wire import to_record
 from tests.integration.transport.test_worker import listeners
-from tests.support.processes.transport_worker import Stack
+from tests.support.local_stack.stack import Stack
 
 
 @pytest.fixture
@@ -23,15 +23,27 @@ def servers(stack: Stack) -> str:
 
 
 @pytest.fixture
-def topic(servers: str) -> str:
-    name = f"producer-{uuid4().hex[:8]}"
-    admin = AdminClient({"bootstrap.servers": servers})
+def topic(stack: Stack) -> str:
+    return new_topic(stack)
+
+
+def new_topic(stack: Stack) -> str:
+    """A topic with three partitions; its name."""
+    name = f"{stack.fresh_name()}.producer"
+    admin = AdminClient({"bootstrap.servers": stack.environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]})
     admin.create_topics([NewTopic(name, 3, 1)])[name].result(10)
     return name
 
 
 @pytest.fixture
 async def producer(servers: str) -> AsyncIterator[RecordProducer]:
+    async with running_producer(servers) as made:
+        yield made
+
+
+@asynccontextmanager
+async def running_producer(servers: str) -> AsyncIterator[RecordProducer]:
+    """A producer whose records have two seconds to be acknowledged."""
     made = RecordProducer(Settings(kafka_bootstrap_servers=servers), delivery_timeout=2.0)
     await made.start()
     yield made
@@ -82,23 +94,23 @@ async def test_what_the_broker_will_always_refuse_is_not_retriable(producer: Rec
     assert (too_large.value.retriable, unknown.value.retriable) == (False, False)
 
 
-async def test_a_broker_that_does_not_answer_is_retriable_and_bounded(
-    producer: RecordProducer, servers: str, topic: str
-) -> None:
-    await producer.produce(topic, key=None, value=b"before", headers=())
-    brokers = listeners(servers)
-    for broker in brokers:
-        broker.send_signal(signal.SIGSTOP)
-    try:
-        begun = time.monotonic()
-        with pytest.raises(ProduceError) as refused:
-            await producer.produce(topic, key=None, value=b"lost?", headers=())
-        assert refused.value.retriable
-        assert time.monotonic() - begun < 5
-    finally:
+async def test_a_broker_that_does_not_answer_is_retriable_and_bounded(breakable_stack: Stack) -> None:
+    servers, topic = breakable_stack.environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"], new_topic(breakable_stack)
+    async with running_producer(servers) as producer:
+        await producer.produce(topic, key=None, value=b"before", headers=())
+        brokers = listeners(servers)
         for broker in brokers:
-            broker.send_signal(signal.SIGCONT)
-    await producer.produce(topic, key=None, value=b"after", headers=())
+            broker.send_signal(signal.SIGSTOP)
+        try:
+            begun = time.monotonic()
+            with pytest.raises(ProduceError) as refused:
+                await producer.produce(topic, key=None, value=b"lost?", headers=())
+            assert refused.value.retriable
+            assert time.monotonic() - begun < 5
+        finally:
+            for broker in brokers:
+                broker.send_signal(signal.SIGCONT)
+        await producer.produce(topic, key=None, value=b"after", headers=())
 
 
 async def test_a_producer_that_is_not_started_says_so(servers: str) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes.transport_worker import Scene, Stack, wait_until
+from tests.support.local_stack.stack import Stack
+from tests.support.processes.transport_worker import Scene, wait_until
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
 

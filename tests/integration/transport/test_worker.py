@@ -12,7 +12,8 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tests.support.processes.transport_worker import Scene, Stack, free_port, wait_until
+from tests.support.local_stack.stack import Stack
+from tests.support.processes.transport_worker import Scene, free_port, wait_until
 
 
 @pytest.fixture
@@ -35,8 +36,16 @@ def test_sigterm_lets_running_work_finish(scene: Scene) -> None:
     assert scene.committed() == [1, 1]
 
 
-def test_sigterm_ends_in_time_while_the_broker_is_frozen(scene: Scene) -> None:
+@pytest.fixture
+def breakable_scene(breakable_stack: Stack, tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(breakable_stack, tmp_path)
+    yield made
+    made.end()
+
+
+def test_sigterm_ends_in_time_while_the_broker_is_frozen(breakable_scene: Scene) -> None:
     """Neither work that outlasts the drain nor a broker that does not answer can keep a worker: exit 0 in time."""
+    scene = breakable_scene
     worker = scene.start(STREAMS_DRAIN_TIMEOUT="1s")
     scene.produce(["gate-a", "b"])
     wait_until(lambda: scene.committed() == [0, 1], 20, "one is done, one is under way")

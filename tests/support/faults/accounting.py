@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from tests.support.apps.trials import HANDLERS, Trial
+from tests.support.cli import Commands
 from tests.support.faults.load import Load
 from tests.support.processes.worker_process import Streams, WorkerProcess, rows, scalar, wait_for
 
@@ -14,7 +15,7 @@ OPEN = "select count(*) from streams.executions where status in ('started', 'ret
 ENDED = "select count(*) from streams.executions where status in ('success', 'failure')"
 
 
-def settle_accounts(engine: Engine, streams: Streams, load: Load, *, seconds: float = 120.0) -> None:
+def settle_accounts(engine: Engine, streams: Streams | Commands, load: Load, *, seconds: float = 120.0) -> None:
     """Wait until all is settled; then: one effect and one successful execution each, and nothing that still waits."""
     count = len(load.events)
     wait_for(lambda: scalar(engine, ENDED) == count and scalar(engine, OPEN) == 0, f"{count} executions", seconds)
@@ -27,7 +28,7 @@ def settle_accounts(engine: Engine, streams: Streams, load: Load, *, seconds: fl
     nothing_waits(engine, streams)
 
 
-def nothing_waits(engine: Engine, streams: Streams) -> None:
+def nothing_waits(engine: Engine, streams: Streams | Commands) -> None:
     """No row of the outbox, no lease, no record above a committed offset; nothing is taken for deadly."""
     wait_for(lambda: scalar(engine, "select count(*) from streams.outbox") == 0, "the outbox to be empty")
     assert scalar(engine, "select count(*) from streams.leases") == 0
@@ -56,7 +57,7 @@ def handler_of(event: Trial) -> str:
     return next(handler.name for handler in HANDLERS if handler.event is type(event))
 
 
-def backlog(streams: Streams) -> int:
+def backlog(streams: Streams | Commands) -> int:
     """Records above the committed offsets, of all pools."""
     lag = streams.json("lag")
     assert isinstance(lag, list)

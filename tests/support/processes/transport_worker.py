@@ -13,22 +13,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
-from uuid import uuid4
+from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.support.local_stack.stack import Stack
+
 ROOT = Path(__file__).parents[3]
 APP = "tests.support.apps.transport_app:app"
 FAUST = (sys.executable, "-m", "faust", "-A", APP)
-
-
-class Stack(Protocol):
-    """What these tests need of the `stack` fixture: no database, only brokers."""
-
-    @property
-    def environment(self) -> dict[str, str]: ...
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -88,10 +82,12 @@ class Scene:
     stack: Stack
     folder: Path
     partitions: int = 2
-    topic: str = field(default_factory=lambda: f"transport-{uuid4().hex[:8]}")
+    topic: str = ""
+    """Made under a new name."""
     workers: list[Worker] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.topic = f"{self.stack.fresh_name()}.transport"
         admin = AdminClient({"bootstrap.servers": self.servers})
         admin.create_topics([NewTopic(self.topic, self.partitions, 1)])[self.topic].result(10)
         self.log = self.folder / "log.jsonl"

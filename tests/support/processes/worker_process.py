@@ -24,6 +24,8 @@ from streams.topics import load_catalogue
 T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds after which a condition that does not come is a failure."""
+START = 60.0
+"""Seconds that a worker may take to be ready: on a machine that does much else, its imports alone take ten."""
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[3]
 
@@ -80,7 +82,7 @@ class WorkerProcess:
                 cwd=self.log.parent,
             )
         if ready:
-            wait_for(lambda: self.page("/health/ready")[0] == 200 or self._ended(), "the worker to be ready")
+            wait_for(lambda: self.page("/health/ready")[0] == 200 or self._ended(), "the worker to be ready", START)
             assert not self._ended(), f"ended with {self.process.returncode}: {self.output()}"
         return self
 

@@ -1,9 +1,12 @@
 """Keywords as the platform finds them."""
 
+import marshal
 import tempfile
 from pathlib import Path
 
-from streams.dify.keywords.extract import Asked, keywords_of
+import pytest
+
+from streams.dify.keywords.extract import Asked, _finder, keywords_of
 
 
 def test_the_most_telling_words_come_first() -> None:
@@ -26,6 +29,19 @@ def test_a_text_without_words_has_no_keywords() -> None:
     assert keywords_of(Asked(("", "the of and"), 10)) == [[], []]
 
 
-def test_no_dictionary_is_left_where_others_could_change_it() -> None:
-    keywords_of(Asked(("text",), 1))
-    assert not (Path(tempfile.gettempdir()) / "jieba.cache").exists()
+def test_another_dictionary_in_the_temporary_folder_is_neither_read_nor_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where jieba keeps its own by default; this one knows no Chinese word but a wrong one."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    foreign = tmp_path / "jieba.cache"
+    foreign.write_bytes(marshal.dumps(({"我们的假期有三十天假期": 10**9, "我": 0}, 10**9)))
+    before = foreign.read_bytes()
+    _finder.cache_clear()
+    try:
+        (found,) = keywords_of(Asked(("我们的假期有三十天假期",), 1))
+    finally:
+        _finder.cache_clear()
+    assert found == ["假期"]
+    assert foreign.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [foreign]

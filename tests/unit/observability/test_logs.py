@@ -4,26 +4,15 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Iterator
 
 import pytest
-import structlog
+from structlog.testing import capture_logs
 
 from streams.observability.logs import bind_delivery, configure_logging, delivery_context, get_logger
 from streams.observability.redaction import Redactor
 from streams.settings import Settings
 
 Lines = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    """The root logger belongs to the whole test run."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
 
 
 def lines(captured: Lines) -> list[dict[str, object]]:
@@ -164,3 +153,17 @@ def test_marked_values_are_masked_on_every_line_of_a_delivery(capsys: Lines) -> 
         assert told.count("493817") == told.count("e-493817") + 1
         assert "*** is refused" in told
         assert "493817 of nobody" in told
+
+
+def test_a_logger_in_use_follows_what_is_configured_next(capsys: Lines) -> None:
+    """Its level, its format, and what captures its lines in a test."""
+    log = get_logger("streams.test")
+    configure_logging(Settings(log_format="json", log_level="error"))
+    log.info("not told")
+    configure_logging(Settings(log_format="console"))
+    log.info("told")
+    assert "told" in capsys.readouterr().err.split()
+    configure_logging(Settings(log_format="json"))
+    with capture_logs() as captured:
+        log.info("captured")
+    assert [line["event"] for line in captured] == ["captured"]

@@ -1,0 +1,89 @@
+"""The databases of tests: one template, and a copy of it for every test."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.engine import URL, make_url
+
+import streams.database
+import streams.database.tables
+from streams.database import migrations
+from streams.database.migrations import upgrade
+from streams.dify import models
+from streams.dify.models import create_platform_tables
+from streams.settings import Settings
+from tests.support.local_stack.stack import Stack
+
+TEMPLATES = "streams_template_"
+"""What the names of templates begin with; seven hexadecimal digits follow."""
+_MAKING = 0x7465_7375
+
+
+def make_template(stack: Stack) -> str:
+    """Make a database with the platform's tables and ours, unless the server has it. Returns its name."""
+    name = template_name()
+    with admin(stack) as connection:
+        # Sessions that start together: the first makes it.
+        connection.execute("select pg_advisory_lock(%s)", (_MAKING,))
+        found = connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone()
+        if found is None:
+            unfinished = f"unfinished_{name}"
+            connection.execute(f"drop database if exists {unfinished} with (force)")
+            connection.execute(f"create database {unfinished} template template0")
+            _make_tables(url(stack, unfinished))
+            connection.execute(f"alter database {unfinished} rename to {name}")
+    return name
+
+
+def template_name() -> str:
+    """The name of the template.
+
+    It has a digest of the code that makes the tables, so that a kept server gets a new template when they change, and
+    of the day, since a new day needs partitions of its own.
+    """
+    digest = hashlib.sha256(datetime.now(tz=UTC).date().isoformat().encode())
+    for package in (migrations, models):
+        folder = Path(str(package.__file__)).parent
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    for module in (streams.database.tables, streams.database):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return f"{TEMPLATES}{digest.hexdigest()[:7]}"
+
+
+@contextmanager
+def own_database(stack: Stack, template: str, name: str) -> Iterator[str]:
+    """A copy of the template under that name, for as long as it is entered. Yields its URL."""
+    with admin(stack) as connection:
+        # Copies files: much faster than writing them to the log, on a server that does not wait for its disk.
+        connection.execute(f"create database {name} template {template} strategy file_copy")
+    yield url(stack, name).render_as_string(hide_password=False)
+    drop_database(stack, name)
+
+
+def drop_database(stack: Stack, name: str) -> None:
+    """Drop a database, whoever is connected to it."""
+    with admin(stack) as connection:
+        connection.execute(f"drop database if exists {name} with (force)")
+
+
+def url(stack: Stack, database: str) -> URL:
+    """Where a database of the stack is, as `STREAMS_DATABASE_URL` takes it."""
+    return make_url(stack.environment["STREAMS_DATABASE_URL"]).set(database=database, drivername="postgresql")
+
+
+def admin(stack: Stack) -> psycopg.Connection:
+    """A connection to the server that can make and drop databases."""
+    return psycopg.connect(url(stack, "postgres").render_as_string(hide_password=False), autocommit=True)
+
+
+def _make_tables(database: URL) -> None:
+    engine = create_engine(database.set(drivername="postgresql+psycopg"), poolclass=NullPool)
+    with engine.begin() as connection:
+        create_platform_tables(connection)
+    upgrade(Settings(database_url=database.render_as_string(hide_password=False)))
