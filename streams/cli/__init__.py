@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import sys
 from difflib import get_close_matches
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import streams
+from streams.cli.help import Group, examples, usage_problem
 from streams.cli.output import WRONG_REQUEST, CommandError, run_reporting_errors
 from streams.observability.logs import configure_logging
 from streams.settings import Settings
@@ -37,7 +39,7 @@ QUIET = Settings.model_construct(log_level="warning", log_format="auto")
 """A command's answer is its output: of its log, warnings only; before the environment's settings are even read."""
 
 
-class _Commands(TyperGroup):
+class _Commands(Group):
     """Loads a command's file when it is called: all together take longer to load than most take to answer."""
 
     def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002 - click's signature
@@ -59,7 +61,7 @@ app = typer.Typer(
     name="streams",
     cls=_Commands,
     help="Kafka event pipeline: publish events, run workers, see and repair what happened.",
-    no_args_is_help=True,
+    epilog=examples("streams local up", "streams executions list --status failure", "streams lag --watch"),
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -84,4 +86,13 @@ def main() -> None:
     """Entry point: run a command; what fails becomes one clear line on stderr and a meant exit code."""
     configure_logging(QUIET)
     client_logger.setLevel(logging.CRITICAL)  # what it complains of is in the command's one line
-    run_reporting_errors(app)
+    run_reporting_errors(_run)
+
+
+def _run() -> None:
+    """Run the command that the words name. Raises CommandError where they are wrong."""
+    try:
+        code = app(prog_name="streams", standalone_mode=False)
+    except typer.TyperException as error:
+        raise CommandError(usage_problem(error), error.exit_code) from error
+    sys.exit(code)

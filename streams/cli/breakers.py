@@ -3,15 +3,29 @@
 import typer
 
 from streams.cli.db import ledger
-from streams.cli.output import JSONOption, print_rows
+from streams.cli.help import Command, examples
+from streams.cli.options import prints_rows
+from streams.cli.output import Output, print_rows
+from streams.cli.tables import Column
 from streams.operations.breakers import list_breakers
 from streams.settings import load_settings
 
 app = typer.Typer(add_completion=False)
 
+COLUMNS = (
+    Column("dependency", 1),
+    Column("worker", 3),
+    Column("state", 2, styles={"closed": "green", "open": "red", "probing": "yellow"}),
+    Column("failures", 5),
+    Column("retry_at", 4),
+    Column("error", 6, least=20),
+    Column("seen_at", 7),
+)
 
-@app.command()
-def breakers(*, as_json: JSONOption = False) -> None:
+
+@app.command(cls=Command, epilog=examples("streams breakers", "streams breakers --wide"))
+@prints_rows
+def breakers(output: Output) -> None:
     """Show each worker's breakers: closed (it answers), open (work waits), probing (one delivery tries)."""
     with ledger(load_settings()) as engine, engine.connect() as connection:
-        print_rows(list_breakers(connection), as_json=as_json, empty="no worker has told in the last minute")
+        print_rows(list_breakers(connection), COLUMNS, output, empty="no worker has reported in the last minute")

@@ -7,14 +7,20 @@ import typer
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from streams.cli.output import CommandError, JSONOption, print_json
+from streams.cli.help import Command, Group, examples
+from streams.cli.output import CommandError, JSONOption, print_json, say
 from streams.database import DatabaseNotMigratedError, DatabaseUnavailableError, sync_engine
 from streams.database.engines import check_migrated, unavailable
 from streams.database.migrations import MigrationRefusedError
 from streams.database.migrations import upgrade as upgrade_database
 from streams.settings import Settings, load_settings
 
-app = typer.Typer(help="The schema `streams` in the database.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    cls=Group,
+    help="The schema `streams` in the database.",
+    epilog=examples("streams db upgrade"),
+    add_completion=False,
+)
 
 
 @app.callback()
@@ -22,7 +28,7 @@ def database() -> None:
     """Keeps `upgrade` a command of its group, though it is the only one."""
 
 
-@app.command("upgrade")
+@app.command("upgrade", cls=Command, epilog=examples("streams db upgrade"))
 def upgrade(*, as_json: JSONOption = False) -> None:
     """Make or migrate the schema `streams`; touches no other. Safe to repeat."""
     try:
@@ -32,9 +38,9 @@ def upgrade(*, as_json: JSONOption = False) -> None:
     if as_json:
         print_json({"before": done.before, "after": done.after, "partitions": len(done.partitions)})
     elif done.before == done.after and not done.partitions:
-        typer.echo(f"the schema streams is at {done.after}: nothing to do")
+        say(f"the schema streams is at {done.after}: nothing to do")
     else:
-        typer.echo(f"the schema streams is at {done.after}, {len(done.partitions)} partitions were made")
+        say(f"the schema streams is at {done.after}, {len(done.partitions)} partitions were made")
 
 
 @contextmanager

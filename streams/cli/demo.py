@@ -5,16 +5,19 @@ from typing import Annotated
 
 import typer
 
+from streams.cli.help import Command, examples
 from streams.cli.output import JSONOption
 
 app = typer.Typer(add_completion=False)
 
 
-@app.command()
+@app.command(
+    cls=Command, epilog=examples("streams demo", "streams demo documents --question 'How long is the warranty?'")
+)
 def demo(
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[FOLDER]", help="Documents to index, of any format that is read. Default: a handbook."),
+        typer.Argument(metavar="FOLDER", help="Documents to index, of any format that is read. Default: a handbook."),
     ] = None,
     *,
     question: Annotated[

@@ -2,7 +2,6 @@
 
 import shlex
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
 from streams.cli.cluster import asking_kafka
-from streams.cli.output import WRONG_REQUEST, CommandError, print_json
+from streams.cli.output import WRONG_REQUEST, CommandError, print_json, show_log
 from streams.local import LocalStack, ServerFailedError, StackError
 from streams.local.demo import (
     SETTINGS,
@@ -76,7 +75,7 @@ def _failures_as_lines() -> Iterator[None]:
         raise CommandError(str(error), WRONG_REQUEST) from error
     except ServerFailedError as error:
         if error.log:
-            sys.stderr.write(error.log.rstrip() + "\n")
+            show_log(error.log)
         raise CommandError(str(error)) from error
     except (ClaimError, StackError, PublishError, RecordUnreadableError, ReplayRefusedError) as error:
         raise CommandError(str(error)) from error

@@ -11,7 +11,22 @@ from sqlalchemy import Engine
 
 from streams import headers
 from streams.cli.db import ledger
-from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_json, print_rows
+from streams.cli.dead_letter_page import letter_page
+from streams.cli.help import Command, Group, examples
+from streams.cli.ids import dead_letter_ids
+from streams.cli.options import prints_rows
+from streams.cli.output import (
+    WRONG_REQUEST,
+    CommandError,
+    Format,
+    JSONOption,
+    Output,
+    print_json,
+    print_lines,
+    print_rows,
+    say,
+)
+from streams.cli.tables import Column
 from streams.codec import build_codec
 from streams.headers import SPRING_OFFSET, SPRING_PARTITION, SPRING_TIMESTAMP
 from streams.operations.dead_letters.index import (
@@ -32,7 +47,10 @@ from streams.topics import Catalogue
 from streams.transport.kafka.records import Record
 
 app = typer.Typer(
-    add_completion=False, help="Dead letters: what failed for good, and its way back.", no_args_is_help=True
+    cls=Group,
+    add_completion=False,
+    help="Dead letters: what failed for good, and its way back.",
+    epilog=examples("streams dlq list", "streams dlq show document.deleted.streams.dlq:0:42"),
 )
 
 LIST_FIELDS = (
@@ -49,8 +67,31 @@ LIST_FIELDS = (
     "first_failed_at",
     "died_at",
 )
+COLUMNS = (
+    Column("id", 1),
+    Column("topic", 9),
+    Column("partition", 11),
+    Column("offset", 12),
+    Column("event_id", 7),
+    Column("handler", 4),
+    Column("reason", 3, styles={"exhausted": "yellow", "permanent": "red", "crashed": "red"}),
+    Column("error_type", 8),
+    Column("error_message", 5, least=20),
+    Column("attempts", 6),
+    Column("first_failed_at", 10),
+    Column("died_at", 2),
+)
+OUTCOMES = (
+    Column("id", 1),
+    Column("event_id", 6),
+    Column("handler", 3),
+    Column("topic", 5),
+    Column("replayed", 2, styles={"yes": "green", "no": "red"}),
+    Column("error", 4, least=20),
+)
 _BIG_ENDIAN = {SPRING_PARTITION, SPRING_OFFSET, SPRING_TIMESTAMP}
 
+LetterArgument = Annotated[str, typer.Argument(metavar="ID", help="As `dlq list` shows it, or its beginning.")]
 TopicOption = Annotated[str | None, typer.Option("--topic", help="Only events of this topic.")]
 HandlerOption = Annotated[str | None, typer.Option("--handler", help="Only this handler's.")]
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Only those that died for this reason.")]
@@ -68,8 +109,14 @@ class Outcome:
     error: str | None = None
 
 
-@app.command("list")
+@app.command(
+    "list",
+    cls=Command,
+    epilog=examples("streams dlq list --reason exhausted", "streams dlq list --topic document.deleted --output json"),
+)
+@prints_rows
 def list_command(  # noqa: PLR0913 - one option a filter
+    output: Output,
     *,
     topic: TopicOption = None,
     handler: HandlerOption = None,
@@ -78,7 +125,6 @@ def list_command(  # noqa: PLR0913 - one option a filter
     event: Annotated[UUID | None, typer.Option("--event", help="Only those of this event id.")] = None,
     replayed: Annotated[bool, typer.Option("--replayed", help="Those replayed, instead of those not.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 50,
-    as_json: JSONOption = False,
 ) -> None:
     """Dead letters that were not replayed yet, the newest first."""
     settings = load_settings()
@@ -92,11 +138,21 @@ def list_command(  # noqa: PLR0913 - one option a filter
     )
     with ledger(settings) as engine, engine.connect() as connection:
         letters = list_dead_letters(connection, wanted, limit)
-    print_rows([_listed(letter) for letter in letters], as_json=as_json, empty="no dead letters")
+    print_rows([_listed(letter) for letter in letters], COLUMNS, output, empty="no dead letters")
 
 
-@app.command("show")
-def show(letter_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: JSONOption = False) -> None:
+@app.command(
+    "show",
+    cls=Command,
+    epilog=examples(
+        "streams dlq show document.deleted.streams.dlq:0:42", "streams dlq show document.deleted --output json"
+    ),
+)
+@prints_rows
+def show(
+    output: Output,
+    letter_id: LetterArgument,
+) -> None:
     """One dead letter with its record as it is on Kafka: key, value, headers, and the event where it can be read."""
     settings = load_settings()
     with ledger(settings) as engine:
@@ -106,21 +162,32 @@ def show(letter_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: JS
     except RecordUnreadableError as error:
         raise CommandError(str(error)) from error
     shown = {**asdict(letter), **_content(settings, letter, record)}
-    if as_json:
+    if output.is_table:
+        print_lines(letter_page(shown, output.screen), output.screen)
+    elif output.format is Format.JSON:
         print_json(shown)
     else:
-        print_rows([{"field": name, "value": value} for name, value in shown.items()], as_json=False)
+        print_rows([shown], (), output)
 
 
-@app.command("replay")
+@app.command(
+    "replay",
+    cls=Command,
+    epilog=examples(
+        "streams dlq replay document.deleted.streams.dlq:0:42", "streams dlq replay --all --reason exhausted"
+    ),
+)
+@prints_rows
 def replay(  # noqa: PLR0913 - one option a filter
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID…", help="As `dlq list` shows them.")] = None,
+    output: Output,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID", help="As `dlq list` shows them, or their beginnings.")
+    ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="All that the filters leave, instead of IDs.")] = False,
     reason: ReasonOption = None,
     topic: TopicOption = None,
     handler: HandlerOption = None,
-    as_json: JSONOption = False,
 ) -> None:
     """Send dead letters to the handler they died in, with all attempts anew; an unreadable one to its topic."""
     if everything == bool(ids) or (ids and (reason or topic or handler)):
@@ -139,7 +206,13 @@ def replay(  # noqa: PLR0913 - one option a filter
             outcomes = list(_replay_each(engine, settings, catalogue, letters))
         except RecordUnreadableError as error:
             raise CommandError(str(error)) from error
-    print_rows([asdict(outcome) for outcome in outcomes], as_json=as_json, empty="no dead letters")
+    print_rows(
+        [asdict(outcome) for outcome in outcomes],
+        OUTCOMES,
+        output,
+        empty="no dead letters",
+        fields=list(Outcome.__dataclass_fields__),
+    )
     refused = [outcome for outcome in outcomes if not outcome.replayed]
     if refused:
         more = f" (and {len(refused) - 1} more were refused)" if len(refused) > 1 else ""
@@ -147,7 +220,7 @@ def replay(  # noqa: PLR0913 - one option a filter
         raise CommandError(message)
 
 
-@app.command("rebuild")
+@app.command("rebuild", cls=Command, epilog=examples("streams dlq rebuild"))
 def rebuild(*, as_json: JSONOption = False) -> None:
     """Make the index of dead letters anew from the DLQ topics; what it knows already stays as it is."""
     settings = load_settings()
@@ -161,7 +234,7 @@ def rebuild(*, as_json: JSONOption = False) -> None:
     if as_json:
         print_json({"added": added})
     else:
-        typer.echo(f"{added} dead letters were added to the index")
+        say(f"{added} dead letters were added to the index")
 
 
 def _replay_each(
@@ -184,7 +257,7 @@ def _replay_each(
 def _find(engine: Engine, ids: Sequence[str]) -> list[DeadLetter]:
     try:
         with engine.connect() as connection:
-            return find_dead_letters(connection, ids)
+            return find_dead_letters(connection, dead_letter_ids(connection, ids))
     except DeadLetterMissingError as error:
         raise CommandError(str(error)) from error
 

@@ -11,7 +11,12 @@ from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.cli.db import ledger
-from streams.cli.output import CommandError, JSONOption, print_json, print_rows
+from streams.cli.execution_page import STATUS, execution_page
+from streams.cli.help import Command, Group, examples
+from streams.cli.ids import event_id_of
+from streams.cli.options import prints_rows
+from streams.cli.output import CommandError, JSONOption, Output, print_json, print_lines, print_rows, say
+from streams.cli.tables import Column
 from streams.codec import build_codec
 from streams.database import Database
 from streams.delivery.context import Services
@@ -34,7 +39,29 @@ from streams.settings import Settings, load_settings
 from streams.transport.kafka.errors import BrokersUnreachableError
 
 app = typer.Typer(
-    add_completion=False, help="What became of events: their deliveries, attempt by attempt.", no_args_is_help=True
+    cls=Group,
+    add_completion=False,
+    help="What became of events: their deliveries, attempt by attempt.",
+    epilog=examples("streams executions list", "streams executions show 0198a1b2"),
+)
+
+COLUMNS = (
+    Column("event_id", 1),
+    Column("handler", 3),
+    Column("topic", 7),
+    Column("pool", 10),
+    Column("tenant_id", 8),
+    Column("status", 2, styles=STATUS),
+    Column("attempts", 6),
+    Column("created_at", 4),
+    Column("started_at", 11),
+    Column("completed_at", 9),
+    Column("error", 5, least=20),
+)
+SUMMARY = (
+    Column("handler", 1),
+    *(Column(name, number) for number, name in enumerate(("pending", "received", "started", "retry", "success"), 3)),
+    Column("failure", 2),
 )
 
 
@@ -47,11 +74,20 @@ class Status(StrEnum):
     FAILURE = "failure"
 
 
+EventArgument = Annotated[str, typer.Argument(metavar="EVENT_ID", help="An event's id, or its beginning.")]
 HandlerOption = Annotated[str | None, typer.Option("--handler", help="Only this handler.")]
 
 
-@app.command("list")
+@app.command(
+    "list",
+    cls=Command,
+    epilog=examples(
+        "streams executions list --status failure", "streams executions list --handler clean-document --limit 10"
+    ),
+)
+@prints_rows
 def list_command(  # noqa: PLR0913 - one option a filter
+    output: Output,
     *,
     status: Annotated[Status | None, typer.Option("--status", help="Only this status.")] = None,
     handler: HandlerOption = None,
@@ -59,7 +95,6 @@ def list_command(  # noqa: PLR0913 - one option a filter
     event: Annotated[UUID | None, typer.Option("--event", help="Only this event id.")] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 50,
-    as_json: JSONOption = False,
 ) -> None:
     """Executions, the newest first."""
     settings = load_settings()
@@ -71,28 +106,39 @@ def list_command(  # noqa: PLR0913 - one option a filter
         tenant_id=tenant,
     )
     with ledger(settings) as engine, engine.connect() as connection:
-        print_rows(list_executions(connection, wanted, limit), as_json=as_json, empty="no executions")
+        found = list_executions(connection, wanted, limit)
+    print_rows(found, COLUMNS, output, empty="no executions")
 
 
-@app.command("show")
-def show(event_id: UUID, handler: HandlerOption = None, *, as_json: JSONOption = False) -> None:
-    """All that is known of an event's deliveries, one a handler, each with its attempts."""
+@app.command(
+    "show",
+    cls=Command,
+    epilog=examples("streams executions show 0198a1b2-0000", "streams executions show 0198a1b2 --output json"),
+)
+@prints_rows
+def show(output: Output, event: EventArgument, handler: HandlerOption = None) -> None:
+    """All that is known of an event's deliveries, one for each handler, each with its attempts."""
     with ledger(load_settings()) as engine:
+        with engine.connect() as connection:
+            event_id = event_id_of(connection, event)
         found = _find(engine, event_id, handler)
-    if as_json:
-        print_json(found)
-        return
-    for execution in found:
-        attempts = execution.pop("history")
-        print_rows([{"field": name, "value": value} for name, value in execution.items()], as_json=False)
-        print_rows(attempts if isinstance(attempts, list) else [], as_json=False, empty="no attempt has ended yet")
+    if output.is_table:
+        print_lines(execution_page(found, output.screen), output.screen)
+    else:
+        print_rows(found, (), output)
 
 
-@app.command("cancel")
-def cancel(event_id: UUID, handler: HandlerOption = None, *, as_json: JSONOption = False) -> None:
+@app.command(
+    "cancel",
+    cls=Command,
+    epilog=examples("streams executions cancel 0198a1b2-0000-7000-8000-000000000001"),
+)
+def cancel(event: EventArgument, handler: HandlerOption = None, *, as_json: JSONOption = False) -> None:
     """End what waits of an event: an execution between two attempts, or its row in the outbox. It cannot be undone."""
     settings = load_settings()
-    with ledger(settings):
+    with ledger(settings) as engine:
+        with engine.connect() as connection:
+            event_id = event_id_of(connection, event)
         try:
             ended = asyncio.run(_cancel(settings, event_id, handler))
         except (CancelRefusedError, RelayBusyError) as error:
@@ -100,7 +146,7 @@ def cancel(event_id: UUID, handler: HandlerOption = None, *, as_json: JSONOption
     if as_json:
         print_json({"event_id": event_id, "cancelled": ended})
     else:
-        typer.echo(f"event {event_id} is cancelled: {', '.join(ended)}")
+        say(f"event {event_id} is cancelled: {', '.join(ended)}")
 
 
 async def _cancel(settings: Settings, event_id: UUID, handler: str | None) -> list[str]:
@@ -117,8 +163,9 @@ async def _cancel(settings: Settings, event_id: UUID, handler: str | None) -> li
         await database.dispose()
 
 
-@app.command("summary")
-def summary(*, as_json: JSONOption = False) -> None:
+@app.command("summary", cls=Command, epilog=examples("streams executions summary"))
+@prints_rows
+def summary(output: Output) -> None:
     """How many deliveries of each handler are in which status.
 
     Pending is derived: what waits in the outbox and what Kafka holds for the handler's pool. What a worker has
@@ -133,7 +180,7 @@ def summary(*, as_json: JSONOption = False) -> None:
         lags = group_lag(settings, catalogue)
     except (BrokersUnreachableError, KafkaRefusedError) as error:
         raise CommandError(str(error)) from error
-    print_rows([asdict(row) for row in summarize(handlers, counts, waiting, lags)], as_json=as_json)
+    print_rows([asdict(row) for row in summarize(handlers, counts, waiting, lags)], SUMMARY, output)
 
 
 def _topic(settings: Settings, topic: str | None, handler: str | None) -> str | None:

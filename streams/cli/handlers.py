@@ -1,24 +1,66 @@
 """`streams handlers`: what works on events, and which of it is paused."""
 
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated
+
 import typer
 
 from streams.cli import pauses as pauses_module
 from streams.cli.db import ledger
-from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_rows
-from streams.operations.pauses import paused_since
+from streams.cli.help import Command, Group, examples
+from streams.cli.options import prints_rows
+from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, Output, print_rows
+from streams.cli.tables import Column
+from streams.operations.pauses import PauseKind, paused_since
 from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.settings import Settings, load_settings
 
-app = typer.Typer(help="Handlers: what they need, which are paused.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    cls=Group,
+    help="Handlers: what they need, which are paused.",
+    epilog=examples("streams handlers list"),
+    add_completion=False,
+)
+
+COLUMNS = (
+    Column("handler", 1),
+    Column("kind", 5),
+    Column("topic", 3),
+    Column("pool", 4),
+    Column("needs", 6, least=12),
+    Column("paused_since", 2),
+)
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As `handlers list` shows it.")]
 
 
-@app.command("list")
-def list_handlers(*, as_json: JSONOption = False) -> None:
+@app.command("list", cls=Command, epilog=examples("streams handlers list", "streams handlers list --output csv"))
+@prints_rows
+def list_handlers(output: Output) -> None:
     """Show every handler with its topic, pool and needs, and since when it, or its topic, is paused."""
     settings = load_settings()
-    catalogue = build_catalogue(settings)
     with ledger(settings) as engine, engine.connect() as connection:
         paused = paused_since(connection)
+    print_rows(handler_rows(settings, paused), COLUMNS, output)
+
+
+@app.command("pause", cls=Command, epilog=examples("streams handlers pause index-document"))
+def pause(name: NameArgument, *, as_json: JSONOption = False) -> None:
+    """Begin nothing more of this handler, on any worker, until it is resumed; what runs goes on to its end."""
+    settings = load_settings()
+    pauses_module.pause(settings, "handler", _known(settings, name), as_json=as_json)
+
+
+@app.command("resume", cls=Command, epilog=examples("streams handlers resume index-document"))
+def resume(name: NameArgument, *, as_json: JSONOption = False) -> None:
+    """Let a paused handler go on, with what has waited."""
+    # Not checked: a handler that this version no longer has may still be paused.
+    pauses_module.resume(load_settings(), "handler", name, as_json=as_json)
+
+
+def handler_rows(settings: Settings, paused: Mapping[tuple[PauseKind, str], datetime]) -> list[dict[str, object]]:
+    """One row for each handler; `paused`: since when a handler or topic is, by its kind and name."""
+    catalogue = build_catalogue(settings)
     rows: list[dict[str, object]] = []
     for handler in build_handlers(settings):
         topic = catalogue.of(handler.event)
@@ -32,21 +74,7 @@ def list_handlers(*, as_json: JSONOption = False) -> None:
                 "paused_since": paused.get(("handler", handler.name)) or paused.get(("topic", topic.name)),
             }
         )
-    print_rows(rows, as_json=as_json)
-
-
-@app.command("pause")
-def pause(name: str, *, as_json: JSONOption = False) -> None:
-    """Begin nothing more of this handler, on any worker, until it is resumed; what runs goes on to its end."""
-    settings = load_settings()
-    pauses_module.pause(settings, "handler", _known(settings, name), as_json=as_json)
-
-
-@app.command("resume")
-def resume(name: str, *, as_json: JSONOption = False) -> None:
-    """Let a paused handler go on, with what has waited."""
-    # Not checked: a handler that this version no longer has may still be paused.
-    pauses_module.resume(load_settings(), "handler", name, as_json=as_json)
+    return rows
 
 
 def _known(settings: Settings, name: str) -> str:

@@ -1,7 +1,6 @@
 """`streams local`: Kafka, PostgreSQL and Redis on this machine, in one folder."""
 
 import shlex
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -9,12 +8,26 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from streams.cli.output import CommandError, JSONOption, print_json, print_rows
+from streams.cli.help import Command, Group, examples
+from streams.cli.options import prints_rows
+from streams.cli.output import CommandError, JSONOption, Output, print_json, print_rows, show_log
+from streams.cli.tables import Column
 from streams.local import LocalStack, ServerFailedError, StackError
 from streams.settings import load_settings
 
 app = typer.Typer(
-    add_completion=False, help="Kafka, PostgreSQL and Redis on this machine, in one folder.", no_args_is_help=True
+    cls=Group,
+    add_completion=False,
+    help="Kafka, PostgreSQL and Redis on this machine, in one folder.",
+    epilog=examples("streams local up"),
+)
+
+COLUMNS = (
+    Column("name", 1),
+    Column("pid", 4),
+    Column("running", 2, styles={"yes": "green", "no": "red"}),
+    Column("address", 3),
+    Column("folder", 5),
 )
 
 BrokersOption = Annotated[
@@ -23,32 +36,35 @@ BrokersOption = Annotated[
 ]
 
 
-@app.command("up")
-def up(brokers: BrokersOption = None, as_json: JSONOption = False) -> None:
+@app.command("up", cls=Command, epilog=examples("streams local up", "streams local up --brokers 3"))
+@prints_rows
+def up(output: Output, brokers: BrokersOption = None) -> None:
     """Start what does not run; return when all answer."""
     stack = LocalStack(load_settings().local_dir, brokers)
     with _failures_as_lines(), _progress() as say:
         stack.up(say)
-    _print_status(stack, as_json=as_json)
+    _print_status(stack, output)
 
 
-@app.command("down")
-def down(as_json: JSONOption = False) -> None:
+@app.command("down", cls=Command, epilog=examples("streams local down"))
+@prints_rows
+def down(output: Output) -> None:
     """Stop what runs; the data stays."""
     stack = LocalStack(load_settings().local_dir)
     with _failures_as_lines(), _progress() as say:
         stack.down(say)
-    _print_status(stack, as_json=as_json)
+    _print_status(stack, output)
 
 
-@app.command("status")
-def status(as_json: JSONOption = False) -> None:
+@app.command("status", cls=Command, epilog=examples("streams local status"))
+@prints_rows
+def status(output: Output) -> None:
     """What runs, where it answers, where its data is."""
     with _failures_as_lines():
-        _print_status(LocalStack(load_settings().local_dir), as_json=as_json)
+        _print_status(LocalStack(load_settings().local_dir), output)
 
 
-@app.command("env")
+@app.command("env", cls=Command, epilog=examples("streams local env", "streams local env --json"))
 def env(as_json: JSONOption = False) -> None:
     """The settings that lead a program to this stack: eval "$(streams local env)"."""
     with _failures_as_lines():
@@ -60,7 +76,7 @@ def env(as_json: JSONOption = False) -> None:
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
-def _print_status(stack: LocalStack, *, as_json: bool) -> None:
+def _print_status(stack: LocalStack, output: Output) -> None:
     rows = [
         {
             "name": server.name,
@@ -71,7 +87,7 @@ def _print_status(stack: LocalStack, *, as_json: bool) -> None:
         }
         for server in stack.status()
     ]
-    print_rows(rows, as_json=as_json, empty=f"no local stack in {stack.folder}")
+    print_rows(rows, COLUMNS, output, empty=f"no local stack in {stack.folder}")
 
 
 @contextmanager
@@ -91,7 +107,7 @@ def _failures_as_lines() -> Iterator[None]:
         yield
     except ServerFailedError as error:
         if error.log:
-            sys.stderr.write(error.log.rstrip() + "\n")
+            show_log(error.log)
         raise CommandError(str(error)) from error
     except StackError as error:
         raise CommandError(str(error)) from error

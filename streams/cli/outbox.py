@@ -9,48 +9,69 @@ import typer
 from sqlalchemy import Connection
 
 from streams.cli.db import ledger
-from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_json, print_rows
+from streams.cli.help import Command, Group, examples
+from streams.cli.options import prints_rows
+from streams.cli.output import WRONG_REQUEST, CommandError, Format, JSONOption, Output, print_json, print_rows, say
+from streams.cli.tables import Column
+from streams.cli.times import absolute, relative
 from streams.publishing.outbox.depth import measure_depth
 from streams.publishing.outbox.rejected import drop_set_aside, list_set_aside, retry_set_aside
 from streams.settings import load_settings
 
 app = typer.Typer(
-    add_completion=False, help="Events on their way to Kafka, and those that it refused.", no_args_is_help=True
+    cls=Group,
+    add_completion=False,
+    help="Events on their way to Kafka, and those that it refused.",
+    epilog=examples("streams outbox list"),
 )
 
-IdsArgument = Annotated[list[int] | None, typer.Argument(metavar="[ID…]", help="As `outbox list` shows them.")]
+COLUMNS = (
+    Column("id", 1),
+    Column("event_id", 5),
+    Column("topic", 2),
+    Column("created_at", 6),
+    Column("failed_at", 3),
+    Column("error", 4, least=20),
+)
+
+IdsArgument = Annotated[list[int] | None, typer.Argument(metavar="ID", help="As `outbox list` shows them.")]
 AllOption = Annotated[bool, typer.Option("--all", help="All that are set aside, instead of IDs.")]
 
 
-@app.command("list")
+@app.command(
+    "list", cls=Command, epilog=examples("streams outbox list", "streams outbox list --limit 500 --output csv")
+)
+@prints_rows
 def list_command(
+    output: Output,
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the latest first.")] = 50,
-    as_json: JSONOption = False,
 ) -> None:
     """How many events wait and since when the oldest does, and the rows that Kafka refused, with its error."""
     with ledger(load_settings()) as engine, engine.connect() as connection:
         depth = measure_depth(connection)
         refused = [asdict(row) for row in list_set_aside(connection, limit)]
     oldest = None if depth.oldest is None else datetime.fromtimestamp(depth.oldest, tz=UTC)
-    if as_json:
+    if output.format is Format.JSON:
         counts = {"waiting": depth.waiting, "oldest": oldest, "set_aside": depth.set_aside}
         print_json({**counts, "rows": refused})
         return
-    since = "" if oldest is None else f", the oldest since {oldest.astimezone():%Y-%m-%d %H:%M:%S}"
-    typer.echo(f"{depth.waiting} waiting{since}; {depth.set_aside} set aside")
-    if refused:
-        print_rows(refused, as_json=False)
+    if output.is_table:
+        screen = output.screen
+        at = oldest and (f"{absolute(oldest)}, {relative(oldest, screen.now)}" if screen.terminal else absolute(oldest))
+        say(f"{depth.waiting} waiting{f', the oldest since {at}' if at else ''}; {depth.set_aside} set aside")
+    if refused or not output.is_table:
+        print_rows(refused, COLUMNS, output)
 
 
-@app.command("retry")
+@app.command("retry", cls=Command, epilog=examples("streams outbox retry 4711", "streams outbox retry --all"))
 def retry(ids: IdsArgument = None, *, everything: AllOption = False, as_json: JSONOption = False) -> None:
     """Let rows that were set aside go out again, such as once their topic is there."""
     done = _change(retry_set_aside, ids, everything=everything)
     _say(done, "will go out again", "retried", as_json=as_json)
 
 
-@app.command("drop")
+@app.command("drop", cls=Command, epilog=examples("streams outbox drop 4711 4712 --yes"))
 def drop(
     ids: IdsArgument = None,
     *,
@@ -85,4 +106,4 @@ def _say(ids: list[int], what: str, name: str, *, as_json: bool) -> None:
     if as_json:
         print_json({name: ids})
     else:
-        typer.echo(f"{len(ids)} {'row' if len(ids) == 1 else 'rows'} {what}")
+        say(f"{len(ids)} {'row' if len(ids) == 1 else 'rows'} {what}")

@@ -1,9 +1,7 @@
 """Pausing and resuming, the same for topics and for handlers."""
 
-import typer
-
 from streams.cli.db import ledger
-from streams.cli.output import print_json
+from streams.cli.output import print_json, say
 from streams.operations import pauses
 from streams.operations.pauses import PauseKind
 from streams.settings import Settings
@@ -27,4 +25,4 @@ def _say(kind: PauseKind, name: str, what: str, *, paused: bool, as_json: bool) 
     if as_json:
         print_json({"kind": kind, "name": name, "paused": paused})
     else:
-        typer.echo(f"{kind} {name} {what}")
+        say(f"{kind} {name} {what}")

@@ -2,15 +2,27 @@
 
 import typer
 
-from streams.cli.output import JSONOption, print_rows
+from streams.cli.help import Command, examples
+from streams.cli.options import prints_rows
+from streams.cli.output import Output, print_rows
+from streams.cli.tables import Column
 from streams.runtime.declarations import build_catalogue, build_pools
 from streams.settings import load_settings
 
 app = typer.Typer(add_completion=False)
 
+COLUMNS = (
+    Column("name", 1),
+    Column("priority", 2),
+    Column("concurrency", 3),
+    Column("prefetch", 4),
+    Column("topics", 5, least=20),
+)
 
-@app.command()
-def pools(*, as_json: JSONOption = False) -> None:
+
+@app.command(cls=Command, epilog=examples("streams pools", "streams pools --output csv"))
+@prints_rows
+def pools(output: Output) -> None:
     """Show each pool's priority (0 is the most urgent), concurrency, prefetch and topics."""
     settings = load_settings()
     catalogue = build_catalogue(settings)
@@ -24,4 +36,4 @@ def pools(*, as_json: JSONOption = False) -> None:
         }
         for pool in build_pools(settings)
     ]
-    print_rows(rows, as_json=as_json)
+    print_rows(rows, COLUMNS, output)

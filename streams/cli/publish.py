@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from schemas import Event
 from schemas.sensitivity import marks_of
-from streams.cli.output import FAILED, WRONG_REQUEST, CommandError, JSONOption, print_json
+from streams.cli.help import Command, examples
+from streams.cli.output import FAILED, WRONG_REQUEST, CommandError, JSONOption, print_json, say
 from streams.codec import build_codec
 from streams.observability.redaction import Redactor
 from streams.publishing import BadEventError, EventProducer, PublishError
@@ -23,11 +24,17 @@ app = typer.Typer(add_completion=False)
 STANDARD_INPUT = "-"
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        """streams publish tenant.created '{"tenant_id": "t-1"}'""",
+        "streams publish tenant.created -",
+    ),
+)
 def publish(
-    event: Annotated[str, typer.Argument(help="The event's topic, such as document.deleted.")],
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="The event's topic, such as document.deleted.")],
     fields: Annotated[
-        str, typer.Argument(metavar="[JSON | -]", help="The event's fields; - reads one JSON object a line from stdin.")
+        str, typer.Argument(metavar="JSON", help="The event's fields; - reads one JSON object per line from stdin.")
     ] = "{}",
     *,
     expires_at: Annotated[
@@ -64,7 +71,7 @@ def _publish_one(producer: EventProducer, event: Event, expires_at: datetime | N
     if as_json:
         print_json({"event_ids": [event.event_id]})
     else:
-        typer.echo(event.event_id)
+        say(str(event.event_id))
 
 
 def _publish_lines(producer: EventProducer, topic: Topic, expires_at: datetime | None, *, as_json: bool) -> None:
@@ -80,7 +87,7 @@ def _publish_lines(producer: EventProducer, topic: Topic, expires_at: datetime |
     if as_json:
         print_json({"acknowledged": acknowledged, **({"error": problem} if problem else {})})
     elif problem is None:
-        typer.echo(f"{acknowledged} events acknowledged")
+        say(f"{acknowledged} events acknowledged")
     if problem is not None:
         message = f"{problem}; {acknowledged} events were acknowledged"
         raise CommandError(message, code)

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.output import CommandError, JSONOption, print_json
+from streams.cli.help import Command, examples
+from streams.cli.output import CommandError, JSONOption, print_json, say
 from streams.database import Database, DatabaseNotMigratedError, DatabaseUnavailableError, check_database
 from streams.observability.logs import configure_logging, get_logger
 from streams.publishing.outbox.relay import Relay
@@ -26,7 +27,7 @@ FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0
 """Seconds between two looks whether a server answers by now, with --wait."""
 
 
-@app.command()
+@app.command(cls=Command, epilog=examples("streams relay", "streams relay --wait"))
 def relay(
     *,
     wait: Annotated[
@@ -48,7 +49,7 @@ def relay(
     if as_json:
         print_json({"acknowledged": acknowledged})
     else:
-        typer.echo(f"{acknowledged} events acknowledged")
+        say(f"{acknowledged} events acknowledged")
 
 
 async def _relay(settings: Settings, *, wait: bool) -> int:

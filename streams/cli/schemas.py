@@ -8,7 +8,10 @@ import typer
 
 from schemas.avro_type import BadSchemaError
 from schemas.registry import FileRegistry, RegistryError
-from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_json, print_rows
+from streams.cli.help import Command, Group, examples
+from streams.cli.options import prints_rows
+from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, Output, print_json, print_rows, say
+from streams.cli.tables import Column
 from streams.schema_registry.clients import open_http_registry, own_folder
 from streams.schema_registry.export import SchemaExportError, drifts, incompatible, told
 from streams.schema_registry.export import export as export_schemas
@@ -17,7 +20,15 @@ from streams.schema_registry.register import register as register_schemas
 from streams.settings import load_settings
 from streams.topics import load_catalogue
 
-app = typer.Typer(help="The Avro files that the event classes stand for.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    cls=Group,
+    help="The Avro files that the event classes stand for.",
+    epilog=examples("streams schemas check"),
+    add_completion=False,
+)
+
+WRITTEN = (Column("id", 3), Column("subject", 1), Column("version", 2), Column("file", 4))
+REGISTERED = (Column("subject", 1), Column("version", 2), Column("id", 3), Column("compatibility", 4))
 
 FolderOption = Annotated[
     Path | None,
@@ -29,8 +40,9 @@ DraftOption = Annotated[
 ]
 
 
-@app.command("export")
-def export(*, folder: FolderOption = None, draft: DraftOption = False, as_json: JSONOption = False) -> None:
+@app.command("export", cls=Command, epilog=examples("streams schemas export", "streams schemas export --draft"))
+@prints_rows
+def export(output: Output, *, folder: FolderOption = None, draft: DraftOption = False) -> None:
     """Write the schema of every new or changed event, under a new version and id."""
     settings = load_settings()
     try:
@@ -41,10 +53,12 @@ def export(*, folder: FolderOption = None, draft: DraftOption = False, as_json: 
         message = f"{error.filename}: {error.strerror}"
         raise CommandError(message) from error
     rows = [{"id": row.id, "subject": row.subject, "version": row.version, "file": row.file} for row in written]
-    print_rows(rows, as_json=as_json, empty="no event has changed: nothing to write")
+    print_rows(rows, WRITTEN, output, empty="no event has changed: nothing to write")
 
 
-@app.command("check")
+@app.command(
+    "check", cls=Command, epilog=examples("streams schemas check", "streams schemas check --folder schemas/avro")
+)
 def check(*, folder: FolderOption = None, as_json: JSONOption = False) -> None:
     """Fail where an event breaks its versions before, or is not what its newest file says. Needs no server."""
     settings = load_settings()
@@ -68,11 +82,12 @@ def check(*, folder: FolderOption = None, as_json: JSONOption = False) -> None:
     if found:
         raise CommandError(told(found))
     if not as_json:
-        typer.echo(f"{len(list(registry))} schemas in {registry.folder} agree with their classes and with each other")
+        say(f"{len(list(registry))} schemas in {registry.folder} agree with their classes and with each other")
 
 
-@app.command("register")
-def register(*, dry_run: DryRunOption = False, as_json: JSONOption = False) -> None:
+@app.command("register", cls=Command, epilog=examples("streams schemas register --dry-run"))
+@prints_rows
+def register(output: Output, *, dry_run: DryRunOption = False) -> None:
     """Put every version of every event into the registry over HTTP, with its compatibility; may be repeated."""
     settings = load_settings()
     if not settings.has_http_registry:
@@ -84,4 +99,4 @@ def register(*, dry_run: DryRunOption = False, as_json: JSONOption = False) -> N
         found = [Registered(row.subject, row.version, None, topic.event.compatibility) for topic, row in known]
     else:
         found = list(register_schemas(catalogue, registry))
-    print_rows([asdict(one) for one in found], as_json=as_json)
+    print_rows([asdict(one) for one in found], REGISTERED, output)

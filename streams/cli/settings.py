@@ -8,17 +8,27 @@ from urllib.parse import urlsplit, urlunsplit
 import typer
 from pydantic import SecretStr
 
-from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_rows
+from streams.cli.help import Command, examples
+from streams.cli.options import prints_rows
+from streams.cli.output import WRONG_REQUEST, CommandError, Output, print_rows
+from streams.cli.tables import Column
 from streams.settings import Settings, load_settings
 
 app = typer.Typer(add_completion=False)
 
 PREFIX = "STREAMS_"
 MASK = "***"
+COLUMNS = (
+    Column("setting", 1),
+    Column("value", 2, least=10),
+    Column("source", 3, styles={"environment": "cyan"}),
+    Column("description", 4, least=30),
+)
 
 
-@app.command()
-def settings(*, as_json: JSONOption = False) -> None:
+@app.command(cls=Command, epilog=examples("streams settings", "streams settings --wide"))
+@prints_rows
+def settings(output: Output) -> None:
     """Show every setting with the value in force, secrets masked. A STREAMS_ name that is no setting is refused."""
     refuse_unknown(os.environ)
     found = load_settings()
@@ -31,7 +41,7 @@ def settings(*, as_json: JSONOption = False) -> None:
         }
         for field, described in Settings.model_fields.items()
     ]
-    print_rows(rows, as_json=as_json)
+    print_rows(rows, COLUMNS, output)
 
 
 def setting_name(field: str) -> str:

@@ -8,7 +8,10 @@ import typer
 from schemas import Event
 from streams.cli import pauses
 from streams.cli.cluster import asking_kafka
-from streams.cli.output import CommandError, JSONOption, print_json
+from streams.cli.help import Command, Group, examples
+from streams.cli.options import prints_rows
+from streams.cli.output import CommandError, Format, JSONOption, Output, print_json, print_rows, say
+from streams.cli.tables import Column
 from streams.delivery import Handler
 from streams.durations import format_duration
 from streams.operations.topics.apply import apply as apply_changes
@@ -19,8 +22,31 @@ from streams.settings import load_settings
 from streams.topics import Topic
 
 app = typer.Typer(
-    add_completion=False, help="Topics: what is declared, and whether the cluster agrees.", no_args_is_help=True
+    cls=Group,
+    add_completion=False,
+    help="Topics: what is declared, and whether the cluster agrees.",
+    epilog=examples("streams topics list", "streams topics check"),
 )
+
+COLUMNS = (
+    Column("topic", 1),
+    Column("pool", 3),
+    Column("partitions", 4),
+    Column("handler", 2),
+    Column("kind", 7),
+    Column("retry", 5),
+    Column("soft_time_limit", 8),
+    Column("time_limit", 6),
+    Column("event", 9),
+    Column("key", 10),
+)
+CHANGES = (
+    Column("topic", 1),
+    Column("change", 2, styles={"created": "green", "altered": "yellow", "removed": "red"}),
+    Column("partitions", 3),
+    Column("config", 4, least=20),
+)
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A topic, such as document.deleted.")]
 
 
 class HandlerRow(TypedDict):
@@ -44,47 +70,38 @@ class TopicRow(TypedDict):
     handlers: list[HandlerRow]
 
 
-@app.command("list")
-def list_topics(*, as_json: JSONOption = False) -> None:
+@app.command("list", cls=Command, epilog=examples("streams topics list", "streams topics list --wide"))
+@prints_rows
+def list_topics(output: Output) -> None:
     """Show every topic with its handlers, limits and retry plans, as they are in force."""
     settings = load_settings()
     handlers = build_handlers(settings)
     rows = [topic_row(topic, handlers) for topic in build_catalogue(settings)]
-    if as_json:
-        print_json(rows)
-        return
-    for row in rows:
-        typer.echo(
-            f"{row['topic']}: {row['event']} by {row['key']}, pool {row['pool']}, {row['partitions']} partitions"
-        )
-        if not row["handlers"]:
-            typer.echo("    no handler here: its events wait in the topic")
-        for handler in row["handlers"]:
-            limits = f"{handler['soft_time_limit']} soft, {handler['time_limit']} hard"
-            typer.echo(f"    {handler['name']} ({handler['kind']}): {handler['retry']}; limits {limits}")
+    print_rows(table_rows(rows) if output.is_table else rows, COLUMNS, output)
 
 
-@app.command("pause")
-def pause(name: str, *, as_json: JSONOption = False) -> None:
+@app.command("pause", cls=Command, epilog=examples("streams topics pause document.deleted"))
+def pause(name: NameArgument, *, as_json: JSONOption = False) -> None:
     """Begin nothing more of this topic's events, on any worker, until it is resumed; what runs goes on to its end."""
     settings = load_settings()
     pauses.pause(settings, "topic", build_catalogue(settings).topic(name).name, as_json=as_json)
 
 
-@app.command("resume")
-def resume(name: str, *, as_json: JSONOption = False) -> None:
+@app.command("resume", cls=Command, epilog=examples("streams topics resume document.deleted"))
+def resume(name: NameArgument, *, as_json: JSONOption = False) -> None:
     """Let a paused topic go on, with what has waited."""
     settings = load_settings()
     pauses.resume(settings, "topic", build_catalogue(settings).topic(name).name, as_json=as_json)
 
 
-@app.command("apply")
+@app.command("apply", cls=Command, epilog=examples("streams topics apply", "streams topics apply --prune"))
+@prints_rows
 def apply(
+    output: Output,
     *,
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove retry tiers of former settings that are empty.")
     ] = False,
-    as_json: JSONOption = False,
 ) -> None:
     """Make missing topics, add partitions, set configuration. Topics never shrink."""
     settings = load_settings()
@@ -103,20 +120,18 @@ def apply(
         for change in plan.changes
     ]
     rows += [{"topic": tier, "change": "removed", "partitions": 0, "config": {}} for tier in pruned.removed]
-    if as_json:
+    if output.format is Format.JSON:
         print_json({"changes": rows, "problems": list(plan.problems), "kept": list(pruned.kept)})
     else:
-        for row in rows:
-            typer.echo(f"{row['change']} {row['topic']} ({row['partitions']} partitions)")
+        print_rows(rows, CHANGES, output, empty="nothing to change")
+    if output.is_table:
         for tier in pruned.kept:
-            typer.echo(f"kept {tier}: records wait in it")
-        if not rows:
-            typer.echo("nothing to change")
+            say(f"kept {tier}: records wait in it")
     if plan.problems:
         raise CommandError(_first_of(plan.problems))
 
 
-@app.command("check")
+@app.command("check", cls=Command, epilog=examples("streams topics check"))
 def check(*, as_json: JSONOption = False) -> None:
     """Fail where the cluster differs from the catalogue: topics, partitions, replication, configuration."""
     settings = load_settings()
@@ -127,11 +142,12 @@ def check(*, as_json: JSONOption = False) -> None:
     if as_json:
         print_json({"problems": found})
     elif len(found) > 1:
-        typer.echo("\n".join(found))
+        for problem in found:
+            say(problem)
     if found:
         raise CommandError(_first_of(found))
     if not as_json:
-        typer.echo("the cluster has every topic as declared")
+        say("the cluster has every topic as declared")
 
 
 def topic_row(topic: Topic, handlers: Sequence[Handler[Event]]) -> TopicRow:
@@ -154,6 +170,15 @@ def topic_row(topic: Topic, handlers: Sequence[Handler[Event]]) -> TopicRow:
             if handler.event is topic.event
         ],
     )
+
+
+def table_rows(topics: Sequence[TopicRow]) -> list[dict[str, object]]:
+    """A row for each handler of a topic, and one for a topic that has none here: its events wait in it."""
+    rows: list[dict[str, object]] = []
+    for topic in topics:
+        of_topic: dict[str, object] = {name: value for name, value in topic.items() if name != "handlers"}
+        rows += [{**of_topic, **handler, "handler": handler["name"]} for handler in topic["handlers"]] or [of_topic]
+    return rows
 
 
 def _first_of(problems: Sequence[str]) -> str:

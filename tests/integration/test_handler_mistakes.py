@@ -13,7 +13,8 @@ from streams.settings import Settings
 from tests.integration.conftest import Stack, make_topics, own_environment, settings_in
 from tests.support.apps import mistakes
 from tests.support.apps.mistakes import LongMistakeMade, SingleMistakeMade
-from tests.support.processes.worker_process import Streams, WorkerProcess
+from tests.support.cli import Commands
+from tests.support.processes.worker_process import WorkerProcess
 from tests.support.trial_fixtures import TrialRun
 
 
@@ -46,7 +47,7 @@ def run(worker: WorkerProcess) -> Iterator[TrialRun]:
     own = {name: value for name, value in worker.environment.items() if name.startswith("STREAMS_")}
     settings = settings_in(own)
     engine = sync_engine(settings)
-    yield TrialRun(settings, engine, Streams(worker.environment))
+    yield TrialRun(settings, engine, Commands(worker.environment))
     engine.dispose()
 
 

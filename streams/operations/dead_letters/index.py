@@ -1,5 +1,6 @@
 """What is dead: the index of dead letters, searched."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,6 +53,7 @@ class DeadLetterFilter:
     """Those not replayed, unless said otherwise; None: both."""
 
 
+_WHOLE_ID = re.compile(r".+:\d+:\d+")
 _COLUMNS = [dead_letters.c[name] for name in DeadLetter.__dataclass_fields__]
 
 
@@ -75,6 +77,20 @@ def find_dead_letters(connection: Connection, ids: Sequence[str]) -> list[DeadLe
             message = f"no dead letter {wanted!r}: `streams dlq list` shows those there are"
             raise DeadLetterMissingError(message)
     return [found[wanted] for wanted in dict.fromkeys(ids)]
+
+
+def is_whole_id(text: str) -> bool:
+    """Whether a text has the form of a dead letter's id: topic, partition, offset."""
+    return _WHOLE_ID.fullmatch(text) is not None
+
+
+def find_ids_starting_with(connection: Connection, prefix: str, limit: int) -> list[str]:
+    """The ids of dead letters that begin so, at most `limit`, in their order."""
+    columns = dead_letters.c
+    rows = connection.execute(
+        select(columns.id).where(columns.id.startswith(prefix, autoescape=True)).order_by(columns.id).limit(limit)
+    )
+    return list(rows.scalars())
 
 
 def _conditions(wanted: DeadLetterFilter) -> list[ColumnElement[bool]]:

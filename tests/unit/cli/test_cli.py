@@ -1,14 +1,19 @@
 """The `streams` command: each of its files is a command, and loading one loads no other's."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import typer
+from typer._click.core import Command, Context
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import streams
 from streams import cli
@@ -43,6 +48,39 @@ def test_a_slip_is_answered_with_the_nearest_command(
     assert capsys.readouterr().err == "streams: there is no command lagg: `streams lag`?\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("dlq list --foo", "No such option: --foo (see `streams dlq list --help`)"),
+        ("executions list --status gone", "'gone' is not one of 'started', 'retry', 'success', 'failure' (see"),
+        ("dlq show", "Missing argument 'ID' (see `streams dlq show --help`)"),
+        ("dlq lst", "Did you mean 'list'? (see `streams dlq --help`)"),
+        ("pools --output xml", "'xml' is not one of 'table', 'json', 'jsonl', 'csv' (see"),
+    ],
+)
+def test_wrong_words_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, said: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["streams", *words.split()])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert said in printed.err
+
+
+@pytest.mark.parametrize("words", [[], ["dlq"], ["db"]])
+def test_a_group_without_a_command_shows_its_page(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["streams", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "Examples:\n  streams " in capsys.readouterr().out
+
+
 def test_a_command_loads_no_handlers() -> None:
     """They bring numpy and the document formats, and take longer to load than a command to answer."""
     done = subprocess.run([sys.executable, "-c", LOADED], check=True, capture_output=True, text=True)
@@ -73,3 +111,93 @@ def test_importing_streams_loads_nothing_that_only_a_worker_needs() -> None:
     loaded = set(done.stdout.split())
     assert {name for name in loaded if name.split(".")[0] in {"streams", "schemas"}} == {"streams"}
     assert not loaded & {"faust", "pydantic", "sqlalchemy", "confluent_kafka", "importlib.metadata"}
+
+
+PROGRAM = typer.main.get_group(cli.app)
+
+
+def every_command() -> Iterator[tuple[str, Command, Context]]:
+    """Each command and group by what one types for it, the program itself first."""
+    waiting: list[tuple[str, Command, Context | None]] = [("streams", PROGRAM, None)]
+    while waiting:
+        path, command, parent = waiting.pop(0)
+        context = Context(command, info_name=path.split()[-1], parent=parent)
+        yield path, command, context
+        if isinstance(command, TyperGroup):
+            for name in command.list_commands(context):
+                found = command.get_command(context, name)
+                assert isinstance(found, TyperCommand | TyperGroup)
+                waiting.append((f"{path} {name}", found, context))
+
+
+COMMANDS = {path: (command, context) for path, command, context in every_command()}
+EACH_COMMAND = pytest.mark.parametrize("path", COMMANDS)
+
+
+@EACH_COMMAND
+def test_every_page_has_examples_that_parse(path: str) -> None:
+    """Each is a command that exists, with options and arguments that it takes."""
+    command, context = COMMANDS[path]
+    _, _, shown = command.get_help(context).partition("\nExamples:\n")
+    examples = [line.strip() for line in shown.splitlines()]
+    assert examples, "there is no example"
+    for example in examples:
+        assert example.startswith(f"{path} ") or example == path or isinstance(command, TyperGroup)
+        program, *words = shlex.split(example)
+        assert program == "streams"
+        with PROGRAM.make_context("streams", words) as parsed:
+            parse(PROGRAM, parsed)
+
+
+def parse(group: TyperGroup, context: Context) -> None:
+    """Parse what a group left over as its command's words, without running it. Fails as the command would."""
+    name, command, words = group.resolve_command(context, [*context._protected_args, *context.args])
+    assert command is not None
+    with command.make_context(name, list(words), parent=context) as parsed:
+        if isinstance(command, TyperGroup):
+            parse(command, parsed)
+
+
+@EACH_COMMAND
+def test_every_page_says_types_as_words(path: str) -> None:
+    """No annotation of Python's, no brackets in brackets; a flag takes nothing. It fits on 80 columns."""
+    command, context = COMMANDS[path]
+    page = command.get_help(context)
+    assert not re.search(r"<\w+|\{[\w|]+\}|\[\[|x>=|…", page), page
+    assert all(len(line) <= 80 for line in page.splitlines())
+    for option in command.get_params(context):
+        if isinstance(option, TyperOption):
+            (line,) = (line for line in page.splitlines() if line.split()[:1] == [option.opts[0]])
+            assert option.is_flag or re.match(r"  --\S+ ([A-Z]+|[a-z|]+)( |$)", line), line
+
+
+def test_a_command_that_prints_rows_prints_them_in_every_format() -> None:
+    """These three options come together; what has --wide prints a table."""
+    with_rows = set()
+    for path, (command, context) in COMMANDS.items():
+        options = {option for one in command.get_params(context) for option in one.opts}
+        if "--output" in options:
+            with_rows.add(path)
+            assert {"--json", "--wide"} <= options
+        assert isinstance(command, TyperGroup) or "--json" in options, path
+    assert with_rows == {
+        f"streams {name}"
+        for name in (
+            *("breakers", "dlq list", "dlq replay", "dlq show", "executions list", "executions show"),
+            *("executions summary", "handlers list", "lag", "local down", "local status", "local up", "outbox list"),
+            *("pools", "scheduled list", "schemas export", "schemas register", "settings", "topics apply"),
+            "topics list",
+        )
+    }
+
+
+def test_the_page_is_what_help_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["streams", "executions", "list", "--help"])
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("Usage: streams executions list [OPTIONS]\n")
+    assert "--status started|retry|success|failure" in printed
+    assert "At most so many, the newest first. Default: 50." in " ".join(printed.split())
