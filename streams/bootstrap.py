@@ -46,7 +46,7 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
         WorkerConfig(
             settings=settings,
             catalogue=catalogue,
-            codec=build_codec(settings, catalogue, waits=False),
+            codec=build_codec(settings, catalogue, blocking=False),
             handlers=handlers,
             limits=concurrency_limits(load_overrides(settings.overrides)),
             pools=pools,

@@ -10,9 +10,9 @@ _PATTERN = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d|)")
 
 
 def parse_duration(text: str | float) -> float:
-    """Seconds for a text such as ``10s``; a number without a unit is seconds.
+    """Return the seconds of a text such as ``10s``. A number without a unit means seconds.
 
-    Raises ValueError, naming the text and the accepted units.
+    Raises ValueError, with the text and the accepted units.
     """
     if isinstance(text, int | float):
         return float(text)
@@ -24,7 +24,7 @@ def parse_duration(text: str | float) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest exact text for a duration: ``0s``, ``10s``, ``1m``, ``90s``, ``250ms``."""
+    """Return the shortest exact text for a duration: ``0s``, ``10s``, ``1m``, ``90s``, ``250ms``."""
     if seconds != int(seconds):
         return f"{round(seconds * 1000)}ms"
     whole = int(seconds)

@@ -1,8 +1,8 @@
-"""Every header's spelling and encoding, in one place.
+"""The names and encodings of all headers.
 
-Sources: CloudEvents Kafka binding (binary mode), W3C trace context, KIP-1191 (``__dlq.errors.*``),
-Spring Kafka's ``KafkaHeaders`` (``kafka_dlt-*``, big-endian numbers). ``streams-*`` headers are UTF-8, their
-numbers decimal, their times milliseconds since the epoch.
+Sources: CloudEvents Kafka binding (binary mode), W3C trace context, KIP-1191 (``__dlq.errors.*``), and Spring Kafka's
+``KafkaHeaders`` (``kafka_dlt-*``, big-endian numbers). ``streams-*`` headers are UTF-8. Their numbers are decimal and
+their times are milliseconds since the epoch.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
-"""Headers in the order of the record; a name may repeat."""
+"""Headers in the order of the record. A name may occur more than once."""
 
 # CloudEvents, binary mode
 CE_SPECVERSION: Final = "ce_specversion"
@@ -20,10 +20,10 @@ CE_SOURCE: Final = "ce_source"
 CE_TIME: Final = "ce_time"
 CE_SUBJECT: Final = "ce_subject"
 CE_EXPIRYTIME: Final = "ce_expirytime"
-"""CloudEvents' extension "Expiry Time": from then on the event is of no use, and no attempt begins."""
+"""CloudEvents' extension "Expiry Time": no attempt starts at or after this time."""
 CONTENT_TYPE: Final = "content-type"
 TRACEPARENT: Final = "traceparent"
-"""W3C trace context: written by the producer, passed on by every hop."""
+"""W3C trace context. The producer writes it, every hop passes it on."""
 
 # Retry records
 HANDLER: Final = "streams-handler"
@@ -38,7 +38,7 @@ ORIGIN_TIMESTAMP: Final = "streams-origin-timestamp"
 HISTORY: Final = "streams-history"
 REPLAYS: Final = "streams-replays"
 UNKNOWN_SINCE: Final = "streams-unknown-since"
-"""When a worker first met this record without knowing its handler (rolling deploys)."""
+"""When a worker that does not know the record's handler first read it (rolling deployments)."""
 STREAMS_PREFIX: Final = "streams-"
 
 # Dead letters
@@ -59,7 +59,7 @@ DLQ_REPLAY_COUNT: Final = DLQ_PREFIX + "replay.count"
 DLQ_FINGERPRINT: Final = DLQ_PREFIX + "fingerprint"
 DLQ_EVENT_ID: Final = DLQ_PREFIX + "event.id"
 DLQ_PROTECTION: Final = DLQ_PREFIX + "protection"
-"""What was done to a value with secret fields: encrypted, masked or removed."""
+"""How a value with secret fields was protected: encrypted, masked or removed."""
 
 SPRING_PREFIX: Final = "kafka_dlt-"
 SPRING_TOPIC: Final = SPRING_PREFIX + "original-topic"
@@ -73,11 +73,11 @@ SPRING_EXCEPTION_MESSAGE: Final = SPRING_PREFIX + "exception-message"
 SPRING_EXCEPTION_STACKTRACE: Final = SPRING_PREFIX + "exception-stacktrace"
 
 HEADERS_LIMIT: Final = 64 * 1024
-"""Bytes that all headers added by the pipeline may take together; topics leave this room."""
+"""The maximum size in bytes of all headers that the pipeline adds. Topics have room for them."""
 
 
 def text(value: str, limit: int | None = None) -> bytes:
-    """UTF-8, cut to at most `limit` bytes on a character boundary."""
+    """Return UTF-8, cut to at most `limit` bytes at a character boundary."""
     encoded = value.encode("utf-8", errors="replace")
     if limit is None or len(encoded) <= limit:
         return encoded
@@ -85,30 +85,30 @@ def text(value: str, limit: int | None = None) -> bytes:
 
 
 def decimal(value: int) -> bytes:
-    """A whole number as decimal digits."""
+    """Return a whole number as decimal digits."""
     return str(value).encode()
 
 
 def time_text(moment: datetime) -> bytes:
-    """A time as RFC 3339 in UTC. Raises ValueError for one without an offset."""
+    """Return a time as RFC 3339 in UTC. Raises ValueError if it has no UTC offset."""
     if moment.utcoffset() is None:
-        message = f"the time {moment.isoformat()} has no offset: give it a tzinfo, such as UTC"
+        message = f"the time {moment.isoformat()} has no UTC offset: give it a tzinfo, such as UTC"
         raise ValueError(message)
     return moment.astimezone(UTC).isoformat().encode()
 
 
 def spring_int(value: int) -> bytes:
-    """A number as Spring reads it: 4 bytes, big-endian, signed."""
+    """Return a number in Spring's encoding: 4 bytes, big-endian, signed."""
     return value.to_bytes(4, "big", signed=True)
 
 
 def spring_long(value: int) -> bytes:
-    """A number as Spring reads it: 8 bytes, big-endian, signed."""
+    """Return a number in Spring's encoding: 8 bytes, big-endian, signed."""
     return value.to_bytes(8, "big", signed=True)
 
 
 def last(headers: Iterable[tuple[str, bytes]], name: str) -> bytes | None:
-    """The last value of a header, or None: the newest hop appends after the older ones."""
+    """Return the last value of a header, or None. The newest hop appends after the older ones."""
     found = None
     for header, value in headers:
         if header == name:
@@ -117,18 +117,18 @@ def last(headers: Iterable[tuple[str, bytes]], name: str) -> bytes | None:
 
 
 def last_text(headers: Iterable[tuple[str, bytes]], name: str) -> str | None:
-    """The last value as text; bytes that are not UTF-8 become replacement characters."""
+    """Return the last value as text. Bytes that are not UTF-8 become replacement characters."""
     value = last(headers, name)
     return None if value is None else value.decode("utf-8", errors="replace")
 
 
 def last_int(headers: Iterable[tuple[str, bytes]], name: str) -> int | None:
-    """The last value as a decimal number, or None where it is missing or not one."""
+    """Return the last value as a decimal number, or None if it is missing or not a number."""
     return as_int(last(headers, name))
 
 
 def as_int(value: bytes | None) -> int | None:
-    """A header's value as a decimal number, or None where it is missing or not one."""
+    """Return a header's value as a decimal number, or None if it is missing or not a number."""
     if value is None:
         return None
     try:
@@ -138,7 +138,7 @@ def as_int(value: bytes | None) -> int | None:
 
 
 def last_time(headers: Iterable[tuple[str, bytes]], name: str) -> datetime | None:
-    """The last value as a time (RFC 3339), or None where it is missing or not one."""
+    """Return the last value as a time (RFC 3339), or None if it is missing or not a time."""
     value = last(headers, name)
     if value is None:
         return None
@@ -150,5 +150,5 @@ def last_time(headers: Iterable[tuple[str, bytes]], name: str) -> datetime | Non
 
 
 def without(headers: Iterable[tuple[str, bytes]], *prefixes: str) -> Headers:
-    """The headers less those that start with one of the prefixes: a hop replaces its set, it never stacks."""
+    """Return the headers that do not start with one of the prefixes. A hop replaces its headers and adds no copies."""
     return tuple((name, value) for name, value in headers if not name.startswith(prefixes))

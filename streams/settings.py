@@ -1,4 +1,4 @@
-"""Every setting of the pipeline, typed, with its unit. Read from the environment, prefix ``STREAMS_``."""
+"""The pipeline's settings with types and units. They are read from environment variables ``STREAMS_…``."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -22,11 +22,11 @@ POOL_NAMES: tuple[PoolName, ...] = ("high", "default", "low")
 
 
 class SettingsError(Exception):
-    """The environment holds a value that a setting refuses; the message is one line for the user."""
+    """The environment has an invalid value for a setting. The message is one line for the user."""
 
 
 class Settings(BaseSettings):
-    """Values in force for one process; frozen, so that it can be handed around without surprises."""
+    """The values of one process. They cannot change while it runs."""
 
     model_config = SettingsConfigDict(env_prefix="STREAMS_", frozen=True, extra="ignore")
 
@@ -48,13 +48,13 @@ class Settings(BaseSettings):
     kafka_connect_timeout: Seconds = Field(10.0, ge=1, description="seconds for a connection, TLS and SASL included")
     kafka_request_timeout: Seconds = Field(10.0, description="seconds for an admin or metadata request")
     group_protocol: Literal["cooperative", "consumer"] = Field(
-        "cooperative", description="'consumer' is KIP-848: only where the brokers' session and heartbeat are lowered"
+        "cooperative", description="'consumer' is KIP-848: only if the brokers' session and heartbeat are lowered"
     )
 
     database_url: SecretStr = SecretStr("postgresql://127.0.0.1:5432/streams")
     database_connect_timeout: Seconds = 5.0
     database_request_timeout: Seconds = Field(
-        30.0, ge=1, description="seconds for a statement of the pipeline's own; handlers have their limits"
+        30.0, ge=1, description="seconds for a statement of the pipeline itself; handlers have their own limits"
     )
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     redis_connect_timeout: Seconds = 1.0
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         "file:", description="'file:' is the committed registry; file:PATH another; http(s)://HOST, separated by commas"
     )
     schema_files: Path | None = Field(
-        None, description="beside a registry over HTTP: folder of the classes' own schemas; unset: the committed one"
+        None, description="with a registry over HTTP: folder of the classes' schemas; unset: the committed one"
     )
     schema_registry_username: str | None = None
     schema_registry_password: SecretStr | None = None
@@ -71,34 +71,36 @@ class Settings(BaseSettings):
     schema_registry_certificate_location: Path | None = None
     schema_registry_key_location: Path | None = None
     schema_registry_connect_timeout: Seconds = 2.0
-    schema_registry_request_timeout: Seconds = Field(5.0, description="seconds that it may be silent")
+    schema_registry_request_timeout: Seconds = Field(5.0, description="seconds without an answer")
     storage_url: str = Field(
-        "file:.local/storage", description="where upload files and large payloads live: file:PATH or s3://BUCKET/PREFIX"
+        "file:.local/storage", description="storage of upload files and large payloads: file:PATH or s3://BUCKET/PREFIX"
     )
-    storage_endpoint_url: str | None = Field(None, pattern=r"^https?://", description="of a bucket that is not AWS's")
-    storage_region: str | None = Field(None, description="unset: as AWS's own variables and files say; as the keys")
+    storage_endpoint_url: str | None = Field(None, pattern=r"^https?://", description="of a bucket that is not on AWS")
+    storage_region: str | None = Field(None, description="unset: AWS's own variables and files; the same for the keys")
     storage_access_key: str | None = None
     storage_secret_key: SecretStr | None = None
     storage_connect_timeout: Seconds = Field(5.0, description="seconds for a connection to a bucket")
-    storage_request_timeout: Seconds = Field(30.0, description="seconds that a bucket may be silent")
+    storage_request_timeout: Seconds = Field(30.0, description="seconds without an answer from a bucket")
     claim_check_bytes: int = Field(
-        524_288, ge=1024, le=1_000_000, description="a value that is larger goes into the storage, a ticket to Kafka"
+        524_288, ge=1024, le=1_000_000, description="a larger value goes to the storage, its ticket to Kafka"
     )
     claim_check_max_bytes: int = Field(
-        67_108_864, ge=1_048_576, description="bytes of a value at most; a larger event is refused"
+        67_108_864, ge=1_048_576, description="the largest value in bytes; a larger event is rejected"
     )
 
-    embedding_provider: str = Field("local", description="embedding provider used where a dataset names none")
-    embedding_model: str = Field("wordllama-256", description="model used where a dataset names none")
+    embedding_provider: str = Field("local", description="embedding provider for datasets that name none")
+    embedding_model: str = Field("wordllama-256", description="embedding model for datasets that name none")
     embedding_url: str | None = Field(
         None, pattern=r"^https?://", description="OpenAI-compatible endpoint, without /embeddings"
     )
     embedding_api_key: SecretStr | None = None
-    embedding_dimensions: int | None = Field(None, ge=1, description="its vectors' length; unset: its first answer's")
+    embedding_dimensions: int | None = Field(
+        None, ge=1, description="its vectors' length; unset: from its first answer"
+    )
     embedding_batch: int = Field(64, ge=1, description="texts in one request, the endpoint's maximum")
-    embedding_concurrency: int = Field(4, ge=1, description="requests under way at once, of one worker")
+    embedding_concurrency: int = Field(4, ge=1, description="concurrent requests of one worker")
     embedding_connect_timeout: Seconds = 5.0
-    embedding_request_timeout: Seconds = Field(60.0, description="seconds for one whole request")
+    embedding_request_timeout: Seconds = Field(60.0, description="seconds for a whole request")
     vector_store: Literal["pgvector", "qdrant"] = Field("pgvector", description="where vectors are kept")
     qdrant_url: str = Field("http://127.0.0.1:6333", pattern=r"^https?://")
     qdrant_api_key: SecretStr | None = None
@@ -109,31 +111,31 @@ class Settings(BaseSettings):
         (0.0, 10.0, 60.0, 600.0, 3600.0), description="delays of the retry tiers, seconds"
     )
     partitions: int = Field(4, ge=1, description="partitions of a topic that declares none")
-    replication_factor: int = Field(0, ge=0, description="0: 3 where there are three brokers, else 1")
+    replication_factor: int = Field(0, ge=0, description="0: 3 if there are three brokers, else 1")
 
     dlq_key: SecretStr | None = Field(
         None, description="Fernet keys, separated by commas: the first encrypts records with secrets, all decrypt"
     )
     ledger_retention_days: int = Field(30, ge=1, description="days that executions are kept")
-    lease_seconds: Seconds = Field(30.0, description="how long a long delivery is held without a heartbeat")
-    sweep_interval: Seconds = Field(5.0, description="how often lost leases are looked for")
+    lease_seconds: Seconds = Field(30.0, description="how long a lease of a long delivery lasts without a heartbeat")
+    sweep_interval: Seconds = Field(5.0, description="how often lost leases are searched")
     stranded_after: Seconds = Field(
-        900.0, ge=1, description="after it an unfinished document that nothing could go on with is asked for again"
+        900.0, ge=1, description="age from which an unfinished document that no record names is requested again"
     )
-    drain_timeout: Seconds = Field(15.0, le=20.0, description="bound on SIGTERM's drain")
-    revoke_drain_timeout: Seconds = Field(3.0, description="bound on the drain of revoked partitions")
-    settle_timeout: Seconds = Field(5.0, description="wait for the broker's word on a retry or DLQ record")
-    outbox_poll_interval: Seconds = Field(0.02, description="how often the relay looks for rows")
+    drain_timeout: Seconds = Field(15.0, le=20.0, description="time limit of the drain after SIGTERM")
+    revoke_drain_timeout: Seconds = Field(3.0, description="time limit of the drain of revoked partitions")
+    settle_timeout: Seconds = Field(5.0, description="time limit for the acknowledgement of a retry or DLQ record")
+    outbox_poll_interval: Seconds = Field(0.02, description="how often the relay reads the outbox")
     outbox_relayed: Literal["all", "rest"] = Field(
-        "all", description="'rest': only the outbox rows that Debezium cannot carry, where it carries the others"
+        "all", description="'rest': only the outbox rows that Debezium cannot send, if it sends the others"
     )
-    compute_processes: int = Field(2, ge=1, description="killable processes for CPU-bound steps")
-    compute_memory: int = Field(1024, ge=256, description="MiB that one of them may take beside what is loaded")
+    compute_processes: int = Field(2, ge=1, description="processes for CPU-bound steps; they can be killed")
+    compute_memory: int = Field(1024, ge=256, description="MiB that each of them may use beyond what is loaded")
 
     source_connect_timeout: Seconds = Field(5.0, description="seconds for a connection to Notion or a web reader")
-    source_request_timeout: Seconds = Field(60.0, description="seconds that one of them may be silent")
+    source_request_timeout: Seconds = Field(60.0, description="seconds without an answer from one of them")
     notion_url: str = "https://api.notion.com"
-    notion_token: SecretStr | None = Field(None, description="of the integration that Notion documents are read with")
+    notion_token: SecretStr | None = Field(None, description="token of the integration that reads Notion documents")
     jina_url: str = "https://r.jina.ai"
     jina_key: SecretStr | None = None
     firecrawl_url: str = "https://api.firecrawl.dev"
@@ -141,22 +143,22 @@ class Settings(BaseSettings):
     watercrawl_url: str = "https://app.watercrawl.dev"
     watercrawl_key: SecretStr | None = None
 
-    chat_url: str | None = Field(None, description="OpenAI-compatible endpoint that makes questions, ends in /v1")
+    chat_url: str | None = Field(None, description="OpenAI-compatible endpoint that generates questions, ends in /v1")
     chat_model: str | None = None
     chat_api_key: SecretStr | None = None
     chat_connect_timeout: Seconds = 5.0
-    chat_timeout: Seconds = Field(120.0, description="for one answer of the chat model")
+    chat_timeout: Seconds = Field(120.0, description="seconds for one answer of the chat model")
 
     web_bind: str = "127.0.0.1"
     web_port: int = Field(6066, ge=0, le=65535)
-    metrics_lag: bool = Field(True, description="export lag under kafka_exporter's names")  # noqa: FBT003
+    metrics_lag: bool = Field(True, description="export lag with kafka_exporter's names")  # noqa: FBT003
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    local_dir: Path = Field(Path(".local"), description="where the local stack lives")
+    local_dir: Path = Field(Path(".local"), description="folder of the local stack")
 
     @property
     def has_http_registry(self) -> bool:
-        """Whether schemas have their ids from a registry over HTTP."""
+        """True if a registry over HTTP assigns the schemas' ids."""
         return self.schema_registry_url.startswith(("http://", "https://"))
 
     @field_validator("pools", "handlers", mode="before")
@@ -175,14 +177,14 @@ class Settings(BaseSettings):
     @classmethod
     def _has_delay_zero(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if 0.0 not in value:
-            message = "the retry tiers need one of delay 0s"
+            message = "one of the retry tiers must have the delay 0s"
             raise ValueError(message)
         return value
 
 
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
-    """The settings of this process's environment; raises SettingsError with one line that names the variable."""
+    """Return the settings of this process's environment. Raises SettingsError with one line that names the variable."""
     try:
         return Settings()
     except ValidationError as error:

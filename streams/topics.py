@@ -1,6 +1,6 @@
-"""The catalogue: which topics there are, what travels on them, which pool works on them.
+"""The catalogue: the topics, their events, and the pools that process them.
 
-Light on purpose (no Kafka client, no Faust): producers, workers, dashboards and tests read names here only.
+It imports no Kafka client and no Faust, so producers, workers, dashboards and tests can read names here.
 """
 
 import contextlib
@@ -44,26 +44,26 @@ HOUR = 3600.0
 DAY = 86_400.0
 USUAL_RETENTION = 7 * DAY
 SECRET_RETENTION = HOUR
-"""Of a topic whose events have a secret field: the record is whole, so it must not lie about."""
+"""The retention of a topic whose events have a secret field: its records are not masked, so they are deleted soon."""
 DLQ_RETENTION = 30 * DAY
 RETRY_RECORD_ROOM = 64 * 1024
-"""Bytes that a retry tier's or DLQ's records may be larger than their source's: the headers' cap."""
+"""How many bytes a record on a retry topic or a DLQ may be larger than its source, for the added headers."""
 MAX_RECORD_BYTES = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A consumer group with its workers, and how much each worker takes on at once."""
+    """A consumer group with its workers, and how much work each worker does at the same time."""
 
     name: PoolName
     priority: int
-    """0 is the most urgent; shown to operators."""
+    """0 is the most urgent. It is shown to operators."""
     concurrency: int
-    """Units of work that run at the same time in one worker process."""
+    """The maximum number of units of work that run at the same time in one worker process."""
     prefetch: int
-    """Records of one partition held in a worker's window before the partition is paused."""
+    """The maximum number of unsettled records of a partition in a worker before the partition is paused."""
     connections: int | None = None
-    """Database connections for its handlers' transactions in one worker process; None: one for each unit."""
+    """The number of database connections for handlers in one worker process. None: one per unit of work."""
 
 
 POOLS: tuple[Pool, ...] = (
@@ -75,36 +75,36 @@ POOLS: tuple[Pool, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic: events of one class."""
+    """One topic with the events of one class."""
 
     name: str
     event: type[Event]
     key: str
-    """The event's field whose value is the record's key: deliveries of one key keep their order."""
+    """The event's field whose value is the record's key. Deliveries with the same key keep their order."""
     pool: PoolName
     partitions: int | None = None
-    """None: the setting's number."""
+    """None: the number in the settings."""
     retention: float = 0.0
-    """Seconds; below the ledger's retention, or an old event could run again.
+    """Seconds. It must be below the ledger's retention, or an old event could run again.
 
-    0 as given: USUAL_RETENTION, or SECRET_RETENTION where the event has a secret field.
+    0 means USUAL_RETENTION, or SECRET_RETENTION if the event has a secret field.
     """
 
     expires: bool = True
-    """False: its events never expire. Senders cannot say that they do, and no record's headers are looked at for it."""
+    """False: its events never expire. Senders cannot set an expiry time, and workers do not read it."""
 
     def __post_init__(self) -> None:
-        """Derive the retention."""
+        """Set the retention."""
         if not self.retention:
             object.__setattr__(self, "retention", SECRET_RETENTION if self.secret else USUAL_RETENTION)
 
     @property
     def secret(self) -> bool:
-        """Whether its events have a field that is marked as secret."""
+        """True if its events have a field that is marked as secret."""
         return holds_secret(marks_of(self.event))
 
     def key_of(self, event: Event) -> bytes:
-        """The record's key for an event, UTF-8."""
+        """Return the record's key for an event, as UTF-8."""
         return str(getattr(event, self.key)).encode()
 
 
@@ -116,9 +116,9 @@ BUILT_IN: tuple[Topic, ...] = (
     Topic("documents.deleted", DocumentsDeleted, key="dataset_id", pool="low"),
     Topic("documents.removal-requested", DocumentsRemovalRequested, key="dataset_id", pool="low"),
     Topic("dataset.deleted", DatasetDeleted, key="dataset_id", pool="low"),
-    Topic("message.created", MessageCreated, key="app_id", pool="high", expires=False),  # what was used is charged
-    # Somebody has just made, configured or published an app, or signed up, and looks at it next. It happens at the pace
-    # of people, so one partition will do; it can grow.
+    Topic("message.created", MessageCreated, key="app_id", pool="high", expires=False),  # all usage is charged
+    # These events follow an action of a person, who waits for the result. They are few, so one partition is enough. It
+    # can grow.
     Topic("app.created", AppCreated, key="app_id", pool="high", partitions=1),
     Topic("app.model-config-updated", AppModelConfigUpdated, key="app_id", pool="high", partitions=1),
     Topic("app.published-workflow-updated", AppPublishedWorkflowUpdated, key="app_id", pool="high", partitions=1),
@@ -129,13 +129,13 @@ BUILT_IN: tuple[Topic, ...] = (
 
 
 class UnknownEventError(LookupError):
-    """No topic of that name or class; the message lists the names that exist."""
+    """There is no topic with this name or class. The message lists the known names."""
 
 
 class Catalogue:
-    """The topics of one deployment, with the names that derive from them.
+    """The topics of one deployment, and the names that derive from them.
 
-    Names given and returned are those on the cluster, prefix included.
+    All names are those on the cluster, with the prefix.
     """
 
     def __init__(self, topics: Iterable[Topic], settings: Settings) -> None:
@@ -156,16 +156,16 @@ class Catalogue:
         return len(self._by_name)
 
     def topic(self, name: str) -> Topic:
-        """The topic of a name, with or without the prefix. Raises UnknownEventError."""
+        """Return the topic with this name, with or without the prefix. Raises UnknownEventError."""
         found = self._by_name.get(name) or self._by_name.get(self._settings.topic_prefix + name)
         if found is None:
             known = ", ".join(sorted(self._by_name))
-            message = f"no event {name!r}; there are: {known}"
+            message = f"no event {name!r}; known events are: {known}"
             raise UnknownEventError(message)
         return found
 
     def of(self, event: type[Event]) -> Topic:
-        """The topic on which a class of events lives. Raises UnknownEventError."""
+        """Return the topic of an event class. Raises UnknownEventError."""
         found = self._by_event.get(event)
         if found is None:
             message = f"{event.__name__} has no topic in the catalogue"
@@ -173,31 +173,31 @@ class Catalogue:
         return found
 
     def subject(self, topic: str) -> str:
-        """The registry's name for a topic's schemas (Confluent's TopicNameStrategy, without the prefix)."""
+        """Return the registry's subject for a topic's schemas (Confluent's TopicNameStrategy, without the prefix)."""
         return f"{topic.removeprefix(self._settings.topic_prefix)}-value"
 
     def in_pool(self, pool: PoolName) -> tuple[Topic, ...]:
-        """The topics that a pool works on."""
+        """Return the topics that a pool processes."""
         return tuple(topic for topic in self if topic.pool == pool)
 
     def group(self, pool: PoolName) -> str:
-        """The pool's consumer group: ``<application>.<pool>``."""
+        """Return the pool's consumer group: ``<application>.<pool>``."""
         return f"{self._settings.application}.{pool}"
 
     def tier(self, pool: PoolName, delay: float) -> str:
-        """The retry topic of a pool for a delay in seconds: ``<application>.<pool>.retry.<delay>``."""
+        """Return the retry topic of a pool for a delay in seconds: ``<application>.<pool>.retry.<delay>``."""
         return f"{self._settings.topic_prefix}{self.group(pool)}.retry.{format_duration(delay)}"
 
     def tiers(self, pool: PoolName) -> dict[str, float]:
-        """Retry topics of a pool by name, with their delays in seconds, shortest first."""
+        """Return the retry topics of a pool with their delays in seconds, shortest first."""
         return {self.tier(pool, delay): delay for delay in self._settings.retry_delays}
 
     def tier_prefix(self, pool: PoolName) -> str:
-        """What all retry topics of a pool start with, those of former settings too."""
+        """Return the prefix of all retry topics of a pool, also of those for former delays."""
         return f"{self._settings.topic_prefix}{self.group(pool)}.retry."
 
     def former_tiers(self, pool: PoolName, existing: Iterable[str]) -> dict[str, float]:
-        """Of the cluster's topics the pool's retry topics of delays no longer set, with these in seconds."""
+        """Return the pool's existing retry topics for delays that are no longer set, with these delays in seconds."""
         prefix, current = self.tier_prefix(pool), self.tiers(pool)
         former = {}
         for name in existing:
@@ -207,33 +207,33 @@ class Catalogue:
         return former
 
     def tier_partitions(self, pool: PoolName) -> int:
-        """The pool's largest partition count: a retry tier has as many."""
+        """Return the largest partition count of the pool's topics. A retry tier has the same number."""
         return max((topic.partitions or 1 for topic in self.in_pool(pool)), default=self._settings.partitions)
 
     def dlq(self, topic: str) -> str:
-        """The DLQ of a topic: ``<topic>.<application>.dlq``."""
+        """Return the DLQ of a topic: ``<topic>.<application>.dlq``."""
         return f"{topic}.{self._settings.application}.dlq"
 
 
 def load_topics(settings: Settings) -> tuple[Topic, ...]:
-    """The built-in topics and the `TOPICS` of every package in STREAMS_HANDLERS. Raises SettingsError."""
+    """Return the built-in topics and the `TOPICS` of each package in STREAMS_HANDLERS. Raises SettingsError."""
     topics = list(BUILT_IN)
     for package in settings.handlers:
         try:
             module = importlib.import_module(package)
         except ImportError as error:
-            message = f"STREAMS_HANDLERS names {package}, which cannot be imported: {error}"
+            message = f"STREAMS_HANDLERS: {package} cannot be imported: {error}"
             raise SettingsError(message) from error
         topics.extend(getattr(module, "TOPICS", ()))
     for topic in topics:
         if topic.key in (marks_of(topic.event) or {}):
             message = (
-                f"{topic.name}: its key, {topic.key}, is marked as personal or secret: take an id, keys are in the open"
+                f"{topic.name}: its key field {topic.key} is marked as personal or secret; keys are visible: use an id"
             )
             raise SettingsError(message)
     return tuple(topics)
 
 
 def load_catalogue(settings: Settings) -> Catalogue:
-    """The catalogue of a deployment, for producers as for workers."""
+    """Return the catalogue of a deployment. Producers and workers use the same."""
     return Catalogue(load_topics(settings), settings)

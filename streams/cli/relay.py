@@ -62,12 +62,12 @@ async def _relay(settings: Settings, *, wait: bool) -> int:
     if stop.is_set():
         return 0
 
-    def died(error: TransportError) -> None:
+    def on_fatal(error: TransportError) -> None:
         failures.append(error)
         stop.set()
 
     database = Database(settings, effects_pool_size=1, bookkeeping_pool_size=1)
-    records = RecordProducer(settings, died=died)
+    records = RecordProducer(settings, on_fatal=on_fatal)
     await records.start()
     one = Relay(database.bookkeeping, records, settings)
     # What is loaded by now stays: the collector need not look through it again for every few hundred rows.

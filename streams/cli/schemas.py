@@ -12,10 +12,10 @@ from streams.cli.help import Command, Group, examples
 from streams.cli.options import prints_rows
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, Output, print_json, print_rows, say
 from streams.cli.tables import Column
-from streams.schema_registry.clients import open_http_registry, own_folder
-from streams.schema_registry.export import SchemaExportError, drifts, incompatible, told
+from streams.schema_registry.clients import open_http_registry, schema_folder
+from streams.schema_registry.export import SchemaExportError, drifts, incompatible, summary
 from streams.schema_registry.export import export as export_schemas
-from streams.schema_registry.register import Registered, to_register
+from streams.schema_registry.register import Registered, versions_to_register
 from streams.schema_registry.register import register as register_schemas
 from streams.settings import load_settings
 from streams.topics import load_catalogue
@@ -46,7 +46,7 @@ def export(output: Output, *, folder: FolderOption = None, draft: DraftOption = 
     """Write the schema of every new or changed event, under a new version and id."""
     settings = load_settings()
     try:
-        written = export_schemas(load_catalogue(settings), folder or own_folder(settings), draft=draft)
+        written = export_schemas(load_catalogue(settings), folder or schema_folder(settings), draft=draft)
     except (RegistryError, SchemaExportError, BadSchemaError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
@@ -63,7 +63,7 @@ def check(*, folder: FolderOption = None, as_json: JSONOption = False) -> None:
     """Fail where an event breaks its versions before, or is not what its newest file says. Needs no server."""
     settings = load_settings()
     try:
-        registry, catalogue = FileRegistry(folder or own_folder(settings)), load_catalogue(settings)
+        registry, catalogue = FileRegistry(folder or schema_folder(settings)), load_catalogue(settings)
         broken = incompatible(catalogue, registry)
         found = drifts(catalogue, registry)
     except (RegistryError, SchemaExportError, BadSchemaError) as error:
@@ -78,9 +78,9 @@ def check(*, folder: FolderOption = None, as_json: JSONOption = False) -> None:
             ]
         )
     if broken:
-        raise CommandError(told(broken))
+        raise CommandError(summary(broken))
     if found:
-        raise CommandError(told(found))
+        raise CommandError(summary(found))
     if not as_json:
         say(f"{len(list(registry))} schemas in {registry.folder} agree with their classes and with each other")
 
@@ -95,7 +95,7 @@ def register(output: Output, *, dry_run: DryRunOption = False) -> None:
         raise CommandError(message, WRONG_REQUEST)
     catalogue, registry = load_catalogue(settings), open_http_registry(settings)
     if dry_run:
-        known = to_register(catalogue, registry.files)
+        known = versions_to_register(catalogue, registry.files)
         found = [Registered(row.subject, row.version, None, topic.event.compatibility) for topic, row in known]
     else:
         found = list(register_schemas(catalogue, registry))

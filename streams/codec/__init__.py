@@ -1,16 +1,9 @@
-"""Events as bytes and bytes as events: Avro in the wire format of Confluent's registry."""
+"""Encoding and decoding of events: Avro in the wire format of Confluent's schema registry."""
 
 from streams.codec.claim_check import Ticket, TicketError
 from streams.codec.encryption import SealedError
-from streams.codec.event_codec import (
-    Codec,
-    DecodeError,
-    EncodedEvent,
-    PayloadElsewhereError,
-    SchemaMissingError,
-    build_codec,
-    default_codec,
-)
+from streams.codec.errors import DecodeError, PayloadElsewhereError, SchemaMissingError
+from streams.codec.event_codec import Codec, EncodedEvent, build_codec, default_codec
 
 __all__ = [
     "Codec",

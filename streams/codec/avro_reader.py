@@ -1,10 +1,9 @@
-"""Avro bytes to a record's fields, in a fraction of fastavro's time.
+"""Decodes Avro to a record's fields, in a fraction of fastavro's time.
 
-The schema that records were written with is turned into one Python function, as `dataclasses` makes methods: a call a
-field would cost more than the reading. It knows the types that events have, and bytes that are as they should be. A
-type that it does not know, bytes that it stumbles over, and records that another schema reads are left to fastavro,
-which then also says what is wrong. UUIDs stay the texts that they are on the wire: Pydantic parses these in a tenth of
-the time that `uuid.UUID` takes.
+The schema that records were written with is compiled to one Python function, as `dataclasses` creates methods: a call
+per field would take longer than the decoding. The function handles the types that events have. fastavro handles all
+other types, invalid bytes, and records that are read with another schema. So its errors say what is wrong. UUIDs stay
+texts, as in Avro: Pydantic parses these in a tenth of the time that `uuid.UUID` takes.
 
 Encoding: https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
 """
@@ -19,53 +18,53 @@ from fastavro.types import Schema
 
 Fields: TypeAlias = dict[str, object]
 FieldReader: TypeAlias = Callable[[bytes], Fields]
-"""Reads the fields of the one record in a value. Raises many kinds of errors on foreign bytes."""
+"""Decodes the fields of the one record in a value. Raises many kinds of errors for foreign bytes."""
 
 PREFIX_LENGTH = 5
-"""Bytes before the Avro in a value: a zero and four of the schema's id."""
+"""The number of bytes before the Avro in a value: a zero byte and four bytes of schema id."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MORE = 127
-"""The largest byte that is a whole number by itself."""
-_STUMBLED = (ValueError, LookupError, ArithmeticError)
-"""What the function raises on bytes that are not as they should be."""
+"""The largest byte that is a complete number."""
+_BAD_BYTES = (ValueError, LookupError, ArithmeticError)
+"""The errors that the function raises for invalid bytes."""
 
 
 class _UnknownTypeError(Exception):
-    """A schema that is left to fastavro."""
+    """The schema has a type that only fastavro can read."""
 
 
 def field_reader(writer: Mapping[str, object], wanted: Mapping[str, object] | None) -> FieldReader:
-    """The reader of values written with one record schema, as another has them (None: as they were written)."""
+    """Return the reader of values with one record schema. `wanted` is the schema to read them as. None: the same."""
     written = fastavro.parse_schema(_with_plain_uuids(dict(writer)))
     read_as = None if wanted is None else fastavro.parse_schema(_with_plain_uuids(dict(wanted)))
 
-    def by_fastavro(value: bytes) -> Fields:
+    def slow_read(value: bytes) -> Fields:
         buffer = io.BytesIO(value)
         buffer.seek(PREFIX_LENGTH)
         found = fastavro.schemaless_reader(buffer, written, read_as)
         if buffer.tell() != len(value):
-            message = f"{len(value) - buffer.tell()} bytes are left behind the record"
+            message = f"{len(value) - buffer.tell()} bytes follow the record"
             raise ValueError(message)
         return cast("Fields", found)
 
     if wanted is not None:
-        return by_fastavro
+        return slow_read
     try:
         fast = _compiled(writer)
     except _UnknownTypeError:
-        return by_fastavro
+        return slow_read
 
     def read(value: bytes) -> Fields:
         try:
             return fast(value)
-        except _STUMBLED:
-            return by_fastavro(value)
+        except _BAD_BYTES:
+            return slow_read(value)
 
     return read
 
 
 def _compiled(schema: Mapping[str, object]) -> FieldReader:
-    """The function for a record. Of the schema its text has types that are known and names as literals, no more."""
+    """Return the function for a record. Its code contains only known types and, as literals, the schema's names."""
     fields = schema.get("fields")
     if schema.get("type") != "record" or not isinstance(fields, list):
         raise _UnknownTypeError
@@ -74,13 +73,13 @@ def _compiled(schema: Mapping[str, object]) -> FieldReader:
         lines += (f" {line}" for line in _lines(field["type"], f"v{place}"))
     found = ", ".join(f"{str(field['name'])!r}: v{place}" for place, field in enumerate(fields))
     lines += [" if at != len(value):", "  raise ValueError", f" return {{{found}}}"]
-    scope: dict[str, object] = {"more": _more, "epoch": _EPOCH, "span": timedelta}
-    exec("\n".join(lines), scope)  # noqa: S102 - see above
-    return cast("FieldReader", scope["read"])
+    namespace: dict[str, object] = {"more": _more, "epoch": _EPOCH, "span": timedelta}
+    exec("\n".join(lines), namespace)  # noqa: S102 - see above
+    return cast("FieldReader", namespace["read"])
 
 
 def _lines(schema: Schema, name: str) -> Iterator[str]:
-    """Python that reads a value at `at` into a variable, and moves `at` behind it."""
+    """Yield Python code that decodes a value at `at` into a variable and moves `at` behind it."""
     if isinstance(schema, list):
         yield from _optional(schema, name)
         return
@@ -103,12 +102,12 @@ def _lines(schema: Schema, name: str) -> Iterator[str]:
 
 
 def _number(name: str) -> Iterator[str]:
-    """A number of one byte is read in place; most are lengths, and branches of unions."""
+    """Yield code for a number. One byte is decoded inline: most numbers are lengths or branches of unions."""
     yield from (f"{name} = value[at]", "at += 1", f"if {name} > {_MORE}:", f" {name}, at = more(value, at)")
 
 
 def _optional(branches: Sequence[Schema], name: str) -> Iterator[str]:
-    """A union of null and one other type."""
+    """Yield code for a union of null and one other type."""
     if len(branches) != 2 or "null" not in branches:  # noqa: PLR2004 - null and the other
         raise _UnknownTypeError
     null = branches.index("null")
@@ -119,20 +118,20 @@ def _optional(branches: Sequence[Schema], name: str) -> Iterator[str]:
 
 
 def _array(items: Schema, name: str) -> Iterator[str]:
-    """Blocks of a count and so many items; the end is a block of none."""
+    """Yield code for blocks of a count and as many items. An empty block is the end."""
     if not isinstance(items, str):
-        # Nested lists would need variables of their own.
+        # Nested lists would need their own variables.
         raise _UnknownTypeError
     yield from (f"{name} = []", "while value[at]:")
     yield from (f" {line}" for line in _number("count"))
-    # A negative count has the block's size behind it, which no writer of events gives.
+    # After a negative count comes the block's size. No writer of events uses this.
     yield from (" if count & 1:", "  raise ValueError", " for _ in range(count >> 1):")
     yield from (f"  {line}" for line in _lines(items, "item"))
     yield from (f"  {name}.append(item)", "at += 1")
 
 
 def _more(value: bytes, at: int) -> tuple[int, int]:
-    """A number of several bytes, whose first stands before `at`, still zigzag; and where it ends."""
+    """Return a number of several bytes, still in zigzag form, and its end. Its first byte is before `at`."""
     number, shift = value[at - 1] & _MORE, 7
     while True:
         byte = value[at]

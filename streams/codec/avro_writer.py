@@ -1,8 +1,9 @@
-"""Avro written in a fraction of fastavro's time, byte for byte the same.
+"""Encodes Avro in a fraction of fastavro's time, with exactly the same bytes.
 
-A record's schema is turned into one Python function, as `dataclasses` makes methods: a call for each field would cost
-more than the writing. It knows the types that events have, and the values that Pydantic leaves in them; whatever it
-does not know, a type or a value, is left to fastavro, which then also says what is wrong with it.
+A record's schema is compiled to one Python function, as `dataclasses` creates methods: a call per field would take
+longer than the encoding. The function handles the types that events have, and the values that Pydantic gives them.
+fastavro handles all other types and values. So its errors say what is wrong.
+
 Encoding: https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
 """
 
@@ -22,28 +23,29 @@ Writer: TypeAlias = Callable[[Fields], bytes]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 ONE_BYTE = 64
-"""Numbers from 0 below this take one byte."""
+"""Numbers from 0 to below this value take one byte."""
 UUID_BYTES = 36
 _SHORT = tuple(bytes([number << 1]) for number in range(ONE_BYTE))
 _LAST = tuple(bytes([group]) for group in range(128))
 _MORE = tuple(bytes([group | 128]) for group in range(128))
-"""Seven bits of a number, when others follow."""
-_UNKNOWN = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
-"""What the function raises for a value that it does not know."""
+"""Seven bits of a number that has more bytes."""
+_BAD_VALUE = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
+"""The errors that the function raises for an unknown value."""
 
 
 class _UnknownTypeError(Exception):
-    """A schema that is left to fastavro."""
+    """The schema has a type that only fastavro can write."""
 
 
 def compile_writer(schema: Schema) -> tuple[Writer, bool]:
-    """A function from the fields of a record to its bytes, which raises what fastavro raises.
+    """Return a function from a record's fields to its bytes. It raises what fastavro raises.
 
-    And whether it is a fast one: then all fields are scalars, or lists of them.
+    Returns:
+        The function, and whether it is the fast one. Then all fields are scalars, or lists of scalars.
     """
     parsed = fastavro.parse_schema(schema)
 
-    def by_fastavro(fields: Fields) -> bytes:
+    def slow_write(fields: Fields) -> bytes:
         buffer = io.BytesIO()
         fastavro.schemaless_writer(buffer, parsed, fields)
         return buffer.getvalue()
@@ -51,30 +53,30 @@ def compile_writer(schema: Schema) -> tuple[Writer, bool]:
     try:
         fast = _compiled(schema)
     except _UnknownTypeError:
-        return by_fastavro, False
+        return slow_write, False
 
     def write(fields: Fields) -> bytes:
         try:
             return fast(fields)
-        except _UNKNOWN:
-            return by_fastavro(fields)
+        except _BAD_VALUE:
+            return slow_write(fields)
 
     return write, True
 
 
 def microseconds(at: datetime) -> int:
-    """Since the epoch. Raises TypeError for a time without an offset."""
+    """Return microseconds since the epoch. Raises TypeError for a time without a UTC offset."""
     return (at - EPOCH) // MICROSECOND
 
 
 def _compiled(schema: Schema) -> Writer:
-    """The function for a record. Of the schema its text has types that are known and names as literals, no more."""
+    """Return the function for a record. Its code contains only known types and, as literals, the schema's names."""
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise _UnknownTypeError
     fields = schema["fields"]
     values = "".join(f"v{place} = fields[{str(field['name'])!r}]; " for place, field in enumerate(fields))
     parts = "".join(f"{_expression(field['type'], f'v{place}')}, " for place, field in enumerate(fields))
-    scope: dict[str, object] = {
+    namespace: dict[str, object] = {
         "short": _SHORT,
         "long": _long,
         "int32": _int,
@@ -84,12 +86,12 @@ def _compiled(schema: Schema) -> Writer:
         "boolean": _boolean,
         "uuid_length": _long(UUID_BYTES),
     }
-    exec(f"def write(fields):\n    {values}\n    return b''.join(({parts}))", scope)  # noqa: S102 - see above
-    return cast("Writer", scope["write"])
+    exec(f"def write(fields):\n    {values}\n    return b''.join(({parts}))", namespace)  # noqa: S102 - see above
+    return cast("Writer", namespace["write"])
 
 
 def _expression(schema: Schema, value: str) -> str:
-    """Python for the bytes of the value in a variable."""
+    """Return the Python expression for the bytes of a variable's value."""
     if isinstance(schema, list):
         return _optional(schema, value)
     if isinstance(schema, str):
@@ -112,11 +114,11 @@ _EXPRESSIONS = {
     ("long", "timestamp-micros"): "long(VALUE if type(VALUE) is int else micros(VALUE))",
     ("boolean", None): "boolean(VALUE)",
 }
-"""By type and logical type."""
+"""Expressions by type and logical type."""
 
 
 def _optional(branches: Sequence[Schema], value: str) -> str:
-    """A union of null and one other type: then no value can be meant for two branches."""
+    """Return the expression for a union of null and one other type. With these, a value fits only one branch."""
     if len(branches) != 2 or "null" not in branches:  # noqa: PLR2004 - null and the other
         raise _UnknownTypeError
     null = branches.index("null")
@@ -125,7 +127,7 @@ def _optional(branches: Sequence[Schema], value: str) -> str:
 
 
 def _text(value: object) -> bytes:
-    """A UUID, or the text of one."""
+    """Encode a UUID, or the text of one."""
     encoded = (str(value) if type(value) is UUID else cast("str", value)).encode()
     return _SHORT[len(encoded)] + encoded
 
@@ -145,7 +147,7 @@ def _array(value: Sequence[object], write: Callable[[object], bytes]) -> bytes:
 
 
 def _long(value: int) -> bytes:
-    if not -0x8000_0000_0000_0000 <= value <= 0x7FFF_FFFF_FFFF_FFFF:  # noqa: PLR2004 - as literals they cost least
+    if not -0x8000_0000_0000_0000 <= value <= 0x7FFF_FFFF_FFFF_FFFF:  # noqa: PLR2004 - literals are the fastest
         raise OverflowError
     return _number(value)
 
@@ -157,9 +159,9 @@ def _int(value: int) -> bytes:
 
 
 def _number(value: int) -> bytes:
-    """Zigzag, then seven bits a byte, the lowest first.
+    """Encode in zigzag form, then seven bits per byte, the lowest first.
 
-    The higher ones are looked up: times that come one after the other share them, and so do counts.
+    The higher bytes are cached: consecutive times share them, and so do counts.
     """
     rest = value << 1 if value >= 0 else ~(value << 1)
     if rest < 1 << 7:

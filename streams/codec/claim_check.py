@@ -1,7 +1,7 @@
-"""Claim check: a value that is too large for Kafka lies in the storage, and a ticket for it travels in its place.
+"""Claim check: a value that is too large for Kafka is kept in the storage, and the record has a ticket in its place.
 
-A ticket is the byte 2 and JSON, ``{"key": …, "size": …, "sha256": …}``; Confluent's wire format starts with 0. It
-is the record's value, so whatever copies the record (tiers, DLQs, the outbox, the ledger) copies the ticket.
+A ticket is the byte 2 and JSON, ``{"key": …, "size": …, "sha256": …}``. Confluent's wire format starts with byte 0. The
+ticket is the record's value, so every copy of the record (retry topics, DLQs, the outbox, the ledger) has it too.
 """
 
 import hashlib
@@ -19,22 +19,22 @@ from schemas.event import event_time
 from streams.settings import Settings
 from streams.storage import Store, open_store
 
-TICKET = b"\x02"
+TICKET_MAGIC = b"\x02"
 CONTENT_TYPE = b"application/vnd.streams.ticket+json"
-"""The record's `content-type`, so that a foreign consumer sees that this is no Avro."""
+"""The record's `content-type`. It shows other consumers that the value is not Avro."""
 FOLDER = "claims"
 _KEY = re.compile(rf"{FOLDER}/\d{{8}}/(?P<id>[0-9a-f-]{{36}})")
 
 
 class TicketError(ValueError):
-    """Bytes that are no ticket, or a payload that is not its ticket's; the message is one line."""
+    """The bytes are not a ticket, or the payload does not match its ticket. The message is one line."""
 
     __module__ = "streams.codec"
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Where a payload is, and how one knows it."""
+    """The key of a payload in the storage, and its checksum."""
 
     key: str
     """``claims/<yyyymmdd of the event id>/<event id>``."""
@@ -43,91 +43,97 @@ class Ticket:
 
     @classmethod
     def of(cls, event_id: UUID, payload: bytes) -> "Ticket":
-        """The ticket of an event's value: the same for the same event, so a repeat writes onto itself.
+        """Return the ticket of an event's value. A repeated event gets the same key and overwrites its payload.
 
-        Raises ValueError for an id that is no UUIDv7.
+        Raises ValueError if the id is not a UUIDv7.
         """
         made_at = event_time(event_id)
         if made_at is None:
-            message = f"the event id {event_id} carries no time (UUIDv7), and a large event is kept by it"
+            message = f"the event id {event_id} carries no time (UUIDv7): a large event is stored by this time"
             raise ValueError(message)
         return cls(f"{folder_of(made_at.date())}/{event_id}", len(payload), hashlib.sha256(payload).hexdigest())
 
     @classmethod
     def read(cls, value: bytes) -> "Ticket":
-        """The ticket that is a record's value. Raises TicketError; a ticket leads to payloads, and to no other file."""
+        """Return the ticket of a record's value. It can name payloads only, no other files. Raises TicketError."""
         try:
-            told = json.loads(value[1:])
+            content = json.loads(value[1:])
         except ValueError:
-            told = None
-        match told:
+            content = None
+        match content:
             case {"key": str(key), "size": int(size), "sha256": str(digest)} if _KEY.fullmatch(key):
                 return cls(key, size, digest)
-        message = "the value begins as a ticket for a payload, and is none"
+        message = "the value starts like a ticket for a payload, but it is not one"
         raise TicketError(message)
 
     @property
     def value(self) -> bytes:
-        """What travels."""
-        return TICKET + json.dumps(asdict(self)).encode()
+        """The bytes of the record's value."""
+        return TICKET_MAGIC + json.dumps(asdict(self)).encode()
 
     @property
     def event_id(self) -> UUID:
-        """Of the event whose value it is for."""
+        """The id of the event whose value is stored."""
         return UUID(self.key.rpartition("/")[2])
 
     def check(self, payload: bytes) -> bytes:
-        """The payload, if it is this ticket's. Raises TicketError."""
+        """Return the payload if it matches this ticket. Raises TicketError."""
         if len(payload) != self.size or hashlib.sha256(payload).hexdigest() != self.sha256:
-            message = f"the payload {self.key} is not the one that was published"
+            message = f"the payload {self.key} is not the published one"
             raise TicketError(message)
         return payload
 
 
 class ClaimCheck:
-    """Puts payloads into the storage and gets them. Blocks while it does; any thread."""
+    """Writes payloads to the storage and reads them. Both block. Any thread may call them."""
 
-    def __init__(self, limit: int, largest: int, open_it: Callable[[], Store]) -> None:
-        """`limit`: bytes from which on a value is put away; `largest`: that a value may have. Opens nothing yet."""
+    def __init__(self, limit: int, largest: int, open_store: Callable[[], Store]) -> None:
+        """Create it without opening the storage.
+
+        Args:
+            limit: The largest value in bytes that stays in its record.
+            largest: The largest value in bytes that is stored.
+            open_store: Opens the storage.
+        """
         self.limit = limit
         self._largest = largest
-        self._open = open_it
+        self._open = open_store
 
     @cached_property
     def store(self) -> Store:
-        """The storage, opened when it is needed first: most senders never do. Raises SettingsError."""
+        """The storage. It is opened on first use, since most senders never need it. Raises SettingsError."""
         return self._open()
 
     def put(self, event_id: UUID, payload: bytes) -> Ticket:
-        """Put a payload away, for good when this returns. Raises ValueError where it is too large, StorageAwayError."""
+        """Store a payload durably and return its ticket. Raises ValueError if it is too large, StorageAwayError."""
         if len(payload) > self._largest:
-            message = f"the event takes {len(payload)} bytes, at most {self._largest} are taken"
+            message = f"the event has {len(payload)} bytes, the limit is {self._largest}"
             raise ValueError(message)
         ticket = Ticket.of(event_id, payload)
         self.store.write(ticket.key, payload)
         return ticket
 
     def get(self, ticket: Ticket) -> bytes:
-        """The payload of a ticket. Raises FileMissingError, StorageAwayError, TicketError."""
+        """Return the payload of a ticket. Raises FileMissingError, StorageAwayError, TicketError."""
         if ticket.size > self._largest:
-            message = f"the payload {ticket.key} has {ticket.size} bytes, at most {self._largest} are read"
+            message = f"the payload {ticket.key} has {ticket.size} bytes, the limit is {self._largest}"
             raise TicketError(message)
         return ticket.check(self.store.read(ticket.key))
 
 
 SURELY_SMALL = 64 * 1024
-"""Bytes: below it no setting puts a value away that a person would mind."""
+"""A size in bytes below which storing a value is fast, whatever the setting."""
 _WIDEST = 4
-"""Bytes of a character in UTF-8, at most."""
+"""The maximum number of bytes of a character in UTF-8."""
 _SCALAR = 40
-"""Bytes of a number, a time or an id in Avro, at most."""
+"""The maximum number of bytes of a number, a time or an id in Avro."""
 _SCALARS = frozenset({int, float, bool, type(None), UUID, datetime})
 
 
 def may_be_large(event: BaseModel) -> bool:
-    """Whether encoding it may put a payload away, which blocks; quick, and never wrong where it says no.
+    """Return False if encoding the event stores no payload that takes long. It is fast and never wrong about this.
 
-    For event loops, which then do it in a thread. Files are fast enough for a few KiB, whatever the limit.
+    Event loops use it to encode large events in a thread. Files of a few KiB are fast enough, whatever the limit.
     """
     values = event.__dict__.values()
     longest = _SCALAR * len(values)
@@ -140,7 +146,7 @@ def may_be_large(event: BaseModel) -> bool:
 
 
 def _size(value: object) -> int:
-    """Not less than the bytes of its Avro."""
+    """Return an upper bound for the number of bytes in Avro."""
     match value:
         case str():
             return _SCALAR + (len(value) if value.isascii() else _WIDEST * len(value))
@@ -156,17 +162,23 @@ def _size(value: object) -> int:
 
 
 def folder_of(day: date) -> str:
-    """Where the payloads are of events with ids of a day (UTC)."""
+    """Return the folder with the payloads of events whose ids are of a day (UTC)."""
     return f"{FOLDER}/{day:%Y%m%d}"
 
 
 def open_claim_check(settings: Settings) -> ClaimCheck:
-    """The claim check of these settings; it opens its storage with the first large event."""
+    """Return the claim check of these settings. It opens its storage with the first large event."""
     return ClaimCheck(settings.claim_check_bytes, settings.claim_check_max_bytes, lambda: open_store(settings))
 
 
 def remove_old(store: Store, newest: date, days: int) -> int:
-    """Remove the payloads of events with ids of `newest` and so many days before it (UTC); returns how many."""
+    """Delete old payloads and return their number.
+
+    Args:
+        store: The storage.
+        newest: The last day (UTC) of event ids whose payloads are deleted.
+        days: How many days are deleted, backwards from `newest`.
+    """
     removed = 0
     for back in range(days):
         for key in store.keys(folder_of(newest - timedelta(days=back))):

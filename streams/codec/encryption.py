@@ -1,6 +1,6 @@
-"""Seals: a record with a secret field travels encrypted from the worker on, into tiers, the ledger and DLQs.
+"""Encrypts records with secret fields, from the worker on: in retry topics, the ledger and DLQs.
 
-A sealed value is the byte 1 and a Fernet token of the value as it came; Confluent's wire format starts with 0.
+An encrypted value is the byte 1 and a Fernet token of the original value. Confluent's wire format starts with byte 0.
 """
 
 from functools import lru_cache
@@ -11,72 +11,67 @@ from streams.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
-SEAL = b"\x01"
-VARIABLE = "STREAMS_DLQ_KEY"
+ENCRYPTED_MAGIC = b"\x01"
+KEY_SETTING = "STREAMS_DLQ_KEY"
 
 
 class SealedError(Exception):
-    """A sealed value cannot be opened here; the message is one line that says what is needed."""
+    """An encrypted value cannot be decrypted here. The message is one line that says what is needed."""
 
     __module__ = "streams.codec"
 
 
 class Encryptor:
-    """The keys of one process. Without any nothing is sealed, and nothing sealed can be read."""
+    """The keys of one process. Without a key, it encrypts nothing and decrypts nothing."""
 
     def __init__(self, keys: str = "") -> None:
-        """`keys`: Fernet keys, separated by commas; the first seals, all open. Raises SettingsError."""
+        """Read Fernet keys, separated by commas. The first one encrypts, all of them decrypt. Raises SettingsError."""
         named = [key.strip() for key in keys.split(",") if key.strip()]
         self._cipher = _cipher(named) if named else None
 
-    @property
-    def usable(self) -> bool:
-        """Whether there is a key."""
-        return self._cipher is not None
-
-    def seal(self, value: bytes) -> bytes:
-        """The value encrypted; as it is where there is no key, or where it is sealed already."""
-        if self._cipher is None or value[:1] == SEAL:
+    def encrypt(self, value: bytes) -> bytes:
+        """Return the encrypted value. Without a key, or if it is already encrypted, it is unchanged."""
+        if self._cipher is None or value[:1] == ENCRYPTED_MAGIC:
             return value
-        return SEAL + self._cipher.encrypt(value)
+        return ENCRYPTED_MAGIC + self._cipher.encrypt(value)
 
-    def open(self, value: bytes) -> bytes:
-        """What was sealed; any other value as it is. Raises SealedError."""
-        if value[:1] != SEAL:
+    def decrypt(self, value: bytes) -> bytes:
+        """Return the decrypted value. A value that is not encrypted is unchanged. Raises SealedError."""
+        if value[:1] != ENCRYPTED_MAGIC:
             return value
         if self._cipher is None:
-            message = f"the value is encrypted; {VARIABLE} with its key opens it"
+            message = f"the value is encrypted: set {KEY_SETTING} to its key"
             raise SealedError(message)
-        from cryptography.fernet import InvalidToken  # noqa: PLC0415 - there is a cipher, so it is loaded
+        from cryptography.fernet import InvalidToken  # noqa: PLC0415 - there is a cipher, so the library is loaded
 
         try:
             return self._cipher.decrypt(value[1:])
         except InvalidToken as error:
-            message = f"the value is encrypted with a key that {VARIABLE} does not have"
+            message = f"the value is encrypted with a key that {KEY_SETTING} does not have"
             raise SealedError(message) from error
 
 
 def _cipher(keys: list[str]) -> "MultiFernet":
     try:
-        from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 - only who has a key needs the library
+        from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 - only processes with a key need the library
     except ImportError as error:
-        message = f"{VARIABLE} needs cryptography; install the extra `encryption`"
+        message = f"{KEY_SETTING} needs cryptography: install the extra `encryption`"
         raise SettingsError(message) from error
     try:
         return MultiFernet([Fernet(key) for key in keys])
     except ValueError as error:
         message = (
-            f"{VARIABLE}: not a Fernet key (32 bytes, URL-safe base64); one is made by "
+            f"{KEY_SETTING}: not a Fernet key (32 bytes, URL-safe base64); create one with "
             'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
         )
         raise SettingsError(message) from error
 
 
 @lru_cache(maxsize=4)
-def _seals(keys: str) -> Encryptor:
+def _encryptor(keys: str) -> Encryptor:
     return Encryptor(keys)
 
 
-def open_seals(settings: Settings) -> Encryptor:
-    """The seals of STREAMS_DLQ_KEY. Raises SettingsError."""
-    return _seals("" if settings.dlq_key is None else settings.dlq_key.get_secret_value())
+def open_encryptor(settings: Settings) -> Encryptor:
+    """Return the encryptor with the keys of STREAMS_DLQ_KEY. Raises SettingsError."""
+    return _encryptor("" if settings.dlq_key is None else settings.dlq_key.get_secret_value())

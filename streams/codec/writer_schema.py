@@ -1,4 +1,4 @@
-"""Values read by the schema that they were written with, whatever this version's classes are: to mask what it marks."""
+"""Reads values with the schema they were written with, whatever this version's classes are, to mask marked fields."""
 
 import io
 
@@ -15,16 +15,17 @@ MAGIC = b"\x00"
 
 
 class WriterSchemas:
-    """What is known of values in Confluent's wire format, event or not."""
+    """Finds the writer's schemas of values in Confluent's wire format, whether they are events or not."""
 
     def __init__(self, registry: Registry, catalogue: Catalogue) -> None:
         self._registry = registry
         self._catalogue = catalogue
 
     def marks(self, topic: str, value: bytes | None) -> Marks | None:
-        """What is marked in a record of a topic: by its event's class here, and by the schema that it was written with.
+        """Return the marked fields of a topic's record, or None if there are none.
 
-        None: nothing. A topic or schema that is not known marks nothing.
+        Both the topic's class and the schema that the value was written with mark fields. An unknown topic or schema
+        marks none.
         """
         registered = self._schema(value)
         written = marks_of_schema(registered.schema) if registered is not None else None
@@ -35,7 +36,7 @@ class WriterSchemas:
         return {**(declared or {}), **(written or {})} or None
 
     def fields(self, value: bytes) -> dict[str, object] | None:
-        """The fields of a value by the schema that it was written with, whatever the class is now; None: not known."""
+        """Return a value's fields by the schema that it was written with, or None if it cannot be read."""
         registered = self._schema(value)
         if registered is None:
             return None
@@ -43,12 +44,12 @@ class WriterSchemas:
         buffer.seek(PREFIX_LENGTH)
         try:
             found = fastavro.schemaless_reader(buffer, fastavro.parse_schema(registered.schema))
-        except Exception:  # noqa: BLE001 - fastavro raises many kinds on foreign bytes; all mean the same here
+        except Exception:  # noqa: BLE001 - fastavro raises many kinds for foreign bytes; all mean the same here
             return None
         return found if isinstance(found, dict) else None
 
     def without_secrets(self, topic: str, value: bytes | None) -> bytes | None:
-        """The value, encoded anew with its secret fields masked; None where it cannot be read, or not be written so."""
+        """Return the value encoded again with masked secret fields, or None if that is not possible."""
         fields, marks = None if value is None else self.fields(value), self.marks(topic, value)
         registered = self._schema(value)
         if value is None or registered is None or fields is None or marks is None:
@@ -58,7 +59,7 @@ class WriterSchemas:
         try:
             schema = fastavro.parse_schema(registered.schema)
             fastavro.schemaless_writer(buffer, schema, blanked(fields, marks, Sensitivity.SECRET))
-        except Exception:  # noqa: BLE001 - such as an enumeration, which has no masked value
+        except Exception:  # noqa: BLE001 - for example an enumeration, which has no masked value
             return None
         return buffer.getvalue()
 
@@ -67,5 +68,5 @@ class WriterSchemas:
             return None
         try:
             return self._registry.by_id(int.from_bytes(value[1:PREFIX_LENGTH], "big"))
-        except (RegistryUnavailableError, SchemaNotFetchedError):  # it counts as not known; nobody waits for it here
+        except (RegistryUnavailableError, SchemaNotFetchedError):  # the schema counts as unknown; do not wait here
             return None

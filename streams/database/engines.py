@@ -1,7 +1,7 @@
-"""Engines over the ledger's database, and its partitions; the tables are in `streams.database.tables`.
+"""Engines for the ledger's database, and the ledger's partitions. The tables are in `streams.database.tables`.
 
-Handlers and bookkeeping have a connection pool each, so that handlers waiting for a connection cannot keep a claim,
-a heartbeat or a settlement from its own.
+Handlers and bookkeeping each have a connection pool. So handlers that wait for a connection cannot block a claim, a
+heartbeat or a settlement.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from streams.database.tables import SCHEMA
 from streams.settings import Settings, SettingsError
 
 REVISION = "0006"
-"""The newest of `streams/database/migrations/versions`, which this code needs. Starting loads no Alembic."""
+"""The newest revision in `streams/database/migrations/versions`, which this version needs. Alembic is not imported."""
 VERSION_TABLE = "alembic_version"
 _VERSIONS = table(VERSION_TABLE, column("version_num"), schema=SCHEMA)
 DIALECT = "postgresql+psycopg"
@@ -24,29 +24,29 @@ EFFECTS_POOL_SIZE = 20
 BOOKKEEPING_POOL_SIZE = 6
 EFFECTS_POOL_TIMEOUT = 30.0
 BOOKKEEPING_POOL_TIMEOUT = 10.0
-"""Seconds; shorter than a lease, so that a heartbeat that finds no connection is noticed while it still matters."""
+"""Seconds. It is shorter than a lease, so that a heartbeat without a connection is noticed in time."""
 BOOKKEEPING = "bookkeeping"
 PARTITIONS_AHEAD = 14
 PARTITION_LOCK = 0x5354_5245_414D_5301
-"""Advisory lock for making and dropping partitions: workers start together and all of them look."""
+"""The advisory lock for creating and dropping partitions. All workers check the partitions when they start."""
 DROP_LOCK_TIMEOUT = "2s"
-"""Dropping a partition locks the whole ledger: rather give up than queue every delivery behind a long transaction."""
+"""Dropping a partition locks the whole ledger. Give up soon, or all deliveries wait for a long transaction."""
 
 
 class DatabaseUnavailableError(Exception):
-    """The database does not answer; the message is one line that names the setting, its password masked."""
+    """The database does not answer. The message is one line that names the setting, its password masked."""
 
     __module__ = "streams.database"
 
 
 class DatabaseNotMigratedError(Exception):
-    """The schema `streams` is missing or older than this code; the message says what to run."""
+    """The schema `streams` is missing or older than this version. The message says what to run."""
 
     __module__ = "streams.database"
 
 
 def database_url(settings: Settings) -> URL:
-    """The setting as SQLAlchemy wants it, driver psycopg. Raises SettingsError for anything but PostgreSQL."""
+    """Return the setting as a SQLAlchemy URL with the driver psycopg. Raises SettingsError if it is not PostgreSQL."""
     try:
         url = make_url(settings.database_url.get_secret_value())
     except ArgumentError:
@@ -59,7 +59,7 @@ def database_url(settings: Settings) -> URL:
 
 
 class Database:
-    """The two connection pools of a worker. Make it inside the process that uses it; `dispose` at the end."""
+    """The two connection pools of a worker. Create it in the process that uses it, and `dispose` it at the end."""
 
     def __init__(
         self,
@@ -68,15 +68,22 @@ class Database:
         effects_pool_size: int = EFFECTS_POOL_SIZE,
         bookkeeping_pool_size: int = BOOKKEEPING_POOL_SIZE,
     ) -> None:
+        """Create both pools without connecting.
+
+        Args:
+            settings: The database's URL and time limits.
+            effects_pool_size: The number of connections for handlers.
+            bookkeeping_pool_size: The number of connections for the pipeline itself.
+        """
         self.effects: AsyncEngine = create_async_engine(
             database_url(settings),
-            hide_parameters=True,  # neither errors nor debug lines tell what rows hold
+            hide_parameters=True,  # neither errors nor debug lines show the contents of rows
             pool_size=effects_pool_size,
             max_overflow=0,
             pool_timeout=EFFECTS_POOL_TIMEOUT,
             connect_args=connect_arguments(settings, "effects"),
         )
-        """For handlers' transactions."""
+        """The engine for the transactions of handlers."""
         self.bookkeeping: AsyncEngine = create_async_engine(
             database_url(settings),
             hide_parameters=True,
@@ -86,7 +93,7 @@ class Database:
             pool_pre_ping=True,
             connect_args=connect_arguments(settings, BOOKKEEPING),
         )
-        """For claims, heartbeats, settlements, the relay and the sweep."""
+        """The engine for claims, heartbeats, settlements, the relay and the lease sweep."""
 
     async def dispose(self) -> None:
         """Close every connection of both pools."""
@@ -95,7 +102,7 @@ class Database:
 
 
 def sync_engine(settings: Settings) -> Engine:
-    """An engine for a command: connections are made when asked for and kept by nobody."""
+    """Return an engine for a command. It opens a connection on demand and keeps none."""
     return create_engine(
         database_url(settings),
         hide_parameters=True,
@@ -105,10 +112,10 @@ def sync_engine(settings: Settings) -> Engine:
 
 
 def connect_arguments(settings: Settings, role: str) -> Mapping[str, str | int]:
-    """What libpq is told beside the URL: who we are, and how soon a dead server is noticed."""
+    """Return libpq's arguments besides the URL: the application name, and how soon a dead server is noticed."""
     arguments: dict[str, str | int] = {
         "application_name": f"{settings.application}-{role}",
-        "connect_timeout": max(2, round(settings.database_connect_timeout)),  # libpq takes whole seconds from 2 on
+        "connect_timeout": max(2, round(settings.database_connect_timeout)),  # libpq's minimum is 2 whole seconds
         "keepalives_idle": 15,
         "keepalives_interval": 5,
         "keepalives_count": 3,
@@ -120,7 +127,7 @@ def connect_arguments(settings: Settings, role: str) -> Mapping[str, str | int]:
 
 
 def unavailable(settings: Settings, error: SQLAlchemyError) -> DatabaseUnavailableError:
-    """The line for a database that could not be reached or refused us."""
+    """Return the error for a database that cannot be reached or rejects the connection."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     url = database_url(settings).set(drivername="postgresql").render_as_string(hide_password=True)
@@ -130,7 +137,7 @@ def unavailable(settings: Settings, error: SQLAlchemyError) -> DatabaseUnavailab
 
 
 def check_database(settings: Settings) -> None:
-    """Raise DatabaseUnavailableError or DatabaseNotMigratedError unless work can start on the database."""
+    """Raise DatabaseUnavailableError or DatabaseNotMigratedError if the database cannot be used."""
     engine = sync_engine(settings)
     try:
         with engine.connect() as connection:
@@ -142,7 +149,7 @@ def check_database(settings: Settings) -> None:
 
 
 def check_migrated(connection: Connection) -> None:
-    """Raise DatabaseNotMigratedError where the schema is missing or older than this code; a newer one is fine."""
+    """Raise DatabaseNotMigratedError if the schema is missing or older than this version. A newer one is fine."""
     found = revision(connection)
     if found is None:
         message = f"the database has no schema {SCHEMA}: run `streams db upgrade`"
@@ -153,7 +160,7 @@ def check_migrated(connection: Connection) -> None:
 
 
 def revision(connection: Connection) -> str | None:
-    """The revision that the database is at, four digits; None: never migrated."""
+    """Return the revision of the database, four digits. None: it was never migrated."""
     if connection.execute(select(func.to_regclass(f"{SCHEMA}.{VERSION_TABLE}"))).scalar() is None:
         return None
     found = connection.execute(select(_VERSIONS.c.version_num)).scalar()
@@ -161,12 +168,12 @@ def revision(connection: Connection) -> str | None:
 
 
 def partition_name(day: date) -> str:
-    """The table that holds a day's executions, without the schema."""
+    """Return the name of the table with a day's executions, without the schema."""
     return f"executions_{day:%Y%m%d}"
 
 
 def partition_days(connection: Connection) -> set[date]:
-    """The days for which the ledger has a partition."""
+    """Return the days for which the ledger has a partition."""
     names = connection.execute(
         text(
             "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid"
@@ -180,10 +187,16 @@ def partition_days(connection: Connection) -> set[date]:
 def ensure_partitions(
     connection: Connection, today: date, back_days: int, ahead_days: int = PARTITIONS_AHEAD
 ) -> list[date]:
-    """Make the ledger's missing partitions from `back_days` before to `ahead_days` after a UTC day; returns them.
+    """Create the ledger's missing partitions around a UTC day, and return their days.
 
-    Runs in the caller's transaction and may run anywhere at the same time. Tables are attached rather than created
-    as partitions, since attaching lets reads and writes of the ledger go on.
+    Runs in the caller's transaction. It may run in several processes at the same time. Tables are created and then
+    attached, since attaching does not block reads and writes of the ledger.
+
+    Args:
+        connection: The connection of the transaction.
+        today: The UTC day.
+        back_days: How many days before it have partitions.
+        ahead_days: How many days after it have partitions.
     """
     _lock_partitions(connection)
     wanted = {today + timedelta(days=offset) for offset in range(-back_days, ahead_days + 1)}
@@ -201,9 +214,9 @@ def ensure_partitions(
 
 
 def drop_old_partitions(connection: Connection, before: date) -> list[date]:
-    """Drop the ledger's partitions of days before the given one; returns them.
+    """Drop the ledger's partitions of days before the given one, and return these days.
 
-    Waits `DROP_LOCK_TIMEOUT` for the ledger's lock, then raises OperationalError: try again later.
+    Raises OperationalError if the ledger's lock is not free within `DROP_LOCK_TIMEOUT`. Try again later.
     """
     _lock_partitions(connection)
     connection.execute(text(f"set local lock_timeout = '{DROP_LOCK_TIMEOUT}'"))

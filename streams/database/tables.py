@@ -1,6 +1,6 @@
-"""The tables of the PostgreSQL schema `streams`, as SQLAlchemy Core; `streams/database/migrations` makes them.
+"""The tables of the PostgreSQL schema `streams`, as SQLAlchemy Core. `streams/database/migrations` creates them.
 
-The platform's own tables are elsewhere (`streams.dify.models`) and never touched by these migrations.
+The platform's own tables are in `streams.dify.models`. These migrations never change them.
 """
 
 from sqlalchemy import (
@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 SCHEMA = "streams"
 TENANT_INDEXED = 64
-"""Characters of a tenant's id that the ledger's index holds: an event may bring one of any length."""
+"""How many characters of a tenant's id the ledger's index has. An event may have an id of any length."""
 metadata = MetaData(schema=SCHEMA)
 
 executions = Table(

@@ -138,14 +138,14 @@ class PoolEngine:
         """Deliveries in this worker's window that do not run yet."""
         return self._scheduler.waiting
 
-    async def revoking(self, assignments: Iterable[Assignment]) -> None:
+    async def on_revoking(self, assignments: Iterable[Assignment]) -> None:
         """Stop handing over what those partitions still have waiting; return when what runs of them has ended."""
         leaving = set(assignments)
         self._forget(leaving)
         with self._scheduler.giving_back():
             await _ended([*self._scheduler.tasks_of(leaving), *self._background.tasks_of(leaving)])
 
-    def revoked(self, assignments: Iterable[Assignment]) -> None:
+    def on_revoked(self, assignments: Iterable[Assignment]) -> None:
         """Cancel what still runs of those partitions, forget what waits: their next owner has the records."""
         leaving = set(assignments)
         self._forget(leaving)

@@ -33,10 +33,10 @@ class Telemetry:
         if not done:
             return
         meter = self._meter(done[0])
-        meter.ran(took)
-        meter.settled("success", len(done))
+        meter.observe_run(took)
+        meter.count_outcome("success", len(done))
         now = datetime.now(tz=UTC)
-        meter.done([(now - delivery.event.occurred_at).total_seconds() for delivery in done])
+        meter.observe_ages([(now - delivery.event.occurred_at).total_seconds() for delivery in done])
         # A line costs more than a short handler: only who looks for something wants one of those.
         if done[0].handler.kind == "long":
             log.info("delivery succeeded", deliveries=len(done), seconds=round(took, 4))
@@ -46,7 +46,7 @@ class Telemetry:
     def skipped(self, deliveries: Sequence[Delivery], done: Sequence[Delivery]) -> None:
         """Report that these deliveries, but for `done`, had run before or have moved on: nothing ran for them."""
         skipped = len(deliveries) - len(done)
-        self._meter(deliveries[0]).settled("duplicate", skipped)
+        self._meter(deliveries[0]).count_outcome("duplicate", skipped)
         log.info("delivery was done before, nothing ran", deliveries=skipped)
 
     def failed(self, delivery: Delivery, error: Exception, took: float) -> None:
@@ -57,7 +57,7 @@ class Telemetry:
             error: What the attempt failed with.
             took: Seconds.
         """
-        self._meter(delivery).ran(took)
+        self._meter(delivery).observe_run(took)
         log.warning("attempt failed", exc_info=error)
 
     def retried(self, delivery: Delivery, tier: str, due_at: datetime) -> None:
@@ -68,19 +68,19 @@ class Telemetry:
             tier: The tier's topic.
             due_at: When it runs again.
         """
-        self._meter(delivery).settled("retry")
+        self._meter(delivery).count_outcome("retry")
         metrics.retries(tier, delivery.handler.name).inc()
         log.info("retry scheduled", tier=tier, due_at=due_at.isoformat())
 
     def deferred(self, delivery: Delivery, why: str) -> None:
         """Report that a delivery is in a retry tier and no attempt was counted."""
-        self._meter(delivery).settled("deferred")
+        self._meter(delivery).count_outcome("deferred")
         log.info("delivery deferred", why=why)
 
     def set_aside(self, deliveries: Sequence[Delivery]) -> None:
         """Report deliveries in the tier of delay zero, whose tenants had more than their share of the window."""
         for delivery in deliveries:
-            self._meter(delivery).settled("deferred")
+            self._meter(delivery).count_outcome("deferred")
         log.info("deliveries past their tenants' share set aside", deliveries=len(deliveries))
 
     def died(self, delivery: Delivery, reason: Reason, error: ErrorText) -> None:
@@ -92,8 +92,8 @@ class Telemetry:
             error: What the last attempt failed with.
         """
         meter = self._meter(delivery)
-        meter.settled("dead")
-        meter.done([(datetime.now(tz=UTC) - delivery.event.occurred_at).total_seconds()])
+        meter.count_outcome("dead")
+        meter.observe_ages([(datetime.now(tz=UTC) - delivery.event.occurred_at).total_seconds()])
         _report_dead_letter(delivery.topic.name, delivery.handler.name, reason, error)
 
     def unreadable(self, unreadable: UnreadableRecord) -> None:

@@ -1,1 +1,1 @@
-"""Logs, metrics, traces, error texts: the bottom, used by all."""
+"""Logs, metrics, traces and error texts. All other packages may use them."""

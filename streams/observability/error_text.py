@@ -1,4 +1,4 @@
-"""How an exception is told: its type, one line, and a stack that fits into a header and a log line."""
+"""Describes an exception: its type, one line, and a stack that is short enough for a header and a log line."""
 
 import traceback
 from collections.abc import Iterator
@@ -6,45 +6,45 @@ from typing import NamedTuple
 
 from sqlalchemy.exc import DBAPIError
 
-from streams.observability.redaction import scrubbed
+from streams.observability.redaction import redacted
 
 MESSAGE_LIMIT = 2 * 1024
-"""Bytes of a message, UTF-8."""
+"""The maximum length of a message in bytes of UTF-8."""
 STACK_LIMIT = 8 * 1024
-"""Bytes of a stack, UTF-8."""
+"""The maximum length of a stack in bytes of UTF-8."""
 _CUT = "…\n"
 
 
 class ErrorText(NamedTuple):
-    """What logs, ledger and dead letters say of an exception."""
+    """The texts about an exception in logs, the ledger and dead letters."""
 
     type_name: str
-    """Module and class, such as ``streams.delivery.Permanent``; built-in ones without a module."""
+    """Module and class, such as ``streams.delivery.Permanent``. Built-in exceptions have no module."""
     message: str
-    """One line, at most `MESSAGE_LIMIT` bytes; empty where the exception carries none."""
+    """One line of at most `MESSAGE_LIMIT` bytes. Empty if the exception has no message."""
     stack: str
-    """Causes first, as Python prints them; where that is over `STACK_LIMIT` bytes the outer frames are left out."""
+    """The causes first, as Python prints them. Beyond `STACK_LIMIT` bytes, the outer frames are left out."""
 
 
 def describe(error: BaseException) -> ErrorText:
-    """The text of an exception and its causes, without the marked values of the events that the task works on.
+    """Return the texts of an exception and its causes. Marked values of the task's events are masked.
 
-    A database error is told by what the server said: the statement's parameters are the tenants' data.
+    For a database error, they contain only the server's message: the statement's parameters are the tenants' data.
     """
     stack = "".join(_stack(error)).rstrip()
-    return ErrorText(type_name(error), message(error), _last_bytes(stack, STACK_LIMIT))
+    return ErrorText(type_name(error), message(error), _keep_end(stack, STACK_LIMIT))
 
 
 def type_name(error: BaseException) -> str:
-    """Module and class of an exception; built-in ones without a module."""
+    """Return an exception's module and class. Built-in exceptions have no module."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def message(error: BaseException) -> str:
-    """What an exception says, in one line of at most `MESSAGE_LIMIT` bytes."""
-    told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    line = " ".join(scrubbed(str(told)).split())  # before it is cut: of half a value less would be found
+    """Return an exception's message in one line of at most `MESSAGE_LIMIT` bytes."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    line = " ".join(redacted(str(cause)).split())  # before it is cut: half a value would not be recognised
     encoded = line.encode(errors="replace")
     if len(encoded) <= MESSAGE_LIMIT:
         return encoded.decode()
@@ -64,7 +64,7 @@ def _context(error: BaseException) -> BaseException | None:
     return None if error.__suppress_context__ else error.__context__
 
 
-def _last_bytes(text: str, limit: int) -> str:
+def _keep_end(text: str, limit: int) -> str:
     encoded = text.encode(errors="replace")
     if len(encoded) <= limit:
         return encoded.decode()

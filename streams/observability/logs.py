@@ -1,8 +1,9 @@
-"""Log lines: JSON for machines, readable ones on a terminal, one format for all libraries, on stderr.
+"""Log lines on stderr: JSON for machines, readable text on a terminal. All libraries use the same format.
 
-Every line of a delivery carries its event_id, topic, partition, offset, handler, attempt and tenant_id: they are bound
-to the task by `delivery_context`, so code that logs never passes them on. What is marked as personal or secret in the
-delivery's event is masked in its lines, a handler's own included (`streams.observability.redaction`).
+Every line of a delivery has its event_id, topic, partition, offset, handler, attempt and tenant_id. `bind_delivery` and
+`delivery_context` bind these to the task, so the code that logs need not pass them. Values that are marked as personal
+or secret in the delivery's event are masked in all its lines, also in those of handlers
+(`streams.observability.redaction`).
 """
 
 import logging.config
@@ -18,38 +19,38 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from streams.observability.error_text import describe
-from streams.observability.redaction import Redactor, bind_scrub, bound_scrub
+from streams.observability.redaction import Redactor, bind_redactor, current_redactor
 from streams.settings import Settings
 
-_QUIET = ("aiokafka", "asyncio", "faust", "mode", "sqlalchemy", "httpx", "httpx2")
-"""Libraries whose informational lines tell an operator nothing; they are shown with STREAMS_LOG_LEVEL=debug."""
+_NOISY = ("aiokafka", "asyncio", "faust", "mode", "sqlalchemy", "httpx", "httpx2")
+"""Libraries whose informational lines do not help operators. STREAMS_LOG_LEVEL=debug shows them."""
 
 _delivery: ContextVar[Callable[[], Mapping[str, object]] | None] = ContextVar("delivery", default=None)
 
 _loggers: WeakSet[FilteringBoundLogger] = WeakSet()
 
 _FIRST = ("timestamp", "level", "message", "logger")
-_OURS = frozenset(
+_UNMASKED = frozenset(
     {"timestamp", "level", "logger", "event_id", "topic", "partition", "offset", "handler", "attempt", "tenant_id"}
 )
-"""Fields that no line can do without, and that never come from a marked field."""
+"""Fields that every line needs, and that never come from a marked field."""
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
-    """A logger by module name. Call it with a sentence and fields: `log.info("tier read", topic=…, records=…)`."""
+    """Return a logger for a module. Call it with a text and fields: `log.info("tier read", topic=…, records=…)`."""
     logger = cast("FilteringBoundLogger", structlog.stdlib.get_logger(name))
     _loggers.add(logger)
     return logger
 
 
 def configure_logging(settings: Settings) -> None:
-    """Set up logging for this process; calling it again replaces what was set, for loggers in use too."""
+    """Set up logging for this process. A second call replaces the first setup, also for loggers in use."""
     logging.config.dictConfig(logging_config(settings))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             _add_delivery,
-            *_known_fields(json=_wants_json(settings)),
+            *_known_fields(json=_use_json(settings)),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -60,19 +61,19 @@ def configure_logging(settings: Settings) -> None:
 
 
 def forget_cached() -> None:
-    """Let every logger follow what is configured now: each has kept what was in force at its first line."""
+    """Apply the current configuration to every logger. Each one caches the configuration of its first line."""
     for logger in _loggers:
         vars(logger).pop("bind", None)
 
 
 def logging_config(settings: Settings) -> dict[str, object]:
-    """The standard library's `dictConfig` value: every logger's lines go to stderr in our format.
+    """Return the `dictConfig` value for the standard library: every logger writes to stderr in this format.
 
-    Faust clears the root logger when its worker starts and applies its setting `logging_config`: hand it this one.
+    Faust's worker clears the root logger when it starts, and applies its setting `logging_config`: pass this value.
     """
     level = settings.log_level.upper()
     quiet = level if level in {"DEBUG", "ERROR"} else "WARNING"
-    json = _wants_json(settings)
+    json = _use_json(settings)
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -90,28 +91,28 @@ def logging_config(settings: Settings) -> dict[str, object]:
                 ],
             }
         },
-        # Standard error as it is now: Faust's worker puts a logger in the place of sys.stderr later.
+        # The current stderr: Faust's worker replaces sys.stderr with a logger later.
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines", "stream": sys.stderr}},
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
-            **{name: {"level": quiet} for name in _QUIET},
-            # Its debugging lines are the rows themselves.
+            **{name: {"level": quiet} for name in _NOISY},
+            # Its debug lines contain the rows.
             "sqlalchemy": {"level": "INFO" if quiet == "DEBUG" else quiet},
         },
     }
 
 
-def bind_delivery(fields: Callable[[], Mapping[str, object]], scrub: Redactor | None = None) -> None:
-    """Bind a delivery's fields as `delivery_context` does, until this task ends; asked for when a line is written.
+def bind_delivery(fields: Callable[[], Mapping[str, object]], redactor: Redactor | None = None) -> None:
+    """Bind a delivery's fields until this task ends, as `delivery_context` does. They are read when a line is written.
 
-    `scrub` masks what its events have in marked fields; None: they have none.
+    `redactor` masks the values of its events' marked fields. None: there are no marked fields.
     """
     _delivery.set(fields)
-    bind_scrub(scrub)
+    bind_redactor(redactor)
 
 
 @contextmanager
-def delivery_context(  # noqa: PLR0913 - the fields that every line of a delivery carries
+def delivery_context(  # noqa: PLR0913 - the fields of every line of a delivery
     *,
     event_id: UUID | str | None,
     topic: str,
@@ -121,9 +122,16 @@ def delivery_context(  # noqa: PLR0913 - the fields that every line of a deliver
     attempt: int,
     tenant_id: str | None,
 ) -> Iterator[None]:
-    """Bind a delivery's fields to every line logged in this task, and in tasks started from it, until it ends.
+    """Add a delivery's fields to every line logged in this context, also in tasks that are started from it.
 
-    `topic`, `partition` and `offset` are the origin's, so that all attempts of a delivery are found by them.
+    Args:
+        event_id: The id of the event. None: the record could not be decoded.
+        topic: The origin's topic, so that it finds all attempts of a delivery. The same for the next two.
+        partition: The origin's partition.
+        offset: The origin's offset.
+        handler: The handler's name.
+        attempt: The number of the attempt.
+        tenant_id: The event's tenant.
     """
     with structlog.contextvars.bound_contextvars(
         event_id=None if event_id is None else str(event_id),
@@ -142,7 +150,7 @@ def _add_delivery(_logger: WrappedLogger, _method: str, fields: EventDict) -> Ev
     return fields if bound is None else {**bound(), **fields}
 
 
-def _wants_json(settings: Settings) -> bool:
+def _use_json(settings: Settings) -> bool:
     return settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
 
 
@@ -157,51 +165,51 @@ def _known_fields(*, json: bool) -> list[Processor]:
 def _renderers(*, json: bool) -> list[Processor]:
     if json:
         return [
-            _tell_exception,
-            _scrub_line,
-            # "event" is a domain event's word here.
+            _split_exception,
+            _redact_fields,
+            # "event" means a domain event here.
             structlog.processors.EventRenamer("message"),
-            _first_things_first,
+            _order_fields,
             structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
         ]
     return [
-        _tell_masked,
-        _scrub_line,
+        _mask_exception,
+        _redact_fields,
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
         ),
     ]
 
 
-def _first_things_first(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+def _order_fields(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
     return {**{name: fields[name] for name in _FIRST if name in fields}, **fields}
 
 
-def _scrub_line(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-    """Mask what the events under way have in marked fields; a task without such events pays one look."""
-    scrub = bound_scrub()
-    if scrub is None:
+def _redact_fields(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    """Mask the marked values of the task's events. Without such events, this costs one look-up."""
+    redactor = current_redactor()
+    if redactor is None:
         return fields
-    return {name: value if name in _OURS else scrub.inside(value) for name, value in fields.items()}
+    return {name: value if name in _UNMASKED else redactor.redact_json(value) for name, value in fields.items()}
 
 
-def _tell_masked(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-    """For a terminal: tell an exception as text, which can be masked, where there is something to mask."""
-    if bound_scrub() is not None and (error := _given_error(fields.get("exc_info"))) is not None:
+def _mask_exception(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    """Convert an exception to text if there are values to mask, for the console format."""
+    if current_redactor() is not None and (error := _exception_of(fields.get("exc_info"))) is not None:
         del fields["exc_info"]
         fields["exception"] = describe(error).stack
     return fields
 
 
-def _tell_exception(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-    """Replace `exc_info` by error_type, error_message and stack, in the words of dead letters and ledger."""
-    error = _given_error(fields.pop("exc_info", None))
+def _split_exception(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    """Replace `exc_info` with error_type, error_message and stack, as in dead letters and the ledger."""
+    error = _exception_of(fields.pop("exc_info", None))
     if error is not None:
         fields["error_type"], fields["error_message"], fields["stack"] = describe(error)
     return fields
 
 
-def _given_error(given: object) -> BaseException | None:
+def _exception_of(given: object) -> BaseException | None:
     if isinstance(given, BaseException):
         return given
     if not given:

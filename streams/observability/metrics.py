@@ -1,7 +1,7 @@
-"""What Prometheus sees: deliveries, retries, dead letters, the outbox, and the lag of owned partitions.
+"""The Prometheus metrics: deliveries, retries, dead letters, the outbox, and the lag of owned partitions.
 
-Labels are the topic's, group's and handler's names, never an event's or tenant's: the number of series is bounded by
-the catalogue. Children are looked up once, since a label look-up costs as much as the increment ten times over.
+Labels name topics, groups and handlers, never events or tenants: so the catalogue limits the number of series. Children
+are cached, since looking up a label takes ten times as long as the increment.
 """
 
 from bisect import bisect_left
@@ -27,10 +27,10 @@ from prometheus_client.registry import Collector
 from streams.settings import Settings
 
 Outcome = Literal["success", "duplicate", "retry", "deferred", "dead"]
-"""How a delivery's attempt was settled; `duplicate`: it was already done, nothing ran."""
+"""The outcome of a delivery's attempt. `duplicate`: the work was already done, nothing ran."""
 
 REGISTRY = CollectorRegistry()
-"""The process's metrics; apart from the client library's global one, so that nothing else gets among them."""
+"""The process's metrics. They are separate from the client library's global registry, so that nothing mixes in."""
 ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 GCCollector(registry=REGISTRY)
@@ -40,21 +40,21 @@ _DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 3
 _AGES = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
 
 _deliveries = Counter(
-    "streams_deliveries_total", "Attempts by how they were settled.", (*_DELIVERY, "outcome"), registry=REGISTRY
+    "streams_deliveries_total", "Attempts by their outcome.", (*_DELIVERY, "outcome"), registry=REGISTRY
 )
-_retries = Counter("streams_retries_total", "Hand-overs to a retry tier.", ("tier", "handler"), registry=REGISTRY)
+_retries = Counter("streams_retries_total", "Records sent to a retry tier.", ("tier", "handler"), registry=REGISTRY)
 _dead = Counter(
     "streams_dead_letters_total",
-    "Records put into a DLQ; the handler is empty where the record could not be read.",
+    "Records sent to a DLQ; the handler is empty if the record could not be decoded.",
     ("topic", "handler", "reason"),
     registry=REGISTRY,
 )
-_in_flight = Gauge("streams_deliveries_in_flight", "Deliveries that run now.", ("pool",), registry=REGISTRY)
+_in_flight = Gauge("streams_deliveries_in_flight", "Deliveries that are running.", ("pool",), registry=REGISTRY)
 _window = Gauge(
     "streams_deliveries_waiting", "Deliveries in the worker's window that do not run yet.", ("pool",), registry=REGISTRY
 )
 _leases_lost = Counter(
-    "streams_leases_lost_total", "Long deliveries whose lease ran out while they ran.", ("handler",), registry=REGISTRY
+    "streams_leases_lost_total", "Long deliveries whose lease expired while they ran.", ("handler",), registry=REGISTRY
 )
 
 _breaker_open = Gauge(
@@ -66,12 +66,12 @@ _breaker_open = Gauge(
 
 outbox_relayed = Counter("streams_outbox_relayed_total", "Outbox rows that Kafka acknowledged.", registry=REGISTRY)
 outbox_failed = Counter(
-    "streams_outbox_failed_total", "Outbox rows that Kafka refused for good and that were set aside.", registry=REGISTRY
+    "streams_outbox_failed_total", "Outbox rows that Kafka rejected and that were set aside.", registry=REGISTRY
 )
 
 
 class Observations:
-    """Seconds by bucket; takes a list, for the library's histogram costs more for each than a handler may."""
+    """Counts seconds by bucket, several at once. The library's histogram takes too long for each small handler."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
@@ -79,48 +79,48 @@ class Observations:
         self._sum = 0.0
 
     def observe(self, seconds: Iterable[float]) -> None:
-        """Count these; clocks that differ give 0."""
+        """Count these values. Negative values, from clocks that differ, count as 0."""
         counts, bounds = self._counts, self._bounds
         for one in seconds:
             counts[bisect_left(bounds, one)] += 1
             if one > 0:
                 self._sum += one
 
-    def cumulated(self) -> tuple[list[tuple[str, float]], float]:
-        """(upper bound, how many were at most that) for each bucket, and the sum."""
+    def cumulative(self) -> tuple[list[tuple[str, float]], float]:
+        """Return for each bucket the upper bound and the number of values up to it, and the sum of all values."""
         bounds = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
         return list(zip(bounds, map(float, accumulate(self._counts)), strict=True)), self._sum
 
 
 class DeliveryHistogram(Collector):
-    """Observations of every handler on a topic, read when Prometheus asks."""
+    """The observations of every handler on a topic. Prometheus reads them at each scrape."""
 
-    def __init__(self, name: str, told: str, bounds: Sequence[float]) -> None:
-        self._name, self._told, self._bounds = name, told, bounds
+    def __init__(self, name: str, help_text: str, bounds: Sequence[float]) -> None:
+        self._name, self._help, self._bounds = name, help_text, bounds
         self._found: dict[tuple[str, str, str], Observations] = {}
         REGISTRY.register(self)
 
     def of(self, labels: tuple[str, str, str]) -> Observations:
-        """Those of a handler on a topic."""
+        """Return the observations of a handler on a topic."""
         return self._found.setdefault(labels, Observations(self._bounds))
 
     def collect(self) -> Iterator[Metric]:
-        """One histogram a handler on a topic."""
-        family = HistogramMetricFamily(self._name, self._told, labels=_DELIVERY)
+        """Yield one histogram per handler and topic."""
+        family = HistogramMetricFamily(self._name, self._help, labels=_DELIVERY)
         for labels, found in self._found.items():
-            buckets, total = found.cumulated()
+            buckets, total = found.cumulative()
             family.add_metric(labels, buckets, total)
         yield family
 
 
 _durations = DeliveryHistogram(
     "streams_delivery_duration_seconds",
-    "How long a handler ran; one observation a run, also where it took many events.",
+    "How long a handler ran; one observation per run, also for a run with many events.",
     _DURATIONS,
 )
 _ages = DeliveryHistogram(
     "streams_event_age_seconds",
-    "How old an event was (since occurred_at) when its delivery was done: success or dead.",
+    "Age of an event (since occurred_at) when its delivery ended: success or dead.",
     _AGES,
 )
 
@@ -134,93 +134,93 @@ class DeliveryMeter:
         self._durations = _durations.of(self._labels)
         self._ages = _ages.of(self._labels)
 
-    def ran(self, seconds: float) -> None:
-        """A run of the handler ended after so long, however it ended."""
+    def observe_run(self, seconds: float) -> None:
+        """Record the duration of a run of the handler, whatever its outcome."""
         self._durations.observe((seconds,))
 
-    def settled(self, outcome: Outcome, deliveries: int = 1) -> None:
-        """So many deliveries were settled that way."""
+    def count_outcome(self, outcome: Outcome, deliveries: int = 1) -> None:
+        """Count deliveries with this outcome."""
         counter = self._outcomes.get(outcome)
         if counter is None:
             counter = self._outcomes[outcome] = _deliveries.labels(*self._labels, outcome)
         counter.inc(deliveries)
 
-    def done(self, ages: Iterable[float]) -> None:
-        """Deliveries came to their end; their events occurred so many seconds ago (clocks that differ give 0)."""
+    def observe_ages(self, ages: Iterable[float]) -> None:
+        """Record the ages in seconds of the events whose deliveries ended. Negative ages count as 0."""
         self._ages.observe(ages)
 
 
 @lru_cache(maxsize=4096)
 def delivery_meter(topic: str, consumergroup: str, handler: str) -> DeliveryMeter:
-    """The one meter of a handler on a topic; `topic` is the origin's, for first attempts and retries alike."""
+    """Return the meter of a handler on a topic. `topic` is the origin's, for first attempts and retries alike."""
     return DeliveryMeter(topic, consumergroup, handler)
 
 
 @lru_cache(maxsize=4096)
 def retries(tier: str, handler: str) -> Counter:
-    """Count of hand-overs of a handler's deliveries to a tier (its topic's name)."""
+    """Return the counter of a handler's deliveries that were sent to a tier (its topic's name)."""
     return _retries.labels(tier, handler)
 
 
 @lru_cache(maxsize=4096)
 def dead_letters(topic: str, handler: str | None, reason: str) -> Counter:
-    """Count of a topic's dead letters for a handler (None: the record could not be read) and reason."""
+    """Return the counter of a topic's dead letters. `handler` is None if the record could not be decoded."""
     return _dead.labels(topic, handler or "", reason)
 
 
 @lru_cache(maxsize=16)
 def in_flight(pool: str) -> Gauge:
-    """How many deliveries of a pool run in this process."""
+    """Return the gauge of a pool's deliveries that are running in this process."""
     return _in_flight.labels(pool)
 
 
 @lru_cache(maxsize=16)
 def waiting(pool: str) -> Gauge:
-    """How many deliveries of a pool this process holds that do not run yet."""
+    """Return the gauge of a pool's deliveries that this process has in its window and that do not run yet."""
     return _window.labels(pool)
 
 
 @lru_cache(maxsize=64)
 def breaker_open(dependency: str) -> Gauge:
-    """1 while work waits for a dependency, else 0."""
+    """Return the gauge that is 1 while work waits for a dependency, else 0."""
     return _breaker_open.labels(dependency)
 
 
 @lru_cache(maxsize=1024)
 def leases_lost(handler: str) -> Counter:
-    """Count of a long handler's runs that found their lease gone."""
+    """Return the counter of a long handler's runs that lost their lease."""
     return _leases_lost.labels(handler)
 
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far a group is behind in one partition."""
+    """The lag of a group on one partition."""
 
     consumergroup: str
     topic: str
     partition: int
     current_offset: int
-    """Where the group reads on."""
+    """The next offset that the group reads."""
     end_offset: int
-    """The offset that the next record will get."""
+    """The offset of the next record to be written."""
     lag: int
-    """Records still to be settled."""
+    """The number of records that are not settled."""
 
 
 class LagCollector(Collector):
-    """The lag of the partitions that this process owns, read when Prometheus asks, under kafka_exporter's names."""
+    """The lag of the partitions that this process owns, with kafka_exporter's names. Prometheus reads it."""
 
     def __init__(self, read: Callable[[], Iterable[Lag]]) -> None:
         self._read = read
 
     def collect(self) -> Iterator[Metric]:
-        """One sample a partition in each of three families."""
+        """Yield one sample per partition in each of three families."""
         partition = ("topic", "partition")
         lag = GaugeMetricFamily(
-            "kafka_consumergroup_lag", "Records still to be settled.", labels=("consumergroup", *partition)
+            "kafka_consumergroup_lag", "Records that are not settled.", labels=("consumergroup", *partition)
         )
         current = GaugeMetricFamily(
-            "kafka_consumergroup_current_offset", "Where the group reads on.", labels=("consumergroup", *partition)
+            "kafka_consumergroup_current_offset", "The group's next offset.", labels=("consumergroup", *partition)
         )
         end = GaugeMetricFamily("kafka_topic_partition_current_offset", "The partition's end.", labels=partition)
         for sample in self._read():
@@ -233,7 +233,7 @@ class LagCollector(Collector):
 
 @dataclass(frozen=True, slots=True)
 class GroupCounts:
-    """What one consumer group of this process has been through, from its start."""
+    """Counters of one consumer group since this process started."""
 
     consumergroup: str
     owned: int
@@ -245,31 +245,31 @@ class GroupCounts:
 
 
 class GroupCollector(Collector):
-    """The consumer groups' counters, read when Prometheus asks: the transport counts, this names."""
+    """The consumer groups' counters. Prometheus reads them from the transport at each scrape."""
 
     def __init__(self, read: Callable[[], Iterable[GroupCounts]]) -> None:
         self._read = read
 
     def collect(self) -> Iterator[Metric]:
-        """One sample a group in each family."""
+        """Yield one sample per group in each family."""
         counts = list(self._read())
         gauges = {
-            "streams_partitions_owned": ("Partitions that this process holds.", "owned"),
-            "streams_partitions_paused": ("Of those, how many wait for their records to be settled.", "paused"),
+            "streams_partitions_owned": ("Partitions that this process owns.", "owned"),
+            "streams_partitions_paused": ("Owned partitions that are paused until records are settled.", "paused"),
         }
         counters = {
-            "streams_rebalances": ("Times that partitions came, went or were lost.", "rebalances"),
-            "streams_partitions_lost": ("Partitions taken away without notice.", "lost"),
-            "streams_late_acknowledgements": ("Settlements ignored, since the partition had gone.", "late"),
-            "streams_commit_failures": ("Commits refused; each is tried again.", "commit_failures"),
+            "streams_rebalances": ("How often partitions were assigned, revoked or lost.", "rebalances"),
+            "streams_partitions_lost": ("Partitions lost without a revocation.", "lost"),
+            "streams_late_acknowledgements": ("Settlements ignored after a revocation.", "late"),
+            "streams_commit_failures": ("Failed offset commits; each is repeated.", "commit_failures"),
         }
         families = (
             (GaugeMetricFamily, gauges),
             (CounterMetricFamily, counters),
         )
         for family, described in families:
-            for name, (told, field) in described.items():
-                metric = family(name, told, labels=("consumergroup",))
+            for name, (help_text, field) in described.items():
+                metric = family(name, help_text, labels=("consumergroup",))
                 for group in counts:
                     metric.add_metric((group.consumergroup,), getattr(group, field))
                 yield metric
@@ -281,9 +281,9 @@ _collectors: list[Collector] = []
 def export_groups(
     settings: Settings, lag: Callable[[], Iterable[Lag]], counts: Callable[[], Iterable[GroupCounts]]
 ) -> None:
-    """Export what these tell at each scrape, in the place of what was exported before.
+    """Export lag and counters, which the functions return at each scrape, in place of those of an earlier call.
 
-    Lag is not exported where STREAMS_METRICS_LAG is off, because a real kafka_exporter has those names.
+    Lag is not exported if STREAMS_METRICS_LAG is off, since a real kafka_exporter uses the same names.
     """
     while _collectors:
         REGISTRY.unregister(_collectors.pop())
@@ -296,5 +296,5 @@ def export_groups(
 
 
 def exposition() -> tuple[bytes, str]:
-    """The page for Prometheus and its content type."""
+    """Return the page for Prometheus and its content type."""
     return generate_latest(REGISTRY), CONTENT_TYPE_LATEST

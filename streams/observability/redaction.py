@@ -1,6 +1,6 @@
-"""What must not be told is masked: marked fields where an event is shown, their values where something is told of it.
+"""Masks personal and secret values: marked fields where an event is shown, and their values in any other text.
 
-Pure but for one context variable: the marked values of the events that the current task works on.
+Everything here is pure except for one context variable: the redactor for the events of the current task.
 """
 
 import json
@@ -18,37 +18,43 @@ from schemas.sensitivity import Marks, Sensitivity, marks_of
 
 MASK: Final = "***"
 RUN: Final = 8
-"""Characters: a run of a marked value that is as long is masked in texts, wherever the value begins and ends."""
+"""Characters. If this many consecutive characters of a marked value are in a text, they are masked."""
 WORD_BELOW: Final = 4
-"""A value with fewer characters is masked in texts only where it stands as a word, and with one character never:
-errors would be unreadable."""
+"""A value with fewer characters is masked only where it is a whole word. One character is never masked: errors would
+not be readable."""
 
 
 def masked(fields: Mapping[str, object], marks: Marks) -> dict[str, object]:
-    """The fields with `***` in place of what is marked, whatever its length and type. Null stays null, lists lists."""
+    """Return the fields with `***` for each marked value of any length and type. Null stays null, lists stay lists."""
     return {name: _masked(value, marks.get(name), lambda _: MASK) for name, value in fields.items()}
 
 
 def blanked(fields: Mapping[str, object], marks: Marks, only: Sensitivity) -> dict[str, object]:
-    """As `masked`, for the fields marked so, with values that keep their type: what the schema took, it takes again."""
+    """Return the fields with neutral values of the same type in place of marked ones, so that they fit the schema.
+
+    Args:
+        fields: The event's fields.
+        marks: The marks of the fields.
+        only: The mark whose fields are replaced.
+    """
     return {name: _masked(value, marks.get(name), _blank, only) for name, value in fields.items()}
 
 
 def masked_event(event: BaseModel, exclude: set[str] | None = None) -> dict[str, object]:
-    """An event for people and for JSON, its marked fields masked."""
+    """Return an event for people and for JSON, with masked fields."""
     fields: dict[str, object] = event.model_dump(mode="json", exclude=exclude, warnings=False)
     marks = marks_of(type(event))
     return fields if marks is None else masked(fields, marks)
 
 
 def marked_values(fields: Mapping[str, object], marks: Marks) -> Iterator[str]:
-    """The values of marked fields as the texts that an error may repeat."""
+    """Yield the values of marked fields, as the texts that an error may contain."""
     for name, value in fields.items():
         yield from _values(value, marks.get(name))
 
 
 class Redactor:
-    """Masks marked values in texts. Made for each unit of work, so the values are asked for when they are needed."""
+    """Masks marked values in texts. There is one per unit of work, so it reads the values only when needed."""
 
     def __init__(self, values: Callable[[], Iterable[str]]) -> None:
         self._find = values
@@ -56,13 +62,13 @@ class Redactor:
 
     @classmethod
     def of_fields(cls, fields: object, marks: Marks | None) -> "Redactor":
-        """For what may be an event's fields; anything else has no values."""
+        """Return the redactor for the fields of an event. For anything else there are no values."""
         known = fields if isinstance(fields, Mapping) and marks is not None else {}
         return cls(lambda: marked_values(known, marks or {}))
 
     @classmethod
     def of_events(cls, events: Iterable[BaseModel]) -> "Redactor":
-        """For events of one unit of work."""
+        """Return the redactor for the events of one unit of work."""
 
         def values() -> Iterator[str]:
             for event in events:
@@ -72,49 +78,49 @@ class Redactor:
         return cls(values)
 
     def __call__(self, text: str) -> str:
-        """The text without the values: no run of `RUN` characters of one is left in it."""
+        """Return the text without the values: it contains no `RUN` consecutive characters of any of them."""
         if self._known is None:
-            self._known = sorted({_folded(way) for value in self._find() for way in _spellings(value)})
+            self._known = sorted({_folded(form) for value in self._find() for form in _forms(value)})
         folded = _folded(text)
-        grams = _grams(folded) if any(len(value) >= RUN for value in self._known) else {}
-        spans = sorted(span for value in self._known for span in _found(folded, grams, value))
-        return _without(text, spans) if spans else text
+        ngrams = _ngrams(folded) if any(len(value) >= RUN for value in self._known) else {}
+        spans = sorted(span for value in self._known for span in _spans(folded, ngrams, value))
+        return _replace_spans(text, spans) if spans else text
 
-    def inside(self, value: object) -> object:
-        """As of a text, for every text in what a handler or a log line gives as JSON; keys stay."""
+    def redact_json(self, value: object) -> object:
+        """Redact every text in a JSON value of a handler or a log line. Keys stay."""
         match value:
             case None | bool():
                 return value
             case str():
                 return self(value)
             case int() | float():
-                told = self(str(value))
-                return value if told == str(value) else told
+                redacted_text = self(str(value))
+                return value if redacted_text == str(value) else redacted_text
             case Mapping():
-                return {name: self.inside(inner) for name, inner in value.items()}
+                return {name: self.redact_json(inner) for name, inner in value.items()}
             case list() | tuple():
-                return [self.inside(inner) for inner in value]
+                return [self.redact_json(inner) for inner in value]
             case _:
                 return self(str(value))
 
 
-_bound: ContextVar[Redactor | None] = ContextVar("scrub", default=None)
+_bound: ContextVar[Redactor | None] = ContextVar("redactor", default=None)
 
 
-def bind_scrub(scrub: Redactor | None) -> None:
-    """Whatever this task tells from now on goes through it; None: nothing that it works on is marked."""
-    _bound.set(scrub)
+def bind_redactor(redactor: Redactor | None) -> None:
+    """Redact all texts of this task from now on. None: its events have no marked fields."""
+    _bound.set(redactor)
 
 
-def bound_scrub() -> Redactor | None:
-    """The current task's, if what it works on has marked fields."""
+def current_redactor() -> Redactor | None:
+    """Return the current task's redactor, if its events have marked fields."""
     return _bound.get()
 
 
-def scrubbed(text: str) -> str:
-    """A text as the current task may tell it."""
-    scrub = _bound.get()
-    return text if scrub is None else scrub(text)
+def redacted(text: str) -> str:
+    """Return a text redacted for the current task."""
+    redactor = _bound.get()
+    return text if redactor is None else redactor(text)
 
 
 def _masked(
@@ -171,33 +177,33 @@ def _values(value: object, mark: Sensitivity | Marks | None) -> Iterator[str]:
             yield str(value)
 
 
-def _spellings(value: str) -> Iterator[str]:
-    """How a value comes in the text of an error: as it is, in one line, in a repr, in JSON, in an address."""
+def _forms(value: str) -> Iterator[str]:
+    """Yield the forms of a value in the text of an error: unchanged, in one line, in a repr, in JSON, in a URL."""
     yield from (value, " ".join(value.split()), repr(value)[1:-1], json.dumps(value)[1:-1])
     with_surrogates = value.encode(errors="replace").decode()
     yield from (quote(with_surrogates), quote_plus(with_surrogates))
 
 
 def _folded(text: str) -> str:
-    """In lower case, character by character, so that places in it are places in the text."""
+    """Return the text in lower case, character by character, so that positions stay the same."""
     lowered = text.lower()
     if len(lowered) == len(text):
         return lowered
     return "".join(one if len(small := one.lower()) != 1 else small for one in text)
 
 
-def _grams(text: str) -> dict[str, list[int]]:
+def _ngrams(text: str) -> dict[str, list[int]]:
     places: dict[str, list[int]] = {}
     for start in range(len(text) - RUN + 1):
         places.setdefault(text[start : start + RUN], []).append(start)
     return places
 
 
-def _found(text: str, grams: Mapping[str, Sequence[int]], value: str) -> Iterator[tuple[int, int]]:
-    """Where the value, or a part of it that is long enough to count, is in the text."""
+def _spans(text: str, ngrams: Mapping[str, Sequence[int]], value: str) -> Iterator[tuple[int, int]]:
+    """Yield the spans of the value, or of long enough parts of it, in the text."""
     if len(value) >= RUN:
         for start in range(len(value) - RUN + 1):
-            for place in grams.get(value[start : start + RUN], ()):
+            for place in ngrams.get(value[start : start + RUN], ()):
                 yield place, place + RUN
     elif len(value) >= WORD_BELOW:
         yield from _occurrences(text, value)
@@ -213,7 +219,7 @@ def _occurrences(text: str, value: str) -> Iterator[tuple[int, int]]:
         place = text.find(value, place + 1)
 
 
-def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
+def _replace_spans(text: str, spans: Sequence[tuple[int, int]]) -> str:
     parts: list[str] = []
     end = 0
     for start, stop in spans:

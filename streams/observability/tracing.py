@@ -1,4 +1,4 @@
-"""W3C trace context: made by the first producer, passed on by every hop (https://www.w3.org/TR/trace-context/)."""
+"""W3C trace context. The first producer creates it, every hop passes it on (https://www.w3.org/TR/trace-context/)."""
 
 import random
 import re
@@ -8,13 +8,13 @@ from contextvars import ContextVar
 
 _PATTERN = re.compile(rb"00-(?P<trace>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})")
 _bits = random.getrandbits
-"""Seeded by the system, anew after a fork. An id has to be unique, not secret, and the system is slower to ask."""
+"""Seeded by the system, again after a fork. An id must be unique, not secret, and the system's source is slower."""
 _current: ContextVar[bytes | Callable[[], bytes | None] | None] = ContextVar("traceparent", default=None)
 
 
 @contextmanager
 def trace_of(traceparent: bytes | None) -> Iterator[None]:
-    """Within it, what is published belongs to the trace of this header (None or a bad one: to a new trace)."""
+    """Publish in the trace of this header within the context. None or an invalid header starts a new trace."""
     token = _current.set(traceparent)
     try:
         yield
@@ -23,12 +23,12 @@ def trace_of(traceparent: bytes | None) -> Iterator[None]:
 
 
 def bind_trace(find: Callable[[], bytes | None]) -> None:
-    """As `trace_of`, until this task ends; the header is looked for when something is published."""
+    """Publish in a trace until this task ends. `find` returns the header; it is called when something is published."""
     _current.set(find)
 
 
 def child_traceparent() -> bytes:
-    """A `traceparent` for something published now: a new span of the current trace, or of a new sampled one."""
+    """Return a `traceparent` for a record: a new span of the current trace, or of a new sampled trace."""
     bound = _current.get()
     if callable(bound):
         bound = bound()

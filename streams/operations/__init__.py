@@ -1,1 +1,1 @@
-"""Lag, health, and whether the topics on the cluster are what the catalogue says."""
+"""Operations on a running deployment: lag, executions, dead letters, pauses, and the topics on the cluster."""

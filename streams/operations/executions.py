@@ -1,4 +1,4 @@
-"""What became of events: the ledger, read for people. Pending deliveries are derived, the ledger has no row of them."""
+"""Reads the ledger's executions. Pending deliveries have no row in the ledger, so they are derived."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ LIST_FIELDS = (
     "error",
 )
 SHOW_FIELDS = (*LIST_FIELDS, "task_id", "args", "result", "reason", "worker", "replays", "due_at", "history")
-"""`history` holds one object an attempt: attempt, started_at, completed_at, outcome, error, worker."""
+"""`history` has one object per attempt: attempt, started_at, completed_at, outcome, error, worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionFilter:
-    """Which executions; None leaves a field open."""
+    """Selects executions. None matches everything."""
 
     status: DurableStatus | None = None
     handler: str | None = None
@@ -44,7 +44,13 @@ class ExecutionFilter:
 
 
 def list_executions(connection: Connection, wanted: ExecutionFilter, limit: int) -> list[dict[str, object]]:
-    """Executions with LIST_FIELDS, the newest first."""
+    """Return executions with LIST_FIELDS, the newest first.
+
+    Args:
+        connection: The ledger's database.
+        wanted: Selects executions.
+        limit: The maximum number of rows.
+    """
     columns = executions.c
     equal = {
         columns.status: wanted.status,
@@ -69,7 +75,13 @@ def list_executions(connection: Connection, wanted: ExecutionFilter, limit: int)
 
 
 def show_executions(connection: Connection, event_id: UUID, handler: str | None = None) -> list[dict[str, object]]:
-    """The executions of one event with SHOW_FIELDS, one a handler; empty where the ledger has none."""
+    """Return the executions of one event with SHOW_FIELDS, one per handler. Empty if the ledger has none.
+
+    Args:
+        connection: The ledger's database.
+        event_id: The event's id.
+        handler: Only this handler. None: all handlers.
+    """
     made_at = event_time(event_id)
     if made_at is None:
         return []
@@ -90,13 +102,13 @@ class Waiting:
 
     topic: str
     due_at: datetime | None
-    """Not before; None: at once."""
+    """The earliest time to send it. None: at once."""
     refusal: str | None
-    """Why Kafka refused it: it is set aside."""
+    """Why Kafka rejected it: then it is set aside."""
 
 
 def waiting_in_outbox(connection: Connection, event_id: UUID) -> Waiting | None:
-    """What keeps an event in the outbox; None: it is not there."""
+    """Return an event that is still in the outbox, or None."""
     columns = outbox.c
     row = connection.execute(
         select(columns.topic, columns.due_at, columns.error)
@@ -109,10 +121,10 @@ def waiting_in_outbox(connection: Connection, event_id: UUID) -> Waiting | None:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How many deliveries of a handler are in which status.
+    """The number of a handler's deliveries in each status.
 
-    `received` is what a worker has in its window and has not begun: only that worker knows it (its metric
-    `streams_in_flight`), from outside it is part of `pending`, so it is 0 here.
+    `received` means in a worker's window but not started. Only that worker knows it (its metric `streams_in_flight`).
+    Elsewhere it is part of `pending`, so it is 0 here.
     """
 
     handler: str
@@ -125,7 +137,7 @@ class Summary:
 
 
 def count_by_status(connection: Connection) -> dict[tuple[str, str], int]:
-    """Executions by handler and status."""
+    """Return the number of executions by handler and status."""
     columns = executions.c
     rows = connection.execute(
         select(columns.handler, columns.status, func.count()).group_by(columns.handler, columns.status)
@@ -134,12 +146,12 @@ def count_by_status(connection: Connection) -> dict[tuple[str, str], int]:
 
 
 def count_outbox(connection: Connection) -> dict[str, int]:
-    """Events in the outbox by topic, those that wait for their time included."""
+    """Return the number of events in the outbox by topic, including scheduled events."""
     columns = outbox.c
     rows = connection.execute(
         select(columns.topic, func.count()).where(columns.failed_at.is_(None)).group_by(columns.topic)
     )
-    return {topic: count for topic, count in rows}  # noqa: C416 - a Row is no pair for dict()
+    return {topic: count for topic, count in rows}  # noqa: C416 - dict() does not accept a Row as a pair
 
 
 def summarize(
@@ -148,9 +160,15 @@ def summarize(
     outbox_by_topic: Mapping[str, int],
     lags: Iterable[Lag],
 ) -> list[Summary]:
-    """One summary a handler, with zeros where nothing happened; those the ledger knows and the code does not, too.
+    """Return one summary per handler, also for handlers that only the ledger knows. Missing counts are 0.
 
-    `handlers`: (handler, topic). Pending is what waits in the outbox plus what the topic's group has not committed.
+    Pending are the events in the outbox and those that the topic's group has not committed.
+
+    Args:
+        handlers: Pairs of handler and topic.
+        counts: Executions by handler and status.
+        outbox_by_topic: Events in the outbox by topic.
+        lags: The lag of all groups.
     """
     behind: dict[str, int] = {}
     for lag in lags:

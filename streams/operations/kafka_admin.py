@@ -1,4 +1,4 @@
-"""Kafka's answers about itself: one admin connection, every request bounded, every refusal one line."""
+"""Kafka's admin client with a time limit for each request and one line for each error."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,75 +29,75 @@ _MOVING = {
     KafkaError.NOT_COORDINATOR,
     KafkaError.NOT_LEADER_FOR_PARTITION,
 }
-"""Refusals that pass: a new topic, or a leader or coordinator that moves to another broker."""
-_MOVING_PAUSE = 0.1
-"""Seconds between two tries."""
-_FUTURE_GRACE = 2.0
-"""Seconds that an answer may be late beyond the request's own time-out, which librdkafka watches."""
+"""Temporary errors: a topic is new, or a leader or coordinator moves to another broker."""
+_RETRY_SECONDS = 0.1
+"""The pause between two attempts."""
+_GRACE_SECONDS = 2.0
+"""How much longer than the request's time-out to wait. librdkafka enforces the time-out itself."""
 
 
 class KafkaRefusedError(Exception):
-    """Kafka answered, and refused; the message is one line that says what."""
+    """Kafka rejected the request. The message is one line with the reason."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
-        """Kafka's number of the error."""
+        """Kafka's error code."""
 
 
 class KafkaAdmin:
-    """An admin connection. Its methods raise BrokersUnreachableError or KafkaRefusedError, no other Kafka error."""
+    """An admin connection. Its methods raise no Kafka errors but BrokersUnreachableError and KafkaRefusedError."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.timeout = settings.kafka_request_timeout
-        """Seconds that each request may take."""
-        # The logger keeps librdkafka from writing its own lines beside ours to standard error.
+        """The time limit of each request in seconds."""
+        # With a logger, librdkafka does not write its own lines to standard error.
         self.admin = AdminClient(client_config(settings), logger=client_logger)
 
     def metadata(self) -> ClusterMetadata:
-        """Brokers, topics and their partitions as they are now."""
+        """Return the current brokers, topics and partitions."""
         return check_brokers(self._settings)
 
     def answers(self, futures: Mapping[K, "Future[V]"], what: str) -> Iterator[tuple[K, V]]:
-        """The results of an admin call. `what` says in an error what was asked for: "read the offsets of"."""
+        """Yield the results of an admin call. `what` is its text for errors, such as "read the offsets of"."""
         for subject, future in futures.items():
             yield subject, self.answer(future, f"{what} {subject}")
 
     def answer(self, future: "Future[V]", what: str) -> V:
-        """One result; `what` says in an error what was asked for."""
+        """Return one result. `what` is the request's text for errors."""
         try:
-            return future.result(self.timeout + _FUTURE_GRACE)
+            return future.result(self.timeout + _GRACE_SECONDS)
         except FutureTimeoutError as error:
             raise self._unreachable("no answer in time") from error
         except KafkaException as error:
-            raise self.told(error, what) from error
+            raise self.to_error(error, what) from error
 
-    def committed(self, group: str, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """The offsets that a group has committed, by topic and partition; places without one are left out.
+    def committed(self, group: str, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return a group's committed offsets by topic and partition. Partitions without one are left out.
 
-        Asked by a consumer that joins nothing: librdkafka's admin client ends the whole process by a segmentation
-        fault where the group's coordinator is on the move (librdkafka #5040).
+        It uses a consumer that joins no group. librdkafka's admin client crashes the process with a segmentation fault
+        while the group's coordinator moves (librdkafka #5040).
         """
         config = {**client_config(self._settings), "group.id": group, "enable.auto.commit": False}
         consumer = Consumer(config, logger=client_logger)
         try:
-            found = consumer.committed([TopicPartition(*place) for place in places], timeout=self.timeout)
+            found = consumer.committed([TopicPartition(*partition) for partition in partitions], timeout=self.timeout)
         except KafkaException as error:
-            raise self.told(error, f"read the offsets of group {group}") from error
+            raise self.to_error(error, f"read the offsets of group {group}") from error
         finally:
             consumer.close()
         return {(one.topic, one.partition): one.offset for one in found if one.error is None and one.offset >= 0}
 
-    def told(self, error: KafkaException, what: str) -> BrokersUnreachableError | KafkaRefusedError:
-        """What librdkafka raised, as one line; `what` says what was asked for."""
+    def to_error(self, error: KafkaException, what: str) -> BrokersUnreachableError | KafkaRefusedError:
+        """Return the error for an exception of librdkafka. `what` is the request's text."""
         code = error_code(error)
         if code in _NO_ANSWER:
             return self._unreachable(reason(error))
         return KafkaRefusedError(f"Kafka refused to {what}: {reason(error)}", code)
 
-    def until_answered(self, ask: Callable[[], V]) -> V:
-        """Ask again, for as long as one request may take, while leaders or coordinators are on the move."""
+    def retry_while_moving(self, ask: Callable[[], V]) -> V:
+        """Repeat a request while leaders or coordinators move, for at most the time of one request."""
         deadline = time.monotonic() + self.timeout
         while True:
             try:
@@ -105,7 +105,7 @@ class KafkaAdmin:
             except KafkaRefusedError as error:
                 if error.code not in _MOVING or time.monotonic() > deadline:
                     raise
-            time.sleep(_MOVING_PAUSE)
+            time.sleep(_RETRY_SECONDS)
 
     def _unreachable(self, why: str) -> BrokersUnreachableError:
         message = (
@@ -116,6 +116,6 @@ class KafkaAdmin:
 
 
 def error_code(error: KafkaException) -> int:
-    """Kafka's number of an error, negative for librdkafka's own."""
+    """Return Kafka's error code. librdkafka's own codes are negative."""
     first = error.args[0] if error.args else None
     return first.code() if isinstance(first, KafkaError) else int(KafkaError.UNKNOWN)

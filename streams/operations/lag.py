@@ -1,4 +1,4 @@
-"""How far each pool is behind, asked of Kafka alone: right while workers run and while none does."""
+"""The lag of each pool, read from Kafka alone. It is correct with and without running workers."""
 
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -12,7 +12,7 @@ from streams.operations.kafka_admin import KafkaAdmin
 from streams.settings import POOL_NAMES, PoolName, Settings
 from streams.topics import Catalogue
 
-Place = tuple[str, int]
+PartitionId = tuple[str, int]
 """Topic and partition."""
 
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
@@ -20,53 +20,66 @@ _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # co
 
 
 def group_lag(settings: Settings, catalogue: Catalogue) -> list[Lag]:
-    """The lag of every pool in every partition of its event topics and existing retry tiers, ordered by them.
+    """Return the lag of every pool in each partition of its event topics and retry tiers, in this order.
 
-    A group reads on at its committed offset, or at the earliest record where it has committed none (all of it counts
-    then) or retention has removed that one. Each request is bounded by `kafka_request_timeout`.
-    Raises BrokersUnreachableError, KafkaRefusedError.
+    A group continues at its committed offset. If there is none, or retention has deleted its record, it continues at
+    the earliest record. Each request takes at most `kafka_request_timeout`. Raises BrokersUnreachableError,
+    KafkaRefusedError.
     """
     cluster = KafkaAdmin(settings)
     existing = {name: len(topic.partitions) for name, topic in cluster.metadata().topics.items()}
-    places = {pool: group_places(catalogue, pool, existing) for pool in POOL_NAMES}
-    everywhere = [place for pool in POOL_NAMES for place in places[pool]]
+    partitions = {pool: group_partitions(catalogue, pool, existing) for pool in POOL_NAMES}
+    all_partitions = [partition for pool in POOL_NAMES for partition in partitions[pool]]
     committed = {
-        pool: cluster.until_answered(partial(_committed, cluster, catalogue.group(pool), places[pool]))
+        pool: cluster.retry_while_moving(partial(_committed, cluster, catalogue.group(pool), partitions[pool]))
         for pool in POOL_NAMES
     }
-    earliest = cluster.until_answered(partial(_offsets, cluster, everywhere, _EARLIEST))
-    latest = cluster.until_answered(partial(_offsets, cluster, everywhere, _LATEST))
+    earliest = cluster.retry_while_moving(partial(_offsets, cluster, all_partitions, _EARLIEST))
+    latest = cluster.retry_while_moving(partial(_offsets, cluster, all_partitions, _LATEST))
     return [
-        lag_of(catalogue.group(pool), place, committed[pool].get(place), earliest[place], latest[place])
+        lag_of(catalogue.group(pool), partition, committed[pool].get(partition), earliest[partition], latest[partition])
         for pool in POOL_NAMES
-        for place in places[pool]
+        for partition in partitions[pool]
     ]
 
 
-def group_places(catalogue: Catalogue, pool: PoolName, existing: Mapping[str, int]) -> list[Place]:
-    """The partitions that a pool's group consumes: its event topics and every tier there is, former delays' too.
+def group_partitions(catalogue: Catalogue, pool: PoolName, existing: Mapping[str, int]) -> list[PartitionId]:
+    """Return the partitions that a pool's group consumes: of its event topics and of all its existing retry tiers.
 
-    `existing`: partition counts of the topics on the cluster.
+    Retry tiers of former delays are included.
+
+    Args:
+        catalogue: The topics and their pools.
+        pool: The pool.
+        existing: The partition counts of the cluster's topics.
     """
     events = [topic.name for topic in catalogue.in_pool(pool) if topic.name in existing]
     tiers = sorted(name for name in existing if name.startswith(catalogue.tier_prefix(pool)))
     return [(topic, partition) for topic in (*events, *tiers) for partition in range(existing[topic])]
 
 
-def lag_of(consumergroup: str, place: Place, committed: int | None, earliest: int, latest: int) -> Lag:
-    """The lag in one partition from what Kafka tells of it; `committed` None: the group has committed none there."""
+def lag_of(consumergroup: str, partition: PartitionId, committed: int | None, earliest: int, latest: int) -> Lag:
+    """Return the lag of one partition.
+
+    Args:
+        consumergroup: The consumer group.
+        partition: The topic and the partition.
+        committed: The group's committed offset, if there is one.
+        earliest: The first offset in the partition.
+        latest: The offset of the next record.
+    """
     current = max(earliest if committed is None else committed, earliest)
-    return Lag(consumergroup, *place, current_offset=current, end_offset=latest, lag=max(latest - current, 0))
+    return Lag(consumergroup, *partition, current_offset=current, end_offset=latest, lag=max(latest - current, 0))
 
 
-def _committed(cluster: KafkaAdmin, group: str, places: list[Place]) -> dict[Place, int]:
-    return cluster.committed(group, places) if places else {}
+def _committed(cluster: KafkaAdmin, group: str, partitions: list[PartitionId]) -> dict[PartitionId, int]:
+    return cluster.committed(group, partitions) if partitions else {}
 
 
-def _offsets(cluster: KafkaAdmin, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:
-    if not places:
+def _offsets(cluster: KafkaAdmin, partitions: list[PartitionId], spec: OffsetSpec) -> dict[PartitionId, int]:
+    if not partitions:
         return {}
-    wanted = {TopicPartition(*place): spec for place in places}
+    wanted = {TopicPartition(*partition): spec for partition in partitions}
     futures: dict[TopicPartition, Future[ListOffsetsResultInfo]] = cluster.admin.list_offsets(
         wanted, request_timeout=cluster.timeout
     )

@@ -1,4 +1,4 @@
-"""What operators have paused: written here, obeyed by every worker within a second or two."""
+"""Pauses by operators. Every worker applies a change within two seconds."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,18 +13,18 @@ PauseKind = Literal["topic", "handler"]
 
 
 def pause(connection: Connection, kind: PauseKind, name: str) -> bool:
-    """Pause a topic (its name on the cluster) or a handler; False: it is paused already."""
+    """Pause a topic (by its name on the cluster) or a handler. Returns False if it is already paused."""
     statement = insert(pauses).values(kind=kind, name=name).on_conflict_do_nothing()
     return connection.execute(statement).rowcount > 0
 
 
 def resume(connection: Connection, kind: PauseKind, name: str) -> bool:
-    """Let it go on; False: it is not paused."""
+    """Resume a topic or a handler. Returns False if it is not paused."""
     statement = delete(pauses).where(pauses.c.kind == kind, pauses.c.name == name)
     return connection.execute(statement).rowcount > 0
 
 
 def paused_since(connection: Connection) -> Mapping[tuple[PauseKind, str], datetime]:
-    """What is paused, by kind and name."""
+    """Return since when topics and handlers are paused, by kind and name."""
     rows = connection.execute(select(pauses.c.kind, pauses.c.name, pauses.c.since))
     return {(kind, name): since for kind, name, since in rows}

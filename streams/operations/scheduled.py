@@ -1,4 +1,4 @@
-"""Events for later: what waits in the outbox for its time."""
+"""Scheduled events, which wait in the outbox for their time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,23 +14,30 @@ from streams.publishing.outbox.outbox import headers_from_json
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """An event that goes out at `due_at`, if nobody cancels it before."""
+    """An event that will be sent at `due_at` if it is not cancelled."""
 
     event_id: UUID
     topic: str
     key: str | None
-    """As text; bytes that are none become replacement characters."""
+    """The key as text. Bytes that are not UTF-8 become replacement characters."""
     tenant_id: str | None
     due_at: datetime
     expires_at: datetime | None
     published_at: datetime
-    """When its sender wrote it."""
+    """When its sender wrote it to the outbox."""
 
 
 def list_scheduled(
     connection: Connection, *, topic: str | None = None, tenant_id: str | None = None, limit: int
 ) -> list[Scheduled]:
-    """Events for later that have not gone out, the next to go first. None leaves a filter open."""
+    """Return the scheduled events that have not been sent, in the order of their times.
+
+    Args:
+        connection: The outbox's database.
+        topic: Only this topic. None: all topics.
+        tenant_id: Only this tenant. None: all tenants.
+        limit: The maximum number of rows.
+    """
     columns = outbox.c
     wanted = {columns.topic: topic, columns.tenant_id: tenant_id}
     rows = connection.execute(
@@ -66,7 +73,7 @@ def list_scheduled(
 
 
 def _expiry(stored: Sequence[Sequence[str]]) -> datetime | None:
-    """Of headers as the row has them; those that nobody can read are the relay's to refuse."""
+    """Return the expiry time in a row's headers. The relay rejects headers that cannot be decoded."""
     try:
         return headers.last_time(headers_from_json(stored), headers.CE_EXPIRYTIME)
     except ValueError:

@@ -1,7 +1,8 @@
-"""Asks again for documents that sit unfinished and that nothing under way could name.
+"""Requests the indexing of stuck documents again: they are unfinished, and no record in progress names them.
 
-What is on Kafka tells nothing of its documents, so a document is watched: when it is first seen stranded the ends of
-the topics that could name it are noted, and once all below them is settled, and it is stranded still, nothing names it.
+Nothing on Kafka says which documents it will name, so each document is observed. When it first looks stuck, the end
+offsets of all topics that could name it are stored. Once all records before these offsets are settled and the document
+is still stuck, no record names it.
 """
 
 import asyncio
@@ -24,27 +25,27 @@ from streams.settings import Settings
 from streams.topics import Catalogue
 
 log = get_logger(__name__)
-AT_ONCE = 50
-"""Documents that one look asks for again at most, and records that may be unread: more would flood a backlog."""
-LOOKER = text("select pg_try_advisory_lock(hashtext(:name))")
+BATCH = 50
+"""The maximum number of documents requested at once, and of unread records before that: more would add to a backlog."""
+TRY_LOCK = text("select pg_try_advisory_lock(hashtext(:name))")
 UNLOCK = text("select pg_advisory_unlock_all()")
-_NAMING = (DocumentIndexRequested, DocumentIndexCreated, DocumentSyncRequested)
+_NAMING_EVENTS = (DocumentIndexRequested, DocumentIndexCreated, DocumentSyncRequested)
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """Documents that looked stranded when these were the ends of the partitions that could name them."""
+class ObservedDocuments:
+    """Documents that looked stuck, and the end offsets at that time of the partitions that could name them."""
 
     documents: tuple[StuckDocument, ...]
     ends: dict[tuple[str, int], int]
 
-    def unread(self, lags: list[Lag]) -> bool:
-        """Whether anything that was there then is not settled yet."""
+    def has_unread(self, lags: list[Lag]) -> bool:
+        """Return True if a record before the end offsets is not settled yet."""
         return any(lag.current_offset < self.ends.get((lag.topic, lag.partition), 0) for lag in lags)
 
 
 class StuckDocuments:
-    """One worker looks, whichever holds the lock; the others find it taken."""
+    """Checks for stuck documents in one worker: the one that holds the lock."""
 
     def __init__(
         self,
@@ -52,63 +53,71 @@ class StuckDocuments:
         settings: Settings,
         catalogue: Catalogue,
         codec: Codec,
-        ask: Callable[[], list[Lag]] | None = None,
+        read_lag: Callable[[], list[Lag]] | None = None,
     ) -> None:
-        """`ask` gives the groups' lag; None: asked of Kafka."""
+        """Create the check.
+
+        Args:
+            engine: The bookkeeping connections.
+            settings: From which age a document counts as stuck.
+            catalogue: The topics that can name documents.
+            codec: The codec for the requests.
+            read_lag: Returns the groups' lag. None: it is read from Kafka.
+        """
         self._engine = engine
         self._settings = settings
         self._codec = codec
-        self._ask = ask or (lambda: group_lag(settings, catalogue))
-        topics = [catalogue.of(event) for event in _NAMING]
-        self._naming = {
+        self._read_lag = read_lag or (lambda: group_lag(settings, catalogue))
+        topics = [catalogue.of(event) for event in _NAMING_EVENTS]
+        self._naming_topics = {
             *(topic.name for topic in topics),
             *(tier for topic in topics for tier in catalogue.tiers(topic.pool)),
         }
         self._lock: AsyncConnection | None = None
-        self._watched: Watched | None = None
+        self._observed: ObservedDocuments | None = None
 
-    async def look(self) -> int:
-        """Ask again for what is stranded for certain, watch what may be; returns how many were asked for."""
-        if not await self._alone():
+    async def check(self) -> int:
+        """Request stuck documents again, and observe those that look stuck. Returns how many were requested."""
+        if not await self._has_lock():
             return 0
-        # Before the documents are looked for: what is published after this is no older request.
-        lags = [lag for lag in await asyncio.to_thread(self._ask) if lag.topic in self._naming]
-        watched, asked = self._watched, 0
-        if watched is not None and not watched.unread(lags) and sum(lag.lag for lag in lags) < AT_ONCE:
-            asked = await self._ask_again([document.id for document in watched.documents])
-            watched = None
-        if watched is None:
+        # Read the lag before the documents: records that are published later name no older request.
+        lags = [lag for lag in await asyncio.to_thread(self._read_lag) if lag.topic in self._naming_topics]
+        observed, requested = self._observed, 0
+        if observed is not None and not observed.has_unread(lags) and sum(lag.lag for lag in lags) < BATCH:
+            requested = await self._request_again([document.id for document in observed.documents])
+            observed = None
+        if observed is None:
             async with AsyncSession(self._engine) as session:
-                found = await find_stranded(session, self._settings.stranded_after, AT_ONCE)
+                found = await find_stranded(session, self._settings.stranded_after, BATCH)
             ends = {(lag.topic, lag.partition): lag.end_offset for lag in lags}
-            watched = Watched(tuple(found), ends) if found else None
-        self._watched = watched
-        return asked
+            observed = ObservedDocuments(tuple(found), ends) if found else None
+        self._observed = observed
+        return requested
 
     async def close(self) -> None:
-        """Let another worker look."""
+        """Release the lock, so that another worker can check."""
         lock, self._lock = self._lock, None
         if lock is not None:
             with contextlib.suppress(SQLAlchemyError):
                 await lock.execute(UNLOCK)
-            # Closed for good: should it hold the lock still, it must not go back into the pool.
+            # Never return this connection to the pool: it may still hold the lock.
             await lock.invalidate()
             await lock.close()
 
-    async def _alone(self) -> bool:
-        """Whether this process is the one that looks: the lock lasts as long as its connection."""
+    async def _has_lock(self) -> bool:
+        """Return True if this process holds the lock, which lasts as long as its connection."""
         if self._lock is not None:
             try:
                 await self._lock.execute(text("select 1"))
                 await self._lock.commit()
             except Exception:
-                self._watched = None
+                self._observed = None
                 await self.close()
                 raise
             return True
         connection = await self._engine.connect()
         name = f"{self._settings.application}: stranded documents"
-        held = bool((await connection.execute(LOOKER, {"name": name})).scalar())
+        held = bool((await connection.execute(TRY_LOCK, {"name": name})).scalar())
         await connection.commit()
         if not held:
             await connection.close()
@@ -116,9 +125,9 @@ class StuckDocuments:
         self._lock = connection
         return True
 
-    async def _ask_again(self, ids: list[str]) -> int:
+    async def _request_again(self, ids: list[str]) -> int:
         async with AsyncSession(self._engine) as session, session.begin():
-            still = await find_stranded(session, self._settings.stranded_after, AT_ONCE, only=ids)
+            still = await find_stranded(session, self._settings.stranded_after, BATCH, only=ids)
             outbox = Outbox(session, self._codec)
             for document in still:
                 outbox.publish(
@@ -128,7 +137,7 @@ class StuckDocuments:
                 )
         if still:
             log.warning(
-                "documents sat unfinished and nothing could go on with them: asked for again",
+                "unfinished documents were stuck; their indexing is requested again",
                 documents=[document.id for document in still],
             )
         return len(still)

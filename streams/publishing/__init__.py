@@ -1,4 +1,4 @@
-"""Publishing: in a transaction (`Outbox`), straight to Kafka (`EventProducer`), or by what the platform calls."""
+"""Publishing in a transaction (`Outbox`), straight to Kafka (`EventProducer`), or through the platform's own calls."""
 
 from streams.publishing.async_producer import AsyncEventProducer
 from streams.publishing.bridges import blinker as blinker_bridge

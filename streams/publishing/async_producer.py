@@ -1,4 +1,4 @@
-"""`EventProducer` for asyncio: the same client, awaited."""
+"""`EventProducer` for asyncio: the same client, with methods to await."""
 
 import asyncio
 from collections import deque
@@ -16,14 +16,14 @@ from streams.publishing.producer import DEFAULT_TIMEOUT, EventProducer, PublishE
 from streams.settings import Settings
 from streams.transport.kafka.records import RecordMetadata
 
-FULL_SECONDS = 0.01
-"""Seconds after which a coroutine looks again for room in the client's queue."""
-LOOK_SECONDS = 0.001
-"""Seconds between two looks for reports while some are waited for."""
+QUEUE_FULL_SECONDS = 0.01
+"""How long a coroutine waits before it tries a full client queue again."""
+POLL_SECONDS = 0.001
+"""How often the loop polls for delivery reports while some are outstanding."""
 
 
 class AsyncEventProducer:
-    """`EventProducer` for asyncio: the same client, awaited.
+    """`EventProducer` for asyncio: the same client, with methods to await.
 
     async with AsyncEventProducer() as producer:
         await producer.publish(event)
@@ -32,10 +32,16 @@ class AsyncEventProducer:
     def __init__(
         self, settings: Settings | None = None, codec: Codec | None = None, *, timeout: float = DEFAULT_TIMEOUT
     ) -> None:
-        """As `EventProducer`."""
+        """Create the producer.
+
+        Args:
+            settings: The connection settings. None: from the environment.
+            codec: The codec for the events. None: from the environment.
+            timeout: Seconds to wait for an acknowledgement.
+        """
         self._producer = EventProducer(settings, codec, timeout=timeout)
         self._prepared: set[type[Event]] = set()
-        self._answers: _Answers | None = None
+        self._reports: _DeliveryReports | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -46,10 +52,10 @@ class AsyncEventProducer:
         await self.close()
 
     async def publish(self, event: Event, *, expires_at: datetime | None = None) -> RecordMetadata:
-        """As `EventProducer.publish`, awaited.
+        """Publish an event and await its acknowledgement, as `EventProducer.publish` does.
 
-        Where the client's queue is full it waits for room, and other coroutines go on. Cancelling gives up the wait,
-        not the event: it may still go out.
+        While the client's queue is full, it waits without blocking the event loop. Cancelling stops the wait only:
+        the event may still be sent.
         """
         if type(event) not in self._prepared:
             await asyncio.to_thread(self._producer.prepare, type(event))
@@ -57,77 +63,77 @@ class AsyncEventProducer:
         encode = self._producer.encode
         large = may_be_large(event)
         encoded = await asyncio.to_thread(encode, event, expires_at) if large else encode(event, expires_at)
-        answers = self._here()
-        answer, report = answers.expect(encoded)
+        reports = self._reports_for_loop()
+        future, report = reports.expect(encoded)
         if not self._producer.try_enqueue(encoded, report):
-            check = self._producer.deadline(encoded)
+            check = self._producer.timeout_check(encoded)
             while not self._producer.try_enqueue(encoded, report):
                 check()
-                await asyncio.sleep(FULL_SECONDS)
-        answers.sent()
-        return await answer
+                await asyncio.sleep(QUEUE_FULL_SECONDS)
+        reports.add_sent()
+        return await future
 
     async def publish_many(self, events: Iterable[Event], *, expires_at: datetime | None = None) -> int:
-        """As `EventProducer.publish_many`, in a thread: `events` is iterated there."""
+        """Publish all events in a thread, as `EventProducer.publish_many` does. `events` is iterated there."""
         return await asyncio.to_thread(self._producer.publish_many, events, expires_at=expires_at)
 
     async def close(self) -> None:
-        """As `EventProducer.close`."""
+        """Close the producer, as `EventProducer.close` does."""
         await asyncio.to_thread(self._producer.close)
 
-    def _here(self) -> "_Answers":
+    def _reports_for_loop(self) -> "_DeliveryReports":
         loop = asyncio.get_running_loop()
-        if self._answers is None or self._answers.loop is not loop:
-            self._answers = _Answers(loop, self._producer)
-        return self._answers
+        if self._reports is None or self._reports.loop is not loop:
+            self._reports = _DeliveryReports(loop, self._producer)
+        return self._reports
 
 
-class _Answers:
-    """Delivery reports for one loop, which takes them itself.
+class _DeliveryReports:
+    """The delivery reports for one event loop, which polls for them itself.
 
-    In a thread of its own the client would ask for the interpreter at every report, and wait for it while coroutines
-    run: up to 5 ms each time.
+    If a thread polled, the client would have to acquire the interpreter lock for every report. While coroutines run,
+    that takes up to 5 ms each time.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, producer: EventProducer) -> None:
         self.loop = loop
         self._producer = producer
-        self._told: deque[tuple[asyncio.Future[RecordMetadata], RecordMetadata | PublishError]] = deque()
-        """In whichever thread the reports came: the producer's own takes those that the loop is late for."""
-        self._under_way = 0
-        self._looking = False
+        self._received: deque[tuple[asyncio.Future[RecordMetadata], RecordMetadata | PublishError]] = deque()
+        """Filled by any thread: the producer's own thread takes the reports that the loop is late for."""
+        self._in_flight = 0
+        self._polling = False
 
     def expect(self, encoded: EncodedEvent) -> tuple["asyncio.Future[RecordMetadata]", Report]:
-        """What will hold where the record is, or PublishError; and what to call with its report, in any thread."""
-        answer: asyncio.Future[RecordMetadata] = self.loop.create_future()
+        """Return the future of a record's outcome, and the callback for its report. Any thread may call it."""
+        future: asyncio.Future[RecordMetadata] = self.loop.create_future()
         topic = encoded.topic
 
         def report(error: KafkaError | None, message: Message) -> None:
             if error is None:
-                self._told.append((answer, RecordMetadata(topic, message.partition() or 0, message.offset() or 0)))
+                self._received.append((future, RecordMetadata(topic, message.partition() or 0, message.offset() or 0)))
             else:
-                self._told.append((answer, PublishError(self._producer.explain(error, topic))))
+                self._received.append((future, PublishError(self._producer.error_message(error, topic))))
 
-        return answer, report
+        return future, report
 
-    def sent(self) -> None:
-        """One more is under way: its report will come."""
-        self._under_way += 1
-        if not self._looking:
-            self._looking = True
-            self.loop.call_later(LOOK_SECONDS, self._look)
+    def add_sent(self) -> None:
+        """Count one more record whose report is outstanding."""
+        self._in_flight += 1
+        if not self._polling:
+            self._polling = True
+            self.loop.call_later(POLL_SECONDS, self._poll)
 
-    def _look(self) -> None:
-        self._producer.take_reports()
-        while self._told:
-            answer, told = self._told.popleft()
-            self._under_way -= 1
-            if answer.done():
+    def _poll(self) -> None:
+        self._producer.poll_reports()
+        while self._received:
+            future, outcome = self._received.popleft()
+            self._in_flight -= 1
+            if future.done():
                 continue
-            if isinstance(told, PublishError):
-                answer.set_exception(told)
+            if isinstance(outcome, PublishError):
+                future.set_exception(outcome)
             else:
-                answer.set_result(told)
-        self._looking = self._under_way > 0
-        if self._looking:
-            self.loop.call_later(LOOK_SECONDS, self._look)
+                future.set_result(outcome)
+        self._polling = self._in_flight > 0
+        if self._polling:
+            self.loop.call_later(POLL_SECONDS, self._poll)

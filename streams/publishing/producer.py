@@ -1,4 +1,4 @@
-"""Publish straight to Kafka: for senders without a transaction. Each publish awaits the broker's acknowledgement."""
+"""Publishes straight to Kafka, for senders without a transaction. Each publish waits for the acknowledgement."""
 
 import os
 import threading
@@ -20,13 +20,13 @@ from streams.topics import UnknownEventError
 from streams.transport.kafka.client import client_logger, producer_config
 from streams.transport.kafka.records import RecordMetadata
 
-WINDOW = 50_000
-"""Events that `publish_many` has under way at once, half of the client's queue: fewer would wait for a slow broker."""
+MAX_IN_FLIGHT = 50_000
+"""How many unacknowledged events `publish_many` may have: half of the client's queue. Fewer would slow it down."""
 POLL_EVERY = 100
-"""Events after which `publish_many` takes reports in its own thread, which is cheaper than the poller doing it."""
+"""How often, in events, `publish_many` polls for reports in its own thread. This is cheaper than in the poller's."""
 POLL_SECONDS = 0.1
-LEFT_ALONE = 0.02
-"""Seconds for which the poller leaves a client alone that another thread polls: they would only wait for each other."""
+POLLER_PAUSE_SECONDS = 0.02
+"""How long the poller stops for while another thread polls. Otherwise the two would wait for each other."""
 DEFAULT_TIMEOUT = 30.0
 UNREACHABLE = frozenset({"_MSG_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN"})
 NO_TOPIC = frozenset({"_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PART"})
@@ -36,7 +36,7 @@ Report = Callable[[KafkaError | None, Message], None]
 
 
 class PublishError(Exception):
-    """An event was not acknowledged; the message is one line. `acknowledged`: how many of `publish_many` were."""
+    """An event was not acknowledged. The message is one line. `acknowledged` counts the events that were."""
 
     __module__ = "streams.publishing"
 
@@ -46,24 +46,30 @@ class PublishError(Exception):
 
 
 class BadEventError(PublishError):
-    """An event that cannot be encoded; it was not sent."""
+    """An event could not be encoded. It was not sent."""
 
     __module__ = "streams.publishing"
 
 
 class EventProducer:
-    """Publishes events, thread-safe; make one in each process (after a fork) and use it as a context manager.
+    """Publishes events. It is thread-safe. Create one in each process, after a fork, and use it as a context manager.
 
     with EventProducer() as producer:
         producer.publish(DocumentDeleted(document_id="…", …))
 
-    Idempotent and with `acks=all`: what it returned for is on all in-sync replicas, once and in order.
+    It is idempotent and uses `acks=all`: an acknowledged event is on all in-sync replicas, once and in order.
     """
 
     def __init__(
         self, settings: Settings | None = None, codec: Codec | None = None, *, timeout: float = DEFAULT_TIMEOUT
     ) -> None:
-        """`settings`, `codec`: None takes the environment's. `timeout`: seconds for an acknowledgement."""
+        """Create the producer.
+
+        Args:
+            settings: The connection settings. None: from the environment.
+            codec: The codec for the events. None: from the environment.
+            timeout: Seconds to wait for an acknowledgement.
+        """
         self._settings = settings or load_settings()
         self._codec = codec or default_codec()
         self._timeout = timeout
@@ -83,81 +89,94 @@ class EventProducer:
         self.close()
 
     def publish(self, event: Event, *, expires_at: datetime | None = None) -> RecordMetadata:
-        """Publish and wait for the acknowledgement; returns where the record is. Raises PublishError.
+        """Publish an event, wait for its acknowledgement, and return the record's position.
 
-        From `expires_at` (with its offset) on no attempt begins. For an event that is to go out later: `Outbox`.
+        To publish at a later time, use `Outbox`.
+
+        Args:
+            event: The event to publish.
+            expires_at: No attempt to handle the event starts at or after this time. It must have a UTC offset.
+
+        Raises:
+            PublishError: The event was not acknowledged.
         """
         return self.send(event, expires_at=expires_at).result()
 
     def send(self, event: Event, *, expires_at: datetime | None = None) -> "Future[RecordMetadata]":
-        """Encode and enqueue; the future holds where the record is, or PublishError, within the timeout.
+        """Encode and queue an event. Within the timeout, the future gets the record's position or PublishError.
 
-        Of a large event the value is in the storage when this returns: an event loop takes AsyncEventProducer. Waits
-        while the client's queue is full. Raises BadEventError where the event cannot be encoded, PublishError where
-        nothing can be sent any more, or no room comes within the timeout.
+        The value of a large event is in the storage when this returns: on an event loop, use AsyncEventProducer.
+        Waits while the client's queue is full.
+
+        Raises:
+            BadEventError: The event cannot be encoded.
+            PublishError: The producer is closed, or its queue stays full for the timeout.
         """
         future: Future[RecordMetadata] = Future()
         encoded = self.encode(event, expires_at)
-        self._enqueue(encoded, self._reporting(encoded, future))
+        self._enqueue(encoded, self._report_to(encoded, future))
         return future
 
     def encode(self, event: Event, expires_at: datetime | None = None) -> EncodedEvent:
-        """The record of an event. Raises BadEventError; PublishError where the registry does not answer."""
+        """Return the record of an event. Raises BadEventError, or PublishError if the registry does not answer."""
         try:
             return self._codec.encode(event, expires_at)
-        except RegistryUnavailableError as error:  # no fault of the event's
+        except RegistryUnavailableError as error:  # not an error of the event
             raise PublishError(str(error)) from error
         except StorageAwayError as error:
             message = f"{type(event).__name__} {event.event_id} was not sent: {error}"
             raise PublishError(message) from error
-        except Exception as error:  # fastavro raises many kinds for a value that its schema refuses
+        except Exception as error:  # fastavro raises many kinds for a value that does not match its schema
             message = f"{type(event).__name__} {event.event_id} cannot be encoded: {error}"
             raise BadEventError(message) from error
 
-    def _reporting(self, encoded: EncodedEvent, future: "Future[RecordMetadata]") -> Report:
-        """What to call with a record's delivery report to settle the future."""
-        future.set_running_or_notify_cancel()  # from here on it cannot be cancelled, so a report always finds it open
+    def _report_to(self, encoded: EncodedEvent, future: "Future[RecordMetadata]") -> Report:
+        """Return the callback that passes a record's delivery report to the future."""
+        future.set_running_or_notify_cancel()  # now it cannot be cancelled, so it is still open when the report arrives
 
         def report(error: KafkaError | None, message: Message) -> None:
             if error is None:
                 future.set_result(RecordMetadata(encoded.topic, message.partition() or 0, message.offset() or 0))
             else:
-                future.set_exception(PublishError(self.explain(error, encoded.topic)))
+                future.set_exception(PublishError(self.error_message(error, encoded.topic)))
 
         return report
 
     def publish_many(self, events: Iterable[Event], *, expires_at: datetime | None = None) -> int:
-        """Publish all, many under way at once; returns how many were acknowledged: all of them.
+        """Publish all events, with many unacknowledged at once. Returns how many there were.
 
-        Stops at the first that fails, waits for those under way, then raises PublishError (BadEventError where it
-        could not be encoded) with `acknowledged`. After an error of the iterable itself it waits likewise.
+        Stops at the first failure, or when the iterable raises. It then waits for the outstanding reports.
+
+        Raises:
+            BadEventError: An event cannot be encoded. `acknowledged` counts the events that were sent.
+            PublishError: An event was not acknowledged. `acknowledged` counts the events that were.
         """
-        tally = _Tally()
-        report = tally.report
+        progress = _Progress()
+        report = progress.report
         self._check_usable()
         try:
             for number, event in enumerate(events, start=1):
                 encoded = self.encode(event, expires_at)
                 if not self._produce(encoded, report):
                     self._enqueue(encoded, report)
-                tally.sent = number
+                progress.sent = number
                 if number % POLL_EVERY == 0:
                     self._check_usable()
-                    self.take_reports()
-                    self._wait(tally, WINDOW)
-                if tally.failure is not None:
+                    self.poll_reports()
+                    self._wait(progress, MAX_IN_FLIGHT)
+                if progress.failure is not None:
                     break
         except PublishError as error:
-            self._wait(tally, 1)
-            raise type(error)(str(error), tally.acknowledged) from error
+            self._wait(progress, 1)
+            raise type(error)(str(error), progress.acknowledged) from error
         finally:
-            self._wait(tally, 1)
-        if tally.failure is not None:
-            raise PublishError(self.explain(*tally.failure), tally.acknowledged)
-        return tally.acknowledged
+            self._wait(progress, 1)
+        if progress.failure is not None:
+            raise PublishError(self.error_message(*progress.failure), progress.acknowledged)
+        return progress.acknowledged
 
     def close(self) -> None:
-        """Wait for what is under way, at most the timeout, and let the connection go; safe to repeat."""
+        """Wait up to the timeout for outstanding reports, then close the connection. Repeating this does nothing."""
         if self._closing.is_set() or self._process != os.getpid():
             return
         if self._client.flush(self._timeout):
@@ -167,9 +186,9 @@ class EventProducer:
         self._poller.join()
 
     def prepare(self, kind: type[Event]) -> None:
-        """Learn what publishing a class needs: with a registry over HTTP its first event would wait for that.
+        """Load the schemas of an event class now, so that its first event need not wait for the registry.
 
-        Raises PublishError where the registry does not answer; what else is wrong an event of the class will tell.
+        Raises PublishError if the registry does not answer. All other errors are raised by the first event.
         """
         try:
             self._codec.prepare(kind)
@@ -179,7 +198,7 @@ class EventProducer:
             return
 
     def try_enqueue(self, encoded: EncodedEvent, report: Report) -> bool:
-        """Queue a record; False where the client's queue is full. Raises PublishError where it cannot be sent."""
+        """Queue a record. Returns False if the client's queue is full. Raises PublishError if it cannot be sent."""
         self._check_usable()
         return self._produce(encoded, report)
 
@@ -191,69 +210,69 @@ class EventProducer:
         except BufferError:
             return False
         except KafkaException as error:
-            raise PublishError(self.explain(error.args[0], encoded.topic)) from error
+            raise PublishError(self.error_message(error.args[0], encoded.topic)) from error
         return True
 
-    def take_reports(self) -> None:
-        """Call the reports that have come, in this thread; for a while the producer's own leaves them to it."""
-        self._polled_until = time.monotonic() + LEFT_ALONE
+    def poll_reports(self) -> None:
+        """Run the callbacks of arrived reports in this thread. The poller's thread stops for a moment meanwhile."""
+        self._polled_until = time.monotonic() + POLLER_PAUSE_SECONDS
         self._client.poll(0)
 
-    def deadline(self, encoded: EncodedEvent) -> Callable[[], None]:
-        """What to call while a record waits for room: it raises PublishError once the timeout is over."""
+    def timeout_check(self, encoded: EncodedEvent) -> Callable[[], None]:
+        """Return a check to call while waiting for room. It raises PublishError after the timeout."""
         until = time.monotonic() + self._timeout
 
         def check() -> None:
             if time.monotonic() > until:
                 servers = self._settings.kafka_bootstrap_servers
-                message = f"{encoded.topic}: no room came in the queue to Kafka at {servers} within {self._timeout:g} s"
+                message = f"{encoded.topic}: the queue to Kafka at {servers} stayed full for {self._timeout:g} s"
                 raise PublishError(message)
 
         return check
 
     def _enqueue(self, encoded: EncodedEvent, report: Report) -> None:
-        """Queue a record; while the queue is full, wait for room, which comes with reports, if only of time-outs."""
+        """Queue a record. While the queue is full, poll: reports make room, at the latest those of time-outs."""
         if self.try_enqueue(encoded, report):
             return
-        check = self.deadline(encoded)
+        check = self.timeout_check(encoded)
         while not self.try_enqueue(encoded, report):
             check()
             self._client.poll(POLL_SECONDS)
 
-    def _wait(self, tally: "_Tally", below: int) -> None:
-        """Take reports until fewer than so many are under way; every report comes within the timeout."""
-        while tally.under_way >= below:
+    def _wait(self, progress: "_Progress", below: int) -> None:
+        """Poll until fewer than `below` records are in flight. Every report arrives within the timeout."""
+        while progress.in_flight >= below:
             self._client.poll(POLL_SECONDS)
 
     def _poll(self) -> None:
         while not self._closing.is_set():
             if self._polled_until > time.monotonic():
-                self._closing.wait(LEFT_ALONE)
+                self._closing.wait(POLLER_PAUSE_SECONDS)
             else:
                 self._client.poll(POLL_SECONDS)
 
     def _check_usable(self) -> None:
         if self._process != os.getpid():
-            message = "this EventProducer was made before a fork and has no threads here: make one in each process"
+            message = "this EventProducer was created before a fork: create one in each process"
             raise PublishError(message)
         if self._closing.is_set():
             message = "this EventProducer is closed"
             raise PublishError(message)
 
-    def explain(self, error: KafkaError, topic: str) -> str:
-        """Why Kafka did not take an event, in one line."""
+    def error_message(self, error: KafkaError, topic: str) -> str:
+        """Return one line that says why Kafka did not acknowledge an event."""
         servers = self._settings.kafka_bootstrap_servers
         if error.name() in UNREACHABLE:
             return f"{topic}: no acknowledgement from Kafka at {servers} within {self._timeout:g} s"
         if error.name() in NO_TOPIC:
             return f"there is no topic {topic} on Kafka at {servers}: run `streams topics apply`"
         if error.name() == TOO_LARGE:
-            return f"{topic}: the event is larger than Kafka takes"
+            return f"{topic}: the event is larger than Kafka accepts"
         return f"{topic}: {error.str()}"
 
 
-class _Tally:
-    """What became of the events of one `publish_many`. Reports come in whichever thread polls, also in two at once."""
+class _Progress:
+    """The outcomes of one `publish_many`. Any thread that polls may call `report`, also two at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -261,10 +280,10 @@ class _Tally:
         self.acknowledged = 0
         self.failed = 0
         self.failure: tuple[KafkaError, str] | None = None
-        """The first one, and its topic."""
+        """The first failure and its topic."""
 
     @property
-    def under_way(self) -> int:
+    def in_flight(self) -> int:
         return self.sent - self.acknowledged - self.failed
 
     def report(self, error: KafkaError | None, message: Message) -> None:

@@ -73,7 +73,7 @@ class Maintenance:
     async def _look_for_stranded(self) -> None:
         try:
             await self._schemas.prepared(self._codec, DocumentIndexRequested)
-            await self._stranded.look()
+            await self._stranded.check()
         except (BrokersUnreachableError, KafkaRefusedError, Unavailable, SchemaMissingError) as error:
             log.warning("cannot look for stranded documents", error=message(error))
 

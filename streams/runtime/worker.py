@@ -94,19 +94,19 @@ class Worker:
 
     # The methods of streams.transport.kafka.group.AssignmentListener.
 
-    def assigned(self, assignments: Collection[Assignment]) -> None:
+    def on_assigned(self, assignments: Collection[Assignment]) -> None:
         """Do nothing: the chunks of new partitions follow."""
 
-    async def revoking(self, assignments: Collection[Assignment]) -> None:
+    async def on_revoking(self, assignments: Collection[Assignment]) -> None:
         """Finish the running deliveries of these partitions and start no others of them."""
-        await asyncio.gather(*(engine.revoking(assignments) for engine in self.engines.values()))
+        await asyncio.gather(*(engine.on_revoking(assignments) for engine in self.engines.values()))
 
-    def revoked(self, assignments: Collection[Assignment]) -> None:
+    def on_revoked(self, assignments: Collection[Assignment]) -> None:
         """Cancel what still runs of these partitions and forget them."""
         if self._resources is None:
             return
         for engine in self._resources.engines.values():
-            engine.revoked(assignments)
+            engine.on_revoked(assignments)
         self._resources.shared.guard.gone(assignments)
 
     async def drain(self) -> None:

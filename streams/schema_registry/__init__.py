@@ -1,4 +1,4 @@
-"""Where schemas have their ids: a committed folder, or a registry over HTTP."""
+"""Schema registries: the committed folder, or a registry over HTTP."""
 
 from streams.schema_registry.clients import SchemaNotFetchedError
 from streams.schema_registry.confluent import IncompatibleSchemaError

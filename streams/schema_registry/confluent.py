@@ -1,7 +1,7 @@
-"""A Confluent-compatible schema registry over HTTP, by confluent-kafka's own client. Blocks: a worker asks in a thread.
+"""A Confluent-compatible schema registry over HTTP. It blocks, so a worker calls it in a thread.
 
-What is asked once is kept: an id's schema and a schema's id never change. Only that an id is unknown is forgotten after
-a while, for it may be registered meanwhile.
+Answers are cached for ever, since the schema of an id and the id of a schema never change. Only unknown ids are
+forgotten after a while: they may be registered later.
 """
 
 import contextlib
@@ -18,35 +18,36 @@ if TYPE_CHECKING:
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 T = TypeVar("T")
-UNKNOWN_FOR = 30.0
-"""Seconds for which an id that the registry does not know is not asked for again."""
-UNKNOWN_AT_MOST = 10_000
-"""Such ids that are remembered: records of foreign bytes may name any number of them."""
+UNKNOWN_SECONDS = 30.0
+"""How long an unknown id is not requested again."""
+MAX_UNKNOWN = 10_000
+"""The maximum number of unknown ids in the cache. Records of foreign bytes may have any number of them."""
 HIGHEST_ID = 2**31 - 1
-"""A registry's numbers are Java's; what is above it answers like an address that it does not have."""
+"""The largest id: a registry uses Java integers. It answers to larger ids like to an unknown address."""
 _NO_SUCH_SCHEMA = frozenset({40401, 40402, 40403})
-"""The registry's own words for a subject, version or schema that it does not have."""
+"""The registry's error codes for an unknown subject, version or schema."""
 _NOT_FOUND = 404
-_REFUSED_SCHEMA = frozenset({409, 422})
-_REFUSED = frozenset({401, 403})
+_REJECTED_SCHEMA = frozenset({409, 422})
+_UNAUTHORIZED = frozenset({401, 403})
 _RETRIES = 1
-"""For a connection that was closed while it was idle; more would make a caller wait for a multiple of the time-out."""
+"""One retry, for a connection that was closed while idle. More would multiply the caller's time-out."""
 _RETRY_PAUSE_MS = 100
 
 
 class IncompatibleSchemaError(RegistryError):
-    """The registry does not take a schema beside the versions that it has; the message has its words."""
+    """The registry rejects a schema because of its other versions. The message contains the registry's reason."""
 
     __module__ = "streams.schema_registry"
 
 
 class HttpRegistry:
-    """The registry of an address. Thread-safe; one request at a time, so what is asked for by many is asked once."""
+    """A registry client. It is thread-safe. It sends one request at a time, so that equal requests are sent once."""
 
     def __init__(self, settings: Settings, files: FileRegistry) -> None:
-        """`files`: the schemas that this code's classes stand for; the registry only gives them their ids.
+        """Create the client without connecting.
 
-        Makes no connection. Raises RegistryError where the client is not installed or refuses its settings.
+        `files` are the schemas of this version's classes; the registry only assigns their ids. Raises RegistryError
+        if the client library is not installed or rejects its settings.
         """
         self.url = settings.schema_registry_url
         self.files = files
@@ -57,10 +58,10 @@ class HttpRegistry:
         self._own: dict[tuple[str, frozenset[str]], RegisteredSchema] = {}
         self._own_unknown: dict[tuple[str, frozenset[str]], float] = {}
 
-    def known(self, schema_id: int) -> RegisteredSchema | None:
-        """The schema of an id, as it was told before; None where it is known to be unknown. Asks nobody.
+    def cached(self, schema_id: int) -> RegisteredSchema | None:
+        """Return the cached schema of an id, or None if the id is known to be unknown. Sends no request.
 
-        Raises KeyError where the registry has to be asked.
+        Raises KeyError if the registry must be asked.
         """
         if schema_id > HIGHEST_ID:
             return None
@@ -70,111 +71,117 @@ class HttpRegistry:
         return found
 
     def by_id(self, schema_id: int) -> RegisteredSchema | None:
-        """The schema of an id, or None where the registry does not know it. Raises RegistryUnavailableError."""
+        """Return the schema of an id, or None if the registry does not know it. Raises RegistryUnavailableError."""
         with self._lock:
             try:
-                return self.known(schema_id)
+                return self.cached(schema_id)
             except KeyError:
-                told = self._ask(lambda: self._client.get_schema(schema_id))
-            if told is None:
-                self._note_unknown(schema_id)
+                answer = self._request(lambda: self._client.get_schema(schema_id))
+            if answer is None:
+                self._add_unknown(schema_id)
                 return None
-            found = self._by_id[schema_id] = _fetched(schema_id, told)
+            found = self._by_id[schema_id] = _registered(schema_id, answer)
             return found
 
-    def known_own(self, subject: str, fields: frozenset[str]) -> RegisteredSchema | None:
-        """As `own`, of what was told before. Asks nobody. Raises KeyError where the registry has to be asked."""
+    def cached_own(self, subject: str, fields: frozenset[str]) -> RegisteredSchema | None:
+        """Return the cached result of `own`. Sends no request. Raises KeyError if the registry must be asked."""
         found = self._own.get((subject, fields))
         if found is None and time.monotonic() >= self._own_unknown.get((subject, fields), 0.0):
             raise KeyError(subject)
         return found
 
     def own(self, subject: str, fields: frozenset[str]) -> RegisteredSchema | None:
-        """The schema of a class with those fields, under the id that the registry gives to its content.
+        """Return the schema of a class with these fields, with the registry's id for its content.
 
-        Not the subject's newest: a process of the release before goes on with its own version. None where the files, or
-        the registry, do not have it. Raises RegistryUnavailableError.
+        This is not always the subject's newest version: a process of the previous release uses its own version.
+        Returns None if the files or the registry do not have it. Raises RegistryUnavailableError.
         """
         with self._lock:
             with contextlib.suppress(KeyError):
-                return self.known_own(subject, fields)
-            told, in_files = None, self.files.own(subject, fields)
+                return self.cached_own(subject, fields)
+            answer, in_files = None, self.files.own(subject, fields)
             if in_files is not None:
-                content = _to_send(in_files)
-                told = self._ask(lambda: self._client.lookup_schema(subject, content, normalize_schemas=True))
-            if in_files is None or told is None or told.schema_id is None:
-                self._own_unknown[subject, fields] = time.monotonic() + UNKNOWN_FOR
+                content = _avro_schema(in_files)
+                answer = self._request(lambda: self._client.lookup_schema(subject, content, normalize_schemas=True))
+            if in_files is None or answer is None or answer.schema_id is None:
+                self._own_unknown[subject, fields] = time.monotonic() + UNKNOWN_SECONDS
                 return None
             found = RegisteredSchema(
-                told.schema_id, subject, told.version or 0, in_files.file, in_files.schema, in_files.allowed
+                answer.schema_id, subject, answer.version or 0, in_files.file, in_files.schema, in_files.allowed
             )
             self._own[subject, fields] = self._by_id[found.id] = found
             return found
 
     def register(self, schema: RegisteredSchema) -> int:
-        """Put a schema under its subject; returns the id that it has there, be it new or not.
+        """Register a schema under its subject and return its id, whether it is new or not.
 
         Raises IncompatibleSchemaError, RegistryUnavailableError.
         """
         with self._lock:
-            made = self._ask(
+            made = self._request(
                 lambda: self._client.register_schema_full_response(
-                    schema.subject, _to_send(schema), normalize_schemas=True
+                    schema.subject, _avro_schema(schema), normalize_schemas=True
                 ),
-                refusals=_REFUSED_SCHEMA,
+                rejections=_REJECTED_SCHEMA,
             )
         if made is None or made.schema_id is None:
-            message = f"{self.url} gives {schema.subject} no id"
+            message = f"{self.url} returned no id for {schema.subject}"
             raise RegistryUnavailableError(message)
         self._unknown.pop(made.schema_id, None)
         self._own_unknown.clear()
         return made.schema_id
 
     def set_compatibility(self, subject: str, level: str) -> None:
-        """Let the registry refuse for a subject what that level does not allow. Raises RegistryUnavailableError."""
+        """Set the compatibility level of a subject in the registry. Raises RegistryUnavailableError."""
         with self._lock:
-            self._ask(lambda: self._client.set_compatibility(subject, level))
+            self._request(lambda: self._client.set_compatibility(subject, level))
 
-    def _ask(self, request: Callable[[], T], refusals: Container[int] = ()) -> T | None:
-        """What it answers; None where it says that there is no such schema. All else means: nothing is known.
+    def _request(self, request: Callable[[], T], rejections: Container[int] = ()) -> T | None:
+        """Return the answer to a request, or None if there is no such schema.
 
-        `refusals`: statuses by which it refuses a schema; IncompatibleSchemaError has its words.
+        Args:
+            request: Calls the client.
+            rejections: The HTTP statuses that reject a schema.
+
+        Raises:
+            IncompatibleSchemaError: The registry rejects the schema.
+            RegistryUnavailableError: Any other error.
         """
-        from confluent_kafka.schema_registry.error import SchemaRegistryError  # noqa: PLC0415 - of an extra
+        from confluent_kafka.schema_registry.error import SchemaRegistryError  # noqa: PLC0415 - part of an extra
 
         try:
             return request()
         except SchemaRegistryError as error:
-            status, code, words = error.http_status_code, error.error_code, error.error_message
+            status, code, text = error.http_status_code, error.error_code, error.error_message
             if status == _NOT_FOUND and code in _NO_SUCH_SCHEMA:
                 return None
-            if status in refusals:
-                message = f"{self.url} refuses the schema: {words}"
+            if status in rejections:
+                message = f"{self.url} rejects the schema: {text}"
                 raise IncompatibleSchemaError(message) from error
-            message = f"the schema registry {self.url} answers {status}: {words}"
-            if status in _REFUSED:
+            message = f"the schema registry {self.url} answers {status}: {text}"
+            if status in _UNAUTHORIZED:
                 message += "; see STREAMS_SCHEMA_REGISTRY_USERNAME and STREAMS_SCHEMA_REGISTRY_PASSWORD"
             raise RegistryUnavailableError(message) from error
-        except Exception as error:  # the client lets through what its HTTP library, ssl and json raise
+        except Exception as error:  # the client does not catch the errors of its HTTP library, ssl and json
             message = f"the schema registry {self.url} does not answer: {type(error).__name__}: {error}"
             raise RegistryUnavailableError(message) from error
 
-    def _note_unknown(self, schema_id: int) -> None:
-        if len(self._unknown) >= UNKNOWN_AT_MOST:
+    def _add_unknown(self, schema_id: int) -> None:
+        if len(self._unknown) >= MAX_UNKNOWN:
             self._unknown.clear()
-        self._unknown[schema_id] = time.monotonic() + UNKNOWN_FOR
+        self._unknown[schema_id] = time.monotonic() + UNKNOWN_SECONDS
 
 
 def _client(settings: Settings) -> "SchemaRegistryClient":
     try:
-        from confluent_kafka.schema_registry import SchemaRegistryClient  # noqa: PLC0415 - of an extra
-        from confluent_kafka.schema_registry.common._httpx_compat import httpx  # noqa: PLC0415 - its own choice
+        from confluent_kafka.schema_registry import SchemaRegistryClient  # noqa: PLC0415 - part of an extra
+        from confluent_kafka.schema_registry.common._httpx_compat import httpx  # noqa: PLC0415 - its choice of library
     except ImportError as error:
         message = f"a schema registry over HTTP needs the extra `registry` of this package ({error.name} is missing)"
         raise RegistryError(message) from error
     if any("@" in url for url in settings.schema_registry_url.split(",")):
         message = (
-            "STREAMS_SCHEMA_REGISTRY_URL has a password in it, which would be in every message: use "
+            "STREAMS_SCHEMA_REGISTRY_URL contains a password, which error messages would show: use "
             "STREAMS_SCHEMA_REGISTRY_USERNAME and STREAMS_SCHEMA_REGISTRY_PASSWORD"
         )
         raise RegistryError(message)
@@ -205,16 +212,16 @@ def _text(path: object) -> str | None:
     return None if path is None else str(path)
 
 
-def _to_send(registered: RegisteredSchema) -> "Schema":
-    from confluent_kafka.schema_registry import Schema  # noqa: PLC0415 - of an extra
+def _avro_schema(registered: RegisteredSchema) -> "Schema":
+    from confluent_kafka.schema_registry import Schema  # noqa: PLC0415 - part of an extra
 
     return Schema(json.dumps(registered.schema), schema_type="AVRO")
 
 
-def _fetched(schema_id: int, told: "Schema") -> RegisteredSchema:
-    """An answer to a question for an id, which names no subject: whose it is, its record's name tells."""
+def _registered(schema_id: int, answer: "Schema") -> RegisteredSchema:
+    """Return the schema of an answer to a request by id. It has no subject, only its record's name."""
     try:
-        content = json.loads(told.schema_str or "")
-    except ValueError:  # of another type than Avro, such as Protobuf: no record of ours
+        content = json.loads(answer.schema_str or "")
+    except ValueError:  # another type than Avro, such as Protobuf: not a schema of an event
         content = {}
     return RegisteredSchema(schema_id, "", 0, "", content if isinstance(content, dict) else {})

@@ -1,6 +1,7 @@
-"""Which values an event's class allows, where that is less than Avro's type says: texts of a Literal, bounds, patterns.
+"""Finds the values that an event's class allows beyond its Avro types: texts of a Literal, bounds, patterns.
 
-Avro cannot express them and the gate has to know them: a record that Avro reads and the class refuses is a dead letter.
+Avro cannot express these limits, but `streams schemas check` needs them. A record that Avro accepts and the class
+rejects becomes a dead letter.
 """
 
 from collections.abc import Iterator
@@ -20,9 +21,9 @@ _DEFINITIONS = "#/$defs/"
 
 
 def allowed_values(event: type[Event]) -> Allowed:
-    """Field (`quota.unit`, `lines[].amount`) → keywords of JSON Schema; fields without any are left out.
+    """Return keywords of JSON Schema by field, such as `quota.unit` or `lines[].amount`. Other fields are left out.
 
-    Functions that validate are not seen: nothing but their code says what they refuse.
+    Validator functions are ignored: only their code knows what they reject.
     """
     try:
         schema = cast("JSON", event.model_json_schema(by_alias=False))

@@ -1,6 +1,6 @@
-"""From the event classes to the file registry: which Avro files there should be, and writing them.
+"""Writes the schemas of the event classes to the file registry.
 
-A changed class gets a new version and a new id; nothing that was committed is changed, since records refer to it.
+A changed class gets a new version with a new id. A committed version never changes, since records refer to it.
 """
 
 import json
@@ -21,23 +21,23 @@ Cause = Literal["new", "changed", "draft", "unnoted"]
 
 
 class SchemaExportError(Exception):
-    """The generator is not installed or cannot express a class; the message is one line."""
+    """The generator is not installed, or it cannot express a class. The message is one line."""
 
 
 class IncompatibleChangeError(SchemaExportError):
-    """A class was changed in a way that its versions before do not bear; nothing was written."""
+    """A changed class is not compatible with its earlier versions. Nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """An event whose class is not what the registry's newest version says, or not for good."""
+    """An event class that differs from its newest version in the registry, or whose newest version is a draft."""
 
     subject: str
     event: str
     file: str
     """The file that `export` would write."""
     replaces: str | None
-    """The file of the newest version; None where the subject is new."""
+    """The file of the newest version. None if the subject is new."""
     cause: Cause
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class Drift:
             case "new":
                 return f"{self.file} is missing: {self.event} has no schema yet; run `streams schemas export`"
             case "draft":
-                return f"{self.replaces} is a draft; run `streams schemas export`, which makes it a version for good"
+                return f"{self.replaces} is a draft; run `streams schemas export` to make it final"
             case "unnoted":
                 return f"{INDEX} does not say which values {self.event} allows; run `streams schemas export`"
         return f"{self.replaces} differs from {self.event}; run `streams schemas export`, which writes {self.file}"
@@ -53,7 +53,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class SubjectBreak:
-    """A break of one event's compatibility."""
+    """One incompatible change of an event class."""
 
     subject: str
     event: str
@@ -65,25 +65,26 @@ class SubjectBreak:
 
 
 def avro_schema(event: type[Event]) -> dict[str, object]:
-    """The Avro record of an event class, ``streams.<class name>``.
+    """Return the Avro record of an event class, ``streams.<class name>``.
 
-    Without docs: a changed sentence is not a changed schema. Without the defaults that a factory makes anew for each
-    event (its id, its time): the generator would write down the value that it happened to get.
-    Raises SchemaExportError.
+    Docs are left out: a changed sentence is not a changed schema. So are defaults that a factory creates for each
+    event (its id, its time): the generator would write one arbitrary value. Raises SchemaExportError.
     """
     try:
-        import py_avro_schema  # noqa: PLC0415 - a tool of development; workers and producers go without it
+        import py_avro_schema  # noqa: PLC0415 - a development tool; workers and producers do not need it
     except ImportError as error:
-        message = "py-avro-schema is not installed; it comes with the extra `dev`"
+        message = "py-avro-schema is not installed: install the extra `dev`"
         raise SchemaExportError(message) from error
     try:
         schema = json.loads(py_avro_schema.generate(event, namespace=NAMESPACE, options=py_avro_schema.Option.NO_DOC))
     except TypeError as error:
         message = f"{event.__name__} cannot be expressed in Avro: {error}"
         raise SchemaExportError(message) from error
-    made_anew = {name for name, field in event.model_fields.items() if field.default_factory not in {None, list, dict}}
+    created_per_event = {
+        name for name, field in event.model_fields.items() if field.default_factory not in {None, list, dict}
+    }
     for field in schema["fields"]:
-        if field["name"] in made_anew:
+        if field["name"] in created_per_event:
             field.pop("default", None)
     _drop_defaults_of_enums(schema)
     tag_schema(schema, event)
@@ -92,9 +93,9 @@ def avro_schema(event: type[Event]) -> dict[str, object]:
 
 
 def _drop_defaults_of_enums(part: object) -> None:
-    """The generator gives each enum its first symbol as the one that readers take for those they do not know.
+    """Remove the defaults of enums. The generator sets the first symbol, which replaces symbols unknown to a reader.
 
-    An event would then be read as another one, in silence; without it the gate refuses a new symbol.
+    A reader would then silently get another event. Without a default, `streams schemas check` rejects a new symbol.
     """
     if isinstance(part, dict):
         if part.get("type") == "enum":
@@ -109,9 +110,18 @@ def _drop_defaults_of_enums(part: object) -> None:
 def pending(
     catalogue: Catalogue, registered: Iterable[RegisteredSchema], *, draft: bool = False
 ) -> list[RegisteredSchema]:
-    """The versions to be written so that each subject's newest is what its class says, in catalogue order.
+    """Return the versions to write, so that each subject's newest version matches its class, in catalogue order.
 
-    Where the newest is a draft, or does not note what its class allows, it is that one with its id; else one more.
+    If the newest version is a draft, or does not record the allowed values, it is replaced and keeps its id. Otherwise
+    a version is added.
+
+    Args:
+        catalogue: The topics and their events.
+        registered: The versions in the registry.
+        draft: Whether new versions are drafts.
+
+    Raises:
+        SchemaExportError: A class cannot be expressed in Avro.
     """
     known = list(registered)
     newest, last_id = _newest(known), max((one.id for one in known), default=0)
@@ -133,7 +143,7 @@ def pending(
 
 
 def drifts(catalogue: Catalogue, registry: FileRegistry) -> list[Drift]:
-    """Where the registry's newest versions differ from the classes, or are drafts; empty when all agree."""
+    """Return the differences between the registry's newest versions and the classes, and the drafts."""
     events = _event_names(catalogue)
     found = []
     for written in pending(catalogue, registry):
@@ -152,7 +162,7 @@ def _cause(before: RegisteredSchema | None, written: RegisteredSchema) -> Cause:
 
 
 def incompatible(catalogue: Catalogue, registered: Iterable[RegisteredSchema]) -> list[SubjectBreak]:
-    """Where a class, or its newest version, breaks what it promises to the versions before; empty: nowhere.
+    """Return the changes of classes or of their newest versions that are incompatible with earlier versions.
 
     Raises SchemaExportError, BadSchemaError.
     """
@@ -169,17 +179,26 @@ def incompatible(catalogue: Catalogue, registered: Iterable[RegisteredSchema]) -
 
 
 def export(catalogue: Catalogue, folder: Path, *, draft: bool = False) -> list[RegisteredSchema]:
-    """Write what is missing in a folder's registry; returns what was written.
+    """Write the missing versions to a folder's registry, and return them.
 
     A folder without a registry starts as a copy of the committed one, so that the built-in events keep their ids.
-    Drafts may be replaced by later exports. Raises IncompatibleChangeError before anything is written, RegistryError,
-    SchemaExportError, OSError.
+
+    Args:
+        catalogue: The topics and their events.
+        folder: The folder of the registry.
+        draft: Write drafts, which later exports may replace.
+
+    Raises:
+        IncompatibleChangeError: A class has an incompatible change. Nothing was written.
+        RegistryError: The folder's registry cannot be read.
+        SchemaExportError: A class cannot be expressed in Avro.
+        OSError: A file cannot be written.
     """
     begun = (folder / INDEX).exists()
     known = list(FileRegistry(folder if begun else None)) if begun or (COMMITTED / INDEX).exists() else []
     broken = incompatible(catalogue, known)
     if broken:
-        raise IncompatibleChangeError(told(broken))
+        raise IncompatibleChangeError(summary(broken))
     written = pending(catalogue, known, draft=draft)
     files = written if begun else [*known, *written]
     if not files:
@@ -187,14 +206,14 @@ def export(catalogue: Catalogue, folder: Path, *, draft: bool = False) -> list[R
     folder.mkdir(parents=True, exist_ok=True)
     for schema in files:
         _write_json(folder / schema.file, schema.schema)
-    # The index last: an export that was cut short leaves files that nothing refers to.
+    # Write the index last: an interrupted export leaves files without references.
     rows = {schema.id: schema for schema in (*known, *written)}
     _write_json(folder / INDEX, {"schemas": [_index_row(rows[schema_id]) for schema_id in sorted(rows)]})
     return written
 
 
-def told(found: "list[Drift] | list[SubjectBreak]") -> str:
-    """The first of them, and how many more there are, in one line."""
+def summary(found: "list[Drift] | list[SubjectBreak]") -> str:
+    """Return one line: the first finding, and how many more there are."""
     return f"{found[0]}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
 
 
@@ -203,7 +222,7 @@ def _version(registered: RegisteredSchema) -> Version:
 
 
 def _newest(registered: Iterable[RegisteredSchema]) -> dict[str, RegisteredSchema]:
-    """Each subject's newest version."""
+    """Return each subject's newest version."""
     return {one.subject: one for one in sorted(registered, key=lambda one: one.version)}
 
 

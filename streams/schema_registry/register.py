@@ -1,4 +1,4 @@
-"""Putting the schemas of the event classes into a registry over HTTP, with what may be changed of each."""
+"""Registers the schemas of the event classes in a registry over HTTP, with their compatibility levels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,20 +10,21 @@ from streams.topics import Catalogue, Topic
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What the registry has of one version: its own id, which is not that of the files."""
+    """One version in the registry. The registry's ids differ from those of the files."""
 
     subject: str
     version: int
-    """That of the files."""
+    """The version in the files."""
     id: int | None
-    """None: was not registered, only looked at."""
+    """None: the version was listed, not registered."""
     compatibility: str
 
 
-def to_register(catalogue: Catalogue, files: FileRegistry) -> list[tuple[Topic, RegisteredSchema]]:
-    """Every version of the catalogue's events, oldest first, with its topic.
+def versions_to_register(catalogue: Catalogue, files: FileRegistry) -> list[tuple[Topic, RegisteredSchema]]:
+    """Return every version of the catalogue's events with its topic, oldest first.
 
-    The old ones too: consumers meet records of each. Raises RegistryError where an event has no version, or a draft.
+    Old versions are needed too, since consumers read records of each. Raises RegistryError if an event has no version
+    or only a draft.
     """
     found: list[tuple[Topic, RegisteredSchema]] = []
     for topic in catalogue:
@@ -32,21 +33,24 @@ def to_register(catalogue: Catalogue, files: FileRegistry) -> list[tuple[Topic, 
             message = f"{topic.name} has no schema in {files.folder}: run `streams schemas export`"
             raise RegistryError(message)
         if versions[-1].draft:
-            message = f"{versions[-1].file} is a draft: run `streams schemas export`, which makes it a version for good"
+            message = f"{versions[-1].file} is a draft: run `streams schemas export` to make it final"
             raise RegistryError(message)
         found.extend((topic, version) for version in versions)
     return found
 
 
 def register(catalogue: Catalogue, registry: HttpRegistry) -> Iterator[Registered]:
-    """Register what is missing, and set each subject's compatibility; may be repeated.
+    """Register missing versions, and set each subject's compatibility level. It is safe to repeat this.
 
-    Raises RegistryError: IncompatibleSchemaError where the registry refuses a version, RegistryUnavailableError.
+    Raises:
+        IncompatibleSchemaError: The registry rejects a version.
+        RegistryUnavailableError: The registry does not answer.
+        RegistryError: An event has no final version.
     """
-    told: set[str] = set()
-    for topic, version in to_register(catalogue, registry.files):
+    configured: set[str] = set()
+    for topic, version in versions_to_register(catalogue, registry.files):
         level = topic.event.compatibility
-        if version.subject not in told:
+        if version.subject not in configured:
             registry.set_compatibility(version.subject, level)
-            told.add(version.subject)
+            configured.add(version.subject)
         yield Registered(version.subject, version.version, registry.register(version), level)

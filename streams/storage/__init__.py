@@ -1,4 +1,4 @@
-"""The file storage: upload files and the payloads of large events, in a folder or in a bucket."""
+"""The file storage, in a folder or a bucket: upload files and the payloads of large events."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -21,19 +21,20 @@ __all__ = [
 
 
 def open_store(settings: Settings) -> Store:
-    """The store of STREAMS_STORAGE_URL: ``file:relative/folder``, ``file:///absolute/folder`` or ``s3://bucket/prefix``.
+    """Return the store of STREAMS_STORAGE_URL.
 
-    Raises SettingsError for any other kind.
+    The forms are ``file:relative/folder``, ``file:///absolute/folder`` and ``s3://bucket/prefix``. Raises SettingsError
+    for any other form.
     """
     url = urlsplit(settings.storage_url)
     if url.scheme == "s3" and url.netloc:
         return open_bucket(settings, url.netloc, unquote(url.path))
     if url.scheme != "file" or url.netloc not in {"", "localhost"} or not url.path.strip("/"):
-        message = f"STREAMS_STORAGE_URL: {settings.storage_url!r} is no storage; write file:PATH or s3://BUCKET/PREFIX"
+        message = f"STREAMS_STORAGE_URL: {settings.storage_url!r} is not supported: use file:PATH or s3://BUCKET/PREFIX"
         raise SettingsError(message)
     return Folder(Path(unquote(url.path)))
 
 
 def open_storage(settings: Settings) -> Storage:
-    """As `open_store`, for an event loop."""
+    """Return the store of STREAMS_STORAGE_URL for an event loop."""
     return InThreads(open_store(settings))

@@ -1,4 +1,4 @@
-"""A folder as the storage, on a file system that all workers see."""
+"""A folder as the storage, on a file system that all workers share."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from tempfile import NamedTemporaryFile
 
 from streams.storage.port import FileMissingError, StorageAwayError
 
-_AWAY = {
+_UNAVAILABLE = {
     errno.EIO,
     errno.ENODEV,
     errno.ENOSPC,
@@ -20,42 +20,42 @@ _AWAY = {
     errno.ENOTCONN,
     errno.EHOSTDOWN,
 }
-"""What a full disk, or a network file system that is away, answers with: no other file would fare better."""
+"""The errors of a full disk or of an unavailable network file system. All other files would fail too."""
 
 
 class Folder:
-    """Files below one folder."""
+    """Files in one folder."""
 
     def __init__(self, folder: Path) -> None:
-        """The folder need not exist before the first write."""
+        """Keep the folder. It need not exist before the first write."""
         self.folder = folder.resolve()
 
     def read(self, key: str) -> bytes:
-        """The file's bytes; raises FileMissingError."""
+        """Return the file's bytes. Raises FileMissingError."""
         try:
-            with _told_apart():
+            with _translate_errors():
                 return self._path(key).read_bytes()
         except FileNotFoundError as error:
             raise FileMissingError(key) from error
 
     def write(self, key: str, content: bytes) -> None:
-        """Make or replace the file, whole or not at all."""
-        with _told_apart():
-            _replace(self._path(key), content)
+        """Create or replace the file atomically."""
+        with _translate_errors():
+            _write_atomically(self._path(key), content)
 
     def delete(self, key: str) -> None:
-        """Remove the file; a missing one is fine."""
-        with _told_apart():
+        """Delete the file if it exists."""
+        with _translate_errors():
             self._path(key).unlink(missing_ok=True)
 
     def exists(self, key: str) -> bool:
-        """Whether there is a file of that key."""
+        """Return True if the file exists."""
         return self._path(key).is_file()
 
     def keys(self, folder: str) -> Sequence[str]:
-        """The keys of all files directly in a folder; those that are being written are none yet."""
+        """Return the keys of all files directly in a folder. Files that are being written are left out."""
         path = self._path(folder)
-        with _told_apart():
+        with _translate_errors():
             try:
                 return [f"{folder}/{file.name}" for file in path.iterdir() if not file.name.startswith(".")]
             except FileNotFoundError:
@@ -70,18 +70,18 @@ class Folder:
 
 
 @contextmanager
-def _told_apart() -> Iterator[None]:
-    """What is the file system's own failure is raised as such."""
+def _translate_errors() -> Iterator[None]:
+    """Raise StorageAwayError for failures of the whole file system."""
     try:
         yield
     except OSError as error:
-        if error.errno in _AWAY:
+        if error.errno in _UNAVAILABLE:
             message = f"the storage does not work: {error.strerror}"
             raise StorageAwayError(message) from error
         raise
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _write_atomically(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
         try:

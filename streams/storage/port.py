@@ -1,4 +1,4 @@
-"""The file storage port: upload files and the payloads of large events, by key."""
+"""The file storage interface: upload files and the payloads of large events, by key."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class FileMissingError(Exception):
-    """The storage has no file of that key."""
+    """The storage has no file with this key."""
 
     __module__ = "streams.storage"
 
@@ -16,67 +16,67 @@ class FileMissingError(Exception):
 
 
 class StorageAwayError(Exception):
-    """The storage as a whole fails: it is full, read-only, unreachable or refuses us. Not the file's fault."""
+    """The whole storage fails: it is full, read-only, unreachable or rejects the access. The file is not the reason."""
 
     __module__ = "streams.storage"
 
 
 class Store(Protocol):
-    """Files by key, a relative path with slashes such as ``upload_files/<tenant>/<uuid>.txt``. Blocks; any thread.
+    """Files by key, a relative path such as ``upload_files/<tenant>/<uuid>.txt``. It blocks. Any thread may call it.
 
-    A key that would lead out of the storage raises ValueError; a storage that fails as a whole, StorageAwayError.
+    A key outside the storage raises ValueError. A failure of the whole storage raises StorageAwayError.
     """
 
     def read(self, key: str) -> bytes:
-        """The file's bytes; raises FileMissingError."""
+        """Return the file's bytes. Raises FileMissingError."""
 
     def write(self, key: str, content: bytes) -> None:
-        """Make or replace the file, whole or not at all."""
+        """Create or replace the file atomically."""
 
     def delete(self, key: str) -> None:
-        """Remove the file; a missing one is fine, so that a repeat is."""
+        """Delete the file if it exists, so that it is safe to repeat this."""
 
     def exists(self, key: str) -> bool:
-        """Whether there is a file of that key."""
+        """Return True if the file exists."""
 
     def keys(self, folder: str) -> Sequence[str]:
-        """The keys of all files directly in a folder, in no order; none where there is no such folder."""
+        """Return the keys of all files directly in a folder, in no order. Empty if there is no such folder."""
 
 
 class Storage(Protocol):
-    """As `Store`, for an event loop."""
+    """The `Store` interface for an event loop."""
 
     async def read(self, key: str) -> bytes:
-        """The file's bytes; raises FileMissingError."""
+        """Return the file's bytes. Raises FileMissingError."""
 
     async def write(self, key: str, content: bytes) -> None:
-        """Make or replace the file, whole or not at all."""
+        """Create or replace the file atomically."""
 
     async def delete(self, key: str) -> None:
-        """Remove the file; a missing one is fine, so that a repeat is."""
+        """Delete the file if it exists, so that it is safe to repeat this."""
 
     async def exists(self, key: str) -> bool:
-        """Whether there is a file of that key."""
+        """Return True if the file exists."""
 
 
 class InThreads:
-    """A store for an event loop: each call is made in a thread."""
+    """A store for an event loop. Each call runs in a thread."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
 
     async def read(self, key: str) -> bytes:
-        """The file's bytes; raises FileMissingError."""
+        """Return the file's bytes. Raises FileMissingError."""
         return await asyncio.to_thread(self.store.read, key)
 
     async def write(self, key: str, content: bytes) -> None:
-        """Make or replace the file, whole or not at all."""
+        """Create or replace the file atomically."""
         await asyncio.to_thread(self.store.write, key, content)
 
     async def delete(self, key: str) -> None:
-        """Remove the file; a missing one is fine."""
+        """Delete the file if it exists."""
         await asyncio.to_thread(self.store.delete, key)
 
     async def exists(self, key: str) -> bool:
-        """Whether there is a file of that key."""
+        """Return True if the file exists."""
         return await asyncio.to_thread(self.store.exists, key)

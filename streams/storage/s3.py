@@ -1,4 +1,4 @@
-"""A bucket of S3, or of what speaks like it, as the storage. boto3 comes with the extra `s3`."""
+"""A bucket of S3, or of a compatible service, as the storage. boto3 comes with the extra `s3`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from botocore.client import BaseClient
 
 ATTEMPTS = 3
-"""Tries of one request; those for a request that was not answered wait a little between them."""
-SERVERS_OWN = 500
-"""HTTP statuses from here on are failures of the server."""
-_NOT_THERE = {"NoSuchKey", "404", "NotFound"}
-_REFUSES_ALL = {
+"""The maximum number of attempts of one request. There is a short pause between them."""
+SERVER_ERROR = 500
+"""HTTP statuses from this one on are server errors."""
+_MISSING = {"NoSuchKey", "404", "NotFound"}
+_UNAVAILABLE = {
     "403",
     "AccessDenied",
     "ExpiredToken",
@@ -27,48 +27,48 @@ _REFUSES_ALL = {
     "SlowDown",
     "TooManyRequests",
 }
-"""Codes by which no other file would fare better: to wait is better than to give deliveries up."""
+"""Error codes that all other files would get too: waiting is better than failing the deliveries."""
 
 
 class Bucket:
-    """Files as objects below a prefix. An object is written whole or not at all; so S3 has it."""
+    """Files as objects with a prefix. S3 writes an object atomically."""
 
     def __init__(self, client: "BaseClient", bucket: str, prefix: str = "") -> None:
-        """`prefix`: without slashes at its ends; empty: the whole bucket."""
+        """Keep the bucket. `prefix` has no slashes at its ends. An empty prefix means the whole bucket."""
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
 
     def read(self, key: str) -> bytes:
-        """The object's bytes; raises FileMissingError."""
-        with self._told_apart(key):
+        """Return the object's bytes. Raises FileMissingError."""
+        with self._translate_errors(key):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
             content: bytes = answer["Body"].read()
             return content
 
     def write(self, key: str, content: bytes) -> None:
-        """Make or replace the object."""
-        with self._told_apart(key):
+        """Create or replace the object."""
+        with self._translate_errors(key):
             self._client.put_object(Bucket=self._bucket, Key=self._key(key), Body=content)
 
     def delete(self, key: str) -> None:
-        """Remove the object; a missing one is fine."""
-        with self._told_apart(key):
+        """Delete the object if it exists."""
+        with self._translate_errors(key):
             self._client.delete_object(Bucket=self._bucket, Key=self._key(key))
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object of that key."""
+        """Return True if the object exists."""
         try:
-            with self._told_apart(key):
+            with self._translate_errors(key):
                 self._client.head_object(Bucket=self._bucket, Key=self._key(key))
         except FileMissingError:
             return False
         return True
 
     def keys(self, folder: str) -> Sequence[str]:
-        """The keys of all objects directly in a folder."""
+        """Return the keys of all objects directly in a folder."""
         found: list[str] = []
-        with self._told_apart(folder):
+        with self._translate_errors(folder):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=f"{self._key(folder)}/", Delimiter="/"
             )
@@ -84,33 +84,42 @@ class Bucket:
         return self._prefix + str(path)
 
     @contextmanager
-    def _told_apart(self, key: str) -> Iterator[None]:
-        """An object that is missing, a storage that fails as a whole, and anything else, which is the request's own."""
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - there is a client, so it is loaded
+    def _translate_errors(self, key: str) -> Iterator[None]:
+        """Raise FileMissingError or StorageAwayError for botocore's errors. Errors of the request itself are kept."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - with a client, it is loaded
 
         try:
             yield
         except ClientError as error:
-            told = error.response.get("Error", {})
-            code, status = str(told.get("Code")), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if code in _NOT_THERE:
+            details = error.response.get("Error", {})
+            code, status = str(details.get("Code")), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            if code in _MISSING:
                 raise FileMissingError(key) from error
-            if code in _REFUSES_ALL or status >= SERVERS_OWN:
-                message = f"the storage s3://{self._bucket} does not work: {code} {told.get('Message', '')}".rstrip()
+            if code in _UNAVAILABLE or status >= SERVER_ERROR:
+                message = f"the storage s3://{self._bucket} does not work: {code} {details.get('Message', '')}".rstrip()
                 raise StorageAwayError(message) from error
             raise
-        except BotoCoreError as error:  # no connection, no answer in time, no credentials
+        except BotoCoreError as error:  # no connection, no answer in time, or no credentials
             message = f"the storage s3://{self._bucket} does not work: {' '.join(str(error).split())}"
             raise StorageAwayError(message) from error
 
 
 def open_bucket(settings: Settings, bucket: str, prefix: str) -> Bucket:
-    """The bucket with a client of its own; no connection is made yet. Raises SettingsError where boto3 is missing."""
+    """Return the bucket with its own client, without connecting.
+
+    Args:
+        settings: The endpoint, the credentials and the time-outs.
+        bucket: The bucket's name.
+        prefix: The common prefix of all keys.
+
+    Raises:
+        SettingsError: boto3 is not installed.
+    """
     try:
-        import boto3  # noqa: PLC0415 - only who has a bucket needs the library
+        import boto3  # noqa: PLC0415 - only users of a bucket need the library
         from botocore.config import Config  # noqa: PLC0415 - as above
     except ImportError as error:
-        message = "STREAMS_STORAGE_URL=s3://… needs boto3; install the extra `s3`"
+        message = "STREAMS_STORAGE_URL=s3://… needs boto3: install the extra `s3`"
         raise SettingsError(message) from error
     secret = settings.storage_secret_key
     client = boto3.session.Session().client(

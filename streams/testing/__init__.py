@@ -1,4 +1,4 @@
-"""What a handler's author needs to test it without Kafka and a worker: `await run(handler, event)`."""
+"""Runs one attempt of a handler in a test, without Kafka and a worker: `await run(handler, event)`."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -24,7 +24,7 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An event that the handler published, as it gave it; `at`: not before, `expires_at`: not from then on."""
+    """An event that the handler published, with its earliest time `at` and its expiry time `expires_at`."""
 
     event: Event
     at: datetime | None
@@ -33,7 +33,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What an attempt that succeeded has left: its result, and what it published in its order."""
+    """The result of a successful attempt, and the events that it published, in their order."""
 
     result: JSON
     published: tuple[Published, ...]
@@ -47,12 +47,23 @@ async def run(
     services: Sequence[object] = (),
     attempt: int = 1,
 ) -> Run:
-    """One attempt of a handler, as a worker makes it: its transaction, its limits, the check of its result.
+    """Run one attempt of a handler as a worker does: in a transaction, within its time limits, with a checked result.
 
-    `event`: of a batch handler a list. `engine`: where its SQL goes; without one a handler may touch no session. What
-    it publishes is collected, not sent. `services`: what `work.use` gives, by their types. Raises what the handler
-    raises, after its transaction is rolled back; SoftTimeLimitExceeded and TimeLimitExceeded; and TypeError or
-    ValueError for a result that is no JSON.
+    Published events are collected, not sent.
+
+    Args:
+        handler: The handler.
+        event: The event. For a batch handler, a list of events.
+        engine: The database for its SQL. Without it, a handler must not use a session.
+        services: The objects that `work.use` returns, by their types.
+        attempt: The number of the attempt.
+
+    Raises:
+        SoftTimeLimitExceeded: The handler ran longer than its soft limit.
+        TimeLimitExceeded: The handler ran longer than its limit.
+        TypeError: The result is not JSON.
+        ValueError: The result is not JSON.
+        Exception: Any error of the handler, after its transaction has been rolled back.
     """
     published: list[Published] = []
 

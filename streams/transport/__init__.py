@@ -1,4 +1,4 @@
-"""Kafka under Faust: polling, chunks, pausing, and the offsets that may be committed. Knows no event."""
+"""The Kafka transport under Faust: polling, chunks, pausing and offset commits. Knows no event."""
 
 from streams.transport.kafka.errors import (
     BrokersUnreachableError,

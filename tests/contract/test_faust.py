@@ -1,7 +1,7 @@
-"""What the transport needs of Faust beyond its public interface, held on the pinned version.
+"""The parts of Faust that the transport uses beyond its public interface, checked for the pinned version.
 
-If one of these fails after an upgrade of Faust, read `streams/transport` again before changing the pin: the private
-names are `Conductor._acking_topics` and `Consumer._unacked_messages`, and a chunk must reach an agent untouched.
+If one of these tests fails after an upgrade of Faust, read `streams/transport` again before changing the pin. The
+private names are `Conductor._acking_topics` and `Consumer._unacked_messages`. A chunk must reach an agent unchanged.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 class Watched:
-    """Stands for any object and notes which attributes are read from it."""
+    """Replaces any object and records which attributes are read from it."""
 
     def __init__(self, **known: object) -> None:
         self.known = known
@@ -76,7 +76,7 @@ def test_the_entry_point_gives_the_transport() -> None:
 
 
 def test_the_compiled_stream_iterator_reads_two_private_names() -> None:
-    """More would be names that our consumer and conductor lack."""
+    """Any other name would be missing in our consumer and conductor."""
     compiled: Any = vars(faust_streams)["_CStreamIterator"]
     assert compiled is not None
     topics = Watched()
@@ -117,8 +117,8 @@ async def test_an_agents_stream_yields_the_chunk_itself_and_settles_nothing(app:
         async with asyncio.timeout(5):
             while not len(app.topics):  # noqa: ASYNC110 - Faust's set has no event
                 await asyncio.sleep(0)
-            app.topics.hand_over(given)
-            app.topics.hand_over(chunk("t"))
+            app.topics.put_chunk(given)
+            app.topics.put_chunk(chunk("t"))
             assert await got.get() is given
             await got.get()
     finally:
@@ -130,7 +130,7 @@ async def test_an_agents_stream_yields_the_chunk_itself_and_settles_nothing(app:
 
 async def test_two_readers_of_one_topic_are_refused(app: StreamsApp) -> None:
     aiter(app.topic("t"))
-    with pytest.raises(NotSupportedError, match="one agent a topic"):
+    with pytest.raises(NotSupportedError, match="use one agent per topic"):
         aiter(app.topic("t"))
 
 

@@ -1,4 +1,4 @@
-"""Every version that was ever committed can be read by today's classes, byte for byte as it was written."""
+"""Today's classes can read every version that was ever committed, from exactly the bytes that were written."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ TOPICS = {CATALOGUE.subject(topic.name): topic for topic in CATALOGUE}
 
 @EACH_VERSION
 def test_each_version_has_golden_bytes(version: RegisteredSchema) -> None:
-    """Two records at least; they are made once, when the version is."""
+    """At least two records. They are created once, together with the version."""
     kept = golden.samples(version)
     assert len(kept) >= 2, f"{version.file} has no golden bytes: run `{golden.MAKE}` and commit what it writes"
     assert all(one.hex for one in kept), f"{golden.file_of(version).name} lacks bytes: run `{golden.MAKE}`"
@@ -27,7 +27,7 @@ def test_each_version_has_golden_bytes(version: RegisteredSchema) -> None:
 
 @EACH_VERSION
 def test_golden_bytes_are_read_by_today_s_class(version: RegisteredSchema) -> None:
-    """What was written is what is read; fields that came later have their defaults."""
+    """The values that were written are read again. Later fields have their defaults."""
     topic = TOPICS.get(version.subject)
     if topic is None:
         pytest.fail(f"{version.subject} has no topic in the catalogue: its records could not be read")
@@ -47,7 +47,7 @@ def test_golden_bytes_are_read_by_today_s_class(version: RegisteredSchema) -> No
 
 @EACH_VERSION
 def test_the_newest_version_is_written_as_it_was(version: RegisteredSchema) -> None:
-    """The bytes of an event do not change while its schema does not."""
+    """The bytes of an event change only with its schema."""
     if REGISTRY.latest(version.subject) != version:
         return
     topic = TOPICS[version.subject]
@@ -57,12 +57,12 @@ def test_the_newest_version_is_written_as_it_was(version: RegisteredSchema) -> N
 
 
 def test_no_golden_bytes_are_left_over() -> None:
-    """A file whose version is gone was of a draft, or the version was removed, which may not be."""
+    """A file without a version belongs to a draft, or the version was removed, which is not allowed."""
     assert {path.name for path in golden.FOLDER.glob("*.json")} == {golden.file_of(one).name for one in REGISTRY}
 
 
 def test_bytes_that_are_there_are_never_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what is missing is: a file, or the bytes of values that were written by hand."""
+    """Only missing ones are created: a file, or the bytes of values that were written by hand."""
     monkeypatch.setattr(golden, "FOLDER", tmp_path)
     assert len(golden.make_missing(REGISTRY)) == len(list(REGISTRY))
     version = next(iter(REGISTRY))

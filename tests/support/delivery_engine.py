@@ -126,7 +126,7 @@ async def open_bench(
     """An engine of these handlers; everything ends with the block."""
     configure_logging(settings.model_copy(update={"log_format": "json"}))
     catalogue: Catalogue = load_catalogue(settings)
-    codec = build_codec(settings, catalogue, waits=False)
+    codec = build_codec(settings, catalogue, blocking=False)
     database = Database(settings, effects_pool_size=concurrency, bookkeeping_pool_size=4)
     records = records or RecordProducer(settings)
     await records.start()

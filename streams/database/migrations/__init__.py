@@ -1,7 +1,7 @@
-"""The schema `streams`, step by step; the platform's own tables are never touched.
+"""The migrations of the schema `streams`. They never change the platform's own tables.
 
-Revisions are numbers of four digits; the newest is `streams.database.REVISION`. A migration may only add
-what the code before it can live with: old workers run on while new ones come.
+Revisions are numbers of four digits. The newest is `streams.database.REVISION`. A migration may only make changes that
+the previous version tolerates: old workers keep running while new ones start.
 """
 
 from dataclasses import dataclass
@@ -17,28 +17,28 @@ from streams.database.tables import SCHEMA
 from streams.settings import Settings
 
 UPGRADE_LOCK = 0x5354_5245_414D_5302
-"""Advisory lock: of two upgrades at once the second waits, then finds nothing to do."""
+"""The advisory lock for upgrades. The second of two concurrent upgrades waits, then finds nothing to do."""
 
 
 class MigrationRefusedError(Exception):
-    """The database refused a step, such as for want of rights; nothing was changed. The message is one line."""
+    """The database rejected a step, for example for missing rights. Nothing was changed. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What an upgrade did."""
+    """The result of an upgrade."""
 
     before: str | None
-    """Revision found; None: there was no schema yet."""
+    """The revision before the upgrade. None: there was no schema."""
     after: str
     partitions: tuple[date, ...]
-    """Days for which the ledger got a partition."""
+    """The days for which a partition was created."""
 
 
 def upgrade(settings: Settings, today: date | None = None) -> Upgrade:
-    """Bring the schema `streams` to this code's revision and make the ledger's partitions; safe to repeat.
+    """Migrate the schema `streams` to this version's revision, and create the ledger's partitions.
 
-    All of it is one transaction. Raises DatabaseUnavailableError, MigrationRefusedError.
+    Runs in one transaction. It is safe to repeat. Raises DatabaseUnavailableError, MigrationRefusedError.
     """
     day = today or datetime.now(tz=UTC).date()
     engine = sync_engine(settings)
@@ -48,21 +48,21 @@ def upgrade(settings: Settings, today: date | None = None) -> Upgrade:
             before = revision(connection)
             if before is None or before < REVISION:
                 connection.execute(text(f"create schema if not exists {SCHEMA}"))
-                _go_to_newest(connection)
+                _run_migrations(connection)
             after = revision(connection)
             made = ensure_partitions(connection, day, settings.ledger_retention_days)
     except OperationalError as error:
         raise unavailable(settings, error) from error
     except DBAPIError as error:
-        message = f"the database refused the migration: {str(error.orig).splitlines()[0]}"
+        message = f"the database rejected the migration: {str(error.orig).splitlines()[0]}"
         raise MigrationRefusedError(message) from error
     finally:
         engine.dispose()
     return Upgrade(before=before, after=after or REVISION, partitions=tuple(made))
 
 
-def _go_to_newest(connection: Connection) -> None:
-    # Alembic takes long to load, and most commands migrate nothing.
+def _run_migrations(connection: Connection) -> None:
+    # Alembic takes long to load, and most commands do not migrate.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 

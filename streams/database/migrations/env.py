@@ -1,4 +1,4 @@
-"""Alembic's side of a migration: runs on the connection of `streams.database.migrations`, schema `streams` only."""
+"""Alembic's environment: it uses the connection of `streams.database.migrations`, for the schema `streams` only."""
 
 from alembic import context
 from sqlalchemy import Connection
@@ -8,7 +8,7 @@ from streams.database.tables import SCHEMA, metadata
 
 
 def run(connection: Connection) -> None:
-    """Migrate within the connection's transaction, so that several migrations come all or none."""
+    """Migrate in the connection's transaction, so that either all migrations are applied or none."""
     context.configure(
         connection=connection, target_metadata=metadata, version_table=VERSION_TABLE, version_table_schema=SCHEMA
     )

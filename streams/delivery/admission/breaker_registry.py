@@ -10,7 +10,7 @@ from streams.delivery.errors import Unavailable
 from streams.delivery.handler import Handler
 from streams.observability import metrics
 from streams.observability.logs import get_logger
-from streams.observability.redaction import scrubbed
+from streams.observability.redaction import redacted
 
 log = get_logger(__name__)
 SHORTEST_WAIT = 1.0
@@ -74,7 +74,7 @@ class BreakerRegistry:
         """A dependency did not answer; True: its breaker is open by now, and the delivery waits, uncounted."""
         breaker = self._of(error.dependency)
         was_closed = breaker.state == "closed"
-        breaker.failed(time.monotonic(), scrubbed(str(error)))
+        breaker.failed(time.monotonic(), redacted(str(error)))
         if breaker.state == "closed":
             return False
         if was_closed:

@@ -132,7 +132,7 @@ class Decoder:
             self._seal_all(chunk)
         for record in chunk.records:
             # They mean something in a tier only; here they would give the event somebody else's origin.
-            record.leave_out(headers.STREAMS_PREFIX)
+            record.drop_headers(headers.STREAMS_PREFIX)
             try:
                 event = decode(name, record.value)
             except PayloadElsewhereError as elsewhere:
@@ -198,7 +198,7 @@ class Decoder:
         """Seal the values of a topic with secrets, where there is a key: whatever copies the record from here on."""
         for record in chunk.records:
             if record.value is not None:
-                record.value = self._codec.seals.seal(record.value)
+                record.value = self._codec.encryptor.encrypt(record.value)
 
     def _from_payload(
         self, topic: Topic, record: Record, got: Payload | Ticket

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from schemas import Event
 from schemas.event import event_time
 from streams.codec import DecodeError
-from streams.codec.claim_check import TICKET, ClaimCheck, Ticket, TicketError
+from streams.codec.claim_check import TICKET_MAGIC, ClaimCheck, Ticket, TicketError
 from streams.delivery.admission.breaker_registry import BreakerRegistry
 from streams.delivery.admission.database_gate import DatabaseGate, trouble
 from streams.delivery.delivery import Delivery, Pending
@@ -162,7 +162,7 @@ class PayloadLoader:
         if not self._used:
             return
         for delivery in deliveries:
-            if delivery.record.value is not None and delivery.record.value[:1] == TICKET:
+            if delivery.record.value is not None and delivery.record.value[:1] == TICKET_MAGIC:
                 removal = asyncio.create_task(self._remove(delivery))
                 self._removals.add(removal)
                 removal.add_done_callback(self._removals.discard)

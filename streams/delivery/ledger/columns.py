@@ -8,7 +8,7 @@ from streams.delivery.delivery import Delivery, at_ms
 from streams.delivery.handler import JSON
 from streams.headers import Headers
 from streams.observability.logs import get_logger
-from streams.observability.redaction import bound_scrub, masked_event
+from streams.observability.redaction import current_redactor, masked_event
 from streams.publishing.outbox.outbox import headers_to_json
 
 log = get_logger(__name__)
@@ -88,8 +88,8 @@ def result_json(result: JSON) -> str | None:
     """
     if result is None:
         return None
-    scrub = bound_scrub()
-    told = result if scrub is None else scrub.inside(result)
+    redactor = current_redactor()
+    told = result if redactor is None else redactor.redact_json(result)
     encoded = json.dumps(told, allow_nan=False, ensure_ascii=False).encode(errors="replace")
     if len(encoded) > RESULT_LIMIT:
         log.warning("a handler's result is too large to be kept", size=len(encoded), limit=RESULT_LIMIT)

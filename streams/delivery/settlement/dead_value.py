@@ -5,7 +5,7 @@ from typing import Literal
 
 from schemas.sensitivity import holds_secret
 from streams.codec import Codec
-from streams.codec.encryption import SEAL
+from streams.codec.encryption import ENCRYPTED_MAGIC
 from streams.transport.kafka.records import Record
 
 Protection = Literal["encrypted", "masked", "removed"]
@@ -33,10 +33,10 @@ def dead_value(codec: Codec, topic: str, record: Record) -> DeadValue:
         record: What came.
     """
     value = record.value
-    if value is None or (value[:1] != SEAL and not holds_secret(codec.written.marks(topic, value))):
+    if value is None or (value[:1] != ENCRYPTED_MAGIC and not holds_secret(codec.writer_schemas.marks(topic, value))):
         return DeadValue(value)
-    sealed = codec.seals.seal(value)
-    if sealed[:1] == SEAL:
+    sealed = codec.encryptor.encrypt(value)
+    if sealed[:1] == ENCRYPTED_MAGIC:
         return DeadValue(sealed, "encrypted")
-    masked = codec.written.without_secrets(topic, value)
+    masked = codec.writer_schemas.without_secrets(topic, value)
     return DeadValue(masked, "removed" if masked is None else "masked")

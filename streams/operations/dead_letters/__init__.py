@@ -1,1 +1,1 @@
-"""Dead letters: listed from their index, read from Kafka, replayed to the handler that they died in."""
+"""Dead letters: list them from their index, read them from Kafka, replay them to their handler."""

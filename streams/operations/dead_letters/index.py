@@ -1,4 +1,4 @@
-"""What is dead: the index of dead letters, searched."""
+"""Searches the index of dead letters."""
 
 import re
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from streams.database.tables import dead_letters
 
 
 class DeadLetterMissingError(LookupError):
-    """No dead letter has this id; the message is one line."""
+    """There is no dead letter with this id. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One record in a DLQ topic, as the index knows it; `topic`, `partition`, `offset` are its origin's."""
+    """The index's row of a record in a DLQ. `topic`, `partition` and `offset` are those of its origin."""
 
     id: str
     topic: str
     partition: int
     offset: int
     event_id: UUID | None
-    """None where the record could not be read, as `handler`."""
+    """None, like `handler`, if the record could not be decoded."""
     handler: str | None
     tenant_id: str | None
     reason: str
@@ -41,16 +41,16 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters; None leaves a field open."""
+    """Selects dead letters. None matches everything."""
 
     topic: str | None = None
-    """The origin's name, as it is on the cluster."""
+    """The origin's name on the cluster."""
     handler: str | None = None
     reason: str | None = None
     tenant_id: str | None = None
     event_id: UUID | None = None
     replayed: bool | None = False
-    """Those not replayed, unless said otherwise; None: both."""
+    """By default, only those that were not replayed. None: both."""
 
 
 _WHOLE_ID = re.compile(r".+:\d+:\d+")
@@ -58,7 +58,13 @@ _COLUMNS = [dead_letters.c[name] for name in DeadLetter.__dataclass_fields__]
 
 
 def list_dead_letters(connection: Connection, wanted: DeadLetterFilter, limit: int | None = None) -> list[DeadLetter]:
-    """Dead letters, the newest first."""
+    """Return dead letters, the newest first.
+
+    Args:
+        connection: The index's database.
+        wanted: Selects dead letters.
+        limit: The maximum number of rows. None: all.
+    """
     rows = connection.execute(
         select(*_COLUMNS)
         .where(*_conditions(wanted))
@@ -69,23 +75,29 @@ def list_dead_letters(connection: Connection, wanted: DeadLetterFilter, limit: i
 
 
 def find_dead_letters(connection: Connection, ids: Sequence[str]) -> list[DeadLetter]:
-    """The dead letters of these ids, in their order. Raises DeadLetterMissingError for the first that is not there."""
+    """Return the dead letters with these ids, in their order. Raises DeadLetterMissingError for an unknown id."""
     rows = connection.execute(select(*_COLUMNS).where(dead_letters.c.id.in_(ids)))
     found = {row["id"]: DeadLetter(**row) for row in rows.mappings()}
     for wanted in ids:
         if wanted not in found:
-            message = f"no dead letter {wanted!r}: `streams dlq list` shows those there are"
+            message = f"no dead letter {wanted!r}: `streams dlq list` shows the existing ones"
             raise DeadLetterMissingError(message)
     return [found[wanted] for wanted in dict.fromkeys(ids)]
 
 
 def is_whole_id(text: str) -> bool:
-    """Whether a text has the form of a dead letter's id: topic, partition, offset."""
+    """Return True if a text has the form of a dead letter's id: topic, partition, offset."""
     return _WHOLE_ID.fullmatch(text) is not None
 
 
 def find_ids_starting_with(connection: Connection, prefix: str, limit: int) -> list[str]:
-    """The ids of dead letters that begin so, at most `limit`, in their order."""
+    """Return the ids of dead letters that start with a prefix, in their order.
+
+    Args:
+        connection: The index's database.
+        prefix: The start of the ids.
+        limit: The maximum number of ids.
+    """
     columns = dead_letters.c
     rows = connection.execute(
         select(columns.id).where(columns.id.startswith(prefix, autoescape=True)).order_by(columns.id).limit(limit)

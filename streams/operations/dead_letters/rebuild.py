@@ -1,4 +1,4 @@
-"""The index of dead letters, made anew from the DLQ topics: their headers say all that it holds but the replays."""
+"""Rebuilds the index of dead letters from the DLQ topics. Their headers have all its columns except the replays."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -20,9 +20,16 @@ BATCH = 500
 
 
 def rebuild(connection: Connection, settings: Settings, catalogue: Catalogue, codec: Codec) -> int:
-    """Add to the index what the DLQ topics hold and it lacks; returns how many. Rows that are there stay.
+    """Add the DLQs' records that are missing in the index, and return their number. Existing rows stay.
 
-    A topic does not know of replays: a letter added here counts as not replayed. If it was, the ledger refuses another.
+    The topics do not know about replays, so an added row counts as not replayed. If the letter was replayed, the
+    ledger prevents a second replay.
+
+    Args:
+        connection: The index's database.
+        settings: The connection settings of Kafka.
+        catalogue: The topics and their DLQs.
+        codec: Decodes the events, to find their tenants.
     """
     added = 0
     for topic in catalogue:
@@ -35,7 +42,7 @@ def rebuild(connection: Connection, settings: Settings, catalogue: Catalogue, co
 
 
 def index_row(record: Record, topic: str) -> dict[str, object]:
-    """The index's row for a record of a topic's DLQ; headers that are missing or broken leave what is known."""
+    """Return the index's row for a record of a topic's DLQ. Missing or invalid headers give default values."""
     died_at = _time(headers.last_int(record.headers, headers.DLQ_DIED_AT)) or _time(record.timestamp)
     partition = headers.last_int(record.headers, headers.DLQ_PARTITION)
     offset = headers.last_int(record.headers, headers.DLQ_OFFSET)
@@ -59,7 +66,7 @@ def index_row(record: Record, topic: str) -> dict[str, object]:
 
 
 def _tenant(codec: Codec, topic: Topic, record: Record) -> str | None:
-    """The one column that no header has; nothing where the event cannot be read."""
+    """Return the tenant, the only column without a header. None if the event cannot be decoded."""
     try:
         return codec.decode(topic.name, record.value).tenant_id
     except DecodeError:

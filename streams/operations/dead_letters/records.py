@@ -1,4 +1,4 @@
-"""The dead letters' records themselves, from Kafka."""
+"""Reads the records of dead letters from Kafka."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -14,31 +14,31 @@ from streams.transport.kafka.client import client_config, client_logger, reason
 from streams.transport.kafka.records import Record
 
 BATCH = 500
-FAR = 10_000
-"""Offsets between two wanted records from which on asking Kafka anew is cheaper than reading what lies between."""
+MAX_SKIPPED = 10_000
+"""With more offsets than this between two wanted records, seeking is cheaper than reading the ones in between."""
 
-MOVING_PAUSE = 0.1
-"""Seconds between two questions to a partition whose leader is on the move."""
+RETRY_SECONDS = 0.1
+"""The pause between two requests to a partition whose leader moves."""
 _MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 
 
 class RecordUnreadableError(Exception):
-    """A dead letter's record cannot be had from Kafka; the message is one line."""
+    """A dead letter's record cannot be read from Kafka. The message is one line."""
 
 
 def read_record(settings: Settings, letter: DeadLetter) -> Record:
-    """The record of one dead letter. Raises RecordUnreadableError."""
+    """Return the record of one dead letter. Raises RecordUnreadableError."""
     for _, record in read_records(settings, [letter]):
         if record is not None:
             return record
-    message = f"{letter.id} is no longer on Kafka: its topic's retention has passed"
+    message = f"{letter.id} is no longer on Kafka: its topic's retention has deleted it"
     raise RecordUnreadableError(message)
 
 
 def read_records(settings: Settings, letters: Sequence[DeadLetter]) -> Iterator[tuple[DeadLetter, Record | None]]:
-    """The records of dead letters, partition by partition in the order of their offsets, bounded in memory.
+    """Yield the records of dead letters by partition and offset, with limited use of memory.
 
-    None: Kafka no longer has it. Raises RecordUnreadableError where Kafka does not answer within the setting's time.
+    None means that Kafka no longer has the record. Raises RecordUnreadableError if Kafka does not answer in time.
     """
     with _consumer(settings) as consumer:
         ordered = sorted(letters, key=lambda letter: (letter.dlq_topic, letter.dlq_partition, letter.dlq_offset))
@@ -46,42 +46,51 @@ def read_records(settings: Settings, letters: Sequence[DeadLetter]) -> Iterator[
             try:
                 yield from _of_partition(consumer, settings, TopicPartition(topic, partition), list(group))
             except KafkaException as error:
-                raise _unanswered(settings, error) from error
+                raise _read_error(settings, error) from error
 
 
 def read_topic(settings: Settings, topic: str) -> Iterator[Record]:
-    """All records that a DLQ topic has now, partition by partition; nothing where there is no such topic."""
+    """Yield all current records of a DLQ topic, by partition. Nothing if there is no such topic."""
     with _consumer(settings) as consumer:
         try:
             partitions = consumer.list_topics(topic, timeout=settings.kafka_request_timeout).topics[topic].partitions
-            for partition in partitions:
-                place = TopicPartition(topic, partition)
-                low, high = watermarks(consumer, place, settings.kafka_request_timeout)
-                yield from _range(consumer, settings, place, low, high)
+            for number in partitions:
+                partition = TopicPartition(topic, number)
+                low, high = watermarks(consumer, partition, settings.kafka_request_timeout)
+                yield from _range(consumer, settings, partition, low, high)
         except KafkaException as error:
-            raise _unanswered(settings, error) from error
+            raise _read_error(settings, error) from error
 
 
-def watermarks(consumer: Consumer, place: TopicPartition, seconds: float) -> tuple[int, int]:
-    """First and next offset of a partition; asks again while its leader is on the move. Raises KafkaException."""
+def watermarks(consumer: Consumer, partition: TopicPartition, seconds: float) -> tuple[int, int]:
+    """Return the first and the next offset of a partition. Retries while its leader moves.
+
+    Args:
+        consumer: A consumer, which need not be assigned.
+        partition: The topic and the partition.
+        seconds: The time limit.
+
+    Raises:
+        KafkaException: Kafka does not answer in time, or rejects the request.
+    """
     deadline = time.monotonic() + seconds
     while True:
         try:
-            return consumer.get_watermark_offsets(place, timeout=seconds)
+            return consumer.get_watermark_offsets(partition, timeout=seconds)
         except KafkaException as error:
             if error.args[0].code() not in _MOVING or time.monotonic() > deadline:
                 raise
-        time.sleep(MOVING_PAUSE)
+        time.sleep(RETRY_SECONDS)
 
 
 def _of_partition(
-    consumer: Consumer, settings: Settings, place: TopicPartition, letters: list[DeadLetter]
+    consumer: Consumer, settings: Settings, partition: TopicPartition, letters: list[DeadLetter]
 ) -> Iterator[tuple[DeadLetter, Record | None]]:
-    low, high = watermarks(consumer, place, settings.kafka_request_timeout)
-    there = [letter for letter in letters if low <= letter.dlq_offset < high]
-    for run in _runs(there):
+    low, high = watermarks(consumer, partition, settings.kafka_request_timeout)
+    existing = [letter for letter in letters if low <= letter.dlq_offset < high]
+    for run in _runs(existing):
         wanted = {letter.dlq_offset: letter for letter in run}
-        for record in _range(consumer, settings, place, run[0].dlq_offset, run[-1].dlq_offset + 1):
+        for record in _range(consumer, settings, partition, run[0].dlq_offset, run[-1].dlq_offset + 1):
             letter = wanted.pop(record.offset, None)
             if letter is not None:
                 yield letter, record
@@ -90,10 +99,10 @@ def _of_partition(
 
 
 def _runs(letters: list[DeadLetter]) -> Iterator[list[DeadLetter]]:
-    """Letters of one partition, split where the next is far away."""
+    """Split the letters of one partition where the next one is far away."""
     run: list[DeadLetter] = []
     for letter in letters:
-        if run and letter.dlq_offset - run[-1].dlq_offset > FAR:
+        if run and letter.dlq_offset - run[-1].dlq_offset > MAX_SKIPPED:
             yield run
             run = []
         run.append(letter)
@@ -101,11 +110,11 @@ def _runs(letters: list[DeadLetter]) -> Iterator[list[DeadLetter]]:
         yield run
 
 
-def _range(consumer: Consumer, settings: Settings, place: TopicPartition, first: int, end: int) -> Iterator[Record]:
-    """The records of a partition from offset `first` to before `end`."""
+def _range(consumer: Consumer, settings: Settings, partition: TopicPartition, first: int, end: int) -> Iterator[Record]:
+    """Yield the records of a partition from offset `first` to before `end`."""
     if first >= end:
         return
-    consumer.assign([TopicPartition(place.topic, place.partition, first)])
+    consumer.assign([TopicPartition(partition.topic, partition.partition, first)])
     next_offset = first
     deadline = time.monotonic() + settings.kafka_request_timeout
     while next_offset < end:
@@ -118,11 +127,11 @@ def _range(consumer: Consumer, settings: Settings, place: TopicPartition, first:
             deadline = time.monotonic() + settings.kafka_request_timeout
             if record.offset < end:
                 yield record
-        # Offsets without a record (of transactions) may close the range: the position knows, messages do not.
-        (position,) = consumer.position([place])
+        # Offsets without a record (transactions) may end the range: only the position shows them.
+        (position,) = consumer.position([partition])
         next_offset = max(next_offset, position.offset)
         if time.monotonic() > deadline:
-            message_text = f"{place.topic}[{place.partition}] gives no record at offset {next_offset}"
+            message_text = f"{partition.topic}[{partition.partition}] returns no record at offset {next_offset}"
             raise RecordUnreadableError(message_text)
     consumer.unassign()
 
@@ -142,14 +151,14 @@ def _record(message: Message) -> Record:
 
 
 def _headers(message: Message) -> Headers:
-    came = message.headers() or []
-    pairs = came.items() if isinstance(came, dict) else came  # the client's types allow both, it gives a list
+    given = message.headers() or []
+    pairs = given.items() if isinstance(given, dict) else given  # the client's types allow both, it returns a list
     return tuple((name, value.encode() if isinstance(value, str) else value or b"") for name, value in pairs)
 
 
 @contextmanager
 def _consumer(settings: Settings) -> Iterator[Consumer]:
-    """A consumer that joins no group: the client only wants a name for one."""
+    """Yield a consumer that joins no group. The client only requires a group's name."""
     consumer = Consumer(
         {
             **client_config(settings),
@@ -166,7 +175,7 @@ def _consumer(settings: Settings) -> Iterator[Consumer]:
         consumer.close()
 
 
-def _unanswered(settings: Settings, error: KafkaException) -> RecordUnreadableError:
+def _read_error(settings: Settings, error: KafkaException) -> RecordUnreadableError:
     return RecordUnreadableError(
-        f"Kafka at {settings.kafka_bootstrap_servers} does not give the dead letters: {reason(error)}"
+        f"Kafka at {settings.kafka_bootstrap_servers} does not return the dead letters: {reason(error)}"
     )

@@ -1,7 +1,7 @@
-"""Replay: a dead letter's record again to the handler that it died in, and to no other.
+"""Replay: sends a dead letter's record again to the handler that failed, and to no other.
 
-The record goes through the outbox in the transaction that changes its execution from `failure` to `retry`: either
-both happen or none. A record that could not be read goes back to the topic it came from.
+The outbox sends the record. Its row is written in the transaction that changes the execution from `failure` to `retry`,
+so either both happen or neither. A record that could not be decoded goes back to its origin topic.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, insert, select, text, update
 
 from schemas.event import event_time, new_event_id
 from streams import headers
-from streams.codec.encryption import VARIABLE
+from streams.codec.encryption import KEY_SETTING
 from streams.database.tables import dead_letters, executions, outbox
 from streams.delivery.settlement.dead_value import FOR_GOOD
 from streams.headers import Headers
@@ -36,23 +36,23 @@ RESTART = text(
 
 
 class ReplayRefusedError(Exception):
-    """This dead letter is not to be replayed; the message is one line that says why."""
+    """This dead letter cannot be replayed. The message is one line with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A replay that will be on its way when its transaction commits."""
+    """A replay that will be sent when its transaction commits."""
 
     id: str
     event_id: UUID | None
     handler: str | None
     topic: str
-    """Where the record goes: a retry tier, or the origin for one that could not be read."""
+    """The topic of the record: a retry tier, or the origin for a record that could not be decoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """An execution after its compare-and-set: what its next record carries."""
+    """An execution after it was restarted: the values for its next record."""
 
     seq: int
     replays: int
@@ -60,10 +60,21 @@ class Restart:
 
 
 def replay(connection: Connection, catalogue: Catalogue, letter: DeadLetter, record: Record) -> Replay:
-    """Put a dead letter's record on its way again, in the caller's transaction. Raises ReplayRefusedError."""
+    """Write a dead letter's record to the outbox, in the caller's transaction.
+
+    Args:
+        connection: The connection of the transaction.
+        catalogue: The topics and their retry tiers.
+        letter: The index's row of the dead letter.
+        record: The dead letter's record.
+
+    Raises:
+        DeadLetterMissingError: The index no longer has the dead letter.
+        ReplayRefusedError: It cannot be replayed.
+    """
     done = headers.last_text(record.headers, headers.DLQ_PROTECTION)
     if done in FOR_GOOD:
-        message = f"{letter.id} cannot be replayed: its secrets were {done} ({VARIABLE} keeps them encrypted)"
+        message = f"{letter.id} cannot be replayed: its secrets were {done} ({KEY_SETTING} keeps them encrypted)"
         raise ReplayRefusedError(message)
     _lock_unreplayed(connection, letter)
     if letter.handler is None or letter.event_id is None:
@@ -75,7 +86,7 @@ def replay(connection: Connection, catalogue: Catalogue, letter: DeadLetter, rec
         sent = replay_headers(record, letter, restart, due_at=_milliseconds(datetime.now(tz=UTC)))
     connection.execute(
         insert(outbox).values(
-            event_id=event_id or new_event_id(),  # an unreadable record has none; the row's own is for the logs
+            event_id=event_id or new_event_id(),  # an undecodable record has none; this one is only for the logs
             topic=topic,
             key=record.key,
             value=record.value,
@@ -89,9 +100,9 @@ def replay(connection: Connection, catalogue: Catalogue, letter: DeadLetter, rec
 
 
 def plain_headers(record: Record) -> Headers:
-    """The headers that a dead letter's record had when it came: without those of its death and of its retries.
+    """Return the original headers of a dead letter's record, without those of its retries and its failure.
 
-    Without its expiry, too: who replays a dead letter wants it to be attempted.
+    The expiry is left out too: a replayed dead letter must be attempted.
     """
     return headers.without(
         record.headers, headers.DLQ_PREFIX, headers.SPRING_PREFIX, headers.STREAMS_PREFIX, headers.CE_EXPIRYTIME
@@ -99,7 +110,14 @@ def plain_headers(record: Record) -> Headers:
 
 
 def replay_headers(record: Record, letter: DeadLetter, restart: Restart, due_at: int) -> Headers:
-    """The headers of a record for one handler alone, with a fresh budget of attempts. `due_at` in ms."""
+    """Return the headers of a record for one handler, with all its attempts again.
+
+    Args:
+        record: The dead letter's record.
+        letter: The index's row of the dead letter.
+        restart: The values of the restarted execution.
+        due_at: When the next attempt may start, in ms since the epoch.
+    """
     return (
         *plain_headers(record),
         (headers.HANDLER, headers.text(letter.handler or "")),
@@ -115,7 +133,7 @@ def replay_headers(record: Record, letter: DeadLetter, restart: Restart, due_at:
 
 
 def origin_timestamp(record: Record) -> int:
-    """When the event was first produced, ms since the epoch: the dead letter's header says, else its own time."""
+    """Return when the event was first produced, in ms since the epoch: from the header, or else the record's time."""
     stored = headers.last(record.headers, headers.SPRING_TIMESTAMP)
     return record.timestamp if stored is None else int.from_bytes(stored, "big", signed=True)
 
@@ -128,14 +146,14 @@ def _lock_unreplayed(connection: Connection, letter: DeadLetter) -> None:
         message = f"no dead letter {letter.id!r}"
         raise DeadLetterMissingError(message)
     if row.replayed_at is not None:
-        message = f"{letter.id} was replayed already, at {row.replayed_at:%Y-%m-%d %H:%M:%S %Z}"
+        message = f"{letter.id} was already replayed, at {row.replayed_at:%Y-%m-%d %H:%M:%S %Z}"
         raise ReplayRefusedError(message)
 
 
 def _restart(connection: Connection, event_id: UUID, handler: str, letter: DeadLetter) -> Restart:
     made_at = event_time(event_id)
     if made_at is None:
-        message = f"{letter.id}: event id {event_id} carries no time, so its work could not be done once only"
+        message = f"{letter.id}: event id {event_id} carries no time, so its work could run twice"
         raise ReplayRefusedError(message)
     identity = {"day": made_at.date(), "event_id": event_id, "handler": handler}
     row = connection.execute(RESTART, identity).one_or_none()
@@ -147,12 +165,12 @@ def _restart(connection: Connection, event_id: UUID, handler: str, letter: DeadL
     elif status == "success":
         message = f"{letter.id}: {handler} of event {event_id} has succeeded since"
     else:
-        message = f"{letter.id}: {handler} of event {event_id} is under way again, status {status}"
+        message = f"{letter.id}: {handler} of event {event_id} is in progress again, status {status}"
     raise ReplayRefusedError(message)
 
 
 def _tier(catalogue: Catalogue, topic: str, pool: str) -> str:
-    """The tier of delay zero of the pool that works on the topic now, or did where the catalogue has it no more."""
+    """Return the tier without delay of the topic's pool. A topic that left the catalogue keeps its last pool."""
     try:
         return catalogue.tier(catalogue.topic(topic).pool, 0.0)
     except UnknownEventError:

@@ -1,4 +1,4 @@
-"""A dead letter's value as people may see it."""
+"""Shows a dead letter's value with masked fields."""
 
 import base64
 import json
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from schemas.sensitivity import Marks
 from streams.codec import Codec, DecodeError
-from streams.codec.claim_check import TICKET, Ticket, TicketError
+from streams.codec.claim_check import TICKET_MAGIC, Ticket, TicketError
 from streams.codec.encryption import SealedError
 from streams.observability.redaction import MASK, masked
 from streams.storage import FileMissingError, StorageAwayError
@@ -14,48 +14,54 @@ from streams.storage import FileMissingError, StorageAwayError
 
 @dataclass(frozen=True, slots=True)
 class ShownValue:
-    """A value for JSON, its marked fields masked."""
+    """A value for JSON with masked fields."""
 
     value: str | None
-    """``base64:…``, or only its size where it has marked fields: the bytes would show them."""
+    """``base64:…``. If it has marked fields, only its size, since the bytes would show them."""
     event: object
-    """Its fields, by the event's class or else by the schema that it was written with; None: it cannot be read."""
+    """Its fields, by the event's class or else by the schema it was written with. None: it cannot be decoded."""
     unreadable: str | None
-    """Why it is no event of this version's class."""
+    """Why it is not an event of this version's class."""
 
 
 def show_value(codec: Codec, topic: str, value: bytes | None) -> ShownValue:
-    """What of a topic's record may be seen."""
+    """Return what people may see of a topic's record.
+
+    Args:
+        codec: Decrypts and decodes the value.
+        topic: The topic of the event.
+        value: The record's value.
+    """
     if value is None:
-        return ShownValue(None, None, "there is no value")
+        return ShownValue(None, None, "the record has no value")
     try:
-        plain = codec.seals.open(value)
+        plain = codec.encryptor.decrypt(value)
     except SealedError as error:
         return ShownValue(_size(value), None, str(error))
     try:
-        plain = _whole(codec, plain)
+        plain = _payload(codec, plain)
     except (TicketError, FileMissingError, StorageAwayError) as error:
         return ShownValue(_size(value), None, str(error))
-    marks = codec.written.marks(topic, plain)
+    marks = codec.writer_schemas.marks(topic, plain)
     shown = f"base64:{base64.b64encode(value).decode()}" if marks is None else _size(value)
     try:
         event = json.loads(codec.decode(topic, plain).model_dump_json())
     except DecodeError as error:
-        fields = codec.written.fields(plain)
-        return ShownValue(shown, None if fields is None else _told(fields, marks), str(error))
-    return ShownValue(shown, _told(event, marks), None)
+        fields = codec.writer_schemas.fields(plain)
+        return ShownValue(shown, None if fields is None else _shown_fields(fields, marks), str(error))
+    return ShownValue(shown, _shown_fields(event, marks), None)
 
 
-def _whole(codec: Codec, value: bytes) -> bytes:
-    """The value itself, where it is a ticket for it."""
-    if value[:1] != TICKET or codec.claims is None:
+def _payload(codec: Codec, value: bytes) -> bytes:
+    """Return the payload if the value is its ticket, else the value."""
+    if value[:1] != TICKET_MAGIC or codec.claims is None:
         return value
     return codec.claims.get(Ticket.read(value))
 
 
-def _told(fields: dict[str, object], marks: Marks | None) -> object:
-    told = fields if marks is None else masked(fields, marks)
-    return json.loads(json.dumps(told, default=str))
+def _shown_fields(fields: dict[str, object], marks: Marks | None) -> object:
+    visible = fields if marks is None else masked(fields, marks)
+    return json.loads(json.dumps(visible, default=str))
 
 
 def _size(value: bytes) -> str:

@@ -1,1 +1,1 @@
-"""The topics that there should be: planned, made, pruned."""
+"""The topics on the cluster: plan, create, change and prune them."""

@@ -1,4 +1,4 @@
-"""Reading the cluster's topics and changing them as a plan says; what should be is decided in `topics`."""
+"""Reads the cluster's topics and applies a plan to them. `plan` decides what should be."""
 
 import time
 from collections.abc import Iterable
@@ -15,26 +15,26 @@ from confluent_kafka.admin import (
 )
 
 from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError
-from streams.operations.topics.plan import ActualTopic, Change, Plan, TopicSpec, desired_topics, obstacles, plan
+from streams.operations.topics.plan import ActualTopic, Change, Plan, TopicSpec, desired_topics, plan, start_problems
 from streams.settings import Settings
 from streams.topics import Catalogue
 
-VISIBLE_POLL = 0.05
-"""Seconds between looks at whether new topics have their leaders."""
+LEADER_POLL_SECONDS = 0.05
+"""How often new topics are checked for leaders."""
 
 
 def check_topics(settings: Settings, catalogue: Catalogue) -> list[str]:
-    """Why a worker must not start, one line each; empty: every topic is there with the declared partitions.
+    """Return the reasons why a worker must not start, one line each. Empty: all topics are as declared.
 
     Raises BrokersUnreachableError.
     """
     metadata = KafkaAdmin(settings).metadata()
     desired = desired_topics(catalogue, settings, len(metadata.brokers))
-    return obstacles(desired, {name: len(topic.partitions) for name, topic in metadata.topics.items()})
+    return start_problems(desired, {name: len(topic.partitions) for name, topic in metadata.topics.items()})
 
 
 def plan_topics(settings: Settings, catalogue: Catalogue) -> Plan:
-    """How the cluster differs from the catalogue, configuration and replication too.
+    """Return the differences between the cluster and the catalogue, including configuration and replication.
 
     Raises BrokersUnreachableError, KafkaRefusedError.
     """
@@ -47,7 +47,13 @@ def plan_topics(settings: Settings, catalogue: Catalogue) -> Plan:
 def actual_topics(
     cluster: KafkaAdmin, metadata: ClusterMetadata, desired: Iterable[TopicSpec]
 ) -> dict[str, ActualTopic]:
-    """Those of the desired topics that exist, as they are, by name."""
+    """Return the existing ones of the desired topics, by name.
+
+    Args:
+        cluster: The admin connection.
+        metadata: The cluster's brokers and topics.
+        desired: The topics that there should be.
+    """
     existing = [spec.name for spec in desired if spec.name in metadata.topics]
     if not existing:
         return {}
@@ -68,9 +74,9 @@ def actual_topics(
 
 
 def apply(settings: Settings, changes: Iterable[Change]) -> None:
-    """Make, grow and configure topics; returns when what is new can be written to.
+    """Create topics, add partitions and set configuration. Returns when new partitions accept records.
 
-    What another `apply` did in the meantime is no error. Raises BrokersUnreachableError, KafkaRefusedError.
+    It is no error if another `apply` has made a change meanwhile. Raises BrokersUnreachableError, KafkaRefusedError.
     """
     cluster = KafkaAdmin(settings)
     wanted = list(changes)
@@ -90,15 +96,15 @@ def _create(cluster: KafkaAdmin, specs: list[TopicSpec]) -> None:
     )
     for name, future in futures.items():
         try:
-            cluster.answer(future, f"make topic {name}")
+            cluster.answer(future, f"create topic {name}")
         except KafkaRefusedError as error:
             if error.code == KafkaError.TOPIC_ALREADY_EXISTS:
                 continue
             if error.code != KafkaError.INVALID_CONFIG or not by_name[name].optional:
                 raise
-            without = [_new_topic(by_name[name], optional=False)]
-            again = cluster.admin.create_topics(without, request_timeout=cluster.timeout)
-            cluster.answer(again[name], f"make topic {name}")
+            minimal = [_new_topic(by_name[name], optional=False)]
+            again = cluster.admin.create_topics(minimal, request_timeout=cluster.timeout)
+            cluster.answer(again[name], f"create topic {name}")
 
 
 def _new_topic(spec: TopicSpec, *, optional: bool) -> NewTopic:
@@ -138,15 +144,15 @@ def _await_leaders(cluster: KafkaAdmin, partitions: dict[str, int]) -> None:
     deadline = time.monotonic() + cluster.timeout
     while partitions:
         topics = cluster.metadata().topics
-        partitions = {name: count for name, count in partitions.items() if not _led(topics.get(name), count)}
+        partitions = {name: count for name, count in partitions.items() if not _has_leaders(topics.get(name), count)}
         if partitions and time.monotonic() > deadline:
-            message = f"{', '.join(partitions)}: made, but without leaders after {cluster.timeout:g} s"
+            message = f"{', '.join(partitions)}: created, but without leaders after {cluster.timeout:g} s"
             raise KafkaRefusedError(message, KafkaError.LEADER_NOT_AVAILABLE)
         if partitions:
-            time.sleep(VISIBLE_POLL)
+            time.sleep(LEADER_POLL_SECONDS)
 
 
-def _led(topic: TopicMetadata | None, partitions: int) -> bool:
+def _has_leaders(topic: TopicMetadata | None, partitions: int) -> bool:
     return (
         topic is not None
         and len(topic.partitions) >= partitions

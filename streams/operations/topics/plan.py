@@ -1,4 +1,4 @@
-"""Which topics the cluster should have, how that differs from what it has, and making it so. Topics never shrink."""
+"""Plans the cluster's topics: which there should be, and the changes to get there. Topics never shrink."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,8 +7,8 @@ from streams.settings import POOL_NAMES, Settings
 from streams.topics import DLQ_RETENTION, MAX_RECORD_BYTES, RETRY_RECORD_ROOM, Catalogue
 
 BROKERS_FOR_REPLICATION = 3
-"""From so many brokers on a topic has three replicas, and a write needs two: one broker may be lost."""
-REPAIR = "run `streams topics apply`"
+"""With this many brokers, a topic has three replicas and a write needs two: one broker may fail."""
+FIX = "run `streams topics apply`"
 
 Config = Mapping[str, str]
 
@@ -22,24 +22,24 @@ class TopicSpec:
     replication: int
     config: Config
     optional: Config = field(default_factory=dict)
-    """Configuration for brokers that know it."""
+    """Configuration only for brokers that know it."""
     derived: bool = False
-    """A tier or DLQ: more partitions than wanted do no harm there, while an event topic's must be as declared."""
+    """True for a retry tier or DLQ, which may have more partitions than declared. An event topic may not."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActualTopic:
-    """A topic as the cluster has it."""
+    """A topic as it is on the cluster."""
 
     partitions: int
     replication: int
     config: Config
-    """Every configuration that the broker knows, with the value in force."""
+    """All configuration that the broker knows, with the values in effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What to do to one topic: make it (`create`), add partitions (`grow_to`), set configuration (`config`)."""
+    """One topic's change: create it (`create`), add partitions (`grow_to`), set configuration (`config`)."""
 
     spec: TopicSpec
     create: bool = False
@@ -49,23 +49,29 @@ class Change:
     def __str__(self) -> str:
         if self.create:
             return f"{self.spec.name} is missing"
-        told = [] if self.grow_to is None else [f"has too few partitions, declared are {self.grow_to}"]
+        lines = [] if self.grow_to is None else [f"has too few partitions: {self.grow_to} are declared"]
         if self.config:
-            told.append("needs " + ", ".join(f"{name}={value}" for name, value in sorted(self.config.items())))
-        return f"{self.spec.name} " + "; ".join(told)
+            lines.append("needs " + ", ".join(f"{name}={value}" for name, value in sorted(self.config.items())))
+        return f"{self.spec.name} " + "; ".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What `apply` can do, and what it cannot."""
+    """The changes that `apply` can make, and the problems that it cannot solve."""
 
     changes: tuple[Change, ...]
     problems: tuple[str, ...]
-    """One line each: what a person has to decide."""
+    """One line each: a person must decide."""
 
 
 def desired_topics(catalogue: Catalogue, settings: Settings, brokers: int) -> list[TopicSpec]:
-    """Event topics, their DLQs and the retry tiers of every pool that works on a topic, ordered by name."""
+    """Return the event topics, their DLQs, and the retry tiers of each pool with topics, ordered by name.
+
+    Args:
+        catalogue: The topics and their pools.
+        settings: The partitions, the replication factor and the retry delays.
+        brokers: The number of brokers in the cluster.
+    """
     usual = BROKERS_FOR_REPLICATION if brokers >= BROKERS_FOR_REPLICATION else 1
     replication = settings.replication_factor or usual
     safety = {
@@ -80,10 +86,10 @@ def desired_topics(catalogue: Catalogue, settings: Settings, brokers: int) -> li
         own = {"retention.ms": _milliseconds(topic.retention), "max.message.bytes": str(MAX_RECORD_BYTES)}
         dead = {"retention.ms": _milliseconds(DLQ_RETENTION), **room}
         specs.append(TopicSpec(topic.name, partitions, replication, {**safety, **own}))
-        # KIP-1191 puts a dead record into the DLQ's partition of its source's number: there are as many.
+        # KIP-1191 sends a dead record to the partition with its source's number, so there are as many.
         dlq = catalogue.dlq(topic.name)
         specs.append(TopicSpec(dlq, partitions, replication, {**safety, **dead}, _SHARE_GROUP_DLQ, derived=True))
-    # A waiting record must neither age out nor be pushed out: it is the only copy of a delivery.
+    # Retention must never delete a waiting record: it is the only copy of a delivery.
     waiting = {"retention.ms": "-1", "retention.bytes": "-1", **room}
     specs += [
         TopicSpec(tier, catalogue.tier_partitions(pool), replication, {**safety, **waiting}, derived=True)
@@ -95,7 +101,7 @@ def desired_topics(catalogue: Catalogue, settings: Settings, brokers: int) -> li
 
 
 def plan(desired: Iterable[TopicSpec], actual: Mapping[str, ActualTopic]) -> Plan:
-    """What to change so that the cluster has what is desired, and what no change can bring about."""
+    """Return the changes that lead to the desired topics, and the problems that no change can solve."""
     changes, problems = [], []
     for spec in desired:
         found = actual.get(spec.name)
@@ -106,13 +112,13 @@ def plan(desired: Iterable[TopicSpec], actual: Mapping[str, ActualTopic]) -> Pla
             problems.append(_too_many(spec, found.partitions))
         if found.replication < spec.replication:
             problems.append(
-                f"{spec.name} has {found.replication} replicas, wanted are {spec.replication}: "
+                f"{spec.name} has {found.replication} replicas, {spec.replication} are wanted: "
                 "use kafka-reassign-partitions"
             )
         change = Change(
             spec,
             grow_to=spec.partitions if found.partitions < spec.partitions else None,
-            config=_differing(spec, found.config),
+            config=_different_config(spec, found.config),
         )
         if change.grow_to or change.config:
             changes.append(change)
@@ -120,35 +126,35 @@ def plan(desired: Iterable[TopicSpec], actual: Mapping[str, ActualTopic]) -> Pla
 
 
 def missing_topics(desired: Iterable[TopicSpec], existing: Collection[str]) -> list[str]:
-    """Names of desired topics that the cluster lacks."""
+    """Return the names of desired topics that are not on the cluster."""
     return [spec.name for spec in desired if spec.name not in existing]
 
 
-def obstacles(desired: Iterable[TopicSpec], partitions: Mapping[str, int]) -> list[str]:
-    """Why a worker must not start, one line each: missing topics, event topics with other partitions than declared.
+def start_problems(desired: Iterable[TopicSpec], partitions: Mapping[str, int]) -> list[str]:
+    """Return why a worker must not start, one line each: missing topics, and event topics with wrong partition counts.
 
-    `partitions`: counts of the topics on the cluster.
+    `partitions` has the partition counts of the cluster's topics.
     """
     specs = list(desired)
     missing = missing_topics(specs, partitions)
-    told = [f"missing on the cluster: {', '.join(missing)}; {REPAIR}"] if missing else []
+    lines = [f"missing on the cluster: {', '.join(missing)}; {FIX}"] if missing else []
     for spec in specs:
         count = spec.partitions if spec.derived else partitions.get(spec.name, spec.partitions)
         if count < spec.partitions:
-            told.append(f"{spec.name} has {count} partitions, declared are {spec.partitions}; {REPAIR}")
+            lines.append(f"{spec.name} has {count} partitions, but {spec.partitions} are declared; {FIX}")
         elif count > spec.partitions:
-            told.append(_too_many(spec, count))
-    return told
+            lines.append(_too_many(spec, count))
+    return lines
 
 
 def _too_many(spec: TopicSpec, count: int) -> str:
     return (
-        f"{spec.name} has {count} partitions, declared are {spec.partitions}: topics never shrink, "
+        f"{spec.name} has {count} partitions, but {spec.partitions} are declared: topics never shrink, "
         f"declare {count} (STREAMS_PARTITIONS or STREAMS_OVERRIDES)"
     )
 
 
-def _differing(spec: TopicSpec, actual: Config) -> dict[str, str]:
+def _different_config(spec: TopicSpec, actual: Config) -> dict[str, str]:
     known = {name: value for name, value in spec.optional.items() if name in actual}
     return {name: value for name, value in {**spec.config, **known}.items() if actual.get(name) != value}
 
@@ -158,4 +164,4 @@ def _milliseconds(seconds: float) -> str:
 
 
 _SHARE_GROUP_DLQ = {"errors.deadletterqueue.group.enable": "true"}
-"""KIP-1191: share groups may put their dead records here too."""
+"""KIP-1191: share groups may also send their dead records here."""

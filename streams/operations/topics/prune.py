@@ -1,4 +1,4 @@
-"""Retry tiers that no setting names any more: removed once nothing waits in them."""
+"""Deletes retry tiers of former delays once they are empty."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from streams.topics import Catalogue
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """Names of former tiers: those that are gone now, and those in which records wait."""
+    """The names of former tiers: those that were deleted, and those that still have records."""
 
     removed: tuple[str, ...]
     kept: tuple[str, ...]
 
 
 def prune_tiers(settings: Settings, catalogue: Catalogue) -> Pruned:
-    """Remove the empty ones. Every record of such a tier has to be settled by the pool's group, not only read.
+    """Delete former tiers in which the pool's group has settled every record.
 
-    Deploy the new settings to every worker before: one with the former settings would still hand records to the tier.
-    Raises BrokersUnreachableError, KafkaRefusedError.
+    First deploy the new settings to all workers: a worker with the former settings would still send records to the
+    tier. Raises BrokersUnreachableError, KafkaRefusedError.
     """
     cluster = KafkaAdmin(settings)
     existing = cluster.metadata().topics

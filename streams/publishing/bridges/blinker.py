@@ -1,4 +1,4 @@
-"""From the platform's Blinker signals to events: its senders stay as they are."""
+"""Publishes events for the platform's Blinker signals. The platform's senders stay unchanged."""
 
 from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import blinker
 
 AFTER_COMMIT_DELAY = timedelta(seconds=1)
-"""What goes out in a transaction of its own waits so long: most often its sender has committed by then."""
+"""The delay of an event in its own transaction. In most cases its sender has committed by then."""
 EXTENSION = "streams_signals"
 
 
@@ -27,16 +27,18 @@ class Receiver:
     transactions: SenderTransactions
 
     def __call__(self, sender: object, **arguments: object) -> None:
-        """Publish. What fails here fails in the sender, so that nothing commits whose event is lost.
+        """Publish the event of a signal. An error is raised in the sender, so that nothing commits without its event.
 
-        Raises BridgeError; what `Outbox.publish` raises; errors of the database.
+        Raises:
+            BridgeError: The arguments do not give an event.
+            Exception: Any error of `Outbox.publish` or of the database.
         """
         session = None
         if self.signal.transaction == "sender's":
-            carrier = sender if self.signal.carrier is None else arguments.get(self.signal.carrier)
-            session = self.transactions.open_for(carrier)
+            row = sender if self.signal.session_argument is None else arguments.get(self.signal.session_argument)
+            session = self.transactions.session_of(row)
         try:
-            event = self.signal.event_of(sender, arguments)
+            event = self.signal.to_event(sender, arguments)
         except BridgeError as error:
             message = f"signal {self.signal.name}: {error}"
             raise BridgeError(message) from error
@@ -47,19 +49,19 @@ class Receiver:
         if event is None:
             return
         if session is None:
-            self.transactions.beside(event, delay=AFTER_COMMIT_DELAY)
+            self.transactions.publish_separately(event, delay=AFTER_COMMIT_DELAY)
         else:
-            self.transactions.within(session, event)
+            self.transactions.publish_within(session, event)
 
 
 class SignalBridge:
-    """Signals that are connected, until `disconnect`."""
+    """The connected signals, until `disconnect`."""
 
     def __init__(self, connected: "list[tuple[blinker.Signal, Receiver]]") -> None:
         self._connected = connected
 
     def disconnect(self) -> None:
-        """Let the signals go; safe to repeat."""
+        """Disconnect the signals. Repeating this does nothing."""
         while self._connected:
             signal, receiver = self._connected.pop()
             signal.disconnect(receiver)
@@ -74,27 +76,30 @@ def connect_signals(
 ) -> SignalBridge:
     """Publish an event for each of the platform's signals from now on, in this process.
 
-    Args:
-        session: the platform's scoped session (`db.session`), or another function that gives the current session.
-        codec: None takes that of the environment's settings.
-        signals: wire names, such as ``app-was-created``; None: all ten.
-        model_credits: a model's cost where the quota counts credits; None: 1 for each.
+    Other receivers of a signal stay connected. Disconnect those whose work an event handler now does.
 
-    Other receivers of a signal stay connected: those whose work a handler does now are to be taken off. Raises
-    BridgeError where blinker is missing, a name is unknown or a signal is connected already; SchemaMissingError.
+    Args:
+        session: The platform's scoped session (`db.session`), or another function that returns the current session.
+        codec: The codec for the events. None: the one of the environment's settings.
+        signals: Names of signals, such as ``app-was-created``. None: all ten.
+        model_credits: Returns a model's cost if the quota counts credits. None: 1 for each model.
+
+    Raises:
+        BridgeError: Blinker is not installed, a name is unknown, or a signal is already connected.
+        SchemaMissingError: An event has no registered schema.
     """
     known = {signal.name: signal for signal in platform_signals(model_credits or (lambda _: 1))}
     wanted = known if signals is None else dict.fromkeys(signals)
     if unknown := wanted.keys() - known.keys():
-        message = f"no signal {', '.join(sorted(unknown))}; there are: {', '.join(known)}"
+        message = f"no signal {', '.join(sorted(unknown))}; known signals are: {', '.join(known)}"
         raise BridgeError(message)
     codec = codec or default_codec()
     transactions = SenderTransactions(session, codec)
-    found = [(_named(name), Receiver(known[name], transactions)) for name in wanted]
+    found = [(_signal(name), Receiver(known[name], transactions)) for name in wanted]
     for signal, receiver in found:
         codec.check(receiver.signal.event)
-        if _bridged(signal):
-            message = f"signal {receiver.signal.name} is connected already: disconnect the former bridge first"
+        if _connected_receivers(signal):
+            message = f"signal {receiver.signal.name} is already connected: disconnect the other bridge first"
             raise BridgeError(message)
     for signal, receiver in found:
         signal.connect(receiver, weak=False)
@@ -102,46 +107,49 @@ def connect_signals(
 
 
 class FlaskApp(Protocol):
-    """What `init_app` needs of a Flask app."""
+    """The part of a Flask app that `init_app` needs."""
 
     @property
     def config(self) -> Mapping[str, object]:
-        """Its settings."""
+        """The app's configuration."""
 
     @property
     def extensions(self) -> MutableMapping[str, object]:
-        """What has been initialised for it, by name."""
+        """The app's initialised extensions, by name."""
 
 
 def init_app(app: FlaskApp) -> None:
-    """Connect all signals for a Flask app; this module fits the platform's list of extensions, after its database.
+    """Connect all signals for a Flask app. Add this module to the platform's list of extensions, after the database.
 
-    What models cost is the config's `HOSTED_MODEL_CREDIT_CONFIG`; the pipeline's settings are the environment's.
-    Signals are the process's, not an app's: a second app takes them over. Raises what `connect_signals` raises, and
-    BridgeError where the app has no database.
+    The costs of models come from the app's `HOSTED_MODEL_CREDIT_CONFIG`. The pipeline's settings come from the
+    environment. Signals belong to the process, not to an app: a second app replaces the first one's bridge.
+
+    Raises:
+        BridgeError: The app has no database, or any reason of `connect_signals`.
+        SchemaMissingError: An event has no registered schema.
     """
     session = getattr(app.extensions.get("sqlalchemy"), "session", None)
     if session is None:
-        message = "this app has no database: put the bridge behind it in the list of extensions"
+        message = "this app has no database: put the bridge after it in the list of extensions"
         raise BridgeError(message)
     model_credits = credits_by_model(str(app.config.get("HOSTED_MODEL_CREDIT_CONFIG") or ""))
     for platform_signal in platform_signals(model_credits):
-        signal = _named(platform_signal.name)
-        for receiver in _bridged(signal):
+        signal = _signal(platform_signal.name)
+        for receiver in _connected_receivers(signal):
             signal.disconnect(receiver)
     app.extensions[EXTENSION] = connect_signals(session, model_credits=model_credits)
 
 
-def _named(name: str) -> "blinker.Signal":
-    """The process's signal of a name: the one that the platform's modules made, or will make."""
+def _signal(name: str) -> "blinker.Signal":
+    """Return the process's signal of this name. The platform's modules use the same object."""
     try:
-        import blinker  # noqa: PLC0415 - only this bridge needs it; publishing goes without
+        import blinker  # noqa: PLC0415 - only this bridge needs it; other publishing works without it
     except ImportError as error:
-        message = "blinker is not installed; it comes with the extra `bridges`"
+        message = "blinker is not installed: install the extra `bridges`"
         raise BridgeError(message) from error
     return blinker.signal(name)
 
 
-def _bridged(signal: "blinker.Signal") -> list[Receiver]:
-    """The receivers of a bridge that are connected to a signal."""
+def _connected_receivers(signal: "blinker.Signal") -> list[Receiver]:
+    """Return the bridge's receivers that are connected to a signal."""
     return [receiver for receiver in signal.receivers.values() if isinstance(receiver, Receiver)]

@@ -1,4 +1,4 @@
-"""From the platform's Celery calls to events: `.delay(…)` and `.apply_async(…)` publish."""
+"""Publishes events in place of the platform's Celery calls `.delay(…)` and `.apply_async(…)`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from streams.publishing.bridges.sender_transaction import BridgeError, CurrentSe
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a call gives back in place of Celery's AsyncResult."""
+    """The result of a call, in place of Celery's AsyncResult."""
 
     id: str
-    """The id under which the event travels: `streams executions show` knows it."""
+    """The id of the event that was sent. `streams executions show` finds it."""
 
     @property
     def task_id(self) -> str:
-        """The same, by Celery's other name."""
+        """The same id, by Celery's other name."""
         return self.id
 
 
 @dataclass(frozen=True, slots=True)
 class EventTask:
-    """Stands in for one Celery task."""
+    """Replaces one Celery task."""
 
     task: PlatformTask
     transactions: SenderTransactions
@@ -46,37 +46,39 @@ class EventTask:
         priority: int | None = None,  # noqa: ARG002 - accepted, see below
         queue: str | None = None,  # noqa: ARG002 - accepted, see below
     ) -> Published:
-        """Publish the task's event.
+        """Publish the task's event. Celery's other options are not accepted, since they would have no effect.
 
         Args:
-            args: positional arguments of the task.
-            kwargs: its keyword arguments.
-            countdown: seconds until it may run; goes before `eta`.
-            eta: the time from which on it may run. Without an offset it is UTC, as Celery takes it.
-            expires: seconds from now, or a time, from which on no attempt begins.
-            priority: has no effect: which pool works on it is its topic's.
-            queue: has no effect, for the same reason.
+            args: The task's positional arguments.
+            kwargs: The task's keyword arguments.
+            countdown: Seconds until the task may run. It overrides `eta`.
+            eta: The earliest time to run it. Without a UTC offset it is UTC, as in Celery.
+            expires: Seconds from now, or a time. No attempt starts at or after it.
+            priority: Has no effect: the topic decides which pool runs the handler.
+            queue: Has no effect, for the same reason.
 
-        Other options of Celery are refused, for they would not be honoured. Raises TypeError for arguments that the
-        task does not take, BridgeError for a value that the event cannot hold, and what `Outbox.publish` raises.
+        Raises:
+            TypeError: The task does not have such an argument.
+            BridgeError: The event does not accept a value.
+            Exception: Any error of `Outbox.publish`.
         """
-        session = self.transactions.open_for() if self.task.transaction == "sender's" else None
+        session = self.transactions.session_of() if self.task.transaction == "sender's" else None
         try:
-            event = self.task.event_of(*(args or ()), **(kwargs or {}))
+            event = self.task.to_event(*(args or ()), **(kwargs or {}))
         except ValidationError as error:
             first = error.errors()[0]
             message = f"{self.task.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
             raise BridgeError(message) from error
         now = datetime.now(tz=UTC)
-        at = _moment(eta if countdown is None else countdown, now)
-        expires_at = _moment(expires, now)
+        at = _to_time(eta if countdown is None else countdown, now)
+        expires_at = _to_time(expires, now)
         if session is None:
-            return Published(str(self.transactions.beside(event, at, expires_at)))
-        return Published(str(self.transactions.within(session, event, at, expires_at)))
+            return Published(str(self.transactions.publish_separately(event, at, expires_at)))
+        return Published(str(self.transactions.publish_within(session, event, at, expires_at)))
 
 
 class CeleryTasks(Mapping[str, EventTask]):
-    """The replaced tasks by name, also by the one that Celery gives (``tasks.<module>.<name>``), and as attributes."""
+    """The replaced tasks by name, also by Celery's name (``tasks.<module>.<name>``), and as attributes."""
 
     def __init__(self, tasks: Mapping[str, EventTask]) -> None:
         self._tasks = tasks
@@ -86,7 +88,7 @@ class CeleryTasks(Mapping[str, EventTask]):
 
     def __getattr__(self, name: str) -> EventTask:
         if name.startswith("_") or name not in self._tasks:
-            message = f"no event replaces the task {name}; replaced are: {', '.join(vars(self).get('_tasks', ()))}"
+            message = f"no event replaces the task {name}; replaced tasks: {', '.join(vars(self).get('_tasks', ()))}"
             raise AttributeError(message)
         return self._tasks[name]
 
@@ -98,17 +100,17 @@ class CeleryTasks(Mapping[str, EventTask]):
 
 
 def celery_tasks(session: CurrentSession, *, codec: Codec | None = None) -> CeleryTasks:
-    """The replaced tasks, for a process whose current session a function gives, such as the platform's `db.session`.
+    """Return the replaced tasks. `session` returns the process's current session, such as the platform's `db.session`.
 
-    Tasks that the platform calls before its commit publish in that session's transaction, where one is open; the
-    others, which it calls when nothing is committed any more, in a transaction of their own.
+    A task that the platform calls before its commit publishes in the session's transaction, if one is open. All other
+    tasks, which it calls after its commit, publish in their own transaction.
     """
     transactions = SenderTransactions(session, codec)
     return CeleryTasks({task.name: EventTask(task, transactions) for task in TASKS})
 
 
-def _moment(given: float | datetime | None, now: datetime) -> datetime | None:
-    """A time, or one so many seconds from now; without an offset it is UTC."""
+def _to_time(given: float | datetime | None, now: datetime) -> datetime | None:
+    """Return a time, or the time so many seconds from now. A time without a UTC offset is UTC."""
     if given is None:
         return None
     if isinstance(given, datetime):

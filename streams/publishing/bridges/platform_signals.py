@@ -1,6 +1,6 @@
-"""The platform's ten signals as events: what becomes of sender and arguments, and which transaction is theirs.
+"""The platform's ten signals: their events, and the transaction in which each event is published.
 
-The platform's classes are not at hand here, so their attributes are read by name.
+The platform's classes cannot be imported here, so their attributes are read by name.
 """
 
 import json
@@ -28,14 +28,14 @@ from schemas import (
 from streams.publishing.bridges.sender_transaction import BridgeError
 
 Arguments = Mapping[str, object]
-"""What a signal is sent with, beside its sender."""
+"""A signal's arguments besides its sender."""
 ModelCredits = Callable[[str], int]
-"""What a message of a model costs where the quota counts credits."""
+"""Returns the cost of a model's message if the quota counts credits."""
 
-CHARGED = {"ChatAppGenerateEntity", "AgentChatAppGenerateEntity"}
-"""The kinds of apps whose messages are charged; completion apps' are not."""
+CHARGED_ENTITIES = {"ChatAppGenerateEntity", "AgentChatAppGenerateEntity"}
+"""The kinds of apps whose messages are charged. Messages of completion apps are not."""
 DEFAULT_FORM = "text_model"
-"""What the platform takes a dataset for that does not say its form."""
+"""The form that the platform uses for a dataset without a form."""
 TOOL = "tool"
 
 
@@ -44,18 +44,18 @@ class PlatformSignal:
     """One signal and its event."""
 
     name: str
-    """Its wire name: that of `blinker.signal`."""
+    """The name for `blinker.signal`."""
     event: type[Event]
-    event_of: Callable[[object, Arguments], Event | None]
-    """Sender and arguments → event; None: nothing follows. Raises BridgeError."""
+    to_event: Callable[[object, Arguments], Event | None]
+    """Returns the event for a sender and its arguments. None: publish no event. Raises BridgeError."""
     transaction: Literal["sender's", "own"]
-    """Own: some path sends it after its commit, or no path is known."""
-    carrier: str | None = None
-    """The argument whose session has the sender's transaction; None: the sender."""
+    """`"own"` if the platform may send the signal after its commit, or if this is unknown."""
+    session_argument: str | None = None
+    """The argument whose session has the sender's transaction. None: the sender itself."""
 
 
 def platform_signals(model_credits: ModelCredits) -> tuple[PlatformSignal, ...]:
-    """All ten."""
+    """Return all ten signals."""
     return (
         PlatformSignal("app-was-created", AppCreated, app_created, "own"),
         PlatformSignal("app-model-config-was-updated", AppModelConfigUpdated, model_config_updated, "own"),
@@ -64,8 +64,8 @@ def platform_signals(model_credits: ModelCredits) -> tuple[PlatformSignal, ...]:
             AppPublishedWorkflowUpdated,
             published_workflow_updated,
             "sender's",
-            # The app comes from another session than the one in which its workflow is published.
-            carrier="published_workflow",
+            # The app belongs to another session than the one in which its workflow is published.
+            session_argument="published_workflow",
         ),
         PlatformSignal("app-draft-workflow-was-synced", AppDraftWorkflowSynced, draft_workflow_synced, "own"),
         PlatformSignal("dataset-was-deleted", DatasetDeleted, dataset_deleted, "sender's"),
@@ -80,53 +80,56 @@ def platform_signals(model_credits: ModelCredits) -> tuple[PlatformSignal, ...]:
 
 
 def app_created(app: object, arguments: Arguments) -> AppCreated:
-    """Sender: the app; `account`: who made it, or None."""
+    """Return the event of a new app. Sender: the app. `account`: its creator, or None."""
     account = arguments.get("account")
     return AppCreated(
-        app_id=identity(app),
+        app_id=row_id(app),
         tenant_id=text(app, "tenant_id"),
-        account_id=None if account is None else identity(account),
+        account_id=None if account is None else row_id(account),
         interface_language=None if account is None else text_or_none(account, "interface_language"),
     )
 
 
 def model_config_updated(app: object, arguments: Arguments) -> AppModelConfigUpdated:
-    """Sender: the app; `app_model_config`: its new configuration."""
+    """Return the event of a changed app. Sender: the app. `app_model_config`: its new configuration."""
     return AppModelConfigUpdated(
-        app_id=identity(app),
+        app_id=row_id(app),
         tenant_id=text(app, "tenant_id"),
-        app_model_config_id=identity(argument(arguments, "app_model_config")),
+        app_model_config_id=row_id(argument(arguments, "app_model_config")),
     )
 
 
 def published_workflow_updated(app: object, arguments: Arguments) -> AppPublishedWorkflowUpdated:
-    """Sender: the app; `published_workflow`."""
+    """Return the event of a published workflow. Sender: the app. `published_workflow`: its workflow."""
     return AppPublishedWorkflowUpdated(
-        app_id=identity(app),
+        app_id=row_id(app),
         tenant_id=text(app, "tenant_id"),
-        workflow_id=identity(argument(arguments, "published_workflow")),
+        workflow_id=row_id(argument(arguments, "published_workflow")),
     )
 
 
 def draft_workflow_synced(app: object, arguments: Arguments) -> AppDraftWorkflowSynced:
-    """Sender: the app; `synced_draft_workflow`, whose `graph` is JSON. A tool node that lacks a name has no cache."""
+    """Return the event of a saved draft. Sender: the app. `synced_draft_workflow`: its `graph` is JSON.
+
+    A tool node without all its names is left out: it has no cache.
+    """
     workflow = argument(arguments, "synced_draft_workflow")
     return AppDraftWorkflowSynced.model_validate(
         {
-            "app_id": identity(app),
+            "app_id": row_id(app),
             "tenant_id": text(app, "tenant_id"),
-            "workflow_id": identity(workflow),
+            "workflow_id": row_id(workflow),
             "tool_nodes": tool_nodes(text_or_none(workflow, "graph") or "{}"),
         }
     )
 
 
 def tool_nodes(graph: str) -> list[dict[str, str]]:
-    """The fields of `ToolNode` for each node of a workflow's graph that calls a tool. Raises BridgeError."""
+    """Return the fields of `ToolNode` for each node of a workflow's graph that calls a tool. Raises BridgeError."""
     try:
         nodes = json.loads(graph).get("nodes", [])
     except (ValueError, AttributeError) as error:
-        message = f"the workflow's graph is no JSON object: {error}"
+        message = f"the workflow's graph is not a JSON object: {error}"
         raise BridgeError(message) from error
     names = ("provider_type", "provider_id", "provider_name", "tool_name")
     found = []
@@ -138,9 +141,12 @@ def tool_nodes(graph: str) -> list[dict[str, str]]:
 
 
 def dataset_deleted(dataset: object, _: Arguments) -> DatasetDeleted:
-    """Sender: the dataset, whose row is still there. One that never had a document is cleaned up like any other."""
+    """Return the event of a deleted dataset. Sender: the dataset, whose row still exists.
+
+    A dataset without documents is cleaned up like any other.
+    """
     return DatasetDeleted(
-        dataset_id=identity(dataset),
+        dataset_id=row_id(dataset),
         tenant_id=text(dataset, "tenant_id"),
         indexing_technique=text_or_none(dataset, "indexing_technique"),
         index_struct=text_or_none(dataset, "index_struct"),
@@ -150,7 +156,7 @@ def dataset_deleted(dataset: object, _: Arguments) -> DatasetDeleted:
 
 
 def document_deleted(document_id: object, arguments: Arguments) -> DocumentDeleted:
-    """Sender: the document's id; `dataset_id`, `doc_form`, `file_id` or None."""
+    """Return the event of a deleted document. Sender: its id. Arguments: `dataset_id`, `doc_form`, `file_id`."""
     file_id = arguments.get("file_id")
     return DocumentDeleted(
         document_id=str(document_id),
@@ -161,24 +167,27 @@ def document_deleted(document_id: object, arguments: Arguments) -> DocumentDelet
 
 
 def document_index_created(dataset_id: object, arguments: Arguments) -> DocumentIndexCreated:
-    """Sender: the dataset's id; `document_ids`."""
+    """Return the event of new documents. Sender: the dataset's id. Argument: `document_ids`."""
     document_ids = argument(arguments, "document_ids")
     return DocumentIndexCreated.model_validate({"dataset_id": str(dataset_id), "document_ids": document_ids})
 
 
 def message_created(message: object, arguments: Arguments, *, model_credits: ModelCredits) -> MessageCreated | None:
-    """Sender: the message; `application_generate_entity`: whose app and model it is of. None: it is not charged."""
+    """Return the event of a new message, or None if it is not charged. Sender: the message.
+
+    `application_generate_entity` has the message's app and model.
+    """
     entity = argument(arguments, "application_generate_entity")
-    if CHARGED.isdisjoint(kind.__name__ for kind in type(entity).__mro__):
+    if CHARGED_ENTITIES.isdisjoint(kind.__name__ for kind in type(entity).__mro__):
         return None
     used = attribute(entity, "model_conf")
     configuration = attribute(used, "provider_model_bundle", "configuration")
     provider, model = text(used, "provider"), text(used, "model")
-    provider_type = plain(attribute(configuration, "using_provider_type"))
+    provider_type = enum_value(attribute(configuration, "using_provider_type"))
     quota = current_quota(attribute(configuration, "system_configuration")) if provider_type == "system" else {}
     return MessageCreated.model_validate(
         {
-            "message_id": identity(message),
+            "message_id": row_id(message),
             "app_id": text(message, "app_id"),
             "tenant_id": text(attribute(entity, "app_config"), "tenant_id"),
             "provider_name": provider.rpartition("/")[2],
@@ -194,30 +203,30 @@ def message_created(message: object, arguments: Arguments, *, model_credits: Mod
 
 
 def current_quota(system: object) -> dict[str, object]:
-    """Type, unit and limit of the quota that a system provider charges now; empty: it charges none."""
-    current = None if system is None else plain(attribute(system, "current_quota_type"))
+    """Return type, unit and limit of the quota that a system provider charges now. Empty: it charges none."""
+    current = None if system is None else enum_value(attribute(system, "current_quota_type"))
     if current is None:
         return {}
     configurations = attribute(system, "quota_configurations")
     for one in configurations if isinstance(configurations, list | tuple) else ():
-        if plain(attribute(one, "quota_type")) == current:
-            unit, limit = plain(attribute(one, "quota_unit")), attribute(one, "quota_limit")
+        if enum_value(attribute(one, "quota_type")) == current:
+            unit, limit = enum_value(attribute(one, "quota_unit")), attribute(one, "quota_limit")
             return {"quota_type": current, "quota_unit": unit, "quota_limit": limit}
     return {"quota_type": current}
 
 
 def tenant_created(tenant: object, _: Arguments) -> TenantCreated:
-    """Sender: the tenant."""
-    return TenantCreated(tenant_id=identity(tenant))
+    """Return the event of a new tenant. Sender: the tenant."""
+    return TenantCreated(tenant_id=row_id(tenant))
 
 
 def tenant_updated(tenant: object, _: Arguments) -> TenantUpdated:
-    """Sender: the tenant."""
-    return TenantUpdated(tenant_id=identity(tenant))
+    """Return the event of a changed tenant. Sender: the tenant."""
+    return TenantUpdated(tenant_id=row_id(tenant))
 
 
 def credits_by_model(configured: str) -> ModelCredits:
-    """Credits as the platform configures them (HOSTED_MODEL_CREDIT_CONFIG): ``gpt-4:20,gpt-4o:10``, any other costs 1.
+    """Parse credits as in the platform's HOSTED_MODEL_CREDIT_CONFIG: ``gpt-4:20,gpt-4o:10``. Other models cost 1.
 
     Raises BridgeError.
     """
@@ -234,7 +243,7 @@ def credits_by_model(configured: str) -> ModelCredits:
 
 
 def attribute(of: object, *path: str) -> object:
-    """What is found along a path of attributes. Raises BridgeError where one is missing."""
+    """Return the value at the end of a path of attributes. Raises BridgeError if one is missing."""
     for name in path:
         try:
             of = getattr(of, name)
@@ -245,7 +254,7 @@ def attribute(of: object, *path: str) -> object:
 
 
 def argument(arguments: Arguments, name: str) -> object:
-    """An argument that has to be there. Raises BridgeError."""
+    """Return a required argument. Raises BridgeError if it is missing."""
     found = arguments.get(name)
     if found is None:
         message = f"it was sent without {name}"
@@ -254,7 +263,7 @@ def argument(arguments: Arguments, name: str) -> object:
 
 
 def text(of: object, name: str) -> str:
-    """An attribute that has to have a value, as text. Raises BridgeError."""
+    """Return a required attribute as text. Raises BridgeError if it is empty."""
     found = text_or_none(of, name)
     if found is None:
         message = f"{type(of).__name__}.{name} is empty"
@@ -263,18 +272,18 @@ def text(of: object, name: str) -> str:
 
 
 def text_or_none(of: object, name: str) -> str | None:
-    """An attribute as text."""
-    found = plain(attribute(of, name))
+    """Return an attribute as text, or None."""
+    found = enum_value(attribute(of, name))
     return None if found is None else str(found)
 
 
-def plain(value: object) -> object:
-    """The value that an enum's member stands for; anything else as it is."""
+def enum_value(value: object) -> object:
+    """Return the value of an enum's member; any other value unchanged."""
     return value.value if isinstance(value, Enum) else value
 
 
-def identity(row: object) -> str:
-    """A row's id. One that the database has still to give is asked for by a flush. Raises BridgeError."""
+def row_id(row: object) -> str:
+    """Return a row's id as text. If the database has not assigned it yet, flush first. Raises BridgeError."""
     if attribute(row, "id") is None and (session := object_session(row)) is not None:
         session.flush()
     return text(row, "id")

@@ -1,6 +1,6 @@
-"""The platform's Celery tasks that events replace: each with its signature, and which transaction is its senders'.
+"""The platform's Celery tasks that events replace: their signatures, and the transaction of each event.
 
-To replace another one: a function of its name and signature that makes the event, and its line in `TASKS`.
+To replace another task, add a function with its name and signature that returns the event, and a line in `TASKS`.
 """
 
 from collections.abc import Callable
@@ -21,37 +21,37 @@ from streams.publishing.bridges.platform_signals import DEFAULT_FORM
 
 
 def document_indexing_task(dataset_id: str, document_ids: list[str]) -> Event:
-    """First indexing of a batch."""
+    """Return the event for the first indexing of a batch."""
     return DocumentIndexCreated(dataset_id=dataset_id, document_ids=document_ids)
 
 
 def duplicate_document_indexing_task(dataset_id: str, document_ids: list[str]) -> Event:
-    """Documents uploaded again, whose rows wait."""
+    """Return the event for documents that were uploaded again. Their rows are waiting."""
     return DocumentIndexCreated(dataset_id=dataset_id, document_ids=document_ids)
 
 
 def retry_document_indexing_task(dataset_id: str, document_ids: list[str], user_id: str | None = None) -> Event:  # noqa: ARG001 - the task's signature
-    """Documents that failed, whose rows wait; who asked for it is no part of the work."""
+    """Return the event for failed documents whose rows are waiting. The work does not depend on the user."""
     return DocumentIndexCreated(dataset_id=dataset_id, document_ids=document_ids)
 
 
 def document_indexing_update_task(dataset_id: str, document_id: str) -> Event:
-    """A document whose content or settings changed."""
+    """Return the event for a document whose content or settings changed."""
     return DocumentIndexRequested(dataset_id=dataset_id, document_id=document_id)
 
 
 def recover_document_indexing_task(dataset_id: str, document_id: str) -> Event:
-    """A document that was paused."""
+    """Return the event for a document that was paused."""
     return DocumentIndexRequested(dataset_id=dataset_id, document_id=document_id)
 
 
 def document_indexing_sync_task(dataset_id: str, document_id: str) -> Event:
-    """A page of Notion."""
+    """Return the event for a page of Notion."""
     return DocumentSyncRequested(dataset_id=dataset_id, document_id=document_id)
 
 
 def sync_website_document_indexing_task(dataset_id: str, document_id: str) -> Event:
-    """A page of the web."""
+    """Return the event for a web page."""
     return DocumentSyncRequested(dataset_id=dataset_id, document_id=document_id)
 
 
@@ -62,9 +62,9 @@ def clean_dataset_task(  # noqa: PLR0913, PLR0917 - the task's signature
     index_struct: str | None,
     collection_binding_id: str | None,
     doc_form: str | None,
-    pipeline_id: str | None = None,  # noqa: ARG001 - of 1.12; clean-up of pipelines is not replaced
+    pipeline_id: str | None = None,  # noqa: ARG001 - since 1.12; cleaning up pipelines is not replaced
 ) -> Event:
-    """The clean-up after a dataset."""
+    """Return the event to clean up after a dataset."""
     return DatasetDeleted(
         dataset_id=dataset_id,
         tenant_id=tenant_id,
@@ -76,7 +76,7 @@ def clean_dataset_task(  # noqa: PLR0913, PLR0917 - the task's signature
 
 
 def clean_document_task(document_id: str, dataset_id: str, doc_form: str | None, file_id: str | None) -> Event:
-    """The clean-up after one document."""
+    """Return the event to clean up after one document."""
     return DocumentDeleted(
         document_id=document_id, dataset_id=dataset_id, doc_form=doc_form or DEFAULT_FORM, file_id=file_id or None
     )
@@ -85,7 +85,7 @@ def clean_document_task(document_id: str, dataset_id: str, doc_form: str | None,
 def batch_clean_document_task(
     document_ids: list[str], dataset_id: str, doc_form: str | None, file_ids: list[str]
 ) -> Event:
-    """The clean-up after several; the platform names a file that it does not know with an empty text."""
+    """Return the event to clean up after several documents. The platform uses an empty text for an unknown file."""
     return DocumentsDeleted(
         document_ids=document_ids,
         dataset_id=dataset_id,
@@ -95,7 +95,7 @@ def batch_clean_document_task(
 
 
 def clean_notion_document_task(document_ids: list[str], dataset_id: str) -> Event:
-    """Pages that are in a dataset no more."""
+    """Return the event for Notion pages that are no longer in a dataset."""
     return DocumentsRemovalRequested(document_ids=document_ids, dataset_id=dataset_id)
 
 
@@ -103,15 +103,15 @@ def clean_notion_document_task(document_ids: list[str], dataset_id: str) -> Even
 class PlatformTask:
     """One task and its event."""
 
-    event_of: Callable[..., Event]
-    """The task's arguments → event."""
+    to_event: Callable[..., Event]
+    """Returns the event for the task's arguments."""
     transaction: Literal["sender's", "own"]
-    """Own: the platform calls it after its commit, with a transaction open that it commits no more."""
+    """`"own"` if the platform calls the task after its commit, in a transaction that it does not commit."""
 
     @property
     def name(self) -> str:
-        """As the platform calls it."""
-        return self.event_of.__name__
+        """The platform's name of the task."""
+        return self.to_event.__name__
 
 
 TASKS = (

@@ -1,4 +1,4 @@
-"""In which transaction a bridge writes an event: the sender's own, or one beside it."""
+"""Chooses the transaction in which a bridge publishes: the sender's, or its own."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -12,42 +12,50 @@ from streams.codec import Codec
 from streams.publishing.outbox.outbox import Outbox, OutboxRow
 
 CurrentSession = Callable[[], Session]
-"""The platform's session of this thread or request, such as flask-sqlalchemy's `db.session`, which is called for it."""
+"""Returns the platform's session of this thread or request, such as flask-sqlalchemy's `db.session`."""
 
 _DATASETS = table("datasets", column("id", Uuid(as_uuid=False)), column("tenant_id", Uuid(as_uuid=False)))
 
 
 class BridgeError(Exception):
-    """A bridge cannot start, or cannot make an event of what it was given; the message is one line."""
+    """A bridge cannot start, or cannot build an event from its input. The message is one line."""
 
     __module__ = "streams.publishing"
 
 
 class SenderTransactions:
-    """Writes events into the outbox, within the transaction that a sender has open or beside it."""
+    """Writes events to the outbox, in the sender's open transaction or in a separate one."""
 
     def __init__(self, current: CurrentSession, codec: Codec | None = None) -> None:
-        """`codec`: None takes that of the environment's settings."""
+        """Create it. `codec`: None takes the one of the environment's settings."""
         self._current = current
         self._codec = codec
 
-    def open_for(self, carrier: object = None) -> Session | None:
-        """The session whose open transaction is the sender's; None: none is open.
+    def session_of(self, row: object = None) -> Session | None:
+        """Return the session with the sender's open transaction, or None if no transaction is open.
 
-        That of the row that the sender is about: a sender may work in another session than the platform's current one.
-        The current one counts where the carrier is no row. Ask before reading attributes of rows: that opens one.
+        This is the session of `row`, since a sender may use another session than the platform's current one. If `row`
+        is not a mapped object, it is the current session. Call this before you read attributes of rows: reading opens
+        a transaction.
         """
-        state = inspect(carrier, raiseerr=False)
+        state = inspect(row, raiseerr=False)
         session = state.session if isinstance(state, InstanceState) else self._current()
         return session if session is not None and session.in_transaction() else None
 
-    def within(
+    def publish_within(
         self, session: Session, event: Event, at: datetime | None = None, expires_at: datetime | None = None
     ) -> UUID:
-        """Publish in a session's transaction; returns what `Outbox.publish` does, and raises likewise."""
+        """Publish in a session's transaction, and return the event's id. Raises the same as `Outbox.publish`.
+
+        Args:
+            session: The session with the sender's transaction.
+            event: The event to publish.
+            at: The earliest time to send it.
+            expires_at: No attempt to handle the event starts at or after this time.
+        """
         return Outbox(session, self._codec).publish(_with_tenant(session, event), at, expires_at)
 
-    def beside(
+    def publish_separately(
         self,
         event: Event,
         at: datetime | None = None,
@@ -55,19 +63,23 @@ class SenderTransactions:
         *,
         delay: timedelta = timedelta(0),
     ) -> UUID:
-        """Publish in a transaction that is committed at once, on a connection of its own.
+        """Publish in a transaction on a separate connection, and commit it at once. Returns the event's id.
 
-        Without `at` it goes out after `delay`, by the database's clock.
+        Args:
+            event: The event to publish.
+            at: The earliest time to send it.
+            expires_at: No attempt to handle the event starts at or after this time.
+            delay: Without `at`, how long after the publishing to send it, by the database's clock.
         """
         engine = self._current().get_bind(OutboxRow).engine
         with Session(engine) as session, session.begin():
             if at is None and delay:
                 at = session.execute(select(func.clock_timestamp())).scalar_one() + delay
-            return self.within(session, event, at, expires_at)
+            return self.publish_within(session, event, at, expires_at)
 
 
 def _with_tenant(session: Session, event: Event) -> Event:
-    """The event with the tenant of its dataset, where it names a dataset that is there and no tenant."""
+    """Return the event with its dataset's tenant, if it has no tenant and the dataset exists."""
     dataset_id = getattr(event, "dataset_id", None)
     if event.tenant_id is not None or dataset_id is None or not _is_uuid(dataset_id):
         return event
@@ -76,7 +88,7 @@ def _with_tenant(session: Session, event: Event) -> Event:
 
 
 def _is_uuid(value: str) -> bool:
-    """Any other text would be an error of the database, which ends the sender's transaction."""
+    """Return True for a UUID. Other text would cause a database error, which aborts the sender's transaction."""
     try:
         UUID(value)
     except ValueError:

@@ -1,1 +1,1 @@
-"""The outbox: its rows, and the relay that sends them."""
+"""The outbox table, and the relay that sends its rows to Kafka."""

@@ -1,11 +1,11 @@
-"""How much waits in the outbox, and since when: asked often, so nothing here reads more than it has to."""
+"""Measures the outbox: how many rows wait, and for how long. It runs often, so it reads as few rows as possible."""
 
 from sqlalchemy import Connection, text
 
 from streams.observability.outbox_metrics import OutboxDepth
 
-COUNTED = 100_000
-"""Rows that are counted at most: more is shown as this."""
+MAX_COUNT = 100_000
+"""The highest number that is counted. A larger outbox shows this number."""
 DEPTH = text(
     """
     select
@@ -29,6 +29,6 @@ DEPTH = text(
 
 
 def measure_depth(connection: Connection) -> OutboxDepth:
-    """What may go out now and waits, what is set aside, and since when the oldest waits (from when it was due)."""
-    waiting, set_aside, oldest = connection.execute(DEPTH, {"counted": COUNTED}).one()
+    """Return the number of rows that wait and that are set aside, and since when the oldest due row waits."""
+    waiting, set_aside, oldest = connection.execute(DEPTH, {"counted": MAX_COUNT}).one()
     return OutboxDepth(waiting=waiting, set_aside=set_aside, oldest=None if oldest is None else float(oldest))

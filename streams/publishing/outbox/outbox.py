@@ -1,4 +1,4 @@
-"""Publish in a transaction: an event goes out if and only if the sender's transaction commits."""
+"""Publishes in a transaction: an event is sent if and only if the sender's transaction commits."""
 
 import base64
 from binascii import a2b_base64
@@ -27,7 +27,7 @@ class OutboxRow(_Rows):
 
 
 class Session(Protocol):
-    """What the outbox needs of a session: SQLAlchemy's, sync or async, scoped or not, all have it."""
+    """The part of a session that the outbox needs. All SQLAlchemy sessions have it: sync, async and scoped."""
 
     def add(self, instance: object) -> None:
         """Write the object with the session's next flush."""
@@ -40,39 +40,52 @@ class Outbox:
         session.delete(document)
         Outbox(session).publish(DocumentDeleted(document_id=document.id, …))
 
-    The row is written with the session's next flush, at the latest by its commit, so nothing is to be awaited.
-    A key's events go out in the order of publishing where the sender locked the entity's row before.
+    The session writes the row with its next flush, at the latest with its commit. So there is nothing to await.
+    Events of one key are sent in the order of publishing if each sender locked the entity's row before.
     """
 
     def __init__(self, session: Session, codec: Codec | None = None) -> None:
-        """`codec`: None takes that of the environment's settings."""
+        """Create the outbox of a session. `codec`: None takes the one of the environment's settings."""
         self._session = session
         self._codec = codec or default_codec()
 
     def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
-        """Hand an event to the transaction; returns the event id under which it travels.
+        """Add an event to the transaction and return its final event id.
 
-        `at` keeps it from going out earlier, and may be any distance away; until it has gone out
-        `streams scheduled cancel` takes it back. From `expires_at` on no attempt of it begins any more. Both have
-        their offset. An event for a time to come travels under an id of that time: see `dated`.
+        The event is encoded here, so a bad event fails in its sender. A large value is in the storage when this
+        returns, before the commit. If the transaction rolls back, the value is deleted by its age later.
 
-        It is encoded here, so a bad event fails in its sender: raises what `Codec.encode` raises, and ValueError
-        for an `at` without an offset. A large value is in the storage when this returns, before the commit: what a
-        rollback leaves there is removed by its age.
+        Args:
+            event: The event to publish.
+            at: The earliest time to send it; it may be any time ahead. Until the event is sent,
+                `streams scheduled cancel` can withdraw it. Must have a UTC offset. The event's id then contains this
+                time: see `with_scheduled_id`.
+            expires_at: No attempt to handle the event starts at or after this time. Must have a UTC offset.
+
+        Raises:
+            ValueError: `at` has no UTC offset.
+            Exception: Any error that `Codec.encode` raises.
         """
         if at is not None:
-            event = dated(event, at, datetime.now(tz=UTC))
+            event = with_scheduled_id(event, at, datetime.now(tz=UTC))
         encoded = self._codec.encode(event, expires_at)
         self._session.add(OutboxRow(**outbox_row(encoded, at)))
         return encoded.event_id
 
 
-def dated(event: Event, at: datetime, now: datetime) -> Event:
-    """The event as it travels if it is to go out at a time: one that is to come becomes the time of its id.
+def with_scheduled_id(event: Event, at: datetime, now: datetime) -> Event:
+    """Return the event as it is sent at a time. If that time is in the future, it becomes the time in the event's id.
 
-    The ledger's day is that of the id: by its old one an event that waited for long would be older than the ledger.
-    The id's other bits stay, so the same event for the same time has the same id. Raises ValueError for an `at`
-    without an offset.
+    The ledger takes a row's day from the event id. With its old id, an event that waits for long would be older than
+    the ledger's rows. The id's other bits stay, so the same event for the same time has the same id.
+
+    Args:
+        event: The event to publish.
+        at: The earliest time to send it.
+        now: The current time.
+
+    Raises:
+        ValueError: `at` has no UTC offset.
     """
     _check_offset(at)
     if at <= now:
@@ -81,13 +94,13 @@ def dated(event: Event, at: datetime, now: datetime) -> Event:
 
 
 def outbox_row(encoded: EncodedEvent, at: datetime | None = None) -> dict[str, object]:
-    """The columns of `streams.outbox` for a record, sent not before `at`."""
+    """Return the columns of `streams.outbox` for a record that is sent no earlier than `at`."""
     if at is not None:
         _check_offset(at)
     tenant_id = encoded.tenant_id
     return {
         "event_id": encoded.event_id,
-        "tenant_id": None if tenant_id is None else tenant_id.replace("\x00", "\ufffd"),  # no text holds a NUL
+        "tenant_id": None if tenant_id is None else tenant_id.replace("\x00", "\ufffd"),  # PostgreSQL text has no NUL
         "topic": encoded.topic,
         "key": encoded.key,
         "value": encoded.value,
@@ -98,19 +111,19 @@ def outbox_row(encoded: EncodedEvent, at: datetime | None = None) -> dict[str, o
 
 def _check_offset(at: datetime) -> None:
     if at.utcoffset() is None:
-        message = "the time to publish at has no offset: give it a tzinfo, such as UTC"
+        message = "the time to publish at has no UTC offset: give it a tzinfo, such as UTC"
         raise ValueError(message)
 
 
 def headers_to_json(headers: Headers) -> list[list[str]]:
-    """Headers for a JSON column: ``[[name, base64 of the value], …]``, in their order."""
+    """Return headers for a JSON column: ``[[name, base64 of the value], …]``, in their order."""
     return [[name, base64.b64encode(value).decode()] for name, value in headers]
 
 
 def headers_from_json(stored: Sequence[Sequence[str]]) -> Headers:
-    """Headers as `headers_to_json` wrote them. Raises ValueError for anything else."""
+    """Return the headers that `headers_to_json` wrote. Raises ValueError for any other input."""
     try:
-        # `b64decode` takes three times as long to call this.
+        # `b64decode` wraps this function and takes three times as long.
         return tuple([(name, a2b_base64(value, strict_mode=True)) for name, value in stored])
     except (TypeError, ValueError) as error:
         message = "not headers: a list of [name, base64] is expected"

@@ -1,4 +1,4 @@
-"""Outbox rows that Kafka refused for good: seen, sent again, or given up."""
+"""Outbox rows that Kafka rejected permanently ("set aside"): list, retry or delete them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from streams.database.tables import outbox
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A row that Kafka refused."""
+    """An outbox row that Kafka rejected."""
 
     id: int
     event_id: UUID
@@ -23,7 +23,7 @@ class SetAside:
 
 
 def list_set_aside(connection: Connection, limit: int) -> list[SetAside]:
-    """The rows that were set aside, the latest first."""
+    """Return the rows that were set aside, the latest first."""
     columns = outbox.c
     found = connection.execute(
         select(columns.id, columns.event_id, columns.topic, columns.created_at, columns.failed_at, columns.error)
@@ -35,20 +35,20 @@ def list_set_aside(connection: Connection, limit: int) -> list[SetAside]:
 
 
 def retry_set_aside(connection: Connection, ids: Sequence[int] | None) -> list[int]:
-    """Let rows go out again, behind none: their ids stay, so they are the first. None: all. Returns which were."""
+    """Send rows again before all others, since they keep their ids. Returns their ids. `ids`: None means all."""
     columns = outbox.c
     done = connection.execute(
-        update(outbox).where(*_chosen(ids)).values(failed_at=None, error=None).returning(columns.id)
+        update(outbox).where(*_conditions(ids)).values(failed_at=None, error=None).returning(columns.id)
     )
     return sorted(done.scalars())
 
 
 def drop_set_aside(connection: Connection, ids: Sequence[int] | None) -> list[int]:
-    """Delete rows for good. None: all. Returns which were."""
-    return sorted(connection.execute(delete(outbox).where(*_chosen(ids)).returning(outbox.c.id)).scalars())
+    """Delete rows permanently. Returns their ids. `ids`: None means all."""
+    return sorted(connection.execute(delete(outbox).where(*_conditions(ids)).returning(outbox.c.id)).scalars())
 
 
-def _chosen(ids: Sequence[int] | None) -> list[ColumnElement[bool]]:
-    """Only what was set aside, whatever is asked for: what waits is on its way."""
+def _conditions(ids: Sequence[int] | None) -> list[ColumnElement[bool]]:
+    """Match only rows that were set aside. Waiting rows are never changed, even if their ids are given."""
     refused = outbox.c.failed_at.is_not(None)
     return [refused] if ids is None else [refused, outbox.c.id.in_(ids)]

@@ -1,4 +1,4 @@
-"""Taking events back out of the outbox before they go out: either that, or they went out, never both."""
+"""Withdraws events from the outbox before they are sent. An event is either withdrawn or sent, never both."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 FIND = text("select id from streams.outbox where event_id = any(:event_ids) and due_at is null")
 FIND_SCHEDULED = text("select id from streams.outbox where event_id = any(:event_ids) and due_at is not null")
-PATIENCE = 10
-"""Seconds. A relay's transaction takes one, or as long as Kafka takes for a batch."""
-BOUND_WAIT = text(f"set local lock_timeout = '{PATIENCE}s'")
+LOCK_TIMEOUT_SECONDS = 10
+"""A relay's transaction takes one second, or as long as Kafka needs for a batch."""
+SET_LOCK_TIMEOUT = text(f"set local lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
 LOCK_NOT_AVAILABLE = "55P03"
 LOCK_RELAY = text("select id from streams.relay for update")
 DELETE = text("delete from streams.outbox where id = any(:ids) returning event_id, topic")
 
 
 class RelayBusyError(Exception):
-    """The relay did not let go of its lock in time; the message is one line. Nothing was taken back."""
+    """The relay did not release its lock in time. The message is one line. Nothing was withdrawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """An event that will not go out, once the transaction has committed."""
+    """An event that will not be sent once the transaction has committed."""
 
     event_id: UUID
     topic: str
@@ -33,10 +33,18 @@ class Withdrawn:
 async def withdraw(
     session: AsyncSession, event_ids: Collection[UUID], *, scheduled_only: bool = False
 ) -> list[Withdrawn]:
-    """Delete what the outbox still has of these events, in the caller's transaction; which must end soon.
+    """Delete these events' outbox rows in the caller's transaction. The caller must end it soon.
 
-    The relay's lock is held until then, so that none of them is on its way to Kafka meanwhile; other events wait
-    for it, too. `scheduled_only`: leave those alone that are not for later. Raises RelayBusyError.
+    The transaction holds the relay's lock until it ends, so that none of the rows is on its way to Kafka. Other
+    events wait for the lock too.
+
+    Args:
+        session: The session whose transaction is used.
+        event_ids: The events to withdraw.
+        scheduled_only: Withdraw only events that were published for a later time.
+
+    Raises:
+        RelayBusyError: The relay kept its lock for too long.
     """
     wanted = {"event_ids": list(event_ids)}
     ids = list((await session.execute(FIND_SCHEDULED, wanted)).scalars())
@@ -44,13 +52,13 @@ async def withdraw(
         ids += (await session.execute(FIND, wanted)).scalars()
     if not ids:
         return []
-    await session.execute(BOUND_WAIT)
+    await session.execute(SET_LOCK_TIMEOUT)
     try:
         await session.execute(LOCK_RELAY)
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
             raise
-        message = f"the relay is busy with a batch that Kafka did not take within {PATIENCE} s: try again"
+        message = f"the relay waits for Kafka: its lock was not free within {LOCK_TIMEOUT_SECONDS} s; try again"
         raise RelayBusyError(message) from error
     deleted = await session.execute(DELETE, {"ids": ids})
     return [Withdrawn(row.event_id, row.topic) for row in deleted]

@@ -1,1 +1,1 @@
-"""Adapters by which Faust consumes and produces with librdkafka."""
+"""Adapters through which Faust consumes and produces with librdkafka."""

@@ -1,4 +1,4 @@
-"""The Faust app of a worker: agents, timers, pages and commands are Faust's, consuming is the transport's."""
+"""The Faust app of a worker. Faust runs agents, timers, pages and commands; the transport consumes."""
 
 import asyncio
 import logging
@@ -14,47 +14,49 @@ from mode import CrashingSupervisor
 from streams.settings import Settings
 from streams.transport.kafka.client import check_brokers
 from streams.transport.kafka.errors import NotSupportedError, StartError
-from streams.transport.kafka.group import AssignmentListener, Group, match_readers
+from streams.transport.kafka.group import AssignmentListener, Group, check_readers
 from streams.transport.kafka.producer import RecordProducer
 
 logger = logging.getLogger(__name__)
 
 StartCheck = Callable[[], Awaitable[None]]
-"""Something that must hold before the worker starts. Raises StartError with the line for the user."""
+"""A condition that must hold before the worker starts. Raises StartError with one line for the user."""
 
 
 class StreamsBootStrategy(BootStrategy):
-    """Which services a worker starts: no tables, no leader election, no replies."""
+    """Defines the services that a worker starts: no tables, no leader election, no replies."""
 
     def kafka_consumer(self) -> Iterable[ServiceT]:
-        """The consumer alone."""
+        """Return the consumer only."""
         return [self.app.consumer]
 
     def tables(self) -> Iterable[ServiceT]:
-        """None: state lives in PostgreSQL."""
+        """Return nothing: state is kept in PostgreSQL."""
         return []
 
     def client_only(self) -> Iterable[ServiceT]:
-        """Refused: replies to `ask` need a consumer of their own. Raises NotSupportedError."""
+        """Not supported: replies to `ask` need their own consumer. Raises NotSupportedError."""
         raise _no_replies()
 
 
 class StreamsAgent(Agent):
-    """An agent that takes chunks; asking it for a reply is refused instead of waiting for ever."""
+    """An agent that processes chunks. Asking it for a reply fails at once instead of waiting for ever."""
 
     mundane_level = "debug"
 
     async def ask_nowait(self, *args: object, **kwargs: object) -> NoReturn:
-        """Refused, and with it ask, map, kvmap, join and kvjoin, which rest on it. Raises NotSupportedError."""
+        """Not supported. `ask`, `map`, `kvmap`, `join` and `kvjoin` use it and fail too. Raises NotSupportedError."""
         raise _no_replies()
 
 
 class StreamsApp(faust.App):
-    """A Faust app whose agents read chunks of the topics of its groups.
+    """A Faust app whose agents read chunks of the topics of its consumer groups.
 
-    `groups` and `listener` may be set until the worker starts. An exception that leaves an agent ends the worker with
-    exit code 1: its chunk is unsettled and comes again, whereas a requeued one would overtake or stall its partition.
-    An exception that leaves a timer, crontab or task ends it too, as in any Faust app.
+    `groups` and `listener` can be set until the worker starts.
+
+    An exception that leaves an agent ends the worker with exit code 1. Its chunk is unsettled and is read again.
+    Requeueing the chunk would break the order or block the partition. An exception that leaves a timer, crontab or
+    task also ends the worker, as in any Faust app.
     """
 
     mundane_level = "debug"
@@ -68,17 +70,26 @@ class StreamsApp(faust.App):
         listener: AssignmentListener | None = None,
         **options: Any,
     ) -> None:
-        """`options` are Faust's, and win over the ones set here."""
+        """Create the app.
+
+        Args:
+            settings: The pipeline's settings.
+            groups: The consumer groups of this worker.
+            listener: Gets the changes of the groups' assignments.
+            options: Faust's options. They override the ones set here.
+        """
         self.settings = settings
         self.groups = groups
         self.listener = listener
-        self.records = RecordProducer(settings, delivery_timeout=settings.settle_timeout, died=self.end_after_failure)
+        self.records = RecordProducer(
+            settings, delivery_timeout=settings.settle_timeout, on_fatal=self.end_after_failure
+        )
         self.checks: list[StartCheck] = [self._check_agents, self._check_web_address, self._check_brokers]
-        """Run in order before anything starts; the first that raises StartError ends the worker with its line."""
+        """Run in order before anything starts. The first StartError ends the worker with its message."""
         super().__init__(settings.application, **{**_faust_options(settings), **options})
 
     async def on_first_start(self) -> None:
-        """Run the checks. Faust's own data directory is not made: there are no tables to keep."""
+        """Run the checks. Faust's data directory is not created, since there are no tables."""
         for check in self.checks:
             try:
                 await check()
@@ -87,42 +98,42 @@ class StreamsApp(faust.App):
                 raise SystemExit(1) from error
 
     def end_after_failure(self, error: BaseException) -> None:
-        """End the worker with exit code 1; `error` goes into the one line that is logged."""
-        logger.critical("the worker ends: %s", error)
+        """End the worker with exit code 1. `error` appears in the one line that is logged."""
+        logger.critical("the worker stops: %s", error)
         self.add_future(self.crash(SystemExit(1)))
 
     async def start_client(self) -> None:
-        """Refused. Raises NotSupportedError."""
+        """Not supported. Raises NotSupportedError."""
         raise _no_replies()
 
     def Table(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: N802 - Faust's name
-        """Refused. Raises NotSupportedError."""
+        """Not supported. Raises NotSupportedError."""
         raise _no_tables()
 
     def GlobalTable(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: N802 - Faust's name
-        """Refused. Raises NotSupportedError."""
+        """Not supported. Raises NotSupportedError."""
         raise _no_tables()
 
     def SetTable(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: N802 - Faust's name
-        """Refused. Raises NotSupportedError."""
+        """Not supported. Raises NotSupportedError."""
         raise _no_tables()
 
     def SetGlobalTable(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: N802 - Faust's name
-        """Refused. Raises NotSupportedError."""
+        """Not supported. Raises NotSupportedError."""
         raise _no_tables()
 
     async def _check_agents(self) -> None:
         readers: dict[str, list[str]] = {}
         for agent in self.agents.values():
             if agent.isolated_partitions:
-                message = f"agent {agent.name}: isolated_partitions is not supported; the delivery keeps the order"
+                message = f"agent {agent.name}: isolated_partitions is not supported; streams.delivery keeps the order"
                 raise StartError(message)
             for topic in agent.get_topic_names():
                 readers.setdefault(topic, []).append(agent.name)
         if self.groups and self.listener is None:
             message = "the app has consumer groups, but no listener for their assignments"
             raise StartError(message)
-        match_readers(self.groups, readers)
+        check_readers(self.groups, readers)
 
     async def _check_web_address(self) -> None:
         if not self.conf.web_enabled:
@@ -163,4 +174,4 @@ def _no_tables() -> NotSupportedError:
 
 
 def _no_replies() -> NotSupportedError:
-    return NotSupportedError("ask and its kin are not supported: agents take chunks and send no replies")
+    return NotSupportedError("ask, map and join are not supported: agents process chunks and send no replies")

@@ -1,4 +1,4 @@
-"""Chunks to Faust's channels: the counterpart of Faust's own Conductor, without acknowledgements and decoding."""
+"""Puts chunks on Faust's channels: replaces Faust's own Conductor, without acknowledgements and decoding."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from streams.transport.faust.app import StreamsApp
 
 CHANNELS_SECONDS = 10.0
-"""How long agents may take to begin their `async for`."""
+"""How long agents may take to start their `async for`."""
 
 
 class Conductor(ConductorT, Service):
-    """The topics that agents iterate over. It subscribes once all agents run, then puts each chunk on its queue.
+    """The topics that agents iterate over. It subscribes once all agents run, then queues each chunk for its agent.
 
-    One agent a topic: two would settle the same records.
+    There is one agent per topic: two would settle the same records.
     """
 
     mundane_level = "debug"
@@ -40,11 +40,11 @@ class Conductor(ConductorT, Service):
         self._channels: dict[str, TopicT] = {}
         self._changed = asyncio.Event()
 
-    def hand_over(self, chunk: Chunk) -> None:
-        """Put a chunk on the queue of its topic's agent. Raises TransportError where there is none any more."""
+    def put_chunk(self, chunk: Chunk) -> None:
+        """Put a chunk on the queue of its topic's agent. Raises TransportError if the agent has ended."""
         channel = self._channels.get(chunk.topic)
         if channel is None:
-            line = f"{chunk.topic} has no agent any more, so its records would wait for ever"
+            line = f"the agent of {chunk.topic} has ended: its records would never be processed"
             raise TransportError(line)
         message = ConsumerMessage(
             chunk.topic,
@@ -59,7 +59,7 @@ class Conductor(ConductorT, Service):
             tp=TP(chunk.topic, chunk.partition),
             generation_id=self.app.consumer_generation_id,
         )
-        # The bound on what waits here is the transport's: a partition is paused when too much of it is unsettled.
+        # This queue needs no limit: the transport pauses a partition that has too many unsettled records.
         channel.queue.force_put_nowait(self.app.create_event(None, chunk, None, message))
 
     @Service.task
@@ -73,27 +73,27 @@ class Conductor(ConductorT, Service):
                     await self._changed.wait()
         except TimeoutError:
             silent = ", ".join(sorted(names - self._channels.keys()))
-            line = f"agents did not begin to read within {CHANNELS_SECONDS:g} s: {silent}"
+            line = f"agents did not start to read within {CHANNELS_SECONDS:g} s: {silent}"
             self.app.end_after_failure(StartError(line))
             return
         if not self.should_stop:
             await self.app.consumer.subscribe(names)
 
-    # The set of topics, as streams join and leave it
+    # The set of topics, which streams join and leave
 
     def add(self, topic: TopicT) -> None:
-        """Register the channel of a stream. Raises NotSupportedError for a second one on the same topic."""
+        """Register the channel of a stream. Raises NotSupportedError for a second channel of the same topic."""
         for name in topic.topics:
             known = self._channels.get(name)
             if known is not None and known.queue is not topic.queue:
-                message = f"{name} has a reader already: one agent a topic"
+                message = f"{name} already has an agent: use one agent per topic"
                 raise NotSupportedError(message)
             self._channels[name] = topic
         self._topics.add(topic)
         self._changed.set()
 
     def discard(self, topic: TopicT) -> None:
-        """Forget the channel of a stream that ended."""
+        """Remove the channel of a stream that ended."""
         self._topics.discard(topic)
         for name in topic.topics:
             if self._channels.get(name) is topic:
@@ -114,32 +114,32 @@ class Conductor(ConductorT, Service):
     def __eq__(self, other: object) -> bool:
         return self is other
 
-    # What Faust asks of a conductor and this one has no use for
+    # Parts of Faust's interface that this conductor does not need
 
     @property
     def acking_topics(self) -> set[str]:
-        """None: records are settled, never acked."""
+        """Empty: records are settled, never acknowledged."""
         return self._acking_topics
 
     def acks_enabled_for(self, topic: str) -> bool:
-        """False: only `Chunk.settle` moves an offset."""
+        """Return False: only `Chunk.settle` advances an offset."""
         return False
 
     async def commit(self, topics: TPorTopicSet) -> bool:
-        """Nothing: the engines commit."""
+        """Do nothing: the poll loops commit."""
         return False
 
     async def on_client_only_start(self) -> None:
-        """Nothing: client-only mode is refused."""
+        """Do nothing: client-only mode is not supported."""
 
     async def wait_for_subscriptions(self) -> None:
-        """Nothing to wait for."""
+        """Do nothing."""
 
     async def maybe_wait_for_subscriptions(self) -> None:
-        """Nothing to wait for."""
+        """Do nothing."""
 
     async def on_partitions_assigned(self, assigned: set[TP]) -> None:
-        """Nothing: the listener is told."""
+        """Do nothing: the listener is called instead."""
 
     @property
     def label(self) -> str:
@@ -148,10 +148,10 @@ class Conductor(ConductorT, Service):
 
     @property
     def shortlabel(self) -> str:
-        """As `label`."""
+        """The short name in Faust's service tree."""
         return type(self).__name__
 
 
 async def _refuse_message(message: Message) -> None:
-    refusal = f"{message.topic}: this transport hands over chunks, not messages"
+    refusal = f"{message.topic}: this transport delivers chunks, not messages"
     raise NotSupportedError(refusal)

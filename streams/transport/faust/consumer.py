@@ -1,4 +1,4 @@
-"""Faust's consumer: one engine a group, started when the agents run, drained and closed when the worker stops."""
+"""Faust's consumer: one poll loop per group. They start when the agents run, and drain when the worker stops."""
 
 import asyncio
 import logging
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 9.0
-"""Bound on the last commit (3 s) and on leaving the group (librdkafka gives up after 5 s)."""
+"""The time limit for the last commit (3 s) and for leaving the group (librdkafka gives up after 5 s)."""
 
 
 class Consumer(Service, ConsumerT):
-    """The consumer groups of this worker. `lag`, `assigned`, `stalled` and `activity` are for the web pages."""
+    """The consumer groups of this worker. `lag`, `assigned`, `stalled` and `activity` serve the web pages."""
 
     mundane_level = "debug"
 
@@ -52,102 +52,102 @@ class Consumer(Service, ConsumerT):
         self.in_transaction = False
         self.randomly_assigned_topics: set[str] = set()
         self._unacked_messages: set[Message] = set()  # read by Faust's compiled stream iterator
-        self._engines: list[PollLoop] = []
+        self._poll_loops: list[PollLoop] = []
         self._drained = False
 
     async def on_start(self) -> None:
-        """Let streams take events: Faust holds them until its own driver has recovered its tables."""
+        """Let streams take events. Faust blocks them until its own driver has recovered its tables."""
         self.app.flow_control.resume()
 
     async def subscribe(self, topics: Iterable[str]) -> None:
-        """Start an engine for each group of the app; `topics` are those of the groups."""
+        """Start a poll loop for each group of the app. `topics` are the topics of the groups."""
         listener = self.app.listener
         if listener is None:
             return
         conductor = cast("Conductor", self.app.topics)
         for group in self.app.groups:
-            engine = PollLoop(
-                group, self.app.settings, listener, hand_over=conductor.hand_over, died=self.app.end_after_failure
+            poll_loop = PollLoop(
+                group, self.app.settings, listener, on_chunk=conductor.put_chunk, on_failure=self.app.end_after_failure
             )
-            self._engines.append(engine)
-            engine.start()
+            self._poll_loops.append(poll_loop)
+            poll_loop.start()
 
     async def wait_empty(self) -> None:
-        """Let the listener finish what runs, within `drain_timeout`. After a crash nothing is waited for."""
+        """Wait up to `drain_timeout` until the listener has finished its running work. Does not wait after a crash."""
         if self._drained:
             return
         self._drained = True
-        for engine in self._engines:
-            engine.drain()
+        for poll_loop in self._poll_loops:
+            poll_loop.drain()
         if self.app.listener is None or self.app.crashed:
             return
         try:
             await asyncio.wait_for(self.app.listener.drain(), self.app.settings.drain_timeout)
         except TimeoutError:
-            logger.warning("work was still under way when the drain ended; it is done again after the next start")
+            logger.warning("work was still running when the drain timed out; it is repeated after the next start")
 
     async def on_stop(self) -> None:
-        """Commit and leave the groups, all at once and within CLOSE_SECONDS."""
+        """Commit and leave all groups at the same time, within CLOSE_SECONDS."""
         await self.wait_empty()
-        await asyncio.gather(*(engine.close(CLOSE_SECONDS) for engine in self._engines))
+        await asyncio.gather(*(poll_loop.close(CLOSE_SECONDS) for poll_loop in self._poll_loops))
 
     def lag(self) -> list[LagSample]:
-        """How far behind this worker's partitions are, by group; cheap, from what was last seen."""
-        return [sample for engine in self._engines for sample in engine.lag()]
+        """Return the lag of this worker's partitions. Cheap: it uses the last known offsets."""
+        return [sample for poll_loop in self._poll_loops for sample in poll_loop.lag()]
 
     def assigned(self) -> bool:
-        """True when every group has given this worker its share, be it nothing."""
-        return bool(self._engines) and all(engine.joined() for engine in self._engines)
+        """Return True when every group has assigned this worker its partitions, even if it got none."""
+        return bool(self._poll_loops) and all(poll_loop.joined() for poll_loop in self._poll_loops)
 
     def stalled(self) -> bool:
-        """True when a poll thread is dead or stuck."""
-        return any(engine.stalled() for engine in self._engines)
+        """Return True when a poll thread has ended or is stuck."""
+        return any(poll_loop.stalled() for poll_loop in self._poll_loops)
 
     def activity(self) -> list[GroupActivity]:
-        """Counters by group, for metrics."""
-        return [engine.activity() for engine in self._engines]
+        """Return the counters of each group, for the metrics."""
+        return [poll_loop.activity() for poll_loop in self._poll_loops]
 
     def assignment(self) -> set[TP]:
-        """The partitions held now, over all groups."""
-        return {TP(one.topic, one.partition) for engine in self._engines for one in engine.assignments()}
+        """Return the partitions that this worker owns now, over all groups."""
+        return {TP(one.topic, one.partition) for poll_loop in self._poll_loops for one in poll_loop.assignments()}
 
     async def on_task_error(self, exc: BaseException) -> None:
-        """Say that an agent raised. The worker ends: nothing it held is settled, so another does it again."""
-        logger.critical("an agent raised %s: %s; the worker ends and nothing is lost", type(exc).__name__, exc)
+        """Log that an agent raised. The worker ends. Its unsettled records are processed again elsewhere."""
+        logger.critical("an agent raised %s: %s; the worker stops, no record is lost", type(exc).__name__, exc)
 
     @property
     def unacked(self) -> set[Message]:
-        """Nothing: records are settled, never acked."""
+        """Empty: records are settled, never acknowledged."""
         return self._unacked_messages
 
-    # What Faust's driver interface has and this transport does otherwise: pausing and offsets are the engines'
+    # Parts of Faust's driver interface that this transport does not use: the poll loops pause and commit
 
     def stop_flow(self) -> None:
-        """Nothing: the drain stops the hand-over."""
+        """Do nothing: the drain stops the delivery of chunks."""
 
     def resume_flow(self) -> None:
-        """Nothing: as `stop_flow`."""
+        """Do nothing, as `stop_flow`."""
 
     def pause_partitions(self, tps: Iterable[TP]) -> None:
-        """Nothing: as `stop_flow`."""
+        """Do nothing, as `stop_flow`."""
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
-        """Nothing: as `stop_flow`."""
+        """Do nothing, as `stop_flow`."""
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Nothing: unsettled records are what counts."""
+        """Do nothing: the number of unsettled records decides."""
 
     def on_buffer_drop(self, tp: TP) -> None:
-        """Nothing: as `on_buffer_full`."""
+        """Do nothing, as `on_buffer_full`."""
 
     def close(self) -> None:
-        """Nothing: `on_stop` closes."""
+        """Do nothing: `on_stop` closes."""
 
     def track_message(self, message: Message) -> None:
-        """Nothing: chunks carry their assignment."""
+        """Do nothing: chunks carry their assignment."""
 
     def ack(self, message: Message) -> bool:
-        """False: only `Chunk.settle` moves an offset."""
+        """Return False: only `Chunk.settle` advances an offset."""
         return False
 
     async def commit(
@@ -155,55 +155,55 @@ class Consumer(Service, ConsumerT):
         topics: TPorTopicSet | None = None,
         start_new_transaction: bool = True,  # noqa: FBT001, FBT002 - Faust's signature
     ) -> bool:
-        """False: the engines commit."""
+        """Return False: the poll loops commit."""
         return False
 
     def verify_recovery_event_path(self, now: float, tp: TP) -> None:
-        """Nothing: there are no tables."""
+        """Do nothing: there are no tables."""
 
     async def perform_seek(self) -> None:
-        """Nothing: reading begins at the committed offset."""
+        """Do nothing: reading starts at the committed offset."""
 
     def getmany(self, timeout: float) -> Any:
-        """Refused."""
+        """Not supported."""
         raise _refusal("getmany")
 
     async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:
-        """Refused: topics are made by `streams topics apply`."""
+        """Not supported: `streams topics apply` creates topics."""
         raise _refusal("create_topic")
 
     async def position(self, tp: TP) -> int | None:
-        """Refused."""
+        """Not supported."""
         raise _refusal("position")
 
     async def seek(self, partition: TP, offset: int) -> None:
-        """Refused."""
+        """Not supported."""
         raise _refusal("seek")
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
-        """Refused."""
+        """Not supported."""
         raise _refusal("seek_wait")
 
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
-        """Refused."""
+        """Not supported."""
         raise _refusal("earliest_offsets")
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
-        """Refused."""
+        """Not supported."""
         raise _refusal("highwaters")
 
     def highwater(self, tp: TP) -> int:
-        """Refused."""
+        """Not supported."""
         raise _refusal("highwater")
 
     def topic_partitions(self, topic: str) -> int | None:
-        """Refused."""
+        """Not supported."""
         raise _refusal("topic_partitions")
 
     def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
-        """Refused."""
+        """Not supported."""
         raise _refusal("key_partition")
 
 
 def _refusal(what: str) -> NotSupportedError:
-    return NotSupportedError(f"{what} is not part of the librdkafka transport")
+    return NotSupportedError(f"the librdkafka transport does not support {what}")

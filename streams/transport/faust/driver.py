@@ -1,4 +1,4 @@
-"""What the entry point `faust.transports` names: `librdkafka://` for Faust."""
+"""The Faust driver for `librdkafka://`. The entry point `faust.transports` names it."""
 
 from importlib.metadata import version
 from typing import Any
@@ -15,7 +15,7 @@ from streams.transport.kafka.errors import NotSupportedError
 
 
 class Transport(FaustTransport):
-    """Faust's Consumer, Conductor and Producer by librdkafka; needs a StreamsApp."""
+    """Faust's Consumer, Conductor and Producer on librdkafka. It needs a StreamsApp."""
 
     Consumer = Consumer
     Conductor = Conductor

@@ -1,4 +1,4 @@
-"""Faust's producer as a thin cover of the RecordProducer: `topic.send()`, `faust send`, `send_soon`."""
+"""Faust's producer interface on the RecordProducer: `topic.send()`, `faust send`, `send_soon`."""
 
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FaustProducer(Producer):
-    """What Faust sends goes out by the app's RecordProducer, which lives as long as this service."""
+    """Sends Faust's records through the app's RecordProducer, which starts and stops with this service."""
 
     mundane_level = "debug"
 
@@ -33,7 +33,7 @@ class FaustProducer(Producer):
         await super().on_start()
 
     async def on_stop(self) -> None:
-        """Send what `send_soon` holds, then stop the RecordProducer."""
+        """Send what `send_soon` has buffered, then stop the RecordProducer."""
         if self.buffer.state == "running":
             await self.buffer.flush()
         await self._records.stop()
@@ -49,9 +49,23 @@ class FaustProducer(Producer):
         *,
         transactional_id: str | None = None,
     ) -> Awaitable[RecordMetadata]:
-        """Queue a record; the returned future is its acknowledgement. Raises ProduceError; `timestamp` in seconds."""
+        """Queue a record and return the future of its acknowledgement.
+
+        Args:
+            topic: The topic to produce to.
+            key: The record's key.
+            value: The record's value.
+            partition: The partition. None: chosen by the key.
+            timestamp: Seconds since the epoch. None: now.
+            headers: The record's headers.
+            transactional_id: Not supported.
+
+        Raises:
+            NotSupportedError: A `transactional_id` is given.
+            ProduceError: The record could not be queued.
+        """
         if transactional_id is not None:
-            message = "Kafka transactions are not supported: publish with the outbox"
+            message = "Kafka transactions are not supported: use the outbox"
             raise NotSupportedError(message)
         sent = await self._records.send(
             topic,
@@ -62,7 +76,7 @@ class FaustProducer(Producer):
             timestamp=None if timestamp is None else round(timestamp * 1000),
         )
         acknowledged: asyncio.Future[RecordMetadata] = self.loop.create_future()
-        sent.add_done_callback(lambda done: _pass_on(done, acknowledged))
+        sent.add_done_callback(lambda done: _copy_result(done, acknowledged))
         return acknowledged
 
     async def send_and_wait(  # noqa: PLR0913, PLR0917 - Faust's signature
@@ -82,23 +96,23 @@ class FaustProducer(Producer):
         )
 
     async def flush(self) -> None:
-        """Wait, bounded, until nothing is under way."""
+        """Wait for a limited time until all records are acknowledged."""
         if self.buffer.state == "running":
             await self.buffer.flush()
         await self._records.flush()
 
     async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:
-        """Refused: a topic that nobody declared must not come into being. Raises NotSupportedError."""
-        message = f"{topic}: topics are made by `streams topics apply`, never by a worker"
+        """Not supported: only declared topics may exist. Raises NotSupportedError."""
+        message = f"{topic}: a worker creates no topics; use `streams topics apply`"
         raise NotSupportedError(message)
 
     def key_partition(self, topic: str, key: bytes) -> TP:
-        """Refused: only tables ask for it. Raises NotSupportedError."""
-        message = f"{topic}: where a key goes is the producer's own business"
+        """Not supported: only tables need it. Raises NotSupportedError."""
+        message = f"{topic}: the partition of a key is known only to the producer"
         raise NotSupportedError(message)
 
     def supports_headers(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
 
@@ -107,7 +121,7 @@ def _headers(headers: HeadersArg | None) -> Headers:
     return tuple(pairs)
 
 
-def _pass_on(done: "asyncio.Future[Acknowledged]", acknowledged: "asyncio.Future[RecordMetadata]") -> None:
+def _copy_result(done: "asyncio.Future[Acknowledged]", acknowledged: "asyncio.Future[RecordMetadata]") -> None:
     if acknowledged.done():
         return
     if done.cancelled():

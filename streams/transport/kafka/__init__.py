@@ -1,1 +1,1 @@
-"""Consuming and producing with librdkafka: polling, pausing, offsets. Knows no Faust and no event."""
+"""Consuming and producing with librdkafka: polling, pausing and offset commits. Knows no Faust and no event."""

@@ -1,4 +1,4 @@
-"""Settings of the project as librdkafka's, and the first question to the brokers. No Faust."""
+"""Maps the project's settings to librdkafka's, and checks that the brokers can be reached. Knows no Faust."""
 
 import logging
 from typing import TypeAlias
@@ -14,16 +14,16 @@ from streams.transport.kafka.group import Group
 ClientConfig: TypeAlias = dict[str, str | int | float | bool]
 
 client_logger = logging.getLogger(f"{__name__}.librdkafka")
-"""Where librdkafka's own lines go, from whichever thread polls."""
+"""The logger for librdkafka's own lines. They come from whichever thread polls."""
 
 CLASSIC_SESSION_MS = 10_000
 CLASSIC_HEARTBEAT_MS = 2_500
 UNKNOWN_TOPIC_SECONDS = 3.0
-"""How long a topic may be unknown, such as just after it was made, before a record for it is refused."""
+"""How long a topic may be unknown before a record for it is rejected. A new topic is unknown for a moment."""
 
 
 def client_config(settings: Settings) -> ClientConfig:
-    """Connection settings for any librdkafka client; STREAMS_KAFKA_CONFIG comes last and wins."""
+    """Return the connection settings for any librdkafka client. `STREAMS_KAFKA_CONFIG` overrides all others."""
     password = settings.kafka_sasl_password
     optional = {
         "sasl.mechanism": settings.kafka_sasl_mechanism,
@@ -45,10 +45,10 @@ def client_config(settings: Settings) -> ClientConfig:
 
 
 def consumer_config(settings: Settings, group: Group) -> ClientConfig:
-    """Settings of the consumer of one group. What the guarantees rest on cannot be overridden.
+    """Return the settings of one group's consumer. Settings that the guarantees depend on cannot be overridden.
 
-    Sizes and waits were measured: the default `fetch.queue.backoff.ms` of a second makes a consumer seven times
-    slower once its local queue is full, and since a pause throws the local queue away it is kept small.
+    Sizes and waits were measured. With the default `fetch.queue.backoff.ms` of one second, a consumer is seven times
+    slower once its local queue is full. The local queue is small because a pause discards it.
     """
     protocol: ClientConfig = {"group.protocol": "consumer", "statistics.interval.ms": 2_000}
     if settings.group_protocol == "cooperative":
@@ -76,12 +76,12 @@ def consumer_config(settings: Settings, group: Group) -> ClientConfig:
 
 
 def producer_config(settings: Settings, delivery_timeout: float) -> ClientConfig:
-    """Settings of the producer: idempotent, acknowledged by all in-sync replicas, keys placed as Java places them."""
+    """Return the producer's settings: idempotent, `acks=all`, and the same partitioner as the Java client."""
     return {
         "linger.ms": 5,
         "compression.type": "lz4",
         "queue.buffering.max.messages": 100_000,
-        # As large as the largest topic takes: the copy of a record that a tier or a DLQ gets has more headers.
+        # As large as the largest topic allows: a record's copy on a retry topic or a DLQ has more headers.
         "message.max.bytes": MAX_RECORD_BYTES + RETRY_RECORD_ROOM,
         "topic.metadata.propagation.max.ms": round(min(UNKNOWN_TOPIC_SECONDS, delivery_timeout / 2) * 1000),
         **client_config(settings),
@@ -93,15 +93,16 @@ def producer_config(settings: Settings, delivery_timeout: float) -> ClientConfig
 
 
 def check_brokers(settings: Settings) -> ClusterMetadata:
-    """The cluster's brokers and topics, asked once within `kafka_request_timeout`.
+    """Return the cluster's brokers and topics. Blocks for up to `kafka_request_timeout`: call it from a thread.
 
-    Raises BrokersUnreachableError where none answers, StartError where librdkafka refuses the settings. Blocks: call
-    it from a thread.
+    Raises:
+        BrokersUnreachableError: No broker answers.
+        StartError: librdkafka rejects the settings.
     """
     try:
         admin = AdminClient({**client_config(settings), "log_level": 0})
     except KafkaException as error:
-        message = f"librdkafka refuses the Kafka settings: {reason(error)}"
+        message = f"librdkafka rejects the Kafka settings: {reason(error)}"
         raise StartError(message) from error
     try:
         return admin.list_topics(timeout=settings.kafka_request_timeout)
@@ -114,12 +115,15 @@ def check_brokers(settings: Settings) -> ClusterMetadata:
 
 
 def reason(error: KafkaException) -> str:
-    """The text of what librdkafka raised."""
+    """Return the text of an error that librdkafka raised."""
     first = error.args[0] if error.args else error
     text = getattr(first, "str", None)
     return str(text()) if callable(text) else str(first)
 
 
 def is_fatal(error: KafkaError) -> bool:
-    """True when the client is dead for good. By the code: what poll delivers says `fatal() == False` even then."""
+    """Return True when the client can never work again.
+
+    Compares the code: an error that `poll` reports returns False from `fatal()` even then.
+    """
     return error.code() == KafkaError._FATAL or error.fatal()  # noqa: SLF001 - the client's name for its own error

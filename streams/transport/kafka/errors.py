@@ -1,32 +1,32 @@
-"""What can go wrong with Kafka, each said in one line."""
+"""Errors of the Kafka transport. Each message is one line."""
 
 
 class StartError(Exception):
-    """The worker cannot start; the message is one line that says what is wrong and what to do."""
+    """The worker cannot start. The message is one line: what is wrong and what to do."""
 
     __module__ = "streams.transport"
 
 
 class BrokersUnreachableError(StartError):
-    """No broker answered; the message names the addresses and the setting they came from."""
+    """No broker answered. The message names the addresses and the setting they came from."""
 
     __module__ = "streams.transport"
 
 
 class TransportError(Exception):
-    """Kafka cannot be consumed or produced to any more in this process: it ends, and another takes over."""
+    """This process can no longer consume or produce. It ends, and another one takes over."""
 
     __module__ = "streams.transport"
 
 
 class NotSupportedError(Exception):
-    """A part of Faust that this transport leaves out; the message says what to use instead."""
+    """This transport does not support a part of Faust. The message names the alternative."""
 
     __module__ = "streams.transport"
 
 
 class ProduceError(Exception):
-    """A record was not acknowledged. `retriable`: the same record may be accepted later."""
+    """A record was not acknowledged. `retriable` is True if the same record may be accepted later."""
 
     __module__ = "streams.transport"
 

@@ -1,4 +1,4 @@
-"""What one librdkafka consumer consumes, and what it tells of it."""
+"""A consumer group of one pool, its counters, and the listener for its assignments."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from streams.transport.kafka.records import Assignment
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One pool's consumer group: its topics, and how many records of a partition may be unsettled.
+    """One pool's consumer group: its topics, and how many unsettled records a partition may have.
 
-    A partition is paused above `high` and resumed below `low`. Keep them well apart: a pause throws away what
-    librdkafka has fetched ahead.
+    A partition is paused above `high` unsettled records and resumed below `low`. Keep them well apart: a pause
+    discards what librdkafka has fetched ahead.
     """
 
     pool: str
@@ -30,7 +30,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class LagSample:
-    """How far a group is behind on one partition that this worker owns."""
+    """The lag of a group on one partition that this worker owns."""
 
     group_id: str
     topic: str
@@ -43,61 +43,67 @@ class LagSample:
 
 @dataclass(frozen=True, slots=True)
 class GroupActivity:
-    """Counters of one group in this process, from its start."""
+    """Counters of one group since this process started."""
 
     group_id: str
     owned: int
-    """Partitions held now."""
+    """Partitions that this worker owns now."""
     paused: int
-    """Of those, how many wait for their records to be settled."""
+    """Owned partitions that are paused until their records are settled."""
     rebalances: int
-    """Times that partitions came, went or were lost."""
+    """How often partitions were assigned, revoked or lost."""
     lost: int
-    """Partitions taken away without notice: what ran for them is done again elsewhere."""
+    """Partitions lost without a revocation. Their new owner repeats the work that was in progress."""
     late: int
-    """Settlements ignored because the partition had gone."""
+    """Settlements that were ignored because the partition was already revoked."""
     commit_failures: int
-    """Commits refused; each is tried again a second later."""
+    """Failed offset commits. Each is repeated one second later."""
 
 
 class AssignmentListener(Protocol):
-    """Who works on the chunks, told of what comes and goes. Called on the event loop's thread."""
+    """Gets the changes of the assignment. All methods are called on the event loop's thread."""
 
-    def assigned(self, assignments: Collection[Assignment]) -> None:
-        """Partitions came; their first chunks follow."""
+    def on_assigned(self, assignments: Collection[Assignment]) -> None:
+        """Take note of new partitions. Their first chunks follow."""
 
-    async def revoking(self, assignments: Collection[Assignment]) -> None:
-        """Finish what runs for these and begin nothing; cancelled after `revoke_drain_timeout`."""
+    async def on_revoking(self, assignments: Collection[Assignment]) -> None:
+        """Finish the running work of these partitions and start none. Cancelled after `revoke_drain_timeout`."""
 
-    def revoked(self, assignments: Collection[Assignment]) -> None:
-        """They are gone: cancel the rest. What is settled from now on is ignored."""
+    def on_revoked(self, assignments: Collection[Assignment]) -> None:
+        """Cancel the rest of their work: they are revoked. Later settlements are ignored."""
 
     async def drain(self) -> None:
-        """The worker stops: finish what runs and begin nothing; cancelled after `drain_timeout`."""
+        """Finish the running work and start none: the worker stops. Cancelled after `drain_timeout`."""
 
 
-def match_readers(groups: Iterable[Group], readers: Mapping[str, Sequence[str]]) -> None:
-    """Check that every topic of the groups has one reader, and no other topic has any.
+def check_readers(groups: Iterable[Group], readers: Mapping[str, Sequence[str]]) -> None:
+    """Check that every topic of the groups has exactly one agent, and that no agent reads another topic.
 
-    `readers` are agents' names by topic. Raises StartError: a topic without one would wait for ever, one with two
-    would be settled twice.
+    A topic without an agent would never be read. A topic with two agents would be settled twice.
+
+    Args:
+        groups: The consumer groups of this worker.
+        readers: The names of the agents, by topic.
+
+    Raises:
+        StartError: A topic has no agent, more than one agent, or more than one group.
     """
     owners: dict[str, str] = {}
     for group in groups:
         for topic in group.topics:
             if topic in owners:
-                message = f"{topic} is in two consumer groups, {owners[topic]} and {group.group_id}: one group a topic"
+                message = f"{topic} is in two consumer groups, {owners[topic]} and {group.group_id}: use one per topic"
                 raise StartError(message)
             owners[topic] = group.group_id
     if missing := owners.keys() - readers.keys():
-        message = f"no agent reads {_listed(missing)}: their records would wait for ever"
+        message = f"no agent reads {_listed(missing)}: their records would never be processed"
         raise StartError(message)
     if stray := readers.keys() - owners.keys():
-        message = f"agents read {_listed(stray)}, which no consumer group of this worker has"
+        message = f"agents read {_listed(stray)}, but no consumer group of this worker has these topics"
         raise StartError(message)
     for topic, names in readers.items():
         if len(names) > 1:
-            message = f"{topic} has {len(names)} agents, {_listed(names)}: one agent a topic"
+            message = f"{topic} has {len(names)} agents, {_listed(names)}: use one agent per topic"
             raise StartError(message)
 
 

@@ -1,4 +1,4 @@
-"""Commits of the settled prefixes of one group, from its poll thread."""
+"""Commits the offsets of one group from its poll thread."""
 
 import logging
 import time
@@ -12,76 +12,81 @@ from streams.transport.kafka.partition import PartitionState
 
 logger = logging.getLogger(__name__)
 
-ANSWER_LOST_SECONDS = 30.0
-"""A commit without an answer for so long is sent again."""
-LAST_COMMIT_SECONDS = 3.0
+COMMIT_ANSWER_TIMEOUT_SECONDS = 30.0
+"""A commit without an answer for this long is sent again."""
+FINAL_COMMIT_TIMEOUT_SECONDS = 3.0
 
 
 class OffsetCommits:
-    """Sends what has moved since the broker's last confirmation, so a refused commit is repeated by itself.
+    """Commits every offset that differs from the one the broker last confirmed. So a failed commit is repeated.
 
-    One commit is under way at a time: a late one can never move an offset back.
+    Only one commit is in progress at a time: a late one can never move an offset back.
     """
 
     def __init__(self, group: Group, find: Callable[[str, int], PartitionState | None]) -> None:
-        """`find` gives the partition held now, if it still is."""
+        """Keep `find`, which returns a partition if this worker still owns it."""
         self._group = group
         self._find = find
         self._sent_at: float | None = None
         self.failures = 0
-        """Commits refused so far."""
+        """How many commits failed so far."""
 
-    def send(self, consumer: Consumer, owned: Iterable[PartitionState]) -> None:
-        """Send without waiting; the answer comes to `answered` from a later poll."""
+    def send(self, consumer: Consumer, states: Iterable[PartitionState]) -> None:
+        """Commit without waiting. A later poll calls `on_commit` with the answer."""
         now = time.monotonic()
-        if self._sent_at is not None and now - self._sent_at < ANSWER_LOST_SECONDS:
+        if self._sent_at is not None and now - self._sent_at < COMMIT_ANSWER_TIMEOUT_SECONDS:
             return
-        if offsets := _offsets(owned):
+        if offsets := _offsets(states):
             self._sent_at = now
             consumer.commit(offsets=offsets, asynchronous=True)
 
-    def answered(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        """Librdkafka's `on_commit`."""
+    def on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        """Record the broker's answer to a commit: librdkafka's `on_commit` callback."""
         self._sent_at = None
         failures = []
         for partition in partitions:
             failure = error or partition.error
             if failure is not None:
                 failures.append(failure)
-            elif (owned := self._find(partition.topic, partition.partition)) is not None:
-                owned.committed = partition.offset
+            elif (state := self._find(partition.topic, partition.partition)) is not None:
+                state.committed = partition.offset
         if failures:
             self.failures += 1
             logger.warning(
-                "Kafka refused a commit; it is tried again",
+                "offset commit failed; it is repeated",
                 extra={"group": self._group.group_id, "error": str(failures[0])},
             )
 
-    def send_and_wait(self, consumer: Consumer, owned: Iterable[PartitionState]) -> None:
-        """Commit revoked partitions before they go; a refusal costs repeated work, never a record."""
-        if not (offsets := _offsets(owned)):
+    def send_and_wait(self, consumer: Consumer, states: Iterable[PartitionState]) -> None:
+        """Commit revoked partitions before they are given back. If this fails, work is repeated but nothing is lost."""
+        if not (offsets := _offsets(states)):
             return
         try:
             consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             self.failures += 1
             logger.warning(
-                "the last commit of revoked partitions failed; their new owner repeats what was settled since",
+                "the last commit of revoked partitions failed; their new owner repeats some settled records",
                 extra={"group": self._group.group_id, "error": reason(error)},
             )
 
-    def finish(self, consumer: Consumer, owned: Collection[PartitionState], poll: float) -> None:
-        """Commit everything before the consumer closes, waiting at most LAST_COMMIT_SECONDS for the answer.
+    def commit_all(self, consumer: Consumer, states: Collection[PartitionState], poll: float) -> None:
+        """Commit everything before the consumer closes, and wait at most FINAL_COMMIT_TIMEOUT_SECONDS for the answer.
 
-        Not by a synchronous commit: with a frozen broker that one waits for a minute.
+        It does not use a synchronous commit, which blocks for a minute when the broker is frozen.
+
+        Args:
+            consumer: The group's consumer.
+            states: The partitions to commit.
+            poll: Seconds of each poll while waiting.
         """
-        deadline = time.monotonic() + LAST_COMMIT_SECONDS
+        deadline = time.monotonic() + FINAL_COMMIT_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
-            self.send(consumer, owned)
+            self.send(consumer, states)
             if self._sent_at is None:
                 return
             consumer.poll(poll)
 
 
-def _offsets(owned: Iterable[PartitionState]) -> list[TopicPartition]:
-    return [TopicPartition(*one.key, position) for one in owned if (position := one.to_commit()) is not None]
+def _offsets(states: Iterable[PartitionState]) -> list[TopicPartition]:
+    return [TopicPartition(*one.key, position) for one in states if (position := one.offset_to_commit()) is not None]

@@ -1,14 +1,14 @@
-"""Which offset of a partition may be committed: the end of its contiguous settled prefix. Pure."""
+"""Finds the offset of a partition that may be committed: the end of its contiguous settled prefix. Does no I/O."""
 
 from collections import deque
 from collections.abc import Iterable
 
 
 class OffsetTracker:
-    """The records of one partition that were handed over, and which of them are settled.
+    """The delivered records of one partition, and which of them are settled.
 
-    Offsets are delivered in ascending order and settled in any. Gaps between delivered offsets (compaction,
-    transaction markers) hold nothing back.
+    Records are delivered in ascending order of their offsets and settled in any order. Gaps between delivered
+    offsets (compaction, transaction markers) do not block the prefix.
     """
 
     __slots__ = ("_committable", "_last", "_open", "_order")
@@ -20,7 +20,7 @@ class OffsetTracker:
         self._committable: int | None = None
 
     def deliver(self, offset: int) -> None:
-        """Note that a record was handed over. Raises ValueError where offsets do not ascend."""
+        """Record that a record was delivered. Raises ValueError if offsets do not ascend."""
         if offset <= self._last:
             message = f"offset {offset} comes after {self._last}"
             raise ValueError(message)
@@ -29,7 +29,7 @@ class OffsetTracker:
         self._open.add(offset)
 
     def settle(self, offset: int) -> bool:
-        """Note that a record is settled; False where it was already. Raises ValueError for one never handed over."""
+        """Settle a record and return whether it was unsettled. Raises ValueError if it was never delivered."""
         if offset not in self._open:
             if offset > self._last:
                 message = f"offset {offset} is settled but was never delivered"
@@ -40,7 +40,7 @@ class OffsetTracker:
         return True
 
     def settle_all(self, offsets: Iterable[int]) -> int:
-        """As `settle` of each; how many of them were not settled before."""
+        """Settle several records and return how many were unsettled. Raises ValueError as `settle` does."""
         before = len(self._open)
         for offset in offsets:
             if offset > self._last:
@@ -57,10 +57,10 @@ class OffsetTracker:
 
     @property
     def committable(self) -> int | None:
-        """The next offset to read after the settled prefix, as Kafka commits it; None: nothing is settled yet."""
+        """The offset to commit: the next one after the settled prefix. None if nothing is settled yet."""
         return self._committable
 
     @property
     def unsettled(self) -> int:
-        """How many delivered records are not settled."""
+        """The number of delivered records that are not settled."""
         return len(self._open)

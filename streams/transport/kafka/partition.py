@@ -1,71 +1,71 @@
-"""What the poll thread knows of a partition that it holds: when to pause it, what to commit. Pure."""
+"""The poll thread's state of one owned partition: when to pause it, what to commit. Does no I/O."""
 
 from dataclasses import dataclass
 
 from streams.transport.kafka.group import Group, LagSample
 from streams.transport.kafka.records import Assignment
 
-SLOW_MEMORY = 5.0
-"""Seconds for which a partition that had to be paused counts as slow."""
+SLOW_SECONDS = 5.0
+"""A partition counts as slow for this many seconds after a pause."""
 
 
 @dataclass(slots=True, eq=False)
 class PartitionState:
-    """One assignment as the poll thread sees it. Only that thread writes here."""
+    """The state of one assignment in the poll thread. Only that thread writes it."""
 
     assignment: Assignment
     group: Group
     start: int | None = None
-    """Where reading began, if the group had no committed offset: committed too, or no lag could be shown."""
+    """The first offset to read, if the group had no committed offset. It is committed, so that the lag is known."""
     committed: int | None = None
     """The offset that the broker has confirmed."""
-    fed: int = 0
-    """Records given to the event loop."""
+    posted: int = 0
+    """How many records were posted to the event loop."""
     paused: bool = False
-    paused_at: float = -SLOW_MEMORY
+    paused_at: float = -SLOW_SECONDS
     end: int | None = None
-    """The log's end when last seen."""
+    """The last known end offset of the log."""
 
     @property
     def key(self) -> tuple[str, int]:
-        """Topic and partition."""
+        """The topic and the partition number."""
         return self.assignment.topic, self.assignment.partition
 
     @property
     def outstanding(self) -> int:
-        """Records on their way to the loop or handed over, and not settled."""
-        return self.fed - self.assignment.settled
+        """The number of records that were posted to the event loop and are not settled."""
+        return self.posted - self.assignment.settled
 
     def is_full(self) -> bool:
-        """True when it must take a rest."""
+        """Return True when the partition must be paused."""
         return not self.paused and self.outstanding > self.group.high
 
     def has_room(self) -> bool:
-        """True when its rest may end."""
+        """Return True when the partition can be resumed."""
         return self.paused and self.outstanding < self.group.low
 
     def pause(self, now: float) -> None:
-        """Note that it rests."""
+        """Record that the partition was paused."""
         self.paused = True
         self.paused_at = now
 
     def was_slow(self, now: float) -> bool:
-        """True a short while after a pause: waiting for it to catch up would hold the others."""
-        return now < self.paused_at + SLOW_MEMORY
+        """Return True shortly after a pause. Waiting for a slow partition would delay the others."""
+        return now < self.paused_at + SLOW_SECONDS
 
-    def has_rested(self, now: float, seconds: float) -> bool:
-        """True once it has been paused for so long."""
+    def was_paused_for(self, now: float, seconds: float) -> bool:
+        """Return True if the partition has been paused for at least `seconds`."""
         return self.paused and now - self.paused_at >= seconds
 
-    def to_commit(self) -> int | None:
-        """The offset that the broker should get; None where it has it already."""
+    def offset_to_commit(self) -> int | None:
+        """Return the offset to commit, or None if the broker already has it."""
         position = self.assignment.committable
         if position is None:
             position = self.start
         return None if position == self.committed else position
 
     def lag(self) -> LagSample | None:
-        """How far behind the group is; None until both ends are known."""
+        """Return the lag, or None until both offsets are known."""
         current = self.committed if self.committed is not None else self.start
         if current is None or self.end is None:
             return None

@@ -1,6 +1,7 @@
-"""The poll thread: it owns one group's librdkafka consumer and never waits for a handler, but briefly at a revocation.
+"""The poll thread, which owns one group's librdkafka consumer.
 
-Records and assignments are worked with on the event loop; the thread hands them over with one call a round.
+It never waits for a handler, except for a limited time at a revocation. Records and assignments are processed on the
+event loop: the thread posts them there with one call per round.
 """
 
 import asyncio
@@ -28,16 +29,16 @@ ROUND_RECORDS = 2_000
 POLL_SECONDS = 0.05
 COMMIT_SECONDS = 1.0
 CATCH_UP_SECONDS = 0.1
-"""How long a full partition may hold the thread before it is paused, for a pause throws fetched records away."""
+"""How long the thread waits for full partitions before it pauses them: a pause discards fetched records."""
 CATCH_UP_STEP_SECONDS = 0.002
 END_QUERY_SECONDS = 2.0
-"""How often the end of a paused partition is asked for: librdkafka learns it from fetches only.
+"""How often the end offset of a paused partition is queried: librdkafka learns it only from fetches.
 
-Not for one that has just been paused: the thread waits for the answer, and most pauses are short.
+A partition that has just been paused is not queried: the query blocks the thread, and most pauses are short.
 """
-END_QUERY_BOUND_SECONDS = 0.5
+END_QUERY_TIMEOUT_SECONDS = 0.5
 STALLED_SECONDS = 30.0
-"""Without a poll for so long the thread counts as stuck; longer than any bounded wait in a rebalance."""
+"""The thread counts as stalled after this long without a poll. No wait in a rebalance takes longer."""
 
 _REFUSED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
 
@@ -45,9 +46,10 @@ Batch = list[tuple[PartitionState, list[Record]]]
 
 
 class PollLoop:
-    """One group's consumer in its thread. Make, start and close it on the event loop.
+    """One group's consumer and its thread. Create, start and close it on the event loop.
 
-    `hand_over` gets each chunk on the loop; `died` gets the error there if the thread or a hand-over fails.
+    `on_chunk` is called on the loop with each chunk. `on_failure` is called on the loop with the error when the
+    thread or a call on the loop fails.
     """
 
     def __init__(
@@ -56,15 +58,24 @@ class PollLoop:
         settings: Settings,
         listener: AssignmentListener,
         *,
-        hand_over: Callable[[Chunk], None],
-        died: Callable[[BaseException], None],
+        on_chunk: Callable[[Chunk], None],
+        on_failure: Callable[[BaseException], None],
     ) -> None:
+        """Create the consumer's thread without starting it.
+
+        Args:
+            group: The consumer group and its topics.
+            settings: The connection settings and time limits.
+            listener: Gets the changes of the assignment, on the loop.
+            on_chunk: Called with each chunk, on the loop.
+            on_failure: Called with the error when the thread or a call on the loop fails, on the loop.
+        """
         self.group = group
         self._settings = settings
-        self._hand_over = hand_over
-        self._died = died
-        self._bridge = ThreadBridge(asyncio.get_running_loop(), died)
-        self._membership = Rebalance(group, settings, listener, self._bridge)
+        self._on_chunk = on_chunk
+        self._on_failure = on_failure
+        self._bridge = ThreadBridge(asyncio.get_running_loop(), on_failure)
+        self._rebalance = Rebalance(group, settings, listener, self._bridge)
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=f"kafka-{group.group_id}", daemon=True)
         self._stopping = threading.Event()
@@ -75,70 +86,70 @@ class PollLoop:
         self._ends_at = 0.0
 
     def start(self) -> None:
-        """Begin to consume."""
+        """Start to consume."""
         self._thread.start()
 
     def drain(self) -> None:
-        """Hand nothing over any more; membership and commits go on."""
+        """Deliver no more chunks. The consumer stays in the group and continues to commit."""
         self._draining = True
 
-    async def close(self, bound: float) -> bool:
-        """Commit what is settled and leave the group; False where that took longer than `bound` seconds."""
+    async def close(self, seconds: float) -> bool:
+        """Commit the settled offsets and leave the group. Returns False if that took longer than `seconds`."""
         self._stopping.set()
         try:
-            await asyncio.wait_for(self._ended.wait(), bound)
+            await asyncio.wait_for(self._ended.wait(), seconds)
         except TimeoutError:
             logger.warning(
-                "Kafka did not let the consumer go in time; its last commits may be missing, nothing is lost",
-                extra={"group": self.group.group_id, "seconds": bound},
+                "the consumer did not close in time; its last commits may be missing, no record is lost",
+                extra={"group": self.group.group_id, "seconds": seconds},
             )
             return False
         return True
 
     def assignments(self) -> tuple[Assignment, ...]:
-        """The partitions held now."""
-        return tuple(owned.assignment for owned in self._membership.owned())
+        """Return the assignments of the partitions that this worker owns now."""
+        return tuple(state.assignment for state in self._rebalance.owned())
 
     def lag(self) -> list[LagSample]:
-        """How far behind each held partition is; those whose ends are not known yet are missing."""
-        return [sample for owned in self._membership.owned() if (sample := owned.lag()) is not None]
+        """Return the lag of each owned partition. A partition whose offsets are not known yet is left out."""
+        return [sample for state in self._rebalance.owned() if (sample := state.lag()) is not None]
 
     def joined(self) -> bool:
-        """True once the group gave this member its share, be it nothing."""
-        return self._membership.joined
+        """Return True once the group has assigned this member its partitions, even if it got none."""
+        return self._rebalance.joined
 
     def stalled(self) -> bool:
-        """True when the thread is dead or has not polled for STALLED_SECONDS."""
+        """Return True if the thread has ended or has not polled for STALLED_SECONDS."""
         return not self._thread.is_alive() or time.monotonic() - self._polled_at > STALLED_SECONDS
 
     def activity(self) -> GroupActivity:
-        """Counters for metrics."""
-        owned = self._membership.owned()
+        """Return the counters for the metrics."""
+        states = self._rebalance.owned()
         return GroupActivity(
             group_id=self.group.group_id,
-            owned=len(owned),
-            paused=sum(one.paused for one in owned),
-            rebalances=self._membership.rebalances,
-            lost=self._membership.lost,
-            late=self._membership.late,
-            commit_failures=self._membership.commits.failures,
+            owned=len(states),
+            paused=sum(one.paused for one in states),
+            rebalances=self._rebalance.rebalances,
+            lost=self._rebalance.lost,
+            late=self._rebalance.late,
+            commit_failures=self._rebalance.commits.failures,
         )
 
     # On the event loop
 
-    def _feed(self, batch: Batch) -> None:
-        for owned, records in batch:
-            assignment = owned.assignment
+    def _deliver(self, batch: Batch) -> None:
+        for state, records in batch:
+            assignment = state.assignment
             if assignment.revoking or assignment.revoked or self._draining:
                 continue
             assignment.deliver(records)
             for first in range(0, len(records), CHUNK_RECORDS):
-                self._hand_over(Chunk(assignment, records[first : first + CHUNK_RECORDS]))
+                self._on_chunk(Chunk(assignment, records[first : first + CHUNK_RECORDS]))
 
-    def _end(self, error: BaseException | None) -> None:
+    def _on_thread_end(self, error: BaseException | None) -> None:
         self._ended.set()
         if error is not None:
-            self._died(error)
+            self._on_failure(error)
 
     # In the thread
 
@@ -146,52 +157,52 @@ class PollLoop:
         error: BaseException | None = None
         try:
             self._consume()
-        except BaseException as raised:  # noqa: BLE001 - whatever ends the thread must end the process
+        except BaseException as raised:  # noqa: BLE001 - any end of the thread must end the process
             error = raised
-        self._bridge.post(self._end, error)
+        self._bridge.post(self._on_thread_end, error)
 
     def _consume(self) -> None:
-        membership = self._membership
+        rebalance = self._rebalance
         callbacks = {
-            "on_commit": membership.commits.answered,
-            "stats_cb": membership.look,
+            "on_commit": rebalance.commits.on_commit,
+            "stats_cb": rebalance.on_statistics,
             "error_cb": self._on_error,
         }
         consumer = Consumer({**consumer_config(self._settings, self.group), **callbacks}, logger=client_logger)
         try:
             consumer.subscribe(
                 list(self.group.topics),
-                on_assign=membership.assign,
-                on_revoke=membership.revoke,
-                on_lost=membership.lose,
+                on_assign=rebalance.on_assign,
+                on_revoke=rebalance.on_revoke,
+                on_lost=rebalance.on_lost,
             )
             while not self._stopping.is_set():
-                self._round(consumer)
-            membership.fence_all()
-            membership.commits.finish(consumer, membership.owned(), POLL_SECONDS)
+                self._run_once(consumer)
+            rebalance.fence_all()
+            rebalance.commits.commit_all(consumer, rebalance.owned(), POLL_SECONDS)
         finally:
-            membership.fence_all()
-            membership.closing = True
+            rebalance.fence_all()
+            rebalance.closing = True
             consumer.close()
 
-    def _round(self, consumer: Consumer) -> None:
-        """Poll once, hand over what came, and see to pauses, commits and lag."""
+    def _run_once(self, consumer: Consumer) -> None:
+        """Poll once, post the records to the loop, then update pauses, commits and lag."""
         first = consumer.poll(POLL_SECONDS)
         self._polled_at = time.monotonic()
         messages = [] if first is None else [first, *consumer.consume(ROUND_RECORDS, 0)]
         if self._fatal is not None:
-            raise TransportError(self._line(self._fatal))
-        if batch := self._sort(messages):
-            self._bridge.post(self._feed, batch)
-        self._balance(consumer)
+            raise TransportError(self._message(self._fatal))
+        if batch := self._group_by_partition(messages):
+            self._bridge.post(self._deliver, batch)
+        self._pause_and_resume(consumer)
         now = time.monotonic()
         if now >= self._commit_at:
             self._commit_at = now + COMMIT_SECONDS
-            self._membership.commits.send(consumer, self._membership.owned())
-            self._look_at_ends(consumer, now)
+            self._rebalance.commits.send(consumer, self._rebalance.owned())
+            self._update_end_offsets(consumer, now)
 
-    def _sort(self, messages: Iterable[Message]) -> Batch:
-        """The records by partition. Those of a partition that went while they were fetched are dropped."""
+    def _group_by_partition(self, messages: Iterable[Message]) -> Batch:
+        """Group the records by partition. Records of a partition that was revoked meanwhile are dropped."""
         batch: dict[PartitionState, list[Record]] = {}
         for message in messages:
             error = message.error()
@@ -199,21 +210,21 @@ class PollLoop:
                 self._on_message_error(error)
                 continue
             record = to_record(message)
-            owned = self._membership.find(record.topic, record.partition)
-            if owned is not None:
-                batch.setdefault(owned, []).append(record)
-        for owned, records in batch.items():
-            owned.fed += len(records)
+            state = self._rebalance.find(record.topic, record.partition)
+            if state is not None:
+                batch.setdefault(state, []).append(record)
+        for state, records in batch.items():
+            state.posted += len(records)
         return list(batch.items())
 
-    def _balance(self, consumer: Consumer) -> None:
-        """Pause what is full, resume what has room. Polling goes on in either case."""
-        owned = self._membership.owned()
+    def _pause_and_resume(self, consumer: Consumer) -> None:
+        """Pause full partitions and resume those with room. Polling continues in either case."""
+        states = self._rebalance.owned()
         if self._draining:
-            full = [one for one in owned if not one.paused]
+            full = [one for one in states if not one.paused]
         else:
-            full = self._still_full([one for one in owned if one.is_full()])
-            if ready := [one for one in owned if one.has_room()]:
+            full = self._still_full([one for one in states if one.is_full()])
+            if ready := [one for one in states if one.has_room()]:
                 consumer.resume([TopicPartition(*one.key) for one in ready])
                 for one in ready:
                     one.paused = False
@@ -223,28 +234,28 @@ class PollLoop:
                 one.pause(time.monotonic())
 
     def _still_full(self, full: list[PartitionState]) -> list[PartitionState]:
-        """Those that are full after a moment for the loop to catch up; the slow ones are not waited for."""
+        """Return the partitions that are still full after a short wait. There is no wait if one of them is slow."""
         begun = time.monotonic()
         if full and not any(one.was_slow(begun) for one in full):
             while any(one.is_full() for one in full) and time.monotonic() < begun + CATCH_UP_SECONDS:
                 self._stopping.wait(CATCH_UP_STEP_SECONDS)
         return [one for one in full if one.is_full()]
 
-    def _look_at_ends(self, consumer: Consumer, now: float) -> None:
+    def _update_end_offsets(self, consumer: Consumer, now: float) -> None:
         ask = now >= self._ends_at
         if ask:
             self._ends_at = now + END_QUERY_SECONDS
-        for owned in self._membership.owned():
-            partition = TopicPartition(*owned.key)
-            if not owned.paused:
+        for state in self._rebalance.owned():
+            partition = TopicPartition(*state.key)
+            if not state.paused:
                 _, high = consumer.get_watermark_offsets(partition, cached=True)
-                owned.end = high if high >= 0 else owned.end
-            elif ask and owned.has_rested(now, END_QUERY_SECONDS):
+                state.end = high if high >= 0 else state.end
+            elif ask and state.was_paused_for(now, END_QUERY_SECONDS):
                 try:
-                    _, owned.end = consumer.get_watermark_offsets(partition, timeout=END_QUERY_BOUND_SECONDS)
+                    _, state.end = consumer.get_watermark_offsets(partition, timeout=END_QUERY_TIMEOUT_SECONDS)
                 except KafkaException as error:
                     ask = False
-                    logger.debug("the end of a paused partition is unknown: %s", reason(error))
+                    logger.debug("the end offset of a paused partition is unknown: %s", reason(error))
 
     def _on_error(self, error: KafkaError) -> None:
         if is_fatal(error):
@@ -254,8 +265,8 @@ class PollLoop:
 
     def _on_message_error(self, error: KafkaError) -> None:
         if is_fatal(error) or error.code() in _REFUSED:
-            raise TransportError(self._line(error))
+            raise TransportError(self._message(error))
         logger.warning("Kafka: %s", error.str(), extra={"group": self.group.group_id, "error": error.name()})
 
-    def _line(self, error: KafkaError) -> str:
-        return f"the consumer of group {self.group.group_id} cannot go on: {error.str()} ({error.name()})"
+    def _message(self, error: KafkaError) -> str:
+        return f"the consumer of group {self.group.group_id} failed: {error.str()} ({error.name()})"

@@ -1,10 +1,10 @@
-"""Produce from asyncio and await the brokers' word. No Faust."""
+"""Produces records from asyncio and awaits their acknowledgement by the brokers. Knows no Faust."""
 
 import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -12,6 +12,13 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from streams.headers import Headers
 from streams.settings import Settings
 from streams.transport.kafka.client import client_logger, is_fatal, producer_config, reason
+from streams.transport.kafka.delivery_reports import (
+    DeliveryReport,
+    Outcomes,
+    ProduceBatch,
+    produce_error,
+    resolve_reports,
+)
 from streams.transport.kafka.errors import TransportError
 from streams.transport.kafka.records import NewRecord, ProduceError, RecordMetadata
 from streams.transport.kafka.thread_bridge import ThreadBridge
@@ -23,38 +30,17 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
 QUEUE_FULL_SECONDS = 0.01
 YIELD_EVERY = 250
-"""Records of a batch that are queued in one go: 2 to 3 ms of the loop's time."""
+"""How many records of a batch are queued before the loop gets a turn: this takes 2 to 3 ms."""
 FLUSH_STEP_SECONDS = 0.01
 FLUSH_SECONDS = 3.0
-"""How long a stop waits for records under way; whoever awaits them gets ProduceError then."""
-
-_REFUSALS = {
-    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - the client's name for its own error
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - as above
-    KafkaError._INVALID_ARG,  # noqa: SLF001 - as above
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError.MSG_SIZE_TOO_LARGE,
-    KafkaError.INVALID_MSG,
-    KafkaError.INVALID_MSG_SIZE,
-    KafkaError.INVALID_RECORD,
-    KafkaError.INVALID_TIMESTAMP,
-    KafkaError.TOPIC_EXCEPTION,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.POLICY_VIOLATION,
-}
-"""What the brokers will say again to the same record; any other failure may pass."""
-
-_Report = tuple["asyncio.Future[RecordMetadata]", KafkaError | None, Message]
-Outcomes = Sequence[ProduceError | None]
-"""What became of the records of a batch, in their order; None: acknowledged."""
+"""How long `stop` waits for records that are not acknowledged. Later, awaiting them raises ProduceError."""
 
 
 class RecordProducer:
     """One idempotent producer (`acks=all`) for all coroutines of an event loop.
 
-    A record is acknowledged or refused within `delivery_timeout` seconds, so nothing has to be cancelled: a record
-    whose await was cancelled may still be written.
+    A record is acknowledged or rejected within `delivery_timeout` seconds, so nothing has to be cancelled. A record
+    may still be written after the await for it was cancelled.
     """
 
     def __init__(
@@ -62,21 +48,27 @@ class RecordProducer:
         settings: Settings,
         *,
         delivery_timeout: float = 60.0,
-        died: Callable[[TransportError], None] | None = None,
+        on_fatal: Callable[[TransportError], None] | None = None,
     ) -> None:
-        """`died` is called on the loop if librdkafka gives the producer up for good; None: it is only logged."""
+        """Create the producer without connecting.
+
+        Args:
+            settings: The connection settings.
+            delivery_timeout: Seconds after which an unacknowledged record is rejected.
+            on_fatal: Called on the loop if the producer can never work again. None: this is only logged.
+        """
         self._settings = settings
         self._delivery_timeout = delivery_timeout
-        self._died = died
+        self._on_fatal = on_fatal
         self._client: Producer | None = None
         self._ended = asyncio.Event()
         self._stopping = threading.Event()
-        self._reports: list[_Report] = []
-        self._complete: list[_Batch] = []
+        self._reports: list[DeliveryReport] = []
+        self._complete_batches: list[ProduceBatch] = []
         self._fatal: KafkaError | None = None
 
     async def start(self) -> None:
-        """Connect in the background; brokers that are away show when something is produced. Raises TransportError."""
+        """Connect in the background. Unreachable brokers are reported by the first produce. Raises TransportError."""
         if self._client is not None:
             return
         self._ended.clear()
@@ -85,13 +77,13 @@ class RecordProducer:
         try:
             self._client = Producer(config, logger=client_logger)
         except KafkaException as error:
-            message = f"librdkafka refuses the producer's settings: {reason(error)}"
+            message = f"librdkafka rejects the producer's settings: {reason(error)}"
             raise TransportError(message) from error
         bridge = ThreadBridge(asyncio.get_running_loop(), self._fail)
         threading.Thread(target=self._run, args=(self._client, bridge), name="kafka-producer", daemon=True).start()
 
     async def stop(self) -> None:
-        """Wait for records under way, at most FLUSH_SECONDS, then let go."""
+        """Wait up to FLUSH_SECONDS for unacknowledged records, then stop."""
         if self._client is None:
             return
         await self.flush()
@@ -102,18 +94,20 @@ class RecordProducer:
             logger.warning("the producer's thread did not end in time")
         self._client = None
 
-    async def flush(self, bound: float = FLUSH_SECONDS) -> int:
-        """Wait until nothing is under way, at most `bound` seconds; returns how many records still are."""
+    async def flush(self, seconds: float = FLUSH_SECONDS) -> int:
+        """Wait up to `seconds` until all records are acknowledged. Returns how many are not."""
         client = self._client
         if client is None:
             return 0
-        deadline = time.monotonic() + bound
+        deadline = time.monotonic() + seconds
         while len(client) and time.monotonic() < deadline:  # noqa: ASYNC110 - librdkafka's queue has no event
             await asyncio.sleep(FLUSH_STEP_SECONDS)
-        under_way = len(client)
-        if under_way:
-            logger.warning("records were not acknowledged in time", extra={"records": under_way, "seconds": bound})
-        return under_way
+        unacknowledged = len(client)
+        if unacknowledged:
+            logger.warning(
+                "records were not acknowledged in time", extra={"records": unacknowledged, "seconds": seconds}
+            )
+        return unacknowledged
 
     async def produce(  # noqa: PLR0913 - the fields of a record
         self,
@@ -125,9 +119,18 @@ class RecordProducer:
         partition: int | None = None,
         timestamp: int | None = None,
     ) -> RecordMetadata:
-        """Produce one record and await its acknowledgement; `timestamp` in ms, None: now.
+        """Produce one record and await its acknowledgement. Waits while librdkafka's queue is full.
 
-        Waits while librdkafka's queue is full. Raises ProduceError.
+        Args:
+            topic: The topic to produce to.
+            key: The record's key, by which the partition is chosen.
+            value: The record's value. None: a tombstone.
+            headers: The record's headers.
+            partition: The partition, if not chosen by the key.
+            timestamp: ms since the epoch. None: now.
+
+        Raises:
+            ProduceError: The record was not acknowledged.
         """
         future = await self.send(topic, key=key, value=value, headers=headers, partition=partition, timestamp=timestamp)
         return await future
@@ -142,31 +145,31 @@ class RecordProducer:
         partition: int | None = None,
         timestamp: int | None = None,
     ) -> "asyncio.Future[RecordMetadata]":
-        """As `produce`, but returns once the record is queued, with a future of its acknowledgement."""
+        """Queue one record as `produce` does. Returns the future of its acknowledgement once it is queued."""
         future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
         await self._queue(NewRecord(topic, key, value, headers), partial(self._report, future), partition, timestamp)
         return future
 
     async def send_all(self, records: Iterable[NewRecord]) -> "asyncio.Future[Outcomes]":
-        """Queue records in their order; returns once all are, with a future of what became of each.
+        """Queue records in their order. Returns the future of all their outcomes once they are queued.
 
-        One future for all: a future a record costs more than the record. Waits while librdkafka's queue is full; if
-        that lasts too long, those behind are not queued either, or they would overtake.
+        There is one future for all of them, since a future per record costs more than the record. Waits while
+        librdkafka's queue is full. If that takes too long, the later records are not queued, to keep the order.
         """
-        batch = _Batch()
-        stuck: ProduceError | None = None
+        batch = ProduceBatch()
+        queue_error: ProduceError | None = None
         for number, record in enumerate(records):
             batch.add()
             try:
-                if stuck is not None:
-                    raise stuck
+                if queue_error is not None:
+                    raise queue_error
                 await self._queue(record, partial(self._batch_report, batch, number))
-            except ProduceError as refusal:
-                batch.refuse(number, refusal)
-                stuck = refusal if refusal.retriable else None
+            except ProduceError as error:
+                batch.reject(number, error)
+                queue_error = error if error.retriable else None
             if number % YIELD_EVERY == YIELD_EVERY - 1:
                 await asyncio.sleep(0)
-        if batch.queued():
+        if batch.close():
             batch.resolve()
         return batch.future
 
@@ -200,108 +203,55 @@ class RecordProducer:
                     raise ProduceError(message, retriable=True) from error
                 await asyncio.sleep(QUEUE_FULL_SECONDS)
             except KafkaException as error:
-                raise _refusal(record.topic, error.args[0]) from error
+                raise produce_error(record.topic, error.args[0]) from error
             else:
                 return
 
     def _fail(self, error: BaseException) -> None:
-        """Nothing can be produced any more; on the loop."""
+        """Stop producing after a fatal error. Runs on the event loop."""
         self._client = None
-        line = f"the producer cannot go on: {error}"
-        if self._died is None:
-            logger.critical(line)
+        message = f"the producer failed: {error}"
+        if self._on_fatal is None:
+            logger.critical(message)
         else:
-            self._died(TransportError(line))
+            self._on_fatal(TransportError(message))
 
     # In the thread
 
     def _run(self, client: Producer, bridge: ThreadBridge) -> None:
         try:
             self._poll(client, bridge)
-        except BaseException as error:  # noqa: BLE001 - whatever ends the thread must be seen, or produce waits for ever
+        except BaseException as error:  # noqa: BLE001 - any end of the thread must be reported, or produce never returns
             bridge.post(self._fail, error)
         bridge.post(self._ended.set)
 
     def _poll(self, client: Producer, bridge: ThreadBridge) -> None:
         while not self._stopping.is_set() and self._fatal is None:
             client.poll(POLL_SECONDS)
-            self._hand_over_reports(bridge)
+            self._post_reports(bridge)
         client.purge()
         client.poll(0)
-        self._hand_over_reports(bridge)
+        self._post_reports(bridge)
         if self._fatal is not None:
-            line = f"{self._fatal.str()} ({self._fatal.name()})"
-            raise TransportError(line)
+            message = f"{self._fatal.str()} ({self._fatal.name()})"
+            raise TransportError(message)
 
     def _report(self, future: "asyncio.Future[RecordMetadata]", error: KafkaError | None, message: Message) -> None:
         self._reports.append((future, error, message))
 
-    def _batch_report(self, batch: "_Batch", number: int, error: KafkaError | None, message: Message) -> None:
+    def _batch_report(self, batch: ProduceBatch, number: int, error: KafkaError | None, message: Message) -> None:
         if batch.report(number, error, message):
-            self._complete.append(batch)
+            self._complete_batches.append(batch)
 
-    def _hand_over_reports(self, bridge: ThreadBridge) -> None:
-        while self._complete:
-            bridge.post(self._complete.pop().resolve)
+    def _post_reports(self, bridge: ThreadBridge) -> None:
+        while self._complete_batches:
+            bridge.post(self._complete_batches.pop().resolve)
         if self._reports:
             reports, self._reports = self._reports, []
-            bridge.post(_resolve, reports)
+            bridge.post(resolve_reports, reports)
 
     def _on_error(self, error: KafkaError) -> None:
         if is_fatal(error):
             self._fatal = error
         else:
             logger.warning("Kafka: %s", error.str(), extra={"error": error.name()})
-
-
-class _Batch:
-    """Records queued together. The thread reports; the loop refuses, says when all are queued, and resolves."""
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[Outcomes] = asyncio.get_running_loop().create_future()
-        self._outcomes: list[ProduceError | None] = []
-        self._refused = 0
-        self._reported = 0
-        self._expected: int | None = None
-        """Reports that will come; None: not all records are queued yet."""
-
-    def add(self) -> None:
-        """One more, which is about to be queued."""
-        self._outcomes.append(None)
-
-    def refuse(self, number: int, refusal: ProduceError) -> None:
-        """A record could not be queued."""
-        self._outcomes[number] = refusal
-        self._refused += 1
-
-    def queued(self) -> bool:
-        """All others are; true where all reports came already. That the thread sees the same at once does no harm."""
-        self._expected = len(self._outcomes) - self._refused
-        return self._reported == self._expected
-
-    def report(self, number: int, error: KafkaError | None, message: Message) -> bool:
-        """The brokers' word on a record; true where it is the last."""
-        if error is not None:
-            self._outcomes[number] = _refusal(message.topic() or "", error)
-        self._reported += 1
-        return self._reported == self._expected
-
-    def resolve(self) -> None:
-        """On the loop: tell whoever waits."""
-        if not self.future.done():
-            self.future.set_result(self._outcomes)
-
-
-def _resolve(reports: list[_Report]) -> None:
-    for future, error, message in reports:
-        topic = message.topic() or ""
-        if future.done():
-            continue
-        if error is not None:
-            future.set_exception(_refusal(topic, error))
-        else:
-            future.set_result(RecordMetadata(topic, message.partition() or 0, message.offset() or 0))
-
-
-def _refusal(topic: str, error: KafkaError) -> ProduceError:
-    return ProduceError(f"{topic}: {error.str()} ({error.name()})", retriable=error.code() not in _REFUSALS)

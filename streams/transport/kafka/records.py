@@ -1,4 +1,4 @@
-"""What the transport hands over: records in chunks of one partition, each chunk bound to its assignment."""
+"""The transport's records: read in chunks of one partition, each chunk bound to its assignment."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ TimestampType = Literal["CreateTime", "LogAppendTime"]
 
 
 class Record:
-    """One Kafka record as it came. `timestamp`: ms since the epoch.
+    """One consumed Kafka record. `timestamp` is in ms since the epoch.
 
-    Headers are read when they are asked for: most handlers never do, and they are most of a record's objects.
+    Headers are parsed on first access: most handlers never read them, and they are most of a record's objects.
     """
 
     __slots__ = (
-        "_headers", "_unwanted", "key", "offset", "partition", "timestamp", "timestamp_type", "topic", "value",
+        "_dropped_prefix", "_headers", "key", "offset", "partition", "timestamp", "timestamp_type", "topic", "value",
     )  # fmt: skip
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what a record is; by position, for one is made for every record
+    def __init__(  # noqa: PLR0913, PLR0917 - a record's fields; by position, since one is created per record
         self,
         topic: str,
         partition: int,
@@ -42,31 +42,31 @@ class Record:
         self.key = key
         self.value = value
         self._headers = headers
-        self._unwanted: str | None = None
+        self._dropped_prefix: str | None = None
 
     def __repr__(self) -> str:
         return f"<Record {self.topic}[{self.partition}]@{self.offset}>"
 
     @property
     def headers(self) -> Headers:
-        """The headers in their order, less those that are left out."""
+        """The headers in their order, without the dropped ones."""
         found = self._headers
-        if callable(found) or self._unwanted is not None:
+        if callable(found) or self._dropped_prefix is not None:
             found = found() if callable(found) else found
-            if self._unwanted is not None:
-                found = without(found, self._unwanted)
-            self._headers, self._unwanted = found, None
+            if self._dropped_prefix is not None:
+                found = without(found, self._dropped_prefix)
+            self._headers, self._dropped_prefix = found, None
         return found
 
-    def leave_out(self, prefix: str) -> None:
-        """From now on be without the headers of that prefix."""
-        if self._unwanted is not None:
+    def drop_headers(self, prefix: str) -> None:
+        """Remove the headers whose names start with `prefix`."""
+        if self._dropped_prefix is not None:
             self._headers = self.headers
-        self._unwanted = prefix
+        self._dropped_prefix = prefix
 
 
 class NewRecord(NamedTuple):
-    """A record to be produced."""
+    """A record to produce."""
 
     topic: str
     key: bytes | None
@@ -76,7 +76,7 @@ class NewRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordMetadata:
-    """Where an acknowledged record is."""
+    """The position of an acknowledged record."""
 
     topic: str
     partition: int
@@ -84,9 +84,9 @@ class RecordMetadata:
 
 
 class Assignment:
-    """One partition during one assignment. Its identity is the fence: after revocation it takes no settlement.
+    """One partition during one assignment. After revocation it ignores settlements: its identity is the fence.
 
-    The event loop's thread delivers and settles; any thread may read.
+    The event loop's thread delivers and settles. Any thread may read.
     """
 
     __slots__ = ("_on_late", "_prefix", "group_id", "partition", "revoked", "revoking", "settled", "start", "topic")
@@ -94,18 +94,25 @@ class Assignment:
     def __init__(
         self, topic: str, partition: int, group_id: str = "", on_late: Callable[[], None] | None = None
     ) -> None:
-        """`on_late` is called for each settlement that came after revocation and was ignored."""
+        """Create the assignment.
+
+        Args:
+            topic: The topic of the partition.
+            partition: The partition's number.
+            group_id: The consumer group.
+            on_late: Called for each settlement that is ignored because it follows the revocation.
+        """
         self.topic = topic
         self.partition = partition
         self.group_id = group_id
         self.revoking = False
-        """True while the partition is being given back: finish what runs, begin nothing."""
+        """True while the partition is being revoked: running work finishes, no work starts."""
         self.revoked = False
-        """True once it is gone: what is settled now is ignored, and will be done again by its new owner."""
+        """True once the partition is revoked. Settlements are ignored, and the new owner repeats the work."""
         self.start: int | None = None
-        """The offset at which reading begins; None: not known."""
+        """The first offset to read. None if it is not known."""
         self.settled = 0
-        """How many records were settled in time."""
+        """The number of records that were settled before the revocation."""
         self._on_late = on_late
         self._prefix = OffsetTracker()
 
@@ -114,22 +121,22 @@ class Assignment:
 
     @property
     def committable(self) -> int | None:
-        """The next offset after the settled prefix; None: nothing is settled yet."""
+        """The next offset after the settled prefix. None if nothing is settled yet."""
         return self._prefix.committable
 
     @property
     def unsettled(self) -> int:
-        """Records handed over and not settled."""
+        """The number of delivered records that are not settled."""
         return self._prefix.unsettled
 
     def deliver(self, records: Sequence[Record]) -> None:
-        """Note records as handed over, before they are. Raises ValueError where offsets do not ascend."""
+        """Record that records are about to be delivered. Raises ValueError if offsets do not ascend."""
         deliver = self._prefix.deliver
         for record in records:
             deliver(record.offset)
 
     def settle(self, offset: int) -> None:
-        """Settle one record, once or more often. Raises ValueError for an offset never handed over."""
+        """Settle one record; repeating this does nothing. Raises ValueError for an offset that was never delivered."""
         if self.revoked:
             if self._on_late is not None:
                 self._on_late()
@@ -137,7 +144,7 @@ class Assignment:
             self.settled += 1
 
     def settle_all(self, offsets: Iterable[int]) -> None:
-        """Settle several; as `settle` of each, at a third of the cost."""
+        """Settle several records. Same result as `settle` for each, at a third of the cost."""
         if self.revoked:
             for offset in offsets:
                 self.settle(offset)
@@ -160,14 +167,14 @@ class Chunk:
 
     @property
     def topic(self) -> str:
-        """The topic of all its records."""
+        """The topic of all records of the chunk."""
         return self.assignment.topic
 
     @property
     def partition(self) -> int:
-        """The partition of all its records."""
+        """The partition of all records of the chunk."""
         return self.assignment.partition
 
     def settle(self, offset: int) -> None:
-        """Settle the record at an offset, on the event loop's thread; idempotent, ignored after revocation."""
+        """Settle the record at `offset`. Idempotent, ignored after revocation. Call it on the event loop's thread."""
         self.assignment.settle(offset)

@@ -1,4 +1,4 @@
-"""The way from a librdkafka thread to the event loop."""
+"""Calls from a librdkafka thread to the event loop."""
 
 import asyncio
 import logging
@@ -10,24 +10,24 @@ logger = logging.getLogger(__name__)
 
 
 class ThreadBridge:
-    """Runs calls on the loop for other threads. What raises there is given to `failed`, on the loop."""
+    """Runs calls of other threads on the event loop. `on_failure` is called on the loop with what a call raises."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_failure: Callable[[BaseException], None]) -> None:
         self._loop = loop
-        self._failed = failed
+        self._on_failure = on_failure
 
     def post(self, call: Callable[..., None], *arguments: object) -> None:
-        """Run on the loop, soon. A loop that is closed has no use for it any more.
+        """Run a call on the loop soon, or never if the loop is closed.
 
-        asyncio would only log what a callback raises, and records would wait for ever: hence `failed`.
+        asyncio only logs what a callback raises, and records would then never be settled: hence `on_failure`.
         """
 
         def run() -> None:
             try:
                 call(*arguments)
             except Exception as error:
-                logger.exception("a hand-over to the event loop failed")
-                self._failed(error)
+                logger.exception("a call on the event loop failed")
+                self._on_failure(error)
 
         try:
             self._loop.call_soon_threadsafe(run)
@@ -35,11 +35,15 @@ class ThreadBridge:
             if not self._loop.is_closed():
                 raise
 
-    def wait(self, work: Coroutine[Any, Any, None], bound: float) -> bool:
-        """Run on the loop and wait at most `bound` seconds; False where it took longer. Raises what `work` raises."""
+    def wait(self, work: Coroutine[Any, Any, None], timeout: float) -> bool:
+        """Run `work` on the loop and wait for it. Raises what `work` raises.
+
+        Returns:
+            False if it took longer than `timeout` seconds.
+        """
         future: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            future.result(bound)
+            future.result(timeout)
         except TimeoutError:
             future.cancel()
             return False

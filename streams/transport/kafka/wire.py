@@ -1,4 +1,4 @@
-"""librdkafka's messages as the project's records."""
+"""Converts librdkafka's messages to the project's records."""
 
 from functools import partial
 from typing import cast
@@ -12,9 +12,9 @@ _BYTES = {bytes}
 
 
 def to_record(message: Message) -> Record:
-    """The record of a consumed message; the message carries no error. A header without a value has an empty one."""
+    """Return the record of a consumed message without an error. A header without a value gets an empty one."""
     kind, timestamp = message.timestamp()
-    # By position: one is made for every record, and names would cost a third of it.
+    # By position: one is created per record, and keyword arguments would cost a third more.
     return Record(
         message.topic() or "",
         _known(message.partition()),

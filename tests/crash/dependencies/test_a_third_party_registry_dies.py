@@ -49,7 +49,7 @@ def test_an_incompatible_schema_is_refused(trial: Settings, apicurio: Apicurio) 
         "name": "DocumentDeleted",
         "fields": [{"name": "document_id", "type": "long"}],
     }
-    with pytest.raises(IncompatibleSchemaError, match="refuses the schema"):
+    with pytest.raises(IncompatibleSchemaError, match="rejects the schema"):
         registry.register(RegisteredSchema(0, subject, 2, "", other))
     codec = build_codec(settings, load_catalogue(settings))
     event = DocumentDeleted(document_id="d", dataset_id="s", doc_form="f")

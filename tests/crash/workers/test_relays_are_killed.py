@@ -16,7 +16,7 @@ from schemas import DocumentDeleted
 from streams.codec import build_codec
 from streams.database.tables import outbox
 from streams.publishing.outbox.outbox import outbox_row
-from streams.publishing.outbox.relay import BATCH
+from streams.publishing.outbox.relay import BATCH_ROWS
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.support.kafka_records import end_offsets, read_all
@@ -27,7 +27,7 @@ EVENTS, KEYS, AT_ONCE = 60_000, 50, 500
 KILLS = 12
 BETWEEN = (0.0, 1.2)
 """Seconds from one relay's being up to the next kill."""
-UNDER_WAY = 3 * BATCH
+UNDER_WAY = 3 * BATCH_ROWS
 """Rows that a relay may have sent in the transaction in which it dies: two batches, and what was settled before."""
 
 

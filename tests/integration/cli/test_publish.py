@@ -50,7 +50,7 @@ def test_an_expiry_travels_with_the_record(topics: Settings, commands: Commands)
     assert commands.run("publish", "document.deleted", "-", *until, stdin=lines(1)).returncode == 0
     records = read_all(topics, f"{topics.topic_prefix}document.deleted", 2)
     assert {dict(record.headers() or [])[CE_EXPIRYTIME] for record in records} == {b"2027-01-31T10:00:00+00:00"}
-    for wrong, why in (("tomorrow", "tomorrow"), ("2027-01-31T12:00:00", "has no offset")):
+    for wrong, why in (("tomorrow", "tomorrow"), ("2027-01-31T12:00:00", "has no UTC offset")):
         done = commands.run("publish", "document.deleted", json.dumps(GOOD), "--expires-at", wrong)
         assert done.returncode == 2
         assert why in done.stderr

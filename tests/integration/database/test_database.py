@@ -1,4 +1,4 @@
-"""The schema `streams` on a real PostgreSQL: what migrations make, and what is said where it is missing."""
+"""The schema `streams` on a real PostgreSQL: the results of migrations, and the error if it is missing."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +34,7 @@ TODAY = date(2026, 3, 1)
 
 @pytest.fixture
 def empty(settings: Settings) -> Iterator[Settings]:
-    """Settings of a database with nothing in it."""
+    """Settings of an empty database."""
     name = f"{settings.application}_empty"
     admin = create_engine(database_url(settings), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
@@ -46,7 +46,7 @@ def empty(settings: Settings) -> Iterator[Settings]:
 
 
 def test_migrations_make_what_the_tables_say(engine: Engine) -> None:
-    """Types, defaults, indexes, comments: no difference, partitions aside."""
+    """Types, defaults, indexes, comments: no difference, except for partitions."""
 
     def ours(name: str | None, kind: str, _: object) -> bool:
         return name == "streams" if kind == "schema" else kind != "table" or not str(name).startswith("executions_")
@@ -64,7 +64,7 @@ def test_migrations_make_what_the_tables_say(engine: Engine) -> None:
 
 
 def test_upgrades_at_once_make_everything_once(empty: Settings) -> None:
-    """Four start together on an empty database: one does it, the others wait and find it done; later ones too."""
+    """Four upgrades start together on an empty database. One migrates; the others wait and find nothing to do."""
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda _: upgrade(empty), range(4)))
     assert sorted(str(one.before) for one in done) == [REVISION, REVISION, REVISION, "None"]
@@ -87,7 +87,7 @@ def test_an_upgrade_touches_no_other_schema(empty: Settings) -> None:
 
 
 def test_a_database_that_later_code_migrated_is_taken(settings: Settings, engine: Engine) -> None:
-    """During a rolling deploy old workers start on the new schema, and their upgrade leaves it alone."""
+    """During a rolling deployment, old workers start on the new schema. Their upgrade does not change it."""
     with engine.begin() as connection:
         connection.execute(text("update streams.alembic_version set version_num = '9999'"))
     check_database(settings)
@@ -118,11 +118,11 @@ def test_a_missing_database_is_one_line_without_the_password() -> None:
 
 
 def test_a_refused_migration_changes_nothing(empty: Settings) -> None:
-    """A role that may not create a schema is told so in one line."""
+    """A role without the right to create a schema gets one line."""
     role = f"reader_{uuid4().hex[:8]}"
     with sync_engine(empty).begin() as connection:
         connection.execute(text(f"create role {role} login password 'secret'"))
-    # The server may be reached by a socket where every role is trusted: only the role is another.
+    # The server may be reached by a socket that trusts every role: only the role differs.
     url = database_url(empty).set(username=role, password="secret").render_as_string(hide_password=False)
     with pytest.raises(MigrationRefusedError, match="permission denied"):
         upgrade(empty.model_copy(update={"database_url": SecretStr(url)}))
@@ -143,7 +143,7 @@ def test_partitions_made_from_two_places_at_once(engine: Engine) -> None:
 
 
 def test_a_partition_is_made_while_a_delivery_holds_the_ledger(engine: Engine) -> None:
-    """Attaching waits for no reader and no writer, and none waits for it."""
+    """Attaching a partition waits for no reader or writer, and none waits for it."""
     with engine.begin() as busy:
         busy.execute(text("lock table streams.executions in row exclusive mode"))
         with engine.begin() as connection:
@@ -185,7 +185,7 @@ async def test_handlers_that_take_every_connection_leave_bookkeeping_its_own(set
 @given(st.lists(st.none() | st.text(st.characters(exclude_characters="\x00", codec="utf-8")), max_size=5))
 @bounds(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_array_as_text_is_read_as_it_was(engine: Engine, texts: list[str | None]) -> None:
-    """Whatever is in its elements."""
+    """For any contents of its elements."""
     with engine.connect() as connection:
         read = connection.execute(text("select cast(:texts as text[])"), {"texts": array_text(texts)}).scalar_one()
         raw = [None if one is None else one.encode() for one in texts]

@@ -506,9 +506,9 @@ async def test_a_batch_that_is_half_done_still_belongs_to_its_partition(trial: S
         await asyncio.wait_for(running.wait(), 5)
         fed.revoking = True
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(bench.engine.revoking([fed]), 0.3)
+            await asyncio.wait_for(bench.engine.on_revoking([fed]), 0.3)
         fed.revoked = True
-        bench.engine.revoked([fed])
+        bench.engine.on_revoked([fed])
         await asyncio.wait_for(cancelled.wait(), 5)
         await bench.until(lambda: bench.engine.running == 0, "the unit's end")
 
@@ -525,7 +525,7 @@ async def test_what_waits_of_a_lost_partition_is_forgotten(trial: Settings) -> N
         fed = bench.feed(*(SingleTrialRequested(entity="same") for _ in range(3)))
         await bench.until(lambda: ran, "the first")
         fed.revoked = True
-        bench.engine.revoked([fed])
+        bench.engine.on_revoked([fed])
         await bench.until(lambda: bench.engine.running == 0, "the end")
         assert (len(ran), bench.engine.received) == (1, 0)
 

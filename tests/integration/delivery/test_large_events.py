@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from streams.codec import build_codec
-from streams.codec.claim_check import TICKET, Ticket
+from streams.codec.claim_check import TICKET_MAGIC, Ticket
 from streams.publishing import AsyncEventProducer, EventProducer, Outbox, PublishError
 from streams.runtime.declarations import build_catalogue
 from streams.schema_registry.export import export
@@ -131,7 +131,7 @@ def test_a_dead_letter_keeps_its_payload_and_a_lost_one_is_a_dead_letter(
     assert isinstance(shown, dict)
     assert shown["event"]["text"] == BODY
     dlq = build_catalogue(topics).dlq(f"{topics.topic_prefix}report.requested")
-    assert {(value or b"")[:1] for value, _ in records_of(topics, dlq)} == {TICKET}
+    assert {(value or b"")[:1] for value, _ in records_of(topics, dlq)} == {TICKET_MAGIC}
 
     store.write(Ticket.of(lost.event_id, b"").key, kept)
     commands.json("dlq", "replay", str(letters["decode"]["id"]))

@@ -41,7 +41,7 @@ async def stranded_document(site: Site, dataset: Dataset, **columns: object) -> 
 
 def finder(site: Site, settings: Settings, lags: list[Lag]) -> StuckDocuments:
     return StuckDocuments(
-        site.database.bookkeeping, settings, load_catalogue(settings), site.codec, ask=lambda: list(lags)
+        site.database.bookkeeping, settings, load_catalogue(settings), site.codec, read_lag=lambda: list(lags)
     )
 
 
@@ -94,10 +94,10 @@ async def test_only_what_nothing_could_go_on_with(site: Site, settings: Settings
         Outbox(session, site.codec).publish(DocumentIndexCreated(dataset_id=other.id, document_ids=[in_outbox]))
 
     found = finder(site, settings, [])
-    assert await found.look() == 0
-    assert await found.look() == 2
+    assert await found.check() == 0
+    assert await found.check() == 2
     assert sorted(await asked_for(site)) == sorted([*lost, other.id])
-    assert [await found.look() for _ in range(3)] == [0, 0, 0]
+    assert [await found.check() for _ in range(3)] == [0, 0, 0]
     await found.close()
 
 
@@ -109,16 +109,16 @@ async def test_what_was_unread_when_it_was_seen_may_name_it(site: Site, settings
     topic, group = catalogue.of(DocumentIndexRequested).name, catalogue.group("default")
     lags = [Lag(group, topic, 0, current_offset=3, end_offset=10, lag=7)]
     found = finder(site, settings, lags)
-    assert [await found.look() for _ in range(3)] == [0, 0, 0]
+    assert [await found.check() for _ in range(3)] == [0, 0, 0]
     lags[0] = Lag(group, topic, 0, current_offset=10, end_offset=30, lag=20)
-    assert await found.look() == 1
+    assert await found.check() == 1
     assert await asked_for(site) == [document_id]
     await found.close()
 
 
 async def test_a_backlog_is_not_flooded(site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not more than a few at once, and none while so many are unread."""
-    monkeypatch.setattr(stuck_documents, "AT_ONCE", 5)
+    monkeypatch.setattr(stuck_documents, "BATCH", 5)
     dataset = await site.add_dataset()
     for _ in range(8):
         await stranded_document(site, dataset)
@@ -126,11 +126,11 @@ async def test_a_backlog_is_not_flooded(site: Site, settings: Settings, monkeypa
     topic, group = catalogue.of(DocumentIndexRequested).name, catalogue.group("default")
     lags: list[Lag] = []
     found = finder(site, settings, lags)
-    assert [await found.look() for _ in range(2)] == [0, 5]
+    assert [await found.check() for _ in range(2)] == [0, 5]
     lags.append(Lag(group, topic, 0, current_offset=10, end_offset=15, lag=5))
-    assert [await found.look() for _ in range(2)] == [0, 0]
+    assert [await found.check() for _ in range(2)] == [0, 0]
     lags.clear()
-    assert await found.look() == 3
+    assert await found.check() == 3
     await found.close()
 
 
@@ -138,10 +138,10 @@ async def test_one_of_several_workers_looks(site: Site, settings: Settings) -> N
     """A second one begins when the first one has ended."""
     await stranded_document(site, await site.add_dataset())
     first, second = finder(site, settings, []), finder(site, settings, [])
-    assert await first.look() == 0
-    assert [await second.look() for _ in range(3)] == [0, 0, 0]
+    assert await first.check() == 0
+    assert [await second.check() for _ in range(3)] == [0, 0, 0]
     await first.close()
-    assert [await second.look() for _ in range(2)] == [0, 1]
+    assert [await second.check() for _ in range(2)] == [0, 1]
     await second.close()
 
 

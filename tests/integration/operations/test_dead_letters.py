@@ -1,4 +1,4 @@
-"""Dead letters on real servers: found, read, replayed once and to one handler, and indexed anew."""
+"""Dead letters on real servers: found, read, replayed once and to one handler, and indexed again."""
 
 import base64
 from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ LIST_FIELDS = (
 
 @dataclass(frozen=True)
 class Dead:
-    """A dead letter as a delivery left it: its record on Kafka, its index row, its execution."""
+    """A dead letter as a delivery creates it: its record on Kafka, its index row, its execution."""
 
     id: str
     event: DocumentDeleted
@@ -69,7 +69,7 @@ def catalogue(settings: Settings) -> Catalogue:
 
 @pytest.fixture
 def kill(topics: Settings, catalogue: Catalogue, engine: Engine) -> Kill:
-    """Makes one dead letter."""
+    """Creates one dead letter."""
     codec = build_codec(topics, catalogue)
 
     def make(*, status: str | None = "failure", reason: Reason = Reason.EXHAUSTED, readable: bool = True) -> Dead:
@@ -161,7 +161,7 @@ def replay_one(engine: Engine, settings: Settings, catalogue: Catalogue, dead: D
 def test_a_replay_restarts_the_execution_and_addresses_its_handler_alone(
     kill: Kill, engine: Engine, settings: Settings, catalogue: Catalogue
 ) -> None:
-    """From failure to retry with the next seq and a fresh budget, in one transaction with the record's outbox row."""
+    """From failure to retry, with the next seq and all attempts, in the transaction of the record's outbox row."""
     dead = kill()
     done = replay_one(engine, settings, catalogue, dead)
     assert (done.handler, done.topic) == (HANDLER, catalogue.tier("low", 0.0))
@@ -185,7 +185,7 @@ def test_a_replay_restarts_the_execution_and_addresses_its_handler_alone(
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [("success", "has succeeded since"), ("retry", "under way again"), (None, "no longer knows")],
+    [("success", "has succeeded since"), ("retry", "in progress again"), (None, "no longer knows")],
 )
 def test_what_is_not_dead_any_more_is_refused_and_nothing_changes(
     *, kill: Kill, engine: Engine, settings: Settings, catalogue: Catalogue, status: str | None, said: str
@@ -212,7 +212,7 @@ def test_of_two_replays_at_once_one_is_refused(
     with ThreadPoolExecutor(4) as pool:
         outcomes = sorted(pool.map(attempt, range(4)))
     assert outcomes.count("done") == 1
-    assert sum("was replayed already" in outcome for outcome in outcomes) == 3
+    assert sum("was already replayed" in outcome for outcome in outcomes) == 3
     assert scalar(engine, "select count(*) from streams.outbox") == 1
 
 
@@ -230,7 +230,7 @@ def test_an_unreadable_record_goes_back_to_its_topic_as_it_came(
 def test_many_records_are_read_and_those_that_kafka_dropped_are_known(
     kill: Kill, engine: Engine, settings: Settings
 ) -> None:
-    """Twenty letters over all partitions, the oldest of each removed by retention."""
+    """Twenty letters over all partitions. Retention has deleted the oldest one of each."""
     dead = [kill() for _ in range(20)]
     with engine.connect() as connection:
         letters = find_dead_letters(connection, [one.id for one in dead])

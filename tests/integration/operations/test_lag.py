@@ -1,4 +1,4 @@
-"""Lag as Kafka tells it: with no worker, with members that work, and after retention."""
+"""Lag as Kafka reports it: without a worker, with active members, and after retention."""
 
 import json
 import signal
@@ -29,7 +29,7 @@ def produce(settings: Settings, topic: str, partition: int, count: int) -> None:
 
 @contextmanager
 def member(settings: Settings, group: str, protocol: str) -> Iterator[Consumer]:
-    """A consumer that commits only when told to."""
+    """A consumer that commits only on request."""
     consumer = Consumer(
         {
             "bootstrap.servers": settings.kafka_bootstrap_servers,
@@ -51,7 +51,7 @@ def by_place(rows: list[Lag]) -> dict[tuple[str, int], Lag]:
 
 @pytest.mark.parametrize("partitions", [4])
 def test_without_any_worker_everything_counts(topics: Settings) -> None:
-    """The groups do not even exist: all records are still to be settled, from the earliest on."""
+    """The groups do not exist: all records count, from the earliest one."""
     catalogue = build_catalogue(topics)
     name = catalogue.topic("document.deleted").name
     produce(topics, name, 0, 5)
@@ -70,7 +70,7 @@ def test_without_any_worker_everything_counts(topics: Settings) -> None:
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_while_a_member_works_and_after_it_left(topics: Settings, protocol: str) -> None:
-    """Committed partitions count from there; those that nobody committed count in full; the same once it is gone."""
+    """Committed partitions count from their offset, the others in full. The same after the group has left."""
     catalogue = build_catalogue(topics)
     name = catalogue.topic("document.deleted").name
     produce(topics, name, 0, 10)
@@ -88,7 +88,7 @@ def test_while_a_member_works_and_after_it_left(topics: Settings, protocol: str)
 
 
 def test_what_retention_removed_does_not_count(topics: Settings) -> None:
-    """Neither below a committed offset that is gone, nor where none was committed."""
+    """Deleted records do not count: neither below a committed offset, nor in partitions without one."""
     catalogue = build_catalogue(topics)
     name = catalogue.topic("document.deleted").name
     for partition in (0, 1):
@@ -104,7 +104,7 @@ def test_what_retention_removed_does_not_count(topics: Settings) -> None:
 
 
 def test_tiers_of_former_delays_count(topics: Settings, make_topic: MakeTopic) -> None:
-    """The policy changed, records still wait in the old tier."""
+    """The retry plan changed, but records still wait in the old tier."""
     catalogue = build_catalogue(topics)
     former = f"{catalogue.tier_prefix('low')}7s"
     make_topic(former, 1)
@@ -114,7 +114,7 @@ def test_tiers_of_former_delays_count(topics: Settings, make_topic: MakeTopic) -
 
 @pytest.mark.parametrize("partitions", [4])
 def test_the_command_shows_the_fields(commands: Commands, topics: Settings) -> None:
-    """One row a partition."""
+    """One row per partition."""
     name = build_catalogue(topics).topic("message.created").name
     produce(topics, name, 3, 2)
     rows = commands.json("lag")
@@ -130,7 +130,7 @@ def test_the_command_shows_the_fields(commands: Commands, topics: Settings) -> N
 
 
 def test_watching_follows_until_interrupted(streams: Streams, topics: Settings) -> None:
-    """A JSON line a look; records that come in between are in the next one; Ctrl-C ends it."""
+    """One JSON line per interval. Records that arrive later are in the next line. Ctrl-C ends it."""
     name = build_catalogue(topics).topic("message.created").name
     watching = subprocess.Popen(
         [BIN / "streams", "lag", "--watch", "--json"],

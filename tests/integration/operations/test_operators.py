@@ -1,4 +1,4 @@
-"""Operators' hands: pausing, cancelling, seeing what is in force."""
+"""Commands of operators: pause, cancel, and show the values in effect."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ DONE = "select count(*) from streams.executions where status = 'success'"
 def test_a_pause_outlives_restarts_and_ends_with_its_resume(
     trial: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
-    """A paused topic, and a paused handler of another: nothing of them begins, on any worker; then all is done once."""
+    """A paused topic and a paused handler of another one: no worker starts their work. Later all runs once."""
     topic = load_catalogue(trial).of(SingleTrialRequested).name
     first = worker().start()
     assert commands.json("topics", "pause", topic) == {"kind": "topic", "name": topic, "paused": True}
@@ -62,7 +62,7 @@ def test_what_is_not_there_cannot_be_paused(settings: Settings, commands: Comman
 def test_a_waiting_execution_is_cancelled_and_never_runs_again(
     trial: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
-    """It waits for its second attempt: it ends as a failure, `on_dead` is called, its record dies at the fence."""
+    """It waits for its second attempt. It ends as a failure, `on_dead` is called, its record is fenced."""
     event = SingleTrialRequested(entity="e", plan="ask", seconds=4, times=1)
     one = worker().start()
     publish(trial, [event])
@@ -109,7 +109,7 @@ def test_settings_show_what_is_in_force_and_no_secret(commands: Commands) -> Non
         "setting": "STREAMS_DRAIN_TIMEOUT",
         "value": 15.0,
         "source": "default",
-        "description": "bound on SIGTERM's drain",
+        "description": "time limit of the drain after SIGTERM",
     }
 
 
@@ -121,7 +121,7 @@ def test_a_name_that_is_no_setting_is_refused(commands: Commands) -> None:
 
 
 def test_breakers_are_seen_from_outside(trial: Settings, worker: MakeWorker, commands: Commands) -> None:  # noqa: ARG001 - made
-    """Each worker's own, and those that every worker has; nothing of one that has ended."""
+    """The breakers of each worker, and those of all workers. None of a worker that has ended."""
     one = worker().start()
     wait_for(lambda: commands.rows("breakers"), "the worker to tell")
     found = commands.rows("breakers")

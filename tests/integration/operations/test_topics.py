@@ -1,4 +1,4 @@
-"""`streams topics` and `streams pools` against a real cluster."""
+"""`streams topics` and `streams pools` on a real cluster."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ MakeTopic = Callable[[str, int], None]
 
 
 def admin(settings: Settings) -> AdminClient:
-    """Keep it until the answer is there: librdkafka drops what is under way with its client."""
+    """Keep the client until the answer arrives: librdkafka drops requests in progress with its client."""
     return AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
 
 
@@ -37,14 +37,14 @@ def config(settings: Settings, topic: str) -> dict[str, str]:
 
 
 def one_line(text: str) -> str:
-    """What a failing command says: exactly one line on stderr."""
+    """The output of a failing command: exactly one line on stderr."""
     (line,) = text.splitlines()
     assert line.startswith("streams: ")
     return line
 
 
 def test_apply_makes_what_the_catalogue_declares(commands: Commands, settings: Settings) -> None:
-    """Event topics, DLQs, tiers, with their configuration; then check agrees and a second apply changes nothing."""
+    """Event topics, DLQs and tiers with their configuration. Then check agrees, and a second apply changes nothing."""
     made = commands.json("topics", "apply")
     assert isinstance(made, dict)
     catalogue = build_catalogue(settings)
@@ -64,7 +64,7 @@ def test_apply_makes_what_the_catalogue_declares(commands: Commands, settings: S
 
 
 def test_check_fails_on_an_empty_cluster(commands: Commands, settings: Settings) -> None:
-    """One line with the first problem and how many there are; a worker is told all that is missing in one line."""
+    """One line with the first problem and their number. A worker lists all missing topics in one line."""
     done = commands.run("topics", "check")
     assert done.returncode == 1
     assert "is missing; run `streams topics apply` (and " in one_line(done.stderr)
@@ -75,11 +75,11 @@ def test_check_fails_on_an_empty_cluster(commands: Commands, settings: Settings)
 
 @pytest.mark.parametrize("partitions", [4])
 def test_apply_grows_a_topic(commands: Commands, settings: Settings, make_topic: MakeTopic) -> None:
-    """One that exists with fewer partitions gets the declared number; a worker would not have started before."""
+    """A topic with fewer partitions gets the declared number. A worker would not have started before."""
     name = f"{settings.topic_prefix}document.deleted"
     make_topic(name, 1)
-    obstacles = check_topics(settings, build_catalogue(settings))
-    assert f"{name} has 1 partitions, declared are 4; run `streams topics apply`" in obstacles
+    start_problems = check_topics(settings, build_catalogue(settings))
+    assert f"{name} has 1 partitions, but 4 are declared; run `streams topics apply`" in start_problems
     made = commands.json("topics", "apply")
     assert isinstance(made, dict)
     assert {row["change"] for row in made["changes"] if row["topic"] == name} == {"altered"}
@@ -89,12 +89,12 @@ def test_apply_grows_a_topic(commands: Commands, settings: Settings, make_topic:
 
 @pytest.mark.parametrize("partitions", [4])
 def test_topics_never_shrink(commands: Commands, settings: Settings, make_topic: MakeTopic) -> None:
-    """The rest is made, the command fails with one line, the topic stays as it is, a worker is told not to start."""
+    """All other topics are created, the command fails with one line, the topic stays, and a worker does not start."""
     name = f"{settings.topic_prefix}document.deleted"
     make_topic(name, 7)
     done = commands.run("topics", "apply")
     assert done.returncode == 1
-    assert f"{name} has 7 partitions, declared are 4: topics never shrink" in one_line(done.stderr)
+    assert f"{name} has 7 partitions, but 4 are declared: topics never shrink" in one_line(done.stderr)
     assert partitions(settings)[name] == 7
     assert f"{settings.topic_prefix}dataset.deleted" in partitions(settings)
     (obstacle,) = check_topics(settings, build_catalogue(settings))
@@ -102,7 +102,7 @@ def test_topics_never_shrink(commands: Commands, settings: Settings, make_topic:
 
 
 def test_changed_configuration_is_found_and_repaired(commands: Commands, topics: Settings) -> None:
-    """Somebody gave a retry tier a retention: deliveries could be lost."""
+    """Somebody set a retention on a retry tier: deliveries could be lost."""
     tier = build_catalogue(topics).tier("low", 2.0)
     change = ConfigResource(
         ConfigResource.Type.TOPIC,
@@ -116,7 +116,7 @@ def test_changed_configuration_is_found_and_repaired(commands: Commands, topics:
     done = commands.run("topics", "check")
     assert done.returncode == 1
     assert one_line(done.stderr) == f"streams: {tier} needs retention.ms=-1; run `streams topics apply`"
-    assert check_topics(topics, build_catalogue(topics)) == [], "no reason for a worker not to start"
+    assert check_topics(topics, build_catalogue(topics)) == [], "a worker can start"
     made = commands.json("topics", "apply")
     assert isinstance(made, dict)
     assert [(row["topic"], row["config"]) for row in made["changes"]] == [(tier, {"retention.ms": "-1"})]
@@ -125,7 +125,7 @@ def test_changed_configuration_is_found_and_repaired(commands: Commands, topics:
 
 @pytest.mark.parametrize("command", [("topics", "apply"), ("lag",)])
 def test_a_missing_kafka_is_one_line(environment: dict[str, str], command: tuple[str, ...]) -> None:
-    """It names the setting, comes within the request's time-out, and librdkafka adds nothing of its own."""
+    """The line names the setting and comes within the request's time-out. librdkafka writes nothing."""
     nowhere = {"STREAMS_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "STREAMS_KAFKA_REQUEST_TIMEOUT": "2s"}
     done = Streams({**environment, **nowhere}).run(*command, seconds=20)
     assert done.returncode == 1
@@ -134,15 +134,15 @@ def test_a_missing_kafka_is_one_line(environment: dict[str, str], command: tuple
 
 
 def test_replication_that_the_cluster_cannot_give_is_one_line(environment: dict[str, str]) -> None:
-    """Kafka's own words, and the topic."""
+    """Kafka's reason, and the topic."""
     done = Commands({**environment, "STREAMS_REPLICATION_FACTOR": "3"}).run("topics", "apply")
     assert done.returncode == 1
-    assert "Kafka refused to make topic" in one_line(done.stderr)
+    assert "Kafka refused to create topic" in one_line(done.stderr)
     assert "replication factor of 3" in done.stderr
 
 
 def test_list_shows_what_is_in_force(environment: dict[str, str], tmp_path: Path) -> None:
-    """The issue's fields for every topic; overrides are in them. Asks no server."""
+    """The required fields for every topic, with overrides. No server is needed."""
     overrides = tmp_path / "overrides.toml"
     overrides.write_text(
         """
@@ -171,7 +171,7 @@ def test_list_shows_what_is_in_force(environment: dict[str, str], tmp_path: Path
 
 
 def test_an_override_of_a_handler_is_in_the_list(environment: dict[str, str], tmp_path: Path) -> None:
-    """Limits and retry plan as the file says; an unknown name is refused with exit 2."""
+    """Limits and retry plan as in the file. An unknown name is rejected with exit code 2."""
     name = build_handlers(Settings())[0].name
     overrides = tmp_path / "overrides.toml"
     overrides.write_text(f'[handlers.{name}]\ntime_limit = "3h"\nretry = {{ attempts = 17 }}\n', encoding="utf-8")
@@ -188,7 +188,7 @@ def test_an_override_of_a_handler_is_in_the_list(environment: dict[str, str], tm
 
 
 def test_pools(environment: dict[str, str]) -> None:
-    """Name, priority, concurrency, prefetch and topics; each topic is in one pool."""
+    """Name, priority, concurrency, prefetch and topics. Each topic is in one pool."""
     rows = Commands(environment).json("pools")
     assert isinstance(rows, list)
     assert [row["name"] for row in rows] == ["high", "default", "low"]

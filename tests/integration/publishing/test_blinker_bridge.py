@@ -1,4 +1,4 @@
-"""Each of the platform's ten signals, sent before its sender's commit, after it, and in a transaction rolled back."""
+"""Each of the platform's ten signals, sent before its sender's commit, after it, and before a rollback."""
 
 import gc
 import json
@@ -44,13 +44,13 @@ class Case:
 
     signal: str
     rows: Callable[[Session], Sending]
-    """Changes rows in the sender's session; returns the sender and the arguments."""
+    """Changes rows in the sender's session. Returns the sender and the arguments."""
     event: dict[str, object]
     """Fields of its event."""
     own: bool = False
-    """It goes out in a transaction of its own, whatever the sender's does."""
+    """It is published in its own transaction, whatever the sender's does."""
     elsewhere: bool = False
-    """Its sender works in another session than the current one."""
+    """Its sender uses another session than the current one."""
 
 
 def an_app(session: Session) -> App:
@@ -81,14 +81,14 @@ def a_draft(session: Session) -> Sending:
 
 
 def a_published_workflow(session: Session) -> Sending:
-    """The app comes from the session of the request, the workflow goes into another one and has no id yet."""
+    """The app belongs to the request's session. The workflow is added to another one and has no id yet."""
     workflow = Workflow(app_id=APP, graph="{}")
     session.add(workflow)
     return SimpleNamespace(id=APP, tenant_id=TENANT), {"published_workflow": workflow}
 
 
 def a_dataset(session: Session) -> Dataset:
-    """It is there already."""
+    """It already exists."""
     if (known := session.get(Dataset, DATASET)) is None:
         known = Dataset(id=DATASET, tenant_id=TENANT, name="d", created_by=TENANT, indexing_technique="high_quality")
         session.add(known)
@@ -97,7 +97,7 @@ def a_dataset(session: Session) -> Dataset:
 
 
 def a_deleted_dataset(session: Session) -> Sending:
-    """The signal comes first, then the row is deleted: nothing is written yet but here."""
+    """The signal comes first, then the row is deleted. The row has not been written anywhere else."""
     dataset = a_dataset(session)
     session.delete(dataset)
     return dataset, {}
@@ -190,13 +190,13 @@ def senders(opened: Senders, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sender
 @pytest.fixture
 def connected(senders: Senders) -> Iterator[None]:
     bridge = connect_signals(senders.current, codec=senders.codec)
-    gc.collect()  # receivers that are only referred to weakly are gone now
+    gc.collect()  # receivers with weak references only are deleted now
     yield
     bridge.disconnect()
 
 
 def session_for(senders: Senders, case: Case) -> Session:
-    """The sender's; beside one of its own the current one is always open, as after a login."""
+    """The sender's session. If it is a separate one, the current one is always open too, as after a login."""
     if case.elsewhere:
         senders.current().execute(select(Tenant)).all()
         return Session(senders.engine)
@@ -204,7 +204,7 @@ def session_for(senders: Senders, case: Case) -> Session:
 
 
 def tear_down(senders: Senders, session: Session) -> None:
-    """The end of a request: nothing more is committed."""
+    """The end of a request: nothing is committed after it."""
     session.close()
     senders.current.remove()
 
@@ -215,7 +215,7 @@ def send(case: Case, sending: Sending) -> None:
 
 
 def check_event(case: Case, senders: Senders, *, at_once: bool) -> None:
-    """There is one, with its fields, to go out at once or a second later."""
+    """There is one row with its fields, to be sent at once or one second later."""
     (found,) = senders.outbox()
     assert found.event.model_dump(include=set(case.event)) == case.event
     if at_once:
@@ -228,7 +228,7 @@ def check_event(case: Case, senders: Senders, *, at_once: bool) -> None:
 @pytest.mark.usefixtures("connected")
 @EACH_SIGNAL
 def test_before_the_commit(senders: Senders, case: Case) -> None:
-    """In the sender's transaction: there with its commit, not before. In one of its own: there, a second later."""
+    """In the sender's transaction: visible with its commit. In its own transaction: visible, sent a second later."""
     session = session_for(senders, case)
     send(case, case.rows(session))
     assert len(senders.outbox()) == (1 if case.own else 0)
@@ -240,7 +240,7 @@ def test_before_the_commit(senders: Senders, case: Case) -> None:
 @pytest.mark.usefixtures("connected")
 @EACH_SIGNAL
 def test_after_the_commit(senders: Senders, case: Case) -> None:
-    """Nobody commits any more: what is sent then has a transaction of its own, and goes out a second later."""
+    """There is no later commit: a signal sent now gets its own transaction, and is sent a second later."""
     session = session_for(senders, case)
     sending = case.rows(session)
     session.commit()
@@ -252,7 +252,7 @@ def test_after_the_commit(senders: Senders, case: Case) -> None:
 @pytest.mark.usefixtures("connected")
 @EACH_SIGNAL
 def test_with_a_rollback(senders: Senders, case: Case) -> None:
-    """Nothing goes out that was written in the sender's transaction; what has its own goes out all the same."""
+    """Rows in the sender's transaction are not sent. Rows in their own transactions are."""
     session = session_for(senders, case)
     send(case, case.rows(session))
     session.rollback()
@@ -265,7 +265,7 @@ def test_with_a_rollback(senders: Senders, case: Case) -> None:
 
 @pytest.mark.usefixtures("connected")
 def test_what_fails_in_the_bridge_fails_in_the_sender(senders: Senders) -> None:
-    """No row commits whose event is lost; the line names the signal."""
+    """No row is committed without its event. The line names the signal."""
     with Session(senders.engine) as session:
         message, _ = a_message(session)
         with pytest.raises(BridgeError, match="signal message-was-created: it was sent without application_generate"):
@@ -276,7 +276,7 @@ def test_what_fails_in_the_bridge_fails_in_the_sender(senders: Senders) -> None:
 
 @pytest.mark.usefixtures("connected")
 def test_the_tenant_of_a_document_is_looked_up(senders: Senders) -> None:
-    """By its dataset, in the sender's transaction; one that is not there, or no id at all, leaves it empty."""
+    """From its dataset, in the sender's transaction. A missing dataset or an invalid id leaves it empty."""
     session = senders.current()
     a_dataset(session)
     for dataset_id in (DATASET, str(uuid4()), "no uuid"):
@@ -296,15 +296,15 @@ def test_an_id_that_the_database_gives_is_there(senders: Senders) -> None:
 
 
 def test_signals_are_connected_once(senders: Senders) -> None:
-    """Twice would be two events each; after `disconnect` they are free, and a part of them can be chosen."""
+    """A second connection would publish two events. After `disconnect`, signals are free; a part can be chosen."""
     bridge = connect_signals(senders.current, codec=senders.codec, signals=["tenant-was-created"])
-    with pytest.raises(BridgeError, match="tenant-was-created is connected already"):
+    with pytest.raises(BridgeError, match="tenant-was-created is already connected"):
         connect_signals(senders.current, codec=senders.codec)
     bridge.disconnect()
     bridge.disconnect()
     for case in CASES:
         assert not blinker.signal(case.signal).receivers
-    with pytest.raises(BridgeError, match="no signal app-was-eaten; there are: app-was-created, "):
+    with pytest.raises(BridgeError, match="no signal app-was-eaten; known signals are: app-was-created, "):
         connect_signals(senders.current, codec=senders.codec, signals=["app-was-eaten"])
 
 
@@ -318,7 +318,7 @@ def test_a_schema_that_is_missing_is_found_at_the_start(senders: Senders, tmp_pa
 
 @pytest.fixture
 def environments_codec(senders: Senders, settings: Settings) -> Iterator[None]:
-    """The codec that is the default is that of the environment."""
+    """The default codec is the one of the environment."""
     load_settings.cache_clear()
     default_codec.cache_clear()
     before, senders.codec = senders.codec, build_codec(settings, load_catalogue(settings))
@@ -330,7 +330,7 @@ def environments_codec(senders: Senders, settings: Settings) -> Iterator[None]:
 
 @pytest.mark.usefixtures("environments_codec")
 def test_it_is_an_extension_of_the_app(senders: Senders) -> None:
-    """With the platform's session and credits; a second app takes over; one without a database is refused."""
+    """With the platform's session and credits. A second app replaces the first. One without a database is rejected."""
     app = Flask("platform")
     with pytest.raises(BridgeError, match="this app has no database"):
         blinker_module.init_app(app)

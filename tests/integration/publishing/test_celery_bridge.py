@@ -1,4 +1,4 @@
-"""Celery calls as the platform makes them, before and after its commit; what becomes of their options."""
+"""Celery calls as the platform makes them, before and after its commit, and the effects of their options."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -36,7 +36,7 @@ def tasks(senders: Senders) -> CeleryTasks:
 
 
 def test_a_call_after_the_commit_is_not_lost(senders: Senders, tasks: CeleryTasks) -> None:
-    """Its arguments are read from rows that the commit has expired, which opens a transaction that nobody commits."""
+    """Its arguments come from rows that the commit has expired. Reading opens a transaction that is not committed."""
     dataset = senders.current.get_one(Dataset, DATASET)
     dataset.name = "changed"
     senders.current.commit()
@@ -58,7 +58,7 @@ def test_a_call_after_the_commit_is_not_lost(senders: Senders, tasks: CeleryTask
 def test_a_call_before_the_commit_is_in_its_transaction(
     senders: Senders, tasks: CeleryTasks, end: str, events: int
 ) -> None:
-    """As documents are deleted: the call comes first, then the rows go, then the commit."""
+    """As when documents are deleted: first the call, then the rows, then the commit."""
     dataset = senders.current.get_one(Dataset, DATASET)
     tasks.batch_clean_document_task.delay([DOCUMENT], dataset.id, "text_model", ["f"])
     senders.current.delete(dataset)
@@ -116,7 +116,7 @@ def test_it_is_due_when_the_call_says(
 def test_it_expires_when_the_call_says(
     senders: Senders, tasks: CeleryTasks, expires: float | datetime, when: Callable[[datetime], datetime]
 ) -> None:
-    """It is told in the record's header; the delivery honours it."""
+    """The record's header has it, and the delivery applies it."""
     before = when(datetime.now(tz=UTC))
     arguments = {"dataset_id": DATASET, "document_id": DOCUMENT}
     tasks.recover_document_indexing_task.apply_async(kwargs=arguments, expires=expires, priority=9, queue="dataset")
@@ -133,19 +133,19 @@ def test_options_hold_in_the_sender_s_transaction_too(senders: Senders, tasks: C
 
 
 def test_tasks_are_known_by_their_names(tasks: CeleryTasks) -> None:
-    """Celery's names too; one that no event replaces is told."""
+    """Celery's names too. A task without an event is reported."""
     full = "tasks.document_indexing_task.document_indexing_task"
     assert tasks[full] is tasks["document_indexing_task"] is tasks.document_indexing_task
     assert full in tasks
     assert set(tasks) > {"clean_dataset_task", "sync_website_document_indexing_task"}
-    with pytest.raises(AttributeError, match="no event replaces the task send_mail; replaced are: document_"):
+    with pytest.raises(AttributeError, match="no event replaces the task send_mail; replaced tasks: document_"):
         _ = tasks.send_mail
     with pytest.raises(KeyError):
         _ = tasks["send_mail"]
 
 
 def test_what_cannot_be_honoured_is_refused(senders: Senders, tasks: CeleryTasks) -> None:
-    """Wrong arguments as a call of the task would, options that have no meaning here, values of another type."""
+    """Wrong arguments as in a call of the task, options without a meaning here, values of another type."""
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'document_id'"):
         tasks.recover_document_indexing_task.delay(DATASET)
     with pytest.raises(TypeError, match="link"):

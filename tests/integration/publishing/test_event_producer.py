@@ -1,4 +1,4 @@
-"""Publishing straight to Kafka: what was returned for is there, what was not is said in one line."""
+"""Publishing straight to Kafka: acknowledged events are there, others are reported in one line."""
 
 import asyncio
 import multiprocessing
@@ -57,7 +57,7 @@ def test_a_published_event_is_where_it_says(producer: EventProducer, settings: S
 def test_many_are_published_in_the_order_of_their_key(
     producer: EventProducer, settings: Settings, codec: Codec
 ) -> None:
-    """More than fit into the window, of one key, from a generator: all acknowledged, in order, none twice."""
+    """More than the window, of one key, from a generator: all are acknowledged, in order, none twice."""
     events = [a_deletion() for _ in range(12_000)]
     assert producer.publish_many(event for event in events) == len(events)
     topic = f"{settings.topic_prefix}document.deleted"
@@ -132,7 +132,7 @@ def test_kafka_out_of_reach_is_said_within_the_timeout(settings: Settings, codec
 
 
 def test_a_full_queue_is_back_pressure_and_no_error(topics: Settings, codec: Codec) -> None:
-    """The client has room for ten records: hundreds get through it all the same, from several threads, too."""
+    """The client has room for ten records. Hundreds are sent all the same, also from several threads."""
     narrow = topics.model_copy(update={"kafka_config": {"queue.buffering.max.messages": "10"}})
     with EventProducer(narrow, codec, timeout=30) as producer:
         assert producer.publish_many(a_deletion() for _ in range(500)) == 500
@@ -165,7 +165,7 @@ async def test_a_full_queue_holds_up_no_other_coroutine(topics: Settings, codec:
 
 
 def test_what_was_sent_is_flushed_on_exit(topics: Settings, codec: Codec) -> None:
-    """Nobody waits for a report, and the client holds records back for longer than the block lasts."""
+    """No code waits for a report, and the client delays records for longer than the block lasts."""
     slow = topics.model_copy(update={"kafka_config": {"linger.ms": "500"}})
     with EventProducer(slow, codec, timeout=30) as producer:
         sent = [producer.send(a_deletion(str(number))) for number in range(50)]
@@ -216,7 +216,7 @@ def _publish_in_child(producer: EventProducer, said: "multiprocessing.SimpleQueu
 
 
 def test_a_producer_from_before_a_fork_says_so_instead_of_hanging(producer: EventProducer) -> None:
-    """As in a pre-forking web server or Celery worker that made it too early."""
+    """As in a pre-forking web server or Celery worker that created it too early."""
     context = multiprocessing.get_context("fork")
     said = context.SimpleQueue()
     child = context.Process(target=_publish_in_child, args=(producer, said))

@@ -1,4 +1,4 @@
-"""Events for later: they go out at their time, can be taken back until then, and expire."""
+"""Scheduled events: they are sent at their time, can be withdrawn before it, and expire."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -45,19 +45,19 @@ def now() -> datetime:
 def publish_later(
     settings: Settings, engine: Engine, event: Event, at: datetime | None = None, expires_at: datetime | None = None
 ) -> UUID:
-    """As a service does, in a transaction."""
+    """As a service does it, in a transaction."""
     with Session(engine) as session, session.begin():
         return Outbox(session, build_codec(settings, load_catalogue(settings))).publish(event, at, expires_at)
 
 
 def of(engine: Engine, event_id: UUID) -> dict[str, object]:
-    """The one execution of an event; empty while there is none."""
+    """The only execution of an event. Empty if there is none yet."""
     found = rows(engine, LEDGER, id=event_id)
     return dict(found[0]) if found else {}
 
 
 def test_they_go_out_at_their_time_from_any_distance(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
-    """One for in 3 s, and one that was written 400 days ago for this moment, far beyond the ledger's 30 days."""
+    """One in 3 s, and one that was written 400 days ago for now, far beyond the ledger's 30 days."""
     soon = now() + timedelta(seconds=3)
     ancient = new_event_id(round((now() - timedelta(days=400)).timestamp() * 1000))
     published = [
@@ -82,7 +82,7 @@ def test_what_has_expired_is_not_attempted(
 ) -> None:
     """Single, batch and long, at the first attempt and at a retry, from the outbox and straight to Kafka.
 
-    Each ends `failure`, `expired`, with the attempts that it had, its status rolled back; neighbours are worked on.
+    Each ends as `failure`, `expired`, with its attempts so far and its status rolled back. Other events are handled.
     """
     over, ahead = now() - timedelta(seconds=1), now() + timedelta(hours=1)
     kinds = (SingleTrialRequested, BatchTrialRequested, LongTrialRequested)
@@ -121,7 +121,7 @@ def test_what_has_expired_is_not_attempted(
 def test_what_expires_while_its_handler_is_paused_ends_when_that_goes_on(
     trial: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
-    """Nothing of a paused handler begins, its deaths included; then what has expired meanwhile is not attempted."""
+    """No work of a paused handler starts, not even its dead letters. Later, expired events are not attempted."""
     assert commands.json("handlers", "pause", "try-single")
     one = worker().start()
     event, expires_at = SingleTrialRequested(entity="e"), now() + timedelta(seconds=0.5)
@@ -181,7 +181,7 @@ def test_they_are_listed_and_cancelled_until_they_have_gone_out(
 
 
 class Counting:
-    """Takes records when it may."""
+    """Accepts records only when it is allowed to."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -200,7 +200,7 @@ class Counting:
 
 
 async def test_either_it_is_cancelled_or_it_goes_out(trial: Settings, engine: Engine, database: Database) -> None:
-    """Cancelled one by one, half of them due meanwhile and two relays at work: each is one or the other, none both."""
+    """Cancelled one by one, half of them due meanwhile, with two relays: each is either cancelled or sent."""
     codec = build_codec(trial, load_catalogue(trial))
     later = now() + timedelta(hours=1)
     with Session(engine) as session, session.begin():
@@ -231,7 +231,7 @@ async def test_either_it_is_cancelled_or_it_goes_out(trial: Settings, engine: En
 async def test_what_is_on_its_way_cannot_be_cancelled(
     trial: Settings, engine: Engine, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The relay has read it and waits for Kafka: a cancellation waits too, and says that it went out, or gives up."""
+    """The relay has read it and waits for Kafka. A cancellation waits too, then reports it as sent, or times out."""
     event_id = publish_later(trial, engine, SingleTrialRequested(entity="e"), now() - timedelta(seconds=1))
     records = Counting()
     records.go_on.clear()

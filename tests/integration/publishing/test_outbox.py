@@ -1,4 +1,4 @@
-"""Published means committed: an event goes out if and only if its transaction commits."""
+"""Published means committed: an event is sent if and only if its transaction commits."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ def a_deletion(document: str = "d1") -> DocumentDeleted:
 
 
 def test_a_commit_brings_the_event_in(settings: Settings, engine: Engine, codec: Codec) -> None:
-    """The row is the encoded record, with its headers, ready for the relay."""
+    """The row is the encoded record with its headers, ready for the relay."""
     event = a_deletion()
     with Session(engine) as session, session.begin():
         Outbox(session, codec).publish(event)
@@ -82,7 +82,7 @@ async def test_an_async_session_is_served_alike(async_engine: AsyncEngine, engin
 
 
 def test_rows_keep_the_order_of_publishing(engine: Engine, codec: Codec) -> None:
-    """Within a transaction, also over many flushes at once, ids rise as the sender published."""
+    """In a transaction, also with many flushes at once, ids rise in the order of publishing."""
     names = [f"d{number}" for number in range(2500)]
     with Session(engine) as session, session.begin():
         for name in names:
@@ -93,7 +93,7 @@ def test_rows_keep_the_order_of_publishing(engine: Engine, codec: Codec) -> None
 
 
 def test_the_environment_s_codec_is_the_default(settings: Settings, engine: Engine) -> None:
-    """A sender needs nothing but its session."""
+    """A sender needs only its session."""
     from streams.codec import default_codec  # noqa: PLC0415 - its cache is emptied for this test's environment
     from streams.settings import load_settings  # noqa: PLC0415 - as above
 

@@ -1,4 +1,4 @@
-"""The relay on real servers: what the outbox holds goes out once, in order, whatever fails around it."""
+"""The relay on real servers: the outbox's rows are sent once and in order, whatever fails."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -14,7 +14,7 @@ from streams.database.tables import outbox
 from streams.observability.metrics import exposition
 from streams.publishing.outbox import relay as relay_module
 from streams.publishing.outbox.outbox import outbox_row
-from streams.publishing.outbox.relay import BATCH, Relay
+from streams.publishing.outbox.relay import BATCH_ROWS, Relay
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from streams.transport.kafka.errors import ProduceError
@@ -26,10 +26,10 @@ from tests.support.processes.worker_process import PATIENCE, rows, scalar
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine may hold this process up for a second; that a frozen relay loses its lock others test."""
-    limits = str(relay_module.LIMITS).replace(f"'{relay_module.IDLE_LIMIT}'", "'30s'")
+    """A busy machine may stop this process for a second. Other tests check that a frozen relay loses its lock."""
+    limits = str(relay_module.TRANSACTION_SETTINGS).replace(f"'{relay_module.IDLE_TIMEOUT}'", "'30s'")
     assert "30s" in limits
-    monkeypatch.setattr(relay_module, "LIMITS", text(limits))
+    monkeypatch.setattr(relay_module, "TRANSACTION_SETTINGS", text(limits))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def records(topics: Settings) -> AsyncIterator[RecordProducer]:
 
 
 def fill(engine: Engine, settings: Settings, names: list[str], at: datetime | None = None) -> None:
-    """Rows as a sender's transaction leaves them."""
+    """Rows as a sender's transaction writes them."""
     codec = build_codec(settings, load_catalogue(settings))
     events = [DocumentDeleted(document_id=name, dataset_id="s", doc_form="text_model") for name in names]
     with engine.begin() as connection:
@@ -60,7 +60,7 @@ def waiting(engine: Engine) -> object:
 
 
 async def until(condition: object, expected: object) -> None:
-    """Wait until a function gives the expected value; fails after PATIENCE seconds."""
+    """Wait until a function returns the expected value. Fails after PATIENCE seconds."""
     assert callable(condition)
     async with asyncio.timeout(PATIENCE):
         while (seen := await asyncio.to_thread(condition)) != expected:
@@ -71,17 +71,17 @@ async def until(condition: object, expected: object) -> None:
 async def test_rows_go_out_as_they_are_in_order_and_are_deleted(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine
 ) -> None:
-    """Two batches and a bit of one key: Kafka has them in the order of the rows, byte for byte; the outbox is empty."""
+    """More than two batches of one key: Kafka has the rows in their order, byte for byte. The outbox is empty."""
     codec = build_codec(settings, load_catalogue(settings))
     events = [
         DocumentDeleted(document_id="d", dataset_id=str(number), doc_form="text_model")
-        for number in range(2 * BATCH + 3)
+        for number in range(2 * BATCH_ROWS + 3)
     ]
     encoded = [codec.encode(event) for event in events]
     with engine.begin() as connection:
         connection.execute(insert(outbox), [outbox_row(one) for one in encoded])
     relay = Relay(database.bookkeeping, records, settings)
-    assert [await relay.step() for _ in range(4)] == [BATCH, BATCH, 3, 0]
+    assert [await relay.step() for _ in range(4)] == [BATCH_ROWS, BATCH_ROWS, 3, 0]
     assert waiting(engine) == 0
     came = await asyncio.to_thread(read_all, settings, encoded[0].topic, len(encoded))
     assert [message.value() for message in came] == [one.value for one in encoded]
@@ -92,14 +92,14 @@ async def test_rows_go_out_as_they_are_in_order_and_are_deleted(
 async def test_batches_overlap_and_a_key_s_order_holds(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Small batches in one transaction, the next one sent before the one before is acknowledged: each row once."""
-    monkeypatch.setattr("streams.publishing.outbox.relay.BATCH", 50)
+    """Small batches in one transaction; the next is sent before the previous is acknowledged: each row once."""
+    monkeypatch.setattr("streams.publishing.outbox.relay.BATCH_ROWS", 50)
     codec = build_codec(settings, load_catalogue(settings))
     events = [DocumentDeleted(document_id="d", dataset_id=str(number), doc_form="text_model") for number in range(990)]
     with engine.begin() as connection:
         connection.execute(insert(outbox), [outbox_row(codec.encode(event)) for event in events])
     relay = Relay(database.bookkeeping, records, settings)
-    turn = await relay._turn(asyncio.Event(), hold=0.0, carry=PATIENCE)
+    turn = await relay._run_transaction(asyncio.Event(), idle=0.0, send=PATIENCE)
     assert (turn.acknowledged, waiting(engine)) == (990, 0)
     topic = f"{settings.topic_prefix}document.deleted"
     came = await asyncio.to_thread(read_all, settings, topic, len(events))
@@ -110,20 +110,20 @@ async def test_batches_overlap_and_a_key_s_order_holds(
 async def test_large_rows_go_in_smaller_batches(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many as have room, one at least."""
+    """As many as fit, at least one."""
     fill(engine, settings, [str(number) for number in range(5)])
     relay = Relay(database.bookkeeping, records, settings)
-    monkeypatch.setattr("streams.publishing.outbox.relay.ROOM", 1)
+    monkeypatch.setattr("streams.publishing.outbox.relay.BATCH_BYTES", 1)
     assert [await relay.step(), await relay.step()] == [1, 1]
     size = int(str(scalar(engine, "select max(octet_length(value)) from streams.outbox")))
-    monkeypatch.setattr("streams.publishing.outbox.relay.ROOM", 2 * size)
+    monkeypatch.setattr("streams.publishing.outbox.relay.BATCH_BYTES", 2 * size)
     assert [await relay.step(), await relay.step()] == [2, 1]
 
 
 async def test_its_metrics_tell_how_much_waits(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine
 ) -> None:
-    """The active one's; a stand-by tells nothing."""
+    """Only the active relay exports metrics. A standby relay exports none."""
     fill(engine, settings, ["a", "b"])
     fill(engine, settings, ["later"], datetime.now(tz=UTC) + timedelta(hours=1))
     fill(engine, settings, ["aside"])
@@ -158,7 +158,7 @@ async def test_what_kafka_refuses_is_set_aside_and_the_rest_goes_on(
     engine: Engine,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A row for a topic that does not exist, and one with headers that nobody can read, between good ones."""
+    """A row for a topic that does not exist, and one with undecodable headers, between valid rows."""
     fill(engine, settings, ["a", "nowhere", "garbled", "b"])
     with engine.begin() as connection:
         connection.execute(text("update streams.outbox set topic = 'no.such.topic' where key = 'nowhere'"))
@@ -173,7 +173,7 @@ async def test_what_kafka_refuses_is_set_aside_and_the_rest_goes_on(
 
 
 class Unwilling:
-    """Takes no record of one topic, for now."""
+    """Accepts no records of one topic for now."""
 
     def __init__(self, records: RecordProducer, topic: str) -> None:
         self.records = records
@@ -192,23 +192,23 @@ class Unwilling:
 async def test_a_topic_that_is_down_holds_up_no_other(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine
 ) -> None:
-    """More than a batch waits for a topic without a leader; another topic's event behind it goes out all the same."""
+    """More than a batch waits for a topic without a leader. A later event of another topic is sent all the same."""
     down = f"{settings.topic_prefix}document.deleted"
-    fill(engine, settings, [str(number) for number in range(BATCH)])
+    fill(engine, settings, [str(number) for number in range(BATCH_ROWS)])
     fill(engine, settings, ["behind"])
     up = f"{settings.topic_prefix}dataset.deleted"
     with engine.begin() as connection:
         connection.execute(text("update streams.outbox set topic = :topic where key = 'behind'"), {"topic": up})
     relay = Relay(database.bookkeeping, Unwilling(records, down), settings)
     assert [await relay.step(), await relay.step()] == [0, 1]
-    assert waiting(engine) == BATCH
+    assert waiting(engine) == BATCH_ROWS
     assert scalar(engine, "select count(*) from streams.outbox where failed_at is not null") == 0
 
 
 async def test_one_relay_is_active_and_another_takes_over(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine
 ) -> None:
-    """Two run; each row goes out once. The active one is gone without a word: within seconds the other goes on."""
+    """Two relays run, each row is sent once. The active one ends without a message; the other one takes over."""
     stop = asyncio.Event()
     relays = [Relay(database.bookkeeping, records, settings) for _ in range(2)]
     running = [asyncio.create_task(relay.run(stop)) for relay in relays]
@@ -244,7 +244,7 @@ async def test_it_outlives_the_database_s_outage(
     engine: Engine,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Its connections are cut again and again: it says so, goes on, and everything goes out."""
+    """Its connections are cut again and again: it logs this, continues, and sends everything."""
     stop = asyncio.Event()
     running = asyncio.create_task(Relay(database.bookkeeping, records, settings).run(stop))
     for round_ in range(3):
@@ -281,7 +281,7 @@ async def test_an_idle_relay_sends_soon_and_stops_at_once(
 async def test_debezium_and_the_relay_of_the_rest_have_each_row_between_them(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine
 ) -> None:
-    """By the publication of docs/debezium.md, on a real PostgreSQL: what it leaves out is what the relay takes."""
+    """With the publication of docs/debezium.md on a real PostgreSQL: the relay sends what it leaves out."""
     (publication,) = [
         block.text for block in page("docs/debezium.md").blocks if block.text.startswith("create publication")
     ]

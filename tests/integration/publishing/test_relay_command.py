@@ -1,4 +1,4 @@
-"""`streams relay`: a process that only relays, its stand-by, and what it says when it cannot start."""
+"""`streams relay`: a process that only relays, its standby, and its message if it cannot start."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tests.support.processes.relay_process import RelayProcess
 from tests.support.processes.worker_process import free_port, rows, scalar, wait_for
 
 TAKES_OVER = 2.0
-"""Seconds within which a stand-by carries on."""
+"""The time in seconds within which a standby relay takes over."""
 
 
 MakeRelay = Callable[..., RelayProcess]
@@ -65,7 +65,7 @@ def active_and_stand_by(relay: MakeRelay) -> tuple[RelayProcess, RelayProcess]:
 
 
 def test_it_carries_what_is_committed_and_ends_at_sigterm(topics: Settings, engine: Engine, relay: MakeRelay) -> None:
-    """Alone, without a worker; it says how many it carried, and ends with code 0."""
+    """Alone, without a worker. It reports how many rows it sent, and ends with code 0."""
     one = relay()
     publish(engine, topics, 100)
     wait_for(lambda: is_empty(engine), "the outbox to be empty")
@@ -78,7 +78,7 @@ def test_it_carries_what_is_committed_and_ends_at_sigterm(topics: Settings, engi
 def test_a_stand_by_takes_over_within_two_seconds(
     topics: Settings, engine: Engine, relay: MakeRelay, number: signal.Signals
 ) -> None:
-    """From the moment that the active one stops: what is committed then has gone out within the bound."""
+    """From the moment that the active one stops, committed events are sent within the limit."""
     first, second = active_and_stand_by(relay)
     publish(engine, topics, 10)
     wait_for(lambda: is_empty(engine), "the active one to carry")
@@ -90,7 +90,7 @@ def test_a_stand_by_takes_over_within_two_seconds(
     assert second.says("this relay is active")
     if number == signal.SIGSTOP:
         os.kill(first.process.pid, signal.SIGCONT)
-        wait_for(lambda: first.says("stood still and lost its lock"), "it to notice")
+        wait_for(lambda: first.says("was frozen and lost its lock"), "it to notice")
         wait_for(lambda: first.says("this relay stands by"), "it to stand by")
         assert first.stop() == 0
     assert second.stop() == 0
@@ -112,7 +112,7 @@ def test_what_is_not_there_at_the_start_is_one_line(settings: Settings, commands
 
 
 def test_with_wait_it_waits_for_them(topics: Settings, relay: MakeRelay) -> None:
-    """Until it is told to end, too."""
+    """It runs until it is stopped."""
     one = relay(
         "--wait", STREAMS_KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}", STREAMS_KAFKA_REQUEST_TIMEOUT="1s"
     )
@@ -123,7 +123,7 @@ def test_with_wait_it_waits_for_them(topics: Settings, relay: MakeRelay) -> None
 
 
 def set_aside(engine: Engine, settings: Settings) -> list[int]:
-    """Three rows that Kafka refused, and one that waits; the ids of those refused."""
+    """Three rows that Kafka rejected, and one that waits. Returns the ids of the rejected ones."""
     publish(engine, settings, 4)
     with engine.begin() as connection:
         connection.execute(
@@ -156,7 +156,7 @@ def test_what_was_set_aside_is_listed_retried_and_dropped(
 
 
 def test_what_waits_can_be_neither_retried_nor_dropped(settings: Settings, engine: Engine, commands: Commands) -> None:
-    """Nor is anything changed where one of several ids is wrong, or none is given."""
+    """Nothing is changed if one of several ids is wrong, or none is given."""
     first, *_ = set_aside(engine, settings)
     waiting = scalar(engine, "select id from streams.outbox where failed_at is null")
     done = commands.run("outbox", "drop", str(first), str(waiting), "--yes")

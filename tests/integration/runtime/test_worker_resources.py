@@ -50,7 +50,7 @@ async def configured(settings: Settings, services: Callable[[], list[object]] = 
         yield WorkerConfig(
             settings=settings,
             catalogue=catalogue,
-            codec=build_codec(settings, catalogue, waits=False),
+            codec=build_codec(settings, catalogue, blocking=False),
             handlers=build_handlers(settings),
             limits={},
             pools=build_pools(settings),

@@ -59,7 +59,7 @@ def test_missing_topics_are_one_line_that_names_one_and_what_to_run(worker: Make
 @pytest.mark.usefixtures("topics")
 def test_other_partitions_than_declared_are_one_line(worker: MakeWorker) -> None:
     told = refusal(worker(STREAMS_PARTITIONS="7"))
-    assert "has 2 partitions, declared are 7" in told
+    assert "has 2 partitions, but 7 are declared" in told
     assert "streams topics apply" in told
 
 

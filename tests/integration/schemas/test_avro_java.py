@@ -1,4 +1,4 @@
-"""Apache Avro's own Java tools read our schemas and our records, and see what we see in them."""
+"""Apache Avro's own Java tools read our schemas and records, with the same results as ours."""
 
 import json
 import subprocess
@@ -19,20 +19,20 @@ from tests.contract import golden
 JARS = parse_jars(Path(__file__).with_name("avro.jars").read_text(encoding="utf-8"))
 TOOLS = "org.apache.avro.tool.Main"
 QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-# The tools' main class names those that work on Hadoop, which is not on the class path: it is not looked for so.
+# The main class of the tools refers to Hadoop, which is not on the class path. Unverified, it is never loaded.
 WITHOUT_HADOOP = ("-XX:+UnlockDiagnosticVMOptions", "-XX:-BytecodeVerificationRemote")
 
 
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The command that runs Avro's tools: fetched once a user, each file checked by its sum."""
+    """The command that runs Avro's tools: downloaded once per user, each file verified by its checksum."""
     folder = fetch_jars(cache_folder(tmp_path_factory.mktemp("jars")), StartUp(print), JARS, what="Avro")
     class_path = ":".join(str(folder / jar.filename) for jar in JARS)
     return [str(find_java().path), *QUICK, *WITHOUT_HADOOP, "-cp", class_path, TOOLS]
 
 
 def test_avro_s_own_tools_read_every_version(tools: list[str]) -> None:
-    """The committed file as it is, the golden bytes as they are: Java finds the values that were written."""
+    """The committed file and the golden bytes, unchanged: Java reads the values that were written."""
     versions = list(FileRegistry())
     with ThreadPoolExecutor(2) as threads:
         read = threads.map(lambda version: java_reads(tools, version), versions)
@@ -43,7 +43,7 @@ def test_avro_s_own_tools_read_every_version(tools: list[str]) -> None:
 
 
 def test_avro_s_own_tools_refuse_what_is_none(tools: list[str]) -> None:
-    """Else the test above would show nothing."""
+    """Otherwise the test above would prove nothing."""
     version = next(iter(FileRegistry()))
     done = subprocess.run(
         [*tools, "fragtojson", (COMMITTED / version.file).read_text(encoding="utf-8"), "-"],
@@ -57,7 +57,7 @@ def test_avro_s_own_tools_refuse_what_is_none(tools: list[str]) -> None:
 
 
 def java_reads(tools: Sequence[str], version: RegisteredSchema) -> list[object]:
-    """What Java finds in the golden bytes of a version, one after the other."""
+    """The values that Java reads in the golden bytes of a version, one after the other."""
     schema = (COMMITTED / version.file).read_text(encoding="utf-8")
     done = subprocess.run(
         [*tools, "fragtojson", "--no-pretty", schema, "-"],
@@ -71,7 +71,7 @@ def java_reads(tools: Sequence[str], version: RegisteredSchema) -> list[object]:
 
 
 def as_avro_s_json(kind: Schema, value: object) -> object:
-    """A value in Avro's JSON encoding, where a union's branch is named."""
+    """A value in Avro's JSON encoding, which names a union's branch."""
     match kind:
         case list():
             if value is None:
@@ -91,7 +91,7 @@ def as_avro_s_json(kind: Schema, value: object) -> object:
 
 
 def _branch_name(branch: object) -> str:
-    """Its type, or the full name of one that has a name."""
+    """Its type, or its full name if it has one."""
     if not isinstance(branch, dict):
         return str(branch)
     return f"{branch.get('namespace', NAMESPACE)}.{branch['name']}" if "name" in branch else str(branch["type"])

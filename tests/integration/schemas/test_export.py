@@ -1,4 +1,4 @@
-"""`streams schemas export` and `check`, as a developer runs them. No server is needed."""
+"""`streams schemas export` and `check`, as developers run them. No server is needed."""
 
 import importlib
 import json
@@ -16,7 +16,7 @@ from tests.support.processes.worker_process import Streams
 
 
 def test_the_committed_files_pass() -> None:
-    """What CI runs: exit 0 while nobody changed an event without exporting it."""
+    """As CI runs it: exit code 0 if no event was changed without an export."""
     done = Streams({}).run("schemas", "check")
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -31,7 +31,7 @@ def test_a_new_folder_gets_the_whole_registry(tmp_path: Path) -> None:
 
 
 def test_check_names_the_file_that_differs(tmp_path: Path) -> None:
-    """Exit 1, one line; export then adds a version."""
+    """Exit code 1 and one line. Export then adds a version."""
     commands = Commands()
     folder = ("--folder", str(tmp_path))
     export(load_catalogue(Settings()), tmp_path)
@@ -55,7 +55,7 @@ def test_check_names_the_file_that_differs(tmp_path: Path) -> None:
 
 
 def test_a_missing_registry_is_one_line(tmp_path: Path) -> None:
-    """With the path and what makes it."""
+    """With the path, and the command that creates it."""
     done = Commands({"STREAMS_SCHEMA_REGISTRY_URL": f"file:{tmp_path}"}).run("schemas", "check")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
@@ -78,7 +78,7 @@ HANDLERS = ()
 def test_a_change_that_breaks_fails_check_and_export_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a developer meets it: the event, the field and the fix are named, nothing is written, and the fix helps."""
+    """As for a developer: the event, the field and the fix are named, nothing is written, and the fix works."""
     folder = tmp_path / "registry"
     commands = Commands({"STREAMS_HANDLERS": "invoices", "STREAMS_SCHEMA_REGISTRY_URL": f"file:{folder}"})
     monkeypatch.syspath_prepend(tmp_path)
@@ -107,7 +107,7 @@ def test_a_change_that_breaks_fails_check_and_export_in_one_line(
 
 
 def test_make_check_asks_the_gate() -> None:
-    """Without a server: the committed folder is named."""
+    """Without a server: the line names the committed folder."""
     makefile = (COMMITTED.parents[1] / "Makefile").read_text(encoding="utf-8")
     check = makefile.partition("\ncheck:")[2].partition("\n\n")[0]
     assert "streams schemas check --folder schemas/avro" in check

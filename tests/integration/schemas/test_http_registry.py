@@ -1,4 +1,4 @@
-"""A schema registry over HTTP: what its client asks, keeps, and says where it does not answer."""
+"""A schema registry over HTTP: the client's requests, its cache, and its errors when the registry does not answer."""
 
 import asyncio
 import json
@@ -67,12 +67,12 @@ def registered(server: RegistryServer, event: type[Event] = DocumentDeleted, /, 
 
 @pytest.fixture
 def commands(server: RegistryServer) -> Commands:
-    """The `streams` command with that registry, in this process."""
+    """The `streams` command with this registry, in this process."""
     return Commands({"STREAMS_SCHEMA_REGISTRY_URL": server.url})
 
 
 def test_register_is_repeatable_and_tells_the_registry_s_ids(server: RegistryServer, commands: Commands) -> None:
-    """As an operator runs it: one row a version, the level set, the second run the same."""
+    """As an operator runs it: one row per version, the level set, the same result the second time."""
     planned = commands.json("schemas", "register", "--dry-run")
     assert server.asked == []
     told = commands.json("schemas", "register")
@@ -88,13 +88,13 @@ def test_register_is_repeatable_and_tells_the_registry_s_ids(server: RegistrySer
 
 
 def test_what_the_registry_refuses_is_one_line(server: RegistryServer, commands: Commands) -> None:
-    """Somebody else registered under our subject what does not go with ours: its own words, exit 1."""
+    """Somebody registered an incompatible schema under our subject: the registry's reason, exit code 1."""
     foreign = {"type": "record", "name": "DocumentDeleted", "fields": [{"name": "document_id", "type": "long"}]}
     server.answer("POST", f"/subjects/{SUBJECT}/versions", None, {"schema": json.dumps(foreign)})
     done = commands.run("schemas", "register")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert "refuses the schema: Schema being registered is incompatible with an earlier schema" in line
+    assert "rejects the schema: Schema being registered is incompatible with an earlier schema" in line
     assert SUBJECT in line
     with pytest.raises(IncompatibleSchemaError):
         list(register(catalogue_of(), open_http_registry(settings_of(server))))
@@ -105,7 +105,7 @@ def test_what_the_registry_refuses_is_one_line(server: RegistryServer, commands:
 
 
 def test_an_event_goes_there_and_back_and_each_thing_is_asked_once(server: RegistryServer) -> None:
-    """Its id is looked up by its content; a consumer fetches the schema of an id once, however many records come."""
+    """Its id is looked up by its content. A consumer requests the schema of an id once, for any number of records."""
     codec = registered(server)
     server.asked.clear()
     events = [deleted(document_id=str(number)) for number in range(50)]
@@ -131,7 +131,7 @@ def test_many_threads_ask_once(server: RegistryServer) -> None:
 
 
 def test_releases_live_beside_each_other(server: RegistryServer, tmp_path: Path) -> None:
-    """A producer of the release before keeps its own version beside a newer one, and each reads the other's records."""
+    """A producer of the previous release keeps its own version, and each release reads the other's records."""
     old = registered(server)
     export(catalogue_of(WiderDeleted), tmp_path)
     new = registered(server, WiderDeleted, schema_files=tmp_path)
@@ -150,8 +150,8 @@ def test_releases_live_beside_each_other(server: RegistryServer, tmp_path: Path)
 
 
 def test_an_unknown_id_is_asked_for_once_in_a_while(server: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dead letter of that reason meanwhile; known once it is registered, which a replay of it needs."""
-    monkeypatch.setattr(confluent, "UNKNOWN_FOR", 0.5)
+    """Until then its records become dead letters with this reason. Once it is registered, a replay succeeds."""
+    monkeypatch.setattr(confluent, "UNKNOWN_SECONDS", 0.5)
     with running_registry() as elsewhere:
         elsewhere.contents[777] = "taken"
         value = b"\x00" + (101).to_bytes(4, "big") + registered(elsewhere).encode(deleted()).value[5:]
@@ -164,13 +164,13 @@ def test_an_unknown_id_is_asked_for_once_in_a_while(server: RegistryServer, monk
 
     registered(server)
     assert 101 in server.contents
-    time.sleep(0.5)  # the bound itself
+    time.sleep(0.5)  # the time limit itself
     assert consumer.decode("document.deleted", value).tenant_id is None
     assert server.count("GET /schemas/ids/101") == 2
 
 
 def test_a_schema_of_something_else_is_refused(server: RegistryServer) -> None:
-    """By the record's name; what is no Avro record, such as Protobuf, is no other case."""
+    """By the record's name. A schema that is not an Avro record, such as Protobuf, is handled the same way."""
     server.contents[7] = json.dumps({"type": "record", "name": "Other", "fields": []})
     server.contents[8] = 'syntax = "proto3";'
     server.contents[9] = json.dumps({"type": "record", "name": "DocumentDeleted", "fields": [{"name": 1}]})
@@ -182,7 +182,7 @@ def test_a_schema_of_something_else_is_refused(server: RegistryServer) -> None:
 
 
 def test_an_id_that_no_registry_can_have_is_not_asked_for(server: RegistryServer) -> None:
-    """A Java registry answers for it as for a wrong address, which would be taken for its absence."""
+    """A Java registry answers as for a wrong address, which would look like an unavailable registry."""
     with pytest.raises(DecodeError) as unknown:
         build_codec(settings_of(server), catalogue_of()).decode("document.deleted", b"\x00\xff\xff\xff\xffxyz")
     assert unknown.value.reason == "unknown-schema"
@@ -196,7 +196,7 @@ def test_without_its_extra_it_says_what_to_install(server: RegistryServer, monke
 
 
 def test_what_is_not_registered_cannot_be_written(server: RegistryServer) -> None:
-    """The line says which command helps."""
+    """The line names the command that helps."""
     codec = build_codec(settings_of(server), catalogue_of())
     with pytest.raises(SchemaMissingError, match="run `streams schemas register`"):
         codec.encode(deleted())
@@ -207,7 +207,7 @@ def test_what_is_not_registered_cannot_be_written(server: RegistryServer) -> Non
 
 
 def test_a_registry_that_goes_away_stops_only_what_is_new(server: RegistryServer) -> None:
-    """What is known goes on for ever; the first of something fails within the time-out, and works when it is back."""
+    """Cached schemas work for ever. A new one fails within the time-out, and works when the registry is back."""
     codec = registered(server)
     value = codec.encode(deleted()).value
     fresh = build_codec(settings_of(server), catalogue_of())
@@ -224,7 +224,7 @@ def test_a_registry_that_goes_away_stops_only_what_is_new(server: RegistryServer
 
 @pytest.mark.parametrize("status", [429, 500, 503, 404])
 def test_an_answer_that_is_none_says_nothing_of_a_schema(server: RegistryServer, status: int) -> None:
-    """A 404 of a proxy is not the registry's own, whose code says what is missing: no record may die of it."""
+    """A proxy's 404 differs from the registry's, which has an error code. No record may be dead-lettered for it."""
     value = registered(server).encode(deleted()).value
     server.failing = status
     with pytest.raises(RegistryUnavailableError, match=f"answers {status}"):
@@ -232,7 +232,7 @@ def test_an_answer_that_is_none_says_nothing_of_a_schema(server: RegistryServer,
 
 
 def test_a_registry_that_is_silent_is_given_up(server: RegistryServer) -> None:
-    """Twice the time-out at most: the client tries again once, for a connection that was closed while it was idle."""
+    """At most twice the time-out: the client retries once, for a connection that was closed while idle."""
     server.silent = threading.Event()
     began = time.monotonic()
     with pytest.raises(RegistryUnavailableError, match="does not answer: ReadTimeout"):
@@ -242,7 +242,7 @@ def test_a_registry_that_is_silent_is_given_up(server: RegistryServer) -> None:
 
 
 def test_a_producer_is_told_in_one_line(server: RegistryServer) -> None:
-    """Nothing is sent, and nothing is lost: the sender has the error."""
+    """Nothing is sent, and nothing is lost: the sender gets the error."""
     server.stop()
     settings = settings_of(server, kafka_bootstrap_servers="127.0.0.1:1")
     with (
@@ -253,7 +253,7 @@ def test_a_producer_is_told_in_one_line(server: RegistryServer) -> None:
 
 
 async def test_an_event_loop_s_producer_asks_in_a_thread(server: RegistryServer) -> None:
-    """The first event of a class waits for the registry, the loop does not."""
+    """The first event of a class waits for the registry. The event loop does not."""
     server.silent = threading.Event()
     settings = settings_of(server, kafka_bootstrap_servers="127.0.0.1:1")
     async with AsyncEventProducer(settings, build_codec(settings, catalogue_of()), timeout=1) as producer:
@@ -269,13 +269,13 @@ async def test_an_event_loop_s_producer_asks_in_a_thread(server: RegistryServer)
 
 
 def test_a_password_belongs_into_its_setting() -> None:
-    """In an address it would be in every message and log line."""
+    """A password in a URL would be in every message and log line."""
     with pytest.raises(RegistryError, match="STREAMS_SCHEMA_REGISTRY_PASSWORD"):
         build_codec(Settings(schema_registry_url="https://me:secret@registry:8081"), catalogue_of())
 
 
 def test_a_password_and_certificates(tmp_path: Path) -> None:
-    """Basic authentication over mutual TLS; without either a line that says what to look at."""
+    """Basic authentication over mutual TLS. Without either, a line says what to check."""
     certificates = make_certificates(tmp_path)
     tls: dict[str, object] = {
         "schema_registry_ca_location": certificates.authority,
@@ -298,7 +298,7 @@ def test_a_password_and_certificates(tmp_path: Path) -> None:
 
 
 def test_another_address_takes_over(server: RegistryServer) -> None:
-    """Several, separated by commas: the next is asked where one does not answer."""
+    """Several URLs, separated by commas: the next one is used if one does not answer."""
     both = Settings(schema_registry_url=f"http://127.0.0.1:1,{server.url}")
     registered(server)
     codec = build_codec(both, catalogue_of())
@@ -306,7 +306,7 @@ def test_another_address_takes_over(server: RegistryServer) -> None:
 
 
 def test_its_files_are_what_the_classes_stand_for(server: RegistryServer) -> None:
-    """The registry gives ids only; a folder that is missing is named."""
+    """The registry only assigns ids. A missing folder is named."""
     assert HttpRegistry(settings_of(server), FileRegistry()).own(SUBJECT, FIELDS) is None
     with pytest.raises(RegistryError, match=r"registry\.json: No such file"):
         build_codec(settings_of(server, schema_files=Path("nowhere")), catalogue_of())

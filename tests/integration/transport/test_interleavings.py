@@ -1,8 +1,8 @@
-"""The cases of the model in tests/unit/transport/test_interleavings.py, on real brokers with the real engine.
+"""The cases of the model in tests/unit/transport/test_interleavings.py, on real brokers with the real poll loop.
 
-Two members of one group come and go while records are settled in random order, some after their partition has gone.
-Expected: at no time is a commit past a record that was not settled in time by its holder; in the end, all settled, the
-group's offsets are the ends of the partitions.
+Two members of one group join and leave while records are settled in random order, some of them after their partition
+was revoked. At no time may an offset be committed past a record that its owner did not settle in time. In the end, all
+records are settled, and the group's offsets are the ends of the partitions.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from streams.transport.kafka.records import Assignment, Chunk
 
 PARTITIONS, STEPS, PATIENCE = 3, 60, 40.0
 Place = tuple[int, int]
-"""Partition and offset."""
+"""The partition and the offset."""
 
 
 @dataclass
 class Member:
-    """A consumer of the group, its records in hand, and what it has settled while they were its own."""
+    """A consumer of the group, its unsettled records, and those that it settled while it owned them."""
 
     settings: Settings
     group: Group
@@ -34,7 +34,7 @@ class Member:
     deaths: list[BaseException] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.engine = PollLoop(self.group, self.settings, self, hand_over=self.take, died=self.deaths.append)
+        self.engine = PollLoop(self.group, self.settings, self, on_chunk=self.take, on_failure=self.deaths.append)
         self.engine.start()
 
     def take(self, chunk: Chunk) -> None:
@@ -47,18 +47,18 @@ class Member:
             chunk.settle(offset)
         self.hands = [held for held in self.hands if held not in set(chosen)]
 
-    def assigned(self, assignments: Collection[Assignment]) -> None: ...
+    def on_assigned(self, assignments: Collection[Assignment]) -> None: ...
 
-    async def revoking(self, assignments: Collection[Assignment]) -> None: ...
+    async def on_revoking(self, assignments: Collection[Assignment]) -> None: ...
 
-    def revoked(self, assignments: Collection[Assignment]) -> None: ...
+    def on_revoked(self, assignments: Collection[Assignment]) -> None: ...
 
     async def drain(self) -> None: ...
 
 
 @dataclass
 class Play:
-    """The topic, its group and who is in it."""
+    """The topic, its group and the members of the group."""
 
     settings: Settings
     topic: str
@@ -96,7 +96,7 @@ class Play:
                 return [max(0, place.offset) for place in found]
 
     async def check(self) -> None:
-        """Nothing is committed past what was not settled. Looked at before the commits: they only grow."""
+        """Nothing is committed past an unsettled record. Read before the commits, since they only grow."""
         for partition, offset in enumerate(await self.committed()):
             missing = {(partition, before) for before in range(offset)} - self.in_time
             assert not missing, f"committed {offset}, though {sorted(missing)[:5]} were never settled in time"
@@ -137,7 +137,7 @@ async def test_any_interleaving_commits_what_is_settled_and_no_more(
 
 
 async def step(play: Play, chance: random.Random) -> None:
-    """One thing that may happen, then a look at the commits."""
+    """One random step, then a check of the commits."""
     what = chance.choices(["produce", "settle", "late", "join", "leave", "wait"], [4, 8, 2, 1, 1, 2])[0]
     if what == "produce":
         play.produce(chance.randint(1, 40))

@@ -17,7 +17,7 @@ def scene(stack: Stack, tmp_path: Path) -> Iterator[Scene]:
 
 
 def test_a_slow_record_holds_its_offset_and_nothing_else(scene: Scene) -> None:
-    """Records after a slow one are settled before it; the offset stays below it until it is settled, then jumps."""
+    """Records after a slow one are settled first. The committed offset waits for the slow one, then jumps."""
     values = [f"v{number}" for number in range(1000)]
     values[100] = "gate-one"  # partition 0, offset 50
     scene.produce(values)
@@ -30,7 +30,7 @@ def test_a_slow_record_holds_its_offset_and_nothing_else(scene: Scene) -> None:
 
 
 def test_a_partition_with_nothing_settled_shows_in_the_group(scene: Scene) -> None:
-    """The start position is committed at assignment, and the lag counts all its records."""
+    """The start position is committed at the assignment, and all its records count as lag."""
     scene.produce(["hold-a", "hold-b", "hold-c"], partition=1)
     worker = scene.start()
     wait_until(lambda: len(scene.lines("held")) == 3, 20, "the records are handed over")
@@ -47,14 +47,14 @@ def test_a_partition_with_nothing_settled_shows_in_the_group(scene: Scene) -> No
 
 
 def test_a_full_partition_is_paused_and_goes_on(scene: Scene) -> None:
-    """Above `high` nothing more comes in, yet membership goes on; below `low` the rest follows, each record once."""
+    """Above `high`, no more records arrive, but the member stays. Below `low`, the rest follows, each record once."""
     scene.produce([f"gate-{number}" for number in range(6000)], partition=0)
     worker = scene.start(TEST_HIGH="100", TEST_LOW="20")
     wait_until(lambda: bool(scene.lines("started")), 20, "work begins")
     wait_until(lambda: worker.state()["activity"][0]["paused"] == 1, 5, "the partition is paused")
     assert not scene.settled()
     started = len(scene.lines("started"))
-    assert started < 4500, "a partition holds little more than `high` and one round"
+    assert started < 4500, "a partition has little more than `high` and one round"
     wait_until(
         lambda: {(one["partition"], one["end"]) for one in worker.state()["lag"]} == {(0, 6000), (1, 0)},
         8,
@@ -68,7 +68,7 @@ def test_a_full_partition_is_paused_and_goes_on(scene: Scene) -> None:
 
 
 def test_the_groups_of_a_worker_do_not_hold_each_other(scene: Scene) -> None:
-    """One worker, two groups: the one that is full and paused leaves the other running, each with its own offsets."""
+    """One worker, two groups: a full, paused group does not stop the other. Each has its own offsets."""
     other = Scene(scene.stack, scene.folder)
     scene.produce([f"gate-{number}" for number in range(1000)], partition=0)
     worker = scene.start(TEST_TOPICS=f"{scene.topic},{other.topic}", TEST_HIGH="100", TEST_LOW="20")

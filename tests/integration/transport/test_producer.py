@@ -1,4 +1,4 @@
-"""The producer against a real broker: what is acknowledged is there, what is refused says whether it may pass."""
+"""The producer with a real broker: acknowledged records are there, and errors say whether they may be temporary."""
 
 import asyncio
 import signal

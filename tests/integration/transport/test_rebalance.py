@@ -1,4 +1,4 @@
-"""Workers that come, go, die and overstay, on a real broker: no record is lost, little is done twice."""
+"""Workers that join, leave, crash and time out, on a real broker: no record is lost, few are handled twice."""
 
 import json
 import signal
@@ -22,7 +22,7 @@ def scene(stack: Stack, tmp_path: Path) -> Iterator[Scene]:
 
 @PROTOCOLS
 def test_workers_that_join_and_leave_lose_and_repeat_nothing(scene: Scene, protocol: str) -> None:
-    """A second worker joins, the first leaves by SIGTERM: each record is settled exactly once, offsets at the end."""
+    """A second worker joins, the first stops by SIGTERM. Each record is settled once; the offsets are at the end."""
     first = scene.start(STREAMS_GROUP_PROTOCOL=protocol, TEST_SLOW="0.05")
     scene.wait_assigned(first)
     scene.produce([f"slow-a{number}" for number in range(2000)])
@@ -41,7 +41,7 @@ def test_workers_that_join_and_leave_lose_and_repeat_nothing(scene: Scene, proto
 
 @PROTOCOLS
 def test_a_worker_with_nothing_to_assign_is_a_member(scene: Scene, protocol: str) -> None:
-    """More workers than partitions: the one without any says that it is assigned, for it stands by."""
+    """More workers than partitions: the one without a partition reports that it is assigned, as a standby."""
     scene = Scene(scene.stack, scene.folder, partitions=1, workers=scene.workers)
     workers = [scene.start(STREAMS_GROUP_PROTOCOL=protocol) for _ in range(2)]
     for worker in workers:
@@ -52,13 +52,13 @@ def test_a_worker_with_nothing_to_assign_is_a_member(scene: Scene, protocol: str
 
 
 def test_a_killed_worker_repeats_only_what_was_unsettled(scene: Scene) -> None:
-    """After SIGKILL the next worker gets the records above the committed prefix again, and no other."""
+    """After SIGKILL, the next worker gets the records above the committed prefix again, and no others."""
     values = [f"v{number}" for number in range(400)]
     values[200] = "hold-me"  # partition 0, offset 50
     scene.produce(values)
     returning = {
         "STREAMS_GROUP_PROTOCOL": "cooperative",
-        "STREAMS_KAFKA_CONFIG": json.dumps({"group.instance.id": "pod-0"}),  # so that nothing waits for its session
+        "STREAMS_KAFKA_CONFIG": json.dumps({"group.instance.id": "pod-0"}),  # so that it need not wait for the session
     }
     first = scene.start(**returning)
     wait_until(lambda: len(scene.settled()) == 399, 20, "all but one are settled")
@@ -71,7 +71,7 @@ def test_a_killed_worker_repeats_only_what_was_unsettled(scene: Scene) -> None:
 
 
 def test_work_that_outlasts_its_partition_cannot_settle_it(scene: Scene) -> None:
-    """Past the revoke bound the partition goes; the old owner's settlement is ignored, the new owner does it again."""
+    """After the time limit, the partition is revoked. The old owner's settlement is ignored; the new one repeats it."""
     first = scene.start(STREAMS_REVOKE_DRAIN_TIMEOUT="0.5s")
     scene.wait_assigned(first)
     scene.produce([f"gate-{number}" for number in range(4)])
@@ -88,7 +88,7 @@ def test_work_that_outlasts_its_partition_cannot_settle_it(scene: Scene) -> None
 
 
 def test_a_frozen_worker_that_wakes_is_fenced(scene: Scene) -> None:
-    """A worker that was stopped longer than its session loses its partitions; what it settles then is ignored."""
+    """A worker that was stopped for longer than its session loses its partitions. Its later settlements are ignored."""
     short = {
         "STREAMS_GROUP_PROTOCOL": "cooperative",
         "STREAMS_KAFKA_CONFIG": json.dumps({"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"}),
@@ -107,7 +107,7 @@ def test_a_frozen_worker_that_wakes_is_fenced(scene: Scene) -> None:
     finally:
         first.process.send_signal(signal.SIGCONT)
     scene.wait_assigned(first, second, seconds=30)
-    # It may settle in the moment before it hears that its partitions are gone: then the broker refuses the commit.
+    # It may settle just before it learns that its partitions are lost: then the broker rejects the commit.
     wait_until(lambda: first.state()["activity"][0]["lost"] == 4, 20, "the first has lost them all")
     wait_until(lambda: len(scene.lines("settled", first)) + len(scene.lines("late", first)) >= 4, 20, "and ended them")
     assert scene.committed() == [1] * 4

@@ -1,4 +1,4 @@
-"""How a worker starts, stops and ends: exit codes, bounds and lines, on a real broker."""
+"""How a worker starts, stops and fails: exit codes, time limits and lines, on a real broker."""
 
 import json
 import signal
@@ -24,7 +24,7 @@ def scene(stack: Stack, tmp_path: Path) -> Iterator[Scene]:
 
 
 def test_sigterm_lets_running_work_finish(scene: Scene) -> None:
-    """SIGTERM waits for what runs, commits it, leaves the group and exits 0."""
+    """SIGTERM waits for running work, commits it, leaves the group and exits with 0."""
     worker = scene.start()
     scene.produce(["gate-a", "gate-b"])
     wait_until(lambda: len(scene.lines("started")) == 2, 20, "work is under way")
@@ -44,7 +44,7 @@ def breakable_scene(breakable_stack: Stack, tmp_path: Path) -> Iterator[Scene]:
 
 
 def test_sigterm_ends_in_time_while_the_broker_is_frozen(breakable_scene: Scene) -> None:
-    """Neither work that outlasts the drain nor a broker that does not answer can keep a worker: exit 0 in time."""
+    """Neither work that outlasts the drain nor an unreachable broker can delay the end: exit code 0 in time."""
     scene = breakable_scene
     worker = scene.start(STREAMS_DRAIN_TIMEOUT="1s")
     scene.produce(["gate-a", "b"])
@@ -59,7 +59,7 @@ def test_sigterm_ends_in_time_while_the_broker_is_frozen(breakable_scene: Scene)
     finally:
         for broker in brokers:
             broker.send_signal(signal.SIGCONT)
-        # Frozen beyond its session with the controller, a broker is fenced: the next test would find no leader yet.
+        # A broker frozen for longer than its session is fenced: the next test would find no leader yet.
         wait_until(lambda: makes_topics(scene.servers), 60, "the brokers work again")
         wait_until(lambda: knows_offsets(scene), 60, "the brokers know the group again")
     assert scene.committed() == [0, 1]
@@ -97,7 +97,7 @@ def listeners(servers: str) -> list[psutil.Process]:
 
 
 def test_without_a_broker_the_worker_says_so_and_ends(scene: Scene) -> None:
-    """One line names the address and the setting; exit 1."""
+    """One line names the address and the setting. Exit code 1."""
     address = f"127.0.0.1:{free_port()}"
     worker = scene.start(STREAMS_KAFKA_BOOTSTRAP_SERVERS=address, STREAMS_KAFKA_REQUEST_TIMEOUT="2s")
     assert worker.wait() == 1
@@ -109,7 +109,7 @@ def test_without_a_broker_the_worker_says_so_and_ends(scene: Scene) -> None:
 
 
 def test_a_topic_without_an_agent_stops_the_start(scene: Scene) -> None:
-    """A group's topic that nobody reads is named; exit 1, nothing is consumed."""
+    """A group's topic without an agent is named. Exit code 1, nothing is consumed."""
     worker = scene.start(TEST_TOPICS=f"{scene.topic},orphan.topic", TEST_AGENTS=scene.topic)
     assert worker.wait() == 1
     assert "no agent reads orphan.topic" in worker.text()
@@ -117,7 +117,7 @@ def test_a_topic_without_an_agent_stops_the_start(scene: Scene) -> None:
 
 
 def test_an_agent_that_raises_ends_the_worker_and_loses_nothing(scene: Scene) -> None:
-    """Exit 1 with one line that says why; the record that it had is unsettled and comes again."""
+    """Exit code 1, and one line with the reason. The unsettled record is read again."""
     scene.produce(["a", "b"], partition=0)
     worker = scene.start()
     wait_until(lambda: scene.committed() == [2, 0], 20, "it works")
@@ -128,7 +128,7 @@ def test_an_agent_that_raises_ends_the_worker_and_loses_nothing(scene: Scene) ->
 
 
 def test_a_fatal_error_of_kafka_ends_the_worker(scene: Scene) -> None:
-    """A second static member of the same id is refused for good by the new protocol: exit 1, one line says so."""
+    """A second static member with the same id is rejected by the new protocol: exit code 1, one line."""
     static = {
         "STREAMS_GROUP_PROTOCOL": "consumer",
         "STREAMS_KAFKA_CONFIG": json.dumps({"group.instance.id": "the-only-one"}),
@@ -137,13 +137,13 @@ def test_a_fatal_error_of_kafka_ends_the_worker(scene: Scene) -> None:
     scene.wait_assigned(first)
     second = scene.start(**static)
     assert second.wait(20) == 1
-    lines = [line for line in second.text().splitlines() if "the worker ends" in line]
+    lines = [line for line in second.text().splitlines() if "the worker stops" in line]
     assert len(lines) == 1
     assert "UNRELEASED_INSTANCE_ID" in lines[0] or "Fatal" in lines[0]
 
 
 def test_faust_keeps_its_ways(scene: Scene) -> None:
-    """Timers, pages, commands, `agents` and `send` are Faust's own and work; a taken web port is one line."""
+    """Timers, pages, commands, `agents` and `send` are Faust's own and work. A used web port gives one line."""
     worker = scene.start()
     scene.wait_assigned(worker)
     assert worker.state()["assigned"]

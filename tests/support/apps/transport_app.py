@@ -77,16 +77,16 @@ class Desk:
         places = sorted([one.topic, one.partition] for one in assignments)
         self.log.write(json.dumps({"what": what, "pid": os.getpid(), "at": time.time(), "places": places}) + "\n")
 
-    def assigned(self, assignments: Collection[Assignment]) -> None:
+    def on_assigned(self, assignments: Collection[Assignment]) -> None:
         self.say("assigned", assignments)
 
-    async def revoking(self, assignments: Collection[Assignment]) -> None:
+    async def on_revoking(self, assignments: Collection[Assignment]) -> None:
         mine = set(assignments)
         running = [task for task, assignment in self.running.items() if assignment in mine]
         if running:
             await asyncio.wait(running)
 
-    def revoked(self, assignments: Collection[Assignment]) -> None:
+    def on_revoked(self, assignments: Collection[Assignment]) -> None:
         """Let late work go on, so that its settlement meets the fence."""
         self.say("revoked", assignments)
 

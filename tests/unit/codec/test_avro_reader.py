@@ -1,4 +1,4 @@
-"""What the function made of a schema reads equals what fastavro reads, on good bytes and on bad ones."""
+"""The compiled function of a schema returns the same as fastavro, for valid and for invalid bytes."""
 
 import io
 from datetime import UTC, datetime

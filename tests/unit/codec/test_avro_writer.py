@@ -1,4 +1,4 @@
-"""Our Avro is fastavro's, byte for byte, for every value; what is not known is left to it."""
+"""Our Avro has the same bytes as fastavro's for every value. fastavro writes the unknown ones."""
 
 import io
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Large values: put away by their size, got back whole, by tickets that lead nowhere else."""
+"""Large values: stored by their size, read back whole, by tickets that can name nothing else."""
 
 import json
 from datetime import UTC, date, datetime
@@ -19,7 +19,7 @@ from streams.codec import Codec, DecodeError, PayloadElsewhereError
 from streams.codec.claim_check import (
     CONTENT_TYPE,
     SURELY_SMALL,
-    TICKET,
+    TICKET_MAGIC,
     ClaimCheck,
     Ticket,
     TicketError,
@@ -94,7 +94,7 @@ def test_a_large_value_is_in_the_storage_and_a_ticket_in_the_record(codec: Codec
     with pytest.raises(PayloadElsewhereError) as elsewhere:
         codec.decode(TOPIC, record.value)
     assert elsewhere.value.ticket == ticket
-    assert codec.encode(event).value == record.value, "publishing it again writes onto itself"
+    assert codec.encode(event).value == record.value, "publishing it again overwrites the same payload"
 
 
 def test_a_value_at_the_limit_goes_to_kafka_as_it_is(codec: Codec, store: Folder) -> None:
@@ -102,12 +102,12 @@ def test_a_value_at_the_limit_goes_to_kafka_as_it_is(codec: Codec, store: Folder
     fits = codec.encode(ReportRequested(report_id="r1", text="x" * (LIMIT - empty - 1)))
     assert len(fits.value) == LIMIT
     assert fits.value[:1] == b"\x00"
-    assert codec.encode(ReportRequested(report_id="r1", text="x" * (LIMIT - empty))).value[:1] == TICKET
+    assert codec.encode(ReportRequested(report_id="r1", text="x" * (LIMIT - empty))).value[:1] == TICKET_MAGIC
     assert len(store.keys(folder_of(datetime.now(tz=UTC).date()))) == 1
 
 
 def test_what_is_too_large_or_secret_is_refused(codec: Codec, store: Folder) -> None:
-    with pytest.raises(ValueError, match=f"at most {LARGEST} are taken"):
+    with pytest.raises(ValueError, match=f"the limit is {LARGEST}"):
         codec.encode(ReportRequested(report_id="r1", text="x" * LARGEST))
     with pytest.raises(ValueError, match="with a secret") as refused:
         codec.encode(LetterSent(letter_id="l1", code="1" * 3000))
@@ -129,10 +129,10 @@ def test_what_is_too_large_or_secret_is_refused(codec: Codec, store: Folder) -> 
     ],
 )
 def test_a_ticket_leads_to_payloads_only(codec: Codec, told: bytes) -> None:
-    with pytest.raises(TicketError, match="is none"):
-        Ticket.read(TICKET + told)
-    with pytest.raises(DecodeError, match="is none") as refused:
-        codec.decode(TOPIC, TICKET + told + b"    ")
+    with pytest.raises(TicketError, match="it is not one"):
+        Ticket.read(TICKET_MAGIC + told)
+    with pytest.raises(DecodeError, match="it is not one") as refused:
+        codec.decode(TOPIC, TICKET_MAGIC + told + b"    ")
     assert not isinstance(refused.value, PayloadElsewhereError)
 
 
@@ -140,9 +140,9 @@ def test_a_payload_that_is_not_the_tickets_is_refused(codec: Codec, store: Folde
     ticket = Ticket.read(codec.encode(ReportRequested(report_id="r1", text="x" * 3000)).value)
     assert codec.claims is not None
     store.write(ticket.key, b"something else")
-    with pytest.raises(TicketError, match="not the one that was published"):
+    with pytest.raises(TicketError, match="is not the published one"):
         codec.claims.get(ticket)
-    with pytest.raises(TicketError, match="at most"):
+    with pytest.raises(TicketError, match="the limit is"):
         codec.claims.get(Ticket(ticket.key, LARGEST + 1, ticket.sha256))
     store.delete(ticket.key)
     with pytest.raises(FileMissingError):
@@ -160,15 +160,15 @@ def test_dead_letters_carry_the_ticket_and_show_the_event(codec: Codec, store: F
 
 
 def test_a_record_that_cannot_be_read_now_goes_aside_for_each_handler_with_its_origin() -> None:
-    put = unread_record(a_record(7, topic=TOPIC, value=TICKET, headers=(("ce_id", b"1"),)), "index", "tier", 99)
+    put = unread_record(a_record(7, topic=TOPIC, value=TICKET_MAGIC, headers=(("ce_id", b"1"),)), "index", "tier", 99)
     told = dict(put.headers)
-    assert (put.topic, put.value, told["ce_id"]) == ("tier", TICKET, b"1")
+    assert (put.topic, put.value, told["ce_id"]) == ("tier", TICKET_MAGIC, b"1")
     assert (told[headers.HANDLER], told[headers.SEQ], told[headers.DUE_AT]) == (b"index", b"0", b"99")
     assert (told[headers.ORIGIN_TOPIC], told[headers.ORIGIN_OFFSET]) == (TOPIC.encode(), b"7")
 
 
 class OneSchema:
-    """A registry of the report's schema alone."""
+    """A registry with the report's schema only."""
 
     schema = RegisteredSchema(1, f"{TOPIC}-value", 1, "", avro_schema(ReportRequested))
 
@@ -188,10 +188,10 @@ PARTS = st.builds(Part, title=TEXTS, numbers=st.lists(st.integers(-(2**63), 2**6
 
 @given(TEXTS, TEXTS, st.lists(PARTS, max_size=4), st.integers(1, 2500))
 def test_what_is_surely_small_never_encodes_to_more(report: str, text: str, parts: list[Part], times: int) -> None:
-    """The quick look may be wrong where it says yes, never where it says no."""
+    """The fast check may wrongly say yes, but never no."""
     event = ReportRequested(report_id=report, text=text * times, parts=parts)
     if not may_be_large(event):
-        assert len(WHOLE.encode_whole(event).value) <= SURELY_SMALL
+        assert len(WHOLE.encode_inline(event).value) <= SURELY_SMALL
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(1, 50)), min_size=1, max_size=30), st.integers(1, 60))
@@ -207,7 +207,7 @@ def test_pieces_keep_the_order_and_stay_below_the_bound(sizes: list[int | None],
 
 
 def test_payloads_go_by_the_day_of_their_event(store: Folder) -> None:
-    """Those of events that the ledger is no longer old enough for; the others stay."""
+    """Payloads of events older than the ledger's rows are deleted. The others stay."""
     days = [date(2026, 3, day) for day in (1, 2, 3)]
     for day in days:
         store.write(f"{folder_of(day)}/{new_event_id()}", b"x")

@@ -78,7 +78,7 @@ def test_an_event_without_a_topic_is_refused_by_name() -> None:
 
 
 def test_releases_that_share_a_folder_each_go_on_with_their_own_version(tmp_path: Path) -> None:
-    """The release before writes its own version beside a newer one, and reads the newer one's records."""
+    """The previous release writes its own version while a newer one exists, and reads the newer one's records."""
 
     class Wider(DocumentDeleted):
         batch: str | None = None
@@ -100,7 +100,7 @@ def test_releases_that_share_a_folder_each_go_on_with_their_own_version(tmp_path
 
 
 def test_a_class_that_was_changed_and_not_exported_cannot_be_written() -> None:
-    """What its schema lacks would be left out in silence."""
+    """A field that is missing in its schema would be lost silently."""
 
     class Wider(DocumentDeleted):
         batch: str | None = None
@@ -133,11 +133,11 @@ def test_an_id_of_another_time_is_a_uuid7_of_that_time_and_the_same_each_time(ev
 
 
 def test_an_expiry_travels_in_the_header_of_cloudevents_and_only_where_there_is_one() -> None:
-    """In UTC, whatever its offset; without an offset it is refused."""
+    """In UTC, whatever its offset. A time without an offset is rejected."""
     at = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=2)))
     assert dict(CODEC.encode(an_event(), at).headers)["ce_expirytime"] == b"2026-03-01T10:00:00+00:00"
     assert "ce_expirytime" not in dict(CODEC.encode(an_event()).headers)
-    with pytest.raises(ValueError, match="no offset"):
+    with pytest.raises(ValueError, match="no UTC offset"):
         CODEC.encode(an_event(), at.replace(tzinfo=None))
 
 

@@ -1,4 +1,4 @@
-"""How exceptions are told in logs, ledger and dead letters."""
+"""The texts of exceptions in logs, the ledger and dead letters."""
 
 from sqlalchemy.exc import DataError
 
@@ -7,7 +7,7 @@ from streams.observability.error_text import MESSAGE_LIMIT, STACK_LIMIT, describ
 
 
 def raised(error: BaseException, cause: BaseException | None = None, *, suppress: bool = False) -> BaseException:
-    """The error as it is caught: raised from a cause, or in the context of what is being handled."""
+    """The error as it is caught: raised from a cause, or while another one is handled."""
     try:
         if cause is None and not suppress:
             raise error
@@ -26,19 +26,19 @@ def test_type_message_and_stack() -> None:
 
 
 def test_built_in_types_have_no_module() -> None:
-    """And an exception that says nothing has an empty message."""
+    """An exception without a message has an empty text."""
     told = describe(ValueError())
     assert (told.type_name, told.message, told.stack) == ("ValueError", "", "ValueError:")
 
 
 def test_causes_come_first() -> None:
-    """As Python prints them."""
+    """The same as Python prints."""
     told = describe(raised(Permanent("cannot be read"), cause=raised(OSError("disk"))))
     assert told.stack.index("OSError: disk") < told.stack.index("Permanent: cannot be read")
 
 
 def test_a_suppressed_context_is_left_out() -> None:
-    """`raise … from None` means it."""
+    """`raise … from None` suppresses the context."""
     try:
         int("inner")
     except ValueError:
@@ -50,14 +50,14 @@ def test_a_suppressed_context_is_left_out() -> None:
 
 
 def test_a_cause_that_is_its_own_ends() -> None:
-    """Circles can be built by hand; telling them must not hang."""
+    """A cycle of causes can be built by hand. It must not cause an endless loop."""
     one, other = ValueError("one"), ValueError("other")
     one.__cause__, other.__cause__ = other, one
     assert describe(one).stack == "ValueError: other\nValueError: one"
 
 
 def test_long_texts_are_capped_in_bytes() -> None:
-    """The message keeps its beginning; of the stack the innermost frames are kept."""
+    """A message keeps its beginning. A stack keeps its innermost frames."""
 
     def deeper(levels: int) -> None:
         if levels == 0:
@@ -79,7 +79,7 @@ def test_long_texts_are_capped_in_bytes() -> None:
 
 
 def test_a_database_error_tells_no_parameters() -> None:
-    """They are the tenants' data; the server's own words are enough."""
+    """They are the tenants' data. The server's own message is enough."""
     error = DataError("INSERT INTO t VALUES (%(a)s)", {"a": "secret"}, ValueError("value too long"))
     told = describe(raised(error))
     assert told.type_name == "sqlalchemy.exc.DataError"

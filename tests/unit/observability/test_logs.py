@@ -1,4 +1,4 @@
-"""Log lines as machines and people read them."""
+"""Log lines for machines and for people."""
 
 import asyncio
 import json
@@ -16,14 +16,14 @@ Lines = pytest.CaptureFixture[str]
 
 
 def lines(captured: Lines) -> list[dict[str, object]]:
-    """The JSON lines on stderr; nothing may be on stdout, where commands print their results."""
+    """The JSON lines on stderr. Nothing may be on stdout, where commands print their results."""
     out, err = captured.readouterr()
     assert out == ""
     return [json.loads(line) for line in err.splitlines()]
 
 
 def test_a_delivery_is_on_every_line_of_it(capsys: Lines) -> None:
-    """Ours, a library's, and those of tasks started from it; not on the line after it."""
+    """Our lines, a library's lines, and those of tasks started in the context. Not the line after it."""
     configure_logging(Settings(log_format="json"))
     log = get_logger("streams.test")
 
@@ -83,7 +83,7 @@ def test_deliveries_beside_each_other_do_not_mix(capsys: Lines) -> None:
 
 
 def test_exceptions_are_told_in_fields(capsys: Lines) -> None:
-    """With a logger of ours and one of the standard library."""
+    """With our logger and with the standard library's."""
     configure_logging(Settings(log_format="json"))
     try:
         int("two\nlines")
@@ -101,7 +101,7 @@ def test_exceptions_are_told_in_fields(capsys: Lines) -> None:
 
 
 def test_libraries_are_quiet_unless_debugging(capsys: Lines) -> None:
-    """Faust tells a line a service at info level."""
+    """Faust logs one line per service at level info."""
     configure_logging(Settings(log_format="json"))
     logging.getLogger("mode.services").info("starting")
     get_logger("streams.test").debug("detail")
@@ -113,7 +113,7 @@ def test_libraries_are_quiet_unless_debugging(capsys: Lines) -> None:
 
 
 def test_auto_is_json_where_no_terminal_reads(capsys: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And readable where one does."""
+    """The lines are readable on a terminal."""
     configure_logging(Settings())
     get_logger("streams.test").info("hello", a=1)
     assert [line["a"] for line in lines(capsys)] == [1]
@@ -125,7 +125,7 @@ def test_auto_is_json_where_no_terminal_reads(capsys: Lines, monkeypatch: pytest
 
 
 def test_the_readable_format_has_the_fields_too(capsys: Lines) -> None:
-    """One line, without colours where none are shown."""
+    """One line, without colours if it is not a terminal."""
     configure_logging(Settings(log_format="console"))
     with delivery_context(event_id="e1", topic="t", partition=2, offset=7, handler="h", attempt=3, tenant_id=None):
         get_logger("streams.test").info("started")
@@ -136,7 +136,7 @@ def test_the_readable_format_has_the_fields_too(capsys: Lines) -> None:
 
 
 def test_marked_values_are_masked_on_every_line_of_a_delivery(capsys: Lines) -> None:
-    """In messages, fields and exceptions, ours and a library's; the fields that lead to the event stay."""
+    """In messages, fields and exceptions, ours and a library's. The fields that identify the event stay."""
     for wanted in ("json", "console"):
         configure_logging(Settings(log_format="json" if wanted == "json" else "console", log_level="info"))
         scrub = Redactor(lambda: ["ada@example.org", "493817"])

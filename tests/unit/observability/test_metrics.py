@@ -1,4 +1,4 @@
-"""What Prometheus reads, parsed as Prometheus parses it."""
+"""The page for Prometheus, parsed as Prometheus parses it."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ Labels = dict[str, str]
 
 
 def scraped(name: str) -> list[tuple[Labels, float]]:
-    """All samples of a name on the page."""
+    """All samples with a name on the page."""
     page, _ = metrics.exposition()
     return [
         (sample.labels, sample.value)
@@ -34,12 +34,12 @@ def exported_lag() -> Iterator[None]:
 
 
 def test_deliveries_are_counted_by_outcome() -> None:
-    """A batch counts each of its deliveries, but one run."""
+    """A batch counts each of its deliveries, but only one run."""
     meter = metrics.delivery_meter("message.created", "shop.high", "charge-message")
-    meter.settled("success", 500)
-    meter.settled("dead")
-    meter.ran(0.2)
-    meter.done([3.0, -1.0])
+    meter.count_outcome("success", 500)
+    meter.count_outcome("dead")
+    meter.observe_run(0.2)
+    meter.observe_ages([3.0, -1.0])
     labels = {"topic": "message.created", "consumergroup": "shop.high", "handler": "charge-message"}
     assert value("streams_deliveries_total", **labels, outcome="success") == 500
     assert value("streams_deliveries_total", **labels, outcome="dead") == 1
@@ -50,12 +50,12 @@ def test_deliveries_are_counted_by_outcome() -> None:
 
 
 def test_a_meter_is_made_once() -> None:
-    """A label look-up for every delivery would cost more than the count."""
+    """A label look-up per delivery would take longer than the count."""
     assert metrics.delivery_meter("a", "b", "c") is metrics.delivery_meter("a", "b", "c")
 
 
 def test_retries_dead_letters_and_the_rest_have_their_labels() -> None:
-    """The names and labels that dashboards rest on."""
+    """The names and labels that dashboards use."""
     metrics.retries("shop.low.retry.10s", "clean-document").inc()
     metrics.dead_letters("document.deleted", None, "decode").inc()
     metrics.in_flight("low").inc(3)
@@ -69,7 +69,7 @@ def test_retries_dead_letters_and_the_rest_have_their_labels() -> None:
 
 
 def test_the_outbox_is_counted() -> None:
-    """Relayed and refused rows."""
+    """Relayed and rejected rows."""
     before = value("streams_outbox_relayed_total"), value("streams_outbox_failed_total")
     metrics.outbox_relayed.inc(2)
     metrics.outbox_failed.inc()
@@ -79,7 +79,7 @@ def test_the_outbox_is_counted() -> None:
 
 @pytest.mark.usefixtures("exported_lag")
 def test_lag_has_kafka_exporters_names_and_is_read_at_each_scrape() -> None:
-    """Dashboards for kafka_exporter work on it; the end offset carries no group."""
+    """Dashboards for kafka_exporter work with it. The end offset has no group label."""
     owned = [Lag("shop.low", "document.deleted", 2, current_offset=40, end_offset=100, lag=60)]
     metrics.export_groups(Settings(), lambda: owned, tuple)
     labels = {"consumergroup": "shop.low", "topic": "document.deleted", "partition": "2"}
@@ -93,7 +93,7 @@ def test_lag_has_kafka_exporters_names_and_is_read_at_each_scrape() -> None:
 
 @pytest.mark.usefixtures("exported_lag")
 def test_a_later_export_takes_the_place_of_the_former() -> None:
-    """Two would give a sample twice, which Prometheus refuses."""
+    """Two would give the same sample twice, which Prometheus rejects."""
     metrics.export_groups(Settings(), lambda: [Lag("a", "t", 0, 0, 5, 5)], tuple)
     metrics.export_groups(Settings(), lambda: [Lag("b", "t", 0, 0, 5, 5)], tuple)
     assert [labels["consumergroup"] for labels, _ in scraped("kafka_consumergroup_lag")] == ["b"]
@@ -101,7 +101,7 @@ def test_a_later_export_takes_the_place_of_the_former() -> None:
 
 @pytest.mark.usefixtures("exported_lag")
 def test_a_group_s_counts_are_read_at_each_scrape_under_our_names() -> None:
-    """Gauges for what is held, counters for what happened."""
+    """Gauges for the current state, counters for events."""
     counts = [metrics.GroupCounts("shop.low", owned=4, paused=1, rebalances=3, lost=2, late=5, commit_failures=6)]
     metrics.export_groups(Settings(metrics_lag=False), tuple, lambda: counts)
     told = {
@@ -119,7 +119,7 @@ def test_a_group_s_counts_are_read_at_each_scrape_under_our_names() -> None:
 
 
 def test_lag_is_left_out_where_it_is_switched_off() -> None:
-    """A real kafka_exporter has those names there."""
+    """Then a real kafka_exporter exports these names."""
     metrics.export_groups(Settings(metrics_lag=False), lambda: [Lag("a", "t", 0, 0, 5, 5)], tuple)
     assert scraped("kafka_consumergroup_lag") == []
     page, content_type = metrics.exposition()

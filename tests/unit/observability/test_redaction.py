@@ -1,4 +1,4 @@
-"""What is shown and told of an event has nothing of its marked fields."""
+"""No text about an event contains the values of its marked fields."""
 
 import json
 from datetime import date
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError, field_validator
 from schemas import Event, Personal, Secret
 from schemas.sensitivity import Sensitivity, marks_of
 from streams.observability.error_text import MESSAGE_LIMIT, describe
-from streams.observability.redaction import MASK, RUN, Redactor, bind_scrub, blanked, masked, masked_event, scrubbed
+from streams.observability.redaction import MASK, RUN, Redactor, bind_redactor, blanked, masked, masked_event, redacted
 
 
 class Recipient(BaseModel):
@@ -66,7 +66,7 @@ def test_null_stays_null() -> None:
 
 
 def test_blanked_secrets_keep_their_type_and_leave_personal_fields_whole() -> None:
-    """So that the schema takes the dead letter's value again."""
+    """So that the dead letter's value still fits the schema."""
     kept = blanked(sent().model_dump(), MARKS or {}, Sensitivity.SECRET)
     assert (kept["code"], kept["pin"], kept["born"]) == (MASK, 0, date(1815, 12, 10))
     assert kept["recipients"] == [{"mail": "ada@example.org", "locale": "en"}]
@@ -81,10 +81,10 @@ VALUES = st.text(LETTERS, min_size=4, max_size=60)
 def test_no_run_of_a_marked_value_is_left_in_a_text(
     code: str, mail: str, before: str, after: str, data: st.DataObject | None
 ) -> None:
-    """The text of an error that repeats the values, whole or in part, has no `RUN` characters in a row of them."""
-    scrub = Redactor.of_events([sent(code, mail)])
+    """An error's text that repeats values, whole or in part, has no `RUN` consecutive characters of them."""
+    redactor = Redactor.of_events([sent(code, mail)])
     part = mail if data is None else mail[data.draw(st.integers(0, len(mail) - 1)) :]
-    told = scrub(f"{before}{code}{after}{part}{before}")
+    told = redactor(f"{before}{code}{after}{part}{before}")
     for value in (code, mail):
         runs = {value[start : start + RUN] for start in range(max(1, len(value) - RUN + 1))}
         assert [run for run in runs if run in told and len(run) >= min(RUN, len(value))] == []
@@ -92,13 +92,13 @@ def test_no_run_of_a_marked_value_is_left_in_a_text(
 
 @given(st.from_regex(r"[!-)+-~]([ -)+-~]{6,40})[!-)+-~]", fullmatch=True))
 def test_spellings_that_errors_use_are_found(value: str) -> None:
-    """A repr, JSON, an address, other letters' case."""
+    """A repr, JSON, a URL, and another case of letters."""
     value = " ".join(value.split())
     assume(len(value) >= RUN)
-    scrub = Redactor.of_events([sent(value)])
-    assert scrub(repr(value)[1:-1]) == MASK
-    assert scrub(json.dumps(value)[1:-1]) == MASK
-    assert scrub(value.upper()) == MASK
+    redactor = Redactor.of_events([sent(value)])
+    assert redactor(repr(value)[1:-1]) == MASK
+    assert redactor(json.dumps(value)[1:-1]) == MASK
+    assert redactor(value.upper()) == MASK
 
 
 @given(st.text(LETTERS, max_size=80))
@@ -109,19 +109,21 @@ def test_a_text_without_marked_values_stays_as_it_is(text: str) -> None:
 
 
 def test_short_values_are_masked_where_they_stand_as_words_and_single_characters_never() -> None:
-    scrub = Redactor.of_events([sent("Li", "1")])
-    assert scrub("Li said: the list has 1 entry") == f"{MASK} said: the list has 1 entry"
+    redactor = Redactor.of_events([sent("Li", "1")])
+    assert redactor("Li said: the list has 1 entry") == f"{MASK} said: the list has 1 entry"
 
 
 def test_numbers_dates_and_what_is_nested_are_masked_too() -> None:
-    scrub = Redactor.of_events([sent()])
-    assert scrub("pin 7731, born 1815-12-10") == f"pin {MASK}, born {MASK}"
-    assert scrub.inside({"said": ["ada@example.org", 7731, 12, None, True]}) == {"said": [MASK, MASK, 12, None, True]}
-    assert scrub.inside(UUID(int=5)) == str(UUID(int=5))
+    redactor = Redactor.of_events([sent()])
+    assert redactor("pin 7731, born 1815-12-10") == f"pin {MASK}, born {MASK}"
+    assert redactor.redact_json({"said": ["ada@example.org", 7731, 12, None, True]}) == {
+        "said": [MASK, MASK, 12, None, True]
+    }
+    assert redactor.redact_json(UUID(int=5)) == str(UUID(int=5))
 
 
 def test_an_exception_is_told_without_them_also_where_it_is_cut_and_in_its_causes() -> None:
-    bind_scrub(Redactor.of_events([sent("tok-0123456789abcdef" * 20)]))
+    bind_redactor(Redactor.of_events([sent("tok-0123456789abcdef" * 20)]))
     try:
         long = "x" * (MESSAGE_LIMIT - 50) + "tok-0123456789abcdef" * 20
         cause = RuntimeError("ada@example.org is unknown")
@@ -131,9 +133,9 @@ def test_an_exception_is_told_without_them_also_where_it_is_cut_and_in_its_cause
         assert "0123456789" not in told.message
         assert "ada@" not in told.stack
         assert f"RuntimeError: {MASK} is unknown" in told.stack
-        assert scrubbed("493817 stays, for it is of no event here") == "493817 stays, for it is of no event here"
+        assert redacted("493817 stays, for it is of no event here") == "493817 stays, for it is of no event here"
     finally:
-        bind_scrub(None)
+        bind_redactor(None)
 
 
 def test_a_validation_error_does_not_repeat_its_input() -> None:
@@ -143,4 +145,4 @@ def test_a_validation_error_does_not_repeat_its_input() -> None:
 
 
 def test_nothing_is_bound_outside() -> None:
-    assert scrubbed("493817") == "493817"
+    assert redacted("493817") == "493817"

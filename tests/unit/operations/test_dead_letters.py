@@ -1,4 +1,4 @@
-"""What a replayed record carries, and what the index knows from a dead letter's headers alone."""
+"""The headers of a replayed record, and the index row from a dead letter's headers alone."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -60,7 +60,7 @@ def test_the_headers_of_a_death_come_off_and_leave_those_that_came() -> None:
 
 
 def test_a_replay_does_not_expire() -> None:
-    """Whoever replays it wants it to be attempted, however old it is."""
+    """A replayed record must be attempted, however old it is."""
     expired = Record(
         "document.deleted", 3, 42, 1, "CreateTime", b"d1", b"v", (*CAME, ("ce_expirytime", b"2020-01-01T00:00:00Z"))
     )

@@ -1,4 +1,4 @@
-"""The summary of what every handler has done and has before it."""
+"""The summary of finished and pending work of every handler."""
 
 from streams.observability.metrics import Lag
 from streams.operations.executions import Summary, summarize

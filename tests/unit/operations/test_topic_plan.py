@@ -1,4 +1,4 @@
-"""Which topics there should be, and what is planned where the cluster differs."""
+"""The topics that there should be, and the changes if the cluster differs."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ from streams.operations.topics.plan import (
     TopicSpec,
     desired_topics,
     missing_topics,
-    obstacles,
     plan,
+    start_problems,
 )
 from streams.settings import Settings
 from streams.topics import BUILT_IN, Catalogue
@@ -45,7 +45,7 @@ def test_every_topic_has_its_dlq_and_every_working_pool_its_tiers() -> None:
 
 
 def test_partitions_and_room_of_derived_topics() -> None:
-    """A tier has its pool's largest count and no retention; tiers and DLQs have room for the added headers."""
+    """A tier has its pool's largest count and no retention. Tiers and DLQs have room for the added headers."""
     specs = desired()
     assert specs["document.deleted"].partitions == specs["document.deleted.shop.dlq"].partitions == 6
     assert (specs["shop.low.retry.1m"].partitions, specs["shop.high.retry.1m"].partitions) == (6, 4)
@@ -58,7 +58,7 @@ def test_partitions_and_room_of_derived_topics() -> None:
 
 
 def test_replication_follows_the_number_of_brokers() -> None:
-    """From three brokers on, three replicas of which two must have a write; a setting overrides the number."""
+    """With three brokers or more: three replicas, and two must have a write. A setting overrides the number."""
     for brokers, replication, in_sync in ((1, 1, "1"), (2, 1, "1"), (3, 3, "2"), (5, 3, "2")):
         spec = desired(brokers)["document.deleted"]
         assert (spec.replication, spec.config["min.insync.replicas"]) == (replication, in_sync)
@@ -68,7 +68,7 @@ def test_replication_follows_the_number_of_brokers() -> None:
 
 
 def test_a_cluster_as_wanted_needs_nothing() -> None:
-    """Configuration that nobody declared is left alone."""
+    """Configuration that is not declared does not change."""
     specs = desired()
     planned = plan(specs.values(), {name: as_wanted(spec) for name, spec in specs.items()})
     assert planned.changes == ()
@@ -76,7 +76,7 @@ def test_a_cluster_as_wanted_needs_nothing() -> None:
 
 
 def test_missing_topics_are_made() -> None:
-    """All of them on an empty cluster."""
+    """All topics on an empty cluster."""
     specs = desired()
     planned = plan(specs.values(), {})
     assert [change.spec.name for change in planned.changes] == sorted(specs)
@@ -85,7 +85,7 @@ def test_missing_topics_are_made() -> None:
 
 
 def test_too_few_partitions_grow_and_too_many_are_a_problem() -> None:
-    """A tier with more than its pool needs is left as it is: the pool was larger once."""
+    """A tier with more partitions than its pool needs does not change: the pool was larger before."""
     specs = desired()
     actual = {name: as_wanted(spec) for name, spec in specs.items()}
     actual["dataset.deleted"] = replace(actual["dataset.deleted"], partitions=2)
@@ -95,11 +95,11 @@ def test_too_few_partitions_grow_and_too_many_are_a_problem() -> None:
     (change,) = planned.changes
     assert (change.spec.name, change.grow_to, change.create, change.config) == ("dataset.deleted", 4, False, {})
     (problem,) = planned.problems
-    assert problem.startswith("document.deleted has 8 partitions, declared are 6: topics never shrink")
+    assert problem.startswith("document.deleted has 8 partitions, but 6 are declared: topics never shrink")
 
 
 def test_differing_configuration_is_set_and_nothing_else() -> None:
-    """Only what differs is altered, and it is told."""
+    """Only different values are changed, and they are reported."""
     specs = desired()
     actual = {name: as_wanted(spec) for name, spec in specs.items()}
     wanted = specs["shop.low.retry.0s"]
@@ -110,7 +110,7 @@ def test_differing_configuration_is_set_and_nothing_else() -> None:
 
 
 def test_configuration_that_the_broker_does_not_know_is_not_asked_for() -> None:
-    """KIP-1191's switch on a DLQ: set where the broker has it, ignored on an older one."""
+    """KIP-1191's setting of a DLQ is used if the broker knows it."""
     specs = desired()
     actual = {name: as_wanted(spec) for name, spec in specs.items()}
     dlq = specs["document.deleted.shop.dlq"]
@@ -123,24 +123,24 @@ def test_configuration_that_the_broker_does_not_know_is_not_asked_for() -> None:
 
 
 def test_too_few_replicas_are_a_problem() -> None:
-    """Kafka moves replicas by its own tool; `apply` cannot."""
+    """Kafka has its own tool to move replicas. `apply` cannot do it."""
     specs = desired(3)
     actual = {name: as_wanted(spec) for name, spec in specs.items()}
     actual["message.created"] = replace(actual["message.created"], replication=1)
     (problem,) = plan(specs.values(), actual).problems
-    assert problem.startswith("message.created has 1 replicas, wanted are 3")
+    assert problem.startswith("message.created has 1 replicas, 3 are wanted")
 
 
 def test_what_keeps_a_worker_from_starting() -> None:
-    """A missing topic, or an event topic with other partitions than declared; each is one line."""
+    """A missing topic, or an event topic with another partition count than declared. One line each."""
     specs = desired()
     counts = {name: spec.partitions for name, spec in specs.items()}
-    assert obstacles(specs.values(), counts) == []
+    assert start_problems(specs.values(), counts) == []
     del counts["shop.low.retry.0s"], counts["dataset.deleted"]
     counts |= {"document.deleted": 5, "message.created": 9, "message.created.shop.dlq": 1}
-    told = obstacles(specs.values(), counts)
+    told = start_problems(specs.values(), counts)
     assert told[0] == "missing on the cluster: dataset.deleted, shop.low.retry.0s; run `streams topics apply`"
-    assert told[1] == "document.deleted has 5 partitions, declared are 6; run `streams topics apply`"
-    assert told[2].startswith("message.created has 9 partitions, declared are 4: topics never shrink")
+    assert told[1] == "document.deleted has 5 partitions, but 6 are declared; run `streams topics apply`"
+    assert told[2].startswith("message.created has 9 partitions, but 4 are declared: topics never shrink")
     assert len(told) == 3
     assert not any("\n" in line for line in told)

@@ -1,4 +1,4 @@
-"""What an event becomes in the outbox, and what comes out of it again."""
+"""An event's row in the outbox, and the record that is read from it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,14 @@ from schemas.event import event_time, new_event_id
 from streams.codec import build_codec
 from streams.delivery.errors import Reason
 from streams.delivery.intake.decoding import IdWindow
-from streams.publishing.outbox.outbox import Outbox, OutboxRow, dated, headers_from_json, headers_to_json, outbox_row
+from streams.publishing.outbox.outbox import (
+    Outbox,
+    OutboxRow,
+    headers_from_json,
+    headers_to_json,
+    outbox_row,
+    with_scheduled_id,
+)
 from tests.support.factories import CATALOGUE, SETTINGS, a_message, an_event
 
 CODEC = build_codec(SETTINGS, CATALOGUE)
@@ -41,17 +48,17 @@ def test_a_tenant_that_no_column_can_hold_keeps_no_event_from_its_row() -> None:
 
 @given(st.timedeltas(timedelta(seconds=1), timedelta(days=4000)), st.integers(1, 30))
 def test_an_event_for_later_is_of_its_time_to_the_ledger(distance: timedelta, retention: int) -> None:
-    """At its time its id is neither too old nor too far ahead, whatever its distance; its own would be."""
+    """At its time, its id is neither too old nor too far ahead. Its original id would be."""
     now = datetime(2026, 1, 1, tzinfo=UTC)
     event = an_event().model_copy(update={"event_id": new_event_id(round(now.timestamp() * 1000))})
-    later = dated(event, now + distance, now)
+    later = with_scheduled_id(event, now + distance, now)
     then = IdWindow.at(now + distance, retention)
     assert then.refusal(later.event_id) is None
     made_at = event_time(later.event_id)
     assert made_at is not None
     assert abs(made_at - (now + distance)) <= timedelta(milliseconds=1)
     assert later == event.model_copy(update={"event_id": later.event_id})
-    assert dated(event, now + distance, now) == later
+    assert with_scheduled_id(event, now + distance, now) == later
     if distance > timedelta(days=retention + 1):
         refusal = then.refusal(event.event_id)
         assert refusal is not None
@@ -61,12 +68,12 @@ def test_an_event_for_later_is_of_its_time_to_the_ledger(distance: timedelta, re
 def test_an_event_whose_time_has_come_keeps_its_id() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     event = an_event()
-    assert dated(event, now, now) is event
-    assert dated(event, now - timedelta(days=3), now) is event
+    assert with_scheduled_id(event, now, now) is event
+    assert with_scheduled_id(event, now - timedelta(days=3), now) is event
 
 
 def test_publishing_tells_the_id_under_which_the_event_travels() -> None:
-    """Of an event for later it is one of that time; the record and its row have it, too."""
+    """The id of a scheduled event has the scheduled time. The record and its row have the same id."""
     session, event = Session(), an_event()
     assert Outbox(session, CODEC).publish(event) == event.event_id
     at = datetime.now(tz=UTC) + timedelta(days=400)
@@ -88,7 +95,7 @@ def test_a_time_without_an_offset_is_refused() -> None:
 
 
 class Session:
-    """Keeps what it was given."""
+    """Keeps the objects that were added."""
 
     def __init__(self) -> None:
         self.added: list[object] = []

@@ -1,4 +1,4 @@
-"""What becomes of the platform's objects, without any database."""
+"""The events of the platform's objects, without a database."""
 
 import json
 import sys
@@ -67,7 +67,7 @@ def test_only_chats_and_agents_are_charged(kind: type[EasyUIBasedAppGenerateEnti
 
 
 def test_a_message_has_all_that_its_charge_needs() -> None:
-    """The quota is the one of the type that counts now."""
+    """The quota is the one of the current type."""
     event = charge(
         system(
             QuotaConfiguration(QuotaType.PAID, QuotaUnit.TIMES, 5),
@@ -139,7 +139,7 @@ def test_an_app_without_an_account_gets_no_site() -> None:
 
 
 def test_a_dataset_that_says_nothing_of_itself_is_cleaned_up() -> None:
-    """The platform sends no clean-up where form or technique is empty."""
+    """The platform sends no clean-up if form or technique is empty."""
     bare = {"indexing_technique": None, "index_struct": None, "collection_binding_id": None, "doc_form": None}
     event = dataset_deleted(SimpleNamespace(id="d1", tenant_id="t1", **bare), {})
     assert event.model_dump(include={"dataset_id", "tenant_id", *bare}) == {
@@ -154,7 +154,7 @@ def test_a_document_without_a_form_is_text() -> None:
 
 
 def test_tool_nodes_are_those_that_call_a_tool() -> None:
-    """Without each of its names none has a cache."""
+    """A tool node without all its names has no cache."""
     nodes = [
         {"id": "n1", "data": {"type": "tool", **TOOL, "title": "more than is needed"}},
         {"id": "n2", "data": {"type": "llm"}},
@@ -174,14 +174,14 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_any_nodes_are_read(nodes: object) -> None:
-    """A draft is whatever a person has clicked together so far."""
+    """A draft is whatever a person has built so far."""
     for node in tool_nodes(json.dumps({"nodes": nodes})):
         assert set(node) == {"node_id", *TOOL}
 
 
 @pytest.mark.parametrize("graph", ["", "[]", "no json"])
 def test_a_graph_that_is_none_is_told(graph: str) -> None:
-    with pytest.raises(BridgeError, match="the workflow's graph is no JSON object"):
+    with pytest.raises(BridgeError, match="the workflow's graph is not a JSON object"):
         tool_nodes(graph)
 
 
@@ -193,14 +193,14 @@ def test_a_class_of_another_shape_is_told() -> None:
 
 
 def test_blinker_is_asked_for_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Publishing does without it; who connects is told which extra brings it."""
+    """Publishing works without it. The error on connecting names the extra."""
     monkeypatch.setitem(sys.modules, "blinker", None)
-    with pytest.raises(BridgeError, match="blinker is not installed; it comes with the extra `bridges`"):
+    with pytest.raises(BridgeError, match="blinker is not installed: install the extra `bridges`"):
         connect_signals(Session, codec=build_codec(SETTINGS, CATALOGUE))
 
 
 def test_there_are_ten() -> None:
-    """By the wire names of the platform's modules."""
+    """By the names in the platform's modules."""
     assert {signal.name for signal in platform_signals(lambda _: 1)} == {
         "app-was-created",
         "app-model-config-was-updated",

@@ -74,16 +74,16 @@ BY_NAME = {task.name: task for task in TASKS}
 def test_a_task_is_its_event(
     name: str, arguments: tuple[object, ...], event: str, fields: Mapping[str, object]
 ) -> None:
-    made = BY_NAME[name].event_of(*arguments)
+    made = BY_NAME[name].to_event(*arguments)
     assert type(made).__name__ == event
     assert made.model_dump(include=set(fields)) == fields
 
 
 def test_arguments_are_bound_as_the_task_s_own() -> None:
-    made = BY_NAME["retry_document_indexing_task"].event_of(document_ids=["d"], dataset_id="s", user_id="u")
+    made = BY_NAME["retry_document_indexing_task"].to_event(document_ids=["d"], dataset_id="s", user_id="u")
     assert isinstance(made, DocumentIndexCreated)
     with pytest.raises(TypeError, match="document_indexing_task"):
-        BY_NAME["document_indexing_task"].event_of("s")
+        BY_NAME["document_indexing_task"].to_event("s")
 
 
 def test_each_name_is_there_once() -> None:

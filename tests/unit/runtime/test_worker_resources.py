@@ -31,7 +31,7 @@ def a_worker(
         WorkerConfig(
             settings=settings,
             catalogue=CATALOGUE,
-            codec=build_codec(settings, CATALOGUE, waits=False),
+            codec=build_codec(settings, CATALOGUE, blocking=False),
             handlers=[a_handler()],
             limits={},
             pools=POOLS,

@@ -113,5 +113,5 @@ def test_a_topic_of_secrets_keeps_them_for_an_hour_unless_it_says_otherwise() ->
 def test_a_key_that_is_marked_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys travel in the open: in the record's key, in `ce_subject`, in the ledger."""
     monkeypatch.setattr("streams.topics.BUILT_IN", (Topic("invited", Invited, key="code", pool="high"),))
-    with pytest.raises(SettingsError, match="invited: its key, code, is marked"):
+    with pytest.raises(SettingsError, match="invited: its key field code is marked"):
         load_topics(Settings())

@@ -77,8 +77,8 @@ async def test_a_chunk_of_a_topic_whose_agent_has_ended_is_an_error() -> None:
     topics.discard(topic)
 
     assert topic not in topics
-    with pytest.raises(TransportError, match="t has no agent any more"):
-        topics.hand_over(a_chunk("t"))
+    with pytest.raises(TransportError, match="the agent of t has ended"):
+        topics.put_chunk(a_chunk("t"))
 
 
 async def test_agents_that_do_not_begin_to_read_end_the_worker(
@@ -97,4 +97,4 @@ async def test_agents_that_do_not_begin_to_read_end_the_worker(
     getattr(app.agents, "_agents_started").set()  # noqa: B009 - its interface does not have the name
     await conductor_of(app)._subscribe(conductor_of(app))
     assert ended.is_set()
-    assert "agents did not begin to read within 0.01 s: t" in caplog.text
+    assert "agents did not start to read within 0.01 s: t" in caplog.text

@@ -1,12 +1,12 @@
-"""Groups and their readers, the fence of an assignment, and when a partition rests or has something to commit."""
+"""Groups and their agents, the fence of an assignment, and when a partition is paused or has an offset to commit."""
 
 import pytest
 
 from streams.settings import Settings
 from streams.transport.kafka.client import client_config, consumer_config, producer_config
 from streams.transport.kafka.errors import StartError
-from streams.transport.kafka.group import Group, LagSample, match_readers
-from streams.transport.kafka.partition import SLOW_MEMORY, PartitionState
+from streams.transport.kafka.group import Group, LagSample, check_readers
+from streams.transport.kafka.partition import SLOW_SECONDS, PartitionState
 from streams.transport.kafka.records import Assignment, Chunk, Record
 
 GROUP = Group("high", "streams.high", ("a", "b"), high=10, low=3)
@@ -21,8 +21,8 @@ def owned() -> PartitionState:
 
 
 def hand_over(partition: PartitionState, count: int) -> Chunk:
-    chunk = Chunk(partition.assignment, records(count, partition.fed))
-    partition.fed += count
+    chunk = Chunk(partition.assignment, records(count, partition.posted))
+    partition.posted += count
     partition.assignment.deliver(chunk.records)
     return chunk
 
@@ -34,21 +34,21 @@ def test_a_group_needs_room_between_its_bounds(high: int, low: int) -> None:
 
 
 def test_readers_that_match_pass() -> None:
-    match_readers([GROUP], {"a": ["reads a"], "b": ["reads b"]})
+    check_readers([GROUP], {"a": ["reads a"], "b": ["reads b"]})
 
 
 @pytest.mark.parametrize(
     ("groups", "readers", "line"),
     [
-        ([GROUP], {"a": ["x"]}, "no agent reads b: their records would wait for ever"),
-        ([GROUP], {"a": ["x"], "b": ["y"], "c": ["z"]}, "agents read c, which no consumer group of this worker has"),
-        ([GROUP], {"a": ["x", "y"], "b": ["z"]}, "a has 2 agents, x, y: one agent a topic"),
+        ([GROUP], {"a": ["x"]}, "no agent reads b: their records would never be processed"),
+        ([GROUP], {"a": ["x"], "b": ["y"], "c": ["z"]}, "agents read c, but no consumer group of this worker has"),
+        ([GROUP], {"a": ["x", "y"], "b": ["z"]}, "a has 2 agents, x, y: use one agent per topic"),
         ([GROUP, Group("low", "streams.low", ("b",))], {"a": ["x"], "b": ["y"]}, "b is in two consumer groups"),
     ],
 )
 def test_readers_that_do_not_match_are_named(groups: list[Group], readers: dict[str, list[str]], line: str) -> None:
     with pytest.raises(StartError, match=line):
-        match_readers(groups, readers)
+        check_readers(groups, readers)
 
 
 def test_settling_after_revocation_is_ignored_and_counted() -> None:
@@ -86,7 +86,7 @@ def test_a_partition_rests_above_high_until_it_is_below_low() -> None:
 
 def test_records_on_their_way_to_the_loop_count_as_held() -> None:
     partition = owned()
-    partition.fed = 11
+    partition.posted = 11
     assert partition.is_full()
 
 
@@ -94,24 +94,24 @@ def test_a_partition_that_was_paused_is_slow_for_a_while() -> None:
     partition = owned()
     assert not partition.was_slow(100.0)
     partition.pause(now=100.0)
-    assert partition.was_slow(100.0 + SLOW_MEMORY - 0.1)
-    assert not partition.was_slow(100.0 + SLOW_MEMORY)
+    assert partition.was_slow(100.0 + SLOW_SECONDS - 0.1)
+    assert not partition.was_slow(100.0 + SLOW_SECONDS)
 
 
 def test_the_start_is_committed_first_and_then_what_moves() -> None:
     partition = owned()
-    assert partition.to_commit() is None
+    assert partition.offset_to_commit() is None
     partition.start = 0
-    assert partition.to_commit() == 0
+    assert partition.offset_to_commit() == 0
     partition.committed = 0
-    assert partition.to_commit() is None
+    assert partition.offset_to_commit() is None
     chunk = hand_over(partition, 2)
     chunk.settle(1)
-    assert partition.to_commit() is None
+    assert partition.offset_to_commit() is None
     chunk.settle(0)
-    assert partition.to_commit() == 2
+    assert partition.offset_to_commit() == 2
     partition.committed = 2
-    assert partition.to_commit() is None
+    assert partition.offset_to_commit() is None
 
 
 def test_lag_is_shown_once_both_ends_are_known() -> None:

@@ -1,8 +1,8 @@
-"""A partition over many assignments, against a model: what is committed, whatever comes between what.
+"""A partition during many assignments, compared with a model: which offsets are committed in any order of operations.
 
-Expected of every interleaving of delivery, settlement, commit, revocation, reassignment and late acknowledgement:
-nothing is committed past a record that was never settled in time; what is settled without a gap is committed at the
-next commit; a record is handed over again only where its settlement was not committed.
+For every interleaving of delivery, settlement, commit, revocation, reassignment and late settlement, this must hold:
+no offset is committed past a record that was not settled in time; a prefix that is settled without a gap is committed
+at the next commit; a record is delivered again only if its settlement was not committed.
 """
 
 from hypothesis import settings, strategies
@@ -17,7 +17,7 @@ Choice = strategies.randoms(use_true_random=False)
 
 
 class PartitionOverAssignments(RuleBasedStateMachine):
-    """The broker's side is the log's end and one committed offset; the worker's side is the real code."""
+    """The broker's side is the end of the log and one committed offset. The worker's side is the real code."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class PartitionOverAssignments(RuleBasedStateMachine):
         assert self.held is not None
         last = min(self.end, self.position + count)
         records = [Record("a", 0, offset, 0, "CreateTime", None, None, ()) for offset in range(self.position, last)]
-        self.held.fed += len(records)
+        self.held.posted += len(records)
         self.held.assignment.deliver(records)
         self.handed += [record.offset for record in records]
         self.position = last
@@ -76,19 +76,19 @@ class PartitionOverAssignments(RuleBasedStateMachine):
     @precondition(lambda self: self.held is not None)
     @rule(arrives=strategies.booleans())
     def commit(self, arrives: bool) -> None:  # noqa: FBT001 - hypothesis calls by name
-        """The broker confirms it, or the commit is lost and sent again later."""
+        """The broker confirms the commit, or it is lost and sent again later."""
         assert self.held is not None
-        offset = self.held.to_commit()
+        offset = self.held.offset_to_commit()
         if offset is not None and arrives:
             self.committed = self.held.committed = offset
 
     @precondition(lambda self: self.held is not None)
     @rule(committed_first=strategies.booleans())
     def revoke(self, committed_first: bool) -> None:  # noqa: FBT001 - as above
-        """With the last commit, as in a rebalance, or without, as for a worker that is cut off."""
+        """With the last commit, as in a rebalance, or without it, as for a worker without a connection."""
         assert self.held is not None
         self.held.assignment.revoked = True
-        if committed_first and (offset := self.held.to_commit()) is not None:
+        if committed_first and (offset := self.held.offset_to_commit()) is not None:
             self.committed = offset
         self.former.append((self.held.assignment, self.handed))
         self.held = None
@@ -96,7 +96,7 @@ class PartitionOverAssignments(RuleBasedStateMachine):
     @precondition(lambda self: any(handed for _, handed in self.former))
     @rule(choice=Choice, together=strategies.booleans())
     def acknowledge_late(self, choice, together) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - as above
-        """The former holder settles what it still had: ignored, and counted."""
+        """The former owner settles its remaining records: this is ignored and counted."""
         assignment, handed = choice.choice([one for one in self.former if one[1]])
         before, late = assignment.committable, self.late
         offset = choice.choice(handed)
@@ -115,7 +115,7 @@ class PartitionOverAssignments(RuleBasedStateMachine):
     def what_is_settled_without_a_gap_can_be_committed(self) -> None:
         if self.held is None:
             return
-        offset = self.held.to_commit()
+        offset = self.held.offset_to_commit()
         reached = self.held.committed if offset is None else offset
         assert reached == (self.open[0] if self.open else self.position)
 

@@ -1,4 +1,4 @@
-"""The settled prefix against a plain model, under any order of deliveries, settlements and gaps."""
+"""The settled prefix compared with a simple model, in any order of deliveries, settlements and gaps."""
 
 import pytest
 from hypothesis import settings, strategies
@@ -8,7 +8,7 @@ from streams.transport.kafka.offset_tracker import OffsetTracker
 
 
 class PrefixAgainstModel(RuleBasedStateMachine):
-    """The model keeps every delivered offset and every settled one, and looks at all of them each time."""
+    """The model keeps every delivered and every settled offset, and reads all of them each time."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -79,14 +79,14 @@ async def test_stopping_answers_whoever_still_waits() -> None:
 
 
 async def test_settings_that_librdkafka_refuses_are_named() -> None:
-    with pytest.raises(TransportError, match=r"refuses the producer's settings.*no\.such\.setting"):
+    with pytest.raises(TransportError, match=r"rejects the producer's settings.*no\.such\.setting"):
         await RecordProducer(settings(**{"no.such.setting": "1"})).start()
 
 
 async def test_a_fatal_error_is_told_and_ends_the_producing() -> None:
     """A real one needs a broker that forgot the producer; what librdkafka calls is the same."""
     told: asyncio.Future[TransportError] = asyncio.get_running_loop().create_future()
-    made = RecordProducer(settings(), delivery_timeout=60.0, died=told.set_result)
+    made = RecordProducer(settings(), delivery_timeout=60.0, on_fatal=told.set_result)
     await made.start()
     waiting = await made.send("t", key=None, value=b"x", headers=())
 

@@ -1,4 +1,4 @@
-"""The ledger, leases, the outbox with its relay, and the index of dead letters."""
+"""The ledger, leases, the outbox, the relay's lock, and the index of dead letters."""
 
 from alembic import op
 
@@ -123,12 +123,12 @@ STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Make the tables; `streams.database.migrations.upgrade` makes the ledger's partitions, for the day it runs on."""
+    """Create the tables. `streams.database.migrations.upgrade` creates the ledger's partitions for the current day."""
     for statement in STATEMENTS:
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Drop them, with all that is in them."""
+    """Drop the tables and their contents."""
     for table in ("dead_letters", "relay", "outbox", "leases", "executions"):
         op.execute(f"drop table streams.{table}")

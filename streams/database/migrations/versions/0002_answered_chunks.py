@@ -1,4 +1,4 @@
-"""Questions and answers of a document that is being indexed, kept from one attempt to the next."""
+"""Questions and answers of a document that is being indexed, kept between attempts."""
 
 from alembic import op
 
@@ -24,11 +24,11 @@ STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     for statement in STATEMENTS:
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Drop it: an indexing that is under way asks again."""
+    """Drop the table. An indexing in progress asks its questions again."""
     op.execute("drop table streams.answered_chunks")

@@ -1,4 +1,4 @@
-"""Starts on an offset, and deliveries that ran when their process died: how a record that kills it is found."""
+"""Tables of the crash-loop guard: starts at an offset, and deliveries that ran when their process crashed."""
 
 from alembic import op
 
@@ -39,11 +39,11 @@ STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     for statement in STATEMENTS:
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Drop them: counting begins anew."""
+    """Drop the tables. Counting starts again."""
     op.execute("drop table streams.suspects, streams.partition_starts")

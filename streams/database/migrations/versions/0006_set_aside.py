@@ -1,4 +1,4 @@
-"""Outbox rows that were set aside are counted and listed without reading the others."""
+"""An index that counts and lists outbox rows that were set aside without reading the others."""
 
 from alembic import op
 
@@ -9,10 +9,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the index; the outbox takes no writes while it is built, which is short: it is nearly empty."""
+    """Create the index. The outbox accepts no writes for a short time: it is nearly empty."""
     op.execute("create index outbox_set_aside on streams.outbox (failed_at) where failed_at is not null")
 
 
 def downgrade() -> None:
-    """Drop it: everything goes on."""
+    """Drop the index. Publishing continues."""
     op.execute("drop index streams.outbox_set_aside")

@@ -1,1 +1,1 @@
-"""One file a revision, in the order of their numbers."""
+"""The revisions, one per file, in the order of their numbers."""

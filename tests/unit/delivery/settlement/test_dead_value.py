@@ -12,7 +12,7 @@ from schemas import Event, Personal, Secret
 from schemas.registry import FileRegistry
 from streams import headers
 from streams.codec import Codec, DecodeError
-from streams.codec.encryption import SEAL, Encryptor, SealedError
+from streams.codec.encryption import ENCRYPTED_MAGIC, Encryptor, SealedError
 from streams.delivery.errors import Reason
 from streams.delivery.settlement.dead_letter import DeadLetterInfo, dead_record
 from streams.delivery.settlement.dead_value import dead_value
@@ -68,12 +68,12 @@ def codec(tmp_path: Path) -> Codec:
     return a_codec(FileRegistry(tmp_path), catalogue())
 
 
-def a_codec(files: FileRegistry, topics: Catalogue, seals: Encryptor | None = None) -> Codec:
-    return Codec(files, files, topics, "test", seals)
+def a_codec(files: FileRegistry, topics: Catalogue, encryptor: Encryptor | None = None) -> Codec:
+    return Codec(files, files, topics, "test", encryptor)
 
 
 def with_keys(codec: Codec, keys: str) -> Codec:
-    return a_codec(codec._files, catalogue(), Encryptor(keys))
+    return a_codec(codec._resolver.files, catalogue(), Encryptor(keys))
 
 
 def test_without_a_key_the_dead_letter_is_encoded_anew_with_its_secrets_masked(codec: Codec) -> None:
@@ -93,22 +93,22 @@ def test_without_a_key_the_dead_letter_is_encoded_anew_with_its_secrets_masked(c
 
 def test_with_a_key_it_is_encrypted_and_comes_back_byte_for_byte(codec: Codec) -> None:
     value = codec.encode(EVENT).value
-    sealing = with_keys(codec, OLD)
-    dead = dead_value(sealing, TOPIC, a_record(topic=TOPIC, value=value))
+    with_key = with_keys(codec, OLD)
+    dead = dead_value(with_key, TOPIC, a_record(topic=TOPIC, value=value))
     assert dead.protection == "encrypted"
     assert dead.value is not None
     assert b"493817" not in dead.value
-    assert sealing.seals.open(dead.value) == value
-    assert sealing.decode(TOPIC, dead.value) == EVENT
+    assert with_key.encryptor.decrypt(dead.value) == value
+    assert with_key.decode(TOPIC, dead.value) == EVENT
     assert with_keys(codec, f"{NEW},{OLD}").decode(TOPIC, dead.value) == EVENT, "keys are changed one by one"
 
 
-@pytest.mark.parametrize(("keys", "why"), [("", "STREAMS_DLQ_KEY with its key opens it"), (NEW, "does not have")])
+@pytest.mark.parametrize(("keys", "why"), [("", "set STREAMS_DLQ_KEY to its key"), (NEW, "does not have")])
 def test_a_sealed_value_that_cannot_be_opened_is_told_in_one_line(codec: Codec, keys: str, why: str) -> None:
-    sealed = Encryptor(OLD).seal(codec.encode(EVENT).value)
+    sealed = Encryptor(OLD).encrypt(codec.encode(EVENT).value)
     other = with_keys(codec, keys)
     with pytest.raises(SealedError, match=why):
-        other.seals.open(sealed)
+        other.encryptor.decrypt(sealed)
     with pytest.raises(DecodeError, match=why):
         other.decode(TOPIC, sealed)
     assert dead_value(other, TOPIC, a_record(topic=TOPIC, value=sealed)).value == sealed, "it is not sealed twice"
@@ -134,12 +134,12 @@ def test_a_record_without_secrets_stays_byte_for_byte(codec: Codec) -> None:
 def test_what_the_schema_marks_is_masked_where_the_class_does_not(codec: Codec) -> None:
     """A worker of another version, or a tool that has only the Avro file."""
     value = codec.encode(EVENT).value
-    other = a_codec(codec._files, catalogue(CodeSentLater))
+    other = a_codec(codec._resolver.files, catalogue(CodeSentLater))
     assert dead_value(other, TOPIC, a_record(topic=TOPIC, value=value)).protection == "masked"
     shown = show_value(other, TOPIC, value)
     assert "493817" not in str(shown)
     assert "ada@" not in str(shown)
-    gone = show_value(a_codec(codec._files, Catalogue((), SETTINGS)), "gone", value)
+    gone = show_value(a_codec(codec._resolver.files, Catalogue((), SETTINGS)), "gone", value)
     assert gone.unreadable is not None
 
 
@@ -156,7 +156,7 @@ def test_an_event_that_avro_refuses_is_not_repeated_by_the_error(codec: Codec) -
     known = EVENT.model_dump(include={"event_id", "occurred_at", "tenant_id"})
     fields: dict[str, Any] = {**known, "code": ["493817"], "recipients": [], "mail_id": "m1"}
     bad = CodeSent.model_construct(**fields)
-    with pytest.raises(ValueError, match="Avro refuses the event") as refused:
+    with pytest.raises(ValueError, match="Avro rejects the event") as refused:
         codec.encode(bad)
     assert "493817" not in str(refused.value)
     assert refused.value.__suppress_context__
@@ -165,5 +165,5 @@ def test_an_event_that_avro_refuses_is_not_repeated_by_the_error(codec: Codec) -
 def test_a_key_that_is_none_is_refused_in_one_line() -> None:
     with pytest.raises(SettingsError, match="STREAMS_DLQ_KEY: not a Fernet key"):
         Encryptor("secret")
-    assert Encryptor(" ").seal(b"x") == b"x"
-    assert Encryptor(OLD).seal(b"x")[:1] == SEAL
+    assert Encryptor(" ").encrypt(b"x") == b"x"
+    assert Encryptor(OLD).encrypt(b"x")[:1] == ENCRYPTED_MAGIC

@@ -1,4 +1,4 @@
-"""Whose the events in the outbox are, and an index by which those for later are found again."""
+"""The tenants of the events in the outbox, and an index for scheduled events."""
 
 from alembic import op
 
@@ -14,12 +14,12 @@ STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Add the column, which older senders leave empty, and the index, which only events for later pay for."""
+    """Add the column, which older senders leave empty, and the index, which contains only scheduled events."""
     for statement in STATEMENTS:
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Drop them: everything goes on."""
+    """Drop the column and the index. Publishing continues."""
     op.execute("drop index streams.outbox_scheduled")
     op.execute("alter table streams.outbox drop column tenant_id")

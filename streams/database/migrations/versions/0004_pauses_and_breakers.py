@@ -1,4 +1,4 @@
-"""What operators have paused, the breakers of each worker, and indexes by which executions are listed."""
+"""Pauses by operators, the breakers of each worker, and indexes for listing executions."""
 
 from alembic import op
 
@@ -39,13 +39,13 @@ STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Make the tables and indexes; the ledger takes no writes while these are built."""
+    """Create the tables and indexes. The ledger accepts no writes while the indexes are built."""
     for statement in STATEMENTS:
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Drop them: everything goes on."""
+    """Drop the tables and indexes. All paused work is resumed."""
     op.execute("drop table streams.breakers, streams.pauses")
     op.execute("drop index streams.executions_topic, streams.executions_tenant, streams.executions_unfinished")
     op.execute("create index executions_handler_status on streams.executions (handler, status, created_at)")

@@ -1,0 +1,51 @@
+"""The shape of the source tree: small folders, small modules, names that say what lives there."""
+
+from collections import Counter
+from pathlib import Path
+
+from tests.support.pages import ROOT
+
+MODULES_PER_FOLDER = 12
+LINES_PER_MODULE = 300
+MANY_MODULES = {"streams/cli"}
+"""One file per command group."""
+SAYS_NOTHING = {"base", "common", "helpers", "manager", "misc", "utils"}
+FORMER_NAMES = {
+    "account", "affected", "allowed_values", "answers", "artifacts", "avro_reading", "avro_writing", "bare", "beside",
+    "binding", "blinker_bridge", "breaker", "breaker_rows", "bucket", "cancelling", "celery_bridge", "claims_sql",
+    "commits", "crash_guard", "custody", "declared", "demonstration", "detached", "duration", "effect", "failures",
+    "fetching", "gate", "handover", "http_registry", "identity", "interview", "limits", "listing", "lock",
+    "loop_bridge", "masking", "membership", "observe", "outgoing", "owned", "payloads", "perseverance", "preloaded",
+    "preparing",
+    "protection", "questions", "reading", "reception", "refusals", "refusing", "registries", "remains", "removal",
+    "repeating", "replacing", "reporting", "retry_plan", "sealing", "set_aside", "showing", "signals", "standing",
+    "stranded", "sweep", "syncing", "tasks", "topic_admin", "topic_pruning", "transactions", "upkeep", "waiting",
+    "withdrawing", "written",
+}  # fmt: skip
+"""Names that a reader had to be told; migrations keep theirs, since they have been run."""
+
+
+def _modules(*folders: str) -> list[Path]:
+    return [path.relative_to(ROOT) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def test_a_folder_holds_at_most_a_dozen_modules() -> None:
+    modules = _modules("streams", "schemas", "tests", "benchmarks", "examples")
+    folders = Counter(str(path.parent) for path in modules if path.name != "__init__.py")
+
+    assert {
+        name: many for name, many in folders.items() if many > MODULES_PER_FOLDER and name not in MANY_MODULES
+    } == {}
+
+
+def test_a_module_fits_on_a_few_screens() -> None:
+    modules = _modules("streams", "schemas", "benchmarks")
+    lines = {str(path): len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in modules}
+
+    assert {name: many for name, many in lines.items() if many > LINES_PER_MODULE} == {}
+
+
+def test_names_are_those_of_the_field() -> None:
+    modules = [path for path in _modules("streams", "schemas", "benchmarks") if "versions" not in path.parts]
+
+    assert [str(path) for path in modules if {path.stem, *path.parts} & (SAYS_NOTHING | FORMER_NAMES)] == []
