@@ -25,7 +25,7 @@ from streams.publishing import Outbox
 from streams.publishing.outbox.outbox import headers_to_json
 from streams.topics import load_catalogue
 from streams.transport.kafka.client import client_config
-from streams.transport.kafka.wire import to_record
+from streams.transport.kafka.records import to_record
 
 EVENTS = 60_000
 SINGLE = 400

@@ -18,9 +18,8 @@ from streams.transport.kafka.errors import TransportError
 from streams.transport.kafka.group import AssignmentListener, Group, GroupActivity, LagSample
 from streams.transport.kafka.partition import PartitionState
 from streams.transport.kafka.rebalance import Rebalance
-from streams.transport.kafka.records import Assignment, Chunk, Record
+from streams.transport.kafka.records import Assignment, Chunk, Record, to_record
 from streams.transport.kafka.thread_bridge import ThreadBridge
-from streams.transport.kafka.wire import to_record
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.settings import Settings
 from streams.transport.kafka.producer import ProduceError, RecordMetadata, RecordProducer
-from streams.transport.kafka.wire import to_record
+from streams.transport.kafka.records import to_record
 from tests.integration.transport.test_worker import listeners
 from tests.support.local_stack.stack import Stack
 

@@ -5,7 +5,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from streams import headers
 from streams.delivery.settlement.records import RetryState, history_entry, read_history, retry_record
-from streams.transport.kafka.wire import to_record
+from streams.transport.kafka.records import to_record
 from tests.support.factories import a_delivery
 
 
