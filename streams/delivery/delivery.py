@@ -165,3 +165,8 @@ def now_ms() -> int:
 def at_ms(milliseconds: int) -> datetime:
     """A UTC time from ms since the epoch; the nearest that there is where a producer wrote something else."""
     return datetime.fromtimestamp(min(max(0, milliseconds), _LAST_MS) / 1000, tz=UTC)
+
+
+def due_at_of(record: Record) -> int:
+    """When a tier's record is due, ms since the epoch; without the header at once."""
+    return headers.last_int(record.headers, headers.DUE_AT) or 0

@@ -118,3 +118,7 @@ class CancelledError(Exception):
     """What `on_dead` is told: an operator cancelled the delivery."""
 
     __module__ = "streams.delivery"
+
+
+class StrayCancellationError(Exception):
+    """A task was cancelled by code that does not own it. Only a new start does the work that it had not settled."""

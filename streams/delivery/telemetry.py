@@ -4,9 +4,9 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from streams.delivery.dead_letter import UnreadableRecord
 from streams.delivery.delivery import Delivery
 from streams.delivery.errors import Reason
-from streams.delivery.settlement.dead_letter import UnreadableRecord
 from streams.observability import metrics
 from streams.observability.error_text import ErrorText
 from streams.observability.logs import get_logger

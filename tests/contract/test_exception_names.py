@@ -81,7 +81,7 @@ STAY_IN_THEIR_PROCESS = (
     "streams.runtime.",
     "streams.database.migrations.",
     "streams.delivery.execution.",
-    "streams.delivery.intake.",
+    "streams.delivery.errors.",
     "streams.delivery.settlement.",
     "streams.codec.avro_",
     "streams.schema_registry.export.",

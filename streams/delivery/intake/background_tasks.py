@@ -3,14 +3,11 @@
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
 
+from streams.delivery.errors import StrayCancellationError
 from streams.transport.kafka.records import Assignment, Chunk, Record
 
 AT_ONCE = 16
 """Records that are being sent on at the same time."""
-
-
-class StrayCancellationError(Exception):
-    """A task was cancelled by code that does not own it. Only a new start does the work that it had not settled."""
 
 
 class BackgroundTasks:

@@ -10,11 +10,11 @@ from schemas import Event
 from streams import headers
 from streams.codec import Codec, DecodeError, PayloadElsewhereError
 from streams.codec.claim_check import Ticket
-from streams.delivery.delivery import INT4, Delivery, Pending, now_ms, number, origin_of
+from streams.delivery.dead_letter import UnreadableRecord
+from streams.delivery.delivery import INT4, Delivery, Pending, due_at_of, now_ms, number, origin_of
 from streams.delivery.errors import Reason
 from streams.delivery.handler import Handler
 from streams.delivery.intake.payload_loader import Loaded, Payload, Payloads
-from streams.delivery.settlement.dead_letter import UnreadableRecord
 from streams.observability.error_text import ErrorText, describe
 from streams.settings import PoolName
 from streams.topics import Catalogue, Topic, UnknownEventError
@@ -247,11 +247,6 @@ class Decoder:
         rest = min(max(0, due_at_of(record) - now), UNKNOWN_HANDLER_PAUSE_MS)
         due_at = now + rest + UNKNOWN_HANDLER_PAUSE_MS
         return Rerouted(record, self._catalogue.tier(self._pool, 0.0), due_at, since, rest / 1000)
-
-
-def due_at_of(record: Record) -> int:
-    """When a tier's record is due, ms since the epoch; without the header at once."""
-    return headers.last_int(record.headers, headers.DUE_AT) or 0
 
 
 @dataclass(frozen=True, slots=True)

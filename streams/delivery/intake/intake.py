@@ -7,21 +7,14 @@ from functools import partial
 from streams.codec.claim_check import Ticket
 from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
 from streams.delivery.admission.schema_loader import SchemaLoader
-from streams.delivery.delivery import Delivery, acknowledge_all, now_ms
+from streams.delivery.dead_letter import UnreadableRecord
+from streams.delivery.delivery import Delivery, acknowledge_all, due_at_of, now_ms
 from streams.delivery.intake.background_tasks import BackgroundTasks
-from streams.delivery.intake.decoding import (
-    Decoder,
-    MissingPayload,
-    ReadChunk,
-    ReadRecord,
-    Rerouted,
-    due_at_of,
-)
+from streams.delivery.intake.decoding import Decoder, MissingPayload, ReadChunk, ReadRecord, Rerouted
 from streams.delivery.intake.partition_queue import PartitionQueues
 from streams.delivery.intake.payload_loader import PayloadLoader, pieces_of
 from streams.delivery.scheduling.retry_tiers import Hop, Run, Wait, next_move
 from streams.delivery.scheduling.scheduler import Scheduler
-from streams.delivery.settlement.dead_letter import UnreadableRecord
 from streams.delivery.settlement.forwarding import Forwarding
 from streams.observability.logs import delivery_context
 from streams.schema_registry.clients import SchemaNotFetchedError

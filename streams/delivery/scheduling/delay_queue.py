@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streams.delivery.delivery import Delivery, now_ms
-from streams.delivery.intake.decoding import due_at_of
+from streams.delivery.delivery import Delivery, due_at_of, now_ms
 from streams.delivery.scheduling.retry_tiers import Hop, Run, Wait, next_move
 from streams.transport.kafka.records import Assignment
 

@@ -13,8 +13,8 @@ from streams import headers
 from streams.delivery.admission.admission import Admission, Blocked
 from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
 from streams.delivery.delivery import Delivery
+from streams.delivery.errors import StrayCancellationError
 from streams.delivery.handler import Handler, Kind
-from streams.delivery.intake.background_tasks import StrayCancellationError
 from streams.delivery.scheduling.delay_queue import DelayQueue
 from streams.delivery.scheduling.lanes import Lanes, Unit
 from streams.observability.logs import bind_delivery

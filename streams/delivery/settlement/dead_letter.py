@@ -2,10 +2,10 @@
 
 import hashlib
 from dataclasses import dataclass
-from uuid import UUID
 
 from streams import headers
 from streams.codec import Codec
+from streams.delivery.dead_letter import DeadLetterInfo
 from streams.delivery.delivery import Delivery, at_ms, origin_of
 from streams.delivery.errors import Reason
 from streams.delivery.ledger.columns import storable
@@ -17,36 +17,6 @@ from streams.topics import Catalogue
 from streams.transport.kafka.records import Record, RecordMetadata
 
 NO_ERROR = ErrorText("", "", "")
-
-
-@dataclass(frozen=True, slots=True)
-class UnreadableRecord:
-    """A record that no handler can be given, and what is known of it."""
-
-    record: Record
-    topic: str
-    """The event's topic; in a retry tier not the record's own."""
-    reason: Reason
-    error: ErrorText
-    event_id: UUID | None = None
-    tenant_id: str | None = None
-    handler: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetterInfo:
-    """Why a record is dead, for its headers and the index of dead letters."""
-
-    reason: Reason
-    error: ErrorText
-    attempts: int
-    first_failed_at: int
-    """ms since the epoch."""
-    died_at: int
-    group: str
-    handler: str | None = None
-    event_id: UUID | None = None
-    replays: int = 0
 
 
 @dataclass(frozen=True, slots=True)

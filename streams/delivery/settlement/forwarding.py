@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from schemas import Event
+from streams.delivery.dead_letter import DeadLetterInfo, UnreadableRecord
 from streams.delivery.delivery import Delivery, now_ms
 from streams.delivery.handler import Handler
 from streams.delivery.ledger import settle as settle_module
-from streams.delivery.settlement.dead_letter import DeadLetterInfo, UnreadableRecord, dead_letter_row
+from streams.delivery.settlement.dead_letter import dead_letter_row
 from streams.delivery.settlement.pending_send import PendingSend, Sender
 from streams.delivery.settlement.records import OutgoingRecord, RetryState, moved_record, retry_record, unread_record
 from streams.delivery.settlement.settle_loop import SettleLoop

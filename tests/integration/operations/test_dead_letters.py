@@ -17,8 +17,9 @@ from schemas.event import event_time
 from streams import headers
 from streams.codec import EncodedEvent, build_codec
 from streams.database.tables import dead_letters, executions
+from streams.delivery.dead_letter import DeadLetterInfo
 from streams.delivery.errors import Reason
-from streams.delivery.settlement.dead_letter import DeadLetterInfo, dead_record
+from streams.delivery.settlement.dead_letter import dead_record
 from streams.observability.error_text import ErrorText
 from streams.operations.dead_letters.index import DeadLetterFilter, find_dead_letters, list_dead_letters
 from streams.operations.dead_letters.rebuild import index_row, rebuild

@@ -27,9 +27,10 @@ from streams.codec.claim_check import (
     may_be_large,
     remove_old,
 )
+from streams.delivery.dead_letter import DeadLetterInfo
 from streams.delivery.errors import Reason
 from streams.delivery.intake.payload_loader import pieces_of
-from streams.delivery.settlement.dead_letter import DeadLetterInfo, dead_record
+from streams.delivery.settlement.dead_letter import dead_record
 from streams.delivery.settlement.records import unread_record
 from streams.observability.error_text import ErrorText
 from streams.operations.dead_letters.show import show_value

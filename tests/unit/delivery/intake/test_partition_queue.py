@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.delivery.intake.background_tasks import StrayCancellationError
+from streams.delivery.errors import StrayCancellationError
 from streams.delivery.intake.partition_queue import PartitionQueues
 from streams.transport.kafka.records import Assignment, Chunk
 from tests.support.factories import a_record

@@ -12,8 +12,7 @@ from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
 from streams.delivery.admission.database_gate import DatabaseGate
 from streams.delivery.admission.pauses import Pauses
 from streams.delivery.delivery import Delivery, now_ms
-from streams.delivery.errors import Unavailable
-from streams.delivery.intake.background_tasks import StrayCancellationError
+from streams.delivery.errors import StrayCancellationError, Unavailable
 from streams.delivery.scheduling.lanes import Lanes
 from streams.delivery.scheduling.scheduler import Runners, Scheduler
 from streams.transport.kafka.records import Assignment

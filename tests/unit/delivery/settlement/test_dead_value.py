@@ -13,8 +13,9 @@ from schemas.registry import FileRegistry
 from streams import headers
 from streams.codec import Codec, DecodeError
 from streams.codec.encryption import ENCRYPTED_MAGIC, Encryptor, SealedError
+from streams.delivery.dead_letter import DeadLetterInfo
 from streams.delivery.errors import Reason
-from streams.delivery.settlement.dead_letter import DeadLetterInfo, dead_record
+from streams.delivery.settlement.dead_letter import dead_record
 from streams.delivery.settlement.dead_value import dead_value
 from streams.observability.error_text import ErrorText
 from streams.operations.dead_letters.show import show_value
