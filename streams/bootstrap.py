@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 
 from schemas import Event
-from streams.agents import Agent, declare_agents, declare_tier_agents
+from streams.agents import declare_agents, declare_tier_agents
 from streams.codec import build_codec
 from streams.delivery import Handler
 from streams.dify.platform import build_platform
@@ -58,15 +58,9 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
     )
     app.listener = app.worker
     app.checks += [app.worker.check, partial(adopt_former_tiers, app, catalogue, read)]
-    declare_agents(partial(declare, app), catalogue, read, settings.pools, lambda: app.worker.engines)
+    declare_agents(app.consume, catalogue, read, settings.pools, lambda: app.worker.engines)
     add_pages(app, settings)
     return app
-
-
-def declare(app: PipelineApp, topic: str, agent: Agent, description: str) -> None:
-    """Register a Faust agent that consumes a topic; `faust -A streams agents` shows the description."""
-    agent.__doc__ = description
-    app.agent(app.topic(topic, value_serializer="raw"), name=topic)(agent)
 
 
 async def adopt_former_tiers(app: PipelineApp, catalogue: Catalogue, read: Collection[str]) -> None:
@@ -74,5 +68,5 @@ async def adopt_former_tiers(app: PipelineApp, catalogue: Catalogue, read: Colle
     existing = (await asyncio.to_thread(KafkaAdmin(app.settings).metadata)).topics
     former = {pool: catalogue.former_tiers(pool, existing) for pool in app.settings.pools}
     for pool, tiers in former.items():
-        declare_tier_agents(partial(declare, app), pool, tiers, lambda: app.worker.engines)
+        declare_tier_agents(app.consume, pool, tiers, lambda: app.worker.engines)
     app.groups = build_groups(catalogue, read, build_pools(app.settings), former)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any, NoReturn
 
 import faust
@@ -16,6 +16,7 @@ from streams.transport.kafka.client import check_brokers
 from streams.transport.kafka.errors import NotSupportedError, StartError
 from streams.transport.kafka.group import AssignmentListener, Group, check_readers
 from streams.transport.kafka.producer import RecordProducer
+from streams.transport.kafka.records import Chunk
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,24 @@ class StreamsApp(faust.App):
         """End the worker with exit code 1. `error` appears in the one line that is logged."""
         logger.critical("the worker stops: %s", error)
         self.add_future(self.crash(SystemExit(1)))
+
+    def consume(self, topic: str, accept: Callable[[], Callable[[Chunk], None]], description: str) -> None:
+        """Declare the agent of a topic.
+
+        Args:
+            topic: The topic's name on the cluster; also the agent's name.
+            accept: Called at the first chunk. Returns the function that takes the chunks.
+            description: What `faust -A streams agents` shows.
+        """
+
+        async def consume(chunks: AsyncIterable[Chunk]) -> None:
+            take: Callable[[Chunk], None] | None = None
+            async for chunk in chunks:
+                take = take or accept()
+                take(chunk)
+
+        consume.__doc__ = description
+        self.agent(self.topic(topic, value_serializer="raw"), name=topic)(consume)
 
     async def start_client(self) -> None:
         """Not supported. Raises NotSupportedError."""
