@@ -1,1 +1,1 @@
-"""`make bench`: what the pipeline's promises of speed and size are measured by, on real servers."""
+"""`make bench`: measures the promised speed and size of the pipeline on real servers."""

@@ -1,6 +1,6 @@
-"""`python -m benchmarks [NAME ...] [--scale 1]`: results on stdout, a JSON line each; what goes on, on stderr.
+"""`python -m benchmarks [NAME ...] [--scale 1]`: one JSON line per result on stdout, progress on stderr.
 
-Exits with 1 where a target is missed.
+Exits with 1 if a target is missed.
 """
 
 import argparse
@@ -8,7 +8,7 @@ import importlib
 import signal
 import sys
 
-from benchmarks.environment import Ground, open_ground, say
+from benchmarks.environment import Servers, say, start_servers
 from benchmarks.result import Results
 
 SCENARIOS = (
@@ -24,31 +24,31 @@ SCENARIOS = (
     "producing",
     "relay",
 )
-"""Each is the module of its name, imported when it runs: some need the peers that `make bench` installs."""
+"""Each name is a module. It is imported when it runs: some need the packages that `make bench` installs."""
 
 
-def results_of(name: str, ground: Ground, scale: float) -> Results:
+def results_of(name: str, servers: Servers, scale: float) -> Results:
     """Run a scenario."""
     module = importlib.import_module(f"benchmarks.scenarios.{name.replace('-', '_')}")
-    found: Results = module.run(ground, scale)
+    found: Results = module.run(servers, scale)
     return found
 
 
 def main() -> int:
-    """Run the scenarios that are named, or all."""
+    """Run the named scenarios, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SCENARIOS))
-    parser.add_argument("--scale", type=float, default=1.0, help="sizes, as a part of the full ones")
-    asked = parser.parse_args()
-    if unknown := set(asked.names) - set(SCENARIOS):
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for the sizes; 1 is full size")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(SCENARIOS):
         parser.error(f"no scenario {', '.join(sorted(unknown))}; there are: {', '.join(SCENARIOS)}")
-    # As Ctrl-C: the servers are stopped in the end.
+    # As Ctrl-C: the servers are stopped at the end.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     missed = 0
-    with open_ground() as ground:
-        for name in asked.names or SCENARIOS:
+    with start_servers() as servers:
+        for name in arguments.names or SCENARIOS:
             say(f"--- {name}")
-            for result in results_of(name, ground, asked.scale):
+            for result in results_of(name, servers, arguments.scale):
                 sys.stdout.write(result.line() + "\n")
                 sys.stdout.flush()
                 missed += result.met is False

@@ -1,7 +1,7 @@
-"""The work of an indexing alone: the same extraction, splitting, model and rows, with no pipeline around them.
+"""The baseline of indexing: the same extraction, splitting, model and rows, without a pipeline.
 
-As parallel as a worker is: eight documents at once, their CPU-bound part in as many processes as a worker has. What
-it leaves out is what makes the pipeline one: Kafka, the ledger, leases, steps, statuses, checks.
+It is as parallel as a worker: eight documents concurrently, their CPU-bound part in as many processes. It leaves out
+Kafka, the ledger, leases, steps, statuses and checks.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from pgvector import Vector
 from sqlalchemy import Engine, insert, text, update
 
-from benchmarks.documents import Shelf
+from benchmarks.documents import DocumentSet
 from streams.dify.embedding.cache import encode_vector
 from streams.dify.embedding.local import MODEL, PROVIDER, count_tokens_locally, embed_locally
 from streams.dify.extraction import extract
@@ -25,20 +25,20 @@ from streams.dify.splitting.piece import Piece
 from streams.dify.splitting.rules import AUTOMATIC
 from streams.local.demo.rows import Upload
 
-_AT_ONCE = 8
+_CONCURRENCY = 8
 Worked = tuple[int, tuple[Piece, ...], list[int], list[list[float]]]
 
 
-class Alone:
-    """Two processes and a connection pool, warm."""
+class Baseline:
+    """Processes and a connection pool, after their warm-up."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
-        self._collection = f"alone_{shelf.knowledge.dataset_id.replace('-', '_')}"
-        processes = shelf.plot.settings.compute_processes
+    def __init__(self, document_set: DocumentSet) -> None:
+        self._shelf = document_set
+        self._collection = f"alone_{document_set.knowledge.dataset_id.replace('-', '_')}"
+        processes = document_set.sandbox.settings.compute_processes
         self._processes = ProcessPoolExecutor(processes, mp_context=get_context("forkserver"))
         list(self._processes.map(embed_locally, [["warm"]] * processes))
-        with shelf.plot.engine.begin() as connection:
+        with document_set.sandbox.engine.begin() as connection:
             connection.execute(
                 text(
                     f"create table {self._collection} (id uuid primary key, text text not null, meta jsonb not null,"
@@ -55,32 +55,32 @@ class Alone:
 
     def run(self, uploads: Sequence[Upload]) -> None:
         """Index these documents; returns when all are done."""
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
+        with ThreadPoolExecutor(_CONCURRENCY) as threads:
             list(threads.map(self._index, uploads))
 
     def close(self) -> None:
-        """End the processes."""
+        """Stop the processes."""
         self._processes.shutdown()
 
     def _index(self, upload: Upload) -> None:
-        path = self._shelf.plot.folder / "storage" / upload.key
+        path = self._shelf.sandbox.folder / "storage" / upload.key
         worked = self._processes.submit(work, path, upload.source.extension, upload.document_id).result()
         _write(self._shelf, self._collection, upload, worked)
 
 
 def work(path: Path, extension: str, document_id: str) -> Worked:
-    """The part that is bound by the CPU."""
+    """The CPU-bound part."""
     found = extract(path.read_bytes(), extension, document_id)
     pieces = pieces_of(found.text, "text_model", AUTOMATIC)
     contents = [piece.content for piece in pieces]
     return len(found.text), pieces, count_tokens_locally(contents), embed_locally(contents)
 
 
-def _write(shelf: Shelf, collection: str, upload: Upload, worked: Worked) -> None:
+def _write(document_set: DocumentSet, collection: str, upload: Upload, worked: Worked) -> None:
     characters, pieces, tokens, vectors = worked
     now = utc_now()
     nodes = [node_id(upload.document_id, now, piece.position, piece.content_hash) for piece in pieces]
-    knowledge, engine = shelf.knowledge, shelf.plot.engine
+    knowledge, engine = document_set.knowledge, document_set.sandbox.engine
     row = partial(
         dict[str, object],
         tenant_id=knowledge.tenant_id,
@@ -116,7 +116,7 @@ def _write(shelf: Shelf, collection: str, upload: Upload, worked: Worked) -> Non
                     {
                         "provider_name": PROVIDER,
                         "model_name": MODEL,
-                        # Beside the pipeline's own entries.
+                        # Reversed, so that it does not collide with the pipeline's own entries.
                         "hash": piece.content_hash[::-1],
                         "embedding": encode_vector(vector),
                     }

@@ -1,4 +1,4 @@
-"""Documents to work on: words drawn by a fixed seed, so that every run has the same, and no two texts are alike."""
+"""Generates documents from random words with a fixed seed: every run has the same ones, and no two texts are alike."""
 
 import random
 from collections.abc import Iterator
@@ -9,18 +9,18 @@ from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 _SYLLABLES = ("ka", "lo", "mi", "ren", "tu", "sha", "vel", "no", "dri", "pas", "quo", "el", "ba", "fi", "gor")
 _LINE = 80
-_LINES_A_PAGE = 40
+_LINES_PER_PAGE = 40
 
 
 def words(seed: str) -> Iterator[str]:
-    """Words without end."""
+    """Yield words endlessly."""
     draw = random.Random(seed)
     while True:
         yield "".join(draw.choices(_SYLLABLES, k=draw.randint(1, 4)))
 
 
 def text(characters: int, seed: str) -> str:
-    """Sentences of about a line, paragraphs of about five, of at least so many characters in all."""
+    """Return at least `characters` characters: sentences of about one line, paragraphs of five sentences."""
     drawn = words(seed)
     parts: list[str] = []
     length = sentences = 0
@@ -34,7 +34,7 @@ def text(characters: int, seed: str) -> str:
 
 
 def pdf(pages: int, seed: str) -> bytes:
-    """A PDF of full pages: 40 lines of about 80 characters each."""
+    """Return a PDF of full pages: 40 lines of about 80 characters each."""
     writer = PdfWriter()
     font = DictionaryObject({NameObject("/Type"): NameObject("/Font"), NameObject("/Subtype"): NameObject("/Type1")})
     font[NameObject("/BaseFont")] = NameObject("/Helvetica")
@@ -42,7 +42,7 @@ def pdf(pages: int, seed: str) -> bytes:
     for _ in range(pages):
         page = writer.add_blank_page(width=595, height=842)
         stream = DecodedStreamObject()
-        lines = " T* ".join(f"({_line(drawn)}) Tj" for _ in range(_LINES_A_PAGE))
+        lines = " T* ".join(f"({_line(drawn)}) Tj" for _ in range(_LINES_PER_PAGE))
         stream.set_data(f"BT /F1 10 Tf 14 TL 40 800 Td {lines} ET".encode("ascii"))
         page[NameObject("/Resources")] = DictionaryObject(
             {NameObject("/Font"): DictionaryObject({NameObject("/F1"): font})}

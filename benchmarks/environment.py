@@ -1,4 +1,4 @@
-"""Where benchmarks run: a local stack of their own, and for each a database, topics and a storage of its own."""
+"""The servers of the benchmarks: one local stack, and a database, topics and storage per benchmark."""
 
 import os
 import shutil
@@ -31,12 +31,12 @@ _PAUSE = 0.1
 
 
 def say(line: str) -> None:
-    """Progress, beside the results."""
+    """Print progress to stderr."""
     sys.stderr.write(f"{line}\n")
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float) -> None:
-    """Return once the condition holds. Raises TimeoutError that names what was waited for."""
+    """Wait until the condition is true. Raises TimeoutError that names `what`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -46,8 +46,8 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float) -> None
 
 
 @dataclass(frozen=True, slots=True)
-class Plot:
-    """A database with the platform's tables and ours, topics and a storage, of one benchmark alone."""
+class Sandbox:
+    """The database, topics and storage of one benchmark."""
 
     folder: Path
     environment: Mapping[str, str]
@@ -55,13 +55,13 @@ class Plot:
     engine: Engine
 
     def scalar(self, query: str, **values: object) -> int:
-        """A number that the database gives."""
+        """Return a number from the database."""
         with self.engine.connect() as connection:
             return int(connection.execute(text(query), values).scalar() or 0)
 
     @contextmanager
     def worker(self) -> Iterator[MemoryWatch]:
-        """A worker that is ready to take events, its memory watched; stopped in the end."""
+        """Start a worker and watch its memory; stop it at the end."""
         process = ServerProcess("the worker", self.folder / "worker", stop_timeout=_STOP_TIMEOUT)
         faust = Path(sys.executable).with_name("faust")
         port = self.settings.web_port
@@ -77,25 +77,25 @@ class Plot:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Servers:
     """The servers of one run."""
 
     folder: Path
-    servers: Mapping[str, str]
-    """The stack's settings."""
+    settings: Mapping[str, str]
+    """The settings of the stack."""
 
     @contextmanager
-    def plot(self, name: str, **settings: str) -> Iterator[Plot]:
-        """A plot for one benchmark, its settings this process's and its workers'; gone in the end."""
+    def sandbox(self, name: str, **settings: str) -> Iterator[Sandbox]:
+        """Create the resources of one benchmark and use its settings in this process; remove them at the end."""
         unique = f"{name}{uuid4().hex[:6]}"
-        server = make_url(self.servers["STREAMS_DATABASE_URL"]).set(drivername="postgresql+psycopg")
+        server = make_url(self.settings["STREAMS_DATABASE_URL"]).set(drivername="postgresql+psycopg")
         admin = create_engine(server, isolation_level="AUTOCOMMIT")
         folder = self.folder / unique
         folder.mkdir()
         url = server.set(database=unique, drivername="postgresql").render_as_string(hide_password=False)
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("STREAMS_")},
-            **self.servers,
+            **self.settings,
             "STREAMS_APPLICATION": unique,
             "STREAMS_TOPIC_PREFIX": f"{unique}.",
             "STREAMS_DATABASE_URL": url,
@@ -111,7 +111,7 @@ class Ground:
                 upgrade(adopted)
                 apply(adopted, plan_topics(adopted, build_catalogue(adopted)).changes)
                 engine = sync_engine(adopted)
-                yield Plot(folder, environment, adopted, engine)
+                yield Sandbox(folder, environment, adopted, engine)
                 engine.dispose()
         finally:
             with admin.connect() as connection:
@@ -120,15 +120,15 @@ class Ground:
 
 
 @contextmanager
-def open_ground() -> Iterator[Ground]:
-    """A stack in a temporary folder, stopped and removed in the end."""
+def start_servers() -> Iterator[Servers]:
+    """Start a stack in a temporary folder; stop and remove it at the end."""
     folder = Path(tempfile.mkdtemp(prefix="streams-bench-"))
     folder.chmod(0o755)  # PostgreSQL may run as another user
     stack = LocalStack(folder / "stack")
     try:
         say("starting Kafka, PostgreSQL and Redis")
         stack.up()
-        yield Ground(folder, stack.environment())
+        yield Servers(folder, stack.environment())
     finally:
         stack.down()
         shutil.rmtree(folder, ignore_errors=True)

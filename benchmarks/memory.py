@@ -1,4 +1,4 @@
-"""How much memory a process and its children have in use, at most, while they are watched."""
+"""Measures the peak memory of a process and its descendants."""
 
 import threading
 from contextlib import AbstractContextManager
@@ -7,12 +7,12 @@ from types import TracebackType
 from typing import Self
 
 _EVERY = 0.05
-"""Seconds between two looks."""
+"""Seconds between two measurements."""
 _MIB = 1024 * 1024
 
 
 class MemoryWatch(AbstractContextManager["MemoryWatch"]):
-    """Looks at /proc of a process and of all below it."""
+    """Reads /proc of a process and of all its descendants."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -20,8 +20,8 @@ class MemoryWatch(AbstractContextManager["MemoryWatch"]):
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.peak = 0.0
         """MiB of the process itself."""
-        self.peak_of_a_child = 0.0
-        """MiB of the largest of its descendants."""
+        self.child_peak = 0.0
+        """MiB of its largest descendant."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -36,11 +36,11 @@ class MemoryWatch(AbstractContextManager["MemoryWatch"]):
     def _watch(self) -> None:
         while not self._ended.wait(_EVERY):
             self.peak = max(self.peak, resident(self._pid))
-            self.peak_of_a_child = max([self.peak_of_a_child, *map(resident, _descendants(self._pid))])
+            self.child_peak = max([self.child_peak, *map(resident, _descendants(self._pid))])
 
 
 def resident(pid: int) -> float:
-    """Resident memory in MiB; 0 for a process that is gone."""
+    """Return the resident memory in MiB; 0 for a process that has ended."""
     try:
         fields = Path(f"/proc/{pid}/statm").read_text().split()
     except OSError:

@@ -1,4 +1,4 @@
-"""`message.created` records on their topic, and the contenders that work through them, each a process of its own."""
+"""Produces `message.created` records, and runs contenders that consume them, each as its own process."""
 
 import json
 import sys
@@ -11,14 +11,14 @@ from uuid import UUID, uuid4
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from benchmarks.environment import Plot, wait_until
+from benchmarks.environment import Sandbox, wait_until
 from schemas import MessageCreated
 from streams.codec import EncodedEvent, build_codec
 from streams.local.process import ServerProcess
 from streams.runtime.declarations import build_catalogue
 from streams.transport.kafka.client import producer_config
 
-_PATIENCE = 600.0
+_TIMEOUT = 600.0
 _STOP_TIMEOUT = 40.0
 _PRODUCER_START = 3.0
 """Seconds."""
@@ -35,8 +35,8 @@ CONTENDERS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a contender measured of itself."""
+class Measurement:
+    """The measurement of a contender."""
 
     events: int
     seconds: float
@@ -46,12 +46,12 @@ class Told:
 
     @property
     def rate(self) -> float:
-        """Events a second, the clock running from the first to the last."""
+        """Events per second, from the first event to the last."""
         return self.events / self.seconds
 
 
-def a_message(number: int) -> MessageCreated:
-    """One of TENANTS tenants and APPS apps; it costs 30 tokens."""
+def make_message(number: int) -> MessageCreated:
+    """Return a message of one of TENANTS tenants and APPS apps; it costs 30 tokens."""
     return MessageCreated(
         tenant_id=str(UUID(int=number % TENANTS)),
         message_id=str(UUID(int=number)),
@@ -69,96 +69,96 @@ def a_message(number: int) -> MessageCreated:
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """The topic of one plot."""
+    """The messages topic of one benchmark."""
 
-    plot: Plot
+    sandbox: Sandbox
 
     @property
     def topic(self) -> str:
-        """Its name on the cluster."""
-        return build_catalogue(self.plot.settings).of(MessageCreated).name
+        """Return its name in the cluster."""
+        return build_catalogue(self.sandbox.settings).of(MessageCreated).name
 
     def records(self, count: int) -> Iterator[EncodedEvent]:
-        """So many messages as records."""
-        codec = build_codec(self.plot.settings, build_catalogue(self.plot.settings))
-        return (codec.encode(a_message(number)) for number in range(count))
+        """Yield this number of messages as records."""
+        codec = build_codec(self.sandbox.settings, build_catalogue(self.sandbox.settings))
+        return (codec.encode(make_message(number)) for number in range(count))
 
-    def fill(self, count: int, *, a_second: float | None = None) -> None:
-        """Put so many on the topic, at most so many a second. Raises RuntimeError where Kafka does not take them."""
-        # Not compressed: stock Faust's driver would need a further package to read it.
+    def fill(self, count: int, *, per_second: float | None = None) -> None:
+        """Produce messages, at most `per_second` per second. Raises RuntimeError if Kafka does not accept them."""
+        # Not compressed: the driver of stock Faust would need another package to read it.
         settings = {
-            **producer_config(self.plot.settings, 60.0),
-            "linger.ms": 1 if a_second else 50,
+            **producer_config(self.sandbox.settings, 60.0),
+            "linger.ms": 1 if per_second else 50,
             "compression.type": "none",
         }
         producer = Producer(settings)
-        if a_second:
-            # An idempotent producer holds what it is given until it has its id, which a new broker takes a second for.
+        if per_second:
+            # An idempotent producer buffers records until it has its id. A new broker needs a second for that.
             producer.poll(_PRODUCER_START)
-        began = time.perf_counter()
+        started = time.perf_counter()
         for number, record in enumerate(self.records(count)):
-            while a_second and number > (time.perf_counter() - began) * a_second:
+            while per_second and number > (time.perf_counter() - started) * per_second:
                 time.sleep(0.0005)
             producer.produce(record.topic, key=record.key, value=record.value, headers=list(record.headers))
             producer.poll(0)
-            if not a_second and len(producer) > 50_000:  # noqa: PLR2004 - half of the client's queue
+            if not per_second and len(producer) > 50_000:  # noqa: PLR2004 - half of the client's queue
                 producer.poll(0.1)
         if producer.flush(60):
             message = "Kafka did not take the messages"
             raise RuntimeError(message)
 
     def forget_offsets(self) -> None:
-        """Let the pipeline's own group begin at the start again, as the peers' new groups do."""
-        group = build_catalogue(self.plot.settings).group("high")
-        admin = AdminClient({"bootstrap.servers": self.plot.settings.kafka_bootstrap_servers})
+        """Delete the group of the pipeline, so that it starts at the first offset, as the peers' new groups do."""
+        group = build_catalogue(self.sandbox.settings).group("high")
+        admin = AdminClient({"bootstrap.servers": self.sandbox.settings.kafka_bootstrap_servers})
         known = {one.group_id for one in admin.list_consumer_groups().result(10).valid}
         if group in known:
             admin.delete_consumer_groups([group])[group].result(20)
 
-    def measure(self, contender: str, count: int, *, skipped: int = 0) -> Told:
-        """Have a contender work through the first `count` messages of the topic; those after `skipped` are measured."""
+    def measure(self, contender: str, count: int, *, skipped: int = 0) -> Measurement:
+        """Run a contender over the first `count` messages of the topic, and measure the ones after `skipped`."""
         run = Run(self, contender, count, SKIPPED=str(skipped))
         try:
-            return run.told()
+            return run.result()
         finally:
             run.stop()
 
 
 class Run:
-    """A contender that works until it has seen so many events."""
+    """A running contender, which ends after this number of events."""
 
     def __init__(self, messages: Messages, contender: str, count: int, **extra: str) -> None:
-        plot, name = messages.plot, f"{contender.replace(' ', '-')}-{uuid4().hex[:6]}"
+        sandbox, name = messages.sandbox, f"{contender.replace(' ', '-')}-{uuid4().hex[:6]}"
         if contender in {"batch", "single"}:
             messages.forget_offsets()
-        self._told = plot.folder / f"{name}.json"
-        self.process = ServerProcess(contender, plot.folder / name, stop_timeout=_STOP_TIMEOUT)
+        self._result_file = sandbox.folder / f"{name}.json"
+        self.process = ServerProcess(contender, sandbox.folder / name, stop_timeout=_STOP_TIMEOUT)
         environment = {
-            **plot.environment,
+            **sandbox.environment,
             "EVENTS": str(count),
-            "TOLD": str(self._told),
+            "RESULT_FILE": str(self._result_file),
             "GROUP": name,
             "TOPIC": messages.topic,
             "KIND": contender,
             "STREAMS_POOLS": "high",
             "PYTHONPATH": str(ROOT),
-            "F_DATADIR": str(plot.folder / f"{name}-data"),
+            "F_DATADIR": str(sandbox.folder / f"{name}-data"),
             **extra,
         }
         self.process.start([sys.executable, *CONTENDERS[contender]], environment=environment)
 
-    def told(self) -> Told:
-        """What it says once it is done. Raises RuntimeError where it ends before, TimeoutError where it never is."""
+    def result(self) -> Measurement:
+        """Return its measurement. Raises RuntimeError if it ends early, TimeoutError if it never ends."""
 
         def done() -> bool:
-            if self.process.pid is None and not self._told.exists():
+            if self.process.pid is None and not self._result_file.exists():
                 message = f"{self.process.name} ended early: {self.process.last_lines()}"
                 raise RuntimeError(message)
-            return self._told.exists()
+            return self._result_file.exists()
 
-        wait_until(done, f"{self.process.name}'s last event", _PATIENCE)
-        return Told(**json.loads(self._told.read_text()))
+        wait_until(done, f"{self.process.name}'s last event", _TIMEOUT)
+        return Measurement(**json.loads(self._result_file.read_text()))
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         self.process.stop()

@@ -1,35 +1,35 @@
-"""What a benchmark says: one JSON line a result."""
+"""The result of a benchmark: one JSON line per result."""
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Wanted = Literal["at most", "at least"]
+Comparison = Literal["at most", "at least"]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One measured value, and whether it is what was promised."""
+    """One measured value, and its target."""
 
     name: str
     value: float
     unit: str
-    wanted: Wanted | None = None
+    wanted: Comparison | None = None
     target: float | None = None
-    """None: the value is shown, nothing is promised."""
+    """None: the value is shown only."""
     detail: Mapping[str, object] = field(default_factory=dict)
-    """The figures that the value was made of."""
+    """The figures behind the value."""
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; None where there is none."""
+        """Return whether the target is met; None if there is none."""
         if self.target is None:
             return None
         return self.value <= self.target if self.wanted == "at most" else self.value >= self.target
 
     def line(self) -> str:
-        """JSON in one line."""
+        """Return JSON in one line."""
         found = {
             "name": self.name,
             "value": round(self.value, 3),

@@ -1,6 +1,6 @@
-"""Write the handbook's files of other formats than text: `python examples/make_handbook_files.py`.
+"""Write the handbook's files in binary formats: `python examples/make_handbook_files.py`.
 
-Each is small and says one thing that the rest of the handbook does not, so that a question can find it.
+Each is small and contains one fact that the rest of the handbook does not, so that a question can find it.
 """
 
 import struct
@@ -60,7 +60,7 @@ _DRAWING = "http://schemas.openxmlformats.org/drawingml/2006/main"
 
 
 def pdf(text: str) -> bytes:
-    """One page, a line of text a line."""
+    """Return a PDF of one page, one line of text per line."""
     writer = PdfWriter()
     page = writer.add_blank_page(width=595, height=842)
     names = {"/Type": "/Font", "/Subtype": "/Type1", "/BaseFont": "/Helvetica"}
@@ -78,7 +78,7 @@ def pdf(text: str) -> bytes:
 
 
 def word(paragraphs: tuple[str, ...], picture: bytes) -> bytes:
-    """Paragraphs, then a picture; no more parts than a reader needs."""
+    """Return a Word file: paragraphs, then a picture, with only the parts that a reader needs."""
     graphic = f'<a:graphic xmlns:a="{_DRAWING}"><a:blip r:embed="rId1"/></a:graphic>'
     image = f"<w:p><w:r><w:drawing>{graphic}</w:drawing></w:r></w:p>"
     body = "".join(f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>" for text in paragraphs) + image
@@ -109,7 +109,7 @@ def _relation(kind: str, target: str) -> str:
 
 
 def png(size: int) -> bytes:
-    """A square of grey shades, as far as a map goes."""
+    """Return a square image of grey shades."""
     rows = b"".join(bytes([0, *((row * column) % 256 for column in range(size))]) for row in range(size))
     header = struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
@@ -120,7 +120,7 @@ def png(size: int) -> bytes:
 
 
 def xlsx() -> bytes:
-    """The rooms."""
+    """Return a workbook with the rooms."""
     book = openpyxl.Workbook()
     sheet = book.worksheets[0]
     for row in (ROOMS, *ROOM_ROWS):
@@ -131,7 +131,7 @@ def xlsx() -> bytes:
 
 
 def slides() -> bytes:
-    """One slide, a box of text on it."""
+    """Return a presentation: one slide with a text box."""
     deck = pptx.Presentation()
     slide = deck.slides.add_slide(deck.slide_layouts[6])
     slide.shapes.add_textbox(
@@ -145,7 +145,7 @@ def slides() -> bytes:
 
 
 def epub() -> bytes:
-    """A chapter a file."""
+    """Return an EPUB with one file per chapter."""
     items = "".join(f'<item id="{name}" href="{name}.xhtml" media-type="application/xhtml+xml"/>' for name in CHAPTERS)
     spine = "".join(f'<itemref idref="{name}"/>' for name in CHAPTERS)
     container = '<container><rootfiles><rootfile full-path="book.opf"/></rootfiles></container>'
@@ -169,7 +169,7 @@ def _zipped(files: dict[str, str | bytes]) -> bytes:
 
 
 def main() -> None:
-    """All of them, over the former ones."""
+    """Write all files, and overwrite existing ones."""
     places = (
         "Where to meet in a fire",
         "Everyone meets at the flagpole in front of the rope factory, not in the yard.",

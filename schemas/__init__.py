@@ -1,4 +1,4 @@
-"""What travels: one file an event family. Light enough for any producer; imports nothing of `streams`."""
+"""The event classes, one module per family. The package imports nothing of `streams`, so any producer can use it."""
 
 from schemas.app import AppCreated, AppDraftWorkflowSynced, AppModelConfigUpdated, AppPublishedWorkflowUpdated, ToolNode
 from schemas.dataset import DatasetDeleted

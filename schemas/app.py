@@ -1,6 +1,6 @@
-"""Apps: what follows when one is created, configured, published or drafted.
+"""Events of apps: created, configured, published, draft saved.
 
-They say which rows: a handler reads these, for the event may be older than they are.
+They contain ids. A handler reads the current rows, because the event may be older than they are.
 """
 
 from pydantic import BaseModel, ConfigDict
@@ -9,24 +9,24 @@ from schemas.event import Event
 
 
 class AppCreated(Event):
-    """An app was created: it is to be installed for its tenant and, where an account made it, gets its site."""
+    """An app was created. It is installed for its tenant, and it gets a site if an account created it."""
 
     app_id: str
     account_id: str | None = None
-    """Who created it; null where no person did: there is no site then."""
+    """The creator; null if no person created it: then there is no site."""
     interface_language: str | None = None
-    """That account's, such as `en-US`: the site's default language."""
+    """The account's language, such as `en-US`: the default language of the site."""
 
 
 class AppModelConfigUpdated(Event):
-    """An app got another model configuration: the datasets that it names are the ones joined to the app."""
+    """An app got another model configuration. The datasets that it names are joined to the app."""
 
     app_id: str
     app_model_config_id: str
 
 
 class AppPublishedWorkflowUpdated(Event):
-    """An app's workflow was published: the datasets of its retrieval nodes are the ones joined to the app."""
+    """An app's workflow was published. The datasets of its retrieval nodes are joined to the app."""
 
     app_id: str
     workflow_id: str
@@ -45,9 +45,9 @@ class ToolNode(BaseModel):
 
 
 class AppDraftWorkflowSynced(Event):
-    """An app's draft was saved: the cached parameters of its tools must go.
+    """An app's draft was saved. The cached parameters of its tools must be deleted.
 
-    Carries the nodes, since the draft's row may have lost them by then.
+    Contains the nodes, because the draft's row may not contain them any more.
     """
 
     app_id: str

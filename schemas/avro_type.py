@@ -1,15 +1,15 @@
-"""An Avro schema as values: names resolved, unions as their branches, properties that Avro does not know left out."""
+"""An Avro schema as values: names are resolved, unions are lists of branches, unknown properties are left out."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 _OF_LOGICAL_TYPES = ("precision", "scale")
-"""The properties that say with a logical type what a value means."""
+"""The properties that belong to a logical type."""
 
 
 class BadSchemaError(ValueError):
-    """A schema that Avro's specification refuses; the message is one line that says where."""
+    """A schema that is invalid by Avro's specification. The message is one line with the place of the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,26 +24,26 @@ class AvroField:
 
 @dataclass(slots=True, eq=False)
 class AvroType:
-    """One type. Compared by identity, for a record may contain itself."""
+    """One type. It is compared by identity, because a record may contain itself."""
 
     kind: str
-    """A primitive's name, or record, enum, fixed, array, map, union."""
+    """The name of a primitive, or record, enum, fixed, array, map, union."""
     name: str = ""
-    """Full name of a record, enum or fixed."""
+    """The full name of a record, enum or fixed."""
     aliases: frozenset[str] = frozenset()
     logical: str = ""
-    """What a value means beyond its bytes, such as `timestamp-micros` or `decimal(10, 2)`."""
+    """The logical type, such as `timestamp-micros` or `decimal(10, 2)`."""
     fields: tuple[AvroField, ...] = ()
     symbols: tuple[str, ...] = ()
     has_default: bool = False
-    """Of an enum: what a reader takes for a symbol that it does not know."""
+    """For an enum: whether a reader has a default for an unknown symbol."""
     size: int = 0
     parts: tuple["AvroType", ...] = field(default=())
-    """What an array or map holds; a union's branches."""
+    """The element type of an array or map; the branches of a union."""
 
     @property
     def simple_name(self) -> str:
-        """The name without its namespace."""
+        """Return the name without its namespace."""
         return self.name.rpartition(".")[2]
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class AvroType:
         return f"{self.kind} ({self.logical})" if self.logical else self.kind
 
     def paths(self, place: str = "", within: frozenset[str] = frozenset()) -> Iterator[str]:
-        """Every field that a value can have, as `quota.limit`, `lines[].amount`; what contains itself once."""
+        """Yield every field path, as `quota.limit`, `lines[].amount`. A recursive record is followed once."""
         if self.kind in {"array", "map"}:
             place += "[]"
         for part in self.parts:
@@ -70,12 +70,12 @@ class AvroType:
 
 
 def parse(schema: object) -> AvroType:
-    """The type that a schema's JSON stands for. Raises BadSchemaError."""
+    """Parse the JSON of a schema. Raises BadSchemaError."""
     return _Parser().type_of(schema, "")
 
 
 class _Parser:
-    """Reads one schema; its named types are known from their definition on."""
+    """Parses one schema. A named type is known from its definition on."""
 
     def __init__(self) -> None:
         self._named: dict[str, AvroType] = {}
@@ -87,7 +87,7 @@ class _Parser:
             return AvroType("union", parts=tuple(self.type_of(branch, namespace) for branch in schema))
         if isinstance(schema, dict) and "type" in schema:
             return self._typed(schema, namespace)
-        message = f"{schema!r} is no Avro type"
+        message = f"{schema!r} is not an Avro type"
         raise BadSchemaError(message)
 
     def _typed(self, schema: Mapping[str, object], namespace: str) -> AvroType:
@@ -108,7 +108,7 @@ class _Parser:
         full = name if "." in name or not namespace else f"{namespace}.{name}"
         found = self._named.get(full) or self._named.get(name)
         if found is None:
-            message = f"the type {name!r} is named and nowhere defined"
+            message = f"the type {name!r} is used but not defined"
             raise BadSchemaError(message)
         return found
 
@@ -123,7 +123,7 @@ class _Parser:
         made.logical = _logical(schema)
         if isinstance(size := schema.get("size"), int):
             made.size = size
-        # Known before its fields are read: one of them may be of this very type.
+        # Registered before its fields are parsed: a field may be of this type.
         self._named[name] = made
         made.fields = tuple(self._fields(schema, name.rpartition(".")[0]))
         return made

@@ -1,10 +1,10 @@
-"""Datasets: clean up after them."""
+"""Events of datasets."""
 
 from schemas.event import Event
 
 
 class DatasetDeleted(Event):
-    """A dataset's row is being deleted. Carries what clean-up needs, since the row will be gone."""
+    """A dataset's row is being deleted. Contains the facts that clean-up needs after the deletion."""
 
     dataset_id: str
     indexing_technique: str | None = None

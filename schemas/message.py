@@ -1,4 +1,4 @@
-"""Messages of an app: charge them to their provider's quota."""
+"""Events of messages."""
 
 from typing import Literal
 
@@ -6,13 +6,13 @@ from schemas.event import Event
 
 
 class MessageCreated(Event):
-    """A message was answered by a model: note the provider's use and charge its quota."""
+    """A model has answered a message. Its use of the provider is recorded and charged to the quota."""
 
     message_id: str
     app_id: str
     provider_name: str
     provider_name_long: str | None = None
-    """The provider's plugin name (`langgenius/openai/openai`); rows match either name."""
+    """The provider's plugin name (`langgenius/openai/openai`). Rows match either name."""
     model: str
     provider_type: Literal["system", "custom"]
     quota_type: str | None = None
@@ -23,4 +23,4 @@ class MessageCreated(Event):
     message_tokens: int
     answer_tokens: int
     credits: int | None = None
-    """What the model costs; null unless quota_unit is credits."""
+    """The cost in credits; null unless quota_unit is credits."""

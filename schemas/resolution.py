@@ -1,4 +1,4 @@
-"""Avro's rules for reading records of one schema by another, as a list of what stands in the way. Pure."""
+"""Avro's rules for reading records of one schema with another, as a list of mismatches. No I/O."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,32 +13,34 @@ _PROMOTED: dict[str, frozenset[str]] = {
     "string": frozenset({"bytes"}),
     "bytes": frozenset({"string"}),
 }
-"""What a reader may take a writer's type for."""
+"""The types that a reader may use for a writer's type."""
 
 Obstacle = Literal["missing", "type", "symbols", "name"]
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Why some record of the writer's schema cannot be read by the reader's."""
+    """A reason why a record of the writer's schema cannot be read with the reader's schema."""
 
     place: str
-    """The field, as `quota.limit`, `lines[].amount`; empty: the record itself."""
+    """The field, such as `quota.limit` or `lines[].amount`; empty: the record itself."""
     obstacle: Obstacle
-    """missing: the reader's field has no default and the writer none of it. type, name: they differ. symbols: the
-    reader's enum lacks some.
+    """The kind of the mismatch.
+
+    missing: the reader's field has no default, and the writer does not have the field. type, name: they differ.
+    symbols: the reader's enum does not have all symbols.
     """
     written: str
-    """What the writer has there, in words; the symbols that the reader lacks."""
+    """The writer's type in words; for symbols: the ones that the reader does not have."""
     wanted: str
-    """What the reader has there, in words."""
+    """The reader's type in words."""
 
 
 def mismatches(writer: AvroType, reader: AvroType) -> list[Mismatch]:
-    """What stands in the way of reading every record of the writer's schema; empty: nothing does.
+    """Return what prevents reading every record of the writer's schema; empty: nothing.
 
-    Avro 1.12 "Schema Resolution", and stricter in one thing: a logical type has to stay, for milliseconds that are read
-    as microseconds are readable and wrong. Only UUIDs may be read as the strings that they are.
+    This is Avro 1.12 "Schema Resolution" with one stricter rule: a logical type must not change. Milliseconds that are
+    read as microseconds are readable but wrong. Only UUIDs may be read as strings.
     """
     return list(_between(writer, reader, "", frozenset()))
 
@@ -62,12 +64,12 @@ def _between(
 def _between_unions(
     writer: AvroType, reader: AvroType, place: str, seen: frozenset[tuple[AvroType, AvroType]]
 ) -> Iterator[Mismatch]:
-    """Each branch that may be written has to be read by one of the reader's."""
+    """Compare unions: each branch of the writer must be readable by one branch of the reader."""
     wanted = reader.parts if reader.kind == "union" else (reader,)
     for branch in writer.parts if writer.kind == "union" else (writer,):
         found = [list(_between(branch, candidate, place, seen)) for candidate in wanted]
         if all(found):
-            # Where one of them is of its kind, what differs inside says more than "another type".
+            # If a branch has the same kind, its inner mismatch says more than "another type".
             alike = (tried for tried, candidate in zip(found, wanted, strict=True) if _alike(branch, candidate))
             nearest = next(alike, None)
             if nearest is None:
@@ -110,12 +112,12 @@ def _between_records(
 
 
 def _written_as(wanted: AvroField, written: dict[str, AvroField]) -> AvroField | None:
-    """The writer's field that the reader's is read from: of its name, or of one of its aliases."""
+    """Return the writer's field with the name or an alias of the reader's field."""
     names = (wanted.name, *sorted(wanted.aliases))
     return next((written[name] for name in names if name in written), None)
 
 
 def _same_name(writer: AvroType, reader: AvroType) -> bool:
-    """Namespaces do not count; the reader may know the writer's name as an alias."""
+    """Compare names without namespaces. The reader may have the writer's name as an alias."""
     known = {reader.simple_name, *(alias.rpartition(".")[2] for alias in reader.aliases)}
     return writer.simple_name in known

@@ -1,8 +1,8 @@
-"""Which fields of an event must not be told: marked in its class, carried by its Avro file.
+"""Marks of sensitive fields: set in the event class, stored in its Avro file.
 
-A field is marked by its annotation, ``email: Annotated[str, Personal]``, also inside a list, an optional or a nested
-model. In the Avro file the field has ``"confluent:tags": ["PII"]`` or ``["SECRET"]``: the spelling that
-Confluent-compatible registries know, so that their rules see the same fields, and any other tool that has the file.
+An annotation marks a field, ``email: Annotated[str, Personal]``, also inside a list, an optional or a nested model. In
+the Avro file the field has ``"confluent:tags": ["PII"]`` or ``["SECRET"]``. Confluent-compatible registries know these
+tags, so their rules apply to the same fields.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,22 +13,22 @@ from typing import Annotated, Final, TypeAlias, get_args, get_origin
 from pydantic import BaseModel
 
 TAGS: Final = "confluent:tags"
-"""The Avro field's property: a list of tags."""
+"""The property of an Avro field: a list of tags."""
 
 
 class Sensitivity(IntEnum):
-    """Why a field's value must not be told; the higher one holds where both are given."""
+    """Why a field's value is sensitive. If both marks are given, the higher one applies."""
 
     PERSONAL = 1
-    """About a person: masked wherever it is shown, whole in every record."""
+    """About a person: masked in all output, complete in every record."""
     SECRET = 2
-    """Opens something (codes, tokens): masked wherever it is shown, in no dead letter, an hour on its topic."""
+    """A credential (codes, tokens): masked in all output, in no dead letter, kept for an hour on its topic."""
 
 
 Personal: Final = Sensitivity.PERSONAL
 Secret: Final = Sensitivity.SECRET
 Marks: TypeAlias = Mapping[str, "Sensitivity | Marks"]
-"""Field → its mark, or the marks of the model that is in it, also where that is in a list. A model may hold itself."""
+"""Field → its mark, or the marks of the model inside it, also inside a list. The mapping may be recursive."""
 
 TAG_OF: Final = {Personal: "PII", Secret: "SECRET"}
 _BY_TAG: Final = {tag: mark for mark, tag in TAG_OF.items()}
@@ -37,23 +37,23 @@ _Found: TypeAlias = Sensitivity | dict[str, "_Found"]
 
 @lru_cache(maxsize=1024)
 def marks_of(model: type[BaseModel]) -> Marks | None:
-    """The marked fields of an event's class; None: it has none."""
+    """Return the marked fields of an event class; None: none."""
     return _pruned(_of_model(model, {}))
 
 
 def marks_of_schema(schema: object) -> Marks | None:
-    """The marked fields of an Avro record as JSON has it; None: it has none, or is no record."""
+    """Return the marked fields of an Avro record in JSON form; None: none, or not a record."""
     found = _of_schema(schema, {})
     return _pruned(found) if isinstance(found, dict) else None
 
 
-def holds_secret(marks: Marks | None) -> bool:
-    """Whether any field, however deep, is secret."""
+def has_secret(marks: Marks | None) -> bool:
+    """Return whether any field, at any depth, is secret."""
     return marks is not None and any(mark is Secret for mark in _leaves(marks, []))
 
 
 def tag_schema(schema: object, event: type[BaseModel]) -> None:
-    """Write the marks of an event's class into its Avro record, and into the records inside it."""
+    """Write the marks of an event class into its Avro record and the records inside it."""
     models: dict[type[BaseModel], dict[str, _Found]] = {}
     _of_model(event, models)
     by_name = {model.__name__: found for model, found in models.items()}
@@ -87,7 +87,7 @@ def _of_type(
         return _of_model(annotation, known)
     found = _merged([_of_type(argument, (), known) for argument in arguments])
     if isinstance(origin, type) and issubclass(origin, Mapping) and found is not None:
-        # Its keys are data: what is marked in it cannot be named, so all of it is.
+        # The keys of a mapping are data, so a mark inside it applies to the whole mapping.
         return max(_leaves(found, []), default=None)
     return found
 
@@ -120,21 +120,21 @@ def _tagged(field: Mapping[str, object]) -> Sensitivity | None:
 
 
 def _merged(found: Iterable[_Found | None]) -> _Found | None:
-    """What holds for a value that is one of these; a mark on one branch is taken for all."""
-    there = [one for one in found if one is not None]
-    if len(there) <= 1:
-        return there[0] if there else None
-    if any(isinstance(one, Sensitivity) for one in there):
-        return max(mark for one in there for mark in _leaves(one, []))
+    """Merge the marks of alternatives. A mark on one branch applies to all."""
+    present = [one for one in found if one is not None]
+    if len(present) <= 1:
+        return present[0] if present else None
+    if any(isinstance(one, Sensitivity) for one in present):
+        return max(mark for one in present for mark in _leaves(one, []))
     merged: dict[str, _Found] = {}
-    for one in there:
+    for one in present:
         if isinstance(one, dict):
             merged.update(one)
     return merged
 
 
 def _pruned(marks: dict[str, _Found]) -> Marks | None:
-    """Without the nested models that have no marks: masking need not look into them."""
+    """Remove nested models without marks, so that masking skips them."""
     kept = {name: found for name, found in marks.items() if any(True for _ in _leaves(found, []))}
     return kept or None
 

@@ -1,4 +1,4 @@
-"""Tenants: created, updated."""
+"""Events of tenants."""
 
 from schemas.event import Event
 

@@ -25,7 +25,7 @@ from schemas import (
     TenantCreated,
     TenantUpdated,
 )
-from schemas.sensitivity import holds_secret, marks_of
+from schemas.sensitivity import has_secret, marks_of
 from streams.durations import format_duration, parse_duration
 from streams.settings import PoolName, Settings, SettingsError
 
@@ -101,7 +101,7 @@ class Topic:
     @property
     def secret(self) -> bool:
         """True if its events have a field that is marked as secret."""
-        return holds_secret(marks_of(self.event))
+        return has_secret(marks_of(self.event))
 
     def key_of(self, event: Event) -> bytes:
         """Return the record's key for an event, as UTF-8."""

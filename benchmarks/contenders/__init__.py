@@ -1,1 +1,1 @@
-"""Who is measured side by side: each a program that works through one topic and says how long that took."""
+"""The contenders: programs that consume one topic and report how long that took."""

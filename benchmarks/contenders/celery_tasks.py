@@ -1,4 +1,4 @@
-"""Celery as the platform uses it: a task a message, each with the platform's update in a transaction of its own."""
+"""Celery as the platform uses it: one task per message, each with the platform's update in its own transaction."""
 
 import os
 from functools import lru_cache
@@ -21,12 +21,12 @@ CHARGE = text(
 
 @lru_cache(maxsize=1)
 def engine() -> Engine:
-    """One connection a process."""
+    """Return the engine, with one connection per process."""
     return create_engine(os.environ["STREAMS_DATABASE_URL"].replace("postgresql", DIALECT, 1), pool_size=1)
 
 
-@app.task(name="charge")  # type: ignore[untyped-decorator]  # Celery leaves it untyped
+@app.task(name="charge")  # type: ignore[untyped-decorator]  # Celery has no types for it
 def charge(tenant: str, used: int) -> None:
-    """The platform's update B; its update A, once in 300 s, costs nothing here."""
+    """Execute the platform's update B. Its update A runs once in 300 s and costs nothing here."""
     with engine().begin() as connection:
         connection.execute(CHARGE, {"tenant": tenant, "used": used})

@@ -1,4 +1,4 @@
-"""FastStream over confluent-kafka, in batches, the same records decoded."""
+"""FastStream with confluent-kafka, in batches; it decodes the same records."""
 
 import asyncio
 import io
@@ -22,7 +22,7 @@ broker = KafkaBroker(os.environ["STREAMS_KAFKA_BOOTSTRAP_SERVERS"], logger=None)
 tally = Tally()
 
 
-@broker.subscriber(  # type: ignore[untyped-decorator]  # its types are not looked at, for they may be missing
+@broker.subscriber(  # type: ignore[untyped-decorator]  # untyped, because the package may be missing
     os.environ["TOPIC"], group_id=os.environ["GROUP"], batch=True, max_records=BATCH, auto_offset_reset="earliest"
 )
 async def consume(values: list[bytes]) -> None:

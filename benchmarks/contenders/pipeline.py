@@ -14,13 +14,13 @@ TIMED = "TIMED" in os.environ
 
 @handles(MessageCreated, kind="batch", ledger=False)
 async def count_batch(events: Sequence[MessageCreated], _work: Work) -> None:
-    """A list of events that are decoded and validated."""
+    """Count a list of decoded and validated events."""
     tally.add(len(events))
 
 
 @handles(MessageCreated, ledger=False)
 async def count_single(event: MessageCreated, _work: Work) -> None:
-    """One event at a time, in the order of its key, under its limits."""
+    """Count one event at a time, in the order of its key, under its limits."""
     tally.add(1, event.occurred_at.timestamp() if TIMED else None)
 
 

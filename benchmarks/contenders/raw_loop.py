@@ -1,4 +1,4 @@
-"""confluent-kafka and fastavro in a plain loop: what decoding the records costs at least, without any framework."""
+"""confluent-kafka and fastavro in a plain loop: the lowest cost of decoding the records, without a framework."""
 
 import io
 import os
@@ -15,7 +15,7 @@ _TIMED = "TIMED" in os.environ
 
 
 def main() -> None:
-    """Consume, decode, count, commit what was counted. Timed, each event counts alone, and none waits for a batch."""
+    """Consume, decode, count, commit. With TIMED each event is counted alone, without batches."""
     tally = Tally()
     registered = FileRegistry(registry_folder("file:")).latest("message.created-value")
     if registered is None:

@@ -1,4 +1,4 @@
-"""Faust as it comes: its own driver, an agent that takes one event at a time, the same records decoded."""
+"""Unmodified Faust: its own driver, and an agent that takes one event at a time. It decodes the same records."""
 
 import io
 import os
@@ -36,4 +36,4 @@ async def consume(values: AsyncIterable[bytes]) -> None:
         buffer = io.BytesIO(value)
         buffer.seek(5)
         event = fastavro.schemaless_reader(buffer, SCHEMA, None)
-        tally.add(1, event["occurred_at"].timestamp() if TIMED else None)  # type: ignore[index, call-overload, union-attr]  # Avro's any
+        tally.add(1, event["occurred_at"].timestamp() if TIMED else None)  # type: ignore[index, call-overload, union-attr]  # Avro's value type

@@ -1,4 +1,4 @@
-"""How a contender says what it did: a JSON file, written when the last event is handled."""
+"""Reports the measurement of a contender: a JSON file, written after the last event."""
 
 import json
 import os
@@ -7,22 +7,22 @@ from pathlib import Path
 
 
 class Tally:
-    """Counts events until EVENTS are handled, from SKIPPED on and not those that came with the first.
+    """Counts events from SKIPPED to EVENTS. Events that arrive with the first one do not count.
 
-    So neither start-up counts, nor what was fetched before anything was handled.
+    So neither the start-up counts, nor what was fetched before the first event was handled.
     """
 
     def __init__(self) -> None:
         self._wanted = int(os.environ["EVENTS"])
         self._skipped = int(os.environ.get("SKIPPED", "0"))
-        self._told = Path(os.environ["TOLD"])
+        self._result_file = Path(os.environ["RESULT_FILE"])
         self._began: tuple[int, float, float] | None = None
-        """Events seen, clock and processor time when counting began."""
+        """Events, clock and processor time at the start of the measurement."""
         self._ages: list[float] = []
         self.seen = 0
 
     def add(self, events: int, occurred_at: float | None = None) -> None:
-        """So many events are handled; the last of them occurred then (seconds since the epoch)."""
+        """Count handled events. `occurred_at` is the time of the last one in seconds since the epoch."""
         if occurred_at is not None and self._began is not None:
             self._ages.append(time.time() - occurred_at)
         self.seen += events
@@ -32,9 +32,9 @@ class Tally:
             return
         seen, clock, cpu = self._began
         if self.seen >= self._wanted:
-            self._tell(self.seen - seen, time.perf_counter() - clock, time.process_time() - cpu)
+            self._write_result(self.seen - seen, time.perf_counter() - clock, time.process_time() - cpu)
 
-    def _tell(self, events: int, took: float, cpu: float) -> None:
+    def _write_result(self, events: int, took: float, cpu: float) -> None:
         ages = sorted(self._ages)
         found = {
             "events": events,
@@ -43,6 +43,6 @@ class Tally:
             "p50": ages[len(ages) // 2] if ages else None,
             "p99": ages[len(ages) * 99 // 100] if ages else None,
         }
-        fresh = self._told.with_suffix(".new")
+        fresh = self._result_file.with_suffix(".new")
         fresh.write_text(json.dumps(found))
-        fresh.replace(self._told)
+        fresh.replace(self._result_file)

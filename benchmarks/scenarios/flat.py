@@ -1,46 +1,46 @@
-"""Whether an event costs the same among 10,000 and among 1,000,000, on one partition and on 64.
+"""Checks that an event costs the same among 10,000 and 1,000,000 events, and on 1 and 64 partitions.
 
-Cost is processor time of the whole process, which a noisy machine disturbs less than the clock.
+The cost is the processor time of the whole process, which a busy machine disturbs less than wall time.
 """
 
 from statistics import median
 
-from benchmarks.environment import Ground, say
+from benchmarks.environment import Servers, say
 from benchmarks.messages import Messages
 from benchmarks.result import Result, Results
 
 FEW, MANY = 10_000, 1_000_000
-FETCHED_AHEAD = 40_000
-"""Events that a worker fetches before it handles the first: they would be cheaper than the others."""
-OF_PARTITIONS = 200_000
+PREFETCHED = 40_000
+"""Events that a worker fetches before it handles the first one. They would be cheaper than the others."""
+PARTITION_EVENTS = 200_000
 _ROUNDS = 3
 TARGET = 1.2
-"""Times that the larger may cost of the smaller."""
+"""The largest allowed ratio of the costs."""
 
 
-def run(ground: Ground, scale: float) -> Results:
-    """Both ratios, of a batch handler that does nothing."""
+def run(servers: Servers, scale: float) -> Results:
+    """Both ratios, with a batch handler that does nothing."""
     many = max(round(MANY * scale), 10 * FEW)
-    with ground.plot("flat", STREAMS_PARTITIONS="4") as plot:
-        messages = Messages(plot)
-        say(f"producing {FETCHED_AHEAD + many} messages")
-        messages.fill(FETCHED_AHEAD + many)
+    with servers.sandbox("flat", STREAMS_PARTITIONS="4") as sandbox:
+        messages = Messages(sandbox)
+        say(f"producing {PREFETCHED + many} messages")
+        messages.fill(PREFETCHED + many)
         few_cost, many_cost = _cost(messages, FEW), _cost(messages, many)
     detail = {f"µs each of {FEW}": round(few_cost, 1), f"µs each of {many}": round(many_cost, 1)}
     yield Result("flat-events", many_cost / few_cost, "times the cost", "at most", TARGET, detail)
 
-    count = max(round(OF_PARTITIONS * scale), 50_000)
+    count = max(round(PARTITION_EVENTS * scale), 50_000)
     costs = {}
     for partitions in (1, 64):
-        with ground.plot("flat", STREAMS_PARTITIONS=str(partitions)) as plot:
-            messages = Messages(plot)
-            messages.fill(FETCHED_AHEAD + count)
+        with servers.sandbox("flat", STREAMS_PARTITIONS=str(partitions)) as sandbox:
+            messages = Messages(sandbox)
+            messages.fill(PREFETCHED + count)
             costs[partitions] = _cost(messages, count)
     detail = {f"µs each on {partitions}": round(cost, 1) for partitions, cost in costs.items()}
     yield Result("flat-partitions", costs[64] / costs[1], "times the cost", "at most", TARGET, detail)
 
 
 def _cost(messages: Messages, count: int) -> float:
-    """Processor time of an event in µs, the median of the rounds."""
-    told = [messages.measure("batch", FETCHED_AHEAD + count, skipped=FETCHED_AHEAD) for _ in range(_ROUNDS)]
-    return median(one.cpu_seconds / one.events * 1e6 for one in told)
+    """Return the processor time per event in µs, the median of the rounds."""
+    measured = [messages.measure("batch", PREFETCHED + count, skipped=PREFETCHED) for _ in range(_ROUNDS)]
+    return median(one.cpu_seconds / one.events * 1e6 for one in measured)

@@ -1,44 +1,46 @@
-"""1,000 documents of 20 pages: the pipeline's wall time beside that of the work alone."""
+"""1,000 documents of 20 pages: the wall time of the pipeline, compared with the baseline."""
 
 import time
 
-from benchmarks.baseline import Alone
+from benchmarks.baseline import Baseline
 from benchmarks.corpus import pdf
-from benchmarks.documents import fill_shelf
-from benchmarks.environment import Ground, say
+from benchmarks.documents import create_documents
+from benchmarks.environment import Servers, say
 from benchmarks.result import Result, Results
 from streams.local.demo.documents import SourceFile
 
 DOCUMENTS = 1000
 PAGES = 20
 _BLOCKS = 4
-"""The two take turns, so that what else the machine does is shared by both."""
+"""Both run alternately, so that other load of the machine affects both."""
 _WARM = 4
-_PATIENCE = 3600.0
+_TIMEOUT = 3600.0
 
 
-def run(ground: Ground, scale: float) -> Results:
-    """Ratio of the two wall times: at most 1.3."""
+def run(servers: Servers, scale: float) -> Results:
+    """The ratio of both wall times: at most 1.3."""
     block = max(round(DOCUMENTS * scale / _BLOCKS), 2)
-    with ground.plot("pages") as plot:
+    with servers.sandbox("pages") as sandbox:
         say(f"writing {2 * (block * _BLOCKS + _WARM)} PDF files of {PAGES} pages")
         ours, theirs = (
-            fill_shelf(plot, (SourceFile(f"{n}.pdf", pdf(PAGES, f"{side}{n}")) for n in range(block * _BLOCKS + _WARM)))
+            create_documents(
+                sandbox, (SourceFile(f"{n}.pdf", pdf(PAGES, f"{side}{n}")) for n in range(block * _BLOCKS + _WARM))
+            )
             for side in ("piped", "alone")
         )
-        alone = Alone(theirs)
+        alone = Baseline(theirs)
         piped = by_itself = 0.0
-        with plot.worker():
+        with sandbox.worker():
             ours.request(ours.uploads[:_WARM])
             alone.run(theirs.uploads[:_WARM])
-            ours.wait(_WARM, _PATIENCE)
+            ours.wait(_WARM, _TIMEOUT)
             for first in range(_WARM, block * _BLOCKS + _WARM, block):
-                began = time.perf_counter()
+                started = time.perf_counter()
                 ours.request(ours.uploads[first : first + block])
-                ours.wait(first + block, _PATIENCE)
+                ours.wait(first + block, _TIMEOUT)
                 middle = time.perf_counter()
                 alone.run(theirs.uploads[first : first + block])
-                piped += middle - began
+                piped += middle - started
                 by_itself += time.perf_counter() - middle
                 say(f"{first + block - _WARM} documents: piped {piped:.1f} s, alone {by_itself:.1f} s")
         alone.close()

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from benchmarks.environment import Ground, Plot, say
+from benchmarks.environment import Sandbox, Servers, say
 from benchmarks.result import Result, Results
 from streams.operations.executions import ExecutionFilter, list_executions
 
@@ -36,11 +36,11 @@ FILL = text(
 )
 
 
-def run(ground: Ground, scale: float) -> Results:
-    """The slowest of all filters, at most 0.2 s: the statement alone, without the command's own start."""
-    with ground.plot("ledger") as plot:
-        count = fill(plot, max(round(ROWS * scale), DAYS))
-        known = first_event(plot)
+def run(servers: Servers, scale: float) -> Results:
+    """The slowest of all filters, at most 0.2 s: the statement only, without the start of the command."""
+    with servers.sandbox("ledger") as sandbox:
+        count = fill(sandbox, max(round(ROWS * scale), DAYS))
+        known = first_event(sandbox)
         filters = {
             "all": ExecutionFilter(),
             "success": ExecutionFilter(status="success"),
@@ -59,38 +59,38 @@ def run(ground: Ground, scale: float) -> Results:
             "failures-of-a-tenant": ExecutionFilter(tenant_id="tenant-77", status="failure"),
             "event": ExecutionFilter(event_id=known),
         }
-        took = {name: slowest_of(plot, wanted) for name, wanted in filters.items()}
+        took = {name: slowest_of(sandbox, wanted) for name, wanted in filters.items()}
         slowest = max(took, key=lambda name: took[name])
         detail = {"rows": count, "slowest": slowest, **{name: round(found, 4) for name, found in took.items()}}
         yield Result("ledger-list", took[slowest], "seconds", "at most", TARGET, detail)
 
 
-def fill(plot: Plot, count: int) -> int:
-    """Rows over the last four weeks; returns how many there are."""
+def fill(sandbox: Sandbox, count: int) -> int:
+    """Insert rows over the last four weeks. Returns their number."""
     say(f"a ledger of {count} rows")
     for back in range(DAYS):
-        with plot.engine.begin() as connection:
+        with sandbox.engine.begin() as connection:
             day = connection.execute(text("select (now() at time zone 'utc')::date - :back"), {"back": back}).scalar()
             connection.execute(FILL, {"day": day, "count": count // DAYS})
-    with plot.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with sandbox.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("vacuum analyze streams.executions"))
-    return plot.scalar("select count(*) from streams.executions")
+    return sandbox.scalar("select count(*) from streams.executions")
 
 
-def first_event(plot: Plot) -> UUID:
-    """Any event that the ledger knows."""
-    with plot.engine.connect() as connection:
+def first_event(sandbox: Sandbox) -> UUID:
+    """Return any event of the ledger."""
+    with sandbox.engine.connect() as connection:
         found = connection.execute(text("select event_id from streams.executions limit 1")).scalar_one()
         assert isinstance(found, UUID)  # noqa: S101 - the column's type
         return found
 
 
-def slowest_of(plot: Plot, wanted: ExecutionFilter) -> float:
-    """Seconds of the slowest of several runs, the first one included."""
+def slowest_of(sandbox: Sandbox, wanted: ExecutionFilter) -> float:
+    """Return the seconds of the slowest of several runs, including the first one."""
     took = []
     for _ in range(RUNS):
-        with plot.engine.connect() as connection:
-            began = time.perf_counter()
+        with sandbox.engine.connect() as connection:
+            started = time.perf_counter()
             list_executions(connection, wanted, LIMIT)
-            took.append(time.perf_counter() - began)
+            took.append(time.perf_counter() - started)
     return max(took)

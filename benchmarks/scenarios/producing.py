@@ -1,6 +1,6 @@
-"""`EventProducer` from events to acknowledgements, beside a raw confluent producer of records that are ready.
+"""`EventProducer` from events to acknowledgements, compared with a raw confluent producer of encoded records.
 
-And, since that one encodes nothing, beside one that encodes the same values with fastavro, for the same headers.
+Since that one does not encode, it is also compared with one that encodes the same values with fastavro.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from statistics import median
 import fastavro
 from confluent_kafka import KafkaError, Message, Producer
 
-from benchmarks.environment import Ground, say
-from benchmarks.messages import Messages, a_message
+from benchmarks.environment import Servers, say
+from benchmarks.messages import Messages, make_message
 from benchmarks.result import Result, Results
 from schemas import MessageCreated
 from streams.codec import Codec, EncodedEvent, build_codec
@@ -27,20 +27,20 @@ from streams.transport.kafka.client import producer_config
 EVENTS = 100_000
 TARGET = 0.5
 _ROUNDS = 5
-_AT_ONCE = 2_000
-"""Coroutines of one `gather`."""
+_CONCURRENCY = 2_000
+"""Coroutines per `gather`."""
 _FULL = 0.1
 _TIMEOUT = 60.0
 
 
-def run(ground: Ground, scale: float) -> Results:
-    """Rates by the median of rounds that take turns, on one topic; settings of the producer are the same for all."""
+def run(servers: Servers, scale: float) -> Results:
+    """Rates by the median of alternating rounds, on one topic, with the same producer settings."""
     count = max(round(EVENTS * scale), 20_000)
-    with ground.plot("producing", STREAMS_PARTITIONS="4") as plot:
-        settings = plot.settings
+    with servers.sandbox("producing", STREAMS_PARTITIONS="4") as sandbox:
+        settings = sandbox.settings
         codec = build_codec(settings, load_catalogue(settings))
-        events = [a_message(number) for number in range(count)]
-        records = list(Messages(plot).records(count))
+        events = [make_message(number) for number in range(count)]
+        records = list(Messages(sandbox).records(count))
         contenders: dict[str, Callable[[], float]] = {
             "raw": lambda: raw_rate(settings, records),
             "raw with fastavro": lambda: raw_rate(settings, records, _by_fastavro(events)),
@@ -62,9 +62,10 @@ def run(ground: Ground, scale: float) -> Results:
 
 
 def raw_rate(settings: Settings, records: Sequence[EncodedEvent], values: Iterable[bytes] | None = None) -> float:
-    """Records a second of the client alone, as its documentation shows it: a report for each, polled as it goes.
+    """Return the records per second of the client alone, used as its documentation shows.
 
-    `values`: of the records in their order, made as they are asked for; None: those that the records have.
+    It polls one delivery report per record. `values` are the values of the records in order, created on demand; None:
+    the values of the records.
     """
     client = Producer(producer_config(settings, _TIMEOUT))
     first = records[0]
@@ -76,7 +77,7 @@ def raw_rate(settings: Settings, records: Sequence[EncodedEvent], values: Iterab
         nonlocal acknowledged
         acknowledged += error is None
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     for one, value in zip(records, values or map(attrgetter("value"), records), strict=True):
         while True:
             try:
@@ -87,7 +88,7 @@ def raw_rate(settings: Settings, records: Sequence[EncodedEvent], values: Iterab
                 break
         client.poll(0)
     client.flush()
-    took = time.perf_counter() - began
+    took = time.perf_counter() - started
     if acknowledged != len(records):
         message = f"Kafka acknowledged {acknowledged} of {len(records)} records"
         raise RuntimeError(message)
@@ -95,7 +96,7 @@ def raw_rate(settings: Settings, records: Sequence[EncodedEvent], values: Iterab
 
 
 def _by_fastavro(events: Sequence[MessageCreated]) -> Iterator[bytes]:
-    """Confluent's wire format, the Avro written by fastavro."""
+    """Yield values in Confluent's wire format, with Avro written by fastavro."""
     schema = fastavro.parse_schema(avro_schema(MessageCreated))
     buffer = io.BytesIO()
     for event in events:
@@ -109,22 +110,22 @@ def _by_fastavro(events: Sequence[MessageCreated]) -> Iterator[bytes]:
 def _publish_many(settings: Settings, codec: Codec, events: Sequence[MessageCreated]) -> float:
     with EventProducer(settings, codec) as producer:
         producer.publish(events[0])
-        began = time.perf_counter()
+        started = time.perf_counter()
         producer.publish_many(events)
-        return len(events) / (time.perf_counter() - began)
+        return len(events) / (time.perf_counter() - started)
 
 
 async def _gathered(settings: Settings, codec: Codec, events: Sequence[MessageCreated]) -> float:
     async with AsyncEventProducer(settings, codec) as producer:
         await producer.publish(events[0])
-        began = time.perf_counter()
-        for first in range(0, len(events), _AT_ONCE):
-            await asyncio.gather(*(producer.publish(event) for event in events[first : first + _AT_ONCE]))
-        return len(events) / (time.perf_counter() - began)
+        started = time.perf_counter()
+        for first in range(0, len(events), _CONCURRENCY):
+            await asyncio.gather(*(producer.publish(event) for event in events[first : first + _CONCURRENCY]))
+        return len(events) / (time.perf_counter() - started)
 
 
 def _encode(codec: Codec, events: Sequence[MessageCreated]) -> float:
-    began = time.perf_counter()
+    started = time.perf_counter()
     for event in events:
         codec.encode(event)
-    return len(events) / (time.perf_counter() - began)
+    return len(events) / (time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""An event and its handler, in a package of one's own."""
+"""An event and its handler, in a separate package."""
 
 from schemas import Event
 from streams.delivery import Backoff, Permanent, Work, handles
@@ -6,14 +6,14 @@ from streams.topics import Topic
 
 
 class GreetingRequested(Event):
-    """Somebody wants to be greeted."""
+    """A request for a greeting."""
 
     name: str
 
 
 @handles(GreetingRequested, retry=Backoff(first="1s", factor=2, attempts=3))
 async def greet(event: GreetingRequested, work: Work) -> str:
-    """What is returned is kept in the ledger; SQL goes through `work.session`, in the same transaction."""
+    """Return a greeting. The ledger stores it. SQL goes through `work.session`, in the same transaction."""
     if not event.name:
         raise Permanent("nobody to greet")
     return f"Hello, {event.name}, at attempt {work.attempt}!"

@@ -1,6 +1,6 @@
-"""A service on the platform's tables: it writes its rows, and publishes in the same transaction what has to follow.
+"""A service on the platform's tables: it writes rows, and publishes events in the same transaction.
 
-The work itself, indexing and cleaning up, is done by the workers. Run it with `uvicorn service:app`.
+The workers do the work: indexing and clean-up. Run it with `uvicorn service:app`.
 """
 
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ PASSAGES = 3
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What lives as long as the process."""
+    """The resources of the process."""
 
     sessions: async_sessionmaker[AsyncSession]
     platform: Platform
@@ -36,7 +36,7 @@ class Service:
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Service]]:
-    """Settings are the pipeline's own: STREAMS_DATABASE_URL, STREAMS_STORAGE_URL and the others."""
+    """Create the resources. The settings are the pipeline's: STREAMS_DATABASE_URL, STREAMS_STORAGE_URL and so on."""
     settings = load_settings()
     engine = create_async_engine(database_url(settings), pool_pre_ping=True)
     yield {"service": Service(async_sessionmaker(engine, expire_on_commit=False), build_platform(settings))}
@@ -44,50 +44,50 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Service]]:
 
 
 def the_service(request: Request) -> Service:
-    """As `lifespan` made it."""
+    """Return the resources that `lifespan` created."""
     return cast("Service", request.state.service)
 
 
 async def transaction(service: Annotated[Service, Depends(the_service)]) -> AsyncIterator[AsyncSession]:
-    """One transaction a request; what raises rolls it back, and the events that were published in it."""
+    """Open one transaction per request. An exception rolls it back, and the events that were published in it."""
     async with service.sessions.begin() as session:
         yield session
 
 
 TheService = Annotated[Service, Depends(the_service)]
-# `function`: it commits before the answer goes out, so nobody is told of what a failing commit takes back.
+# `function`: it commits before the response is sent, so no client sees a result whose commit then fails.
 Transaction = Annotated[AsyncSession, Depends(transaction, scope="function")]
 app = FastAPI(title="Documents", lifespan=lifespan)
 
 
 class NewDataset(BaseModel):
-    """A dataset to be made, with a tenant of its own."""
+    """A new dataset; it gets its own tenant."""
 
     name: str
 
 
 class NewDocument(BaseModel):
-    """A file to be indexed: its name ends in .txt or .md, and the like."""
+    """A file to index. Its name ends in .txt, .md or another supported extension."""
 
     name: str
     text: str
 
 
 class Made(BaseModel):
-    """The id of what was made."""
+    """The id of a new row."""
 
     id: str
 
 
 class Requested(BaseModel):
-    """What was asked of the workers: `streams executions show EVENT_ID` tells what became of it."""
+    """A request to the workers: `streams executions show EVENT_ID` shows its outcome."""
 
     id: str
     event_id: UUID
 
 
 class Shown(BaseModel):
-    """A document as it is now."""
+    """The current state of a document."""
 
     id: str
     name: str
@@ -98,7 +98,7 @@ class Shown(BaseModel):
 
 
 class Answer(BaseModel):
-    """A passage that fits a question."""
+    """A passage that matches a question."""
 
     document: str
     text: str
@@ -107,7 +107,7 @@ class Answer(BaseModel):
 
 @app.post("/datasets", status_code=201)
 async def make_dataset(new: NewDataset, session: Transaction) -> Made:
-    """Nothing has to follow, so nothing is published."""
+    """Create a dataset. It needs no further work, so no event is published."""
     tenant, dataset = dataset_rows(new.name)
     session.add_all((tenant, dataset))
     return Made(id=dataset.id)
@@ -115,7 +115,7 @@ async def make_dataset(new: NewDataset, session: Transaction) -> Made:
 
 @app.post("/datasets/{dataset_id}/documents", status_code=ACCEPTED)
 async def make_document(dataset_id: UUID, new: NewDocument, session: Transaction, service: TheService) -> Requested:
-    """The file first, for a worker may read it as soon as the transaction has committed; then rows and event."""
+    """Store the file, then commit rows and event. A worker may read the file as soon as the commit is done."""
     dataset = await session.get(Dataset, str(dataset_id))
     if dataset is None:
         raise HTTPException(NOT_FOUND, f"there is no dataset {dataset_id}")
@@ -132,7 +132,7 @@ async def make_document(dataset_id: UUID, new: NewDocument, session: Transaction
 
 @app.get("/documents/{document_id}")
 async def show_document(document_id: UUID, session: Transaction) -> Shown:
-    """Its status is written by the workers, step by step."""
+    """Return a document. The workers update its status."""
     document = await session.get(Document, str(document_id))
     if document is None:
         raise HTTPException(NOT_FOUND, f"there is no document {document_id}")
@@ -147,9 +147,9 @@ async def show_document(document_id: UUID, session: Transaction) -> Shown:
 
 @app.delete("/documents/{document_id}", status_code=ACCEPTED)
 async def delete_document(document_id: UUID, session: Transaction) -> Requested:
-    """The row goes with the event that says so; its segments, vectors and file are the clean-up's.
+    """Delete the row and publish the event in one transaction. Clean-up deletes its segments, vectors and file.
 
-    The row is locked first, so that the events of one document go out in the order of what was done to it.
+    The row is locked first, so that the events of one document are published in the order of its changes.
     """
     document = await session.get(Document, str(document_id), with_for_update=True)
     if document is None:
@@ -169,7 +169,7 @@ async def delete_document(document_id: UUID, session: Transaction) -> Requested:
 
 @app.get("/datasets/{dataset_id}/passages")
 async def find_passages(dataset_id: UUID, question: str, session: Transaction, service: TheService) -> list[Answer]:
-    """The passages that fit a question, the best first."""
+    """Return the passages that match a question, best first."""
     try:
         found = await passages(session, service.platform, str(dataset_id), question, PASSAGES)
     except LookupError as error:

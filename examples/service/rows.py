@@ -1,4 +1,4 @@
-"""The rows that the service writes, as the platform has them."""
+"""The rows that the service writes, in the platform's form."""
 
 import json
 from uuid import UUID, uuid4
@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from streams.dify.models import Dataset, DatasetProcessRule, Document, DocumentSegment, Tenant, UploadFile
 
 ACCOUNT = str(UUID(int=1))
-"""Who is logged in; a service of yours knows."""
+"""The current user; a real service knows it from its login."""
 
 
 def dataset_rows(name: str) -> tuple[Tenant, Dataset]:
-    """A tenant with an empty dataset."""
+    """Return a tenant with an empty dataset."""
     tenant = Tenant(id=str(uuid4()), name=name)
     dataset = Dataset(
         id=str(uuid4()),
@@ -27,7 +27,7 @@ def dataset_rows(name: str) -> tuple[Tenant, Dataset]:
 
 
 def upload_row(dataset: Dataset, name: str, size: int) -> UploadFile:
-    """The row of a file of so many bytes; its `key` says where in the storage the file belongs."""
+    """Return the row of a file of `size` bytes. Its `key` is the place of the file in the storage."""
     file_id = str(uuid4())
     extension = name.rpartition(".")[2].lower()
     return UploadFile(
@@ -43,7 +43,7 @@ def upload_row(dataset: Dataset, name: str, size: int) -> UploadFile:
 
 
 def document_rows(upload: UploadFile, dataset: Dataset, position: int) -> tuple[DatasetProcessRule, Document]:
-    """A document that waits to be indexed, and the rule by which it will be."""
+    """Return a waiting document, and its process rule."""
     rule = DatasetProcessRule(id=str(uuid4()), dataset_id=dataset.id, mode="automatic", created_by=ACCOUNT)
     document = Document(
         id=str(uuid4()),
@@ -64,19 +64,19 @@ def document_rows(upload: UploadFile, dataset: Dataset, position: int) -> tuple[
 
 
 def file_of(document: Document) -> str | None:
-    """The id of the file that a document was made of."""
+    """Return the id of the document's file."""
     info: dict[str, str] = json.loads(document.data_source_info or "{}")
     return info.get("upload_file_id")
 
 
 async def next_position(session: AsyncSession, dataset_id: str) -> int:
-    """Behind the documents that a dataset has."""
+    """Return the position after the dataset's last document."""
     highest = select(func.max(Document.position)).where(Document.dataset_id == dataset_id)
     return (await session.scalar(highest) or 0) + 1
 
 
 async def segments_of(session: AsyncSession, document_id: str) -> int:
-    """How many segments of a document can be found."""
+    """Return the number of segments that can be found."""
     completed = select(func.count()).where(
         DocumentSegment.document_id == document_id, DocumentSegment.status == "completed"
     )

@@ -1,4 +1,4 @@
-"""All handlers that the project brings."""
+"""The built-in handlers."""
 
 from schemas import Event
 from streams.agents import dataset_cleanup, document_cleanup, document_indexing, document_sync, message_quota

@@ -1,4 +1,4 @@
-"""How a clean-up goes on after a step: with the next one, once more later, or not at all."""
+"""Continues a clean-up after a step: with the next step, with a repetition later, or not at all."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,18 +9,19 @@ from streams.delivery.handler import JSON
 from streams.dify.cleanup.delete import Step
 from streams.dify.platform import Platform
 
-AGAIN_AFTER = timedelta(minutes=15)
-"""After the deletion. Longer than any request to a store can be under way, so what it writes late goes too."""
+REPEAT_AFTER = timedelta(minutes=15)
+"""The time from the deletion to the repetition. No request to a store takes that long."""
 
 
-async def go_on(event: Event, work: Work, step: Step) -> JSON:
-    """Ask for the next step, or after the last one for the same clean-up once more; says what this one has removed.
+async def publish_next_step(event: Event, work: Work, step: Step) -> JSON:
+    """Publish the next step, or after the last step one repetition. Returns what this step has deleted.
 
-    A store outside the database is cleaned once more, 15 minutes after the deletion; a clean-up that late is the last.
+    A store outside the database is cleaned up again 15 minutes after the deletion. A clean-up that ends later than that
+    is not repeated.
     """
-    due = event.occurred_at + AGAIN_AFTER
+    due = event.occurred_at + REPEAT_AFTER
     if not step.done:
-        # What was found out about the tenant would not be found again once the rows that said it are gone.
+        # Later steps cannot find the tenant again, since its rows are deleted by then.
         following = {"event_id": new_event_id(), "tenant_id": step.scope.tenant_id}
         await work.publish(event.model_copy(update=following))
     elif not work.use(Platform).vectors.transactional and datetime.now(tz=UTC) < due:

@@ -1,38 +1,39 @@
-"""Several documents at once: clean up after them, remove them."""
+"""Handlers for several documents at once: clean up after them, delete them."""
 
 from collections.abc import Sequence
 from typing import TypeVar
 
 from schemas import DocumentDeleted, DocumentsDeleted, DocumentsRemovalRequested
 from schemas.event import new_event_id
-from streams.agents.error_mapping import refusals_told
+from streams.agents.error_mapping import mapped_errors
 from streams.delivery import Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON
-from streams.dify.cleanup.delete import DOCUMENTS_A_STEP, remove_document_rows
-from streams.dify.cleanup.steps import standing_documents
+from streams.dify.cleanup.delete import DOCUMENTS_PER_STEP, remove_document_rows
+from streams.dify.cleanup.steps import existing_documents
 from streams.dify.ids import checked_id
 from streams.dify.platform import Platform
-from streams.dify.uploads.files import FILES_A_STEP, delete_files
+from streams.dify.uploads.files import FILES_PER_STEP, delete_files
 
 T = TypeVar("T")
 
 
 @handles(DocumentsDeleted)
 async def clean_documents(event: DocumentsDeleted, work: Work) -> JSON:
-    """One `document.deleted` a document, so that one document's trouble is its own; their source files go here.
+    """Publish one `document.deleted` per document, so that documents fail independently, and delete the source files.
 
-    In bounded steps, each an event that asks for the next. While the row of one is there nothing goes: it retries.
+    It works in bounded steps; each step publishes the event of the next one. It retries while one of the rows still
+    exists.
     """
-    with refusals_told():
+    with mapped_errors():
         dataset_id = checked_id("dataset_id", event.dataset_id)
         tenant_id = checked_id("tenant_id", event.tenant_id) if event.tenant_id else None
         document_ids = [checked_id("document_ids", each) for each in event.document_ids]
         file_ids = [checked_id("file_ids", each) for each in event.file_ids]
-    if standing := await standing_documents(work.session, document_ids):
-        message = f"{len(standing)} of the documents still have their rows, document {standing[0]} among them"
+    if existing := await existing_documents(work.session, document_ids):
+        message = f"{len(existing)} of the documents still have their rows, document {existing[0]} among them"
         raise Retry(message, reason=Reason.ROW_STILL_EXISTS)
-    some, document_ids = _parted(document_ids, DOCUMENTS_A_STEP)
+    some, document_ids = _split_off(document_ids, DOCUMENTS_PER_STEP)
     for document_id in some:
         await work.publish(
             DocumentDeleted(
@@ -43,7 +44,7 @@ async def clean_documents(event: DocumentsDeleted, work: Work) -> JSON:
                 doc_form=event.doc_form,
             )
         )
-    named, file_ids = _parted(file_ids, FILES_A_STEP)
+    named, file_ids = _split_off(file_ids, FILES_PER_STEP)
     removed = await delete_files(work.session, work.use(Platform).storage, named, tenant_id)
     if document_ids or file_ids:
         rest = {"event_id": new_event_id(), "document_ids": document_ids, "file_ids": file_ids}
@@ -53,15 +54,16 @@ async def clean_documents(event: DocumentsDeleted, work: Work) -> JSON:
 
 @handles(DocumentsRemovalRequested)
 async def remove_documents(event: DocumentsRemovalRequested, work: Work) -> JSON:
-    """The rows of those documents that are there go, each with its `document.deleted` in the same transaction.
+    """Delete the rows of the documents, and publish `document.deleted` for each in the same transaction.
 
-    Documents that are not there, or in another dataset, are passed over. In bounded steps, as `clean_documents`.
+    Documents that do not exist or belong to another dataset are skipped. It works in bounded steps, as
+    `clean_documents`.
     """
-    with refusals_told():
+    with mapped_errors():
         dataset_id = checked_id("dataset_id", event.dataset_id)
         tenant_id = checked_id("tenant_id", event.tenant_id) if event.tenant_id else None
         document_ids = [checked_id("document_ids", each) for each in event.document_ids]
-    some, rest = _parted(document_ids, DOCUMENTS_A_STEP)
+    some, rest = _split_off(document_ids, DOCUMENTS_PER_STEP)
     removed = await remove_document_rows(work.session, dataset_id, some, tenant_id)
     for document in removed:
         await work.publish(
@@ -78,8 +80,8 @@ async def remove_documents(event: DocumentsRemovalRequested, work: Work) -> JSON
     return {"done": not rest, "removed": len(removed), "missing": len(some) - len(removed)}
 
 
-def _parted(items: Sequence[T], size: int) -> tuple[list[T], list[T]]:
-    """The first of the items, each once, and the others."""
+def _split_off(items: Sequence[T], size: int) -> tuple[list[T], list[T]]:
+    """Return the first distinct items, and the others."""
     distinct = list(dict.fromkeys(items))
     return distinct[:size], distinct[size:]
 

@@ -1,4 +1,4 @@
-"""What the platform's side says of its failures, in the words of a delivery: for good, not now, or not its fault."""
+"""Maps errors of the platform's side to errors of a delivery: permanent, retry, or dependency unavailable."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +8,14 @@ from streams.dify.errors import BusyError, RefusedError, UnavailableError
 from streams.storage import StorageAwayError
 
 STORAGE = "storage"
-"""The file storage, as handlers name it in their needs."""
+"""The name of the file storage in the `needs` of handlers."""
 
 
 @contextmanager
-def refusals_told() -> Iterator[None]:
-    """Turns RefusedError into Permanent, BusyError into Retry at the time that it asks for, with the same words.
+def mapped_errors() -> Iterator[None]:
+    """Map RefusedError to Permanent, and BusyError to Retry after the requested time. The messages stay.
 
-    And what a service or the storage as a whole failed with into Unavailable, which is nobody's attempt.
+    UnavailableError and StorageAwayError become Unavailable, which does not count as an attempt.
     """
     try:
         yield

@@ -19,10 +19,10 @@ from streams.local.demo import (
     ClaimError,
     DocumentsError,
     Screen,
-    chosen_question,
+    choose_question,
     demo_stack,
     read_documents,
-    tell,
+    run_demo,
 )
 from streams.operations.dead_letters.records import RecordUnreadableError
 from streams.operations.dead_letters.replay import ReplayRefusedError
@@ -40,7 +40,7 @@ def demonstrate(folder: Path | None, question: str | None, *, keep: bool, as_jso
         documents = read_documents(folder)
         stack = demo_stack(load_settings().local_dir)
         try:
-            summary = tell(stack, documents, chosen_question(question, folder), screen)
+            summary = run_demo(stack, documents, choose_question(question, folder), screen)
         except BaseException:
             stack.down()
             raise

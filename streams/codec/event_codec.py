@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from schemas import Event
 from schemas.registry import FileRegistry
-from schemas.sensitivity import holds_secret, marks_of
+from schemas.sensitivity import has_secret, marks_of
 from streams import headers
 from streams.codec.avro_reader import PREFIX_LENGTH
 from streams.codec.claim_check import CONTENT_TYPE as TICKET_TYPE
@@ -94,7 +94,7 @@ class Codec:
         """Write a record's value to the storage. Returns the record with a ticket. Raises the same as `encode`."""
         if self.claims is None:
             return encoded
-        if holds_secret(marks_of(type(event))):
+        if has_secret(marks_of(type(event))):
             size, limit = len(encoded.value), self._limit
             message = f"{encoded.topic}: {size} bytes with a secret field; above {limit} it would be in the storage"
             raise ValueError(message)

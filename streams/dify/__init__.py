@@ -1,1 +1,1 @@
-"""The platform's tables and services as Dify 1.9.2 shapes them."""
+"""The platform's tables and services, in the layout of Dify 1.9.2."""

@@ -1,4 +1,7 @@
-"""Delete wins, and so do a pause and a newer request: a step of an indexing holds its rows, or stops."""
+"""Locks the rows of a document for one step of an indexing.
+
+A step stops when the document was deleted, paused or requested again. These changes win over a running indexing.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from streams.dify.errors import Stopped
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 
-_HELD = "held for an indexing"
-"""Where a session, which is one transaction's, keeps what it has locked."""
+_LOCK_KEY = "lock for an indexing"
+"""The key of the lock in `session.info`. A session serves one transaction only."""
 
 
 @dataclass(frozen=True, slots=True)
 class LockedDocument:
-    """The rows of a document that is still there, locked until the transaction ends."""
+    """The rows of a document that exists, locked until the transaction ends."""
 
     dataset: Dataset
     document: Document
@@ -26,8 +29,9 @@ class LockedDocument:
 class IndexingRun:
     """One indexing of a document, over all of its attempts.
 
-    It is known by its start, documents.processing_started_at: segments and child chunks have it as their created_at.
-    So what an indexing makes is told from what was there before it, which can be found until all of the new can.
+    Its start time identifies it: documents.processing_started_at. Segments and child chunks have the same time as their
+    created_at. This separates the rows of this indexing from the rows of earlier ones, which stay searchable until all
+    new rows are searchable.
     """
 
     tenant_id: str
@@ -37,22 +41,22 @@ class IndexingRun:
 
     @property
     def segments(self) -> ColumnElement[bool]:
-        """The segments that it has made."""
+        """A condition that selects the segments that this run created."""
         return (DocumentSegment.document_id == self.document_id) & (DocumentSegment.created_at == self.started_at)
 
     @property
-    def former_segments(self) -> ColumnElement[bool]:
-        """The document's other segments."""
+    def previous_segments(self) -> ColumnElement[bool]:
+        """A condition that selects the document's other segments."""
         return (DocumentSegment.document_id == self.document_id) & (DocumentSegment.created_at != self.started_at)
 
     @property
     def children(self) -> ColumnElement[bool]:
-        """The child chunks that it has made."""
+        """A condition that selects the child chunks that this run created."""
         return self._children & (ChildChunk.created_at == self.started_at)
 
     @property
-    def former_children(self) -> ColumnElement[bool]:
-        """The document's other child chunks."""
+    def previous_children(self) -> ColumnElement[bool]:
+        """A condition that selects the document's other child chunks."""
         return self._children & (ChildChunk.created_at != self.started_at)
 
     @property
@@ -65,35 +69,41 @@ class IndexingRun:
         )
 
 
-class _Held(NamedTuple):
-    generation: IndexingRun
-    to_change: bool
-    standing: LockedDocument
+class _Lock(NamedTuple):
+    run: IndexingRun
+    for_update: bool
+    locked: LockedDocument
 
 
-_STANDING = (
+_ROWS = (
     select(Dataset, Document)
     .join(Document, Document.dataset_id == Dataset.id)
     .where(Dataset.id == bindparam("dataset_id"), Document.id == bindparam("document_id"))
     .execution_options(populate_existing=True)
 )
-_TO_READ = _STANDING.suffix_with(text("for key share of datasets for key share of documents"))
-_TO_CHANGE = _STANDING.suffix_with(text("for key share of datasets for no key update of documents"))
+_FOR_READ = _ROWS.suffix_with(text("for key share of datasets for key share of documents"))
+_FOR_UPDATE = _ROWS.suffix_with(text("for key share of datasets for no key update of documents"))
 
 
-async def lock_standing(
-    session: AsyncSession, dataset_id: str, document_id: str, *, to_change: bool = False
+async def lock_document(
+    session: AsyncSession, dataset_id: str, document_id: str, *, for_update: bool = False
 ) -> LockedDocument:
-    """Lock the dataset's row, then the document's. DELETE of either waits until this transaction ends.
+    """Lock the dataset's row, then the document's row. A DELETE of either row waits until this transaction ends.
 
-    With `to_change` others' updates of the document wait too, so that none is overwritten.
-    Raises Stopped where a row is gone or the document is paused.
+    Args:
+        session: the transaction that holds the locks.
+        dataset_id: the dataset of the document.
+        document_id: the document.
+        for_update: also let other updates of the document wait, so that no update is overwritten.
+
+    Raises:
+        Stopped: a row was deleted, or the document is paused.
     """
-    ids = {"dataset_id": dataset_id, "document_id": document_id}
-    found = (await session.execute(_TO_CHANGE if to_change else _TO_READ, ids)).one_or_none()
+    parameters = {"dataset_id": dataset_id, "document_id": document_id}
+    found = (await session.execute(_FOR_UPDATE if for_update else _FOR_READ, parameters)).one_or_none()
     if found is None:
-        stands = await session.scalar(select(exists().where(Dataset.id == dataset_id)))
-        raise Stopped("the document is gone" if stands else "the dataset is gone")
+        dataset_exists = await session.scalar(select(exists().where(Dataset.id == dataset_id)))
+        raise Stopped("the document is gone" if dataset_exists else "the dataset is gone")
     dataset, document = found
     if document.is_paused:
         message = "the document is paused"
@@ -101,19 +111,28 @@ async def lock_standing(
     return LockedDocument(dataset, document)
 
 
-async def hold(session: AsyncSession, generation: IndexingRun, *, to_change: bool = False) -> LockedDocument:
-    """`lock_standing` for a step of an indexing. Raises Stopped too where the document was asked for anew since.
+async def lock_for_run(session: AsyncSession, run: IndexingRun, *, for_update: bool = False) -> LockedDocument:
+    """Lock the rows as `lock_document` does, for a step of an indexing.
 
-    The platform asks anew by setting the row back to waiting; the request that it sends with that does the work.
-    What a transaction has locked stays locked, so it is asked for once.
+    The platform requests an indexing again by setting the status back to waiting. The event that it publishes with that
+    update does the work, so this run has to stop. A lock lasts until the transaction ends, so the rows are locked once
+    per transaction.
+
+    Args:
+        session: the transaction that holds the locks.
+        run: the indexing that the step belongs to.
+        for_update: also let other updates of the document wait, so that no update is overwritten.
+
+    Raises:
+        Stopped: a row was deleted, the document is paused, or the document was requested again.
     """
-    held: object = session.info.get(_HELD)
-    if isinstance(held, _Held) and held.generation == generation and held.to_change >= to_change:
-        return held.standing
-    standing = await lock_standing(session, generation.dataset_id, generation.document_id, to_change=to_change)
-    document = standing.document
-    if document.indexing_status == "waiting" or document.processing_started_at != generation.started_at:
-        message = "the document was asked for anew"
+    lock: object = session.info.get(_LOCK_KEY)
+    if isinstance(lock, _Lock) and lock.run == run and lock.for_update >= for_update:
+        return lock.locked
+    locked = await lock_document(session, run.dataset_id, run.document_id, for_update=for_update)
+    document = locked.document
+    if document.indexing_status == "waiting" or document.processing_started_at != run.started_at:
+        message = "the document was requested again"
         raise Stopped(message)
-    session.info[_HELD] = _Held(generation, to_change, standing)
-    return standing
+    session.info[_LOCK_KEY] = _Lock(run, for_update, locked)
+    return locked

@@ -1,35 +1,35 @@
-"""Every error that a handler may report of the platform's side, in words for the person who owns the document."""
+"""The errors of the platform's side. Their messages are written for the owner of the document."""
 
 
 class RefusedError(Exception):
-    """No repeat can succeed: the input itself is wrong, or asks for what is not built yet."""
+    """The input is wrong or not supported. No retry can succeed."""
 
     __module__ = "streams.dify.errors"
 
 
 class ExtractionError(RefusedError):
-    """The file has no text that can be read."""
+    """The text of the file cannot be extracted."""
 
     __module__ = "streams.dify.errors"
 
 
 class NotBuiltYetError(RefusedError):
-    """A file type, form, rule or technique of the platform that the pipeline does not do yet."""
+    """The platform supports this file type, form, rule or technique; the pipeline does not support it yet."""
 
     __module__ = "streams.dify.errors"
 
 
 class UnavailableError(Exception):
-    """A service that the platform's side asks does not answer, or answers with a failure of its own."""
+    """A service is unavailable: it does not answer, or it answers with a server error."""
 
     __module__ = "streams.dify.errors"
 
     service = "service"
-    """As handlers name it in their needs."""
+    """The name of the service in the `needs` of handlers."""
 
 
 class BusyError(Exception):
-    """A service that the platform's side asks wants patience; a repeat after so many seconds may succeed."""
+    """A service asks for a pause. A retry after `after` seconds may succeed."""
 
     __module__ = "streams.dify.errors"
 
@@ -42,49 +42,49 @@ class BusyError(Exception):
 
 
 class ServiceError(Exception):
-    """The service is down, too slow, or broken: a repeat may succeed."""
+    """The service is down, too slow or broken. A retry may succeed."""
 
     __module__ = "streams.dify.errors"
 
 
 class UploadFileMissingError(Exception):
-    """The row of an upload file is not there (yet)."""
+    """The row of an upload file does not exist (yet)."""
 
     __module__ = "streams.dify.errors"
 
 
 class CreditsMissingError(ValueError):
-    """A message is charged by credits but does not say how many."""
+    """A message is charged in credits, but it does not contain the number of credits."""
 
     __module__ = "streams.dify.errors"
 
 
-class Stopped(Exception):  # noqa: N818 - reads as what it is: `raise Stopped("the document is gone")`
-    """There is nothing (more) to do, and that is no failure; the message says why."""
+class Stopped(Exception):  # noqa: N818 - reads well: `raise Stopped("the document is gone")`
+    """There is nothing (more) to do. This is not a failure; the message says why."""
 
     __module__ = "streams.dify.errors"
 
 
 class VectorStoreError(Exception):
-    """The vector store did not do what it was asked; a repeat may succeed."""
+    """The vector store failed. A retry may succeed."""
 
     __module__ = "streams.dify.errors"
 
 
 class LeftBehindError(Exception):
-    """A clean-up is through, and something is still there: the message says what, and how much."""
+    """A clean-up has finished, but something is left. The message says what, and how much."""
 
     __module__ = "streams.dify.errors"
 
 
 class EmbeddingError(Exception):
-    """The model did not answer, or not with vectors; a later repeat may succeed."""
+    """The model returned no answer, or no vectors. A retry may succeed."""
 
     __module__ = "streams.dify.errors"
 
 
 class EmbeddingAwayError(EmbeddingError, UnavailableError):
-    """The model's endpoint does not answer, or answers with a failure of its own."""
+    """The model's endpoint does not answer, or answers with a server error."""
 
     __module__ = "streams.dify.errors"
 
@@ -92,31 +92,31 @@ class EmbeddingAwayError(EmbeddingError, UnavailableError):
 
 
 class UnusableVectorError(EmbeddingError):
-    """The model answered, but what it gave for one text is no vector: that text alone has none."""
+    """The model answered, but its answer for one text is not a vector. Only this text has no vector."""
 
     __module__ = "streams.dify.errors"
 
 
 class RefusedTextError(UnusableVectorError):
-    """The model does not take this text, whatever is asked with it: no repeat can succeed."""
+    """The model rejects this text in every request. No retry can succeed."""
 
     __module__ = "streams.dify.errors"
 
 
 class ContentRefusedError(RefusedError):
-    """A status that may be about what was asked, and not about who asks."""
+    """The endpoint rejected the content of a request, not the client that sent it."""
 
     __module__ = "streams.dify.errors"
 
 
 class NoAnswerError(Exception):
-    """The chat endpoint gives no answer, or none that can be used; its next one may be."""
+    """The chat endpoint returned no answer, or no usable answer. The next answer may be usable."""
 
     __module__ = "streams.dify.errors"
 
 
 class ChatAwayError(NoAnswerError, UnavailableError):
-    """The endpoint does not answer, or answers with a failure of its own."""
+    """The chat endpoint does not answer, or answers with a server error."""
 
     __module__ = "streams.dify.errors"
 

@@ -1,4 +1,4 @@
-"""Ids that say the same thing on every run, and ids that came from outside."""
+"""Deterministic ids, and checks of ids that come from outside."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -13,30 +13,30 @@ _SEGMENTS = UUID("0c9d7f4e-3a57-5d0b-8f3e-2b1f6c8e9a41")
 
 
 def text_hash(text: str) -> str:
-    """The platform's hash of a text, in its segments and its embedding cache: sha256 of the text and ``None``."""
+    """Return the platform's hash of a text, as in segments and the embedding cache: sha256 of the text and ``None``."""
     return sha256((text + "None").encode()).hexdigest()
 
 
 def node_id(document_id: str, started_at: datetime, position: int, content_hash: str) -> str:
-    """The vector row's id of a piece: the same content at the same place, in the same indexing, overwrites itself.
+    """Return the vector id of a piece. The same content at the same position in the same run overwrites itself.
 
-    `started_at` tells the indexing from others of the document, whose vectors stay beside its own for a while.
+    `started_at` separates this run from other runs of the document. Their vectors exist at the same time for a while.
     """
     return str(uuid5(_NODES, f"{UUID(document_id)}/{started_at.isoformat()}/{position}/{content_hash}"))
 
 
 def child_node_id(segment: str, position: int, content_hash: str) -> str:
-    """The vector row's id of a child chunk: the same content at the same place of a segment overwrites itself."""
+    """Return the vector id of a child chunk. The same content at the same position of a segment overwrites itself."""
     return str(uuid5(_CHILDREN, f"{UUID(segment)}/{position}/{content_hash}"))
 
 
 def segment_id(node: str) -> str:
-    """The row id of the segment or child chunk of a node id, so that a repeated insert meets its own row."""
+    """Return the row id of the segment or child chunk of a node id. A repeated insert conflicts with its own row."""
     return str(uuid5(_SEGMENTS, node))
 
 
 def checked_id(name: str, value: str) -> str:
-    """The id in the database's spelling. Raises RefusedError, naming the field, where it is not a UUID."""
+    """Return the id in the database's spelling. Raises RefusedError that names the field if it is not a UUID."""
     try:
         return str(UUID(value))
     except ValueError as error:
@@ -44,8 +44,8 @@ def checked_id(name: str, value: str) -> str:
         raise RefusedError(message) from error
 
 
-def only_ids(values: Iterable[str]) -> list[str]:
-    """Those of the values that are UUIDs, in the database's spelling."""
+def valid_ids(values: Iterable[str]) -> list[str]:
+    """Return the values that are UUIDs, in the database's spelling."""
     found = []
     for value in values:
         try:

@@ -1,6 +1,6 @@
-"""The platform's coordination keys in Redis: while one is set, its API refuses what a person asks for once more.
+"""The platform's coordination keys in Redis. While a key is set, the API rejects a second request of a user.
 
-They are a courtesy, not the truth: they run out by themselves, so a Redis that is away never fails a delivery.
+The keys are optional and expire. So a delivery never fails because Redis is unavailable.
 """
 
 import asyncio
@@ -15,40 +15,40 @@ from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
-_PAUSE = 0.3
-"""Seconds until the second try, which is the last one."""
-_QUIET = 30.0
-"""Seconds in which a Redis that did not answer is not asked again."""
-NO_ANSWER = "Redis does not answer; the platform's keys run out by themselves"
-_OF_AN_INDEXING = ("document_{}_is_retried", "document_{}_is_sync")
+_RETRY_SECONDS = 0.3
+"""Seconds before the second and last attempt."""
+_QUIET_SECONDS = 30.0
+"""Seconds without requests after Redis did not answer."""
+NO_ANSWER = "Redis does not answer; the platform's keys expire without it"
+_KEYS = ("document_{}_is_retried", "document_{}_is_sync")
 
 
 class IndexingFlags:
-    """The keys of one Redis; one client an event loop."""
+    """The keys of one Redis. There is one client per event loop."""
 
     def __init__(self, open_client: Callable[[], Redis], seconds: float) -> None:
-        """`open_client` makes a client, `seconds` bounds a call with all that it takes."""
+        """`open_client` creates a client. `seconds` limits one call, including the connection."""
         self._open_client = open_client
         self._seconds = seconds
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
-        self._quiet_until = 0.0
+        self._retry_at = 0.0
 
     async def indexing_ended(self, document_id: str) -> None:
-        """The document may be retried or synchronised again."""
-        if time.monotonic() < self._quiet_until:
+        """Delete the keys of a document, so that it can be retried or synchronised again."""
+        if time.monotonic() < self._retry_at:
             return
-        # Twice: the master may be on the move, or only the connection that was kept is gone.
-        for pause in (_PAUSE, None):
+        # Two attempts: a failover may be in progress, or only the pooled connection is closed.
+        for pause in (_RETRY_SECONDS, None):
             try:
                 async with asyncio.timeout(self._seconds):
-                    await self._client().delete(*(key.format(document_id) for key in _OF_AN_INDEXING))
+                    await self._client().delete(*(key.format(document_id) for key in _KEYS))
             except (RedisError, OSError, TimeoutError) as error:
-                if time.monotonic() < self._quiet_until:  # another document's end has found out, and told
+                if time.monotonic() < self._retry_at:  # another task found the failure and logged it
                     return
                 if pause is not None:
                     await asyncio.sleep(pause)
                     continue
-                self._quiet_until = time.monotonic() + _QUIET
+                self._retry_at = time.monotonic() + _QUIET_SECONDS
                 log.warning(NO_ANSWER, error=message(error))
             else:
                 return

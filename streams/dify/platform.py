@@ -1,4 +1,4 @@
-"""What handlers get of the platform's services, as one value: `work.use(Platform)`."""
+"""The platform's services as one value. Handlers get it by `work.use(Platform)`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from streams.dify.errors import RefusedError
 from streams.dify.indexing_flags import IndexingFlags
 from streams.dify.qa.chat import ChatEndpoint, chat_endpoint
 from streams.dify.redis import redis_opener
-from streams.dify.sources.reader import Reading, build_reading
+from streams.dify.sources.reader import SourceReader, build_source_reader
 from streams.dify.vector_stores.pgvector import PgVectorIndex
-from streams.dify.vector_stores.port import VectorIndex, collection_in, collection_name
+from streams.dify.vector_stores.port import VectorIndex, collection_from_struct, collection_name
 from streams.settings import Settings
 from streams.storage import Storage, open_storage
 
@@ -21,37 +21,37 @@ __all__ = ["Platform", "build_platform"]
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """The services of one deployment; opens a connection only when one is used, so it can be shared."""
+    """The services of one deployment. A connection is opened at its first use, so the value can be shared."""
 
     storage: Storage
-    reading: Reading
+    sources: SourceReader
     embedders: Mapping[tuple[str, str], Embedder]
-    """By provider and model."""
+    """Key: provider and model."""
     default_embedder: Embedder
     vectors: VectorIndex
     collection_prefix: str
     chat: ChatEndpoint | None
-    """What makes questions and answers; None: not set up."""
+    """The chat model that writes questions and answers; None: not configured."""
     flags: IndexingFlags
 
     def embedder(self, provider: str | None, model: str | None) -> Embedder:
-        """The model that a dataset names, or the default where it names none. Raises RefusedError."""
+        """Return the model that a dataset names, or the default model. Raises RefusedError for an unknown model."""
         if not provider and not model:
             return self.default_embedder
         found = self.embedders.get((provider or self.default_embedder.provider, model or ""))
         if found is None:
             known = ", ".join(f"{name} of {owner}" for owner, name in self.embedders)
-            message = f"the embedding model {model!r} of {provider!r} is not set up here; there is {known}"
+            message = f"the embedding model {model!r} of {provider!r} is not configured; available: {known}"
             raise RefusedError(message)
         return found
 
     def collection(self, dataset_id: str, index_struct: str | None) -> str:
-        """Where a dataset's vectors are, or will be. Raises RefusedError for a broken index_struct."""
-        named = collection_in(index_struct) if index_struct else None
+        """Return the collection of a dataset's vectors. Raises RefusedError for an invalid index_struct."""
+        named = collection_from_struct(index_struct) if index_struct else None
         return named or collection_name(self.collection_prefix, dataset_id)
 
     def collections(self, dataset_id: str, index_struct: str | None) -> tuple[str, ...]:
-        """Every collection in which a dataset may have vectors: the one it names, and the one made from its id."""
+        """Return every collection that may contain vectors of a dataset: the named one and the one of its id."""
         named = self.collection(dataset_id, index_struct)
         return tuple(dict.fromkeys((named, collection_name(self.collection_prefix, dataset_id))))
 
@@ -59,13 +59,13 @@ class Platform:
 def _vector_index(settings: Settings) -> VectorIndex:
     if settings.vector_store == "pgvector":
         return PgVectorIndex()
-    from streams.dify.vector_stores.qdrant import qdrant_at  # noqa: PLC0415 - its client takes a second to import
+    from streams.dify.vector_stores.qdrant import build_qdrant_index  # noqa: PLC0415 - the client takes a second to import
 
-    return qdrant_at(settings.qdrant_url, settings.qdrant_api_key, settings.qdrant_timeout)
+    return build_qdrant_index(settings.qdrant_url, settings.qdrant_api_key, settings.qdrant_timeout)
 
 
 def build_platform(settings: Settings) -> Platform:
-    """The services that the settings ask for. Raises SettingsError."""
+    """Create the services of the settings. Raises SettingsError."""
     local = LocalEmbedder()
     default: Embedder = local
     if settings.embedding_url is not None or (settings.embedding_provider, settings.embedding_model) != (
@@ -76,7 +76,7 @@ def build_platform(settings: Settings) -> Platform:
     storage = open_storage(settings)
     return Platform(
         storage=storage,
-        reading=build_reading(settings, storage),
+        sources=build_source_reader(settings, storage),
         embedders={(one.provider, one.model): one for one in (default, local)},
         default_embedder=default,
         vectors=_vector_index(settings),

@@ -1,4 +1,4 @@
-"""What messages cost their providers' quotas: decided as values, written by two statements."""
+"""Charges messages to the quotas of their providers: computed as plain values, written by two statements."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from streams.dify.errors import CreditsMissingError
 
 QuotaUnit = Literal["tokens", "credits", "times"]
 UNLIMITED = -1
-USE_NOTED_EVERY = 300.0
-"""Seconds for which a provider's last_used stays as it is."""
+LAST_USED_INTERVAL = 300.0
+"""Seconds between two updates of a provider's last_used."""
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """One message's use of a provider."""
+class Usage:
+    """The usage of a provider by one message."""
 
     tenant_id: str
     names: tuple[str, ...]
-    """Both spellings under which the provider's rows may stand."""
+    """The two spellings of the provider in its rows."""
     quota_type: str | None
     amount: int | None
-    """What it adds to quota_used of the system provider's row of that quota type; None: nothing."""
+    """The amount to add to quota_used of the system provider's row with this quota type; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderRow:
-    """A locked row of `providers`."""
+    """A locked row of the table `providers`."""
 
     id: str
     tenant_id: str
@@ -39,13 +39,20 @@ class ProviderRow:
     quota_limit: int | None
     quota_used: int | None
     stale: bool
-    """Its last_used is to be set."""
+    """True: last_used has to be updated."""
 
 
-def amount(unit: QuotaUnit | None, limit: int | None, tokens: int, credit: int | None) -> int | None:
-    """What one message adds to quota_used; None: it is not charged (no quota, or an unlimited one).
+def charge_amount(unit: QuotaUnit | None, limit: int | None, tokens: int, credit: int | None) -> int | None:
+    """Return the amount that one message adds to quota_used; None: not charged (no quota, or an unlimited one).
 
-    `tokens` are those of question and answer, `credit` what the model costs. Raises CreditsMissingError.
+    Args:
+        unit: what the quota counts.
+        limit: the quota's limit.
+        tokens: the tokens of question and answer.
+        credit: the credits that the model costs.
+
+    Raises:
+        CreditsMissingError: the quota counts credits, and the message contains none.
     """
     if unit is None or limit == UNLIMITED:
         return None
@@ -59,8 +66,8 @@ def amount(unit: QuotaUnit | None, limit: int | None, tokens: int, credit: int |
     return credit
 
 
-def charged(limit: int | None, used: int | None, amounts: Iterable[int]) -> int | None:
-    """quota_used after the amounts, in order: each counts in full if `limit > used` holds when its turn comes."""
+def quota_after(limit: int | None, used: int | None, amounts: Iterable[int]) -> int | None:
+    """Return quota_used after the amounts, in order. An amount counts in full if `limit > used` holds before it."""
     if limit is None or used is None:
         return used
     for added in amounts:
@@ -69,25 +76,25 @@ def charged(limit: int | None, used: int | None, amounts: Iterable[int]) -> int 
     return used
 
 
-def charged_row(row: ProviderRow, uses: Iterable[Use]) -> int | None:
-    """The row's quota_used after the uses, in order."""
+def row_quota_after(row: ProviderRow, usages: Iterable[Usage]) -> int | None:
+    """Return the row's quota_used after the usages, in order."""
     if row.provider_type != "system":
         return row.quota_used
-    return charged(
+    return quota_after(
         row.quota_limit,
         row.quota_used,
         (
-            use.amount
-            for use in uses
-            if use.amount is not None
-            and use.tenant_id == row.tenant_id
-            and use.quota_type == row.quota_type
-            and row.name in use.names
+            usage.amount
+            for usage in usages
+            if usage.amount is not None
+            and usage.tenant_id == row.tenant_id
+            and usage.quota_type == row.quota_type
+            and row.name in usage.names
         ),
     )
 
 
-# Locked in one order by all, so that two workers with the same providers wait for each other and never deadlock.
+# All workers lock the rows in one order. Two workers with the same providers wait for each other and never deadlock.
 _LOCK = text("""
 select p.id::text, p.tenant_id::text, p.provider_name, p.provider_type, p.quota_type, p.quota_limit, p.quota_used,
        p.last_used is null or p.last_used < timezone('UTC', now()) - make_interval(secs => :every) as stale
@@ -108,27 +115,27 @@ where p.id = new.id
 """)
 
 
-async def record_uses(session: AsyncSession, uses: Sequence[Use]) -> None:
-    """Charge the uses in order and note when each provider was last used.
+async def record_usage(session: AsyncSession, usages: Sequence[Usage]) -> None:
+    """Charge the usages in order, and record when each provider was last used.
 
-    The rows end as if each use had come alone: `update … set quota_used = quota_used + amount where quota_limit >
-    quota_used`, for each row of its tenant, quota type and either name.
+    The result is the same as for one statement per usage: `update … set quota_used = quota_used + amount where
+    quota_limit > quota_used`, for each row of its tenant, quota type and either name.
     """
-    places = sorted({(use.tenant_id, name) for use in uses for name in use.names})
+    places = sorted({(usage.tenant_id, name) for usage in usages for name in usage.names})
     found = await session.execute(
         _LOCK,
         {
             "tenants": [tenant_id for tenant_id, _ in places],
             "names": [name for _, name in places],
-            "every": USE_NOTED_EVERY,
+            "every": LAST_USED_INTERVAL,
         },
     )
     rows = [ProviderRow(*row) for row in found]
-    by_place: dict[tuple[str, str], list[Use]] = {}
-    for use in uses:
-        for name in use.names:
-            by_place.setdefault((use.tenant_id, name), []).append(use)
-    outcomes = [(row, charged_row(row, by_place.get((row.tenant_id, row.name), ()))) for row in rows]
+    by_place: dict[tuple[str, str], list[Usage]] = {}
+    for usage in usages:
+        for name in usage.names:
+            by_place.setdefault((usage.tenant_id, name), []).append(usage)
+    outcomes = [(row, row_quota_after(row, by_place.get((row.tenant_id, row.name), ()))) for row in rows]
     changed = [(row, used) for row, used in outcomes if row.stale or used != row.quota_used]
     if changed:
         await session.execute(

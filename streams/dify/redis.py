@@ -1,7 +1,8 @@
-"""The platform's Redis: alone, with TLS, or by Sentinel.
+"""The platform's Redis: a single server, with or without TLS, or Sentinel.
 
-``redis://host:6379/0``; ``rediss://…`` with TLS, and redis-py's query parameters such as ``ssl_ca_certs``; or
-``redis+sentinel://user:password@host:26379,host:26379/NAME/0``: NAME is the master's, the password the servers'.
+``redis://host:6379/0``; ``rediss://…`` with TLS and redis-py's query parameters such as ``ssl_ca_certs``; or
+``redis+sentinel://user:password@host:26379,host:26379/NAME/0``. NAME is the name of the master. The password is the
+password of the Redis servers.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ SENTINEL_PORT = 26379
 
 @dataclass(frozen=True, slots=True)
 class SentinelAddress:
-    """Who knows the master, and which one."""
+    """The sentinels, and the name of the master."""
 
     hosts: tuple[tuple[str, int], ...]
     master: str
@@ -32,15 +33,18 @@ class SentinelAddress:
 
 
 def redis_opener(settings: Settings) -> Callable[[], Redis]:
-    """What makes a client of STREAMS_REDIS_URL; it connects when it is used. Raises SettingsError."""
+    """Return a function that creates a client of STREAMS_REDIS_URL. The client connects at its first use.
+
+    Raises SettingsError for an invalid URL.
+    """
     url = settings.redis_url.get_secret_value()
     connect, request = settings.redis_connect_timeout, settings.redis_request_timeout
     if url.startswith(SENTINEL):
         address = sentinel_address(url)
 
         def follow() -> Redis:
-            """The master is asked of the sentinels at each new connection."""
-            sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+            """Create a client that asks the sentinels for the master at each new connection."""
+            sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py has no types for it
                 list(address.hosts),
                 sentinel_kwargs={"socket_connect_timeout": connect, "socket_timeout": request, "retry": _once()},
             )
@@ -65,12 +69,12 @@ def redis_opener(settings: Settings) -> Callable[[], Redis]:
 
 
 def _once() -> Retry:
-    """No retry of the client's own: it waits for seconds between them, and whoever asks knows how long it may take."""
+    """Return a policy without retries. redis-py's retries would wait for seconds that the caller does not know of."""
     return Retry(NoBackoff(), 0)
 
 
 def sentinel_address(url: str) -> SentinelAddress:
-    """What a URL of that scheme says. Raises SettingsError with the form that is expected."""
+    """Parse a ``redis+sentinel://`` URL. Raises SettingsError that shows the expected form."""
     place, _, rest = url.removeprefix(SENTINEL).partition("/")
     credentials, _, hosts = place.rpartition("@")
     master, _, database = rest.partition("/")
@@ -82,7 +86,7 @@ def sentinel_address(url: str) -> SentinelAddress:
         found, number = (), 0
     if not found or not master:
         message = (
-            f"STREAMS_REDIS_URL: write {SENTINEL}host:port,host:port/NAME/0, NAME as the sentinels call the master"
+            f"STREAMS_REDIS_URL: write {SENTINEL}host:port,host:port/NAME/0, NAME is the sentinels' name of the master"
         )
         raise SettingsError(message)
     return SentinelAddress(found, unquote(master), number, unquote(username) or None, unquote(password) or None)

@@ -1,4 +1,4 @@
-"""Questions answered from a dataset's vectors or keywords."""
+"""Searches a dataset by vectors or keywords."""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,47 +7,52 @@ from sqlalchemy import select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.embedding.port import embed_one
-from streams.dify.keywords.extract import KEYWORDS, Asked, keywords_of
+from streams.dify.keywords.extract import DEFAULT_KEYWORDS, KeywordRequest, keywords_of
 from streams.dify.keywords.table import nodes_by_keywords
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 from streams.dify.platform import Platform
 from streams.dify.vector_collections import collection_of
-from streams.dify.vector_stores.port import Nearby
+from streams.dify.vector_stores.port import VectorQuery
 
 __all__ = ["Passage", "passages"]
 
-_SPARE = 4
-"""Times as many vectors are looked at as passages are wanted: some may belong to what is disabled."""
+_OVERFETCH = 4
+"""The factor by which more vectors are fetched than requested. Some of them may belong to disabled segments."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A segment that fits a question."""
+    """A segment that matches a question."""
 
     document: str
     """The document's name."""
     text: str
     score: float
-    """Cosine similarity or, in an economy dataset, the part of the question's keywords that it has; 1 is the best."""
+    """Cosine similarity; in an economy dataset the share of the question's keywords in the segment. 1 is the best."""
 
 
 async def passages(session: AsyncSession, platform: Platform, dataset_id: str, question: str, k: int) -> list[Passage]:
-    """The k best passages of a dataset, best first.
+    """Return the k best passages of a dataset, best first.
 
-    Only segments that are completed and enabled are found, in documents that are enabled and not archived.
+    Only completed and enabled segments are found, in documents that are enabled and not archived. While a document is
+    indexed again, its previous segments are found. A segment is returned once, with the best score of its child chunks.
 
-    What a document was before is found until it is indexed anew.
+    Args:
+        session: reads the rows, and the vectors if they are in the same database.
+        platform: the services.
+        dataset_id: the dataset to search.
+        question: the text to search for.
+        k: the number of passages.
 
-    A segment is there once, as good as the best of its child chunks.
-
-    Raises LookupError where there is no such dataset.
+    Raises:
+        LookupError: there is no such dataset.
     """
     dataset = await session.get(Dataset, dataset_id)
     if dataset is None:
         message = f"there is no dataset {dataset_id}"
         raise LookupError(message)
     by_keywords = dataset.indexing_technique == "economy"
-    nodes = await (_by_keywords if by_keywords else _by_vectors)(session, platform, dataset, question, k * _SPARE)
+    nodes = await (_by_keywords if by_keywords else _by_vectors)(session, platform, dataset, question, k * _OVERFETCH)
     segments = await _segments_of(session, dataset_id, [node for node, _ in nodes])
     rows = await session.execute(
         select(DocumentSegment.id, DocumentSegment.content, DocumentSegment.answer, Document.name)
@@ -74,24 +79,24 @@ async def _by_vectors(
 ) -> list[tuple[str, float]]:
     embedder = platform.embedder(dataset.embedding_model_provider, dataset.embedding_model)
     vector = await embed_one(embedder, question, asyncio.to_thread)
-    nearby = Nearby(await collection_of(session, platform, dataset), dataset.id, vector)
-    return [(match.node_id, match.score) for match in await platform.vectors.search(session, nearby, k)]
+    query = VectorQuery(await collection_of(session, platform, dataset), dataset.id, vector)
+    return [(match.node_id, match.score) for match in await platform.vectors.search(session, query, k)]
 
 
 async def _by_keywords(
     session: AsyncSession,
-    platform: Platform,  # noqa: ARG001 - as _by_vectors
+    platform: Platform,  # noqa: ARG001 - the signature of _by_vectors
     dataset: Dataset,
     question: str,
     k: int,
 ) -> list[tuple[str, float]]:
-    (keywords,) = await asyncio.to_thread(keywords_of, Asked((question,), KEYWORDS))
+    (keywords,) = await asyncio.to_thread(keywords_of, KeywordRequest((question,), DEFAULT_KEYWORDS))
     nodes = await nodes_by_keywords(session, dataset.id, keywords, k)
     return [(node, hits / len(keywords)) for node, hits in nodes]
 
 
 async def _segments_of(session: AsyncSession, dataset_id: str, node_ids: list[str]) -> dict[str, str]:
-    """The segment of each node: the one that has it, or the parent of the child chunk that has it."""
+    """Return the segment of each node: the segment with this node, or the parent of the child chunk with this node."""
     own = select(DocumentSegment.index_node_id, DocumentSegment.id).where(
         DocumentSegment.dataset_id == dataset_id, DocumentSegment.index_node_id.in_(node_ids)
     )
@@ -102,5 +107,5 @@ async def _segments_of(session: AsyncSession, dataset_id: str, node_ids: list[st
 
 
 def _text(content: str, answer: str | None) -> str:
-    """What a reader is shown, in the platform's words: a question with its answer, or the content."""
+    """Return the text for a reader, in the platform's form: a question with its answer, or the content."""
     return content if answer is None else f"question:{content} answer:{answer}"

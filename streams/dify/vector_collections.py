@@ -1,16 +1,16 @@
-"""The collection in which a dataset's vectors are, where datasets share collections."""
+"""The collection of a dataset's vectors, also where several datasets share one."""
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.models import Dataset, DatasetCollectionBinding
 from streams.dify.platform import Platform
-from streams.dify.vector_stores.port import collection_in
+from streams.dify.vector_stores.port import collection_from_struct
 
 
 async def collection_of(session: AsyncSession, platform: Platform, dataset: Dataset) -> str:
-    """The one that its index_struct names, else its binding's, else its own. Raises RefusedError."""
-    named = collection_in(dataset.index_struct) if dataset.index_struct else None
+    """Return the collection of index_struct, else of the binding, else of the dataset's id. Raises RefusedError."""
+    named = collection_from_struct(dataset.index_struct) if dataset.index_struct else None
     return (
         named
         or await bound_collection(session, platform, dataset.collection_binding_id)
@@ -21,13 +21,13 @@ async def collection_of(session: AsyncSession, platform: Platform, dataset: Data
 async def collections_of(
     session: AsyncSession, platform: Platform, dataset_id: str, index_struct: str | None, binding_id: str | None
 ) -> tuple[str, ...]:
-    """Every collection in which a dataset may have vectors. Raises RefusedError for a broken index_struct."""
+    """Return every collection that may contain vectors of a dataset. Raises RefusedError: invalid index_struct."""
     bound = await bound_collection(session, platform, binding_id)
     return tuple(dict.fromkeys((*platform.collections(dataset_id, index_struct), *([bound] if bound else []))))
 
 
 async def bound_collection(session: AsyncSession, platform: Platform, binding_id: str | None) -> str | None:
-    """A binding's collection; None where there is none, or the store does not share collections."""
+    """Return a binding's collection; None if there is no binding, or the store does not share collections."""
     if binding_id is None or not platform.vectors.shares_collections:
         return None
     return await session.scalar(

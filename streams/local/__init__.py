@@ -1,7 +1,7 @@
-"""Kafka, PostgreSQL and Redis on this machine: for the demo, the tests and a developer's day.
+"""Kafka, PostgreSQL and Redis on this machine, for the demo, the tests and development. Linux only.
 
-No container engine, no root, no service of the system: the programs come from packages, their data lives in one
-folder, they listen on 127.0.0.1 only, and `down` leaves nothing running. Linux.
+There is no container engine, no root and no system service. The programs come from packages, their data is in one
+folder, and they listen on 127.0.0.1 only. `down` leaves no process running.
 """
 
 from streams.local.process import ServerFailedError

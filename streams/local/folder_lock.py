@@ -1,4 +1,4 @@
-"""One at a time in a folder, over all processes."""
+"""A lock file: one process at a time works in a folder."""
 
 import fcntl
 import time
@@ -10,18 +10,24 @@ _POLL = 0.05
 
 
 class LockBusyError(Exception):
-    """Another process held the lock for longer than the bound."""
+    """Another process held the lock for longer than the time limit."""
 
 
 @contextmanager
 def exclusive(path: Path, *, timeout: float, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of a file, made if it is missing; the system frees it with the process.
+    """Lock a file, which is created if it is missing. The operating system frees the lock when the process ends.
 
-    `on_wait` is called once where another has it. Raises LockBusyError after `timeout` seconds.
+    Args:
+        path: the lock file.
+        timeout: the longest wait in seconds.
+        on_wait: called once if another process holds the lock.
+
+    Raises:
+        LockBusyError: the lock is not free within the timeout.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + timeout
-    told = False
+    reported = False
     with path.open("a") as file:
         while True:
             try:
@@ -30,8 +36,8 @@ def exclusive(path: Path, *, timeout: float, on_wait: Callable[[], None]) -> Ite
             except BlockingIOError as error:
                 if time.monotonic() > until:
                     raise LockBusyError(f"another process holds {path} for more than {timeout:.0f} s") from error
-            if not told:
+            if not reported:
                 on_wait()
-                told = True
+                reported = True
             time.sleep(_POLL)
         yield

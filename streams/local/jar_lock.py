@@ -9,12 +9,12 @@ from streams.local.jars import JAR_LIST, Jar, sha256_of
 
 KAFKA_VERSION = "4.4.0"
 _LOGGING_BINDING = ("org.slf4j", "slf4j-simple")
-"""Kafka's artifact names no logging backend; without one a broker that fails says nothing."""
+"""Kafka's artifact has no logging backend. Without one, a broker that fails logs nothing."""
 _LOGGING_API = "slf4j-api"
 
 
 def resolve(version: str, cache: Path) -> list[Jar]:
-    """Every jar that a broker of that version needs at run time, sorted by coordinates."""
+    """Return every jar that a broker of this version needs at run time, sorted by coordinates."""
     context = MavenContext(repo_cache=cache, timeout=60)
     kafka = context.project("org.apache.kafka", "kafka_2.13").at_version(version)
     dependencies, _ = Model(kafka.pom(), context).dependencies()
@@ -28,7 +28,7 @@ def resolve(version: str, cache: Path) -> list[Jar]:
 
 
 def main() -> None:
-    """Resolve and write the list beside this file."""
+    """Resolve the jars and write the list next to this file."""
     with TemporaryDirectory() as scratch:
         jars = resolve(KAFKA_VERSION, Path(scratch))
     lines = [

@@ -1,4 +1,4 @@
-"""Jars, Kafka's above all: fetched once a user, each checked against a committed list, then shared by all stacks."""
+"""Fetches jars, mainly Kafka's: once per user, verified with a committed list, shared by all stacks."""
 
 import hashlib
 import os
@@ -17,30 +17,30 @@ from streams.local.process import StartUp
 JAR_LIST = "kafka.jars"
 _THREADS = 8
 _TRIES = 3
-_TELL_EVERY = 15
+_REPORT_EVERY = 15
 _REQUEST_TIMEOUT = 30
 _LOCK_TIMEOUT = 300.0
 _SCRATCH = ".fetch-"
 
 
 class ArtifactError(Exception):
-    """A jar cannot be had; the message is one line for the user."""
+    """A jar cannot be fetched. The message is one line for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One line of a list: Maven's coordinates and the file's SHA-256 in hex."""
+    """One line of a list: the Maven coordinates and the SHA-256 of the file in hex."""
 
     group: str
     artifact: str
     version: str
     sha256: str
     classifier: str = ""
-    """Which of an artifact's several files; most have one."""
+    """The file of an artifact with several files; usually empty."""
 
     @property
     def filename(self) -> str:
-        """The file's name, unique on the class path."""
+        """Return the file name, unique on the class path."""
         return "-".join(part for part in (self.artifact, self.version, self.classifier) if part) + ".jar"
 
     def __str__(self) -> str:
@@ -49,24 +49,24 @@ class Jar:
 
     @classmethod
     def parse(cls, line: str) -> "Jar":
-        """The jar of a line of a list."""
+        """Parse a line of a list."""
         coordinates, sha256 = line.split()
         group, artifact, version, *classifier = coordinates.split(":")
         return cls(group, artifact, version, sha256, *classifier)
 
 
 def parse_jars(text: str) -> list[Jar]:
-    """The jars of a list; lines that begin with # are for people."""
+    """Parse a list. Lines that start with # are comments."""
     return [Jar.parse(line) for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def locked_jars() -> list[Jar]:
-    """The committed list of Kafka's; `make lock` writes it."""
+def committed_jars() -> list[Jar]:
+    """Return the committed list of Kafka's jars; `make lock` writes it."""
     return parse_jars(files("streams.local").joinpath(JAR_LIST).read_text())
 
 
 def cache_folder(fallback: Path) -> Path:
-    """Where fetched files are kept for all stacks: the user's cache folder, or `fallback` if that is not writable."""
+    """Return the cache folder for all stacks: the user's cache folder, or `fallback` if that is not writable."""
     configured = os.environ.get("XDG_CACHE_HOME")
     try:
         folder = (Path(configured) if configured else Path.home() / ".cache") / "event-streams"
@@ -77,18 +77,25 @@ def cache_folder(fallback: Path) -> Path:
 
 
 def fetch_jars(cache: Path, start_up: StartUp, jars: list[Jar] | None = None, *, what: str = "Kafka") -> Path:
-    """The folder that holds all jars of a list, fetching those that are missing or damaged. Raises ArtifactError.
+    """Return the folder with all jars of a list, after fetching missing or damaged ones.
 
-    None: what Kafka runs on. `what`: whose they are, for people and as the folder's name.
+    Args:
+        cache: the cache folder.
+        start_up: receives progress, and may cancel the download.
+        jars: the jars; None: the jars of Kafka.
+        what: the name of the program, for messages and as the folder's name.
+
+    Raises:
+        ArtifactError: a jar cannot be fetched.
     """
-    jars = locked_jars() if jars is None else jars
+    jars = committed_jars() if jars is None else jars
     folder = cache / what.lower()
     missing = _missing(jars, folder)
     if not missing:
         return folder
 
     def waiting() -> None:
-        start_up.say(f"{what}: another stack fetches it")
+        start_up.report(f"{what}: waiting for another stack that is fetching it")
 
     try:
         with exclusive(folder / ".lock", timeout=_LOCK_TIMEOUT, on_wait=waiting):
@@ -96,12 +103,12 @@ def fetch_jars(cache: Path, start_up: StartUp, jars: list[Jar] | None = None, *,
                 shutil.rmtree(left, ignore_errors=True)
             _fetch_all(_missing(jars, folder), folder, start_up, what)
     except (OSError, LockBusyError) as error:
-        raise ArtifactError(f"cannot keep {what}'s jars in {folder}: {error}") from error
+        raise ArtifactError(f"cannot store {what}'s jars in {folder}: {error}") from error
     return folder
 
 
 def sha256_of(path: Path) -> str:
-    """A file's SHA-256 in hex."""
+    """Return the SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -121,19 +128,19 @@ def _fetch_all(jars: list[Jar], folder: Path, start_up: StartUp, what: str) -> N
         try:
             for count, fetch in enumerate(as_completed(fetches), start=1):
                 fetch.result()
-                if count % _TELL_EVERY == 0 or count == len(jars):
-                    start_up.say(f"{what}: fetched {count} of {len(jars)} jars")
-                if start_up.called_off.is_set():
+                if count % _REPORT_EVERY == 0 or count == len(jars):
+                    start_up.report(f"{what}: fetched {count} of {len(jars)} jars")
+                if start_up.cancelled.is_set():
                     break
         finally:
             threads.shutdown(cancel_futures=True)
-    if start_up.called_off.is_set():
-        raise ArtifactError("fetching its jars was called off")
+    if start_up.cancelled.is_set():
+        raise ArtifactError("the download of the jars was cancelled")
 
 
 def _fetch(jar: Jar, folder: Path, what: str) -> None:
-    """Fetch, check, and only then move into place: what is in the folder is whole, whatever is killed when."""
-    from jgo.maven import MavenContext  # noqa: PLC0415 - it takes long to load, and most commands fetch nothing
+    """Fetch a jar, check it, then move it into place. So every file in the folder is complete, even after a kill."""
+    from jgo.maven import MavenContext  # noqa: PLC0415 - the import is slow, and most commands fetch nothing
 
     failure = ""
     for _ in range(_TRIES):
@@ -144,11 +151,11 @@ def _fetch(jar: Jar, folder: Path, what: str) -> None:
                 artifact = component.artifact(jar.classifier) if jar.classifier else component.artifact()
                 fetched = artifact.resolve()
             except (requests.RequestException, RuntimeError) as error:
-                failure = f"the Maven repository does not give it ({type(error).__name__})"
+                failure = f"the Maven repository did not return it ({type(error).__name__})"
                 continue
             if sha256_of(fetched) == jar.sha256:
                 fetched.replace(folder / jar.filename)
                 return
-            failure = "its checksum is not the one in the committed list"
-    message = f"cannot fetch {jar.filename}, which the first start of {what} needs from the network: {failure}"
+            failure = "its checksum differs from the committed list"
+    message = f"cannot fetch {jar.filename} from the network for the first start of {what}: {failure}"
     raise ArtifactError(message)

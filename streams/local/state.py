@@ -1,4 +1,4 @@
-"""What a folder remembers from one `up` to the next."""
+"""The state of a folder, stored from one `up` to the next."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -8,7 +8,7 @@ from uuid import uuid4
 
 
 class StateError(Exception):
-    """The folder's state cannot be read; the message is one line that says what to do."""
+    """The folder's state cannot be read. The message is one line that says what to do."""
 
 
 def _new_cluster_id() -> str:
@@ -17,16 +17,16 @@ def _new_cluster_id() -> str:
 
 @dataclass(slots=True)
 class State:
-    """The cluster's shape and every port that was given out."""
+    """The number of brokers, the cluster id, and all allocated ports."""
 
     brokers: int
     cluster_id: str = field(default_factory=_new_cluster_id)
-    """Kafka's: 16 bytes in URL-safe base64."""
+    """Kafka's cluster id: 16 bytes in URL-safe base64."""
     ports: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> "State | None":
-        """The folder's state; None where no stack was ever started. Raises StateError."""
+        """Return the folder's state; None if no stack was ever started. Raises StateError."""
         try:
             read = json.loads(path.read_text())
             return cls(int(read["brokers"]), str(read["cluster_id"]), dict(read["ports"]))
@@ -35,10 +35,10 @@ class State:
         except OSError as error:
             raise StateError(f"{path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise StateError(f"{path} is damaged: remove {path.parent} to begin anew") from error
+            raise StateError(f"{path} is damaged: remove {path.parent} to start again") from error
 
     def save(self, path: Path) -> None:
-        """Whole or not at all."""
+        """Write the state atomically."""
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps({"brokers": self.brokers, "cluster_id": self.cluster_id, "ports": self.ports}))
         fresh.replace(path)

@@ -1,4 +1,4 @@
-"""Who a server runs as: PostgreSQL refuses to run as root, and containers and CI machines often are."""
+"""Chooses the user of a server. PostgreSQL refuses to run as root, which containers and CI machines often use."""
 
 import os
 import pwd
@@ -13,31 +13,31 @@ _UNPRIVILEGED = "nobody"
 
 
 class AccountError(Exception):
-    """There is no way to run unprivileged here; the message is one line that says what to do."""
+    """A server cannot run unprivileged here. The message is one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The user to run as; the default is the one who asks."""
+    """The user to run as; by default the current one."""
 
     uid: int | None = None
     gid: int | None = None
     prefix: tuple[str, ...] = ()
-    """Put before a command; it changes the user itself, then uid and gid are None."""
+    """A command prefix that changes the user; then uid and gid are None."""
     owner: tuple[int, int] | None = None
-    """User and group whose files the server works on; None: leave them."""
+    """The user and group that own the server's files; None: do not change the owner."""
 
     @property
     def groups(self) -> list[int] | None:
-        """No further groups when the user changes."""
+        """Return the supplementary groups: none if the user changes."""
         return None if self.uid is None else []
 
     def command(self, arguments: Sequence[str]) -> list[str]:
-        """The command line that runs `arguments` as this account."""
+        """Return the command line that runs `arguments` as this account."""
         return [*self.prefix, *arguments]
 
-    def take_over(self, folder: Path) -> None:
-        """Give a folder and all in it to the account, where it is not its own already. Raises AccountError."""
+    def change_owner(self, folder: Path) -> None:
+        """Change the owner of a folder and its content to the account, unless it is the owner. Raises AccountError."""
         if self.owner is None or folder.stat().st_uid == self.owner[0]:
             return
         uid, gid = self.owner
@@ -50,10 +50,10 @@ class Account:
 
 
 def unprivileged_account(paths: Iterable[Path]) -> Account:
-    """The account for a server that must not be root and works on `paths`. Raises AccountError.
+    """Return the account for a server that must not be root and uses `paths`. Raises AccountError.
 
-    Where a parent of a path is closed to others (a checkout in root's home), the server runs in a user namespace: it
-    sees itself as another user and is root to the files, so the folders stay as closed as they are.
+    If a parent of a path is closed to others (a checkout in root's home), the server runs in a user namespace. There it
+    is another user for itself, but root for the files. So the permissions of the folders stay the same.
     """
     if os.geteuid() != 0:
         return Account()
@@ -61,20 +61,20 @@ def unprivileged_account(paths: Iterable[Path]) -> Account:
         user = pwd.getpwnam(_UNPRIVILEGED)
     except KeyError as error:
         raise AccountError(f"there is no user {_UNPRIVILEGED}: run the local stack as a normal user") from error
-    closed = next((part for path in paths if (part := closed_part(path)) is not None), None)
+    closed = next((part for path in paths if (part := inaccessible_part(path)) is not None), None)
     if closed is None:
         return Account(uid=user.pw_uid, gid=user.pw_gid, owner=(user.pw_uid, user.pw_gid))
     namespace = (shutil.which("unshare") or "unshare", "--user", f"--map-user={user.pw_uid}", "--map-group=0")
     if not _runs(namespace):
-        message = f"{closed} is closed to user {_UNPRIVILEGED}: run `chmod o+x {closed}`, or work in an open folder"
+        message = f"{closed} is closed to user {_UNPRIVILEGED}: run `chmod o+x {closed}`, or use another folder"
         raise AccountError(message)
     return Account(prefix=namespace, owner=(0, 0))
 
 
-def closed_part(path: Path) -> Path | None:
-    """The first part of a path that stops a user who owns nothing of it; None where all are open.
+def inaccessible_part(path: Path) -> Path | None:
+    """Return the first part of a path that an unprivileged user cannot enter or read; None if there is none.
 
-    A path that does not exist yet is judged by its parents.
+    For a path that does not exist yet, its parents decide.
     """
     path = path.resolve()
     for parent in reversed(path.parents):

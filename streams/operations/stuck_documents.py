@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from schemas import DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
 from streams.codec import Codec
-from streams.dify.indexing.stuck import StuckDocument, find_stranded
+from streams.dify.indexing.stuck import StuckDocument, find_stuck_documents
 from streams.observability.logs import get_logger
 from streams.observability.metrics import Lag
 from streams.operations.lag import group_lag
@@ -88,7 +88,7 @@ class StuckDocuments:
             observed = None
         if observed is None:
             async with AsyncSession(self._engine) as session:
-                found = await find_stranded(session, self._settings.stranded_after, BATCH)
+                found = await find_stuck_documents(session, self._settings.stranded_after, BATCH)
             ends = {(lag.topic, lag.partition): lag.end_offset for lag in lags}
             observed = ObservedDocuments(tuple(found), ends) if found else None
         self._observed = observed
@@ -127,7 +127,7 @@ class StuckDocuments:
 
     async def _request_again(self, ids: list[str]) -> int:
         async with AsyncSession(self._engine) as session, session.begin():
-            still = await find_stranded(session, self._settings.stranded_after, BATCH, only=ids)
+            still = await find_stuck_documents(session, self._settings.stranded_after, BATCH, only=ids)
             outbox = Outbox(session, self._codec)
             for document in still:
                 outbox.publish(

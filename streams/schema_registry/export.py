@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from schemas import Event
-from schemas.evolution import Break, Version, breaks
+from schemas.evolution import BreakingChange, Version, breaking_changes
 from schemas.registry import COMMITTED, INDEX, FileRegistry, RegisteredSchema
 from schemas.sensitivity import tag_schema
 from streams.schema_registry.constraints import allowed_values
@@ -58,7 +58,7 @@ class SubjectBreak:
     subject: str
     event: str
     file: str
-    found: Break
+    found: BreakingChange
 
     def __str__(self) -> str:
         return f"{self.subject.removesuffix('-value')} {self.found}"
@@ -173,7 +173,7 @@ def incompatible(catalogue: Catalogue, registered: Iterable[RegisteredSchema]) -
         subject = catalogue.subject(topic.name)
         newest = current[subject]
         earlier = [_version(one) for one in known if one.subject == subject and one.version < newest.version]
-        broken = breaks(_version(newest), earlier, topic.event.compatibility)
+        broken = breaking_changes(_version(newest), earlier, topic.event.compatibility)
         found.extend(SubjectBreak(subject, events[subject], newest.file, one) for one in broken)
     return found
 

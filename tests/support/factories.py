@@ -25,7 +25,7 @@ def an_event(document: str = "d1", tenant: str | None = "t1") -> DocumentDeleted
     return DocumentDeleted(tenant_id=tenant, document_id=document, dataset_id="s1", doc_form="text_model")
 
 
-def a_message(**fields: object) -> MessageCreated:
+def make_message(**fields: object) -> MessageCreated:
     known: dict[str, object] = {
         "tenant_id": "t1",
         "message_id": "m1",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.sensitivity import holds_secret
+from schemas.sensitivity import has_secret
 from streams.codec import Codec
 from streams.codec.encryption import ENCRYPTED_MAGIC
 from streams.transport.kafka.records import Record
@@ -33,7 +33,7 @@ def dead_value(codec: Codec, topic: str, record: Record) -> DeadValue:
         record: What came.
     """
     value = record.value
-    if value is None or (value[:1] != ENCRYPTED_MAGIC and not holds_secret(codec.writer_schemas.marks(topic, value))):
+    if value is None or (value[:1] != ENCRYPTED_MAGIC and not has_secret(codec.writer_schemas.marks(topic, value))):
         return DeadValue(value)
     sealed = codec.encryptor.encrypt(value)
     if sealed[:1] == ENCRYPTED_MAGIC:

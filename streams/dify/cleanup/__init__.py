@@ -1,1 +1,1 @@
-"""What goes with a deleted document or dataset."""
+"""Cleans up after a deleted document or dataset."""

@@ -1,7 +1,8 @@
-"""Bounded removals, the parts of a clean-up's steps. Each says whether nothing of its kind is left.
+"""Bounded deletions, the parts of a clean-up step. Each returns whether nothing of its kind is left.
 
-Their statements take rows by indexes and in sets: a step costs what it removes, not what the tables hold. There is
-more as long as as many rows went as may go at once: a row that cannot be removed ends the steps, never repeats them.
+The statements select rows by index and in sets. So a step costs as much as the rows that it deletes, not as much as the
+size of the tables. More rows are assumed only if a step deleted its maximum. So a row that cannot be deleted ends the
+steps instead of repeating them.
 """
 
 from collections import Counter
@@ -14,17 +15,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.cleanup.leftovers import SEGMENTS, Scope
 from streams.dify.errors import RefusedError
-from streams.dify.ids import only_ids
+from streams.dify.ids import valid_ids
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 from streams.dify.platform import Platform
 from streams.dify.sources.reference import upload_file_id
-from streams.dify.sql import affected
+from streams.dify.sql import affected_rows
 from streams.dify.uploads import files
 
-ROWS_A_STEP = 10_000
-"""Rows of a table that one step removes, and vectors with them."""
-DOCUMENTS_A_STEP = 100
-"""Documents that one step removes: each may have a file in the storage."""
+ROWS_PER_STEP = 10_000
+"""The number of rows of a table that one step deletes, with their vectors."""
+DOCUMENTS_PER_STEP = 100
+"""The number of documents that one step deletes. Each may have a file in the storage."""
 
 
 @dataclass(slots=True)
@@ -35,78 +36,84 @@ class Step:
     platform: Platform
     scope: Scope
     removed: Counter[str] = field(default_factory=Counter)
-    """How much of what it has removed."""
+    """The number of deleted objects, by kind."""
     done: bool = False
-    """Nothing is left; otherwise another step has to follow."""
+    """True: nothing is left. False: another step has to follow."""
 
 
 async def remove_segments(step: Step, collections: Sequence[str]) -> bool:
-    """Some segments with their child chunks, which go first, and images; the vectors of both in the collections."""
+    """Delete some segments with their child chunks and images, and the vectors of both in the collections.
+
+    Child chunks are deleted first. Returns True if no segment is left.
+    """
     session = step.session
     of_scope = step.scope.rows(SEGMENTS)
-    segment_ids = list(await session.scalars(select(DocumentSegment.id).where(of_scope).limit(ROWS_A_STEP)))
+    segment_ids = list(await session.scalars(select(DocumentSegment.id).where(of_scope).limit(ROWS_PER_STEP)))
     if not segment_ids:
         return True
-    # One array instead of a parameter a segment.
-    these = any_(literal(segment_ids, ARRAY(DocumentSegment.id.type)))
-    children = select(ChildChunk.id).where(ChildChunk.segment_id == these).limit(ROWS_A_STEP)
-    gone = await session.scalars(
+    # One array instead of one parameter per segment.
+    of_segments = any_(literal(segment_ids, ARRAY(DocumentSegment.id.type)))
+    children = select(ChildChunk.id).where(ChildChunk.segment_id == of_segments).limit(ROWS_PER_STEP)
+    nodes = await session.scalars(
         delete(ChildChunk)
         .where(ChildChunk.id.in_(children))
         .returning(ChildChunk.index_node_id)
         .execution_options(synchronize_session=False)
     )
-    if await _remove_nodes(step, collections, ChildChunk.__tablename__, gone.all()) == ROWS_A_STEP:
+    if await _remove_nodes(step, collections, ChildChunk.__tablename__, nodes.all()) == ROWS_PER_STEP:
         return False
     images = await files.delete_linked_images(session, step.platform.storage, segment_ids)
     step.removed["images"] += images
-    if images == files.FILES_A_STEP:
+    if images == files.FILES_PER_STEP:
         return False
-    gone = await session.scalars(
+    nodes = await session.scalars(
         delete(DocumentSegment)
-        .where(DocumentSegment.id == these)
+        .where(DocumentSegment.id == of_segments)
         .returning(DocumentSegment.index_node_id)
         .execution_options(synchronize_session=False)
     )
-    return await _remove_nodes(step, collections, DocumentSegment.__tablename__, gone.all()) < ROWS_A_STEP
+    return await _remove_nodes(step, collections, DocumentSegment.__tablename__, nodes.all()) < ROWS_PER_STEP
 
 
 async def _remove_nodes(step: Step, collections: Sequence[str], table: str, nodes: Iterable[str | None]) -> int:
-    """The vectors of rows that were removed just now; says how many rows that were."""
+    """Delete the vectors of rows that were just deleted. Returns the number of rows."""
     rows = list(nodes)
     step.removed[table] += len(rows)
-    # A store has no entry under an id that is no UUID.
-    known = only_ids(node for node in rows if node is not None) if collections else []
+    # Ids in a store are always UUIDs.
+    known = valid_ids(node for node in rows if node is not None) if collections else []
     for collection in collections:
         step.removed["vectors"] += await step.platform.vectors.delete_nodes(step.session, collection, known)
     return len(rows)
 
 
 async def remove_vectors(step: Step, collections: Sequence[str], document_id: str) -> None:
-    """Those of a document that no row knows: its rows went without them."""
+    """Delete the vectors of a document whose rows were deleted without them."""
     for collection in collections:
         removed = await step.platform.vectors.delete_document(step.session, collection, document_id)
         step.removed["vectors"] += removed
 
 
 async def remove_rows(step: Step) -> bool:
-    """Some rows of each table that hangs on the scope by its ids alone."""
+    """Delete some rows of each table that refers to the scope by its ids only. Returns True if no row is left."""
     emptied = True
     for table in step.scope.tables:
         key = list(table.primary_key.columns)
-        some = select(*key).where(step.scope.rows(table)).limit(ROWS_A_STEP)
-        count = await affected(step.session, delete(table).where(tuple_(*key).in_(some)))
+        keys = select(*key).where(step.scope.rows(table)).limit(ROWS_PER_STEP)
+        count = await affected_rows(step.session, delete(table).where(tuple_(*key).in_(keys)))
         step.removed[table.name] += count
-        emptied = emptied and count < ROWS_A_STEP
+        emptied = emptied and count < ROWS_PER_STEP
     return emptied
 
 
 async def remove_own_files(step: Step, document_id: str, file_id: str | None) -> bool:
-    """Images that extraction found in a document, also where no segment shows them; with the last the source file."""
+    """Delete the extracted images of a document, also images that no segment shows, and finally the source file.
+
+    Returns True if nothing is left.
+    """
     session, storage, tenant_id = step.session, step.platform.storage, step.scope.tenant_id
     images = await files.delete_images_of(session, storage, document_id, tenant_id)
     step.removed["images"] += images
-    if images == files.FILES_A_STEP:
+    if images == files.FILES_PER_STEP:
         return False
     if file_id is not None:
         step.removed["files"] += await files.delete_files(session, storage, [file_id], tenant_id)
@@ -114,16 +121,19 @@ async def remove_own_files(step: Step, document_id: str, file_id: str | None) ->
 
 
 async def remove_documents(step: Step) -> bool:
-    """Some documents of a dataset with their source files; before them the images that extraction found in any."""
+    """Delete some documents of a dataset with their source files, after all extracted images of the dataset.
+
+    Returns True if no document is left.
+    """
     session, storage, dataset_id = step.session, step.platform.storage, step.scope.dataset_id
     images = await files.delete_images_of_dataset(session, storage, dataset_id, step.scope.tenant_id)
     step.removed["images"] += images
-    if images == files.FILES_A_STEP:
+    if images == files.FILES_PER_STEP:
         return False
     found = await session.execute(
         select(Document.id, Document.tenant_id, Document.data_source_type, Document.data_source_info)
         .where(Document.dataset_id == dataset_id)
-        .limit(DOCUMENTS_A_STEP)
+        .limit(DOCUMENTS_PER_STEP)
     )
     documents = found.all()
     of_tenants: dict[str, set[str]] = {}
@@ -134,14 +144,14 @@ async def remove_documents(step: Step) -> bool:
     for tenant_id, file_ids in of_tenants.items():
         step.removed["files"] += await files.delete_files(session, storage, file_ids, tenant_id)
     ids = [document_id for document_id, *_ in documents]
-    removed = await affected(session, delete(Document).where(Document.id.in_(ids)))
+    removed = await affected_rows(session, delete(Document).where(Document.id.in_(ids)))
     step.removed[Document.__tablename__] += removed
-    return removed < DOCUMENTS_A_STEP
+    return removed < DOCUMENTS_PER_STEP
 
 
 @dataclass(frozen=True, slots=True)
 class RemovedDocument:
-    """What its clean-up has to know of a document whose row is removed here."""
+    """The facts about a deleted document that its clean-up needs."""
 
     document_id: str
     tenant_id: str
@@ -152,10 +162,16 @@ class RemovedDocument:
 async def remove_document_rows(
     session: AsyncSession, dataset_id: str, document_ids: Iterable[str], tenant_id: str | None
 ) -> list[RemovedDocument]:
-    """The rows of those documents that the dataset (and the tenant, where one is given) has.
+    """Delete the rows of the documents that belong to the dataset, and to the tenant if one is given.
 
-    Waits for the steps of their indexing. Locked in the order of such a step, the dataset before the documents, and
-    these by their ids: so nobody waits for what waits for him.
+    Waits for running steps of their indexing. Locks in the same order as such a step: the dataset before the documents.
+    The documents are locked in the order of their ids. So there is no deadlock.
+
+    Args:
+        session: the transaction.
+        dataset_id: the dataset.
+        document_ids: the documents; unknown ids are skipped.
+        tenant_id: the tenant; None: any.
     """
     await session.execute(select(Dataset.id).where(Dataset.id == dataset_id).with_for_update(read=True, key_share=True))
     query = select(
@@ -173,7 +189,7 @@ async def remove_document_rows(
 
 
 def _source_file(data_source_type: str, data_source_info: str | None) -> str | None:
-    """The upload file to remove with a document; other sources, and rows that name no file, have none."""
+    """Return the upload file to delete with a document; None for other sources, and for rows that name no file."""
     try:
         return upload_file_id(data_source_type, data_source_info)
     except RefusedError:

@@ -1,4 +1,4 @@
-"""What a document or a dataset may have left: whose it is, and how much of it there is."""
+"""Finds and counts the rows that a document or a dataset has left."""
 
 from dataclasses import dataclass
 
@@ -28,36 +28,36 @@ def _tables(*models: type[Model]) -> tuple[Table, ...]:
     return tuple(metadata.tables[model.__tablename__] for model in models)
 
 
-OF_A_DOCUMENT = (*_tables(ChildChunk, DatasetMetadataBinding, DatasetAutoDisableLog), answered_chunks)
-"""Removed with a document, after its segments."""
-OF_A_DATASET = (
-    *OF_A_DOCUMENT,
+DOCUMENT_TABLES = (*_tables(ChildChunk, DatasetMetadataBinding, DatasetAutoDisableLog), answered_chunks)
+"""The tables to clean after the segments of a document."""
+DATASET_TABLES = (
+    *DOCUMENT_TABLES,
     *_tables(DatasetMetadata, DatasetProcessRule, DatasetQuery, AppDatasetJoin, DatasetKeywordTable),
 )
-"""Removed with a dataset, after its segments and documents."""
+"""The tables to clean after the segments and documents of a dataset."""
 SEGMENTS, _DOCUMENTS, _FILES = _tables(DocumentSegment, Document, UploadFile)
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose remains: those of a document, or all of a dataset."""
+    """The document or dataset to clean up after."""
 
     dataset_id: str
     document_id: str | None
-    """None: all of the dataset."""
+    """None: the whole dataset."""
     tenant_id: str | None
-    """None: it is known nowhere any more; then child chunks and images are found by reading their whole tables."""
+    """None: unknown. Then child chunks and images are found by reading their whole tables."""
 
     def __str__(self) -> str:
         return f"dataset {self.dataset_id}" if self.document_id is None else f"document {self.document_id}"
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """Those that are removed by the scope's ids alone."""
-        return OF_A_DATASET if self.document_id is None else OF_A_DOCUMENT
+        """The tables whose rows are selected by the ids of the scope only."""
+        return DATASET_TABLES if self.document_id is None else DOCUMENT_TABLES
 
     def rows(self, table: Table) -> ColumnElement[bool]:
-        """Which rows of a table are in the scope; by columns that it has an index on."""
+        """Return a condition for the rows of a table in the scope. It uses indexed columns."""
         if self.document_id is None:
             ids = {"dataset_id": self.dataset_id}
         elif table.name == DatasetAutoDisableLog.__tablename__:
@@ -70,9 +70,9 @@ class Scope:
 
 
 async def count_rows(session: AsyncSession, scope: Scope, file_id: str | None) -> dict[str, int]:
-    """Rows of the scope by table, in one query; tables without any are left out.
+    """Return the number of rows of the scope by table, in one query. Tables without rows are left out.
 
-    `file_id`: the upload file that a document came from.
+    `file_id` is the upload file of the document.
     """
     tables = [SEGMENTS, *scope.tables, *([_DOCUMENTS] if scope.document_id is None else [])]
     counts = {table.name: _count(table, scope.rows(table)) for table in tables}

@@ -1,7 +1,7 @@
-"""What is left of a deleted document or dataset goes, in bounded steps; then nothing may be left.
+"""Deletes what a deleted document or dataset has left, in bounded steps, and checks that nothing is left.
 
-All of it is found by the ids in the event, so it works when the rows of document and dataset are gone. Vectors go
-with or before the rows that know their ids, so that a clean-up which ended half-way finds them again.
+Everything is found by the ids in the event. So it works after the rows of document and dataset are deleted. Vectors are
+deleted with or before the rows that contain their ids. So an interrupted clean-up finds them again.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from streams.dify.cleanup.delete import (
 from streams.dify.cleanup.leftovers import Scope, count_rows
 from streams.dify.errors import LeftBehindError
 from streams.dify.keywords.file import keyword_file
-from streams.dify.keywords.table import count_orphans, sweep
+from streams.dify.keywords.table import count_orphans, remove_orphans
 from streams.dify.models import Dataset, Document
 from streams.dify.platform import Platform
 from streams.dify.vector_collections import collections_of
@@ -31,18 +31,18 @@ from streams.dify.vector_collections import collections_of
 
 @dataclass(frozen=True, slots=True)
 class DeletedDocument:
-    """What a clean-up knows of a document whose row is gone."""
+    """The facts that a clean-up has about a document whose row is deleted."""
 
     dataset_id: str
     document_id: str
     tenant_id: str | None
     file_id: str | None
-    """The upload file that it was made from."""
+    """The upload file of the document."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeletedDataset:
-    """What a clean-up knows of a dataset whose row is gone."""
+    """The facts that a clean-up has about a dataset whose row is deleted."""
 
     dataset_id: str
     tenant_id: str | None
@@ -50,20 +50,23 @@ class DeletedDataset:
     collection_binding_id: str | None
 
 
-async def standing_documents(session: AsyncSession, document_ids: list[str]) -> list[str]:
-    """Those of the documents whose rows are (still) there."""
+async def existing_documents(session: AsyncSession, document_ids: list[str]) -> list[str]:
+    """Return the ids of the documents whose rows (still) exist."""
     named = literal(document_ids, ARRAY(Document.id.type))
     return list(await session.scalars(select(Document.id).where(Document.id == any_(named))))
 
 
-async def dataset_stands(session: AsyncSession, dataset_id: str) -> bool:
-    """Whether the dataset's row is (still) there."""
+async def dataset_exists(session: AsyncSession, dataset_id: str) -> bool:
+    """Return whether the dataset's row (still) exists."""
     return bool(await session.scalar(select(exists().where(Dataset.id == dataset_id))))
 
 
 async def clean_deleted_document(session: AsyncSession, platform: Platform, deleted: DeletedDocument) -> Step:
-    """One step. Raises RefusedError, and LeftBehindError where after the last one something is there all the same."""
-    await _begin(session, deleted.dataset_id, deleted.document_id)
+    """Execute one step after the deletion of a document.
+
+    Raises RefusedError, and LeftBehindError if something is left after the last step.
+    """
+    await _lock(session, deleted.dataset_id, deleted.document_id)
     dataset = await session.get(Dataset, deleted.dataset_id)
     struct, binding_id = (dataset.index_struct, dataset.collection_binding_id) if dataset else (None, None)
     collections = await collections_of(session, platform, deleted.dataset_id, struct, binding_id)
@@ -78,20 +81,20 @@ async def clean_deleted_document(session: AsyncSession, platform: Platform, dele
     for collection in collections:
         left["vectors"] += await platform.vectors.count(session, collection, document_id=deleted.document_id)
     if dataset is not None:
-        # Where the dataset is gone too, the whole table goes with it.
-        swept = await sweep(session, platform.storage, dataset.tenant_id, dataset.id)
+        # If the dataset is deleted too, its clean-up deletes the whole table.
+        swept = await remove_orphans(session, platform.storage, dataset.tenant_id, dataset.id)
         step.removed["keyword nodes"] += swept
         left["keyword nodes"] = await count_orphans(session, dataset.id) if swept else 0
-    _end(step, left)
+    _finish(step, left)
     return step
 
 
 async def clean_deleted_dataset(session: AsyncSession, platform: Platform, deleted: DeletedDataset) -> Step:
-    """One step; raises as `clean_deleted_document`.
+    """Execute one step after the deletion of a dataset. Raises the same errors as `clean_deleted_document`.
 
-    Dropping the collections comes first in every step: no vector outlives the segment that knows its id.
+    Every step drops the collections first. So no vector outlives the segment that contains its id.
     """
-    await _begin(session, deleted.dataset_id)
+    await _lock(session, deleted.dataset_id)
     collections = await collections_of(
         session, platform, deleted.dataset_id, deleted.index_struct, deleted.collection_binding_id
     )
@@ -106,21 +109,21 @@ async def clean_deleted_dataset(session: AsyncSession, platform: Platform, delet
         left["vectors"] += await platform.vectors.count(session, collection, dataset_id=deleted.dataset_id)
     if tenant_id is not None:
         await platform.storage.delete(keyword_file(tenant_id, deleted.dataset_id))
-    _end(step, left)
+    _finish(step, left)
     return step
 
 
 async def _tenant_of(session: AsyncSession, dataset_id: str) -> str | None:
-    """The tenant of a dataset whose row is gone, as its documents say."""
+    """Return the tenant of a deleted dataset, from the rows of its documents."""
     return await session.scalar(select(Document.tenant_id).where(Document.dataset_id == dataset_id).limit(1))
 
 
-async def _begin(session: AsyncSession, dataset_id: str, document_id: str | None = None) -> None:
-    """Until the transaction ends nobody else cleans up after this document, or after its dataset.
+async def _lock(session: AsyncSession, dataset_id: str, document_id: str | None = None) -> None:
+    """Lock the clean-up of this document, or of this dataset, until the transaction ends.
 
-    So no two wait for each other's rows, and each sees at its end what is left, not what another is about to remove.
-    Until then too rows are found by indexes: for the first few of many rows the planner likes to read the whole table,
-    where each step would meet again all that the steps before it have removed.
+    So no two clean-ups wait for each other's rows. Each sees at its end what is left, and not what another is about to
+    delete. It also disables sequential scans: for the first few of many rows the planner may read the whole table, and
+    then each step would read again all rows that the previous steps have deleted.
     """
     await session.execute(select(func.set_config("enable_seqscan", "off", True)))  # noqa: FBT003 - is_local
     of_dataset = func.hashtextextended(f"clean-up of dataset {dataset_id}", 0)
@@ -132,10 +135,10 @@ async def _begin(session: AsyncSession, dataset_id: str, document_id: str | None
     await session.execute(select(func.pg_advisory_xact_lock(of_document)))
 
 
-def _end(step: Step, left: Mapping[str, int]) -> None:
-    """All of the scope is removed. Raises LeftBehindError where a look says otherwise."""
+def _finish(step: Step, left: Mapping[str, int]) -> None:
+    """Mark the step as the last one. Raises LeftBehindError if something is left."""
     found = ", ".join(f"{count} {name}" for name, count in left.items() if count)
     if found:
-        message = f"the clean-up of {step.scope} is through, and yet there are {found}"
+        message = f"the clean-up of {step.scope} has ended, but these are left: {found}"
         raise LeftBehindError(message)
     step.done = True

@@ -1,1 +1,1 @@
-"""Vectors of texts: a local model, an HTTP endpoint, the cache."""
+"""Embeds texts: a local model, an HTTP endpoint, and the cache."""

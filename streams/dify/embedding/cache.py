@@ -1,4 +1,4 @@
-"""The platform's table `embeddings` in front of a model: the same text is embedded once."""
+"""The platform's table `embeddings` as a cache of a model: the same text is embedded once."""
 
 import io
 import pickle
@@ -13,7 +13,7 @@ from streams.dify.models import Embedding, utc_now
 
 
 async def cached_vectors(session: AsyncSession, space: VectorSpace, hashes: Sequence[str]) -> dict[str, Vector]:
-    """The known vectors by text hash, in one query; an entry that is no usable vector counts as unknown."""
+    """Return the cached vectors by text hash, in one query. An entry without a usable vector counts as missing."""
     rows = await session.execute(
         select(Embedding.hash, Embedding.embedding).where(
             Embedding.provider_name == space.provider,
@@ -26,9 +26,9 @@ async def cached_vectors(session: AsyncSession, space: VectorSpace, hashes: Sequ
 
 
 async def cache_vectors(session: AsyncSession, space: VectorSpace, vectors: Mapping[str, Vector]) -> None:
-    """Keep vectors by text hash. An unusable entry is replaced; one that another worker just wrote stays.
+    """Write vectors by text hash. An unusable entry is replaced.
 
-    Rows go in sorted by hash, so that two workers with the same texts wait for each other and never deadlock.
+    Rows are sorted by hash. So two workers with the same texts wait for each other and never deadlock.
     """
     if not vectors:
         return
@@ -55,15 +55,15 @@ async def cache_vectors(session: AsyncSession, space: VectorSpace, vectors: Mapp
 
 
 def encode_vector(vector: Vector) -> bytes:
-    """As the platform stores it: a pickled list of floats."""
+    """Encode a vector as the platform does: a pickled list of floats."""
     return pickle.dumps([float(number) for number in vector], protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def decode_vector(value: bytes, dimensions: int) -> Vector | None:
-    """The list of floats, or None where the bytes are anything else: they are data, and never run as code."""
+    """Return the list of floats, or None for any other bytes. The bytes are data and are never executed as code."""
     try:
         vector = _PlainUnpickler(io.BytesIO(value)).load()
-    except Exception:  # noqa: BLE001 - bytes that are no pickle may raise anything, and all of it means unknown
+    except Exception:  # noqa: BLE001 - invalid pickles may raise any error, and all of them mean a missing entry
         return None
     if not isinstance(vector, list) or not all(isinstance(number, float) for number in vector):
         return None
@@ -71,7 +71,7 @@ def decode_vector(value: bytes, dimensions: int) -> Vector | None:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads lists and numbers only: whatever names a class or a function is refused."""
+    """Reads lists and numbers only. A pickle that names a class or function is rejected."""
 
     def find_class(self, module_name: str, global_name: str, /) -> object:
         message = f"a cached vector names {module_name}.{global_name}"

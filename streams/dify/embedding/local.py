@@ -1,11 +1,11 @@
-"""The local embedding model: WordLlama, whose weights are part of its package, so nothing is downloaded."""
+"""The local embedding model: WordLlama. Its package contains the weights, so nothing is downloaded."""
 
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streams.dify.embedding.port import Answer, Compute, Vector, VectorSpace, usable
+from streams.dify.embedding.port import Answer, Compute, Vector, VectorSpace, normalized
 from streams.dify.errors import EmbeddingError
 
 if TYPE_CHECKING:
@@ -17,40 +17,40 @@ DIMENSIONS = 256
 
 
 class LocalEmbedder:
-    """The model that embeds where no other is asked for; runs wherever `compute` runs it."""
+    """The default embedding model. `compute` decides where it runs."""
 
     provider = PROVIDER
     model = MODEL
-    texts_at_once = 1
+    batch_size = 1
 
     async def space(self, compute: Compute) -> VectorSpace:  # noqa: ARG002 - the port's signature
-        """Its dimensions are those of its weights."""
+        """Return the vector space. The dimensions are fixed by the weights."""
         return VectorSpace(PROVIDER, MODEL, DIMENSIONS)
 
     async def embed(self, texts: Sequence[str], compute: Compute) -> list[Answer]:
-        """A vector of length one for each text, in order, or why it has none."""
+        """Return a vector of length one for each text, in order, or the reason why it has none."""
         vectors = await compute(embed_locally, list(texts))
         if len(vectors) != len(texts):
-            message = f"the embedding model gave {len(vectors)} vectors for {len(texts)} texts"
+            message = f"the embedding model returned {len(vectors)} vectors for {len(texts)} texts"
             return [EmbeddingError(message) for _ in texts]
-        return [usable(vector, DIMENSIONS) for vector in vectors]
+        return [normalized(vector, DIMENSIONS) for vector in vectors]
 
 
 def embed_locally(texts: list[str]) -> list[Vector]:
-    """Runs in a process for CPU-bound work."""
+    """Embed texts. Runs in a process for CPU-bound work."""
     vectors: list[Vector] = load_local_model().embed(texts, norm=True).tolist()
     return vectors
 
 
 def count_tokens_locally(texts: list[str]) -> list[int]:
-    """Runs in a process for CPU-bound work; padding is not counted."""
+    """Count the tokens of texts, without padding. Runs in a process for CPU-bound work."""
     encodings = load_local_model().tokenizer.encode_batch(texts, add_special_tokens=False)
     return [sum(encoding.attention_mask) for encoding in encodings]
 
 
 @cache
 def load_local_model() -> "WordLlamaInference":
-    """The model; loaded once a process (0.3 s), or once for all that are forked from one that has it."""
-    import wordllama  # noqa: PLC0415 - sets up logging when imported, so only where it is used
+    """Return the model. It is loaded once per process (0.3 s), or once for all processes forked after that."""
+    import wordllama  # noqa: PLC0415 - the import configures logging, so it is imported only where it is used
 
     return wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)

@@ -1,4 +1,4 @@
-"""Embeddings of an HTTP endpoint that speaks OpenAI's protocol: POST <url>/embeddings."""
+"""Embeds texts with an HTTP endpoint of OpenAI's protocol: POST <url>/embeddings."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from streams.dify.embedding.local import MODEL, PROVIDER
-from streams.dify.embedding.port import Answer, Compute, VectorSpace, usable
+from streams.dify.embedding.port import Answer, Compute, VectorSpace, normalized
 from streams.dify.errors import (
     BusyError,
     ContentRefusedError,
@@ -22,36 +22,36 @@ from streams.dify.http import retry_after
 from streams.settings import Settings, SettingsError
 
 PROBE = "dimensions"
-"""The text whose vector tells a model's dimensions."""
+"""The text that is embedded to find out the number of dimensions."""
 BUSY_SECONDS = 10.0
-"""Wait after a 429 that does not say how long."""
-LONGEST_WAIT = 86400.0
-"""Seconds that a Retry-After may ask for at most."""
-_ABOUT_CONTENT = {httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE, httpx.codes.UNPROCESSABLE_ENTITY}
-_SAID = 300
-"""Characters of an answer that an error repeats."""
+"""Seconds to wait after a 429 without Retry-After."""
+MAX_WAIT = 86400.0
+"""The longest wait in seconds that a Retry-After may request."""
+_CONTENT_STATUSES = {httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE, httpx.codes.UNPROCESSABLE_ENTITY}
+_SHOWN = 300
+"""The number of characters of a response in an error message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a model is and how much may be asked of it."""
+    """The address of a model, and the limits of requests."""
 
     url: str
-    """Up to and without ``/embeddings``."""
+    """Without ``/embeddings``."""
     provider: str
-    """As datasets name it in embedding_model_provider."""
+    """The name in datasets.embedding_model_provider."""
     model: str
     api_key: SecretStr | None
     dimensions: int | None
-    """None: learned from the first answer."""
+    """None: taken from the first answer."""
     batch: int
-    """Texts in one request."""
+    """The number of texts per request."""
     concurrency: int
-    """Requests under way at once."""
+    """The number of concurrent requests."""
     connect_timeout: float
     """Seconds."""
     request_timeout: float
-    """Seconds from the connection's start to the answer's end."""
+    """Seconds from the start of the connection to the end of the response."""
 
 
 class OpenAIEmbedder:
@@ -60,25 +60,25 @@ class OpenAIEmbedder:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._dimensions = endpoint.dimensions
-        self._free = asyncio.Semaphore(endpoint.concurrency)
+        self._slots = asyncio.Semaphore(endpoint.concurrency)
         self._tls = httpx.create_ssl_context()
         self.provider = endpoint.provider
         self.model = endpoint.model
-        self.texts_at_once = endpoint.batch * endpoint.concurrency
+        self.batch_size = endpoint.batch * endpoint.concurrency
 
     async def space(self, compute: Compute) -> VectorSpace:  # noqa: ARG002 - the port's signature
-        """Where its vectors are. Raises BusyError, RefusedError, EmbeddingError."""
+        """Return the vector space of the model. Raises BusyError, RefusedError, EmbeddingError."""
         if self._dimensions is None:
             async with self._client() as client:
                 (found,) = await self._ask(client, [PROBE])
             if not isinstance(found, list) or not found:
-                message = f"{self._name()} gave no vector that tells its dimensions: {str(found)[:_SAID]}"
+                message = f"{self._name()} returned no vector to take the dimensions from: {str(found)[:_SHOWN]}"
                 raise EmbeddingError(message)
             self._dimensions = self._dimensions or len(found)
         return VectorSpace(self.provider, self.model, self._dimensions)
 
     async def embed(self, texts: Sequence[str], compute: Compute) -> list[Answer]:
-        """In batches, several at once; after a failure that is not one text's, no further request is sent."""
+        """Embed texts in batches, several concurrently. After a failure that concerns all texts, no request is sent."""
         try:
             dimensions = (await self.space(compute)).dimensions
         except (EmbeddingError, BusyError, RefusedError) as error:
@@ -93,11 +93,11 @@ class OpenAIEmbedder:
     async def _batch(
         self, client: httpx.AsyncClient, texts: Sequence[str], dimensions: int, failures: list[Exception]
     ) -> list[Answer]:
-        """One request, when there is room for it; none where one of the same call has failed by then.
+        """Send one request when a slot is free; send none if another batch of the call has failed.
 
-        Where what was asked is refused it is asked in halves, until the text at fault stands alone.
+        If the content is rejected, the batch is split in halves until the rejected text is alone.
         """
-        async with self._free:
+        async with self._slots:
             if failures:
                 return [failures[0] for _ in texts]
             try:
@@ -105,7 +105,7 @@ class OpenAIEmbedder:
                 return [_vector(one, dimensions) for one in found]
             except ContentRefusedError as error:
                 if len(texts) == 1:
-                    return [await self._blamed(client, error, failures)]
+                    return [await self._rejection_cause(client, error, failures)]
             except (EmbeddingError, BusyError, RefusedError) as error:
                 failures.append(error)
                 return [error for _ in texts]
@@ -113,8 +113,10 @@ class OpenAIEmbedder:
         halves = (self._batch(client, half, dimensions, failures) for half in (texts[:middle], texts[middle:]))
         return [answer for half in await asyncio.gather(*halves) for answer in half]
 
-    async def _blamed(self, client: httpx.AsyncClient, error: Exception, failures: list[Exception]) -> Exception:
-        """The text's own failure where the endpoint takes another text, else the endpoint's."""
+    async def _rejection_cause(
+        self, client: httpx.AsyncClient, error: Exception, failures: list[Exception]
+    ) -> Exception:
+        """Return the text's error if the endpoint accepts another text, else the endpoint's error."""
         try:
             await self._ask(client, [PROBE])
         except (EmbeddingError, BusyError, RefusedError) as general:
@@ -134,7 +136,7 @@ class OpenAIEmbedder:
         return f"the embedding model {self.model} at {self._endpoint.url}"
 
     async def _ask(self, client: httpx.AsyncClient, texts: Sequence[str]) -> list[object]:
-        """What came for each text, at the place of its index; None where nothing did."""
+        """Return the answer for each text, by its index; None if there is no answer."""
         request = {"model": self.model, "input": list(texts), "encoding_format": "float"}
         try:
             async with asyncio.timeout(self._endpoint.request_timeout):
@@ -158,11 +160,11 @@ class _Answer(BaseModel):
 
 def _failure(name: str, response: httpx.Response) -> Exception:
     status = response.status_code
-    message = f"{name} answered {status}: {response.text[:_SAID]}"
+    message = f"{name} answered {status}: {response.text[:_SHOWN]}"
     if status == httpx.codes.TOO_MANY_REQUESTS:
         after = retry_after(response.headers.get("Retry-After"))
-        return BusyError(message, BUSY_SECONDS if after is None else min(after, LONGEST_WAIT))
-    if status in _ABOUT_CONTENT:
+        return BusyError(message, BUSY_SECONDS if after is None else min(after, MAX_WAIT))
+    if status in _CONTENT_STATUSES:
         return ContentRefusedError(message)
     if response.is_client_error and status != httpx.codes.REQUEST_TIMEOUT:
         return RefusedError(message)
@@ -174,12 +176,14 @@ def _by_index(name: str, body: bytes, count: int) -> list[object]:
     try:
         data = _Answer.model_validate_json(body).data
     except ValidationError as error:
-        message = f"{name} gave no list of embeddings: {body[:_SAID]!r}"
+        message = f"{name} returned no list of embeddings: {body[:_SHOWN]!r}"
         raise EmbeddingError(message) from error
     found: list[object] = [None] * count
     for item in data:
         if not 0 <= item.index < count or found[item.index] is not None:
-            message = f"{name} gave more than one embedding, or one too many, for text {item.index} of {count}"
+            message = (
+                f"{name} returned two embeddings for text {item.index}, or one for a text beyond the {count} texts"
+            )
             raise EmbeddingError(message)
         found[item.index] = item.embedding
     return found
@@ -187,25 +191,25 @@ def _by_index(name: str, body: bytes, count: int) -> list[object]:
 
 def _vector(found: object, dimensions: int) -> Answer:
     if found is None:
-        return UnusableVectorError("the embedding model gave no vector")
+        return UnusableVectorError("the embedding model returned no vector")
     if not isinstance(found, list) or not all(
         isinstance(number, int | float) and not isinstance(number, bool) for number in found
     ):
-        return UnusableVectorError("the embedding model gave something that is no list of numbers")
-    return usable(found, dimensions)
+        return UnusableVectorError("the embedding model returned something that is not a list of numbers")
+    return normalized(found, dimensions)
 
 
 def build_openai_embedder(settings: Settings) -> OpenAIEmbedder:
-    """The endpoint that the settings name. Raises SettingsError."""
+    """Create the embedder of the settings. Raises SettingsError."""
     url = settings.embedding_url
     if url is None:
         message = (
             f"STREAMS_EMBEDDING_PROVIDER, STREAMS_EMBEDDING_MODEL: {settings.embedding_model!r} of "
-            f"{settings.embedding_provider!r} needs STREAMS_EMBEDDING_URL; else there is {MODEL!r} of {PROVIDER!r}"
+            f"{settings.embedding_provider!r} needs STREAMS_EMBEDDING_URL; without it use {MODEL!r} of {PROVIDER!r}"
         )
         raise SettingsError(message)
     if settings.embedding_provider == PROVIDER:
-        message = f"STREAMS_EMBEDDING_PROVIDER: {PROVIDER!r} is the local model; name the one at STREAMS_EMBEDDING_URL"
+        message = f"STREAMS_EMBEDDING_PROVIDER: {PROVIDER!r} is the local model; name the one of STREAMS_EMBEDDING_URL"
         raise SettingsError(message)
     return OpenAIEmbedder(
         Endpoint(

@@ -1,4 +1,4 @@
-"""The embedding port: each text becomes a vector of length one, or the reason why it has none."""
+"""The embedding port: each text gets a vector of length one, or the reason why it has none."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,21 +13,21 @@ T = TypeVar("T")
 A = TypeVar("A")
 Vector = list[float]
 Answer = Vector | Exception
-"""What became of one text: its vector, or why there is none."""
+"""The result for one text: its vector, or the reason why it has none."""
 
 _LENGTH_TOLERANCE = 1e-3
 
 
 class Compute(Protocol):
-    """How CPU-bound code is run aside: `work.compute` in a worker, `asyncio.to_thread` in a command."""
+    """Runs CPU-bound code elsewhere: `work.compute` in a worker, `asyncio.to_thread` in a command."""
 
     def __call__(self, function: Callable[[A], T], argument: A, /) -> Awaitable[T]:
-        """Await the function's result; it and its argument must be picklable."""
+        """Return the result of the function. The function, its argument and its result must be picklable."""
 
 
 @dataclass(frozen=True, slots=True)
 class VectorSpace:
-    """Vectors of one space can be compared, and only those."""
+    """Identifies a vector space. Only vectors of the same space can be compared."""
 
     provider: str
     """As in datasets.embedding_model_provider."""
@@ -48,37 +48,36 @@ class Embedder(Protocol):
         """As in datasets.embedding_model."""
 
     @property
-    def texts_at_once(self) -> int:
-        """Texts that keep it busy: as many as it takes in one request, times the requests under way at once."""
+    def batch_size(self) -> int:
+        """The number of texts that use the model fully: texts per request times concurrent requests."""
 
     async def space(self, compute: Compute) -> VectorSpace:
-        """Where its vectors are; a model that does not know its dimensions asks for a vector once.
+        """Return the vector space of the model. A model with unknown dimensions is asked for one vector, once.
 
-        Raises what `embed` answers with.
+        Raises the errors that `embed` returns.
         """
 
     async def embed(self, texts: Sequence[str], compute: Compute) -> list[Answer]:
-        """For each text, in order: a vector of length one, or why it has none.
+        """Return for each text, in order, a vector of length one or the reason why it has none.
 
-        The reasons: UnusableVectorError (of this text alone), EmbeddingError (a repeat may succeed), BusyError (it
-        may after some time), RefusedError (no repeat can).
+        The reasons: UnusableVectorError (this text only), EmbeddingError (a retry may succeed), BusyError (a retry may
+        succeed after some time), RefusedError (no retry can succeed).
         """
 
 
 async def embed_one(embedder: Embedder, text: str, compute: Compute) -> Vector:
-    """The vector of one text. Raises what `Embedder.embed` gives as the reason."""
+    """Return the vector of one text. Raises the error that `Embedder.embed` returns as the reason."""
     (answer,) = await embedder.embed([text], compute)
     if isinstance(answer, Exception):
         raise answer
     return answer
 
 
-async def embed_stubbornly(embedder: Embedder, texts: Sequence[str], compute: Compute) -> list[Answer]:
-    """As `Embedder.embed`, where a text that got no usable vector among others is tried once more on its own.
+async def embed_with_retries(embedder: Embedder, texts: Sequence[str], compute: Compute) -> list[Answer]:
+    """Embed texts as `Embedder.embed` does, and retry the texts without a usable vector one by one.
 
-    A text that was refused on its own is not.
-
-    Where not one of several got a vector the model is at fault, not a text, and nothing is tried again.
+    A text that was rejected alone is not retried. If no text of several got a vector, the model is at fault, and
+    nothing is retried.
     """
     answers = await embedder.embed(texts, compute)
     failed = [index for index, answer in enumerate(answers) if isinstance(answer, UnusableVectorError)]
@@ -90,22 +89,22 @@ async def embed_stubbornly(embedder: Embedder, texts: Sequence[str], compute: Co
     return answers
 
 
-def usable(numbers: Sequence[float], dimensions: int) -> Answer:
-    """The numbers as a vector of length one, or why they are none."""
+def normalized(numbers: Sequence[float], dimensions: int) -> Answer:
+    """Return the numbers as a vector of length one, or the reason why they are not a vector."""
     if len(numbers) != dimensions:
-        return UnusableVectorError(f"the embedding model gave a vector of {len(numbers)} instead of {dimensions}")
+        return UnusableVectorError(f"the embedding model returned a vector of {len(numbers)} instead of {dimensions}")
     vector = np.asarray(numbers, dtype=np.float64)
     length = float(np.linalg.norm(vector))
     if not np.isfinite(length):
-        return UnusableVectorError("the embedding model gave a vector with a number that is not finite")
+        return UnusableVectorError("the embedding model returned a vector with a number that is not finite")
     if length == 0.0:
-        return UnusableVectorError("the embedding model gave a vector of length zero")
+        return UnusableVectorError("the embedding model returned a vector of length zero")
     scaled: Vector = (vector / length).tolist()
     return scaled
 
 
 def is_vector(vector: Sequence[float], dimensions: int) -> bool:
-    """Whether it is a vector of length one with that many finite numbers."""
+    """Return whether the numbers are a finite vector of length one with these dimensions."""
     if len(vector) != dimensions:
         return False
     length = float(np.linalg.norm(np.asarray(vector, dtype=np.float64)))

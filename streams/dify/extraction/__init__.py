@@ -1,7 +1,7 @@
-"""A file's bytes become its text and its images: one module a family of formats, one table of them all.
+"""Extracts text and images from the bytes of a file. There is one module per family of formats.
 
-The readers run in the killable processes: none touches a database, the storage or the network. Their libraries take a
-second to load, which a command or a worker has no use for: a format's module is loaded when a first file of its comes,
+The readers run in the killable processes. They use no database, no storage and no network. Their libraries take a
+second to import, and commands and workers do not need them. So a module is imported with the first file of its format,
 or by `load_readers`.
 """
 
@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import cast
 
 from streams.dify.errors import ExtractionError, NotBuiltYetError, RefusedError
-from streams.dify.extraction.found import Extracted, Image
+from streams.dify.extraction.result import Extracted, Image
 
-__all__ = ["EXTENSIONS", "WITH_IMAGES", "Extracted", "Image", "extract", "load_readers"]
+__all__ = ["EXTENSIONS", "IMAGE_EXTENSIONS", "Extracted", "Image", "extract", "load_readers"]
 
 _TEXTS = {
     "csv": ("table", "csv_text"),
@@ -29,36 +29,43 @@ _TEXTS = {
     "xls": ("table", "xls_text"),
     "xlsx": ("table", "xlsx_text"),
 }
-"""Formats that give text alone: the module here, and its function."""
+"""Formats with text only: the module of this package, and its function."""
 _CONTENTS = {"docx": ("word", "word_content")}
-"""Formats that give images too, which belong to the document of the given id."""
+"""Formats with text and images. The images belong to the document of the given id."""
 EXTENSIONS = tuple(sorted({*_TEXTS, *_CONTENTS}))
-WITH_IMAGES = frozenset(_CONTENTS)
-"""The extensions of those."""
+IMAGE_EXTENSIONS = frozenset(_CONTENTS)
+"""The extensions of formats with images."""
 
 
 def load_readers() -> None:
-    """Load every format's module, for processes that are forked from this one."""
+    """Import the modules of all formats, for processes that are forked from this one."""
     for place in (*_TEXTS.values(), *_CONTENTS.values()):
         _function(place)
 
 
 def extract(content: bytes, extension: str, document_id: str) -> Extracted:
-    """The text and images of a document's file; the extension is with or without its dot, in any case.
+    """Extract the text and images of a document's file.
 
-    Raises ExtractionError where there is no text to be had, NotBuiltYetError for other kinds of files.
+    Args:
+        content: the bytes of the file.
+        extension: with or without the dot, in any case.
+        document_id: the document that images belong to.
+
+    Raises:
+        ExtractionError: the file has no text, or is damaged.
+        NotBuiltYetError: the file type is not supported.
     """
     kind = extension.lower().removeprefix(".")
     if kind not in EXTENSIONS:
-        message = f"files of type {kind or 'unknown'} are not built yet; there are {', '.join(EXTENSIONS)}"
+        message = f"files of type {kind or 'unknown'} are not supported yet; supported: {', '.join(EXTENSIONS)}"
         raise NotBuiltYetError(message)
     if not content:
         message = "the file is empty"
         raise ExtractionError(message)
     found = _read(kind, content, document_id)
-    text = _storable(found.text).strip()
+    text = _without_invalid_characters(found.text).strip()
     if not text:
-        message = "the file holds no text"
+        message = "the file contains no text"
         raise ExtractionError(message)
     return Extracted(text, found.images)
 
@@ -72,7 +79,7 @@ def _read(kind: str, content: bytes, document_id: str) -> Extracted:
     except (RefusedError, MemoryError):
         raise
     except Exception as error:
-        # Reading is a function of the bytes alone, so what a library raises, whatever it is, tells of a broken file.
+        # The result depends on the bytes only. So any error of a library means that the file is damaged.
         message = f"the {kind.upper()} file is damaged: {str(error) or type(error).__name__}"[:500]
         raise ExtractionError(message) from error
 
@@ -82,6 +89,6 @@ def _function(place: tuple[str, str]) -> object:
     return getattr(import_module(f"{__name__}.{module}"), name)
 
 
-def _storable(text: str) -> str:
-    """Without what the database cannot hold: NUL, and halves of surrogate pairs that broken fonts give."""
+def _without_invalid_characters(text: str) -> str:
+    """Remove characters that the database cannot store: NUL, and halves of surrogate pairs from broken fonts."""
     return text.replace("\x00", "").encode(errors="replace").decode()

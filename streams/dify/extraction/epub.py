@@ -1,4 +1,4 @@
-"""EPUB: the chapters in reading order."""
+"""Reads EPUB: the chapters in reading order."""
 
 import posixpath
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ _ENCRYPTION = "META-INF/encryption.xml"
 
 
 def epub_text(content: bytes) -> str:
-    """A blank line between chapters, the book's title first. Raises ExtractionError."""
+    """Return the title and the chapters, with blank lines between them. Raises ExtractionError."""
     with open_archive(content) as book:
         try:
-            package_path = str(_marks(book, _CONTAINER).find_all("rootfile")[0]["full-path"])
-            package = _marks(book, package_path)
+            package_path = str(_parse(book, _CONTAINER).find_all("rootfile")[0]["full-path"])
+            package = _parse(book, package_path)
             chapters = list(_chapters(package, posixpath.dirname(package_path)))
-            if _locked(book) & set(chapters):
+            if _encrypted_files(book) & set(chapters):
                 message = "the book is encrypted (DRM): it cannot be read"
                 raise ExtractionError(message)
             parts = [html_text(book.read(chapter)) for chapter in chapters]
@@ -33,12 +33,12 @@ def epub_text(content: bytes) -> str:
     return "\n\n".join(part for part in [title.get_text().strip() if title else "", *parts] if part)
 
 
-def _marks(book: ZipFile, name: str) -> BeautifulSoup:
+def _parse(book: ZipFile, name: str) -> BeautifulSoup:
     return BeautifulSoup(book.read(name), "html.parser")
 
 
 def _chapters(package: BeautifulSoup, folder: str) -> Iterator[str]:
-    """Names in the archive, in the spine's order."""
+    """Yield the names of the chapters in the archive, in the order of the spine."""
     items = {str(item["id"]): item for item in package.find_all("item")}
     for reference in package.find_all("itemref"):
         item = items[str(reference["idref"])]
@@ -46,8 +46,8 @@ def _chapters(package: BeautifulSoup, folder: str) -> Iterator[str]:
             yield posixpath.normpath(posixpath.join(folder, unquote(str(item["href"]))))
 
 
-def _locked(book: ZipFile) -> set[str]:
-    """Files under a DRM; fonts often are, and do not matter."""
+def _encrypted_files(book: ZipFile) -> set[str]:
+    """Return the files that DRM encrypts. Fonts often are encrypted, which does not matter."""
     if _ENCRYPTION not in book.namelist():
         return set()
     references = BeautifulSoup(book.read(_ENCRYPTION), "html.parser").find_all(

@@ -1,4 +1,4 @@
-"""Markdown: blocks without their marks; inline marks, links and images stay, as on the platform."""
+"""Reads Markdown: blocks without their marks. Inline marks, links and images stay, as on the platform."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from streams.dify.extraction.plain import plain_text
 
 
 def markdown_text(content: bytes) -> str:
-    """A blank line between blocks, the cells of a table's row in one line. Raises ExtractionError."""
+    """Return the blocks with blank lines between them, and each table row as one line. Raises ExtractionError."""
     tokens = MarkdownIt("commonmark").enable("table").parse(_without_front_matter(plain_text(content)))
     return "\n\n".join(block for block in _blocks(tokens) if block)
 

@@ -1,4 +1,4 @@
-"""HTML: what a reader of the page sees."""
+"""Reads HTML: the text that a reader of the page sees."""
 
 import re
 
@@ -15,26 +15,26 @@ _BLOCKS = [
     *("h1", "h2", "h3", "h4", "h5", "h6", "header", "li", "main", "nav", "ol", "p", "pre", "section", "table", "title"),
     *("tr", "ul"),
 ]
-_UNSEEN = ["script", "style", "template", "noscript"]
+_HIDDEN_TAGS = ["script", "style", "template", "noscript"]
 
 
 def html_text(content: bytes) -> str:
-    """The text of an HTML file in the encoding that it declares. Raises ExtractionError."""
+    """Return the text of an HTML file in its declared encoding. Raises ExtractionError."""
     encoding = EncodingDetector.find_declared_encoding(content, is_html=True) or "utf-8"
     return page_text(plain_text(content, encoding))
 
 
 def page_text(text: str) -> str:
-    """A blank line between blocks, the cells of a table's row in one line. Raises ExtractionError."""
+    """Return the blocks with blank lines between them, and each table row as one line. Raises ExtractionError."""
     try:
         soup = BeautifulSoup(text, "html.parser")
     except ParserRejectedMarkup as error:
         message = f"the file is not HTML that can be read: {error}"
         raise ExtractionError(message) from error
-    for unseen in soup(_UNSEEN):
+    for unseen in soup(_HIDDEN_TAGS):
         unseen.decompose()
     for string in soup.find_all(string=True):
-        # A doctype or a comment is a string of another class; replaced, it would turn into text.
+        # A doctype or a comment is a string of another class. Replacing it would turn it into text.
         if type(string) is NavigableString and string.find_parent("pre") is None:
             string.replace_with(re.sub(r"\s+", " ", string))
     for line_break in soup("br"):

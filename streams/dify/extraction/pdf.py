@@ -1,4 +1,4 @@
-"""PDF: the text layer, page by page. Scans have none, and are not recognised."""
+"""Reads PDF: the text layer, page by page. Scans have no text layer; there is no text recognition."""
 
 from io import BytesIO
 
@@ -9,7 +9,10 @@ from streams.dify.errors import ExtractionError
 
 
 def pdf_text(content: bytes) -> str:
-    """A blank line between pages. A PDF that opens without a password is read. Raises ExtractionError."""
+    """Return the pages with blank lines between them. Raises ExtractionError.
+
+    An encrypted PDF that opens without a password is read.
+    """
     try:
         reader = PdfReader(BytesIO(content))
         if reader.is_encrypted and not reader.decrypt(""):
@@ -23,6 +26,6 @@ def pdf_text(content: bytes) -> str:
         message = f"the PDF is damaged: {error}"
         raise ExtractionError(message) from error
     if not text.strip():
-        message = "the PDF holds no text; a scan has to go through text recognition first"
+        message = "the PDF contains no text; a scan needs text recognition first"
         raise ExtractionError(message)
     return text

@@ -1,4 +1,4 @@
-"""Text files: the encoding they are in, and what is not text at all."""
+"""Reads text files: detects the encoding, and rejects files that are not text."""
 
 from streams.dify.errors import ExtractionError
 
@@ -6,9 +6,9 @@ _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"
 
 
 def plain_text(content: bytes, encoding: str = "utf-8") -> str:
-    """The characters of a text file, its lines ended by newlines; a byte order mark wins over the encoding.
+    """Return the text of a file with newlines as line ends. A byte order mark takes precedence over `encoding`.
 
-    Raises ExtractionError where the bytes are no text in that encoding.
+    Raises ExtractionError if the bytes are not text in that encoding.
     """
     for mark, name in _BYTE_ORDER_MARKS:
         if content.startswith(mark):

@@ -1,4 +1,4 @@
-"""PowerPoint (pptx): the texts of each slide, its tables, and its notes."""
+"""Reads PowerPoint (pptx): the texts, tables and notes of each slide."""
 
 from collections.abc import Iterable, Iterator
 from io import BytesIO
@@ -13,7 +13,7 @@ from streams.dify.extraction.archive import open_archive
 
 
 def slides_text(content: bytes) -> str:
-    """A blank line between slides, the cells of a table's row in one line. Raises ExtractionError."""
+    """Return the slides with blank lines between them, and each table row as one line. Raises ExtractionError."""
     with open_archive(content):
         deck = Presentation(BytesIO(content))
     return "\n\n".join(filter(None, ("\n".join(filter(None, _lines(slide))) for slide in deck.slides)))
@@ -34,4 +34,4 @@ def _shape_lines(shapes: Iterable[BaseShape]) -> Iterator[str]:
             for row in shape.table.rows:
                 yield " | ".join(cell.text.strip() for cell in row.cells)
         elif shape.has_text_frame:
-            yield shape.text_frame.text.strip()  # type: ignore[attr-defined]  # has_text_frame says that it is there
+            yield shape.text_frame.text.strip()  # type: ignore[attr-defined]  # has_text_frame was checked

@@ -1,4 +1,4 @@
-"""Tables of data: each row says its columns' names, so that a segment can be read without its table's head."""
+"""Reads tables (CSV, Excel). Each row repeats the column names, so that a segment is readable without the header."""
 
 import csv
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from streams.dify.errors import ExtractionError
 from streams.dify.extraction.archive import open_archive
 from streams.dify.extraction.plain import plain_text
 
-_LONGEST_FIELD = 10 * 1024 * 1024
+_MAX_FIELD = 10 * 1024 * 1024
 
 
 def csv_text(content: bytes) -> str:
-    """``column: value;column: value``, a blank line between rows, as the platform does. Raises ExtractionError."""
+    """Return ``column: value;column: value``, with blank lines between rows. Raises ExtractionError."""
     text = plain_text(content)
-    csv.field_size_limit(_LONGEST_FIELD)
+    csv.field_size_limit(_MAX_FIELD)
     rows = csv.reader(StringIO(text), _dialect(text))
     try:
         head = next(rows, [])
@@ -27,7 +27,7 @@ def csv_text(content: bytes) -> str:
     except csv.Error as error:
         message = f"the CSV file is damaged: {error}"
         raise ExtractionError(message) from error
-    # A table of nothing but its head is still text.
+    # A table with a header only is still text.
     return "\n\n".join(row for row in named if row) or ";".join(name.strip() for name in head if name.strip())
 
 
@@ -49,9 +49,9 @@ class _Tabs(csv.excel):
 
 
 def xlsx_text(content: bytes) -> str:
-    """``"column":"value";…``, a blank line between rows, sheet after sheet. Raises ExtractionError.
+    """Return ``"column":"value";…``, with blank lines between rows, sheet after sheet. Raises ExtractionError.
 
-    Formulas give the values that were last stored with them.
+    A formula gives its last stored value.
     """
     with open_archive(content):
         book = openpyxl.load_workbook(BytesIO(content), read_only=True, data_only=True)
@@ -67,7 +67,7 @@ def xlsx_text(content: bytes) -> str:
 
 
 def xls_text(content: bytes) -> str:
-    """Like `xlsx_text`, for the format before 2007. Raises ExtractionError."""
+    """Return the same as `xlsx_text`, for the format before 2007. Raises ExtractionError."""
     try:
         book = xlrd.open_workbook(file_contents=content, logfile=StringIO(), on_demand=True)
     except xlrd.XLRDError as error:
@@ -102,7 +102,7 @@ def _shown_cell(cell: xlrd.sheet.Cell, datemode: int) -> str:
 
 
 def _quoted(rows: Iterator[list[str]]) -> Iterator[str]:
-    """The first row with content is the head; a table of nothing but its head is still text."""
+    """Format rows. The first row with content is the header. A table with a header only is still text."""
     filled = (row for row in rows if any(value.strip() for value in row))
     head = next(filled, [])
     row = None
@@ -113,7 +113,7 @@ def _quoted(rows: Iterator[list[str]]) -> Iterator[str]:
 
 
 def _cells(head: list[str], row: list[str]) -> Iterator[tuple[str, str]]:
-    """Filled cells by the column's name, or its letter where the head names none."""
+    """Yield the filled cells with their column name, or the column letter if the header has no name."""
     for number, value in enumerate(row, start=1):
         if value.strip():
             name = head[number - 1].strip() if number <= len(head) else ""

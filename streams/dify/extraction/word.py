@@ -1,4 +1,4 @@
-"""Word (docx): paragraphs, links, images and tables in their order, as the platform writes them."""
+"""Reads Word (docx): paragraphs, links, images and tables in order, in the platform's form."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -12,7 +12,7 @@ from docx.text.paragraph import Paragraph
 from docx.text.run import Run
 
 from streams.dify.extraction.archive import open_archive
-from streams.dify.extraction.found import Extracted, Image, image_of
+from streams.dify.extraction.result import Extracted, Image, image_of
 
 _BLIP, _EMBED = qn("a:blip"), qn("r:embed")
 _VML_IMAGE = "{urn:schemas-microsoft-com:vml}imagedata"
@@ -20,13 +20,13 @@ _VML_ID = qn("r:id")
 
 
 def word_content(content: bytes, document_id: str) -> Extracted:
-    """One line a paragraph, tables as Markdown, images as links to upload files. Raises ExtractionError."""
+    """Return one line per paragraph, tables as Markdown, images as links to upload files. Raises ExtractionError."""
     with open_archive(content):
-        return _Reading(Document(BytesIO(content)), document_id).extracted()
+        return _DocumentReader(Document(BytesIO(content)), document_id).extracted()
 
 
-class _Reading:
-    """One pass through a document, which gathers its images on the way."""
+class _DocumentReader:
+    """Reads a document once and collects its images."""
 
     def __init__(self, document: WordDocument, document_id: str) -> None:
         self._document = document
@@ -56,7 +56,7 @@ class _Reading:
     def _pictures(self, run: Run) -> Iterator[str]:
         for element in run.element.iter(_BLIP, _VML_IMAGE):
             related = element.get(_EMBED) or element.get(_VML_ID)
-            # A picture that is only linked lies elsewhere; what a document names is not fetched.
+            # A linked picture is not part of the file. A URL in a document is never fetched.
             part = self._document.part.related_parts.get(str(related))
             if part is not None and part.blob:
                 image = image_of(self._document_id, part.blob, part.partname.ext, part.content_type)

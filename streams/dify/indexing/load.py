@@ -1,4 +1,4 @@
-"""The steps that load a split document: vectors into the store, or keywords into the table."""
+"""The steps that load a split document: they write vectors to the store, or keywords to the table."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,76 +8,86 @@ from typing import TypeVar
 from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.document_lock import hold
+from streams.dify.document_lock import lock_for_run
 from streams.dify.embedding.cache import cache_vectors, cached_vectors
 from streams.dify.embedding.port import Answer, Vector, VectorSpace
 from streams.dify.errors import BusyError, RefusedError, RefusedTextError, UnusableVectorError
 from streams.dify.indexing.pending_rows import (
-    Missing,
+    PendingId,
     PendingRow,
-    bare_rows,
+    clear_failures,
     complete_rows,
     fail_row,
-    forget_failures,
-    missing_rows,
+    list_pending,
+    load_pending_rows,
 )
-from streams.dify.indexing.steps import Job, bare_message
-from streams.dify.keywords.table import contents_of, segments_without_keywords, write_keywords
+from streams.dify.indexing.steps import Job, missing_vectors_message
+from streams.dify.keywords.table import segment_contents, segments_without_keywords, write_keywords
 from streams.dify.models import Dataset
 from streams.dify.platform import Platform
 from streams.dify.vector_stores.port import Entry, index_struct
 
 T = TypeVar("T")
-GROUP = 200
-"""Rows that get their vectors or keywords in one step: what a crash makes again at most."""
+GROUP_SIZE = 200
+"""The number of rows that get vectors or keywords in one step. A crash repeats at most one step."""
 _SHOWN = 60
-"""Characters of a failed text that its error repeats."""
+"""The number of characters of a failed text in its error message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows that get their vectors in one step, and the vectors that the cache knows of their texts."""
+    """Rows that get their vectors in one step, and the cached vectors of their texts."""
 
     space: VectorSpace
     rows: tuple[PendingRow, ...]
     known: Mapping[str, Vector]
-    """By text hash."""
-    goes_on: str | None
-    """The segment with which the next group begins: it may be the last one of this group, and is not complete then."""
+    """Key: text hash."""
+    next_segment_id: str | None
+    """The segment that the next group starts with. It may be the last one of this group, and is then not complete."""
 
     @property
     def unknown(self) -> dict[str, str]:
-        """Texts to embed, by text hash; a text that occurs twice is there once."""
+        """Return the texts to embed, by text hash. A text that occurs twice is returned once."""
         texts = {row.content_hash: row.content for row in self.rows}
         return {key: text for key, text in texts.items() if key not in self.known}
 
 
-async def missing_groups(session: AsyncSession, job: Job, size: int) -> deque[Sequence[Missing]]:
-    """The rows without vectors, in groups; what failed in a former attempt is among them again. Raises Stopped."""
-    await hold(session, job.generation)
-    await forget_failures(session, job.form, job.generation)
-    return _groups(await missing_rows(session, job.form, job.generation), size)
+async def missing_groups(session: AsyncSession, job: Job, size: int) -> deque[Sequence[PendingId]]:
+    """Return the rows without vectors, in groups, also those that failed in a previous attempt. Raises Stopped."""
+    await lock_for_run(session, job.run)
+    await clear_failures(session, job.form, job.run)
+    return _groups(await list_pending(session, job.form, job.run), size)
 
 
 async def next_group(
-    session: AsyncSession, job: Job, space: VectorSpace, ahead: deque[Sequence[Missing]]
+    session: AsyncSession, job: Job, space: VectorSpace, remaining: deque[Sequence[PendingId]]
 ) -> Group | None:
-    """The first of the groups ahead, with its contents and the vectors that the cache knows; None: that was all."""
-    if not ahead:
+    """Remove the next group from the queue and return it with its contents and cached vectors; None: no more groups."""
+    if not remaining:
         return None
-    rows = await bare_rows(session, job.form, ahead.popleft())
+    rows = await load_pending_rows(session, job.form, remaining.popleft())
     known = await cached_vectors(session, space, [row.content_hash for row in rows]) if rows else {}
-    return Group(space, rows, known, goes_on=ahead[0][0].segment_id if ahead else None)
+    return Group(space, rows, known, next_segment_id=remaining[0][0].segment_id if remaining else None)
 
 
 async def write_group(
     session: AsyncSession, platform: Platform, job: Job, group: Group, answers: Mapping[str, Answer]
 ) -> None:
-    """Vectors and their rows' completion together; `answers` are those to the unknown texts, by hash.
+    """Write vectors and complete their rows in one transaction.
 
-    A row whose text got no usable vector says so; one whose text was not answered stays as it is. Raises Stopped.
+    A row without a usable vector gets an error. A row whose text has no answer is not changed.
+
+    Args:
+        session: the transaction of the step.
+        platform: the services.
+        job: the indexing.
+        group: the rows.
+        answers: the model's answers for the unknown texts, by text hash.
+
+    Raises:
+        Stopped: the indexing has to end.
     """
-    dataset = (await hold(session, job.generation)).dataset
+    dataset = (await lock_for_run(session, job.run)).dataset
     made = {key: answer for key, answer in answers.items() if isinstance(answer, list)}
     await cache_vectors(session, group.space, made)
     vectors = {**group.known, **made}
@@ -91,14 +101,14 @@ async def write_group(
                 node_id=row.node_id,
                 content=row.content,
                 content_hash=row.content_hash,
-                document_id=job.generation.document_id,
-                dataset_id=job.generation.dataset_id,
+                document_id=job.run.document_id,
+                dataset_id=job.run.dataset_id,
                 vector=vectors[row.content_hash],
             )
             for row in done
         ]
         await platform.vectors.upsert(session, job.collection, entries)
-        ended = {row.segment_id for row in done} - {group.goes_on}
+        ended = {row.segment_id for row in done} - {group.next_segment_id}
         await complete_rows(session, job.form, done, ended, enabled=not job.replaces)
     for row in group.rows:
         answer = answers.get(row.content_hash)
@@ -109,26 +119,26 @@ async def write_group(
 async def _name_collection(session: AsyncSession, platform: Platform, job: Job) -> None:
     await session.execute(
         update(Dataset)
-        .where(Dataset.id == job.generation.dataset_id, func.coalesce(Dataset.index_struct, "") == "")
+        .where(Dataset.id == job.run.dataset_id, func.coalesce(Dataset.index_struct, "") == "")
         .values(index_struct=index_struct(platform.vectors.kind, job.collection))
     )
 
 
-def hindrance(answers: Iterable[Answer]) -> Exception | None:
-    """Why an attempt cannot go on with its other texts: a refusal, else the longest wait, else any failure."""
+def blocking_error(answers: Iterable[Answer]) -> Exception | None:
+    """Return the error that ends an attempt: a rejection, else the longest wait, else any failure; None: no error."""
     failures = [one for one in answers if isinstance(one, Exception) and not isinstance(one, UnusableVectorError)]
     return max(failures, key=_weight, default=None)
 
 
-def refuses(answers: Iterable[Answer]) -> bool:
-    """Whether a text will have no vector, however often it is tried."""
+def has_rejection(answers: Iterable[Answer]) -> bool:
+    """Return whether the model rejects a text for good."""
     return any(isinstance(one, RefusedTextError) for one in answers)
 
 
-async def what_is_missing(session: AsyncSession, job: Job) -> str:
-    """Which segments have no vector, and why, in words for a person. Raises Stopped."""
-    await hold(session, job.generation)
-    return await bare_message(session, job) or "the model has refused a text"
+async def describe_missing(session: AsyncSession, job: Job) -> str:
+    """Return a message that names the segments without a vector and the reasons. Raises Stopped."""
+    await lock_for_run(session, job.run)
+    return await missing_vectors_message(session, job) or "the model rejected a text"
 
 
 def _weight(error: Exception) -> tuple[bool, bool, float]:
@@ -136,20 +146,22 @@ def _weight(error: Exception) -> tuple[bool, bool, float]:
     return isinstance(error, RefusedError), isinstance(error, BusyError), after
 
 
-async def unread_groups(session: AsyncSession, job: Job) -> deque[Sequence[str]]:
-    """The segments without keywords, in groups. Raises Stopped."""
-    await hold(session, job.generation)
-    return _groups(await segments_without_keywords(session, job.generation), GROUP)
+async def keyword_groups(session: AsyncSession, job: Job) -> deque[Sequence[str]]:
+    """Return the segments without keywords, in groups. Raises Stopped."""
+    await lock_for_run(session, job.run)
+    return _groups(await segments_without_keywords(session, job.run), GROUP_SIZE)
 
 
-async def next_unread(session: AsyncSession, ahead: deque[Sequence[str]]) -> dict[str, str] | None:
-    """The contents of the first of the groups ahead, by segment id; None: that was all."""
-    return await contents_of(session, ahead.popleft()) if ahead else None
+async def next_keyword_group(session: AsyncSession, remaining: deque[Sequence[str]]) -> dict[str, str] | None:
+    """Remove the next group from the queue and return its contents by segment id; None: no more groups."""
+    return await segment_contents(session, remaining.popleft()) if remaining else None
 
 
-async def write_read(session: AsyncSession, job: Job, segment_ids: Iterable[str], found: Sequence[list[str]]) -> None:
-    """Keep the keywords that were found for segments, in their order. Raises Stopped."""
-    await hold(session, job.generation)
+async def write_keyword_group(
+    session: AsyncSession, job: Job, segment_ids: Iterable[str], found: Sequence[list[str]]
+) -> None:
+    """Write the keywords of segments, in the order of the segments. Raises Stopped."""
+    await lock_for_run(session, job.run)
     await write_keywords(session, list(zip(segment_ids, found, strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""The rows of a document that get vectors: its segments or, in a hierarchical document, their child chunks."""
+"""The rows of a document that get vectors: its segments, or the child chunks of a hierarchical document."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from streams.dify.ids import text_hash
 from streams.dify.models import ChildChunk, DocumentSegment, utc_now
 from streams.dify.splitting.forms import Form
 
-_HAS_BARE_CHILD = exists().where(ChildChunk.segment_id == DocumentSegment.id, ChildChunk.completed_at.is_(None))
+_HAS_PENDING_CHILD = exists().where(ChildChunk.segment_id == DocumentSegment.id, ChildChunk.completed_at.is_(None))
 
 
-class Missing(NamedTuple):
-    """A row without its vector, by its id."""
+class PendingId(NamedTuple):
+    """The id of a row that has no vector yet."""
 
     row_id: str
     segment_id: str
@@ -25,7 +25,7 @@ class Missing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PendingRow:
-    """A row without its vector."""
+    """A row that has no vector yet."""
 
     row_id: str
     segment_id: str
@@ -35,27 +35,27 @@ class PendingRow:
     content_hash: str
 
 
-async def missing_rows(session: AsyncSession, form: Form, generation: IndexingRun) -> list[Missing]:
-    """All rows without vectors, in the document's order; ids alone, so that they may be many."""
+async def list_pending(session: AsyncSession, form: Form, run: IndexingRun) -> list[PendingId]:
+    """Return the ids of all rows without vectors, in document order. Only ids, because there may be many."""
     if form != "hierarchical_model":
         rows = await session.scalars(
             select(DocumentSegment.id)
-            .where(generation.segments, DocumentSegment.completed_at.is_(None))
+            .where(run.segments, DocumentSegment.completed_at.is_(None))
             .order_by(DocumentSegment.position, DocumentSegment.id)
         )
-        return [Missing(row, row) for row in rows]
+        return [PendingId(row, row) for row in rows]
     children = await session.execute(
         select(ChildChunk.id, ChildChunk.segment_id)
         .join(DocumentSegment, DocumentSegment.id == ChildChunk.segment_id)
-        .where(generation.children, ChildChunk.completed_at.is_(None))
+        .where(run.children, ChildChunk.completed_at.is_(None))
         .order_by(DocumentSegment.position, ChildChunk.position, ChildChunk.id)
     )
     parents: dict[str, str] = {}
-    return [Missing(row, parents.setdefault(segment, segment)) for row, segment in children]
+    return [PendingId(row, parents.setdefault(segment, segment)) for row, segment in children]
 
 
-async def bare_rows(session: AsyncSession, form: Form, missing: Sequence[Missing]) -> tuple[PendingRow, ...]:
-    """The rows of these ids, in their order; one that has gone meanwhile is left out."""
+async def load_pending_rows(session: AsyncSession, form: Form, missing: Sequence[PendingId]) -> tuple[PendingRow, ...]:
+    """Return the rows of these ids, in order. A row that was deleted is left out."""
     model = ChildChunk if form == "hierarchical_model" else DocumentSegment
     found = await session.execute(
         select(model.id, model.index_node_id, model.content).where(
@@ -74,16 +74,21 @@ async def bare_rows(session: AsyncSession, form: Form, missing: Sequence[Missing
 async def complete_rows(
     session: AsyncSession, form: Form, rows: Sequence[PendingRow], ended: Collection[str], *, enabled: bool
 ) -> None:
-    """The rows have their vectors, and so have the segments that end with them.
+    """Mark rows as complete, and the segments that end with them.
 
-    `ended` are the rows' segments that have no later rows; one with a child chunk that failed is not completed.
+    Args:
+        session: the transaction of the step.
+        form: the form of the document.
+        rows: the rows that have their vectors now.
+        ended: the segments of the rows that have no later rows. One with a failed child chunk is not completed.
+        enabled: whether the completed segments can be found from now on.
     """
     now = utc_now()
     conditions: list[ColumnElement[bool]] = [DocumentSegment.id.in_(ended)]
     if form == "hierarchical_model":
         children = update(ChildChunk).where(ChildChunk.id.in_([row.row_id for row in rows]))
         await session.execute(children.values(completed_at=now, error=None))
-        conditions.append(~_HAS_BARE_CHILD)
+        conditions.append(~_HAS_PENDING_CHILD)
     await session.execute(
         update(DocumentSegment)
         .where(*conditions)
@@ -91,17 +96,17 @@ async def complete_rows(
     )
 
 
-async def complete_parents(session: AsyncSession, generation: IndexingRun, *, enabled: bool) -> None:
-    """The segments all of whose child chunks have their vectors, also where the last of them has gone meanwhile."""
+async def complete_parents(session: AsyncSession, run: IndexingRun, *, enabled: bool) -> None:
+    """Mark the segments as complete whose child chunks all have vectors, also if the last child chunk was deleted."""
     await session.execute(
         update(DocumentSegment)
-        .where(generation.segments, DocumentSegment.completed_at.is_(None), ~_HAS_BARE_CHILD)
+        .where(run.segments, DocumentSegment.completed_at.is_(None), ~_HAS_PENDING_CHILD)
         .values(status="completed", enabled=enabled, completed_at=utc_now(), error=None, stopped_at=None)
     )
 
 
 async def fail_row(session: AsyncSession, form: Form, row: PendingRow, error: str) -> None:
-    """The row gets no vector, and says why; its segment has the status error."""
+    """Record that a row gets no vector, and why. Its segment gets the status error."""
     if form == "hierarchical_model":
         await session.execute(update(ChildChunk).where(ChildChunk.id == row.row_id).values(error=error))
     await session.execute(
@@ -111,32 +116,30 @@ async def fail_row(session: AsyncSession, form: Form, row: PendingRow, error: st
     )
 
 
-async def forget_failures(session: AsyncSession, form: Form, generation: IndexingRun) -> None:
-    """What failed in a former attempt is to be tried again."""
+async def clear_failures(session: AsyncSession, form: Form, run: IndexingRun) -> None:
+    """Clear the errors of a previous attempt, so that its rows are tried again."""
     if form == "hierarchical_model":
         await session.execute(
             update(ChildChunk)
-            .where(generation.children, ChildChunk.completed_at.is_(None), ChildChunk.error.is_not(None))
+            .where(run.children, ChildChunk.completed_at.is_(None), ChildChunk.error.is_not(None))
             .values(error=None)
         )
     await session.execute(
         update(DocumentSegment)
-        .where(generation.segments, DocumentSegment.status == "error")
+        .where(run.segments, DocumentSegment.status == "error")
         .values(status="indexing", error=None, stopped_at=None)
     )
 
 
-async def bare_segments(
-    session: AsyncSession, generation: IndexingRun, limit: int
-) -> tuple[int, list[tuple[int, str]]]:
-    """How many segments cannot be found yet; of the first of them the position and the reason."""
-    bare = generation.segments & DocumentSegment.completed_at.is_(None)
-    count = await session.scalar(select(func.count()).select_from(DocumentSegment).where(bare))
+async def pending_segments(session: AsyncSession, run: IndexingRun, limit: int) -> tuple[int, list[tuple[int, str]]]:
+    """Return the number of incomplete segments, and position and reason of the first `limit` of them."""
+    pending = run.segments & DocumentSegment.completed_at.is_(None)
+    count = await session.scalar(select(func.count()).select_from(DocumentSegment).where(pending))
     if not count:
         return 0, []
     rows = await session.execute(
         select(DocumentSegment.position, DocumentSegment.error)
-        .where(bare)
+        .where(pending)
         .order_by(DocumentSegment.position)
         .limit(limit)
     )

@@ -1,6 +1,6 @@
-"""What the killable processes share: imported once by the server that they are forked from.
+"""Code that the killable processes share. The fork server imports it once.
 
-The model is loaded here, so that its memory is theirs together and a replaced process is ready at once.
+The model is loaded here. So all processes share its memory, and a replaced process starts at once.
 """
 
 from streams.dify.embedding.local import load_local_model

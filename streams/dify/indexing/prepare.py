@@ -1,6 +1,6 @@
-"""A file becomes the segments of a document, in a killable process: read, cleaned, split, its tokens counted.
+"""Turns a file into the segments of a document, in a killable process: reads, cleans, splits and counts tokens.
 
-What may be large lies in files of one folder, so that neither side holds a document more often than it must.
+Large data is in files of one folder, so that no process keeps a document in memory longer than necessary.
 """
 
 import json
@@ -16,57 +16,57 @@ from streams.dify.splitting.forms import Form, pieces_of
 from streams.dify.splitting.piece import Piece
 from streams.dify.splitting.rules import Rules
 
-_COUNTED_AT_ONCE = 1000
-"""Pieces whose tokens are counted in one call of the tokenizer."""
+_TOKENIZER_BATCH = 1000
+"""The number of pieces per call of the tokenizer."""
 
 
-class Order(NamedTuple):
-    """What is asked of the process; picklable."""
+class PrepareRequest(NamedTuple):
+    """The input of `prepare`; picklable."""
 
     folder: Path
-    """Of this attempt alone; holds the file, and will hold the segments."""
+    """The folder of this attempt only. It contains the file, and later the segments."""
     extension: str
     document_id: str
     form: Form
     rules: Rules
-    counted: bool
-    """Whether tokens are counted; where no model reads the segments they are 0, as on the platform."""
+    count_tokens: bool
+    """Whether to count tokens. Without a model the counts are 0, as on the platform."""
 
     @property
     def source(self) -> Path:
-        """Where the document's file is expected."""
+        """The path of the document's file."""
         return self.folder / "source"
 
     @property
     def segments(self) -> Path:
-        """Where the segments and child chunks are put, a JSON array a line."""
+        """The path of the segments and child chunks: one JSON array per line."""
         return self.folder / "segments"
 
 
 class Prepared(NamedTuple):
-    """What is left to know of a document whose segments lie in the folder."""
+    """The result of `prepare`. The segments are in the folder."""
 
     characters: int
-    """Of its text."""
+    """The number of characters of the text."""
     images: tuple[Image, ...]
 
 
-def prepare(order: Order) -> Prepared:
-    """Read the file and put down what it becomes. Raises RefusedError."""
-    found = extract(order.source.read_bytes(), order.extension, order.document_id)
-    order.source.unlink()
-    pieces = pieces_of(found.text, order.form, order.rules)
-    tokens = _tokens(pieces) if order.counted else [0] * len(pieces)
-    with order.segments.open("w", encoding="utf-8") as lines:
+def prepare(request: PrepareRequest) -> Prepared:
+    """Read the file and write its segments to the folder. Raises RefusedError."""
+    found = extract(request.source.read_bytes(), request.extension, request.document_id)
+    request.source.unlink()
+    pieces = pieces_of(found.text, request.form, request.rules)
+    tokens = _tokens(pieces) if request.count_tokens else [0] * len(pieces)
+    with request.segments.open("w", encoding="utf-8") as lines:
         for new in new_rows(pieces, tokens):
             lines.write(json.dumps(new, ensure_ascii=False))
             lines.write("\n")
     return Prepared(len(found.text), found.images)
 
 
-def prepared_rows(order: Order) -> Iterator[NewSegment | NewChild]:
-    """What `prepare` has put down, in order, each segment before its child chunks."""
-    with order.segments.open(encoding="utf-8") as lines:
+def prepared_rows(request: PrepareRequest) -> Iterator[NewSegment | NewChild]:
+    """Yield the rows that `prepare` has written, in order. A segment comes before its child chunks."""
+    with request.segments.open(encoding="utf-8") as lines:
         for line in lines:
             fields = json.loads(line)
             # The third field is a segment's hash, or a child's position.
@@ -76,6 +76,6 @@ def prepared_rows(order: Order) -> Iterator[NewSegment | NewChild]:
 def _tokens(pieces: Sequence[Piece]) -> list[int]:
     contents = (piece.content for piece in pieces)
     counts: list[int] = []
-    while some := list(islice(contents, _COUNTED_AT_ONCE)):
+    while some := list(islice(contents, _TOKENIZER_BATCH)):
         counts += count_tokens_locally(some)
     return counts

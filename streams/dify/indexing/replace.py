@@ -1,7 +1,7 @@
-"""What an indexing before this one has left: it can be found until all of the new can, and goes after that.
+"""Replaces the previous segments of a document. They stay searchable until all new segments are complete.
 
-A former segment stays as it is while the new ones are made. One short step then switches from the former to the new;
-bounded steps remove the former rows, vectors first, so that a crash leaves the ids of what is still to remove.
+One short step switches from the previous to the new segments. Then bounded steps delete the previous rows. Vectors are
+deleted first, so that after a crash the rows still contain the ids of the vectors.
 """
 
 from collections.abc import Sequence
@@ -9,72 +9,72 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.document_lock import hold
+from streams.dify.document_lock import lock_for_run
 from streams.dify.indexing.steps import Job, check_loaded, unfinished
-from streams.dify.keywords.table import complete_segments, put_document, take_document
+from streams.dify.keywords.table import add_to_table, complete_segments, remove_from_table
 from streams.dify.models import ChildChunk, DocumentSegment
 from streams.dify.platform import Platform
-from streams.dify.uploads.images import delete_former_images
+from streams.dify.uploads.images import delete_previous_images
 
-REMOVED_AT_ONCE = 1000
-"""Segments or child chunks that one step removes."""
+REMOVE_BATCH = 1000
+"""The number of segments or child chunks that one step deletes."""
 
 
-async def switch(session: AsyncSession, platform: Platform, job: Job) -> None:
-    """From here on the new segments are found, and the former are not: both with this transaction.
+async def switch_segments(session: AsyncSession, platform: Platform, job: Job) -> None:
+    """Make the new segments searchable and the previous ones not, in one transaction.
 
-    Raises EmbeddingError where some of the new have no vector, Stopped.
+    Raises EmbeddingError if some new segments have no vector, and Stopped.
     """
-    generation = job.generation
-    await hold(session, generation)
+    run = job.run
+    await lock_for_run(session, run)
     if job.embedder is None:
-        await put_document(session, platform.storage, generation)
-        await complete_segments(session, generation)
+        await add_to_table(session, platform.storage, run)
+        await complete_segments(session, run)
     else:
         await check_loaded(session, job)
-        await take_document(session, platform.storage, generation)
-        await session.execute(update(DocumentSegment).where(generation.segments).values(enabled=True))
+        await remove_from_table(session, platform.storage, run)
+        await session.execute(update(DocumentSegment).where(run.segments).values(enabled=True))
     if job.replaces:
         await session.execute(
             update(DocumentSegment)
-            .where(generation.former_segments)
+            .where(run.previous_segments)
             .values(enabled=False, disabled_at=None, status="re_segment")
         )
 
 
 async def remove_unfinished(session: AsyncSession, platform: Platform, job: Job) -> bool:
-    """Some of what an indexing that never ended has left, and nobody could find yet. True: there may be more."""
-    return await _remove(session, platform, job, unfinished(job.generation))
+    """Delete some rows of an indexing that never ended and was never searchable. Returns True if there may be more."""
+    return await _remove(session, platform, job, unfinished(job.run))
 
 
-async def remove_former(session: AsyncSession, platform: Platform, job: Job) -> bool:
-    """Some of the former images and segments, which are found no more. True: there may be more.
+async def remove_previous(session: AsyncSession, platform: Platform, job: Job) -> bool:
+    """Delete some previous images and segments, which are no longer searchable. Returns True if there may be more.
 
-    The segments last: as long as there is one, the next attempt knows that there is something to remove.
+    Segments are deleted last. While one exists, the next attempt knows that there is something to delete.
     """
-    await hold(session, job.generation)
-    if await delete_former_images(session, platform.storage, job.generation):
+    await lock_for_run(session, job.run)
+    if await delete_previous_images(session, platform.storage, job.run):
         return True
-    return await _remove(session, platform, job, job.generation.former_segments)
+    return await _remove(session, platform, job, job.run.previous_segments)
 
 
-async def _remove(session: AsyncSession, platform: Platform, job: Job, doomed: ColumnElement[bool]) -> bool:
-    await hold(session, job.generation)
-    parents = select(DocumentSegment.id).where(doomed)
+async def _remove(session: AsyncSession, platform: Platform, job: Job, condition: ColumnElement[bool]) -> bool:
+    await lock_for_run(session, job.run)
+    parents = select(DocumentSegment.id).where(condition)
     children = await session.execute(
-        select(ChildChunk.id, ChildChunk.index_node_id).where(ChildChunk.segment_id.in_(parents)).limit(REMOVED_AT_ONCE)
+        select(ChildChunk.id, ChildChunk.index_node_id).where(ChildChunk.segment_id.in_(parents)).limit(REMOVE_BATCH)
     )
     if found := children.all():
         await _remove_nodes(session, platform, job, [node for _, node in found])
         await session.execute(delete(ChildChunk).where(ChildChunk.id.in_([row for row, _ in found])))
         return True
     segments = await session.execute(
-        select(DocumentSegment.id, DocumentSegment.index_node_id).where(doomed).limit(REMOVED_AT_ONCE)
+        select(DocumentSegment.id, DocumentSegment.index_node_id).where(condition).limit(REMOVE_BATCH)
     )
     rows = segments.all()
     await _remove_nodes(session, platform, job, [node for _, node in rows])
     await session.execute(delete(DocumentSegment).where(DocumentSegment.id.in_([row for row, _ in rows])))
-    return len(rows) == REMOVED_AT_ONCE
+    return len(rows) == REMOVE_BATCH
 
 
 async def _remove_nodes(session: AsyncSession, platform: Platform, job: Job, nodes: Sequence[str | None]) -> None:

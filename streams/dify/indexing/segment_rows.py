@@ -1,4 +1,4 @@
-"""The rows that a document's pieces become: waiting segments and their child chunks, with ids that never change."""
+"""Builds the rows of a document's pieces: waiting segments and their child chunks, with deterministic ids."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ Row = dict[str, object]
 
 
 class NewSegment(NamedTuple):
-    """A segment before it has a row."""
+    """A segment that is not inserted yet."""
 
     position: int
     content: str
@@ -22,7 +22,7 @@ class NewSegment(NamedTuple):
 
 
 class NewChild(NamedTuple):
-    """A child chunk before it has a row."""
+    """A child chunk that is not inserted yet."""
 
     parent_position: int
     parent_hash: str
@@ -32,18 +32,18 @@ class NewChild(NamedTuple):
 
 
 def new_rows(pieces: Iterable[Piece], tokens: Sequence[int]) -> Iterator[NewSegment | NewChild]:
-    """A segment a piece, each followed by its child chunks; `tokens` are those of each piece."""
+    """Yield one segment per piece, each followed by its child chunks. `tokens` are the token counts of the pieces."""
     for piece, count in zip(pieces, tokens, strict=True):
         yield NewSegment(piece.position, piece.content, piece.content_hash, piece.answer, count)
         for child in piece.children:
             yield NewChild(piece.position, piece.content_hash, child.position, child.content, child.content_hash)
 
 
-def segment_row(document: Document, generation: IndexingRun, new: NewSegment) -> Row:
-    """A row of document_segments."""
-    node = node_id(document.id, generation.started_at, new.position, new.content_hash)
+def segment_row(document: Document, run: IndexingRun, new: NewSegment) -> Row:
+    """Return a row of document_segments."""
+    node = node_id(document.id, run.started_at, new.position, new.content_hash)
     return {
-        **_common(document, generation),
+        **_common(document, run),
         "id": segment_id(node),
         "position": new.position,
         "content": new.content,
@@ -57,12 +57,12 @@ def segment_row(document: Document, generation: IndexingRun, new: NewSegment) ->
     }
 
 
-def child_row(document: Document, generation: IndexingRun, new: NewChild) -> Row:
-    """A row of child_chunks."""
-    segment = segment_id(node_id(document.id, generation.started_at, new.parent_position, new.parent_hash))
+def child_row(document: Document, run: IndexingRun, new: NewChild) -> Row:
+    """Return a row of child_chunks."""
+    segment = segment_id(node_id(document.id, run.started_at, new.parent_position, new.parent_hash))
     node = child_node_id(segment, new.position, new.content_hash)
     return {
-        **_common(document, generation),
+        **_common(document, run),
         "id": segment_id(node),
         "segment_id": segment,
         "position": new.position,
@@ -74,12 +74,12 @@ def child_row(document: Document, generation: IndexingRun, new: NewChild) -> Row
     }
 
 
-def _common(document: Document, generation: IndexingRun) -> Row:
+def _common(document: Document, run: IndexingRun) -> Row:
     return {
         "tenant_id": document.tenant_id,
         "dataset_id": document.dataset_id,
         "document_id": document.id,
         "created_by": document.created_by,
-        "created_at": generation.started_at,
-        "updated_at": generation.started_at,
+        "created_at": run.started_at,
+        "updated_at": run.started_at,
     }

@@ -1,7 +1,7 @@
-"""The steps that index a document, each a short transaction that holds the rows it works for.
+"""The steps that index a document. Each is a short transaction that locks the rows of the document.
 
-A step may be repeated after a crash: `begin` tells from the rows how far a former attempt came, and ids are made of the
-document, the start of the indexing and the content, so that a repeat meets its own rows.
+A step may be repeated after a crash. `begin` finds out from the rows how far the previous attempt came. Ids depend on
+the document, the start of the indexing and the content only, so a repeated step finds its own rows.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.document_lock import IndexingRun, LockedDocument, hold, lock_standing
+from streams.dify.document_lock import IndexingRun, LockedDocument, lock_document, lock_for_run
 from streams.dify.embedding.port import Embedder
 from streams.dify.errors import EmbeddingError, NotBuiltYetError, RefusedError, Stopped
-from streams.dify.extraction import WITH_IMAGES
-from streams.dify.indexing.answer_cache import forget_answers
-from streams.dify.indexing.pending_rows import bare_segments, complete_parents
+from streams.dify.extraction import IMAGE_EXTENSIONS
+from streams.dify.indexing.answer_cache import delete_answers
+from streams.dify.indexing.pending_rows import complete_parents, pending_segments
 from streams.dify.indexing.segment_rows import NewChild, NewSegment, child_row, segment_row
-from streams.dify.keywords.extract import KEYWORDS
+from streams.dify.keywords.extract import DEFAULT_KEYWORDS
 from streams.dify.models import ChildChunk, DatasetProcessRule, Document, DocumentSegment, utc_now
 from streams.dify.platform import Platform
 from streams.dify.sources.reference import Source, StoredFile, source_of, with_last_edited_time
@@ -27,92 +27,93 @@ from streams.dify.splitting.forms import Form, form_of
 from streams.dify.splitting.rules import Rules, rules_of
 from streams.dify.vector_collections import collection_of
 
-_NAMED = 3
-"""Failed segments that an error names."""
+_LISTED = 3
+"""The number of failed segments that an error message lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What an indexing needs to know of its document after the first step."""
+    """The facts about a document that the steps after `begin` need."""
 
-    generation: IndexingRun
+    run: IndexingRun
     source: Source
     form: Form
     rules: Rules
     language: str
-    """In which questions are asked about it, where its form does that."""
+    """The language of generated questions, for forms that have them."""
     embedder: Embedder | None
-    """None: the dataset is an economy one, whose segments are found by keywords and have no vectors."""
+    """None: an economy dataset. Its segments are found by keywords and have no vectors."""
     keyword_number: int
-    """Keywords of a segment, in an economy dataset."""
+    """The number of keywords per segment, in an economy dataset."""
     collection: str
     segments_saved: bool
-    """True: a former attempt has split the document; only vectors or keywords are missing."""
+    """True: a previous attempt has split the document. Only vectors or keywords are missing."""
     replaces: bool
-    """True: there are segments of an indexing before this one, which stay until the new ones can be found."""
+    """True: segments of a previous indexing exist. They stay until the new ones are searchable."""
     unfinished: bool
-    """True: there are segments of an indexing that never ended, or that were hidden and not removed yet."""
+    """True: segments exist of an indexing that never ended, or segments that are hidden and not deleted yet."""
 
     @property
-    def may_leave_former(self) -> bool:
-        """Whether there may be former segments, or images that an attempt has stored before it had any segment."""
-        has_images = isinstance(self.source, StoredFile) and self.source.kind in WITH_IMAGES
+    def may_have_previous(self) -> bool:
+        """Whether previous segments may exist, or images of an attempt that stored them before its first segment."""
+        has_images = isinstance(self.source, StoredFile) and self.source.kind in IMAGE_EXTENSIONS
         return self.replaces or self.unfinished or has_images
 
 
 class Parsed(NamedTuple):
-    """What is known of a document's text once it is there."""
+    """The facts about the text of a document after it was extracted."""
 
     characters: int
     edited: str | None
-    """Its source's time of change where there is one, which a later look at the source is compared with."""
+    """The edit time of the source, if it has one. A later synchronisation compares it with the source."""
 
 
 async def begin(session: AsyncSession, platform: Platform, dataset_id: str, document_id: str) -> Job:
-    """Check what is asked for, and begin anew with the status parsing unless a former attempt came as far as indexing.
+    """Check the request and start the indexing.
 
-    Raises Stopped where there is nothing to do, RefusedError where the document cannot be indexed.
+    The status becomes parsing, or indexing if a previous attempt came that far and can be continued. Raises Stopped if
+    there is nothing to do, RefusedError if the document cannot be indexed.
     """
-    standing = await lock_standing(session, dataset_id, document_id, to_change=True)
-    document = standing.document
+    locked = await lock_document(session, dataset_id, document_id, for_update=True)
+    document = locked.document
     if document.indexing_status == "completed":
         message = "the document is indexed already"
         raise Stopped(message)
-    former = await _former_attempt(session, document)
-    job = await _plan(session, platform, standing, former)
-    if former is None:
+    previous = await _previous_attempt(session, document)
+    job = await _plan(session, platform, locked, previous)
+    if previous is None:
         document.indexing_status = "parsing"
-        document.processing_started_at = job.generation.started_at
+        document.processing_started_at = job.run.started_at
         document.parsing_completed_at = document.cleaning_completed_at = document.splitting_completed_at = None
-        await _keep_findable(session, platform, job)
+        await _keep_searchable(session, platform, job)
     else:
         document.indexing_status = "indexing"
     document.completed_at = document.stopped_at = document.error = None
     return job
 
 
-async def _former_attempt(session: AsyncSession, document: Document) -> IndexingRun | None:
-    """The indexing that this attempt goes on with: one whose segments are all there."""
+async def _previous_attempt(session: AsyncSession, document: Document) -> IndexingRun | None:
+    """Return the run that this attempt continues: all of its segments exist. None: a new run has to start."""
     if document.indexing_status not in {"indexing", "error"} or document.splitting_completed_at is None:
         return None
     if document.processing_started_at is None:
         return None
-    generation = _generation(document, document.processing_started_at)
-    return generation if await session.scalar(select(exists().where(generation.segments))) else None
+    run = _indexing_run(document, document.processing_started_at)
+    return run if await session.scalar(select(exists().where(run.segments))) else None
 
 
-def _generation(document: Document, started_at: datetime) -> IndexingRun:
+def _indexing_run(document: Document, started_at: datetime) -> IndexingRun:
     return IndexingRun(document.tenant_id, document.dataset_id, document.id, started_at)
 
 
-async def _plan(session: AsyncSession, platform: Platform, standing: LockedDocument, former: IndexingRun | None) -> Job:
-    dataset, document = standing.dataset, standing.document
+async def _plan(session: AsyncSession, platform: Platform, locked: LockedDocument, previous: IndexingRun | None) -> Job:
+    dataset, document = locked.dataset, locked.document
     form = form_of(document.doc_form)
     if form == "qa_model" and platform.chat is None:
         message = f"the document form {form!r} needs a chat model: set STREAMS_CHAT_URL and STREAMS_CHAT_MODEL"
         raise RefusedError(message)
     if dataset.indexing_technique not in {"high_quality", "economy"}:
-        message = f"the indexing technique {dataset.indexing_technique!r} is not built yet"
+        message = f"the indexing technique {dataset.indexing_technique!r} is not supported yet"
         raise NotBuiltYetError(message)
     by_vectors = dataset.indexing_technique == "high_quality"
     rule_id = document.dataset_process_rule_id
@@ -120,43 +121,46 @@ async def _plan(session: AsyncSession, platform: Platform, standing: LockedDocum
     if process_rule is None:
         message = "the document has no process rule"
         raise RefusedError(message)
-    generation = former or _generation(document, utc_now())
-    left = unfinished(generation)
+    run = previous or _indexing_run(document, utc_now())
+    hidden = unfinished(run)
     replaces, leftovers = (
         await session.execute(
             select(
-                exists().where(generation.former_segments & ~left),
-                exists().where(left),
+                exists().where(run.previous_segments & ~hidden),
+                exists().where(hidden),
             )
         )
     ).one()
     return Job(
-        generation=generation,
+        run=run,
         source=await source_of(session, document),
         form=form,
         rules=rules_of(process_rule.mode, process_rule.rules),
         language=document.doc_language or "English",
         embedder=platform.embedder(dataset.embedding_model_provider, dataset.embedding_model) if by_vectors else None,
-        keyword_number=dataset.keyword_number or KEYWORDS,
+        keyword_number=dataset.keyword_number or DEFAULT_KEYWORDS,
         collection=await collection_of(session, platform, dataset),
-        segments_saved=former is not None,
+        segments_saved=previous is not None,
         replaces=replaces,
         unfinished=leftovers,
     )
 
 
-def unfinished(generation: IndexingRun) -> ColumnElement[bool]:
-    """Former segments that were never enabled, or are hidden already; what a person has disabled is none of them."""
-    return generation.former_segments & ~DocumentSegment.enabled & DocumentSegment.disabled_at.is_(None)
+def unfinished(run: IndexingRun) -> ColumnElement[bool]:
+    """Return a condition for previous segments that were never enabled or are hidden already.
+
+    It excludes segments that a user has disabled.
+    """
+    return run.previous_segments & ~DocumentSegment.enabled & DocumentSegment.disabled_at.is_(None)
 
 
-async def _keep_findable(session: AsyncSession, platform: Platform, job: Job) -> None:
-    """The platform marks segments that are to be made anew, and then does not find them: here they are found on."""
+async def _keep_searchable(session: AsyncSession, platform: Platform, job: Job) -> None:
+    """Keep the previous segments searchable. The platform marks them and then does not find them."""
     if job.replaces:
         await session.execute(
             update(DocumentSegment)
             .where(
-                job.generation.former_segments,
+                job.run.previous_segments,
                 DocumentSegment.status == "re_segment",
                 DocumentSegment.enabled,
                 DocumentSegment.completed_at.is_not(None),
@@ -164,13 +168,13 @@ async def _keep_findable(session: AsyncSession, platform: Platform, job: Job) ->
             .values(status="completed")
         )
     elif not job.unfinished:
-        # Vectors that a clean-up of the platform has forgotten: no segment knows their ids.
-        await platform.vectors.delete_document(session, job.collection, job.generation.document_id)
+        # Delete vectors that a clean-up of the platform left: no segment contains their ids.
+        await platform.vectors.delete_document(session, job.collection, job.run.document_id)
 
 
 async def record_parsed(session: AsyncSession, job: Job, parsed: Parsed) -> None:
-    """The text is there: parsing → splitting. Its word_count is in characters, as on the platform."""
-    document = (await hold(session, job.generation, to_change=True)).document
+    """Record that the text was extracted: parsing → splitting. word_count is in characters, as on the platform."""
+    document = (await lock_for_run(session, job.run, for_update=True)).document
     document.indexing_status = "splitting"
     document.parsing_completed_at = utc_now()
     document.word_count = parsed.characters
@@ -178,11 +182,11 @@ async def record_parsed(session: AsyncSession, job: Job, parsed: Parsed) -> None
         document.data_source_info = with_last_edited_time(document.data_source_info, parsed.edited)
 
 
-async def save(session: AsyncSession, job: Job, new: Sequence[NewSegment | NewChild]) -> None:
-    """Insert waiting segments and child chunks; a child's segment is among them, or there already."""
-    document = (await hold(session, job.generation)).document
-    segments = [segment_row(document, job.generation, one) for one in new if isinstance(one, NewSegment)]
-    children = [child_row(document, job.generation, one) for one in new if isinstance(one, NewChild)]
+async def insert_rows(session: AsyncSession, job: Job, new: Sequence[NewSegment | NewChild]) -> None:
+    """Insert waiting segments and child chunks. A child's segment is in `new` or exists already. Raises Stopped."""
+    document = (await lock_for_run(session, job.run)).document
+    segments = [segment_row(document, job.run, one) for one in new if isinstance(one, NewSegment)]
+    children = [child_row(document, job.run, one) for one in new if isinstance(one, NewChild)]
     if segments:
         await session.execute(insert(DocumentSegment), segments)
     if children:
@@ -190,46 +194,46 @@ async def save(session: AsyncSession, job: Job, new: Sequence[NewSegment | NewCh
 
 
 async def record_split(session: AsyncSession, job: Job) -> None:
-    """All segments are there: splitting → indexing, the segments with it."""
-    generation = job.generation
-    document = (await hold(session, generation, to_change=True)).document
+    """Record that all segments exist: document and segments get the status indexing. Raises Stopped."""
+    run = job.run
+    document = (await lock_for_run(session, run, for_update=True)).document
     now = utc_now()
     document.indexing_status = "indexing"
     document.cleaning_completed_at = document.splitting_completed_at = now
-    await session.execute(update(DocumentSegment).where(generation.segments).values(status="indexing", indexing_at=now))
+    await session.execute(update(DocumentSegment).where(run.segments).values(status="indexing", indexing_at=now))
     if job.form == "hierarchical_model":
-        await session.execute(update(ChildChunk).where(generation.children).values(indexing_at=now))
-    await forget_answers(session, generation.document_id)
+        await session.execute(update(ChildChunk).where(run.children).values(indexing_at=now))
+    await delete_answers(session, run.document_id)
 
 
 async def check_loaded(session: AsyncSession, job: Job) -> None:
-    """Raise EmbeddingError, naming them, where segments have no vector or keywords; in a step that holds the rows."""
+    """Raise EmbeddingError that names the segments without a vector or keywords. The caller holds the locks."""
     if job.form == "hierarchical_model":
-        await complete_parents(session, job.generation, enabled=not job.replaces)
-    message = await bare_message(session, job)
+        await complete_parents(session, job.run, enabled=not job.replaces)
+    message = await missing_vectors_message(session, job)
     if message is not None:
         raise EmbeddingError(message)
 
 
-async def bare_message(session: AsyncSession, job: Job) -> str | None:
-    """Which segments have no vector, and why; None: all have theirs."""
-    count, bare = await bare_segments(session, job.generation, _NAMED)
+async def missing_vectors_message(session: AsyncSession, job: Job) -> str | None:
+    """Return a message that names the segments without a vector and the reasons; None: all have one."""
+    count, listed = await pending_segments(session, job.run, _LISTED)
     if not count:
         return None
-    named = "; ".join(f"segment {position}: {error}" for position, error in bare)
-    more = f"; and {count - len(bare)} more" if count > len(bare) else ""
+    named = "; ".join(f"segment {position}: {error}" for position, error in listed)
+    more = f"; and {count - len(listed)} more" if count > len(listed) else ""
     return f"{count} of the document's segments got no vector: {named}{more}"
 
 
 async def complete(session: AsyncSession, job: Job) -> dict[str, int]:
-    """Every segment can be found: indexing → completed. Returns how many segments and tokens there are.
+    """Complete the document: indexing → completed. Returns the number of segments and tokens.
 
-    Raises EmbeddingError, naming them, where segments have no vector, and Stopped.
+    Raises EmbeddingError that names the segments without a vector, and Stopped.
     """
-    document = (await hold(session, job.generation, to_change=True)).document
+    document = (await lock_for_run(session, job.run, for_update=True)).document
     await check_loaded(session, job)
     counted = await session.execute(
-        select(func.count(), func.coalesce(func.sum(DocumentSegment.tokens), 0)).where(job.generation.segments)
+        select(func.count(), func.coalesce(func.sum(DocumentSegment.tokens), 0)).where(job.run.segments)
     )
     segments, tokens = counted.one()
     document.indexing_status = "completed"
@@ -245,7 +249,7 @@ def _seconds_since(start: datetime | None, end: datetime) -> float:
 
 
 async def record_failure(session: AsyncSession, dataset_id: str, document_id: str, error: str) -> None:
-    """The indexing is given up: the document says so, unless it is completed or gone."""
+    """Record a failed indexing in the document's row, unless the document is completed or deleted."""
     await session.execute(
         update(Document)
         .where(Document.id == document_id, Document.dataset_id == dataset_id, Document.indexing_status != "completed")

@@ -1,7 +1,7 @@
-"""Documents that sit unfinished while nothing is under way that could go on with them.
+"""Finds documents that are unfinished while no work for them is pending.
 
-A status says `indexing` for ever where the platform's own queue lost the task, or a request was published before the
-pipeline's time, or its dead letter could not be recorded in the row.
+Their status stays `indexing` forever. Possible causes: the platform's own queue lost the task, a request was published
+before the pipeline was installed, or the failure of a dead letter could not be recorded in the row.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 @dataclass(frozen=True, slots=True)
 class StuckDocument:
-    """A document that has to be asked for again."""
+    """A document that has to be requested again."""
 
     id: str
     dataset_id: str
@@ -45,12 +45,18 @@ FIND = text(
 )
 
 
-async def find_stranded(
+async def find_stuck_documents(
     session: AsyncSession, seconds: float, limit: int, only: Sequence[str] | None = None
 ) -> list[StuckDocument]:
-    """The oldest that nothing has touched for so many seconds, and that no execution or outbox row names.
+    """Return the oldest stuck documents: not changed for `seconds`, and in no execution and no outbox row.
 
-    What is on Kafka cannot be seen here: the caller has to know that. `only`: of these ids alone.
+    This function cannot see records in Kafka. The caller has to check that no request is waiting there.
+
+    Args:
+        session: reads the platform's tables and the ledger.
+        seconds: the time since the last change of the row.
+        limit: the largest number of documents to return.
+        only: the ids to check; None: all documents.
     """
     values = {"seconds": seconds, "limit": limit, "only": None if only is None else list(only)}
     rows = (await session.execute(FIND, values)).mappings()

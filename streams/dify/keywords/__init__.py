@@ -1,1 +1,1 @@
-"""Keywords of economy datasets."""
+"""The keywords of economy datasets."""

@@ -1,4 +1,4 @@
-"""The keywords of a text, as the platform finds them: jieba's TF-IDF, and the parts of what it finds."""
+"""Extracts keywords as the platform does: jieba's TF-IDF, and the parts of compound keywords."""
 
 import logging
 import re
@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from jieba.analyse import TFIDF
 
-KEYWORDS = 10
-"""Of a question, and of a segment where the dataset's keyword_number says nothing."""
+DEFAULT_KEYWORDS = 10
+"""The number of keywords of a question, and of a segment if the dataset has no keyword_number."""
 _WORD = re.compile(r"\w+")
 
 
-class Asked(NamedTuple):
-    """Texts whose keywords are wanted; picklable."""
+class KeywordRequest(NamedTuple):
+    """Texts to extract keywords from; picklable."""
 
     texts: tuple[str, ...]
     number: int
-    """Keywords of each text, before the parts of compound ones."""
+    """The number of keywords per text, without the parts of compound ones."""
 
 
-def keywords_of(asked: Asked) -> list[list[str]]:
-    """Each text's keywords, the weightiest first, each followed by its parts where it has several.
+def keywords_of(request: KeywordRequest) -> list[list[str]]:
+    """Return the keywords of each text, the most important first, each followed by its parts.
 
-    Runs in a process for CPU-bound work; the dictionary is loaded once a process (1 s).
+    Runs in a process for CPU-bound work. The dictionary is loaded once per process (1 s).
     """
     finder = _finder()
-    return [_with_parts(finder, finder.extract_tags(text, topK=asked.number)) for text in asked.texts]
+    return [_with_parts(finder, finder.extract_tags(text, topK=request.number)) for text in request.texts]
 
 
 def _with_parts(finder: "TFIDF", found: list[str]) -> list[str]:
@@ -45,12 +45,12 @@ def _with_parts(finder: "TFIDF", found: list[str]) -> list[str]:
 @cache
 def _finder() -> "TFIDF":
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Of a library written for older Pythons.
+        warnings.simplefilter("ignore")  # From a library that was written for older Pythons.
         import jieba.analyse  # noqa: PLC0415 - slow and only needed where keywords are made
 
     jieba.setLogLevel(logging.WARNING)
-    # By default jieba reads a pickled dictionary from a well-known file in the folder of temporary files, where anyone
-    # may have put another. A tokenizer of our own takes none from there, nor what other code has loaded.
+    # By default jieba reads a pickled dictionary from a well-known file in the temporary folder, where any user may
+    # have put another one. A separate tokenizer does not read that file, and not what other code has loaded.
     tokenizer = jieba.Tokenizer()
     with TemporaryDirectory() as folder:
         tokenizer.tmp_dir = folder

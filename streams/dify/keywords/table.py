@@ -1,11 +1,11 @@
-"""The keyword index of an economy dataset: one row a dataset, JSON text in the platform's form.
+"""The keyword index of an economy dataset: one row per dataset, JSON text in the platform's form.
 
-The platform reads that row whole and writes it whole, so what two workers add at once is lost. Here the row is locked
-in the step's transaction and merged by one statement in the database: a document's entries are exchanged for those of
-its segments, others stay. The statement says the same on every run, so it may be repeated.
+The platform reads and writes the whole row, so concurrent changes of two workers get lost. Here a step locks the row
+and changes it with one statement in the database: the entries of a document are replaced by those of its segments, the
+others stay. The statement is idempotent.
 
-A table that the platform keeps as a file is taken into its row by the first who locks it; from then on the platform
-uses the row too. The file goes with the next lock, once that is committed.
+A table that the platform stores as a file is copied into its row by the first step that locks it. From then on the
+platform uses the row too. The next step that locks the row deletes the file, because the copy is committed by then.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from streams.dify.models import ChildChunk, DatasetKeywordTable, DocumentSegment
 from streams.storage import FileMissingError, Storage
 
 _EMPTY = '{"__type__": "keyword_table", "__data__": {"index_id": null, "summary": null, "table": {}}}'
-_EXCHANGE = text(
+_REPLACE_ENTRIES = text(
     """
     update dataset_keyword_tables as kept set keyword_table = jsonb_build_object(
         '__type__', 'keyword_table',
@@ -64,7 +64,7 @@ _ORPHANS = text(
     )
     """
 )
-_SWEEP = text(
+_REMOVE_ORPHANS = text(
     """
     update dataset_keyword_tables as kept set keyword_table = jsonb_build_object(
         '__type__', 'keyword_table',
@@ -96,58 +96,61 @@ _FIND = text(
 )
 
 
-async def put_document(session: AsyncSession, storage: Storage, generation: IndexingRun) -> None:
-    """The document is found by the keywords of this indexing's segments, and by no others.
+async def add_to_table(session: AsyncSession, storage: Storage, run: IndexingRun) -> None:
+    """Replace the document's keywords by those of this run's segments.
 
-    Raises FileMissingError or RefusedError where the table is kept as a file that is not there or no such table.
+    Raises FileMissingError or RefusedError if the table is a file that does not exist or is not a keyword table.
     """
-    dataset_id = generation.dataset_id
+    dataset_id = run.dataset_id
     new = insert(DatasetKeywordTable).values(dataset_id=dataset_id, keyword_table=_EMPTY, data_source_type="database")
     await session.execute(new.on_conflict_do_nothing(index_elements=["dataset_id"]))
-    if await _lock(session, storage, generation.tenant_id, dataset_id):
-        await _exchange(session, generation, made_at=generation.started_at)
+    if await _lock(session, storage, run.tenant_id, dataset_id):
+        await _replace_entries(session, run, made_at=run.started_at)
 
 
-async def take_document(session: AsyncSession, storage: Storage, generation: IndexingRun) -> None:
-    """The document, whose segments are still there, is found by no keyword. Raises as `put_document`."""
-    if await _lock(session, storage, generation.tenant_id, generation.dataset_id):
-        await _exchange(session, generation, made_at=None)
+async def remove_from_table(session: AsyncSession, storage: Storage, run: IndexingRun) -> None:
+    """Remove the document from the table. Its segments still exist. Raises the same errors as `add_to_table`."""
+    if await _lock(session, storage, run.tenant_id, run.dataset_id):
+        await _replace_entries(session, run, made_at=None)
 
 
-async def sweep(session: AsyncSession, storage: Storage, tenant_id: str, dataset_id: str) -> int:
-    """Nodes that no segment of the dataset has any more are found by no keyword; says how many that were.
+async def remove_orphans(session: AsyncSession, storage: Storage, tenant_id: str, dataset_id: str) -> int:
+    """Remove nodes that belong to no segment of the dataset. Returns their number.
 
-    It looks for no document in particular, so it finds what a clean-up before it has left too. Raises RefusedError.
+    It also finds nodes that earlier clean-ups left. Raises RefusedError.
     """
     try:
-        there = await _lock(session, storage, tenant_id, dataset_id)
+        locked = await _lock(session, storage, tenant_id, dataset_id)
     except FileMissingError:
         return 0
-    orphans = await count_orphans(session, dataset_id) if there else 0
+    orphans = await count_orphans(session, dataset_id) if locked else 0
     if orphans:
-        await session.execute(_SWEEP, {"dataset_id": dataset_id})
+        await session.execute(_REMOVE_ORPHANS, {"dataset_id": dataset_id})
     return orphans
 
 
 async def count_orphans(session: AsyncSession, dataset_id: str) -> int:
-    """Nodes in the row's table that no segment of the dataset has."""
+    """Return the number of nodes in the table that belong to no segment of the dataset."""
     return await session.scalar(_ORPHANS, {"dataset_id": dataset_id}) or 0
 
 
-async def _exchange(session: AsyncSession, generation: IndexingRun, *, made_at: datetime | None) -> None:
-    asked = {"dataset_id": generation.dataset_id, "document_id": generation.document_id, "made_at": made_at}
-    await session.execute(_EXCHANGE, asked)
+async def _replace_entries(session: AsyncSession, run: IndexingRun, *, made_at: datetime | None) -> None:
+    parameters = {"dataset_id": run.dataset_id, "document_id": run.document_id, "made_at": made_at}
+    await session.execute(_REPLACE_ENTRIES, parameters)
 
 
 async def _lock(session: AsyncSession, storage: Storage, tenant_id: str, dataset_id: str) -> bool:
-    """Lock the row until the transaction ends, the table in it; False: there is none. Once a transaction."""
+    """Lock the row until the transaction ends and load the table into it. Returns False if there is no row.
+
+    Call it once per transaction.
+    """
     row = DatasetKeywordTable.dataset_id == dataset_id
     kind = await session.scalar(select(DatasetKeywordTable.data_source_type).where(row).with_for_update())
     if kind is None:
         return False
     key = keyword_file(tenant_id, dataset_id)
     if kind == "database":
-        # Whoever took the file into the row has committed that.
+        # The transaction that copied the file into the row has committed.
         await storage.delete(key)
     else:
         kept = await _table_in(session, storage, key, dataset_id)
@@ -158,7 +161,7 @@ async def _lock(session: AsyncSession, storage: Storage, tenant_id: str, dataset
 
 
 async def _table_in(session: AsyncSession, storage: Storage, key: str, dataset_id: str) -> str:
-    """A file's table; one that was never written is empty."""
+    """Return the table of a file. A table that was never written is empty."""
     try:
         return await read_table(storage, key)
     except FileMissingError:
@@ -171,24 +174,24 @@ async def _table_in(session: AsyncSession, storage: Storage, key: str, dataset_i
 async def nodes_by_keywords(
     session: AsyncSession, dataset_id: str, keywords: Sequence[str], k: int
 ) -> list[tuple[str, int]]:
-    """The k nodes with most of the keywords, and how many they have, best first."""
+    """Return the k nodes with the most keywords, and their number of keywords, best first."""
     wanted = list(dict.fromkeys(keywords))
     rows = await session.execute(_FIND, {"dataset_id": dataset_id, "keywords": wanted, "k": k})
     return [(node, hits) for node, hits in rows]
 
 
-async def segments_without_keywords(session: AsyncSession, generation: IndexingRun) -> list[str]:
-    """The ids of the segments whose keywords are to be found, in the document's order."""
+async def segments_without_keywords(session: AsyncSession, run: IndexingRun) -> list[str]:
+    """Return the ids of the segments without keywords, in document order."""
     rows = await session.scalars(
         select(DocumentSegment.id)
-        .where(generation.segments, DocumentSegment.completed_at.is_(None), DocumentSegment.keywords.is_(None))
+        .where(run.segments, DocumentSegment.completed_at.is_(None), DocumentSegment.keywords.is_(None))
         .order_by(DocumentSegment.position, DocumentSegment.id)
     )
     return list(rows)
 
 
-async def contents_of(session: AsyncSession, segment_ids: Sequence[str]) -> dict[str, str]:
-    """The contents of segments, by their ids."""
+async def segment_contents(session: AsyncSession, segment_ids: Sequence[str]) -> dict[str, str]:
+    """Return the contents of segments by id."""
     rows = await session.execute(
         select(DocumentSegment.id, DocumentSegment.content).where(DocumentSegment.id.in_(segment_ids))
     )
@@ -196,20 +199,20 @@ async def contents_of(session: AsyncSession, segment_ids: Sequence[str]) -> dict
 
 
 async def write_keywords(session: AsyncSession, found: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """Keep each segment's keywords."""
+    """Write the keywords of segments."""
     rows = [{"id": segment_id, "keywords": list(keywords)} for segment_id, keywords in found]
     await session.execute(update(DocumentSegment), rows)
 
 
-async def complete_segments(session: AsyncSession, generation: IndexingRun) -> None:
-    """The table knows the segments: they can be found."""
+async def complete_segments(session: AsyncSession, run: IndexingRun) -> None:
+    """Mark the segments as complete. The table contains them, so they can be found."""
     await session.execute(
         update(DocumentSegment)
-        .where(generation.segments, DocumentSegment.completed_at.is_(None))
+        .where(run.segments, DocumentSegment.completed_at.is_(None))
         .values(status="completed", enabled=True, completed_at=utc_now(), error=None, stopped_at=None)
     )
     await session.execute(
         update(ChildChunk)
-        .where(generation.children, ChildChunk.completed_at.is_(None))
+        .where(run.children, ChildChunk.completed_at.is_(None))
         .values(completed_at=utc_now(), error=None)
     )

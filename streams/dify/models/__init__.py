@@ -1,4 +1,4 @@
-"""The platform's tables with exactly its names and columns (Dify 1.9.2). Never migrated from here."""
+"""The platform's tables with the exact names and columns of Dify 1.9.2. They are never migrated from here."""
 
 from streams.dify.models.app import App, AppDatasetJoin
 from streams.dify.models.columns import Model, utc_now

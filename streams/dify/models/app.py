@@ -1,4 +1,4 @@
-"""Apps, and the datasets that they retrieve from."""
+"""Apps, and the datasets that they use."""
 
 from sqlalchemy import Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column

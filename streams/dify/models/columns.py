@@ -1,4 +1,4 @@
-"""How the platform's columns are typed: uuids as text, times without zone in UTC."""
+"""The types of the platform's columns: UUIDs as text, times in UTC without a time zone."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -8,24 +8,24 @@ from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 NOW = text("CURRENT_TIMESTAMP(0)")
 NEW_UUID = text("uuid_generate_v4()")
-"""Of the uuid-ossp extension, or of a function of that name (see `create_platform_tables`)."""
+"""A function of the uuid-ossp extension, or a replacement (see `create_platform_tables`)."""
 FALSE = text("false")
 TRUE = text("true")
 ZERO = text("0")
 
 UuidText = Annotated[str, mapped_column(Uuid(as_uuid=False))]
-"""A uuid column, read and written as text, as events carry it."""
+"""A UUID column, read and written as text, as in events."""
 UuidKey = Annotated[str, mapped_column(Uuid(as_uuid=False), primary_key=True, server_default=NEW_UUID)]
 LongText = Annotated[str, mapped_column(Text)]
 UtcTime = Annotated[datetime, mapped_column(DateTime)]
-"""Without zone; always UTC."""
+"""UTC, without a time zone."""
 CreatedAt = Annotated[datetime, mapped_column(DateTime, server_default=NOW)]
 
 
 class Model(DeclarativeBase):
-    """What all of the platform's tables extend; its metadata holds exactly these tables."""
+    """The base class of all platform tables. Its metadata contains exactly these tables."""
 
 
 def utc_now() -> datetime:
-    """The time of this process as the platform stores it: UTC without zone."""
+    """Return the current time in the platform's form: UTC without a time zone."""
     return datetime.now(tz=UTC).replace(tzinfo=None)

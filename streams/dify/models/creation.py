@@ -1,10 +1,10 @@
-"""The platform's tables in a database that has none: for the local stack and the tests, never in production."""
+"""Creates the platform's tables in a new database: for the local stack and the tests, never in production."""
 
 from sqlalchemy import Connection, text
 
 from streams.dify.models.columns import Model
 
-# A plain function, because PostgreSQL's uuid-ossp is not part of every build; the platform only needs the name.
+# A plain function, because not every build of PostgreSQL has uuid-ossp. The platform only needs the name.
 _UUID_FUNCTION = """
 create or replace function uuid_generate_v4() returns uuid language sql volatile parallel safe
 as 'select gen_random_uuid()'
@@ -12,7 +12,7 @@ as 'select gen_random_uuid()'
 
 
 def create_platform_tables(connection: Connection) -> None:
-    """Make the extension, the function and the tables that are missing, in the connection's transaction."""
+    """Create the missing extension, function and tables, in the connection's transaction."""
     connection.execute(text("create extension if not exists vector"))
     if connection.scalar(text("select to_regprocedure('uuid_generate_v4()')")) is None:
         connection.execute(text(_UUID_FUNCTION))

@@ -1,4 +1,4 @@
-"""Datasets, and what belongs to a dataset as a whole."""
+"""Datasets, and the rows that belong to a dataset as a whole."""
 
 from sqlalchemy import Index, String, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -43,7 +43,7 @@ class Dataset(Model):
 
 
 class DatasetProcessRule(Model):
-    """How documents become segments: mode automatic, custom or hierarchical; `rules` is JSON text."""
+    """The rules for splitting documents: mode automatic, custom or hierarchical; `rules` is JSON text."""
 
     __tablename__ = "dataset_process_rules"
     __table_args__ = (Index("dataset_process_rule_dataset_id_idx", "dataset_id"),)
@@ -57,7 +57,7 @@ class DatasetProcessRule(Model):
 
 
 class DatasetQuery(Model):
-    """A question that was asked of a dataset."""
+    """A question that was sent to a dataset."""
 
     __tablename__ = "dataset_queries"
     __table_args__ = (Index("dataset_query_dataset_id_idx", "dataset_id"),)
@@ -73,7 +73,7 @@ class DatasetQuery(Model):
 
 
 class DatasetKeywordTable(Model):
-    """The keyword index of an economy dataset: JSON text here, or a file where data_source_type says so."""
+    """The keyword index of an economy dataset: JSON text here, or a file, as data_source_type says."""
 
     __tablename__ = "dataset_keyword_tables"
     __table_args__ = (Index("dataset_keyword_table_dataset_id_idx", "dataset_id"),)
@@ -119,7 +119,7 @@ class DatasetMetadata(Model):
 
 
 class DatasetMetadataBinding(Model):
-    """A document carries a metadata field."""
+    """A document has a value for a metadata field."""
 
     __tablename__ = "dataset_metadata_bindings"
     __table_args__ = (

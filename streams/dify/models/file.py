@@ -7,7 +7,7 @@ from streams.dify.models.columns import FALSE, CreatedAt, LongText, Model, UtcTi
 
 
 class UploadFile(Model):
-    """A file that someone uploaded, or an image that extraction found; `key` is its name in the storage."""
+    """A file that a user uploaded, or an image that extraction found. `key` is its name in the storage."""
 
     __tablename__ = "upload_files"
     __table_args__ = (Index("upload_file_tenant_idx", "tenant_id"),)

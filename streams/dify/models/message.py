@@ -9,7 +9,7 @@ from streams.dify.models.columns import FALSE, ZERO, CreatedAt, LongText, Model,
 
 
 class Message(Model):
-    """A question and its answer, with what they cost."""
+    """A question and its answer, with their costs."""
 
     __tablename__ = "messages"
     __table_args__ = (

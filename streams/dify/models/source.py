@@ -1,4 +1,4 @@
-"""What a tenant has given leave to read."""
+"""External sources that a tenant has connected."""
 
 from sqlalchemy import Index, String
 from sqlalchemy.dialects.postgresql import JSONB
@@ -8,7 +8,7 @@ from streams.dify.models.columns import FALSE, CreatedAt, Model, UuidKey, UuidTe
 
 
 class DataSourceOauthBinding(Model):
-    """A workspace of a provider, such as Notion, and the token to read it with."""
+    """A workspace of a provider, such as Notion, and its access token."""
 
     __tablename__ = "data_source_oauth_bindings"
     __table_args__ = (

@@ -22,7 +22,7 @@ class Tenant(Model):
 
 
 class TenantAccountJoin(Model):
-    """An account's place and role in a tenant."""
+    """The membership and role of an account in a tenant."""
 
     __tablename__ = "tenant_account_joins"
     __table_args__ = (

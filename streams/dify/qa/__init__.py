@@ -1,1 +1,1 @@
-"""Questions and answers that a chat model makes of a text."""
+"""Questions and answers that a chat model writes about a text."""

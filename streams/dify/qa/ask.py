@@ -1,39 +1,39 @@
-"""Many texts asked about at once, so that one text's trouble is its own and what is answered is not lost."""
+"""Sends many texts to a chat model concurrently. One failed text does not affect the others, and no answer is lost."""
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 
 from streams.dify.errors import BusyError, NoAnswerError, RefusedError
-from streams.dify.qa.chat import LONGEST_WAIT, Asker, Pair
+from streams.dify.qa.chat import MAX_WAIT, ChatClient, Pair
 
-AT_ONCE = 10
-"""Texts under way at the same time, as on the platform."""
-FAILURES_AT_MOST = 10
-"""Texts that may fail before no further one is sent: by then it is the endpoint that fails."""
+CONCURRENCY = 10
+"""The number of concurrent requests, as on the platform."""
+MAX_FAILURES = 10
+"""The number of failed texts after which no more texts are sent. By then the endpoint itself is failing."""
 
 Answers = dict[str, tuple[Pair, ...]]
-"""By the text's key."""
+"""Key: the key of the text."""
 
 
-async def ask_all(asker: Asker, texts: Mapping[str, str], language: str) -> AsyncGenerator[Answers]:
-    """Answers as they come. At the end raises what made a text fail: the others have been answered by then.
+async def ask_all(chat: ChatClient, texts: Mapping[str, str], language: str) -> AsyncGenerator[Answers]:
+    """Yield answers as they arrive. At the end, raise the error of a failed text; the other texts are answered by then.
 
-    Raises RefusedError where one was refused for good, else the BusyError with the longest wait, else NoAnswerError.
+    Raises RefusedError if a text was rejected for good, else BusyError with the longest wait, else NoAnswerError.
     """
     waiting = deque(texts.items())
     running: dict[asyncio.Task[tuple[Pair, ...]], str] = {}
     failures: list[BaseException] = []
     try:
         while waiting or running:
-            while waiting and len(running) < AT_ONCE:
+            while waiting and len(running) < CONCURRENCY:
                 key, text = waiting.popleft()
-                running[asyncio.create_task(asker.pairs(text, language))] = key
+                running[asyncio.create_task(chat.pairs(text, language))] = key
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             failed = [error for task in done if (error := task.exception()) is not None]
             answers = {running.pop(task): task for task in done}
             failures += failed
-            if any(map(_silences, failed)) or len(failures) >= FAILURES_AT_MOST:
+            if any(map(_affects_all, failed)) or len(failures) >= MAX_FAILURES:
                 waiting.clear()
             yield {key: task.result() for key, task in answers.items() if task.exception() is None}
     finally:
@@ -44,13 +44,13 @@ async def ask_all(asker: Asker, texts: Mapping[str, str], language: str) -> Asyn
         raise max(failures, key=_weight)
 
 
-def _silences(error: BaseException) -> bool:
-    """Whether it is about more than one text: an endpoint that asks for a long pause, a refusal, a fault of ours."""
-    return error.after > LONGEST_WAIT if isinstance(error, BusyError) else not isinstance(error, NoAnswerError)
+def _affects_all(error: BaseException) -> bool:
+    """Return whether an error concerns more than one text: a long wait, a rejection, or a bug."""
+    return error.after > MAX_WAIT if isinstance(error, BusyError) else not isinstance(error, NoAnswerError)
 
 
 def _weight(error: BaseException) -> tuple[int, float]:
-    """Faults of ours first, then what cannot be mended; of the rest the longest wait."""
+    """Return the rank of an error: bugs first, then rejections, then the longest wait."""
     if isinstance(error, BusyError):
         return 1, error.after
     if isinstance(error, RefusedError):

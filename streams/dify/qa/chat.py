@@ -1,4 +1,4 @@
-"""Questions and answers made of a text by a chat model behind an OpenAI-compatible endpoint."""
+"""Questions and answers that a chat model writes about a text, behind an OpenAI-compatible endpoint."""
 
 import asyncio
 import re
@@ -13,14 +13,14 @@ from streams.dify.errors import BusyError, ChatAwayError, NoAnswerError, Refused
 from streams.dify.http import retry_after
 from streams.settings import Settings, SettingsError
 
-TRIES = 3
-"""Times that one text is sent before its failure is the document's."""
+ATTEMPTS = 3
+"""The number of attempts per text. After that, the document fails."""
 FIRST_WAIT = 0.5
-"""Seconds before the second try; doubled before each further one."""
-LONGEST_WAIT = 10.0
-"""Seconds that an attempt waits when the endpoint says how long; what takes longer is a delivery's retry."""
-LONGEST_RETRY = 86400.0
-"""Seconds that a delivery waits at most, whatever the endpoint says."""
+"""Seconds before the second attempt; doubled before each further one."""
+MAX_WAIT = 10.0
+"""Seconds that an attempt waits at most if the endpoint asks for it. A longer wait becomes a delivery's retry."""
+MAX_RETRY_DELAY = 86400.0
+"""The longest delay in seconds of a delivery's retry, whatever the endpoint asks for."""
 
 _PROMPT = (
     "You prepare a text for a knowledge base. Write questions that the text answers, each with its complete answer, so"
@@ -42,7 +42,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class ChatEndpoint:
-    """Where a chat model is; holds no connection."""
+    """The address of a chat model. It has no open connection."""
 
     url: str
     """Without ``/chat/completions``."""
@@ -54,21 +54,21 @@ class ChatEndpoint:
     """Seconds for a connection."""
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator["Asker"]:
-        """Connections to ask over; closed at the end."""
+    async def open(self) -> AsyncIterator["ChatClient"]:
+        """Open connections; they are closed at the end."""
         headers = {"Authorization": f"Bearer {self.key.get_secret_value()}"} if self.key else {}
         async with httpx.AsyncClient(
             headers=headers, timeout=httpx.Timeout(self.timeout, connect=self.connect_timeout)
         ) as client:
-            yield Asker(self, client)
+            yield ChatClient(self, client)
 
 
 def chat_endpoint(settings: Settings) -> ChatEndpoint | None:
-    """The endpoint that the settings name; None where they name none. Raises SettingsError."""
+    """Return the endpoint of the settings; None: not configured. Raises SettingsError."""
     if settings.chat_url is None and settings.chat_model is None:
         return None
     if settings.chat_url is None or settings.chat_model is None:
-        message = "STREAMS_CHAT_URL and STREAMS_CHAT_MODEL go together: set both or neither"
+        message = "STREAMS_CHAT_URL and STREAMS_CHAT_MODEL belong together: set both or neither"
         raise SettingsError(message)
     return ChatEndpoint(
         settings.chat_url.rstrip("/"),
@@ -79,23 +79,26 @@ def chat_endpoint(settings: Settings) -> ChatEndpoint | None:
     )
 
 
-class Asker:
-    """Asks one endpoint; any number of questions may be under way at once."""
+class ChatClient:
+    """Sends texts to one endpoint. Any number of requests may run concurrently."""
 
     def __init__(self, endpoint: ChatEndpoint, client: httpx.AsyncClient) -> None:
         self._endpoint = endpoint
         self._client = client
 
     async def pairs(self, text: str, language: str) -> tuple[Pair, ...]:
-        """At least one pair. Raises BusyError or NoAnswerError after TRIES, RefusedError where no repeat can help."""
-        tries = 0
+        """Return at least one pair.
+
+        Raises BusyError or NoAnswerError after all attempts, RefusedError if no retry can succeed.
+        """
+        attempts = 0
         while True:
-            tries += 1
+            attempts += 1
             try:
                 return pairs_in(await self._answer(text, language))
             except (BusyError, NoAnswerError) as error:
-                wait = error.after if isinstance(error, BusyError) else FIRST_WAIT * 2 ** (tries - 1)
-                if tries == TRIES or wait > LONGEST_WAIT:
+                wait = error.after if isinstance(error, BusyError) else FIRST_WAIT * 2 ** (attempts - 1)
+                if attempts == ATTEMPTS or wait > MAX_WAIT:
                     raise
             await asyncio.sleep(wait)
 
@@ -140,7 +143,7 @@ def _refusal(response: httpx.Response) -> Exception:
     message = f"the chat endpoint answered {response.status_code}: {response.text[:300]}"
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
         after = retry_after(response.headers.get("Retry-After"))
-        return NoAnswerError(message) if after is None else BusyError(message, min(after, LONGEST_RETRY))
+        return NoAnswerError(message) if after is None else BusyError(message, min(after, MAX_RETRY_DELAY))
     if response.is_client_error and response.status_code != httpx.codes.REQUEST_TIMEOUT:
         return RefusedError(message)
     away = response.is_server_error or response.status_code == httpx.codes.REQUEST_TIMEOUT
@@ -151,19 +154,19 @@ def _content(body: bytes) -> str:
     try:
         (choice, *_) = _Completion.model_validate_json(body).choices
     except ValueError as error:
-        what = "is none" if isinstance(error, ValidationError) else "has no choices"
+        what = "is invalid" if isinstance(error, ValidationError) else "has no choices"
         message = f"the chat endpoint's completion {what}: {body[:200]!r}"
         raise NoAnswerError(message) from error
     if choice.finish_reason == "length":
         message = (
-            "the chat model's answer was cut off; smaller pieces (max_tokens of the process rule) get shorter ones"
+            "the chat model's answer was cut off; smaller pieces (max_tokens of the process rule) get shorter answers"
         )
         raise NoAnswerError(message)
     return choice.message.content
 
 
 def pairs_in(answer: str) -> tuple[Pair, ...]:
-    """The pairs of an answer written as ``Q1: … A1: … Q2: …``. Raises NoAnswerError rather than losing one of them."""
+    """Parse an answer of the form ``Q1: … A1: … Q2: …``. Raises NoAnswerError rather than losing a pair."""
     _, *marked = _MARK.split(answer)
     marks = [(marked[i], marked[i + 1], marked[i + 2].strip()) for i in range(0, len(marked), 3)]
     pairs = []
@@ -175,6 +178,6 @@ def pairs_in(answer: str) -> tuple[Pair, ...]:
                 pairs.clear()
                 break
     if not pairs:
-        message = f"the chat model's answer is not made of questions and answers: {answer[:200]!r}"
+        message = f"the chat model's answer does not consist of questions and answers: {answer[:200]!r}"
         raise NoAnswerError(message)
     return tuple(pairs)

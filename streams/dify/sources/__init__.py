@@ -1,1 +1,1 @@
-"""Where the text of a document comes from: uploads, Notion, web pages."""
+"""The sources of documents: uploads, Notion, web pages."""

@@ -1,39 +1,42 @@
-"""A document whose source may have changed: a page of Notion or of the web."""
+"""Detects that the source of a document has changed: a page of Notion or of the web."""
 
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.document_lock import lock_standing
+from streams.dify.document_lock import lock_document
 from streams.dify.errors import RefusedError
 from streams.dify.sources.reference import NotionPage, StoredFile, WebPage, last_edited_time, source_of
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a document was made from, when it was indexed last."""
+class IndexedSource:
+    """The source of a document at its last indexing."""
 
     source: NotionPage | WebPage
     edited: str | None
-    """The page's time of change then, in Notion's words."""
+    """The page's edit time at the last indexing, in Notion's format."""
     indexed: bool
-    """False: it has yet to be indexed, or could not be."""
+    """False: the document is not indexed yet, or its indexing failed."""
 
 
-async def look(session: AsyncSession, dataset_id: str, document_id: str) -> Seen:
-    """Raises RefusedError where the document comes from a file, which is never looked at again, and Stopped."""
-    document = (await lock_standing(session, dataset_id, document_id)).document
+async def indexed_source(session: AsyncSession, dataset_id: str, document_id: str) -> IndexedSource:
+    """Return the source of a document at its last indexing.
+
+    Raises RefusedError if the source is a file, which never changes, and Stopped.
+    """
+    document = (await lock_document(session, dataset_id, document_id)).document
     source = await source_of(session, document)
     if isinstance(source, StoredFile):
         message = f"a document from {document.data_source_type} cannot be synchronised: a file does not change"
         raise RefusedError(message)
     edited = last_edited_time(document.data_source_info)
-    return Seen(source, edited, indexed=document.indexing_status == "completed")
+    return IndexedSource(source, edited, indexed=document.indexing_status == "completed")
 
 
-async def ask_anew(session: AsyncSession, dataset_id: str, document_id: str) -> None:
-    """Set the document back to waiting, as the platform does before it asks for an indexing. Raises Stopped."""
-    document = (await lock_standing(session, dataset_id, document_id, to_change=True)).document
+async def reset_document(session: AsyncSession, dataset_id: str, document_id: str) -> None:
+    """Set the document back to waiting, as the platform does before it requests an indexing. Raises Stopped."""
+    document = (await lock_document(session, dataset_id, document_id, for_update=True)).document
     document.indexing_status = "waiting"
     document.processing_started_at = document.parsing_completed_at = None
     document.cleaning_completed_at = document.splitting_completed_at = None

@@ -1,41 +1,41 @@
-"""Notion: the text of a page, its blocks and theirs in order, or the rows of a database."""
+"""Reads Notion: the text of a page with its nested blocks in order, or the rows of a database."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
 from streams.dify.errors import ExtractionError
-from streams.dify.http import Service, Thing, Timeouts, fetch, thing
+from streams.dify.http import JSONObject, Service, Timeouts, as_object, fetch
 from streams.dify.sources.reference import NotionPage
 
 _VERSION = "2022-06-28"
-_DEEPEST = 10
-_MOST_BLOCKS = 20_000
+_MAX_DEPTH = 10
+_MAX_BLOCKS = 20_000
 _PAGE_SIZE = 100
 _HEADINGS = {"heading_1": "# ", "heading_2": "## ", "heading_3": "### "}
 
 
 @dataclass(frozen=True, slots=True)
 class Notion:
-    """The API at an address; a token of its own for pages of workspaces that have given none."""
+    """The Notion API. `token` is used for workspaces that have no token of their own."""
 
     url: str
     token: str | None
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     async def text(self, page: NotionPage) -> str:
-        """Raises RefusedError, BusyError, ServiceError."""
+        """Return the text of a page or database. Raises RefusedError, BusyError, ServiceError."""
         if page.kind == "database":
             rows = self._all(page, "POST", f"databases/{page.page_id}/query")
             return "\n\n".join([_row_line(row) async for row in rows])
         return "\n".join([line async for line in self._lines(page, page.page_id, 0)])
 
     async def last_edited_time(self, page: NotionPage) -> str:
-        """When the page or the database itself was changed, in Notion's words. Raises as `text`."""
+        """Return the edit time of the page or database, in Notion's format. Raises the same errors as `text`."""
         kind = "databases" if page.kind == "database" else "pages"
-        answer = await self._ask(page, "GET", f"{kind}/{page.page_id}")
+        answer = await self._request(page, "GET", f"{kind}/{page.page_id}")
         edited = answer.get("last_edited_time")
         if not isinstance(edited, str):
-            message = f"Notion does not say when {page.page_id} was edited"
+            message = f"Notion returns no edit time for {page.page_id}"
             raise ExtractionError(message)
         return edited
 
@@ -43,36 +43,36 @@ class Notion:
         async for block in self._all(page, "GET", f"blocks/{block_id}/children"):
             kind = str(block.get("type"))
             yield "  " * depth + _HEADINGS.get(kind, "") + _block_text(_part(block, kind))
-            # A child page is a document of its own.
-            if block.get("has_children") and kind not in {"child_page", "child_database"} and depth < _DEEPEST:
+            # A child page is a separate document.
+            if block.get("has_children") and kind not in {"child_page", "child_database"} and depth < _MAX_DEPTH:
                 async for line in self._lines(page, str(block.get("id")), depth + 1):
                     yield line
 
-    async def _all(self, page: NotionPage, method: str, path: str) -> AsyncIterator[Thing]:
-        """Every result, page after page; a list that does not end is refused."""
+    async def _all(self, page: NotionPage, method: str, path: str) -> AsyncIterator[JSONObject]:
+        """Yield every result of a paginated list. Raises ExtractionError for a list that is too long or repeats."""
         cursor: str | None = None
-        seen = 0
+        count = 0
         while True:
-            answer = await self._answer(page, method, path, cursor)
+            answer = await self._page(page, method, path, cursor)
             results = answer.get("results")
             for result in results if isinstance(results, list) else []:
-                seen += 1
+                count += 1
                 yield result
             following = answer.get("next_cursor") if answer.get("has_more") else None
             if not isinstance(following, str):
                 return
-            if following == cursor or seen > _MOST_BLOCKS:
-                message = f"Notion lists more than {_MOST_BLOCKS} blocks, or the same ones again"
+            if following == cursor or count > _MAX_BLOCKS:
+                message = f"Notion lists more than {_MAX_BLOCKS} blocks, or the same ones again"
                 raise ExtractionError(message)
             cursor = following
 
-    async def _answer(self, page: NotionPage, method: str, path: str, cursor: str | None) -> Thing:
+    async def _page(self, page: NotionPage, method: str, path: str, cursor: str | None) -> JSONObject:
         start = {"start_cursor": cursor} if cursor else {}
         if method == "GET":
-            return await self._ask(page, method, path, params={"page_size": str(_PAGE_SIZE), **start})
-        return await self._ask(page, method, path, json={"page_size": _PAGE_SIZE, **start})
+            return await self._request(page, method, path, params={"page_size": str(_PAGE_SIZE), **start})
+        return await self._request(page, method, path, json={"page_size": _PAGE_SIZE, **start})
 
-    async def _ask(
+    async def _request(
         self,
         page: NotionPage,
         method: str,
@@ -80,38 +80,38 @@ class Notion:
         *,
         params: Mapping[str, str] | None = None,
         json: object = None,
-    ) -> Thing:
+    ) -> JSONObject:
         token = page.token or self.token
         if not token:
-            message = "Notion is not set up here: connect the workspace, or set STREAMS_NOTION_TOKEN"
+            message = "Notion is not configured: connect the workspace, or set STREAMS_NOTION_TOKEN"
             raise ExtractionError(message)
         service = Service("Notion", {"Authorization": f"Bearer {token}", "Notion-Version": _VERSION}, self.timeouts)
         return await fetch(service, method, f"{self.url.rstrip('/')}/v1/{path}", params=params, json=json)
 
 
-def _part(of: Thing, name: str) -> Thing:
-    return thing(of.get(name))
+def _part(of: JSONObject, name: str) -> JSONObject:
+    return as_object(of.get(name))
 
 
-def _rich(value: object) -> str:
+def _rich_text(value: object) -> str:
     parts = value if isinstance(value, list) else []
-    return "".join(str(thing(part).get("plain_text", "")) for part in parts)
+    return "".join(str(as_object(part).get("plain_text", "")) for part in parts)
 
 
-def _block_text(content: Thing) -> str:
+def _block_text(content: JSONObject) -> str:
     cells = content.get("cells")
     if isinstance(cells, list):
-        return " | ".join(_rich(cell) for cell in cells)
-    return _rich(content.get("rich_text")) or str(content.get("title", ""))
+        return " | ".join(_rich_text(cell) for cell in cells)
+    return _rich_text(content.get("rich_text")) or str(content.get("title", ""))
 
 
-def _row_line(row: Thing) -> str:
-    """``name: value;…`` of the filled properties."""
-    named = {name: _property(thing(value)) for name, value in _part(row, "properties").items()}
+def _row_line(row: JSONObject) -> str:
+    """Return ``name: value;…`` of the properties that have a value."""
+    named = {name: _property(as_object(value)) for name, value in _part(row, "properties").items()}
     return ";".join(f"{name}: {value}" for name, value in named.items() if value)
 
 
-def _property(held: Thing) -> str:
+def _property(held: JSONObject) -> str:
     value = held.get(str(held.get("type")))
     if isinstance(value, list):
         return ", ".join(filter(None, (_shown(each) for each in value)))

@@ -1,4 +1,4 @@
-"""A document's content, wherever it comes from, as a file: its bytes and its extension."""
+"""Reads the content of a document from its source and returns it as a file: bytes and extension."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,61 +14,61 @@ from streams.settings import Settings
 from streams.storage import Storage
 
 
-class Read(NamedTuple):
-    """A document's content, as a file."""
+class SourceContent(NamedTuple):
+    """The content of a document, as a file."""
 
     content: bytes
     extension: str
     edited: str | None
-    """When the source had been changed before it was read, in its own words; None where it does not say."""
+    """The edit time of the source before it was read, in the source's format; None if the source has none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """The places that documents come from."""
+class SourceReader:
+    """Reads documents from the storage, Notion and the web."""
 
     storage: Storage
     notion: Notion
     websites: Mapping[str, WebReader]
-    """By the provider's name in data_source_info."""
+    """Key: the provider's name in data_source_info."""
 
-    async def read(self, source: Source) -> Read:
-        """What Notion and the web give is text as it stands, like the platform's.
+    async def read(self, source: Source) -> SourceContent:
+        """Return the content of a document. Content of Notion and the web is plain text, as on the platform.
 
-        Raises RefusedError, BusyError; FileMissingError and ServiceError, which a repeat may mend.
+        Raises RefusedError, BusyError; FileMissingError and ServiceError, after which a retry may succeed.
         """
         if isinstance(source, StoredFile):
-            return Read(await self.storage.read(source.key), source.extension, None)
+            return SourceContent(await self.storage.read(source.key), source.extension, None)
         edited = await self.edited(source)
         if isinstance(source, NotionPage):
             text, place = await self.notion.text(source), "the Notion page"
         else:
             text, place = await self._website(source.provider).text(source), source.url
         if not text.strip():
-            message = f"{place} holds no text"
+            message = f"{place} contains no text"
             raise ExtractionError(message)
-        return Read(text.replace("\x00", "").encode(errors="replace"), "txt", edited)
+        return SourceContent(text.replace("\x00", "").encode(errors="replace"), "txt", edited)
 
     async def edited(self, source: NotionPage | WebPage) -> str | None:
-        """When the source was changed, in its own words; None where it does not say. Raises as `read`."""
+        """Return the edit time of the source in its own format; None if it has none. Raises as `read` does."""
         return await self.notion.last_edited_time(source) if isinstance(source, NotionPage) else None
 
     def _website(self, provider: str) -> WebReader:
         reader = self.websites.get(provider)
         if reader is None:
-            message = f"the web crawler {provider!r} is not set up here; there is {', '.join(self.websites)}"
+            message = f"the web crawler {provider!r} is not configured; available: {', '.join(self.websites)}"
             raise ExtractionError(message)
         return reader
 
 
-def build_reading(settings: Settings, storage: Storage) -> Reading:
-    """The places that the settings name."""
+def build_source_reader(settings: Settings, storage: Storage) -> SourceReader:
+    """Create the reader with the sources of the settings."""
     token, jina, firecrawl, watercrawl = (
         secret.get_secret_value() if secret else None
         for secret in (settings.notion_token, settings.jina_key, settings.firecrawl_key, settings.watercrawl_key)
     )
     timeouts = Timeouts(settings.source_connect_timeout, settings.source_request_timeout)
-    return Reading(
+    return SourceReader(
         storage=storage,
         notion=Notion(settings.notion_url, token, timeouts),
         websites={

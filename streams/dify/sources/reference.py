@@ -1,4 +1,4 @@
-"""Where a document's content comes from, as documents.data_source_info tells it."""
+"""The source of a document, as described by documents.data_source_info."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -27,17 +27,17 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class NotionPage:
-    """A page of Notion, or a database of such."""
+    """A page or a database of Notion."""
 
     page_id: str
     kind: Literal["page", "database"]
     token: str | None = field(default=None, repr=False)
-    """Of the integration of the page's workspace; None: the deployment's own."""
+    """The token of the workspace's integration; None: use the token of the deployment."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebPage:
-    """A page that a crawl has found."""
+    """A page that a crawler found."""
 
     url: str
     provider: str
@@ -48,7 +48,7 @@ Source = StoredFile | NotionPage | WebPage
 
 
 def upload_file_id(data_source_type: str, data_source_info: str | None) -> str:
-    """The upload file that a document was made from. Raises RefusedError."""
+    """Return the id of the upload file of a document. Raises RefusedError."""
     if data_source_type != "upload_file":
         message = f"a document from {data_source_type} has no upload file"
         raise RefusedError(message)
@@ -57,14 +57,17 @@ def upload_file_id(data_source_type: str, data_source_info: str | None) -> str:
 
 
 async def source_of(session: AsyncSession, document: Document) -> Source:
-    """Where to get a document's content. Raises RefusedError, or UploadFileMissingError, which a repeat may mend."""
+    """Return the source of a document.
+
+    Raises RefusedError, or UploadFileMissingError, after which a retry may succeed.
+    """
     if document.data_source_type == "notion_import":
         info = _info(document.data_source_info)
         return replace(_notion_page(info), token=await _workspace_token(session, document.tenant_id, info))
     if document.data_source_type == "website_crawl":
         return _web_page(_info(document.data_source_info))
     if document.data_source_type != "upload_file":
-        message = f"documents from {document.data_source_type} are not built yet"
+        message = f"documents from {document.data_source_type} are not supported yet"
         raise NotBuiltYetError(message)
     file_id = upload_file_id(document.data_source_type, document.data_source_info)
     file = await session.get(UploadFile, file_id)
@@ -75,13 +78,13 @@ async def source_of(session: AsyncSession, document: Document) -> Source:
 
 
 def last_edited_time(data_source_info: str | None) -> str | None:
-    """When the source had been changed, by its own clock, as of the last indexing; None: not known."""
+    """Return the source's edit time at the last indexing, in the source's format; None: unknown."""
     edited = _info(data_source_info).get("last_edited_time")
     return edited if isinstance(edited, str) else None
 
 
 def with_last_edited_time(data_source_info: str | None, edited: str) -> str:
-    """The data_source_info that knows when the source had been changed."""
+    """Return data_source_info with the edit time of the source."""
     return json.dumps({**_info(data_source_info), "last_edited_time": edited})
 
 
@@ -91,7 +94,7 @@ def _notion_page(info: dict[str, object]) -> NotionPage:
 
 
 async def _workspace_token(session: AsyncSession, tenant_id: str, info: dict[str, object]) -> str | None:
-    """The token that the tenant has given for the page's workspace; the newest that is not disabled."""
+    """Return the tenant's newest enabled token for the page's workspace."""
     workspace = info.get("notion_workspace_id")
     if not isinstance(workspace, str):
         return None

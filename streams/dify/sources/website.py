@@ -1,4 +1,4 @@
-"""Web pages, through the providers that crawl them: what a crawl has found, or one page asked for now."""
+"""Reads web pages through crawl providers: from the results of a crawl, or one page now."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -6,61 +6,61 @@ from typing import Protocol
 from urllib.parse import quote
 
 from streams.dify.errors import ExtractionError, ServiceError
-from streams.dify.http import Service, Thing, Timeouts, fetch, thing
+from streams.dify.http import JSONObject, Service, Timeouts, as_object, fetch
 from streams.dify.sources.reference import WebPage
 
-_MOST_PARTS = 1000
+_MAX_PAGES = 1000
 
 
 class WebReader(Protocol):
-    """A provider: the Markdown of a page. Raises RefusedError, BusyError, ServiceError."""
+    """A provider that returns the Markdown of a page. Raises RefusedError, BusyError, ServiceError."""
 
     async def text(self, page: WebPage) -> str:
-        """The page's Markdown."""
+        """Return the page's Markdown."""
 
 
 @dataclass(frozen=True, slots=True)
 class JinaReader:
-    """Jina's reader: GET address/URL answers with the page."""
+    """Jina's reader: GET address/URL returns the page."""
 
     url: str
     key: str | None
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     async def text(self, page: WebPage) -> str:
-        """The page as it is now."""
+        """Return the page in its current state."""
         service = Service("Jina", {"Accept": "application/json", **_bearer(self.key)}, self.timeouts)
         answer = await fetch(service, "GET", f"{self.url.rstrip('/')}/{page.url}")
-        content = thing(answer.get("data")).get("content")
+        content = as_object(answer.get("data")).get("content")
         return content if isinstance(content, str) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Firecrawl:
-    """Firecrawl: the result of a crawl by its job, or one page scraped now."""
+    """Firecrawl: returns the result of a crawl job, or scrapes one page now."""
 
     url: str
     key: str | None
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     async def text(self, page: WebPage) -> str:
-        """The page as the crawl found it; where no crawl is named, as it is now."""
+        """Return the page from the results of its crawl; without a crawl, scrape the page now."""
         address = f"{self.url.rstrip('/')}/v1"
         service = Service("Firecrawl", _bearer(self.key), self.timeouts)
         if page.job_id is None:
-            asked = {"url": page.url, "formats": ["markdown"], "onlyMainContent": True}
-            answer = await fetch(service, "POST", f"{address}/scrape", json=asked)
-            return _markdown(thing(answer.get("data")))
-        async for found in self._crawled(service, f"{address}/crawl/{quote(page.job_id, safe='')}"):
-            if page.url in {thing(found.get("metadata")).get(name) for name in ("sourceURL", "url")}:
+            request = {"url": page.url, "formats": ["markdown"], "onlyMainContent": True}
+            answer = await fetch(service, "POST", f"{address}/scrape", json=request)
+            return _markdown(as_object(answer.get("data")))
+        async for found in self._crawl_results(service, f"{address}/crawl/{quote(page.job_id, safe='')}"):
+            if page.url in {as_object(found.get("metadata")).get(name) for name in ("sourceURL", "url")}:
                 return _markdown(found)
         message = f"the crawl {page.job_id} has not found {page.url}"
         raise ExtractionError(message)
 
-    async def _crawled(self, service: Service, address: str) -> AsyncIterator[Thing]:
-        """The pages of a crawl, part after part."""
+    async def _crawl_results(self, service: Service, address: str) -> AsyncIterator[JSONObject]:
+        """Yield the pages of a crawl, over all result pages."""
         following = address
-        for _ in range(_MOST_PARTS):
+        for _ in range(_MAX_PAGES):
             answer = await fetch(service, "GET", following)
             if answer.get("status") == "failed":
                 message = "the crawl has failed at Firecrawl"
@@ -70,9 +70,9 @@ class Firecrawl:
                 raise ServiceError(message)
             pages = answer.get("data")
             for page in pages if isinstance(pages, list) else []:
-                yield thing(page)
+                yield as_object(page)
             further = answer.get("next")
-            # The key goes to the provider alone, wherever its answer points.
+            # The key is sent to the provider only, not to another host in its response.
             if not isinstance(further, str) or not further.startswith(address):
                 return
             following = further
@@ -82,6 +82,6 @@ def _bearer(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def _markdown(page: Thing) -> str:
+def _markdown(page: JSONObject) -> str:
     text = page.get("markdown")
     return text if isinstance(text, str) else ""

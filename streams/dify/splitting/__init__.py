@@ -1,1 +1,1 @@
-"""How a text becomes segments."""
+"""Splits a text into segments."""

@@ -1,4 +1,4 @@
-"""The forms of a document (documents.doc_form): what its text becomes, and which rows get vectors."""
+"""The forms of a document (documents.doc_form). The form decides how a text is split and which rows get vectors."""
 
 from typing import Literal, cast, get_args
 
@@ -12,16 +12,16 @@ Form = Literal["text_model", "hierarchical_model", "qa_model"]
 
 
 def form_of(doc_form: str) -> Form:
-    """The form by the platform's name. Raises RefusedError."""
+    """Return the form with the platform's name. Raises RefusedError."""
     if doc_form not in get_args(Form):
-        message = f"the document form {doc_form!r} is unknown; there is {', '.join(get_args(Form))}"
+        message = f"the document form {doc_form!r} is unknown; known forms: {', '.join(get_args(Form))}"
         raise RefusedError(message)
     return cast("Form", doc_form)
 
 
 def pieces_of(text: str, form: Form, rules: Rules) -> tuple[Piece, ...]:
-    """What a text becomes by the rules alone; those of `qa_model` have yet to be asked about.
+    """Split a text by the rules. The pieces of `qa_model` are sent to a chat model afterwards.
 
-    Raises RefusedError where the rules do not say what the form needs.
+    Raises RefusedError if the rules do not contain what the form needs.
     """
     return parent_pieces(text, rules) if form == "hierarchical_model" else text_pieces(text, rules)

@@ -1,6 +1,6 @@
-"""`hierarchical_model`: what is shown is a parent, what is found are its children.
+"""The form `hierarchical_model`: children are searched, and their parent is shown.
 
-The parents are segments: the paragraphs of the text, or all of it as one. Only their children get vectors.
+The parents are segments: the paragraphs of the text, or the whole text as one. Only their children get vectors.
 """
 
 from dataclasses import replace
@@ -13,12 +13,12 @@ from streams.dify.splitting.text import text_pieces
 
 
 def parent_pieces(text: str, rules: Rules) -> tuple[Piece, ...]:
-    """A document's parents with their children. Raises RefusedError where the rules do not say how to make them."""
+    """Return a document's parents with their children. Raises RefusedError if the rules are incomplete."""
     if rules.children is None:
-        message = "the process rule says nothing of subchunk_segmentation, which a hierarchical document needs"
+        message = "the process rule has no subchunk_segmentation, which a hierarchical document needs"
         raise RefusedError(message)
     if rules.parent_mode is None:
-        message = "the process rule says nothing of parent_mode, which a hierarchical document needs"
+        message = "the process rule has no parent_mode, which a hierarchical document needs"
         raise RefusedError(message)
     if rules.parent_mode == "paragraph":
         return tuple(_with_children(parent, rules.children) for parent in text_pieces(text, rules))
@@ -28,6 +28,6 @@ def parent_pieces(text: str, rules: Rules) -> tuple[Piece, ...]:
 
 
 def _with_children(parent: Piece, segmentation: Segmentation) -> Piece:
-    # A parent that is nothing but the children's separator is its own child: no parent is without a vector.
+    # A parent that contains only the children's separator is its own child. So no parent is without a vector.
     contents = contents_of(parent.content, segmentation) or [parent.content]
     return replace(parent, children=numbered(contents))

@@ -1,4 +1,4 @@
-"""A piece of a document: what a form makes of a text, and what becomes a segment."""
+"""A piece of a document: the result of splitting, which becomes a segment."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from streams.dify.splitting.split import split
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of a document, or a part of one (a child)."""
+    """A piece of a document, or a part of a piece (a child)."""
 
     position: int
-    """1 is the first."""
+    """Starts at 1."""
     content: str
     content_hash: str
     answer: str | None = None
-    """What answers the content, where that is a question."""
+    """The answer, if the content is a question."""
     children: tuple["Piece", ...] = ()
-    """The parts that get vectors in its place; their positions are within the piece."""
+    """The parts that get vectors instead of the piece. Their positions count within the piece."""
 
 
 def contents_of(text: str, segmentation: Segmentation) -> list[str]:
-    """A cleaned text, split; pieces that hold nothing but punctuation are dropped."""
+    """Split a cleaned text. Pieces that contain only punctuation are dropped."""
     return list(filter(None, map(without_leading_punctuation, split(text, segmentation))))
 
 
 def numbered(contents: Iterable[str]) -> tuple[Piece, ...]:
-    """Pieces of these contents, in order."""
+    """Return pieces with these contents, in order."""
     return tuple(Piece(position, content, text_hash(content)) for position, content in enumerate(contents, start=1))

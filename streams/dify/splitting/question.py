@@ -1,4 +1,4 @@
-"""`qa_model`: what is found is a question, what is shown is its answer; a chat model makes both of a piece of text."""
+"""The form `qa_model`: questions are searched, and their answers are shown. A chat model writes both."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from streams.dify.splitting.piece import Piece
 
 
 def question_pieces(pairs: Iterable[Pair]) -> tuple[Piece, ...]:
-    """A piece a question, in order."""
+    """Return one piece per question, in order."""
     return tuple(
         Piece(position, pair.question, text_hash(pair.question), answer=pair.answer)
         for position, pair in enumerate(pairs, start=1)

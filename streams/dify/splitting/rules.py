@@ -1,4 +1,4 @@
-"""How a document becomes pieces, as its row in dataset_process_rules says: read once, and then plain values."""
+"""The rules for splitting a document: a row of dataset_process_rules, parsed into plain values."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,27 +11,27 @@ from streams.dify.splitting.clean import CleaningStep
 MODES = ("automatic", "custom", "hierarchical")
 SMALLEST_PIECE = 50
 LARGEST_PIECE = 4000
-"""The platform's INDEXING_MAX_SEGMENTATION_TOKENS_LENGTH. It says tokens and counts characters."""
+"""The platform's INDEXING_MAX_SEGMENTATION_TOKENS_LENGTH. Its name says tokens, but it counts characters."""
 
 ParentMode = Literal["full-doc", "paragraph"]
 
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """How to split: at most `size` characters a piece.
+    """How to split a text: at most `size` characters per piece.
 
-    Where a piece is too long and is split further, `overlap` of its characters are repeated from the one before.
+    If a piece is too long and is split further, `overlap` of its characters are repeated from the piece before.
     """
 
     size: int
     overlap: int
     separator: str | None = None
-    """Where every text is split first; None: at no separator of its own; empty: the text is one piece."""
+    """The separator of the first split; None: no separator of its own; empty: the text is one piece."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A process rule. `segmentation` makes the pieces, `children` the parts of a piece, where there are any."""
+    """A process rule. `segmentation` creates the pieces, `children` the parts of a piece."""
 
     cleaning: tuple[CleaningStep, ...]
     segmentation: Segmentation | None
@@ -43,14 +43,14 @@ AUTOMATIC = Rules(cleaning=("remove_extra_spaces",), segmentation=Segmentation(s
 
 
 def rules_of(mode: str, text: str | None) -> Rules:
-    """The rules of a mode and its JSON text; `automatic` has its own, whatever the text says. Raises RefusedError."""
+    """Parse the rules of a mode and its JSON text. `automatic` ignores the text. Raises RefusedError."""
     if mode not in MODES:
-        message = f"the process rule {mode!r} is unknown; there is {', '.join(MODES)}"
+        message = f"the process rule {mode!r} is unknown; known modes: {', '.join(MODES)}"
         raise RefusedError(message)
     if mode == "automatic":
         return AUTOMATIC
     if not text:
-        message = f"the process rule {mode!r} says nothing: its column rules is empty"
+        message = f"the process rule {mode!r} is empty: its column rules has no value"
         raise RefusedError(message)
     try:
         written = _Rules.model_validate_json(text)
@@ -87,9 +87,9 @@ class _Rules(_Written):
 
 
 def _cleaning(switches: tuple[_Switch, ...] | None) -> tuple[CleaningStep, ...]:
-    """The steps that are switched on, in the order in which they are listed, which is that of their doing.
+    """Return the enabled steps, in the order of the list, which is the order of execution.
 
-    remove_stopwords may be listed and does nothing, as on the platform.
+    remove_stopwords may be listed and has no effect, as on the platform.
     """
     return tuple(switch.id for switch in switches or () if switch.enabled and switch.id != "remove_stopwords")
 

@@ -1,4 +1,4 @@
-"""The platform's split rules: a text becomes pieces of limited length. Lengths are characters, not tokens."""
+"""The platform's split rules: pieces of limited length. Lengths are characters, not tokens."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from streams.dify.splitting.rules import Segmentation
 
 SEPARATORS = ("\n\n", "。", ". ", " ", "")
-"""Where a text that is too long is parted: at the first of these that occurs in it, then at those behind it."""
+"""The separators for a text that is too long: the first one that occurs in it, then the ones after it."""
 
 
 def split(text: str, segmentation: Segmentation) -> list[str]:
-    """Pieces of at most `segmentation.size` characters, in order; only blanks and the own separator are lost.
+    """Return pieces of at most `segmentation.size` characters, in order. Only blanks and the own separator are lost.
 
-    A separator of its own parts the text wherever it occurs, and only parts that are too long are split further.
+    The own separator splits the text wherever it occurs. Only parts that are too long are split further.
     """
     if segmentation.separator is None:
         return list(_split(text, segmentation, SEPARATORS))
@@ -28,7 +28,7 @@ def _fitting(part: str, segmentation: Segmentation) -> Iterator[str]:
 
 
 def _split(text: str, segmentation: Segmentation, separators: Sequence[str]) -> Iterator[str]:
-    """Parts that are too long are parted by the following separators, neighbouring short ones put together again."""
+    """Split parts that are too long by the following separators. Join short neighbouring parts again."""
     separator, finer = _first_in(text, separators)
     short: list[str] = []
     for part in _parts(text, separator):
@@ -37,7 +37,7 @@ def _split(text: str, segmentation: Segmentation, separators: Sequence[str]) -> 
             continue
         yield from _joined(short, segmentation)
         short = []
-        # A single character ends it: the last separator is empty and parts everything.
+        # The recursion ends at single characters: the last separator is empty and splits everything.
         yield from _split(part, segmentation, finer) if finer else (part,)
     yield from _joined(short, segmentation)
 
@@ -50,7 +50,7 @@ def _first_in(text: str, separators: Sequence[str]) -> tuple[str, Sequence[str]]
 
 
 def _parts(text: str, separator: str) -> Iterable[str]:
-    """The text parted behind each separator; parts that are nothing but a line's end are dropped."""
+    """Split the text after each separator. Parts that contain only a newline are dropped."""
     if not separator:
         parts = list(text)
     else:
@@ -60,7 +60,7 @@ def _parts(text: str, separator: str) -> Iterable[str]:
 
 
 def _joined(parts: Iterable[str], segmentation: Segmentation) -> Iterator[str]:
-    """Parts put together up to the size; each piece starts with the last parts of the one before, up to overlap."""
+    """Join parts up to the size. Each piece starts with the last parts of the one before, up to the overlap."""
     window: deque[str] = deque()
     length = 0
     for part in parts:

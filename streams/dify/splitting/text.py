@@ -1,4 +1,4 @@
-"""`text_model`: each piece of the text is a segment with its vector."""
+"""The form `text_model`: each piece of the text is a segment with a vector."""
 
 from streams.dify.errors import RefusedError
 from streams.dify.splitting.clean import clean_text
@@ -7,8 +7,8 @@ from streams.dify.splitting.rules import Rules
 
 
 def text_pieces(text: str, rules: Rules) -> tuple[Piece, ...]:
-    """A document's text, cleaned and split. Raises RefusedError where the rules do not say how."""
+    """Clean and split a text. Raises RefusedError if the rules have no segmentation."""
     if rules.segmentation is None:
-        message = "the process rule says nothing of segmentation"
+        message = "the process rule has no segmentation"
         raise RefusedError(message)
     return numbered(contents_of(clean_text(text, rules.cleaning), rules.segmentation))

@@ -1,4 +1,4 @@
-"""Upload files and images: their rows and what lies in the storage."""
+"""Deletes upload files and images: their rows and their files in the storage."""
 
 from collections.abc import Collection, Sequence
 
@@ -6,15 +6,15 @@ from sqlalchemy import ColumnElement, delete, func, select, text, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.models import Document, UploadFile
-from streams.dify.sql import affected
+from streams.dify.sql import affected_rows
 from streams.storage import Storage
 
 IMAGE_FOLDER = "image_files/"
-"""Where extraction puts the images that it finds in a document."""
-FILES_A_STEP = 100
-"""Files that one step removes: each is a call of the storage, and the transaction is open meanwhile."""
+"""The folder of extracted images in the storage."""
+FILES_PER_STEP = 100
+"""The number of files that one step deletes. Each needs a storage call while the transaction is open."""
 _IS_IMAGE = UploadFile.key.startswith(IMAGE_FOLDER, autoescape=True)
-_MARK = "document:"
+_SOURCE_PREFIX = "document:"
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _LINK = rf"/files/({_UUID})/(?:file|image)-preview"
 _LINKED = text(
@@ -30,84 +30,84 @@ _LINKED = text(
         select from documents as owner
         where owner.id = cast(substring(file.source_url from :mark) as uuid)
     )
-    order by file.id limit :most for update of file
+    order by file.id limit :limit for update of file
     """
 )
 
 
-def image_mark(document_id: str) -> str:
-    """What the source_url of an image says: the document that it was found in, whatever its segments link to."""
-    return f"{_MARK}{document_id}"
+def image_source_url(document_id: str) -> str:
+    """Return the source_url of an extracted image. It names the image's document, whatever segments link to."""
+    return f"{_SOURCE_PREFIX}{document_id}"
 
 
 def file_of(file_id: str | None, tenant_id: str | None) -> ColumnElement[bool]:
-    """A file of a tenant (None: of any)."""
+    """Return a condition for a file of a tenant (None: of any tenant)."""
     return (UploadFile.id == file_id) & _of_tenant(tenant_id)
 
 
 def images_of(document_id: str, tenant_id: str | None) -> ColumnElement[bool]:
-    """The images of a tenant (None: of any) that extraction found in a document."""
-    return (UploadFile.source_url == image_mark(document_id)) & _IS_IMAGE & _of_tenant(tenant_id)
+    """Return a condition for the extracted images of a document of a tenant (None: of any tenant)."""
+    return (UploadFile.source_url == image_source_url(document_id)) & _IS_IMAGE & _of_tenant(tenant_id)
 
 
 async def delete_files(
     session: AsyncSession, storage: Storage, file_ids: Collection[str], tenant_id: str | None
 ) -> int:
-    """Remove files of a tenant (None: of any) from the storage, then their rows; says how many rows there were.
+    """Delete files of a tenant (None: of any tenant) from the storage, then their rows. Returns the number of rows.
 
-    A rollback brings back the rows but not the files: the repeat then finds nothing to remove there, which is fine.
+    A rollback restores the rows but not the files. The repeated deletion then finds no files, which is no error.
     """
     return await _delete(session, storage, UploadFile.id.in_(file_ids) & _of_tenant(tenant_id)) if file_ids else 0
 
 
 async def delete_images(session: AsyncSession, storage: Storage, file_ids: Collection[str], tenant_id: str) -> int:
-    """Like `delete_files`, but only what extraction itself has made."""
-    those = UploadFile.id.in_(file_ids) & _IS_IMAGE & _of_tenant(tenant_id)
-    return await _delete(session, storage, those) if file_ids else 0
+    """Delete files as `delete_files` does, but only extracted images."""
+    condition = UploadFile.id.in_(file_ids) & _IS_IMAGE & _of_tenant(tenant_id)
+    return await _delete(session, storage, condition) if file_ids else 0
 
 
 async def delete_linked_images(session: AsyncSession, storage: Storage, segment_ids: Collection[str]) -> int:
-    """Some of the images of their tenant that segments show; says how many, `FILES_A_STEP` at most.
+    """Delete some images that segments show, of the same tenant. Returns their number, at most `FILES_PER_STEP`.
 
-    A text may link to any file: only what extraction itself has made goes, and not what it has found in a document
-    that is still there. The texts stay in the database: that of a full-doc parent may be as large as its document.
+    A text may link to any file. So only extracted images are deleted, and only if their document no longer exists. The
+    texts are searched in the database: the text of a full-doc parent may be as large as its document.
     """
-    asked = {
+    parameters = {
         "segment_ids": list(segment_ids),
         "link": _LINK,
         "folder": IMAGE_FOLDER,
-        "mark": f"^{_MARK}({_UUID})$",
-        "most": FILES_A_STEP,
+        "mark": f"^{_SOURCE_PREFIX}({_UUID})$",
+        "limit": FILES_PER_STEP,
     }
-    found = await session.execute(_LINKED, asked)
+    found = await session.execute(_LINKED, parameters)
     return await _remove(session, storage, [(str(file_id), key) for file_id, key in found])
 
 
 async def delete_images_of(session: AsyncSession, storage: Storage, document_id: str, tenant_id: str | None) -> int:
-    """Some of the images that extraction found in a document, also those that no segment shows; says how many."""
-    return await _delete(session, storage, images_of(document_id, tenant_id), FILES_A_STEP)
+    """Delete some extracted images of a document, also images that no segment shows. Returns their number."""
+    return await _delete(session, storage, images_of(document_id, tenant_id), FILES_PER_STEP)
 
 
 async def delete_images_of_dataset(
     session: AsyncSession, storage: Storage, dataset_id: str, tenant_id: str | None
 ) -> int:
-    """The same for all documents of a dataset whose rows are there."""
-    marks = select(func.concat(_MARK, Document.id)).where(Document.dataset_id == dataset_id)
-    those = UploadFile.source_url.in_(marks) & _IS_IMAGE & _of_tenant(tenant_id)
-    return await _delete(session, storage, those, FILES_A_STEP)
+    """Delete some extracted images of all documents of a dataset whose rows exist. Returns their number."""
+    marks = select(func.concat(_SOURCE_PREFIX, Document.id)).where(Document.dataset_id == dataset_id)
+    condition = UploadFile.source_url.in_(marks) & _IS_IMAGE & _of_tenant(tenant_id)
+    return await _delete(session, storage, condition, FILES_PER_STEP)
 
 
 def _of_tenant(tenant_id: str | None) -> ColumnElement[bool]:
     return true() if tenant_id is None else UploadFile.tenant_id == tenant_id
 
 
-async def _delete(session: AsyncSession, storage: Storage, which: ColumnElement[bool], most: int | None = None) -> int:
-    # In one order everywhere, so that no two clean-ups wait for each other.
-    query = select(UploadFile.id, UploadFile.key).where(which).order_by(UploadFile.id).limit(most).with_for_update()
+async def _delete(session: AsyncSession, storage: Storage, which: ColumnElement[bool], limit: int | None = None) -> int:
+    # One order everywhere, so that two clean-ups do not deadlock.
+    query = select(UploadFile.id, UploadFile.key).where(which).order_by(UploadFile.id).limit(limit).with_for_update()
     return await _remove(session, storage, [(file_id, key) for file_id, key in await session.execute(query)])
 
 
 async def _remove(session: AsyncSession, storage: Storage, found: Sequence[tuple[str, str]]) -> int:
     for _, key in found:
         await storage.delete(key)
-    return await affected(session, delete(UploadFile).where(UploadFile.id.in_([file_id for file_id, _ in found])))
+    return await affected_rows(session, delete(UploadFile).where(UploadFile.id.in_([file_id for file_id, _ in found])))

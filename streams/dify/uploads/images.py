@@ -1,4 +1,4 @@
-"""The images of a document become upload files, which its segments link to."""
+"""Stores the images of a document as upload files, which its segments link to."""
 
 from collections.abc import Sequence
 
@@ -6,59 +6,55 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.document_lock import IndexingRun, hold
+from streams.dify.document_lock import IndexingRun, lock_for_run
 from streams.dify.extraction import Image
 from streams.dify.models import Document, UploadFile, utc_now
-from streams.dify.uploads.files import IMAGE_FOLDER, delete_images, image_mark
+from streams.dify.uploads.files import IMAGE_FOLDER, delete_images, image_source_url
 from streams.storage import Storage
 
-REMOVED_AT_ONCE = 50
-"""Images that one step removes: its transaction is open meanwhile."""
+REMOVE_BATCH = 50
+"""The number of images that one step deletes. Its transaction is open during that time."""
 
 
-async def record_images(session: AsyncSession, generation: IndexingRun, images: Sequence[Image]) -> None:
-    """Their rows, before their files: whatever happens then, clean-up finds the files by the rows.
+async def record_images(session: AsyncSession, run: IndexingRun, images: Sequence[Image]) -> None:
+    """Write the rows of images, before their files. So a clean-up finds every file by its row.
 
-    Their used_at is the start of the indexing that found them last. Raises Stopped where there is nothing (more) to do.
+    used_at is the start of the last indexing that found the image. Raises Stopped if there is nothing (more) to do.
     """
-    document = (await hold(session, generation)).document
-    new = insert(UploadFile).values([_row(document, generation, image) for image in images])
-    await session.execute(
-        new.on_conflict_do_update(index_elements=[UploadFile.id], set_={"used_at": generation.started_at})
-    )
+    document = (await lock_for_run(session, run)).document
+    new = insert(UploadFile).values([_row(document, run, image) for image in images])
+    await session.execute(new.on_conflict_do_update(index_elements=[UploadFile.id], set_={"used_at": run.started_at}))
 
 
-async def store_images(
-    session: AsyncSession, storage: Storage, generation: IndexingRun, images: Sequence[Image]
-) -> None:
-    """Their files. The document cannot be deleted meanwhile, so no file comes after its clean-up. Raises Stopped."""
-    document = (await hold(session, generation)).document
+async def store_images(session: AsyncSession, storage: Storage, run: IndexingRun, images: Sequence[Image]) -> None:
+    """Write the files of images. The locks prevent a deletion meanwhile. Raises Stopped."""
+    document = (await lock_for_run(session, run)).document
     for image in images:
         await storage.write(_key(document.tenant_id, image), image.content)
 
 
-async def delete_former_images(session: AsyncSession, storage: Storage, generation: IndexingRun) -> bool:
-    """Some images of an indexing before this one, which no segment shows any more. True: there may be more."""
+async def delete_previous_images(session: AsyncSession, storage: Storage, run: IndexingRun) -> bool:
+    """Delete some images of a previous indexing, which no segment shows. Returns True if there may be more."""
     file_ids = list(
         await session.scalars(
             select(UploadFile.id)
             .where(
-                UploadFile.source_url == image_mark(generation.document_id),
-                UploadFile.tenant_id == generation.tenant_id,
-                UploadFile.used_at.is_distinct_from(generation.started_at),
+                UploadFile.source_url == image_source_url(run.document_id),
+                UploadFile.tenant_id == run.tenant_id,
+                UploadFile.used_at.is_distinct_from(run.started_at),
             )
-            .limit(REMOVED_AT_ONCE)
+            .limit(REMOVE_BATCH)
         )
     )
-    await delete_images(session, storage, file_ids, generation.tenant_id)
-    return len(file_ids) == REMOVED_AT_ONCE
+    await delete_images(session, storage, file_ids, run.tenant_id)
+    return len(file_ids) == REMOVE_BATCH
 
 
 def _key(tenant_id: str, image: Image) -> str:
     return f"{IMAGE_FOLDER}{tenant_id}/{image.file_id}.{image.extension}"
 
 
-def _row(document: Document, generation: IndexingRun, image: Image) -> dict[str, object]:
+def _row(document: Document, run: IndexingRun, image: Image) -> dict[str, object]:
     return {
         "id": image.file_id,
         "tenant_id": document.tenant_id,
@@ -73,6 +69,6 @@ def _row(document: Document, generation: IndexingRun, image: Image) -> dict[str,
         "created_at": utc_now(),
         "used": True,
         "used_by": document.created_by,
-        "used_at": generation.started_at,
-        "source_url": image_mark(document.id),
+        "used_at": run.started_at,
+        "source_url": image_source_url(document.id),
     }

@@ -1,4 +1,4 @@
-"""pgvector in the platform's layout, in the database of its tables."""
+"""The pgvector index in the platform's layout, in the database of the platform's tables."""
 
 from collections.abc import Sequence
 from hashlib import md5
@@ -23,29 +23,29 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
-from streams.dify.sql import affected
+from streams.dify.sql import affected_rows
 from streams.dify.vector_stores.pgvector_binary import PackedVector
-from streams.dify.vector_stores.port import Entry, Match, Nearby, made_for
+from streams.dify.vector_stores.port import Entry, Match, VectorQuery, is_own_collection
 
-_NAME_BYTES = 63
-"""PostgreSQL cuts longer names; the platform's are one byte longer."""
-_INDEXED_DIMENSIONS = 2000
-"""pgvector's HNSW takes no more."""
+_MAX_NAME_BYTES = 63
+"""PostgreSQL truncates longer names. The platform's names are one byte longer."""
+_MAX_INDEXED_DIMENSIONS = 2000
+"""pgvector's HNSW index supports no more dimensions."""
 
-_SEARCHED_BY_DEFAULT = 40
-"""pgvector's HNSW finds no more rows than its ef_search."""
-_SEARCHED_AT_MOST = 1000
+_DEFAULT_EF_SEARCH = 40
+"""pgvector's default of hnsw.ef_search. An HNSW search returns no more rows than that."""
+_MAX_EF_SEARCH = 1000
 
 
 class PgVectorIndex:
-    """A table a collection: id, text, meta, embedding; HNSW on the cosine distance."""
+    """One table per collection: id, text, meta, embedding; HNSW index on the cosine distance."""
 
     kind = "pgvector"
     transactional = True
     shares_collections = False
 
     async def create(self, session: AsyncSession, collection: str, dimensions: int) -> None:
-        """Make the table unless it exists; workers that do so at the same time wait for each other."""
+        """Create the table unless it exists. Concurrent calls wait for each other."""
         if await _exists(session, collection):
             return
         table = _table(collection, dimensions)
@@ -57,7 +57,7 @@ class PgVectorIndex:
             await session.execute(CreateIndex(index, if_not_exists=True))
 
     async def upsert(self, session: AsyncSession, collection: str, entries: Sequence[Entry]) -> None:
-        """Write entries; one with the same node id is replaced."""
+        """Write entries. An entry with the same node id is replaced."""
         if not entries:
             return
         statement = insert(_table(collection, len(entries[0].vector)))
@@ -79,54 +79,59 @@ class PgVectorIndex:
         await session.execute(statement.on_conflict_do_update(index_elements=["id"], set_=replaced), rows)
 
     async def delete_nodes(self, session: AsyncSession, collection: str, node_ids: Sequence[str]) -> int:
-        """Remove entries by node id; says how many there were."""
+        """Delete entries by node id. Returns the number of deleted entries."""
         if not node_ids or not await _exists(session, collection):
             return 0
         table = _table(collection)
-        # One array instead of a parameter a node: there may be thousands.
+        # One array instead of one parameter per node: there may be thousands.
         nodes = any_(literal(node_ids, ARRAY(Uuid(as_uuid=False))))
-        return await affected(session, delete(table).where(table.c.id == nodes))
+        return await affected_rows(session, delete(table).where(table.c.id == nodes))
 
     async def delete_document(self, session: AsyncSession, collection: str, document_id: str) -> int:
-        """Remove every entry of a document, by the document id in its metadata; says how many there were."""
+        """Delete every entry of a document, by the document id in its metadata. Returns their number."""
         if not await _exists(session, collection):
             return 0
         table = _table(collection)
-        return await affected(session, delete(table).where(_named(table, "document_id") == document_id))
+        return await affected_rows(session, delete(table).where(_metadata_value(table, "document_id") == document_id))
 
     async def drop(self, session: AsyncSession, collection: str, dataset_id: str) -> bool:
-        """Remove the table; where entries of other datasets are in it, this one's entries. Was there any of it?"""
+        """Drop the table. If it contains entries of other datasets, delete only this dataset's entries.
+
+        Returns whether there was anything to delete.
+        """
         if not await _exists(session, collection):
             return False
         table = _table(collection)
-        owner = _named(table, "dataset_id")
-        if not made_for(collection, dataset_id) and await session.scalar(select(exists().where(owner != dataset_id))):
-            return await affected(session, delete(table).where(owner == dataset_id)) > 0
+        owner = _metadata_value(table, "dataset_id")
+        if not is_own_collection(collection, dataset_id) and await session.scalar(
+            select(exists().where(owner != dataset_id))
+        ):
+            return await affected_rows(session, delete(table).where(owner == dataset_id)) > 0
         await session.execute(DropTable(table, if_exists=True))
         return True
 
     async def count(
         self, session: AsyncSession, collection: str, *, dataset_id: str | None = None, document_id: str | None = None
     ) -> int:
-        """Rows of the table; only those of a dataset or of a document where one is given."""
+        """Return the number of rows of the table, of a dataset, or of a document."""
         if not await _exists(session, collection):
             return 0
         table = _table(collection)
         query = select(func.count()).select_from(table)
         for name, value in (("dataset_id", dataset_id), ("document_id", document_id)):
             if value is not None:
-                query = query.where(_named(table, name) == value)
+                query = query.where(_metadata_value(table, name) == value)
         return await session.scalar(query) or 0
 
-    async def search(self, session: AsyncSession, nearby: Nearby, k: int) -> list[Match]:
-        """The k nearest rows by cosine distance, best first."""
-        if not await _exists(session, nearby.collection):
+    async def search(self, session: AsyncSession, query: VectorQuery, k: int) -> list[Match]:
+        """Return the k nearest rows by cosine distance, best first."""
+        if not await _exists(session, query.collection):
             return []
-        if k > _SEARCHED_BY_DEFAULT:
-            width = str(min(k, _SEARCHED_AT_MOST))
+        if k > _DEFAULT_EF_SEARCH:
+            width = str(min(k, _MAX_EF_SEARCH))
             await session.execute(select(func.set_config("hnsw.ef_search", width, True)))  # noqa: FBT003 - is_local
-        table = _table(nearby.collection, len(nearby.vector))
-        distance = table.c.embedding.cosine_distance(nearby.vector)
+        table = _table(query.collection, len(query.vector))
+        distance = table.c.embedding.cosine_distance(query.vector)
         rows = await session.execute(
             select(table.c.id, table.c.meta["document_id"].astext, table.c.text, 1 - distance)
             .order_by(distance)
@@ -136,12 +141,15 @@ class PgVectorIndex:
 
 
 def table_name(collection: str) -> str:
-    """The table of a collection: as PostgreSQL folds and cuts the platform's unquoted ``embedding_<collection>``."""
-    return f"embedding_{collection}".lower().encode()[:_NAME_BYTES].decode(errors="ignore")
+    """Return the table name of a collection.
+
+    PostgreSQL converts the platform's unquoted ``embedding_<collection>`` to lower case and truncates it.
+    """
+    return f"embedding_{collection}".lower().encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
 
 
-def _named(table: Table, name: str) -> ColumnElement[str]:
-    """What the rows' metadata says under a name."""
+def _metadata_value(table: Table, name: str) -> ColumnElement[str]:
+    """Return the expression of a metadata value."""
     found: ColumnElement[str] = table.c.meta[name].astext
     return found
 
@@ -164,7 +172,7 @@ def _table(collection: str, dimensions: int | None = None) -> Table:
         Column("meta", JSONB, nullable=False),
         Column("embedding", PackedVector(dimensions), nullable=False),
     )
-    if dimensions is not None and dimensions <= _INDEXED_DIMENSIONS:
+    if dimensions is not None and dimensions <= _MAX_INDEXED_DIMENSIONS:
         Index(
             f"embedding_cosine_v1_idx_{suffix}",
             table.c.embedding,
@@ -172,6 +180,6 @@ def _table(collection: str, dimensions: int | None = None) -> Table:
             postgresql_with={"m": 16, "ef_construction": 64},
             postgresql_ops={"embedding": "vector_cosine_ops"},
         )
-    # The platform has no such index and reads the whole table to delete a document's rows.
+    # The platform has no such index. It reads the whole table to delete a document's rows.
     Index(f"embedding_document_idx_{suffix}", table.c.meta["document_id"].astext)
     return table

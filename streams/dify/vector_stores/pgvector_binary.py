@@ -1,4 +1,4 @@
-"""Vectors on their way to PostgreSQL in pgvector's binary form: as text, each number would cost more than the rest."""
+"""Sends vectors to PostgreSQL in pgvector's binary form. The text form would cost more than the rest of an insert."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -12,13 +12,16 @@ from sqlalchemy import Dialect
 
 
 class Packed(bytes):
-    """Two lengths of 16 bits (the second is reserved), then the numbers as 32 bits each; the network's byte order."""
+    """A packed vector, in network byte order.
+
+    It contains the length and a reserved field of 16 bits each, then the numbers of 32 bits each.
+    """
 
     __slots__ = ()
 
 
 class _Dumper(Dumper):
-    """The type is left to the server: the column says what it is."""
+    """Dumps a packed vector. The server takes the type from the column."""
 
     format = Format.BINARY
 
@@ -27,17 +30,17 @@ class _Dumper(Dumper):
 
 
 class PackedVector(VECTOR):
-    """A vector column whose parameters go out packed."""
+    """A vector column that sends its parameters in packed form."""
 
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Sequence[float] | None], Packed | None]:  # noqa: ARG002 - SQLAlchemy's signature
-        """Turns a list of numbers into its packed form."""
+        """Return the function that packs a list of numbers."""
         return pack
 
 
 def pack(vector: Sequence[float] | None) -> Packed | None:
-    """The packed form of a vector; None stays None."""
+    """Return the packed form of a vector; None stays None."""
     if vector is None:
         return None
     return Packed(struct.pack(">HH", len(vector), 0) + np.asarray(vector, dtype=">f4").tobytes())

@@ -1,4 +1,4 @@
-"""The vector index port: collections of vectors, named as the platform names them."""
+"""The vector index port: collections of vectors, with the platform's names."""
 
 import json
 from collections.abc import Sequence
@@ -25,18 +25,18 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A piece that was found."""
+    """A search result."""
 
     node_id: str
     document_id: str
     content: str
     score: float
-    """Cosine similarity, 1 is the same direction."""
+    """Cosine similarity; 1 means the same direction."""
 
 
 @dataclass(frozen=True, slots=True)
-class Nearby:
-    """What is looked for: a dataset's entries near a vector."""
+class VectorQuery:
+    """A search for the entries of a dataset that are nearest to a vector."""
 
     collection: str
     dataset_id: str
@@ -44,69 +44,69 @@ class Nearby:
 
 
 class VectorIndex(Protocol):
-    """Collections of vectors, one a dataset or shared by several.
+    """Collections of vectors. A collection belongs to one dataset or is shared by several.
 
-    A collection that does not exist holds nothing: reading and deleting are fine. A store that is not in the session's
-    database writes at once, within its own time-out; it raises VectorStoreError, BusyError or RefusedError.
+    A collection that does not exist counts as empty: it can be read and deleted from. A store outside the session's
+    database writes at once, within its own timeout. It raises VectorStoreError, BusyError or RefusedError.
     """
 
     @property
     def transactional(self) -> bool:
-        """Whether what it writes commits with the session's transaction."""
+        """Whether its writes commit with the session's transaction."""
 
     @property
     def shares_collections(self) -> bool:
-        """Whether a dataset's collection is the one of its collection binding, where it has one."""
+        """Whether a dataset with a collection binding uses the collection of the binding."""
 
     @property
     def kind(self) -> str:
-        """The store's name in datasets.index_struct."""
+        """The name of the store in datasets.index_struct."""
 
     async def create(self, session: AsyncSession, collection: str, dimensions: int) -> None:
-        """Make the collection unless it exists; safe while others do the same."""
+        """Create the collection unless it exists. Concurrent calls are safe."""
 
     async def upsert(self, session: AsyncSession, collection: str, entries: Sequence[Entry]) -> None:
-        """Write entries; one with the same node id is replaced."""
+        """Write entries. An entry with the same node id is replaced."""
 
     async def delete_nodes(self, session: AsyncSession, collection: str, node_ids: Sequence[str]) -> int:
-        """Remove entries by node id, a UUID; says how many there were."""
+        """Delete entries by node id (a UUID). Returns the number of deleted entries."""
 
     async def delete_document(self, session: AsyncSession, collection: str, document_id: str) -> int:
-        """Remove every entry of a document; says how many there were."""
+        """Delete every entry of a document. Returns the number of deleted entries."""
 
     async def drop(self, session: AsyncSession, collection: str, dataset_id: str) -> bool:
-        """Remove every entry of a dataset, and the collection unless others share it; says whether there was any."""
+        """Delete every entry of a dataset, and the collection unless others share it. Returns whether there was any."""
 
     async def count(
         self, session: AsyncSession, collection: str, *, dataset_id: str | None = None, document_id: str | None = None
     ) -> int:
-        """Entries in the collection; only those of a dataset or of a document where one is given."""
+        """Return the number of entries of the collection, of a dataset, or of a document."""
 
-    async def search(self, session: AsyncSession, nearby: Nearby, k: int) -> list[Match]:
-        """The k nearest entries, best first."""
+    async def search(self, session: AsyncSession, query: VectorQuery, k: int) -> list[Match]:
+        """Return the k nearest entries, best first."""
 
 
 def collection_name(prefix: str, dataset_id: str) -> str:
-    """The platform's name for a dataset's collection: ``<prefix>_<uuid with _>_Node``."""
+    """Return the platform's name of a dataset's collection: ``<prefix>_<uuid with _>_Node``."""
     return f"{prefix}_{dataset_id.replace('-', '_')}_Node"
 
 
-def made_for(collection: str, dataset_id: str) -> bool:
-    """Whether the collection's name says that it is this dataset's own."""
+def is_own_collection(collection: str, dataset_id: str) -> bool:
+    """Return whether the collection's name marks it as this dataset's own."""
     return dataset_id.replace("-", "_") in collection
 
 
 def index_struct(kind: str, collection: str) -> str:
-    """What datasets.index_struct holds once a dataset has vectors: JSON text."""
+    """Return the index_struct of a dataset with vectors: JSON text."""
     return json.dumps({"type": kind, "vector_store": {"class_prefix": collection}})
 
 
-def collection_in(struct: str) -> str | None:
-    """The collection that an index_struct names; None where it names none, as a keyword index does.
+def collection_from_struct(struct: str) -> str | None:
+    """Return the collection that an index_struct names; None if it names none, as for a keyword index.
 
-    Raises RefusedError where it is not such a JSON text.
+    Raises RefusedError if it is not the platform's JSON.
     """
-    message = f"index_struct is not the platform's: {struct[:200]!r}"
+    message = f"index_struct is not the platform's JSON: {struct[:200]!r}"
     try:
         found = json.loads(struct)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Qdrant in the platform's layout: points of several datasets may share a collection, told apart by group_id."""
+"""The Qdrant index in the platform's layout. Datasets may share a collection; group_id separates their points."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -25,7 +25,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.errors import BusyError, RefusedError, VectorStoreError
-from streams.dify.vector_stores.port import Entry, Match, Nearby, made_for
+from streams.dify.vector_stores.port import Entry, Match, VectorQuery, is_own_collection
 
 _CLIENT_ERRORS = range(400, 500)
 _REQUEST_TIMEOUT = 408
@@ -35,7 +35,7 @@ _INDEXED = (_DATASET, _DOCUMENT, "metadata.doc_id", "metadata.doc_hash")
 
 
 class QdrantIndex:
-    """A collection a dataset, or one that datasets of a model share; written at once, whatever the session does."""
+    """One collection per dataset or per model. Writes are not part of the session's transaction."""
 
     kind = "qdrant"
     transactional = False
@@ -43,12 +43,12 @@ class QdrantIndex:
 
     def __init__(self, connect: Callable[[], AsyncQdrantClient]) -> None:
         self._connect = connect
-        # A client's connections belong to the loop that opened them.
+        # A client's connections belong to the event loop that opened them.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncQdrantClient] = WeakKeyDictionary()
 
     async def create(self, session: AsyncSession, collection: str, dimensions: int) -> None:
-        """Make the collection unless it exists; workers that do so at the same time wait for each other."""
-        async with self._asking() as client:
+        """Create the collection unless it exists. Concurrent calls wait for each other."""
+        async with self._connection() as client:
             if await client.collection_exists(collection):
                 return
             await session.execute(
@@ -58,14 +58,14 @@ class QdrantIndex:
                 await client.create_collection(
                     collection,
                     vectors_config=VectorParams(size=dimensions, distance=Distance.COSINE),
-                    # A graph a dataset instead of one over all, as the platform makes it.
+                    # One graph per dataset instead of one over all, as on the platform.
                     hnsw_config=HnswConfigDiff(m=0, payload_m=16, ef_construct=100, full_scan_threshold=10000),
                 )
             for name in _INDEXED:
                 await client.create_payload_index(collection, name, field_schema=PayloadSchemaType.KEYWORD)
 
     async def upsert(self, session: AsyncSession, collection: str, entries: Sequence[Entry]) -> None:  # noqa: ARG002
-        """Write entries; one with the same node id is replaced."""
+        """Write entries. An entry with the same node id is replaced."""
         if not entries:
             return
         points = [
@@ -85,22 +85,22 @@ class QdrantIndex:
             )
             for entry in entries
         ]
-        async with self._asking() as client:
+        async with self._connection() as client:
             await client.upsert(collection, points, wait=True)
 
     async def delete_nodes(self, session: AsyncSession, collection: str, node_ids: Sequence[str]) -> int:  # noqa: ARG002
-        """Remove entries by node id; says how many there were."""
+        """Delete entries by node id. Returns the number of deleted entries."""
         return await self._delete(collection, HasIdCondition(has_id=list(node_ids))) if node_ids else 0
 
     async def delete_document(self, session: AsyncSession, collection: str, document_id: str) -> int:  # noqa: ARG002
-        """Remove every entry of a document, by the document id in its metadata; says how many there were."""
-        return await self._delete(collection, _is(_DOCUMENT, document_id))
+        """Delete every entry of a document, by the document id in its metadata. Returns their number."""
+        return await self._delete(collection, _equals(_DOCUMENT, document_id))
 
     async def drop(self, session: AsyncSession, collection: str, dataset_id: str) -> bool:  # noqa: ARG002
-        """Remove a dataset's entries; the collection where its name says that it is this dataset's own."""
-        if not made_for(collection, dataset_id):
-            return await self._delete(collection, _is(_DATASET, dataset_id)) > 0
-        async with self._asking() as client:
+        """Delete a dataset's entries, and the collection if its name marks it as this dataset's own."""
+        if not is_own_collection(collection, dataset_id):
+            return await self._delete(collection, _equals(_DATASET, dataset_id)) > 0
+        async with self._connection() as client:
             return await client.collection_exists(collection) and await client.delete_collection(collection)
 
     async def count(
@@ -111,22 +111,22 @@ class QdrantIndex:
         dataset_id: str | None = None,
         document_id: str | None = None,
     ) -> int:
-        """Points of the collection; only those of a dataset or of a document where one is given."""
-        wanted = [_is(name, value) for name, value in ((_DATASET, dataset_id), (_DOCUMENT, document_id)) if value]
-        async with self._asking() as client:
+        """Return the number of points of the collection, of a dataset, or of a document."""
+        wanted = [_equals(name, value) for name, value in ((_DATASET, dataset_id), (_DOCUMENT, document_id)) if value]
+        async with self._connection() as client:
             if not await client.collection_exists(collection):
                 return 0
             return (await client.count(collection, Filter(must=list(wanted)), exact=True)).count
 
-    async def search(self, session: AsyncSession, nearby: Nearby, k: int) -> list[Match]:  # noqa: ARG002
-        """The k nearest points of the dataset by cosine, best first."""
-        async with self._asking() as client:
-            if not await client.collection_exists(nearby.collection):
+    async def search(self, session: AsyncSession, query: VectorQuery, k: int) -> list[Match]:  # noqa: ARG002
+        """Return the k nearest points of the dataset by cosine similarity, best first."""
+        async with self._connection() as client:
+            if not await client.collection_exists(query.collection):
                 return []
             found = await client.query_points(
-                nearby.collection,
-                query=nearby.vector,
-                query_filter=Filter(must=[_is(_DATASET, nearby.dataset_id)]),
+                query.collection,
+                query=query.vector,
+                query_filter=Filter(must=[_equals(_DATASET, query.dataset_id)]),
                 limit=k,
                 with_payload=True,
             )
@@ -137,18 +137,18 @@ class QdrantIndex:
         ]
 
     async def _delete(self, collection: str, which: FieldCondition | HasIdCondition) -> int:
-        async with self._asking() as client:
+        async with self._connection() as client:
             if not await client.collection_exists(collection):
                 return 0
-            those = Filter(must=[which])
-            found = (await client.count(collection, those, exact=True)).count
+            selected = Filter(must=[which])
+            found = (await client.count(collection, selected, exact=True)).count
             if found:
-                await client.delete(collection, FilterSelector(filter=those), wait=True)
+                await client.delete(collection, FilterSelector(filter=selected), wait=True)
             return found
 
     @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[AsyncQdrantClient]:
-        """The client of this loop. Its failures become the port's."""
+    async def _connection(self) -> AsyncIterator[AsyncQdrantClient]:
+        """Yield the client of this event loop, and translate its errors to those of the port."""
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
@@ -166,8 +166,8 @@ class QdrantIndex:
             raise VectorStoreError(f"Qdrant does not answer: {error}") from error
 
 
-def qdrant_at(url: str, api_key: SecretStr | None, timeout: int) -> QdrantIndex:
-    """The server at a URL; `timeout` in seconds, shorter than any transaction's."""
+def build_qdrant_index(url: str, api_key: SecretStr | None, timeout: int) -> QdrantIndex:
+    """Return the index of the server at a URL. `timeout` is in seconds and must be shorter than a transaction's."""
 
     def connect() -> AsyncQdrantClient:
         key = api_key.get_secret_value() if api_key else None
@@ -176,5 +176,5 @@ def qdrant_at(url: str, api_key: SecretStr | None, timeout: int) -> QdrantIndex:
     return QdrantIndex(connect)
 
 
-def _is(field: str, value: str) -> FieldCondition:
+def _equals(field: str, value: str) -> FieldCondition:
     return FieldCondition(key=field, match=MatchValue(value=value))

@@ -1,11 +1,11 @@
-"""The demo: the main job on real documents, told step by step; what is claimed is looked up first."""
+"""The demo: shows the main work on real documents, step by step, and verifies each statement."""
 
-from streams.local.demo.claims import ClaimError
+from streams.local.demo.checks import ClaimError
 from streams.local.demo.documents import DocumentsError, read_documents
-from streams.local.demo.question import chosen_question
+from streams.local.demo.question import choose_question
+from streams.local.demo.scenario import run_demo
 from streams.local.demo.screen import Screen
 from streams.local.demo.servers import SETTINGS, demo_stack
-from streams.local.demo.story import tell
 from streams.local.demo.summary import Summary
 
 __all__ = [
@@ -14,8 +14,8 @@ __all__ = [
     "DocumentsError",
     "Screen",
     "Summary",
-    "chosen_question",
+    "choose_question",
     "demo_stack",
     "read_documents",
-    "tell",
+    "run_demo",
 ]

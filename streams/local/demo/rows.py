@@ -1,4 +1,4 @@
-"""What the platform itself would have written before it publishes: tenant, dataset, files, documents."""
+"""Writes the rows that the platform writes before it publishes: tenant, dataset, files, documents."""
 
 import json
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from uuid import uuid4
 from sqlalchemy.orm import Session
 
 from streams.dify.models import Dataset, DatasetProcessRule, Document, Tenant, UploadFile
+from streams.local.demo.context import KnowledgeBase
 from streams.local.demo.documents import SourceFile
-from streams.local.demo.stage import Knowledge
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A document's ids, and where its file belongs."""
+    """The ids of a document, and the storage key of its file."""
 
     source: SourceFile
     document_id: str
@@ -22,15 +22,15 @@ class Upload:
     key: str
 
 
-def upload_of(source: SourceFile, knowledge: Knowledge) -> Upload:
-    """New ids for a file."""
+def upload_of(source: SourceFile, knowledge: KnowledgeBase) -> Upload:
+    """Return new ids for a file."""
     file_id = str(uuid4())
     key = f"upload_files/{knowledge.tenant_id}/{file_id}.{source.extension}"
     return Upload(source, str(uuid4()), file_id, key)
 
 
-def add_dataset(session: Session, knowledge: Knowledge) -> None:
-    """A tenant with an empty dataset that is to be indexed with vectors."""
+def add_dataset(session: Session, knowledge: KnowledgeBase) -> None:
+    """Add a tenant with an empty dataset that uses vectors."""
     session.add(Tenant(id=knowledge.tenant_id, name="demo"))
     session.add(
         Dataset(
@@ -44,8 +44,10 @@ def add_dataset(session: Session, knowledge: Knowledge) -> None:
     )
 
 
-def add_documents(session: Session, knowledge: Knowledge, uploads: Sequence[Upload], first_position: int = 1) -> None:
-    """Upload files and waiting documents, with the process rule that a batch shares."""
+def add_documents(
+    session: Session, knowledge: KnowledgeBase, uploads: Sequence[Upload], first_position: int = 1
+) -> None:
+    """Add upload files and waiting documents, with the process rule that they share."""
     rule_id, batch = str(uuid4()), str(uuid4())
     session.add(
         DatasetProcessRule(
@@ -72,7 +74,7 @@ def add_documents(session: Session, knowledge: Knowledge, uploads: Sequence[Uplo
         )
 
 
-def _file(knowledge: Knowledge, upload: Upload) -> UploadFile:
+def _file(knowledge: KnowledgeBase, upload: Upload) -> UploadFile:
     return UploadFile(
         id=upload.file_id,
         tenant_id=knowledge.tenant_id,

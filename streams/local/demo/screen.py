@@ -1,4 +1,4 @@
-"""What a person sees of the demo."""
+"""The output of the demo for a user."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,38 +13,38 @@ _LABEL_WIDTH = 12
 
 
 class Screen:
-    """Steps, facts, bars and tables on a console; on one that is no terminal, plain lines."""
+    """Prints steps, facts, bars and tables on a console; without a terminal, plain lines."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._steps = 0
 
     def step(self, title: str) -> None:
-        """Begin a chapter."""
+        """Print the title of the next step."""
         self._steps += 1
         self._console.print(f"\n[bold]{self._steps}. {escape(title)}[/bold]")
 
     def say(self, text: str) -> None:
-        """A line."""
+        """Print a line."""
         self._console.print(f"   {escape(text)}", soft_wrap=True)
 
     def done(self, text: str) -> None:
-        """Something that was claimed and looked up."""
+        """Print a statement that was verified."""
         self._console.print(f" [green]✓[/green] {escape(text)}", soft_wrap=True)
 
-    def trouble(self, text: str) -> None:
-        """Something that went wrong, as it was meant to."""
+    def failure(self, text: str) -> None:
+        """Print an expected failure."""
         self._console.print(f" [yellow]✗[/yellow] {escape(text)}", soft_wrap=True)
 
     @contextmanager
     def status(self, text: str) -> Iterator[Callable[[str], None]]:
-        """A line that changes while something is under way; elsewhere than on a terminal it is not shown."""
+        """Show a changing line during an operation; only on a terminal."""
         with self._console.status(f"   {escape(text)}") as status:
             yield lambda now: status.update(f"   {escape(now)}")
 
     @contextmanager
     def bars(self, names: Sequence[str], total: int) -> Iterator[Update]:
-        """One bar a name; what is yielded sets them all."""
+        """Show one bar per name; yields a function that sets all bars."""
         columns = (TextColumn(f"   {{task.description:<{_LABEL_WIDTH}}}"), BarColumn(40), MofNCompleteColumn())
         with Progress(*columns, console=self._console) as progress:
             tasks: dict[str, TaskID] = {name: progress.add_task(name, total=total) for name in names}
@@ -56,16 +56,16 @@ class Screen:
             yield update
 
     def passage(self, head: str, text: str) -> None:
-        """A found piece of text."""
+        """Print a passage."""
         self._console.print(f"   [cyan]{escape(head)}[/cyan]", soft_wrap=True)
         self._console.print(f"     {escape(text)}", soft_wrap=True, style="dim")
 
     def facts(self, facts: Mapping[str, str]) -> None:
-        """Names and values in two columns."""
+        """Print names and values in two columns."""
         self.table(("", ""), list(facts.items()), heads=False)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, heads: bool = True) -> None:
-        """Rows of text."""
+        """Print rows of text."""
         table = Table(box=None, show_header=heads, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
         table.add_column("   " + columns[0])
         for name in columns[1:]:

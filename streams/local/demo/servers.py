@@ -1,4 +1,4 @@
-"""The demo's servers and its worker: real processes in a folder of their own, none of which outlives it."""
+"""The demo's servers and worker: real processes in their own folder. The worker ends with the demo."""
 
 import os
 import shutil
@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from streams.local.demo.claims import claim
+from streams.local.demo.checks import check
 from streams.local.demo.screen import Screen
 from streams.local.process import ServerProcess, StartUp
 from streams.local.stack import LocalStack, StackError
 from streams.settings import Settings, load_settings
 
 ATTEMPTS = 4
-"""Runs of an indexing that the demo waits for, a second, two and four apart."""
+"""The number of runs of an indexing in the demo, one, two and four seconds apart."""
 SETTINGS = {"STREAMS_RETRY_DELAYS": "0s,1s,2s,4s"}
 _OVERRIDES = f"""\
 # Retries that a person can wait for; as declared, the first comes after ten seconds.
@@ -26,13 +26,13 @@ retry = {{ first = "1s", factor = 2, attempts = {ATTEMPTS}, jitter = 0 }}
 _MARK = ".made-by-the-demo"
 _READY_TIMEOUT = 60.0
 _STOP_TIMEOUT = 30.0
-"""Seconds; longer than a worker's own drain, so that it is not killed in the middle of it."""
+"""Seconds; longer than the drain of a worker, so that it is not killed during its drain."""
 
 
 def demo_stack(local_dir: Path) -> LocalStack:
-    """A new stack in the folder ``demo`` of the given one; what an earlier demo left there is stopped and removed.
+    """Return a new stack in the folder ``demo`` of `local_dir`. An earlier demo in it is stopped and removed.
 
-    Raises StackError where the folder is not the demo's, ServerFailedError where something cannot be stopped.
+    Raises StackError if the folder is not the demo's, ServerFailedError if a server cannot be stopped.
     """
     folder = local_dir / "demo"
     if folder.exists():
@@ -50,7 +50,7 @@ def demo_stack(local_dir: Path) -> LocalStack:
 
 
 def adopt_settings(stack: LocalStack) -> tuple[Settings, Mapping[str, str]]:
-    """Make the stack's settings those of this process, whatever the shell says; also as a worker's environment."""
+    """Use the stack's settings in this process, not the shell's. Returns them and a worker's environment."""
     overrides = stack.folder / "overrides.toml"
     overrides.write_text(_OVERRIDES)
     for name in [name for name in os.environ if name.startswith("STREAMS_")]:
@@ -61,7 +61,7 @@ def adopt_settings(stack: LocalStack) -> tuple[Settings, Mapping[str, str]]:
 
 
 class Worker:
-    """`faust -A streams worker` in a process of its own, its log in the stack's folder."""
+    """Runs `faust -A streams worker` as a process. Its log is in the stack's folder."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], port: int) -> None:
         self._process = _worker_process(folder)
@@ -70,27 +70,27 @@ class Worker:
 
     @property
     def log(self) -> Path:
-        """Where its lines are."""
+        """Return the path of its log."""
         return self._process.log
 
     @property
     def pid(self) -> int | None:
-        """Its process id while it runs."""
+        """Return its process id while it is running."""
         return self._process.pid
 
     def start(self) -> None:
-        """Return when it takes events. Raises ServerFailedError."""
+        """Start the worker and wait until it accepts events. Raises ServerFailedError."""
         faust = Path(sys.executable).with_name("faust")
         command = [str(faust), "-A", "streams", "worker", "--web-port", str(self._port)]
         self._process.start(command, environment=dict(self._environment))
         self._process.wait_until(self._is_ready, StartUp(lambda _: None), timeout=_READY_TIMEOUT)
 
     def check_alive(self) -> None:
-        """Raise ClaimError once it has ended by itself."""
-        claim(holds=self._process.pid is not None, otherwise=f"the worker has ended, its log is {self.log}")
+        """Raise ClaimError if the worker has ended by itself."""
+        check(condition=self._process.pid is not None, message=f"the worker has ended, its log is {self.log}")
 
     def stop(self) -> None:
-        """SIGTERM, and wait until it has drained."""
+        """Send SIGTERM and wait until the worker has drained."""
         self._process.stop()
 
     def _is_ready(self) -> bool:
@@ -105,7 +105,7 @@ class Worker:
 def running_worker(
     stack: LocalStack, settings: Settings, environment: Mapping[str, str], screen: Screen
 ) -> Iterator[Worker]:
-    """A worker that takes events; stopped in the end. Raises ServerFailedError."""
+    """Start a worker and yield it; stop it at the end. Raises ServerFailedError."""
     worker = Worker(stack.folder, environment, settings.web_port)
     try:
         with screen.status("starting a worker"):

@@ -1,4 +1,4 @@
-"""The demo in figures, for people and, as they are, for `--json`."""
+"""The results of the demo, for the screen and, unchanged, for `--json`."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was shown; times in seconds."""
+    """The results; times in seconds."""
 
     seconds: float
-    """All of it, servers included."""
+    """The total time, including the start of the servers."""
     documents: int
     segments: int
     indexing_seconds: float
@@ -28,23 +28,23 @@ class Summary:
     question: str
     passages: tuple[Found, ...]
     attempts: int
-    """Runs of the document without a file, before it was a dead letter."""
+    """The number of runs of the document without a file, before it became a dead letter."""
     dead_letter: str
     dead_letter_reason: str
     retry_latest: float
-    """By how much the latest of its retries ran after it was due."""
+    """The delay of the latest retry."""
     had: dict[str, int]
-    """What the dataset had before it was deleted, by table and store."""
+    """The counts of the dataset before its deletion, by table and store."""
     left: dict[str, int]
 
     def in_words(self) -> dict[str, str]:
-        """Names and values for a screen."""
-        speed = f"{self.documents_per_second:.1f} documents, {self.segments_per_second:.0f} segments a second"
+        """Return names and values for the screen."""
+        speed = f"{self.documents_per_second:.1f} documents, {self.segments_per_second:.0f} segments per second"
         latency = f"half of the documents within {self.latency_median:.2f} s, all within {self.latency_most:.2f} s"
         return {
             "throughput": speed,
             "latency": latency,
             "retries": f"late by {self.retry_latest * 1000:.0f} ms at most, never early",
             "left behind": f"{sum(self.left.values())} of {sum(self.had.values())} rows, vectors and files",
-            "all of it": f"{self.seconds:.0f} s",
+            "total time": f"{self.seconds:.0f} s",
         }

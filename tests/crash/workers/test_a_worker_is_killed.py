@@ -103,7 +103,7 @@ async def test_messages_are_charged_once_each_over_kills(
                 for tenant in tenants
             )
         )
-    events = [a_message(number, tenants[number % 3]) for number in range(MESSAGES)]
+    events = [make_message(number, tenants[number % 3]) for number in range(MESSAGES)]
     assert publish(topics, events) == MESSAGES
     for part in (0.05, 0.5):
         one = worker().start()
@@ -121,7 +121,7 @@ async def test_messages_are_charged_once_each_over_kills(
     assert last.stop() == 0
 
 
-def a_message(number: int, tenant: str) -> MessageCreated:
+def make_message(number: int, tenant: str) -> MessageCreated:
     """A message that costs some tokens."""
     return MessageCreated(
         tenant_id=tenant,

@@ -1,4 +1,4 @@
-"""A deleted dataset leaves nothing behind, in steps that ask for the next."""
+"""A deleted dataset leaves nothing. Each clean-up step publishes the next one."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -29,12 +29,12 @@ from streams.dify.vector_stores.pgvector import table_name
 from streams.dify.vector_stores.port import index_struct
 from streams.dify.vector_stores.qdrant import QdrantIndex
 from tests.support.platform.cleanup_steps import (
-    OF_A_DATASET,
+    DATASET_TABLES,
     add_full,
     add_to_dataset,
     crash_at_each_statement,
     left,
-    said_to_be_left,
+    leftover_error,
     settle,
     source_file,
     stored,
@@ -54,7 +54,7 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
 
 @pytest.fixture(params=["pgvector", "qdrant"])
 async def of_store(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> AsyncIterator[Site]:
-    """The site, with either store."""
+    """The site, with each vector store."""
     if request.param == "pgvector":
         yield site
         return
@@ -66,13 +66,13 @@ async def of_store(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many steps from few rows."""
-    monkeypatch.setattr(delete_module, "ROWS_A_STEP", 3)
-    monkeypatch.setattr(delete_module, "DOCUMENTS_A_STEP", 2)
-    monkeypatch.setattr(files, "FILES_A_STEP", 2)
+    monkeypatch.setattr(delete_module, "ROWS_PER_STEP", 3)
+    monkeypatch.setattr(delete_module, "DOCUMENTS_PER_STEP", 2)
+    monkeypatch.setattr(files, "FILES_PER_STEP", 2)
 
 
 async def _fill(site: Site, documents: int = 2, paragraphs: int = 3, **columns: object) -> Dataset:
-    """A dataset with rows in every table that can hang on one, a keyword table and a keyword file too."""
+    """Create a dataset with rows in every table that can refer to one, also a keyword table and a keyword file."""
     dataset = await site.add_dataset(**columns)
     for _ in range(documents):
         await add_full(site, dataset, paragraphs)
@@ -85,12 +85,15 @@ async def _fill(site: Site, documents: int = 2, paragraphs: int = 3, **columns: 
 
 @pytest.mark.usefixtures("small_steps")
 async def test_everything_of_the_dataset_goes_in_steps(site: Site) -> None:
-    """Many bounded steps; nothing of it is left, a neighbour keeps all; a repeat has nothing to do."""
+    """There are many bounded steps.
+
+    Nothing is left, a neighbour keeps everything, and a repetition has nothing to do.
+    """
     neighbour = await _fill(site)
     kept, kept_files = await left(site, dataset_id=neighbour.id), stored(site)
     dataset = await _fill(site, documents=5, paragraphs=4)
     had = await left(site, dataset_id=dataset.id)
-    assert set(had) > {model.__tablename__ for model in OF_A_DATASET}
+    assert set(had) > {model.__tablename__ for model in DATASET_TABLES}
     await site.delete(Dataset, id=dataset.id)
     event = site.dataset_deleted(dataset)
 
@@ -102,7 +105,7 @@ async def test_everything_of_the_dataset_goes_in_steps(site: Site) -> None:
             assert count <= (2 if name in {"images", "documents", "files"} else 3), result
             removed[name] = removed.get(name, 0) + count
     assert len(results) > 10
-    # The vectors go with their collection, which counts none of them.
+    # The vectors are dropped with their collection and not counted.
     del had["vectors"]
     assert removed == {**had, "images": 5, "files": 5, "collections": 1}
     assert await left(site, dataset_id=dataset.id) == {}
@@ -112,7 +115,7 @@ async def test_everything_of_the_dataset_goes_in_steps(site: Site) -> None:
 
 
 async def test_a_dataset_of_ordinary_size_takes_one_step(site: Site) -> None:
-    """No continuation where one step has room for all."""
+    """There is no second step if one is enough."""
     dataset = await _fill(site)
     await site.delete(Dataset, id=dataset.id)
     assert len(await settle(site, site.dataset_deleted(dataset))) == 1
@@ -121,7 +124,7 @@ async def test_a_dataset_of_ordinary_size_takes_one_step(site: Site) -> None:
 
 
 async def test_a_dataset_that_still_stands_is_not_touched(site: Site) -> None:
-    """A retry that would die as row-still-exists; nothing is gone."""
+    """It retries, with the reason row-still-exists for a dead letter. Nothing is deleted."""
     dataset = await _fill(site, documents=1)
     before, files_before = await left(site, dataset_id=dataset.id), stored(site)
 
@@ -134,7 +137,7 @@ async def test_a_dataset_that_still_stands_is_not_touched(site: Site) -> None:
 
 
 async def test_its_documents_are_gone_already(of_store: Site) -> None:
-    """Each was deleted and cleaned up after before: the collection, the keyword table and the rules still go."""
+    """The documents were deleted and cleaned up before. Collection, keyword table and rules are deleted too."""
     site = of_store
     dataset = await _fill(site)
     async with site.transaction() as session:
@@ -155,7 +158,10 @@ async def test_its_documents_are_gone_already(of_store: Site) -> None:
 
 
 async def test_nothing_is_known_of_how_it_was_indexed(of_store: Site) -> None:
-    """No doc_form, technique, index_struct, tenant, and a binding that is gone: the dataset's id finds all of it."""
+    """There is no doc_form, technique, index_struct or tenant, and the binding is deleted.
+
+    The dataset's id finds everything.
+    """
     site = of_store
     dataset = await _fill(site)
     await site.delete(Dataset, id=dataset.id)
@@ -168,7 +174,7 @@ async def test_nothing_is_known_of_how_it_was_indexed(of_store: Site) -> None:
 
 
 async def test_an_economy_dataset(site: Site) -> None:
-    """No collection; the keyword table goes with the rest."""
+    """There is no collection. The keyword table is deleted."""
     dataset = await _fill(site, indexing_technique="economy")
     await site.delete(Dataset, id=dataset.id)
     await settle(site, site.dataset_deleted(dataset))
@@ -176,7 +182,7 @@ async def test_an_economy_dataset(site: Site) -> None:
 
 
 async def test_what_no_document_or_segment_knows_goes_too(site: Site) -> None:
-    """Child chunks and segments whose documents somebody removed without them."""
+    """Child chunks and segments whose documents were deleted without them."""
     dataset = await _fill(site)
     await site.delete(Document, dataset_id=dataset.id)
     async with site.transaction() as session:
@@ -190,9 +196,9 @@ async def test_what_no_document_or_segment_knows_goes_too(site: Site) -> None:
 
 
 async def test_what_is_left_is_found(site: Site) -> None:
-    """Of each table in turn the rows stay without an error: the clean-up names it and how many, and keeps the rest.
+    """The rows of one table at a time stay without an error. The clean-up names the table and the number of rows.
 
-    The collection is one that another dataset uses too: that one keeps its vectors.
+    The other rows are kept. The collection belongs to another dataset too, which keeps its vectors.
     """
     shared = "Shared_by_mistake_Node"
     struct = index_struct("pgvector", shared)
@@ -204,8 +210,8 @@ async def test_what_is_left_is_found(site: Site) -> None:
     expected = {name: f"{count} {name}" for name, count in had.items()} | {table_name(shared): "6 vectors"}
 
     for table, words in expected.items():
-        said = f"the clean-up of dataset {dataset.id} is through, and yet there are {words}"
-        assert await said_to_be_left(site, deletion, table) == said
+        said = f"the clean-up of dataset {dataset.id} has ended, but these are left: {words}"
+        assert await leftover_error(site, deletion, table) == said
         assert await left(site, dataset_id=dataset.id) == had
     await settle(site, deletion)
     assert await left(site, dataset_id=dataset.id) == {}
@@ -216,7 +222,7 @@ async def test_what_is_left_is_found(site: Site) -> None:
 
 
 async def test_a_collection_of_another_name_goes_too(site: Site) -> None:
-    """index_struct names the collection that the dataset used; the one made from its id is dropped as well."""
+    """index_struct names the collection that the dataset used. The collection of its id is dropped as well."""
     named = "Older_prefix_0_Node"
     dataset = await site.add_dataset(index_struct=index_struct("pgvector", named))
     document = await site.add_document(dataset, prose(2))
@@ -236,14 +242,17 @@ async def test_a_collection_of_another_name_goes_too(site: Site) -> None:
 
 
 async def test_a_broken_index_struct_is_refused_for_good(site: Site) -> None:
-    """Permanent: what the dataset used is not known, so somebody has to look."""
+    """Permanent: the dataset's collection is unknown, so an operator has to check it."""
     event = DatasetDeleted(dataset_id=str(uuid4()), index_struct="Vector_index")
     with pytest.raises(Permanent, match="index_struct"):
         await site.run(clean_dataset, event)
 
 
 async def test_dataset_and_document_deleted_in_any_order(site: Site) -> None:
-    """The document's clean-up after the dataset's finds nothing left and succeeds; so does a late index request."""
+    """After the dataset's clean-up, the document's clean-up finds nothing and succeeds.
+
+    So does a late index request.
+    """
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, prose(2))
     await site.run(index_document, site.request(document))
@@ -256,7 +265,7 @@ async def test_dataset_and_document_deleted_in_any_order(site: Site) -> None:
 
 
 async def test_a_dataset_deleted_while_a_document_is_indexed(site: Site) -> None:
-    """Indexing stops at its next step; the clean-up that runs then is the last word."""
+    """Indexing stops at its next step. The clean-up after that deletes everything."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, prose(4))
 
@@ -272,7 +281,7 @@ async def test_a_dataset_deleted_while_a_document_is_indexed(site: Site) -> None
 
 
 async def test_a_worker_killed_at_any_statement(of_store: Site) -> None:
-    """Each time the neighbour keeps all; the repeat that comes through leaves nothing."""
+    """The neighbour always keeps everything. The last repetition leaves nothing."""
     site = of_store
     neighbour = await _fill(site, documents=1)
     kept, kept_files = await left(site, dataset_id=neighbour.id), stored(site)

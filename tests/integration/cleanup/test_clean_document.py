@@ -1,4 +1,4 @@
-"""A deleted document leaves nothing behind, whatever comes first."""
+"""A deleted document leaves nothing, in any order of events."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,12 +13,12 @@ from streams.delivery.errors import Reason
 from streams.dify.models import ChildChunk, Dataset, DatasetMetadataBinding, Document, DocumentSegment, UploadFile
 from streams.dify.vector_stores.pgvector import table_name
 from tests.support.platform.cleanup_steps import (
-    OF_A_DOCUMENT,
+    DOCUMENT_TABLES,
     add_full,
     crash_at_each_statement,
     image,
     left,
-    said_to_be_left,
+    leftover_error,
     source_file,
     stored,
 )
@@ -38,16 +38,16 @@ def _of(document: Document) -> dict[str, str]:
 
 
 async def test_everything_of_the_document_goes_and_nothing_else(site: Site) -> None:
-    """Rows of every table, vectors, source file, image: gone, and the result says how many; a neighbour keeps its own.
+    """Rows of every table, vectors, source file and image are deleted, and the result has their numbers.
 
-    A repeat finds nothing.
+    A neighbour keeps everything. A repetition finds nothing.
     """
     dataset = await site.add_dataset()
     neighbour = await add_full(site, dataset)
     kept, kept_files = await left(site, **_of(neighbour)), stored(site)
     document = await add_full(site, dataset)
     had = await left(site, **_of(document))
-    assert set(had) > {model.__tablename__ for model in OF_A_DOCUMENT}
+    assert set(had) > {model.__tablename__ for model in DOCUMENT_TABLES}
     await site.delete(Document, id=document.id)
 
     result = await site.run(clean_document, site.document_deleted(document, source_file(document)))
@@ -61,7 +61,7 @@ async def test_everything_of_the_document_goes_and_nothing_else(site: Site) -> N
 
 
 async def test_what_no_segment_knows_goes_too(site: Site) -> None:
-    """Segments that somebody removed without the rest: child chunks and vectors are found by the document's id."""
+    """Segments were deleted without the rest. Child chunks and vectors are found by the document's id."""
     document = await add_full(site, await site.add_dataset())
     await site.delete(DocumentSegment, document_id=document.id)
     await site.delete(Document, id=document.id)
@@ -74,7 +74,7 @@ async def test_what_no_segment_knows_goes_too(site: Site) -> None:
 
 
 async def test_a_node_id_of_another_form_harms_nothing(site: Site) -> None:
-    """The platform's column holds any text, or none: such rows go like the others."""
+    """The platform's column may contain any text or null. Such rows are deleted as the others."""
     document = await add_full(site, await site.add_dataset())
     async with site.transaction() as session:
         await session.execute(update(DocumentSegment).values(index_node_id="no-uuid"))
@@ -87,34 +87,37 @@ async def test_a_node_id_of_another_form_harms_nothing(site: Site) -> None:
 
 
 async def test_what_is_left_is_found(site: Site) -> None:
-    """Of each table in turn the rows stay without an error: the clean-up names it and how many, and keeps the rest."""
+    """The rows of one table at a time stay without an error. The clean-up names the table and the number of rows."""
     dataset = await site.add_dataset()
     document = await add_full(site, dataset)
     had = await left(site, **_of(document))
     await site.delete(Document, id=document.id)
     deletion = site.document_deleted(document, source_file(document))
-    expected = {name: f"{had[name]} {name}" for name in (model.__tablename__ for model in OF_A_DOCUMENT)}
+    expected = {name: f"{had[name]} {name}" for name in (model.__tablename__ for model in DOCUMENT_TABLES)}
     expected["upload_files"] = "1 images, 1 files"
     expected[table_name(site.collection(dataset.id))] = f"{had['vectors']} vectors"
 
     for table, words in expected.items():
-        said = f"the clean-up of document {document.id} is through, and yet there are {words}"
-        assert await said_to_be_left(site, deletion, table) == said
+        said = f"the clean-up of document {document.id} has ended, but these are left: {words}"
+        assert await leftover_error(site, deletion, table) == said
         assert await left(site, **_of(document)) == had
     await site.run(clean_document, deletion)
     assert await left(site, **_of(document)) == {}
 
 
 async def test_a_keyword_that_is_left_is_found(site: Site) -> None:
-    """The same of a table that does not change."""
+    """The same for a table that cannot be changed."""
     document = await add_full(site, await site.add_dataset(indexing_technique="economy"))
     await site.delete(Document, id=document.id)
-    said = await said_to_be_left(site, site.document_deleted(document), "dataset_keyword_tables", on="update")
-    assert said.endswith("is through, and yet there are 3 keyword nodes")
+    said = await leftover_error(site, site.document_deleted(document), "dataset_keyword_tables", on="update")
+    assert said.endswith("has ended, but these are left: 3 keyword nodes")
 
 
 async def test_a_document_that_still_stands_is_not_touched(site: Site) -> None:
-    """Sent too early, or the delete rolled back: a retry that would die as row-still-exists; nothing is gone."""
+    """Published too early, or the DELETE was rolled back: it retries with reason row-still-exists.
+
+    Nothing is deleted.
+    """
     document = await add_full(site, await site.add_dataset())
     before, files_before = await left(site, **_of(document)), stored(site)
 
@@ -127,7 +130,7 @@ async def test_a_document_that_still_stands_is_not_touched(site: Site) -> None:
 
 
 async def test_clean_up_before_the_late_index_request(site: Site) -> None:
-    """The two events swapped: the request finds no document and writes nothing."""
+    """The events arrive in the wrong order. The request finds no document and writes nothing."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, prose(2))
     await site.delete(Document, id=document.id)
@@ -138,7 +141,7 @@ async def test_clean_up_before_the_late_index_request(site: Site) -> None:
 
 
 async def test_it_works_when_the_dataset_went_first(site: Site) -> None:
-    """No dataset row, no tenant in the event: the collection is found by the dataset's id."""
+    """There is no dataset row and no tenant in the event. The dataset's id finds the collection."""
     dataset = await site.add_dataset()
     document = await add_full(site, dataset)
     await site.delete(Dataset, id=dataset.id)
@@ -152,16 +155,16 @@ async def test_it_works_when_the_dataset_went_first(site: Site) -> None:
 
 
 async def test_a_document_that_was_never_indexed(site: Site) -> None:
-    """No collection, no segments: clean-up has nothing to do and succeeds."""
+    """There is no collection and no segment. The clean-up has nothing to do and succeeds."""
     document = await site.add_document(await site.add_dataset(), b"text")
     await site.delete(Document, id=document.id)
     assert await site.run(clean_document, site.document_deleted(document)) == NOTHING
 
 
 async def test_only_images_of_the_document_itself_go(site: Site) -> None:
-    """What extraction has made goes, however the link is spelt, or was found in a document that is gone.
+    """Extracted images are deleted, in any spelling of the link, also those of a deleted document.
 
-    A person's upload, an image of another tenant or of another document stay; a link to no image harms nothing.
+    A user's upload and images of another tenant or document stay. A link to a file that is not an image has no effect.
     """
     dataset = await site.add_dataset()
     other = await site.add_document(dataset, b"text")
@@ -189,7 +192,7 @@ async def test_only_images_of_the_document_itself_go(site: Site) -> None:
 
 
 async def test_a_file_of_another_tenant_stays(site: Site) -> None:
-    """An event cannot name a file that its tenant does not own."""
+    """An event cannot delete a file of another tenant."""
     document = await site.add_document(await site.add_dataset(), b"text")
     foreign = await image(site, folder="upload_files")
     foreign.tenant_id = str(uuid4())
@@ -203,7 +206,7 @@ async def test_a_file_of_another_tenant_stays(site: Site) -> None:
 
 
 async def test_an_id_that_is_none_is_refused_for_good(site: Site) -> None:
-    """Permanent, naming the field."""
+    """Permanent, with the name of the field."""
     document = await site.add_document(await site.add_dataset(), b"text")
     event = site.document_deleted(document, file_id="../../etc/passwd")
     with pytest.raises(Permanent, match="file_id"):
@@ -212,7 +215,7 @@ async def test_an_id_that_is_none_is_refused_for_good(site: Site) -> None:
 
 @pytest.mark.parametrize("technique", ["high_quality", "economy"])
 async def test_a_worker_killed_at_any_statement(site: Site, technique: str) -> None:
-    """Each time the neighbour keeps all; the repeat that comes through leaves nothing."""
+    """The neighbour always keeps everything. The last repetition leaves nothing."""
     dataset = await site.add_dataset(indexing_technique=technique)
     neighbour = await add_full(site, dataset)
     kept, kept_files = await left(site, **_of(neighbour)), stored(site)

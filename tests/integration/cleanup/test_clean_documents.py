@@ -1,4 +1,4 @@
-"""Many documents at once: clean up after them, remove them."""
+"""Many documents in one event: clean up after them, delete them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,9 +20,9 @@ from tests.support.platform.handler_runs import Site, open_site
 
 @pytest.fixture
 async def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    """With steps of few documents and files."""
-    monkeypatch.setattr(handlers, "DOCUMENTS_A_STEP", 2)
-    monkeypatch.setattr(handlers, "FILES_A_STEP", 1)
+    """Steps with few documents and files."""
+    monkeypatch.setattr(handlers, "DOCUMENTS_PER_STEP", 2)
+    monkeypatch.setattr(handlers, "FILES_PER_STEP", 1)
     async with open_site(database_url, tmp_path) as opened:
         yield opened
 
@@ -47,7 +47,10 @@ async def _delete(site: Site, documents: list[Document]) -> None:
 
 
 async def test_a_batch_goes_in_steps_and_nothing_else(site: Site) -> None:
-    """A `document.deleted` a document, so many a step; the files beside them, though one has no row; all else stays."""
+    """One `document.deleted` per document, a bounded number per step.
+
+    The files are deleted too; everything else stays.
+    """
     dataset = await site.add_dataset()
     neighbour = await add_full(site, dataset)
     kept, kept_files = await left(site, dataset_id=dataset.id), stored(site)
@@ -81,7 +84,7 @@ async def test_a_batch_goes_in_steps_and_nothing_else(site: Site) -> None:
 
 
 async def test_one_that_still_stands_holds_up_the_batch(site: Site) -> None:
-    """Wherever it is in the list: a retry that would die as row-still-exists; of none anything is gone."""
+    """At any place in the list: it retries with reason row-still-exists. Nothing is deleted."""
     dataset = await site.add_dataset()
     documents = [await add_full(site, dataset) for _ in range(3)]
     await _delete(site, documents[:2])
@@ -96,7 +99,7 @@ async def test_one_that_still_stands_holds_up_the_batch(site: Site) -> None:
 
 
 async def test_a_file_of_another_tenant_stays(site: Site) -> None:
-    """An event cannot name files that its tenant does not own."""
+    """An event cannot delete files of another tenant."""
     dataset = await site.add_dataset()
     documents = [await add_full(site, dataset)]
     await _delete(site, documents)
@@ -106,7 +109,7 @@ async def test_a_file_of_another_tenant_stays(site: Site) -> None:
 
 
 async def test_an_id_that_is_none_is_refused_for_good(site: Site) -> None:
-    """Permanent, naming the field, before anything is touched."""
+    """Permanent, with the name of the field, before anything is changed."""
     event = _deleted(site, await site.add_dataset(), [])
     for field in ("dataset_id", "tenant_id", "document_ids", "file_ids"):
         wrong = event.model_copy(update={field: [str(uuid4()), "x"] if field.endswith("s") else "x"})
@@ -116,7 +119,10 @@ async def test_an_id_that_is_none_is_refused_for_good(site: Site) -> None:
 
 
 async def test_removed_documents_leave_nothing(site: Site) -> None:
-    """Rows and what hangs on them, in steps; one that is missing, or in another dataset, stops nothing."""
+    """Rows and their dependent rows are deleted in steps.
+
+    A document that is missing or in another dataset is skipped.
+    """
     dataset, other = [await site.add_dataset() for _ in range(2)]
     documents = [await add_full(site, dataset) for _ in range(3)]
     elsewhere = await add_full(site, other)
@@ -148,7 +154,7 @@ async def test_a_document_of_another_tenant_is_not_removed(site: Site) -> None:
 
 
 async def test_the_event_has_what_the_clean_up_needs(site: Site) -> None:
-    """The form, the tenant and the file of an upload, none of a Notion page: the row will be gone."""
+    """The event has the form, the tenant and the file of an upload, and no file for a Notion page."""
     dataset = await site.add_dataset()
     upload = await site.add_document(dataset, b"text", doc_form="qa_model")
     page = await site.add_document(dataset, None, data_source_type="notion_import", data_source_info="{}")
@@ -164,7 +170,7 @@ async def test_the_event_has_what_the_clean_up_needs(site: Site) -> None:
 
 
 async def test_removal_waits_for_a_step_of_the_indexing(site: Site) -> None:
-    """While a step holds the row the removal waits, and holds up nobody that the step may wait for."""
+    """The removal waits while a step holds the lock. It holds no lock that the step may wait for."""
     dataset = await site.add_dataset()
     documents = sorted([await site.add_document(dataset, b"text") for _ in range(2)], key=lambda one: one.id)
     async with site.transaction() as step:
@@ -191,7 +197,7 @@ async def _wait_for_a_lock(site: Site) -> None:
 
 
 async def test_workers_killed_at_any_statement(site: Site) -> None:
-    """Of a batch, and of a removal: nothing of either is done before all of it is."""
+    """For a batch and for a removal: each step is atomic."""
     dataset = await site.add_dataset()
     deleted, removed = [await add_full(site, dataset) for _ in range(2)]
     await _delete(site, [deleted])

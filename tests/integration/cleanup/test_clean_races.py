@@ -1,4 +1,4 @@
-"""Clean-ups that meet each other: of a document and its dataset, of a batch and a single one, of one thing twice."""
+"""Concurrent clean-ups: of a document and its dataset, of a batch and a single document, of the same thing twice."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,16 +25,16 @@ from tests.support.platform.handler_runs import Site, open_site
 
 @pytest.fixture
 async def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    """With so small steps that each clean-up takes several."""
-    monkeypatch.setattr(delete_module, "ROWS_A_STEP", 4)
-    monkeypatch.setattr(delete_module, "DOCUMENTS_A_STEP", 2)
-    monkeypatch.setattr(files, "FILES_A_STEP", 2)
+    """Small steps, so that each clean-up needs several."""
+    monkeypatch.setattr(delete_module, "ROWS_PER_STEP", 4)
+    monkeypatch.setattr(delete_module, "DOCUMENTS_PER_STEP", 2)
+    monkeypatch.setattr(files, "FILES_PER_STEP", 2)
     async with open_site(database_url, tmp_path) as opened:
         yield opened
 
 
 async def _run_all(site: Site, *events: Event) -> None:
-    """The events at the same time, then at the same time all that they ask for, and so on; none may fail."""
+    """Run the events concurrently, then concurrently all events that they publish, and so on. No run may fail."""
     waiting = list(events)
     async with asyncio.timeout(60):
         while waiting:
@@ -45,7 +45,7 @@ async def _run_all(site: Site, *events: Event) -> None:
 
 
 async def _scene(site: Site, technique: str) -> tuple[Dataset, list[Document], Callable[[], Awaitable[None]]]:
-    """A dataset with four documents, and a look at a neighbour that keeps everything."""
+    """Return a dataset with four documents, and a check that a neighbour keeps everything."""
     neighbour = await site.add_dataset(indexing_technique=technique)
     await add_full(site, neighbour, paragraphs=4)
     kept, kept_files = await left(site, dataset_id=neighbour.id), stored(site)
@@ -81,7 +81,7 @@ def _all_deleted(site: Site, dataset: Dataset, documents: list[Document]) -> Doc
 
 @pytest.mark.parametrize("technique", ["high_quality", "economy"])
 async def test_documents_and_their_dataset_at_once(site: Site, technique: str) -> None:
-    """Four documents and the dataset itself: nothing is left, nobody fails, a neighbour keeps all."""
+    """Four documents and their dataset: nothing is left, no clean-up fails, a neighbour keeps everything."""
     dataset, documents, check = await _scene(site, technique)
     await _delete(site, *documents)
     await site.delete(Dataset, id=dataset.id)
@@ -92,7 +92,7 @@ async def test_documents_and_their_dataset_at_once(site: Site, technique: str) -
 
 @pytest.mark.parametrize("technique", ["high_quality", "economy"])
 async def test_a_batch_and_single_ones_of_the_same_documents(site: Site, technique: str) -> None:
-    """At once, and the batch twice: each document's remains go once, nobody fails."""
+    """Concurrently, and the batch twice: everything is deleted once, and no clean-up fails."""
     dataset, documents, check = await _scene(site, technique)
     await _delete(site, *documents)
     batch = _all_deleted(site, dataset, documents)
@@ -109,7 +109,7 @@ async def test_a_batch_and_single_ones_of_the_same_documents(site: Site, techniq
 
 @pytest.mark.parametrize("kind", ["document", "dataset"])
 async def test_the_same_clean_up_twice_at_once(site: Site, kind: str) -> None:
-    """A delivery that two workers hold: the other's steps find less, and nobody fails."""
+    """Two workers process the same delivery. One finds fewer rows, and neither fails."""
     dataset, documents, check = await _scene(site, "high_quality")
     first: DocumentDeleted | DatasetDeleted = _deleted(site, documents[0])
     if kind == "document":
@@ -126,7 +126,7 @@ async def test_the_same_clean_up_twice_at_once(site: Site, kind: str) -> None:
 
 
 async def test_a_dataset_deleted_between_the_steps_of_its_document(site: Site) -> None:
-    """After the first, second, … step of the document's clean-up the whole of the dataset's runs: nothing is left."""
+    """The dataset's whole clean-up runs after the first, second, … step of the document's. Nothing is left."""
     after, more = 0, True
     while more:
         after += 1

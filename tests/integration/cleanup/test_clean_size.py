@@ -1,4 +1,4 @@
-"""What is large is cleaned up in bounded steps, each as cheap as what it removes."""
+"""Large deletions are done in bounded steps. Each costs as much as the rows that it deletes."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,9 +22,9 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
 
 
 async def test_a_large_document_goes_in_bounded_steps(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Child chunks, then segments with their images, then what no segment knows: never more than a step may take."""
-    monkeypatch.setattr(delete_module, "ROWS_A_STEP", 3)
-    monkeypatch.setattr(files, "FILES_A_STEP", 2)
+    """Child chunks first, then segments with their images, then the other rows: never more than the limit of a step."""
+    monkeypatch.setattr(delete_module, "ROWS_PER_STEP", 3)
+    monkeypatch.setattr(files, "FILES_PER_STEP", 2)
     dataset = await site.add_dataset()
     document = await add_full(site, dataset, paragraphs=8)
     (first, *_) = await site.segments(document.id)
@@ -49,8 +49,8 @@ async def test_a_large_document_goes_in_bounded_steps(site: Site, monkeypatch: p
 
 
 async def test_a_step_asks_for_the_next_of_the_same_document(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new event with the same content; what was found out about the tenant is in it."""
-    monkeypatch.setattr(delete_module, "ROWS_A_STEP", 2)
+    """The next step is a new event with the same content and the tenant that was found."""
+    monkeypatch.setattr(delete_module, "ROWS_PER_STEP", 2)
     document = await add_full(site, await site.add_dataset(), paragraphs=3)
     await site.published()
     await site.delete(Document, id=document.id)
@@ -92,7 +92,7 @@ _TABLES = ["document_segments", "child_chunks", "upload_files"]
 
 @pytest.mark.parametrize("whole_dataset", [True, False])
 async def test_no_step_reads_a_whole_table(site: Site, *, whole_dataset: bool) -> None:
-    """Thousands of segments beside as many of others: PostgreSQL counts no row that was read but by an index."""
+    """There are thousands of segments, and as many of others. PostgreSQL reports no sequential reads."""
     scenes = []
     for _ in range(2):
         dataset = await site.add_dataset()

@@ -1,4 +1,4 @@
-"""Messages are charged as if each had come alone, in order."""
+"""Messages are charged as if each was processed alone, in order."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
         yield opened
 
 
-def a_message(tenant_id: str | None, **fields: object) -> MessageCreated:
+def make_message(tenant_id: str | None, **fields: object) -> MessageCreated:
     known: dict[str, object] = {
         "tenant_id": tenant_id,
         "message_id": str(uuid4()),
@@ -47,7 +47,7 @@ def a_message(tenant_id: str | None, **fields: object) -> MessageCreated:
     return MessageCreated.model_validate({**known, **fields})
 
 
-def a_provider(tenant_id: str, **columns: object) -> Provider:
+def make_provider(tenant_id: str, **columns: object) -> Provider:
     known: dict[str, object] = {
         "id": str(uuid4()),
         "tenant_id": tenant_id,
@@ -83,45 +83,45 @@ async def _used(site: Site, provider: Provider) -> int | None:
     ],
 )
 async def test_what_one_message_costs(site: Site, fields: dict[str, object], used: int) -> None:
-    """By unit; unlimited, another quota type, none, or another provider: nothing."""
-    provider = a_provider(site.tenant_id)
+    """By unit. Unlimited, another quota type, none, or another provider: no charge."""
+    provider = make_provider(site.tenant_id)
     await site.add(provider)
-    await site.run_batch(charge_message, [a_message(site.tenant_id, **fields)])
+    await site.run_batch(charge_message, [make_message(site.tenant_id, **fields)])
     assert await _used(site, provider) == used
 
 
 async def test_the_limit_is_met_in_the_middle_of_a_batch(site: Site) -> None:
-    """950 of 1000 used: the first 100 count in full, the second does not count at all."""
-    provider = a_provider(site.tenant_id, quota_used=950)
+    """950 of 1000 are used: the first 100 are charged in full, the second 100 not at all."""
+    provider = make_provider(site.tenant_id, quota_used=950)
     await site.add(provider)
-    await site.run_batch(charge_message, [a_message(site.tenant_id) for _ in range(2)])
+    await site.run_batch(charge_message, [make_message(site.tenant_id) for _ in range(2)])
     assert await _used(site, provider) == 1050
 
 
 async def test_either_name_finds_the_row(site: Site) -> None:
-    """A row may stand under the short name or the plugin's; each row is charged once a message."""
-    short = a_provider(site.tenant_id)
-    long = a_provider(site.tenant_id, provider_name="langgenius/openai/openai")
-    other = a_provider(str(uuid4()))
+    """A row may have the short name or the plugin's name. Each row is charged once per message."""
+    short = make_provider(site.tenant_id)
+    long = make_provider(site.tenant_id, provider_name="langgenius/openai/openai")
+    other = make_provider(str(uuid4()))
     await site.add(short, long, other)
     await site.run_batch(
-        charge_message, [a_message(site.tenant_id), a_message(site.tenant_id, provider_name_long=None)]
+        charge_message, [make_message(site.tenant_id), make_message(site.tenant_id, provider_name_long=None)]
     )
     assert [await _used(site, row) for row in (short, long, other)] == [200, 100, 0]
 
 
 async def test_custom_touches_only_last_used_and_not_too_often(site: Site) -> None:
-    """A provider of the tenant's own: no charge; last_used moves when it is null or 300 s old."""
+    """A custom provider is not charged. last_used is updated if it is null or 300 s old."""
     now = utc_now()
     never, long_ago, just_now = (
-        a_provider(str(uuid4()), provider_type="custom", quota_type="", quota_limit=None, last_used=last_used)
+        make_provider(str(uuid4()), provider_type="custom", quota_type="", quota_limit=None, last_used=last_used)
         for last_used in (None, now - timedelta(seconds=301), now - timedelta(seconds=200))
     )
     await site.add(never, long_ago, just_now)
     rows = (never, long_ago, just_now)
     await site.run_batch(
         charge_message,
-        [a_message(row.tenant_id, provider_type="custom", quota_type=None, quota_unit=None) for row in rows],
+        [make_message(row.tenant_id, provider_type="custom", quota_type=None, quota_unit=None) for row in rows],
     )
     moved = [(await _row(site, row)).last_used for row in rows]
     assert moved[0] is not None
@@ -132,16 +132,16 @@ async def test_custom_touches_only_last_used_and_not_too_often(site: Site) -> No
 
 
 async def test_a_system_message_notes_the_use_too(site: Site) -> None:
-    """Both the charged row and the tenant's own row of that provider were used."""
-    system, custom = a_provider(site.tenant_id), a_provider(site.tenant_id, provider_type="custom", quota_type="")
+    """Both the charged row and the custom row of that provider were used."""
+    system, custom = make_provider(site.tenant_id), make_provider(site.tenant_id, provider_type="custom", quota_type="")
     await site.add(system, custom)
-    await site.run_batch(charge_message, [a_message(site.tenant_id)])
+    await site.run_batch(charge_message, [make_message(site.tenant_id)])
     assert (await _row(site, system)).last_used is not None
     assert (await _row(site, custom)).last_used is not None
 
 
 async def test_a_batch_ends_like_one_by_one(site: Site) -> None:
-    """400 random messages over tenants, names, types and units: the same rows as with the platform's own UPDATE."""
+    """400 random messages over tenants, names, types and units give the same rows as the platform's own UPDATE."""
     chance = random.Random(7)
     batch, single = [str(uuid4()) for _ in range(4)], [str(uuid4()) for _ in range(4)]
     rows: dict[tuple[str, int, str, str], Provider] = {}
@@ -150,7 +150,7 @@ async def test_a_batch_ends_like_one_by_one(site: Site) -> None:
             for name in ("openai", "langgenius/openai/openai"):
                 for quota_type in ("trial", "paid"):
                     limit = 400 * (index + 1) if name == "openai" else 900
-                    row = a_provider(tenant_id, provider_name=name, quota_type=quota_type, quota_limit=limit)
+                    row = make_provider(tenant_id, provider_name=name, quota_type=quota_type, quota_limit=limit)
                     rows[side, index, name, quota_type] = row
     await site.add(*rows.values())
     messages = []
@@ -162,7 +162,7 @@ async def test_a_batch_ends_like_one_by_one(site: Site) -> None:
             "answer_tokens": chance.randrange(60),
             "provider_name_long": chance.choice([None, "langgenius/openai/openai"]),
         }
-        messages.append((index, a_message(batch[index], **fields)))
+        messages.append((index, make_message(batch[index], **fields)))
 
     for start in range(0, 400, 150):
         await site.run_batch(charge_message, [event for _, event in messages[start : start + 150]])
@@ -177,19 +177,19 @@ async def test_a_batch_ends_like_one_by_one(site: Site) -> None:
         if side == "batch":
             twin = rows["single", index, name, quota_type]
             assert await _used(site, row) == await _used(site, twin), (index, name, quota_type)
-    assert any([await _used(site, row) >= (row.quota_limit or 0) for row in rows.values()])  # type: ignore[operator]  # never null here
+    assert any([await _used(site, row) >= (row.quota_limit or 0) for row in rows.values()])  # type: ignore[operator]  # not null in this test
 
 
 async def test_batches_at_the_same_time_lose_nothing(site: Site) -> None:
-    """Eight workers charge the same providers in opposite orders: no deadlock, and the sum is right."""
+    """Eight workers charge the same providers in opposite orders: no deadlock, and the sum is correct."""
     tenants = [str(uuid4()) for _ in range(6)]
-    rows = [a_provider(tenant_id, quota_limit=10**9) for tenant_id in tenants]
+    rows = [make_provider(tenant_id, quota_limit=10**9) for tenant_id in tenants]
     await site.add(*rows)
 
     async def charge(number: int) -> None:
         order = tenants if number % 2 else tenants[::-1]
         for _ in range(5):
-            await site.run_batch(charge_message, [a_message(tenant_id) for tenant_id in order * 3])
+            await site.run_batch(charge_message, [make_message(tenant_id) for tenant_id in order * 3])
 
     await asyncio.wait_for(asyncio.gather(*(charge(number) for number in range(8))), 60)
 
@@ -207,9 +207,9 @@ async def test_batches_at_the_same_time_lose_nothing(site: Site) -> None:
 async def test_what_cannot_be_charged_is_refused_for_good(
     site: Site, tenant_id: str | None, fields: dict[str, object], message: str
 ) -> None:
-    """Permanent, and the rest of its batch is not charged with it: the engine halves the batch."""
-    provider = a_provider(site.tenant_id)
+    """Permanent. The other messages of its batch are not charged with it; the engine splits the batch."""
+    provider = make_provider(site.tenant_id)
     await site.add(provider)
     with pytest.raises(Permanent, match=message):
-        await site.run_batch(charge_message, [a_message(site.tenant_id), a_message(tenant_id, **fields)])
+        await site.run_batch(charge_message, [make_message(site.tenant_id), make_message(tenant_id, **fields)])
     assert await _used(site, provider) == 0

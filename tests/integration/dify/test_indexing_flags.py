@@ -1,4 +1,4 @@
-"""The platform's keys in a Redis that is away."""
+"""The platform's keys while Redis is unavailable."""
 
 import asyncio
 import time
@@ -12,13 +12,13 @@ from streams.settings import Settings
 
 
 async def test_documents_that_end_together_do_not_wait_and_tell_of_it_once(settings: Settings) -> None:
-    """Each asks, and once more after a moment; the first that knows says so, and the next does not even ask."""
+    """Each tries twice. The first one that fails logs a warning, and later ones do not try."""
     nowhere = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
     away = IndexingFlags(redis_opener(nowhere), seconds=20.0)
     began = time.monotonic()
-    with capture_logs() as told:
+    with capture_logs() as logs:
         await asyncio.gather(*(away.indexing_ended(f"document {number}") for number in range(8)))
-    assert [one["event"] for one in told] == [NO_ANSWER]
+    assert [one["event"] for one in logs] == [NO_ANSWER]
     assert time.monotonic() - began < 3.0
     began = time.monotonic()
     await away.indexing_ended("the next")

@@ -1,4 +1,4 @@
-"""A keyword table that the platform keeps as a file."""
+"""A keyword table that the platform stores as a file."""
 
 import json
 from collections.abc import AsyncIterator
@@ -25,8 +25,8 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
         yield opened
 
 
-async def _put_aside(site: Site, *contents: bytes) -> tuple[Dataset, list[Document]]:
-    """An economy dataset of indexed documents, its table a file as the platform writes it."""
+async def _store_as_file(site: Site, *contents: bytes) -> tuple[Dataset, list[Document]]:
+    """Create an economy dataset with indexed documents, and store its table as a file, as the platform does."""
     dataset = await site.add_dataset(indexing_technique="economy")
     documents = [await site.add_document(dataset, content) for content in contents]
     for document in documents:
@@ -46,7 +46,7 @@ async def _row(site: Site, dataset: Dataset) -> DatasetKeywordTable:
 
 
 async def _keywords(site: Site, dataset: Dataset) -> set[str]:
-    """Of the row, which has the table by now."""
+    """Return the keywords of the row, which contains the table by now."""
     row = await _row(site, dataset)
     assert row.data_source_type == "database"
     return set(json.loads(row.keyword_table)["__data__"]["table"])
@@ -57,8 +57,8 @@ async def _file_is_there(site: Site, dataset: Dataset) -> bool:
 
 
 async def test_indexing_takes_it_into_the_row(site: Site) -> None:
-    """What was in the file stays, what is indexed comes beside it; the file goes with the next who writes the table."""
-    dataset, _ = await _put_aside(site, LEAVE)
+    """The content of the file stays and new keywords are added. The next writer of the table deletes the file."""
+    dataset, _ = await _store_as_file(site, LEAVE)
     new = await site.add_document(dataset, PRINTER)
     await site.run(index_document, site.request(new))
     assert await _keywords(site, dataset) >= {"holiday", "printer"}
@@ -70,8 +70,8 @@ async def test_indexing_takes_it_into_the_row(site: Site) -> None:
 
 
 async def test_clean_up_takes_it_into_the_row(site: Site) -> None:
-    """Without the keywords of the document that is gone; with those of the other."""
-    dataset, (leave, printer) = await _put_aside(site, LEAVE, PRINTER)
+    """Without the keywords of the deleted document, with those of the other one."""
+    dataset, (leave, printer) = await _store_as_file(site, LEAVE, PRINTER)
     await site.delete(Document, id=leave.id)
 
     (result,) = await settle(site, site.document_deleted(leave))
@@ -87,8 +87,8 @@ async def test_clean_up_takes_it_into_the_row(site: Site) -> None:
 
 
 async def test_a_crash_before_any_statement_loses_nothing(site: Site) -> None:
-    """As long as the row says that there is a file, the file is there and whole."""
-    dataset, (leave, _) = await _put_aside(site, LEAVE, PRINTER)
+    """While the row refers to a file, the file exists and is complete."""
+    dataset, (leave, _) = await _store_as_file(site, LEAVE, PRINTER)
     key = keyword_file(site.tenant_id, dataset.id)
     whole = await site.platform.storage.read(key)
     await site.delete(Document, id=leave.id)
@@ -102,8 +102,8 @@ async def test_a_crash_before_any_statement_loses_nothing(site: Site) -> None:
 
 
 async def test_a_crash_in_any_step_of_an_indexing_loses_nothing(site: Site) -> None:
-    """The same while a document comes, before each of its commits."""
-    dataset, _ = await _put_aside(site, LEAVE)
+    """The same during an indexing, before each of its commits."""
+    dataset, _ = await _store_as_file(site, LEAVE)
     new = await site.add_document(dataset, PRINTER)
     step, crashed = 0, True
     while crashed:
@@ -123,7 +123,7 @@ async def test_a_crash_in_any_step_of_an_indexing_loses_nothing(site: Site) -> N
 
 
 async def test_a_file_that_was_never_written_is_an_empty_table(site: Site) -> None:
-    """The platform makes the row first."""
+    """The platform creates the row first."""
     dataset = await site.add_dataset(indexing_technique="economy")
     await site.add(DatasetKeywordTable(dataset_id=dataset.id, keyword_table="", data_source_type="file"))
     await site.run(index_document, site.request(await site.add_document(dataset, LEAVE)))
@@ -131,8 +131,8 @@ async def test_a_file_that_was_never_written_is_an_empty_table(site: Site) -> No
 
 
 async def test_a_file_that_is_lost_is_not_taken_for_an_empty_one(site: Site) -> None:
-    """Documents are in it: indexing fails and says which file; a clean-up has nothing to take from it and succeeds."""
-    dataset, (leave, _) = await _put_aside(site, LEAVE, PAPER)
+    """The table has documents. Indexing fails and names the file; a clean-up has nothing to remove and succeeds."""
+    dataset, (leave, _) = await _store_as_file(site, LEAVE, PAPER)
     key = keyword_file(site.tenant_id, dataset.id)
     await site.platform.storage.delete(key)
     with pytest.raises(FileMissingError, match=key):

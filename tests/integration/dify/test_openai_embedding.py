@@ -1,4 +1,4 @@
-"""The OpenAI-compatible provider, against a server that speaks its protocol over HTTP."""
+"""The OpenAI-compatible provider, with a server that implements its protocol over HTTP."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ from email.utils import format_datetime
 import pytest
 
 from streams.dify.embedding.openai import PROBE, build_openai_embedder
-from streams.dify.embedding.port import Embedder, embed_stubbornly
+from streams.dify.embedding.port import Embedder, embed_with_retries
 from streams.dify.errors import (
     BusyError,
     EmbeddingAwayError,
@@ -38,7 +38,7 @@ def embedder(url: str, **values: object) -> Embedder:
 
 
 async def test_vectors_of_length_one_in_batches(server: EmbeddingServer) -> None:
-    """No request has more texts than the setting says; the key goes along; the dimensions are learned once."""
+    """No request has more texts than the setting. The key is sent. The dimensions are requested once."""
     model = embedder(server.url, embedding_batch=3, embedding_api_key="sk-secret")
 
     answers = await model.embed(TEXTS, asyncio.to_thread)
@@ -55,7 +55,7 @@ async def test_vectors_of_length_one_in_batches(server: EmbeddingServer) -> None
 
 
 async def test_several_requests_are_under_way_at_once(server: EmbeddingServer) -> None:
-    """The server answers none before three are there: one after the other would never end."""
+    """The server answers only when three requests are waiting. Sequential requests would never end."""
     server.together = threading.Barrier(3)
     model = embedder(server.url, embedding_batch=1, embedding_concurrency=3, embedding_dimensions=DIMENSIONS)
     answers = await asyncio.wait_for(model.embed(TEXTS[:6], asyncio.to_thread), 10)
@@ -63,7 +63,7 @@ async def test_several_requests_are_under_way_at_once(server: EmbeddingServer) -
 
 
 async def test_no_more_requests_at_once_than_the_setting_says(server: EmbeddingServer) -> None:
-    """Two calls of one worker share the limit: a server that waits for three at once waits in vain."""
+    """Two calls of one worker share the limit. A server that waits for three requests never gets them."""
     server.together = threading.Barrier(3)
     model = embedder(server.url, embedding_concurrency=2, embedding_dimensions=8, embedding_request_timeout="1s")
     calls = [model.embed([text], asyncio.to_thread) for text in TEXTS[:2]]
@@ -75,7 +75,7 @@ async def test_no_more_requests_at_once_than_the_setting_says(server: EmbeddingS
 
 
 async def test_answers_in_another_order_stay_with_their_texts(server: EmbeddingServer) -> None:
-    """The index counts, not the place."""
+    """The index decides, not the position."""
     server.change = lambda items: items[::-1]
     answers = await embedder(server.url).embed(TEXTS, asyncio.to_thread)
     assert answers == [pytest.approx(unit(numbers_of(text))) for text in TEXTS]
@@ -90,14 +90,14 @@ async def test_answers_in_another_order_stay_with_their_texts(server: EmbeddingS
         ([0.0] * DIMENSIONS, "length zero"),
         ([], "of 0 instead of 8"),
         (None, "no vector"),
-        ([None] * DIMENSIONS, "no list of numbers"),
-        ("AACAPw==", "no list of numbers"),
+        ([None] * DIMENSIONS, "not a list of numbers"),
+        ("AACAPw==", "not a list of numbers"),
     ],
 )
 async def test_a_bad_vector_is_its_text_s_alone(server: EmbeddingServer, special: object, reason: str) -> None:
-    """The others have theirs, at their places; the failing text is asked for once more, on its own."""
+    """The others have vectors, in order. The failing text is sent once more, alone."""
     server.special[TEXTS[2]] = special
-    answers = await embed_stubbornly(embedder(server.url), TEXTS, asyncio.to_thread)
+    answers = await embed_with_retries(embedder(server.url), TEXTS, asyncio.to_thread)
     bad = answers.pop(2)
     assert isinstance(bad, UnusableVectorError)
     assert reason in str(bad)
@@ -107,16 +107,16 @@ async def test_a_bad_vector_is_its_text_s_alone(server: EmbeddingServer, special
 
 
 async def test_a_text_that_fails_only_among_others_gets_its_vector(server: EmbeddingServer) -> None:
-    """What the second try on its own gives, counts."""
+    """The result of the second request, alone, is used."""
     server.change = lambda items: [item for item in items if len(items) == 1 or item["index"] != 3]
-    answers = await embed_stubbornly(embedder(server.url), TEXTS, asyncio.to_thread)
+    answers = await embed_with_retries(embedder(server.url), TEXTS, asyncio.to_thread)
     assert answers == [pytest.approx(unit(numbers_of(text))) for text in TEXTS]
 
 
 async def test_a_text_that_is_refused_stands_alone(server: EmbeddingServer) -> None:
-    """400 for every request that holds it: the others have their vectors, and it is not asked for again and again."""
+    """400 for every request with this text. The others have vectors, and the text is not sent again and again."""
     server.refused.add(TEXTS[4])
-    answers = await embed_stubbornly(embedder(server.url, embedding_dimensions=8), TEXTS, asyncio.to_thread)
+    answers = await embed_with_retries(embedder(server.url, embedding_dimensions=8), TEXTS, asyncio.to_thread)
     bad = answers.pop(4)
     assert isinstance(bad, RefusedTextError)
     assert "answered 400" in str(bad)
@@ -126,7 +126,7 @@ async def test_a_text_that_is_refused_stands_alone(server: EmbeddingServer) -> N
 
 
 async def test_an_endpoint_that_refuses_everything_is_not_asked_for_each_text(server: EmbeddingServer) -> None:
-    """As where the model's name is wrong: a refusal for all, after few requests."""
+    """For example a wrong model name: an error for all texts, after few requests."""
     server.refused.update([*TEXTS, PROBE])
     model = embedder(server.url, embedding_dimensions=8, embedding_concurrency=1)
     answers = await model.embed(TEXTS, asyncio.to_thread)
@@ -139,13 +139,13 @@ async def test_an_endpoint_that_refuses_everything_is_not_asked_for_each_text(se
 async def test_a_model_that_gives_no_vector_at_all_is_not_asked_for_each_text(server: EmbeddingServer) -> None:
     """Seven wrong lengths are the model's fault: one request."""
     model = embedder(server.url, embedding_dimensions=99)
-    answers = await embed_stubbornly(model, TEXTS, asyncio.to_thread)
-    assert {str(answer) for answer in answers} == {"the embedding model gave a vector of 8 instead of 99"}
+    answers = await embed_with_retries(model, TEXTS, asyncio.to_thread)
+    assert {str(answer) for answer in answers} == {"the embedding model returned a vector of 8 instead of 99"}
     assert len(server.requests) == 1
 
 
 async def test_too_many_requests_says_when(server: EmbeddingServer) -> None:
-    """Seconds, a date, or nothing; what was answered is kept, and no further request is sent."""
+    """Seconds, a date, or nothing. Answers are kept, and no further request is sent."""
     model = embedder(server.url, embedding_dimensions=8, embedding_batch=2, embedding_concurrency=1)
     later = format_datetime(datetime.now(tz=UTC) + timedelta(seconds=100), usegmt=True)
     for headers, low, high in (
@@ -181,7 +181,7 @@ async def test_too_many_requests_says_when(server: EmbeddingServer) -> None:
     ],
 )
 async def test_other_answers(server: EmbeddingServer, status: int, kind: type[Exception]) -> None:
-    """4xx is for good; 5xx, a time-out and what nobody expects may be mended. The server's words are in the message."""
+    """4xx is permanent. 5xx, a timeout and unexpected errors may be retried. The message has the server's words."""
     server.refusals.append((status, {}))
     (answer,) = await embedder(server.url).embed(["x"], asyncio.to_thread)
     assert isinstance(answer, kind)
@@ -200,15 +200,15 @@ async def test_other_answers(server: EmbeddingServer, status: int, kind: type[Ex
     ],
 )
 async def test_an_answer_that_is_none_is_nobodys(server: EmbeddingServer, change: object) -> None:
-    """Where it is unclear which vector belongs to which text, no text gets one."""
+    """If the assignment of vectors to texts is unclear, no text gets one."""
     model = embedder(server.url, embedding_dimensions=8)
-    server.change = change  # type: ignore[assignment]  # also what is no list
+    server.change = change  # type: ignore[assignment]  # also values that are not lists
     answers = await model.embed(TEXTS, asyncio.to_thread)
     assert {type(answer) for answer in answers} == {EmbeddingError}
 
 
 async def test_nobody_listens() -> None:
-    """An endpoint that is away; the failure names its address."""
+    """An unavailable endpoint. The error contains its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"

@@ -1,4 +1,4 @@
-"""Qdrant behind the port: its own client on a store in a folder, and on servers that fail."""
+"""Qdrant behind the port: its own client with a store in a folder, and with failing servers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -23,7 +23,7 @@ from streams.dify.errors import VectorStoreError
 from streams.dify.indexing import load
 from streams.dify.models import Dataset, DatasetCollectionBinding, Document
 from streams.dify.search import passages
-from streams.dify.vector_stores.qdrant import QdrantIndex, qdrant_at
+from streams.dify.vector_stores.qdrant import QdrantIndex, build_qdrant_index
 from tests.support.platform.cleanup_steps import settle
 from tests.support.platform.handler_runs import CrashError, Site, open_site, prose
 
@@ -33,7 +33,7 @@ SHARED = "Vector_index_11111111_1111_4111_8111_111111111111_Node"
 
 @pytest.fixture
 async def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    monkeypatch.setattr(load, "GROUP", 4)
+    monkeypatch.setattr(load, "GROUP_SIZE", 4)
     client = AsyncQdrantClient(path=str(tmp_path / "qdrant"))
     async with open_site(database_url, tmp_path / "files") as opened:
         yield replace(opened, platform=replace(opened.platform, vectors=QdrantIndex(lambda: client)))
@@ -41,7 +41,7 @@ async def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_document_is_indexed_found_and_removed(site: Site) -> None:
-    """Points in the platform's layout under the segments' node ids; index_struct names the store."""
+    """Points have the platform's layout and the segments' node ids. index_struct names the store."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, b"Everyone has thirty days of leave.", name="leave.txt")
     other = await site.add_document(dataset, b"The printer eats green paper only.")
@@ -54,7 +54,7 @@ async def test_a_document_is_indexed_found_and_removed(site: Site) -> None:
         struct = await session.scalar(select(Dataset.index_struct).where(Dataset.id == dataset.id))
     assert [passage.document for passage in found] == ["leave.txt"]
     assert struct == f'{{"type": "qdrant", "vector_store": {{"class_prefix": "{site.collection(dataset.id)}"}}}}'
-    async with site.platform.vectors._asking() as client:  # type: ignore[attr-defined]  # the layout is looked at
+    async with site.platform.vectors._connection() as client:  # type: ignore[attr-defined]  # checks the layout
         (point,) = await client.retrieve(site.collection(dataset.id), [segment.index_node_id])
     assert point.payload == {
         "page_content": segment.content,
@@ -73,7 +73,7 @@ async def test_a_document_is_indexed_found_and_removed(site: Site) -> None:
 
 
 async def test_a_crash_in_any_commit_leaves_no_point_twice(site: Site) -> None:
-    """Qdrant has written, PostgreSQL has not: the repeat writes the same points again."""
+    """Qdrant has written, PostgreSQL has not committed. The repetition writes the same points again."""
     dataset = await site.add_dataset()
     step, crashed, total = 0, True, 0
     while crashed:
@@ -95,7 +95,7 @@ async def test_a_crash_in_any_commit_leaves_no_point_twice(site: Site) -> None:
 
 
 async def test_delete_wins_between_any_two_steps(site: Site) -> None:
-    """Deleted after the first, second, … step: nothing is left."""
+    """The document is deleted after the first, second, … step. Nothing is left."""
     dataset = await site.add_dataset()
     step, stopped = 0, True
     while stopped:
@@ -116,7 +116,10 @@ async def test_delete_wins_between_any_two_steps(site: Site) -> None:
 
 
 async def test_datasets_of_one_model_share_their_binding_s_collection(site: Site) -> None:
-    """Each finds its own; when one goes, also before its index_struct was written, the other's stay."""
+    """Each dataset finds its own points.
+
+    When one is deleted, also before it has an index_struct, the other keeps its points.
+    """
     binding = DatasetCollectionBinding(
         id=str(uuid4()), provider_name="local", model_name="wordllama-256", type="dataset", collection_name=SHARED
     )
@@ -141,7 +144,7 @@ async def test_datasets_of_one_model_share_their_binding_s_collection(site: Site
 
 
 async def test_a_clean_up_is_repeated_once(site: Site) -> None:
-    """15 minutes after the deletion; the one that runs then asks for no other, and takes what came late."""
+    """15 minutes after the deletion. The second clean-up publishes no further one, and deletes late writes."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, b"Some text.")
     await site.run(index_document, site.request(document))
@@ -157,7 +160,7 @@ async def test_a_clean_up_is_repeated_once(site: Site) -> None:
     assert again.event_id != event.event_id
     assert again.model_copy(update={"event_id": event.event_id}) == event
 
-    async with site.platform.vectors._asking() as client:  # type: ignore[attr-defined]  # a write that was under way
+    async with site.platform.vectors._connection() as client:  # type: ignore[attr-defined]  # a late write
         await client.upsert(
             site.collection(dataset.id),
             [PointStruct(id=str(uuid4()), vector=[1.0] * 256, payload={"metadata": {"document_id": document.id}})],
@@ -170,7 +173,7 @@ async def test_a_clean_up_is_repeated_once(site: Site) -> None:
 
 @contextmanager
 def answering(status: int, headers: dict[str, str]) -> Iterator[str]:
-    """A server that gives every request the same answer; its URL."""
+    """Start a server that gives every request the same answer; yields its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -184,7 +187,7 @@ def answering(status: int, headers: dict[str, str]) -> Iterator[str]:
             self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-            """Silent."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
@@ -202,11 +205,11 @@ def answering(status: int, headers: dict[str, str]) -> Iterator[str]:
     [(500, {}, VectorStoreError), (403, {}, Permanent), (429, {"Retry-After": "7"}, Retry)],
 )
 async def test_a_server_that_fails(site: Site, status: int, headers: dict[str, str], kind: type[Exception]) -> None:
-    """5xx is retried, 4xx is for good, 429 waits as long as it says; the document is never completed."""
+    """5xx is retried, 4xx is permanent, 429 waits as requested. The document is never completed."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, b"Some text.")
     with answering(status, headers) as url:
-        failing = replace(site, platform=replace(site.platform, vectors=qdrant_at(url, None, 5)))
+        failing = replace(site, platform=replace(site.platform, vectors=build_qdrant_index(url, None, 5)))
         with pytest.raises(kind, match="Qdrant") as failure:
             await failing.run(index_document, site.request(document))
     if isinstance(failure.value, Retry):
@@ -215,12 +218,12 @@ async def test_a_server_that_fails(site: Site, status: int, headers: dict[str, s
 
 
 async def test_a_server_that_is_gone_comes_back(site: Site) -> None:
-    """An ordinary failure; with the store there again the same request completes."""
+    """An ordinary failure. After the store is back, the same request completes."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, b"Some text.")
     with answering(500, {}) as url:
         pass
-    gone = replace(site, platform=replace(site.platform, vectors=qdrant_at(url, None, 5)))
+    gone = replace(site, platform=replace(site.platform, vectors=build_qdrant_index(url, None, 5)))
     with pytest.raises(VectorStoreError, match="does not answer"):
         await asyncio.wait_for(gone.run(index_document, site.request(document)), 20)
     await site.run(index_document, site.request(document))

@@ -113,7 +113,7 @@ def test_a_folder_without_documents_is_refused(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert done.stderr == (
-        f"streams: {tmp_path} holds no documents: the demo indexes files of type "
+        f"streams: {tmp_path} contains no documents: the demo indexes files of type "
         "csv, docx, eml, epub, htm, html, markdown, md, mdx, pdf, pptx, txt, xls, xlsx\n"
     )
     assert not (tmp_path / ROOM).exists()

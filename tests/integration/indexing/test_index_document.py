@@ -1,4 +1,4 @@
-"""A document becomes segments and vectors, once, whatever happens on the way."""
+"""A document becomes segments and vectors exactly once, also with failures."""
 
 import asyncio
 import math
@@ -33,12 +33,12 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several groups from a short document."""
-    monkeypatch.setattr(load, "GROUP", 4)
-    monkeypatch.setattr(indexing, "INSERTED_AT_ONCE", 3)
+    monkeypatch.setattr(load, "GROUP_SIZE", 4)
+    monkeypatch.setattr(indexing, "INSERT_BATCH", 3)
 
 
 async def test_a_document_is_indexed(site: Site) -> None:
-    """Every column that the platform shows is set; segments, vectors and index_struct are there."""
+    """Every column that the platform shows is set. Segments, vectors and index_struct exist."""
     dataset = await site.add_dataset()
     content = prose(12)
     document = await site.add_document(dataset, content)
@@ -54,7 +54,7 @@ async def test_a_document_is_indexed(site: Site) -> None:
     assert done.stopped_at is None
     times = [done.processing_started_at, done.parsing_completed_at, done.splitting_completed_at, done.completed_at]
     assert None not in times
-    assert times == sorted(times)  # type: ignore[type-var]  # none is None, as the line above says
+    assert times == sorted(times)  # type: ignore[type-var]  # no value is None, see the line above
     assert done.cleaning_completed_at == done.splitting_completed_at
     assert done.indexing_latency is not None
     assert 0 <= done.indexing_latency < 60
@@ -103,7 +103,7 @@ def _table(dataset_id: str) -> str:
     ],
 )
 async def test_each_kind_of_file_can_be_asked(site: Site, name: str, content: bytes) -> None:
-    """A question finds the passage that answers it, whatever the file's type."""
+    """A question finds the passage that answers it, for every file type."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, content, name=name)
     other = await site.add_document(dataset, b"The printer on the second floor eats green paper only.")
@@ -119,7 +119,7 @@ async def test_each_kind_of_file_can_be_asked(site: Site, name: str, content: by
 
 
 async def test_a_repeat_does_nothing(site: Site) -> None:
-    """A completed document stays as it is, to the timestamp."""
+    """A completed document is not changed, including its timestamps."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, prose(3))
     await site.run(index_document, site.request(document))
@@ -134,7 +134,7 @@ async def test_a_repeat_does_nothing(site: Site) -> None:
 
 @pytest.mark.usefixtures("small_groups")
 async def test_a_crash_after_any_step_is_made_good(site: Site) -> None:
-    """Killed after its first, second, … step, the next attempt ends with the same rows: none twice, none missing."""
+    """Killed after the first, second, … step, the next attempt ends with the same rows: none twice, none missing."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, prose(8))
     await site.run(index_document, site.request(document))
@@ -156,7 +156,7 @@ async def test_a_crash_after_any_step_is_made_good(site: Site) -> None:
 
 @pytest.mark.usefixtures("small_groups")
 async def test_a_crash_while_embedding_resumes_where_it_was(site: Site) -> None:
-    """Segments that had their vectors keep their completion time; the rest follows."""
+    """Segments with vectors keep their completion time. The others follow."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, prose(8))
 
@@ -178,7 +178,7 @@ async def test_a_crash_while_embedding_resumes_where_it_was(site: Site) -> None:
 
 
 async def test_the_same_text_is_embedded_once(site: Site) -> None:
-    """The second document's vectors come from the cache; an entry that is no vector is made anew."""
+    """The second document's vectors come from the cache. An invalid entry is replaced."""
     dataset = await site.add_dataset()
     content = f"A text that nobody else has: {uuid4()}.".encode()
     first = await site.add_document(dataset, content)
@@ -202,7 +202,7 @@ async def test_the_same_text_is_embedded_once(site: Site) -> None:
 
 
 async def test_a_document_that_is_asked_for_again_starts_afresh(site: Site) -> None:
-    """Status waiting with segments of an older content: those go, with their vectors."""
+    """The status is waiting and there are segments of an older content. They are deleted with their vectors."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, prose(6))
     await site.run(index_document, site.request(document))
@@ -219,7 +219,7 @@ async def test_a_document_that_is_asked_for_again_starts_afresh(site: Site) -> N
 
 
 async def test_two_workers_cache_the_same_texts_in_opposite_orders(site: Site) -> None:
-    """They wait for each other and never deadlock; each text is there once."""
+    """They wait for each other without a deadlock. Each text is stored once."""
     space = await site.platform.default_embedder.space(asyncio.to_thread)
     vector = [1.0] + [0.0] * 255
     keys = [text_hash(f"{uuid4()}") for _ in range(300)]
@@ -234,7 +234,7 @@ async def test_two_workers_cache_the_same_texts_in_opposite_orders(site: Site) -
 
 
 async def test_indexing_without_segments_starts_over(site: Site) -> None:
-    """The platform may leave a document in `indexing` with nothing to go on with: it is split anew, never empty."""
+    """The platform may leave a document in `indexing` without segments. It is split again and never completed empty."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, b"Some text.", indexing_status="indexing")
     await site.run(index_document, site.request(document))
@@ -242,7 +242,7 @@ async def test_indexing_without_segments_starts_over(site: Site) -> None:
 
 
 async def test_two_documents_of_a_new_dataset_at_once(site: Site) -> None:
-    """Both want to make the collection; both end completed."""
+    """Both create the collection, and both complete."""
     dataset = await site.add_dataset()
     documents = [await site.add_document(dataset, prose(3)) for _ in range(4)]
 
@@ -256,7 +256,10 @@ async def test_two_documents_of_a_new_dataset_at_once(site: Site) -> None:
 
 
 async def test_a_missing_file_is_retried_and_can_come_later(site: Site) -> None:
-    """An ordinary failure; given up, the document says why; asked again with the file there, it completes."""
+    """An ordinary failure.
+
+    As a dead letter, the document shows the reason. After the file exists, a new request completes.
+    """
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, None)
     request = site.request(document)
@@ -278,7 +281,7 @@ async def test_a_missing_file_is_retried_and_can_come_later(site: Site) -> None:
 
 
 async def test_a_death_never_overwrites_completed(site: Site) -> None:
-    """A late death of an older delivery leaves the document completed."""
+    """A late dead letter of an older delivery does not change the completed document."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, b"Fine.")
     await site.run(index_document, site.request(document))
@@ -292,28 +295,28 @@ async def test_a_death_never_overwrites_completed(site: Site) -> None:
     ("content", "name", "columns", "message"),
     [
         (b"", "a.txt", {}, "the file is empty"),
-        (b" \n\t ", "a.txt", {}, "the file holds no text"),
+        (b" \n\t ", "a.txt", {}, "the file contains no text"),
         (b"...!!!...", "a.txt", {}, "nothing but punctuation"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a.txt", {}, "is not UTF-8 text"),
         (b"abc\x00def", "a.md", {}, "is binary"),
-        (b"\x00", "a.dwg", {}, "files of type dwg are not built yet"),
-        (b"text", "a.txt", {"mode": "custom"}, "'custom' says nothing"),
+        (b"\x00", "a.dwg", {}, "files of type dwg are not supported yet"),
+        (b"text", "a.txt", {"mode": "custom"}, "'custom' is empty"),
         (b"text", "a.txt", {"mode": "custom", "rules": {"segmentation": {"max_tokens": 9}}}, "must be from 50 to 4000"),
         (b"text", "a.txt", {"mode": "magic"}, "'magic' is unknown"),
         (b"text", "a.txt", {"doc_form": "poem"}, "'poem' is unknown"),
         (b"text", "a.txt", {"doc_form": "qa_model"}, "STREAMS_CHAT_URL"),
-        (b"text", "a.txt", {"doc_form": "hierarchical_model"}, "says nothing of subchunk_segmentation"),
+        (b"text", "a.txt", {"doc_form": "hierarchical_model"}, "has no subchunk_segmentation"),
         (b"text", "a.txt", {"dataset_process_rule_id": None}, "no process rule"),
-        (b"text", "a.txt", {"data_source_type": "carrier_pigeon"}, "from carrier_pigeon are not built yet"),
+        (b"text", "a.txt", {"data_source_type": "carrier_pigeon"}, "from carrier_pigeon are not supported yet"),
         (b"text", "a.txt", {"data_source_info": "{"}, "names no upload file"),
     ],
 )
 async def test_what_cannot_be_indexed_is_refused_for_good(
     site: Site, content: bytes, name: str, columns: dict[str, object], message: str
 ) -> None:
-    """Permanent, in words for a person; the document shows them."""
+    """Permanent, with a message for a user. The document shows it."""
     dataset = await site.add_dataset()
-    document = await site.add_document(dataset, content, name=name, **columns)  # type: ignore[arg-type]  # names from the table above
+    document = await site.add_document(dataset, content, name=name, **columns)  # type: ignore[arg-type]  # names of the table above
     with pytest.raises(Permanent, match=message) as refusal:
         await site.run(index_document, site.request(document))
 
@@ -328,16 +331,16 @@ async def test_what_cannot_be_indexed_is_refused_for_good(
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"indexing_technique": "magic"}, "'magic' is not built yet"),
-        ({"indexing_technique": None}, "None is not built yet"),
-        ({"embedding_model": "ada", "embedding_model_provider": "openai"}, "'ada' of 'openai' is not set up here"),
+        ({"indexing_technique": "magic"}, "'magic' is not supported yet"),
+        ({"indexing_technique": None}, "None is not supported yet"),
+        ({"embedding_model": "ada", "embedding_model_provider": "openai"}, "'ada' of 'openai' is not configured"),
         ({"index_struct": "{"}, "index_struct is not the platform's"),
     ],
 )
 async def test_a_dataset_that_asks_for_more_is_refused_for_good(
     site: Site, columns: dict[str, str | None], message: str
 ) -> None:
-    """Permanent: no other technique or model is used in place of the one that was asked for."""
+    """Permanent: no other technique or model is used instead of the requested one."""
     dataset = await site.add_dataset(**columns)
     document = await site.add_document(dataset, b"text")
     with pytest.raises(Permanent, match=message):
@@ -345,7 +348,7 @@ async def test_a_dataset_that_asks_for_more_is_refused_for_good(
 
 
 async def test_ids_that_are_none_are_refused_for_good(site: Site) -> None:
-    """An event with a typo in its id says so, and its death touches nothing."""
+    """An event with an invalid id is rejected, and its dead letter changes nothing."""
     request = DocumentIndexRequested(dataset_id=str(uuid4()), document_id="42")
     with pytest.raises(Permanent, match="document_id '42' is not a UUID") as refusal:
         await site.run(index_document, request)
@@ -353,7 +356,7 @@ async def test_ids_that_are_none_are_refused_for_good(site: Site) -> None:
 
 
 async def test_gone_and_paused_documents_are_left_alone(site: Site) -> None:
-    """No row of dataset or document, or a pause: nothing to do, and no failure."""
+    """The dataset or document has no row, or is paused: nothing to do, and no failure."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, b"text", is_paused=True)
     assert await site.run(index_document, site.request(document)) == {"skipped": "the document is paused"}
@@ -387,7 +390,7 @@ async def test_delete_wins_between_any_two_steps(site: Site) -> None:
 
 
 async def test_a_delete_waits_for_the_step_that_is_under_way(site: Site) -> None:
-    """While a step's transaction is open neither row can be deleted, so nothing is written after a delete."""
+    """While a step's transaction is open, neither row can be deleted. So nothing is written after a DELETE."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, prose(2))
     tried: list[str] = []
@@ -409,7 +412,7 @@ async def _delete_at_once(site: Site, table: str, row: str) -> None:
 
 
 async def test_each_document_is_requested_once(site: Site) -> None:
-    """`document.index-created` becomes one request a document, in its order."""
+    """`document.index-created` becomes one request per document, in order."""
     dataset_id = str(uuid4())
     ids = [str(UUID(int=number)) for number in (3, 1, 2, 3)]
     event = DocumentIndexCreated(tenant_id=site.tenant_id, dataset_id=dataset_id, document_ids=ids)

@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from streams.agents.document_indexing import clean_document, index_document
 from streams.delivery import Permanent
 from streams.dify.indexing import load
-from streams.dify.keywords.extract import Asked, keywords_of
+from streams.dify.keywords.extract import KeywordRequest, keywords_of
 from streams.dify.keywords.file import keyword_file
 from streams.dify.models import ChildChunk, Dataset, DatasetKeywordTable, Document, DocumentSegment
 from streams.dify.search import passages
@@ -25,13 +25,13 @@ PRINTER = b"The printer on the second floor eats green paper only."
 
 @pytest.fixture
 async def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    monkeypatch.setattr(load, "GROUP", 4)
+    monkeypatch.setattr(load, "GROUP_SIZE", 4)
     async with open_site(database_url, tmp_path) as opened:
         yield opened
 
 
 async def table(site: Site, dataset: Dataset) -> dict[str, list[str]]:
-    """The dataset's keyword table, checked for the platform's form; {} where there is no row."""
+    """Return the dataset's keyword table, after checking the platform's form; {} if there is no row."""
     async with site.transaction() as session:
         kept = await session.scalar(
             select(DatasetKeywordTable.keyword_table).where(DatasetKeywordTable.dataset_id == dataset.id)
@@ -45,7 +45,7 @@ async def table(site: Site, dataset: Dataset) -> dict[str, list[str]]:
 
 
 async def expected(site: Site, *documents: Document) -> dict[str, list[str]]:
-    """What the table has to be, from the segments' own keywords."""
+    """Return the expected table, from the segments' own keywords."""
     nodes: dict[str, set[str]] = {}
     for document in documents:
         for segment in await site.segments(document.id):
@@ -55,7 +55,10 @@ async def expected(site: Site, *documents: Document) -> dict[str, list[str]]:
 
 
 async def test_a_document_is_found_by_its_keywords(site: Site) -> None:
-    """Keywords are in the segments and in the table, in the platform's form; no vector, no collection, no tokens."""
+    """Keywords are in the segments and in the table, in the platform's form.
+
+    There is no vector, collection or token count.
+    """
     dataset = await site.add_dataset(indexing_technique="economy", keyword_number=3)
     document = await site.add_document(dataset, LEAVE, name="leave.txt")
     other = await site.add_document(dataset, PRINTER)
@@ -63,7 +66,7 @@ async def test_a_document_is_found_by_its_keywords(site: Site) -> None:
         assert await site.run(index_document, site.request(one)) == {"segments": 1, "tokens": 0}
 
     (segment,) = await site.segments(document.id)
-    assert segment.keywords == keywords_of(Asked((LEAVE.decode(),), 3))[0]
+    assert segment.keywords == keywords_of(KeywordRequest((LEAVE.decode(),), 3))[0]
     assert len(segment.keywords) == 3
     assert (segment.status, segment.enabled) == ("completed", True)
     assert (await site.document(document.id)).indexing_status == "completed"
@@ -96,7 +99,7 @@ async def test_a_crash_after_any_step_is_made_good(site: Site) -> None:
 
 
 async def test_delete_wins_between_any_two_steps(site: Site) -> None:
-    """Deleted after the first, second, … step: the clean-up leaves none of its keywords, and all of the other's."""
+    """Deleted after the first, second, … step: the clean-up removes all keywords of this document only."""
     dataset = await site.add_dataset(indexing_technique="economy")
     neighbour = await site.add_document(dataset, LEAVE)
     await site.run(index_document, site.request(neighbour))
@@ -120,7 +123,7 @@ async def test_delete_wins_between_any_two_steps(site: Site) -> None:
 
 
 async def test_many_documents_at_once_lose_no_keyword(site: Site) -> None:
-    """Six write the same table, two others are taken out of it meanwhile: every entry is there, and no other."""
+    """Six documents write the same table while two others are removed: every entry exists, and no other."""
     dataset = await site.add_dataset(indexing_technique="economy")
     gone = [await site.add_document(dataset, prose(6)) for _ in range(2)]
     for document in gone:
@@ -140,7 +143,7 @@ async def test_many_documents_at_once_lose_no_keyword(site: Site) -> None:
 
 
 async def test_indexing_anew_exchanges_the_keywords(site: Site) -> None:
-    """Those of the old content are gone."""
+    """The keywords of the old content are removed."""
     dataset = await site.add_dataset(indexing_technique="economy")
     document = await site.add_document(dataset, LEAVE)
     await site.run(index_document, site.request(document))
@@ -162,7 +165,7 @@ def _file(document: Document) -> str:
 
 
 async def test_a_deleted_dataset_leaves_no_table(site: Site) -> None:
-    """Its row goes with the rest."""
+    """Its row is deleted."""
     dataset = await site.add_dataset(indexing_technique="economy")
     document = await site.add_document(dataset, LEAVE)
     await site.run(index_document, site.request(document))
@@ -172,19 +175,19 @@ async def test_a_deleted_dataset_leaves_no_table(site: Site) -> None:
 
 
 async def test_an_error_in_the_keywords_fails_the_attempt(site: Site) -> None:
-    """A table that cannot be read: the document says so, instead of completing without being found."""
+    """An invalid table is an error of the document, which does not complete without being searchable."""
     dataset = await site.add_dataset(indexing_technique="economy")
     await site.add(DatasetKeywordTable(dataset_id=dataset.id, keyword_table="", data_source_type="file"))
     await site.platform.storage.write(keyword_file(site.tenant_id, dataset.id), b"[]")
     document = await site.add_document(dataset, LEAVE)
-    with pytest.raises(Permanent, match="is no keyword table of the platform") as refusal:
+    with pytest.raises(Permanent, match="is not a keyword table of the platform") as refusal:
         await site.run(index_document, site.request(document))
     await site.die(index_document, site.request(document), refusal.value)
     assert (await site.document(document.id)).indexing_status == "error"
 
 
 async def test_a_hierarchical_document_is_found_by_its_parents_keywords(site: Site) -> None:
-    """Parents have keywords, child chunks have none and are completed with them; clean-up takes both."""
+    """Parents have keywords. Child chunks have none and are completed with them. Clean-up deletes both."""
     dataset = await site.add_dataset(indexing_technique="economy")
     rules = {"parent_mode": "paragraph", **SMALL, "subchunk_segmentation": {"separator": ". ", "max_tokens": 100}}
     document = await site.add_document(

@@ -1,4 +1,4 @@
-"""Indexing with a model behind HTTP: its troubles are the delivery's, its bad vectors one text's alone."""
+"""Indexing with a model behind HTTP: its failures retry the delivery, invalid vectors affect one text only."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -29,8 +29,8 @@ def server() -> Iterator[EmbeddingServer]:
 async def site(
     database_url: str, tmp_path: Path, server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Site]:
-    """Its default model is the server's, named anew each time so that nothing is cached yet; four rows a group."""
-    monkeypatch.setattr(load, "GROUP", 4)
+    """The default model is the server's, with a new name each time so that nothing is cached; four rows per group."""
+    monkeypatch.setattr(load, "GROUP_SIZE", 4)
     provider = f"openai {server.url}"
     model = build_openai_embedder(
         Settings(
@@ -55,7 +55,7 @@ async def contents(site: Site, document: Document) -> list[str]:
 
 
 async def test_a_document_is_indexed_and_found(site: Site, server: EmbeddingServer) -> None:
-    """Each text is asked for once; a second document with the same texts asks for none."""
+    """Each text is embedded once. A second document with the same texts sends none."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, prose(8))
     await site.run(index_document, site.request(document))
@@ -76,7 +76,10 @@ async def test_a_document_is_indexed_and_found(site: Site, server: EmbeddingServ
 
 @pytest.mark.parametrize("special", [[float("nan")] * 8, [1.0] * 9, None], ids=["nan", "length", "none"])
 async def test_a_bad_vector_fails_its_segment_alone(site: Site, server: EmbeddingServer, special: object) -> None:
-    """The others are loaded and found by their own texts; the attempt fails and names the segment; it can be mended."""
+    """The others are loaded and found by their own texts.
+
+    The attempt fails and names the segment. A retry can succeed.
+    """
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, prose(8))
     probe = await site.add_document(dataset, prose(8))
@@ -123,7 +126,10 @@ async def test_a_bad_vector_fails_its_segment_alone(site: Site, server: Embeddin
 
 
 async def test_a_refused_text_fails_its_segment_for_good(site: Site, server: EmbeddingServer) -> None:
-    """Permanent, with the segment's position and the endpoint's words; the rest is loaded, so a mended one goes on."""
+    """Permanent, with the segment's position and the endpoint's message.
+
+    The rest is loaded, so a fixed document continues.
+    """
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, prose(8))
     probe = await site.add_document(dataset, prose(8))
@@ -148,7 +154,7 @@ async def test_a_refused_text_fails_its_segment_for_good(site: Site, server: Emb
 
 
 async def test_a_bad_vector_of_a_child_chunk(site: Site, server: EmbeddingServer) -> None:
-    """The chunk says why, its segment has the status error; mended, both are as if nothing had been."""
+    """The chunk shows the reason, and its segment has the status error. After the fix, both have no error."""
     dataset = await site.add_dataset()
     rules = {
         "segmentation": {"separator": "\n\n", "max_tokens": 500},
@@ -161,7 +167,7 @@ async def test_a_bad_vector_of_a_child_chunk(site: Site, server: EmbeddingServer
     server.special["two"] = [float("nan")] * 8
 
     with pytest.raises(
-        EmbeddingError, match="segment 1: the embedding model gave a vector with a number that is not finite: 'two'"
+        EmbeddingError, match="segment 1: the embedding model returned a vector with a number that is not finite: 'two'"
     ):
         await site.run(index_document, site.request(document))
 
@@ -175,7 +181,7 @@ async def test_a_bad_vector_of_a_child_chunk(site: Site, server: EmbeddingServer
 
 
 async def test_too_many_requests_is_a_retry_at_that_time(site: Site, server: EmbeddingServer) -> None:
-    """What was answered before is loaded, and not asked for again."""
+    """Earlier answers are loaded and not requested again."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, prose(8))
     server.then = (429, {"Retry-After": "33"})
@@ -200,7 +206,7 @@ async def test_too_many_requests_is_a_retry_at_that_time(site: Site, server: Emb
 
 @pytest.mark.parametrize(("status", "kind"), [(500, Unavailable), (401, Permanent), (400, Permanent)])
 async def test_other_failures(site: Site, server: EmbeddingServer, status: int, kind: type[Exception]) -> None:
-    """5xx is nobody's attempt, 4xx is for good; the message says who answered what."""
+    """5xx does not count as an attempt, 4xx is permanent. The message contains the endpoint and its answer."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, prose(2))
     server.refusals.append((status, {}))

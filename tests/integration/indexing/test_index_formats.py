@@ -1,4 +1,4 @@
-"""Documents of each source and format through the handlers: indexed, asked, cleaned up, or refused with a reason."""
+"""Documents of each source and format through the handlers: indexed, found, cleaned up, or rejected with a reason."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -61,7 +61,7 @@ async def _content(site: Site, document: Document) -> str:
     ids=lambda value: value if isinstance(value, str) and value.startswith("a.") else "",
 )
 async def test_each_format_is_indexed(site: Site, name: str, content: bytes, words: str) -> None:
-    """Its words are in the segments, which begin without punctuation as the platform's do, and have vectors."""
+    """Its words are in the segments, which start without punctuation as on the platform, and have vectors."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, content, name=name)
 
@@ -83,7 +83,7 @@ async def test_each_format_is_indexed(site: Site, name: str, content: bytes, wor
 async def test_what_cannot_be_read_is_refused_in_the_document_s_words(
     site: Site, name: str, content: bytes, reason: str
 ) -> None:
-    """Permanent, and the document says error with the same words."""
+    """Permanent, and the document shows the same message."""
     document = await site.add_document(await site.add_dataset(), content, name=name)
 
     with pytest.raises(Permanent) as refused:
@@ -96,7 +96,7 @@ async def test_what_cannot_be_read_is_refused_in_the_document_s_words(
 
 
 async def test_images_of_a_word_file_are_stored_and_go_with_it(site: Site) -> None:
-    """Rows and files under the ids that the segments link to; a repeat makes none anew; clean-up leaves nothing."""
+    """Rows and files have the ids that the segments link to. A repetition creates none. Clean-up leaves nothing."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, word(pictures=(png(1), png(2), png(1))), name="a.docx")
 
@@ -127,7 +127,7 @@ def _images(site: Site) -> list[Path]:
 @pytest.mark.parametrize("crash_after", [2, 3])
 @pytest.mark.parametrize("whole_dataset", [False, True])
 async def test_images_go_though_no_segment_links_to_them(site: Site, crash_after: int, *, whole_dataset: bool) -> None:
-    """The worker died when rows (2), then files (3), of the images were there, and the document was deleted."""
+    """The worker died after the rows (2) or the files (3) of the images were written. Then the document was deleted."""
     dataset = await site.add_dataset()
     document = await site.add_document(dataset, word(pictures=(png(1),)), name="a.docx")
 
@@ -160,7 +160,7 @@ def _block(kind: str, text: str, block_id: str = "x", **more: object) -> dict[st
 
 
 async def test_a_notion_page_is_read_with_its_nested_blocks(site: Site, service: Service) -> None:
-    """In order, over two answers of the list, with the integration's token."""
+    """In order, over two pages of the list, with the integration's token."""
     path = f"GET /v1/blocks/{PAGE}/children"
     first = [_block("heading_1", "Leave"), _block("toggle", "Who", BLOCK, has_children=True)]
     service.answer(path, {"results": first, "has_more": True, "next_cursor": "c"})
@@ -177,7 +177,7 @@ async def test_a_notion_page_is_read_with_its_nested_blocks(site: Site, service:
 
 
 async def test_a_workspace_s_own_token_is_used(site: Site, service: Service) -> None:
-    """The one that the tenant has given for the page's workspace: not another's, not one that is disabled."""
+    """The token of the page's workspace: not another tenant's, and not a disabled one."""
     service.answer(f"GET /v1/blocks/{PAGE}/children", {"results": [_block("paragraph", "Hello.")]})
     for tenant, workspace, token, disabled in (
         (site.tenant_id, "w", "right", False),
@@ -226,7 +226,7 @@ async def test_a_web_page_is_read_by_jina(site: Site, service: Service) -> None:
 
 
 async def test_a_crawled_page_is_found_among_its_job_s(site: Site, service: Service) -> None:
-    """On the second part of the job's result."""
+    """On the second page of the job's result."""
     further = f"{service.url}/v1/crawl/job-1?skip=1"
     other = {"markdown": "Other.", "metadata": {"sourceURL": "https://example.org/b"}}
     wanted = {"markdown": "Soup is hot.", "metadata": {"sourceURL": "https://example.org/a"}}
@@ -243,7 +243,7 @@ async def test_a_crawled_page_is_found_among_its_job_s(site: Site, service: Serv
 
 
 async def test_a_page_that_watercrawl_has_found(site: Site, service: Service) -> None:
-    """On the second part of the crawl's results, as a file whose signed address is read without the key."""
+    """On the second page of the crawl's results, as a file whose signed URL is read without the key."""
     crawl = "/api/v1/core/crawl-requests/job-1/results/"
     other = {"url": "https://example.org/b", "result": {"markdown": "Other."}}
     wanted = {"url": "https://example.org/a", "result": f"{service.url}/media/a.json"}
@@ -259,8 +259,8 @@ async def test_a_page_that_watercrawl_has_found(site: Site, service: Service) ->
 
 
 async def test_watercrawl_crawls_a_page_now(site: Site, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No job: a crawl of that page is asked for and waited for; one that fails is no page."""
-    monkeypatch.setattr(watercrawl, "_PAUSE", 0.01)
+    """There is no job. A crawl of the page is started and waited for. If it fails, there is no page."""
+    monkeypatch.setattr(watercrawl, "_POLL_SECONDS", 0.01)
     requests = "/api/v1/core/crawl-requests/"
     page = {"url": "https://example.org/a", "result": {"markdown": "Soup is hot."}}
     service.answer(f"POST {requests}", {"uuid": "c-1"})
@@ -284,7 +284,7 @@ async def test_a_page_without_a_job_is_scraped(site: Site, service: Service) -> 
 
 
 async def test_a_service_that_wants_patience_gets_it(site: Site, service: Service) -> None:
-    """429: a retry at the time of Retry-After."""
+    """429: a retry after the time of Retry-After."""
     service.answer(f"GET /v1/blocks/{PAGE}/children", {}, 429, Retry_After="7")
     document = await _from(site, "notion_import", notion_page_id=PAGE, type="page")
     with pytest.raises(Retry, match="Notion answers 429") as asked:
@@ -300,7 +300,7 @@ async def test_a_service_s_other_refusals_are_for_good(site: Site, service: Serv
 
 
 async def test_a_service_in_trouble_is_asked_again(site: Site, service: Service) -> None:
-    """5xx, then a server that is gone: neither Permanent nor at a time of its own."""
+    """5xx, then an unavailable server: neither Permanent nor a retry at a certain time."""
     service.answer("GET /https://example.org/a", {}, 503)
     document = await _from(site, "website_crawl", url="https://example.org/a", provider="jinareader")
     with pytest.raises(ServiceError, match="Jina answers 503"):
@@ -313,7 +313,7 @@ async def test_a_service_in_trouble_is_asked_again(site: Site, service: Service)
         ("notion_import", {}, "names no Notion page"),
         ("notion_import", {"notion_page_id": "../users"}, "is not a UUID"),
         ("website_crawl", {"url": "file:///etc/passwd", "provider": "jinareader"}, "not the address of a web page"),
-        ("website_crawl", {"url": "https://a.org", "provider": "spider"}, "'spider' is not set up here"),
+        ("website_crawl", {"url": "https://a.org", "provider": "spider"}, "'spider' is not configured"),
     ],
 )
 async def test_a_source_that_names_nothing_is_refused(

@@ -1,4 +1,4 @@
-"""Hierarchical and custom-split documents: parents are shown, children are found, whatever happens on the way."""
+"""Hierarchical and custom documents: children are searched, parents are shown, also after failures."""
 
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -32,8 +32,8 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several groups from a short document."""
-    monkeypatch.setattr(load, "GROUP", 7)
-    monkeypatch.setattr(indexing, "INSERTED_AT_ONCE", 5)
+    monkeypatch.setattr(load, "GROUP_SIZE", 7)
+    monkeypatch.setattr(indexing, "INSERT_BATCH", 5)
 
 
 async def _add(site: Site, dataset: Dataset, content: bytes, rules: Mapping[str, object]) -> Document:
@@ -52,7 +52,7 @@ async def _children(site: Site, document: Document) -> list[ChildChunk]:
 
 
 async def _contents(site: Site, document: Document) -> list[tuple[str, str]]:
-    """Parents and their children's contents, in order."""
+    """Return parents and their children's contents, in order."""
     parents = {segment.id: segment.content for segment in await site.segments(document.id)}
     return [(parents[child.segment_id], child.content) for child in await _children(site, document)]
 
@@ -64,7 +64,7 @@ async def _vector_ids(site: Site, dataset: Dataset) -> set[str]:
 
 
 async def test_a_hierarchical_document_is_indexed(site: Site) -> None:
-    """Paragraphs are segments, sentences are child chunks; only these have vectors, and all rows say completed."""
+    """Paragraphs are segments, sentences are child chunks. Only chunks have vectors. All rows are completed."""
     dataset = await site.add_dataset()
     document = await _add(site, dataset, b"One is red. Two is   blue.\n\nThree is green.", PARAGRAPHS)
 
@@ -95,7 +95,7 @@ async def test_a_hierarchical_document_is_indexed(site: Site) -> None:
 
 
 async def test_a_question_finds_the_parent_of_the_child_that_answers_it(site: Site) -> None:
-    """The passage is the whole parent, once, although several of its children fit."""
+    """The passage is the whole parent, once, although several of its children match."""
     dataset = await site.add_dataset()
     parent = b"Everyone has thirty days of leave. Ask for leave in writing. Leave ends in December."
     document = await _add(site, dataset, parent + b"\n\nThe printer eats green paper only.", PARAGRAPHS)
@@ -108,7 +108,7 @@ async def test_a_question_finds_the_parent_of_the_child_that_answers_it(site: Si
 
 
 async def test_all_of_a_document_as_one_parent(site: Site) -> None:
-    """However long it is; its paragraphs are the children, in one sequence."""
+    """At any length. Its paragraphs are the children, in one sequence."""
     dataset = await site.add_dataset()
     content = prose(40)
     document = await _add(site, dataset, content, FULL_DOC)
@@ -121,7 +121,7 @@ async def test_all_of_a_document_as_one_parent(site: Site) -> None:
 
 
 async def test_a_custom_rule_splits_at_its_separator(site: Site) -> None:
-    """Each part is a segment; addresses and URLs are gone, images stay."""
+    """Each part is a segment. Addresses and URLs are removed, images stay."""
     dataset = await site.add_dataset()
     rules: dict[str, object] = {
         "pre_processing_rules": [{"id": "remove_urls_emails", "enabled": True}],
@@ -131,14 +131,14 @@ async def test_a_custom_rule_splits_at_its_separator(site: Site) -> None:
     document = await site.add_document(dataset, content, mode="custom", rules=rules)
     await site.run(index_document, site.request(document))
     contents = [segment.content for segment in await site.segments(document.id)]
-    # The exclamation mark is punctuation at a piece's start.
+    # The exclamation mark is punctuation at the start of a piece.
     assert contents == ["one", "two", "[p](https://example.org/p.png)"]
 
 
 @pytest.mark.usefixtures("small_groups")
 @pytest.mark.parametrize("rules", [PARAGRAPHS, FULL_DOC], ids=["paragraph", "full-doc"])
 async def test_a_crash_after_any_step_is_made_good(site: Site, rules: Mapping[str, object]) -> None:
-    """Killed after its first, second, … step, the next attempt ends with the same rows: none twice, none missing."""
+    """Killed after the first, second, … step, the next attempt ends with the same rows: none twice, none missing."""
     dataset = await site.add_dataset()
     document = await _add(site, dataset, prose(4), rules)
     await site.run(index_document, site.request(document))
@@ -159,7 +159,7 @@ async def test_a_crash_after_any_step_is_made_good(site: Site, rules: Mapping[st
 
 @pytest.mark.usefixtures("small_groups")
 async def test_a_parent_is_completed_with_its_last_child(site: Site) -> None:
-    """A crash between two groups: a parent some of whose children have no vector yet is not shown as completed."""
+    """A crash between two groups. A parent with children without vectors is not completed."""
     dataset = await site.add_dataset()
     document = await _add(site, dataset, prose(4), PARAGRAPHS)
     seen = 0
@@ -200,7 +200,7 @@ async def test_delete_wins_between_any_two_steps(site: Site) -> None:
 
 
 async def test_indexing_again_replaces_parents_and_children(site: Site) -> None:
-    """A document that is waiting again with another content keeps nothing of the former one."""
+    """A waiting document with another content keeps nothing of the previous one."""
     dataset = await site.add_dataset()
     document = await _add(site, dataset, prose(3), PARAGRAPHS)
     await site.run(index_document, site.request(document))

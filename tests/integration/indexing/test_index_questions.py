@@ -1,4 +1,4 @@
-"""`qa_model`: questions and answers of every chunk, none lost, whatever the chat endpoint does."""
+"""`qa_model`: questions and answers of every chunk, without losses, for any behaviour of the chat endpoint."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
@@ -57,7 +57,7 @@ async def _pairs(site: Site, document: Document) -> list[tuple[int, str, str | N
 
 
 def _expected() -> list[tuple[int, str, str | None]]:
-    """Two pairs a chunk, in the chunks' order."""
+    """Return two pairs per chunk, in the order of the chunks."""
     pairs: list[tuple[int, str, str | None]] = []
     for number, chunk in enumerate(CHUNKS, start=1):
         pairs.append((2 * number - 1, f"What of Room {number}?", chunk))
@@ -66,7 +66,7 @@ def _expected() -> list[tuple[int, str, str | None]]:
 
 
 async def _kept_chunks(site: Site) -> list[str]:
-    """The chunks whose answers are kept for the next attempt."""
+    """Return the chunks whose answers are stored for the next attempt."""
     async with site.transaction() as session:
         keys = set(await session.scalars(select(answered_chunks.c.key)))
     return [chunk for chunk in CHUNKS if answer_key("the-model", "English", chunk) in keys]
@@ -78,12 +78,12 @@ async def _kept(site: Site) -> int:
 
 
 def _for(wanted: str, other: Answer) -> Answer:
-    """`other` for one chunk, a good answer for the rest."""
+    """Return `other` for one chunk, and a valid answer for the rest."""
     return lambda text, before: other(text, before) if text == wanted else two_pairs(text, before)
 
 
 async def test_a_document_becomes_questions_and_answers(site: Site, server: ChatServer) -> None:
-    """Content is the question, its answer beside it, in the text's order; several chunks are under way at once."""
+    """The content is the question, with its answer, in the order of the text. Several chunks are sent concurrently."""
     dataset = await site.add_dataset()
     document = await _add(site, dataset, doc_language="Deutsch")
     server.together = Barrier(4)
@@ -106,7 +106,7 @@ async def test_a_document_becomes_questions_and_answers(site: Site, server: Chat
 
 
 async def test_a_question_is_answered(site: Site) -> None:
-    """The vectors are those of the questions; what is shown is the pair."""
+    """The vectors belong to the questions. The pair is shown."""
     dataset = await site.add_dataset()
     document = await _add(site, dataset)
     await site.run(index_document, site.request(document))
@@ -130,7 +130,7 @@ async def test_a_question_is_answered(site: Site) -> None:
     ],
 )
 async def test_one_chunks_trouble_is_its_own(site: Site, server: ChatServer, trouble: Reply) -> None:
-    """It is asked about again until there is an answer, within the attempt; the others once."""
+    """It is sent again within the attempt until there is an answer. The others are sent once."""
     dataset = await site.add_dataset()
     document = await _add(site, dataset)
     server.answer = _for(CHUNKS[4], lambda text, before: trouble if before < 2 else two_pairs(text, before))
@@ -140,7 +140,7 @@ async def test_one_chunks_trouble_is_its_own(site: Site, server: ChatServer, tro
 
 
 async def test_a_chunk_that_fails_for_good_fails_the_attempt_and_nothing_else(site: Site, server: ChatServer) -> None:
-    """No segment without it; what is answered is kept, and the next attempt asks only for what is missing."""
+    """There is no segment without it. Answers are stored, and the next attempt sends only the missing chunks."""
     dataset = await site.add_dataset()
     document = await _add(site, dataset)
     server.answer = _for(CHUNKS[0], lambda _, __: completion("I would rather not."))
@@ -163,7 +163,7 @@ async def test_a_chunk_that_fails_for_good_fails_the_attempt_and_nothing_else(si
 
 
 async def test_a_long_pause_is_a_retry_at_that_time(site: Site, server: ChatServer) -> None:
-    """429 with `Retry-After: 90`: no further chunk is sent, and the delivery comes again in 90 s."""
+    """429 with `Retry-After: 90`: no further chunk is sent, and the delivery is retried after 90 s."""
     dataset = await site.add_dataset()
     document = await _add(site, dataset)
     server.answer = lambda _, __: Reply(BUSY, b"slow down", {"Retry-After": "90"})
@@ -175,7 +175,7 @@ async def test_a_long_pause_is_a_retry_at_that_time(site: Site, server: ChatServ
 
 
 async def test_an_endpoint_that_is_gone_is_a_retry(site: Site) -> None:
-    """Nobody listens: nobody's attempt, after a few chunks and not after all of them."""
+    """No server listens. It does not count as an attempt, and ends after a few chunks."""
     dead = ChatEndpoint("http://127.0.0.1:9/v1", "the-model", None, timeout=5)
     elsewhere = replace(site, platform=replace(site.platform, chat=dead))
     document = await _add(elsewhere, await elsewhere.add_dataset())
@@ -184,7 +184,7 @@ async def test_an_endpoint_that_is_gone_is_a_retry(site: Site) -> None:
 
 
 async def test_a_refusal_is_for_good(site: Site, server: ChatServer) -> None:
-    """401: no repeat helps, and the document will say what the endpoint said."""
+    """401: no retry can succeed, and the document shows the endpoint's message."""
     document = await _add(site, await site.add_dataset())
     server.answer = lambda _, __: Reply(401, b"the key is not known")
     with pytest.raises(Permanent, match="answered 401: the key is not known"):
@@ -193,7 +193,7 @@ async def test_a_refusal_is_for_good(site: Site, server: ChatServer) -> None:
 
 
 async def test_a_crash_after_any_step_is_made_good(site: Site, server: ChatServer) -> None:
-    """Killed after its first, second, … step, the next attempt ends with the same rows and asks nothing twice."""
+    """Killed after the first, second, … step, the next attempt ends with the same rows and sends nothing twice."""
     dataset = await site.add_dataset()
     step, crashed, most_kept = 0, True, 0
     while crashed:
@@ -201,7 +201,7 @@ async def test_a_crash_after_any_step_is_made_good(site: Site, server: ChatServe
         server.asked.clear()
         document = await _add(site, dataset)
         crashed = await site.crashes(index_document, site.request(document), step)
-        # Others that were under way may have reached the server only after the worker's death.
+        # Other requests may have reached the server only after the worker's death.
         kept = await _kept_chunks(site)
         await site.run(index_document, site.request(document))
         assert await _pairs(site, document) == _expected()
@@ -214,7 +214,7 @@ async def test_a_crash_after_any_step_is_made_good(site: Site, server: ChatServe
 
 
 async def test_delete_wins_between_any_two_steps(site: Site) -> None:
-    """Deleted after the first, second, … step: neither answers nor segments nor vectors are left."""
+    """Deleted after the first, second, … step: no answers, segments or vectors are left."""
     dataset = await site.add_dataset()
     step, stopped = 0, True
     while stopped:
@@ -236,7 +236,7 @@ async def test_delete_wins_between_any_two_steps(site: Site) -> None:
 
 
 async def test_a_deleted_dataset_leaves_no_answers(site: Site, server: ChatServer) -> None:
-    """Not even those of an indexing that was given up."""
+    """Also the answers of an indexing that became a dead letter."""
     dataset = await site.add_dataset()
     document = await _add(site, dataset)
     server.answer = _for(CHUNKS[0], lambda _, __: completion("no"))
@@ -250,7 +250,7 @@ async def test_a_deleted_dataset_leaves_no_answers(site: Site, server: ChatServe
 
 
 async def test_questions_are_found_by_their_keywords(site: Site) -> None:
-    """In an economy dataset: no vector, no tokens, and an answer beside each question."""
+    """In an economy dataset: no vector, no tokens, and an answer for each question."""
     dataset = await site.add_dataset(indexing_technique="economy")
     document = await _add(site, dataset)
     await site.run(index_document, site.request(document))

@@ -1,7 +1,7 @@
-"""What meets an indexing at any of its steps: deletion, a pause, a newer request, a kill, a store that is gone.
+"""Concurrent events at each step of an indexing: deletion, pause, newer request, kill, unavailable store.
 
-Each test forces the interleaving at every step in turn, until the work has no more steps, and then compares every row,
-vector, keyword and image with those of an undisturbed indexing. A neighbour's document keeps everything throughout.
+Each test forces the interleaving at every step in turn, until the work has no more steps. Then it compares every row,
+vector, keyword and image with those of an undisturbed indexing. A neighbour's document never changes.
 """
 
 import asyncio
@@ -27,28 +27,28 @@ from tests.support.platform.handler_runs import CrashError, Site, open_site
 from tests.support.platform.indexing_snapshots import (
     KINDS,
     Kind,
-    ask_anew,
     found,
     indexed,
-    nodes_in_table,
     of_each_kind,
-    picture,
+    request_again,
+    snapshot,
+    table_nodes,
 )
 
 GONE = ({"skipped": "the document is gone"}, {"skipped": "the dataset is gone"})
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One kind of document here; `tests/crash/workers/test_indexing_races.py` has the others."""
+    """One kind of document; `tests/crash/workers/test_indexing_races.py` has the others."""
     of_each_kind(metafunc, "text")
 
 
 @pytest.fixture(autouse=True)
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several steps from a short document."""
-    monkeypatch.setattr(load, "GROUP", 5)
-    monkeypatch.setattr(splitting, "INSERTED_AT_ONCE", 6)
-    monkeypatch.setattr(replace_module, "REMOVED_AT_ONCE", 5)
+    monkeypatch.setattr(load, "GROUP_SIZE", 5)
+    monkeypatch.setattr(splitting, "INSERT_BATCH", 6)
+    monkeypatch.setattr(replace_module, "REMOVE_BATCH", 5)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
 
 @dataclass(frozen=True)
 class Scene:
-    """A dataset, a neighbour in it, and what a document of the kind is after an undisturbed indexing."""
+    """A dataset, a neighbour in it, and the snapshot of an undisturbed indexing."""
 
     site: Site
     kind: Kind
@@ -69,33 +69,33 @@ class Scene:
     expected: dict[str, Any]
 
     async def check_neighbour(self) -> None:
-        assert await picture(self.site, self.dataset, self.neighbour.id) == self.before
+        assert await snapshot(self.site, self.dataset, self.neighbour.id) == self.before
 
 
 async def _scene(site: Site, kind: Kind) -> Scene:
     dataset = await kind.dataset(site)
     neighbour = await kind.document(site, dataset)
     await site.run(index_document, site.request(neighbour))
-    before = await picture(site, dataset, neighbour.id)
+    before = await snapshot(site, dataset, neighbour.id)
     return Scene(site, kind, dataset, neighbour, before, before)
 
 
 async def _document(scene: Scene, *, again: bool) -> Document:
-    """A waiting document; `again`: one that was indexed with another content before."""
+    """Add a waiting document; `again`: it was indexed with another content before."""
     site, kind = scene.site, scene.kind
     if not again:
         return await kind.document(site, scene.dataset)
     document = await site.add_document(scene.dataset, kind.other, name=kind.file, **kind.columns)
     await site.run(index_document, site.request(document))
-    await ask_anew(site, document, kind.content)
+    await request_again(site, document, kind.content)
     return document
 
 
 @pytest.mark.parametrize("moment", ["at", "after"])
 async def test_a_document_is_deleted_at_each_step(site: Site, kind: Kind, moment: str) -> None:
-    """At: the deletion waits for the step that holds the row. The indexing stops, clean-up leaves nothing."""
+    """`at`: the deletion waits for the step that locks the row. The indexing stops, and clean-up leaves nothing."""
     scene = await _scene(site, kind)
-    files, entries = stored(site), await nodes_in_table(site, scene.dataset)
+    files, entries = stored(site), await table_nodes(site, scene.dataset)
     step, stopped = 0, True
     while stopped:
         document = await _document(scene, again=step % 2 == 1)
@@ -104,14 +104,14 @@ async def test_a_document_is_deleted_at_each_step(site: Site, kind: Kind, moment
         await site.delete(Document, id=document.id)
         await settle(site, site.document_deleted(document, source_file(document)))
         assert await left(site, document_id=document.id) == {}
-        assert (stored(site), await nodes_in_table(site, scene.dataset)) == (files, entries)
+        assert (stored(site), await table_nodes(site, scene.dataset)) == (files, entries)
         await scene.check_neighbour()
         step += 1
     assert step > 3
 
 
 async def _delete_at(site: Site, document: Document, step: int, moment: str) -> JSON:
-    """Step 0: before the first. `at`: while the step's transaction is open, in a transaction beside it."""
+    """Delete the document. Step 0: before the first step. `at`: in another transaction, while the step's is open."""
     if step == 0:
         await site.delete(Document, id=document.id)
         return await site.run(index_document, site.request(document))
@@ -134,7 +134,7 @@ async def _delete_at(site: Site, document: Document, step: int, moment: str) -> 
 
 
 async def test_the_dataset_is_deleted_after_each_step(site: Site, kind: Kind) -> None:
-    """Its clean-up runs to its end between two steps of the indexing, which stops: nothing is left of any document."""
+    """Its whole clean-up runs between two steps of the indexing, which stops. Nothing is left of any document."""
     elsewhere = await _scene(site, kind)
     files = stored(site)
     step, stopped = 0, True
@@ -160,7 +160,10 @@ async def test_the_dataset_is_deleted_after_each_step(site: Site, kind: Kind) ->
 
 @pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
 async def test_a_pause_after_each_step(site: Site, kind: Kind, *, again: bool) -> None:
-    """It stops at the next step; resumed, it ends like an undisturbed one, and what was loaded is not made again."""
+    """It stops at the next step.
+
+    After the resume it ends as an undisturbed one, and loaded rows are not created again.
+    """
     scene = await _scene(site, kind)
     step, stopped = 0, True
     while stopped:
@@ -178,7 +181,7 @@ async def test_a_pause_after_each_step(site: Site, kind: Kind, *, again: bool) -
         assert await site.run(index_document, site.request(document)) == {"skipped": "the document is paused"}
         await _set_paused(site, document.id, paused=False)
         await site.run(index_document, site.request(document))
-        assert await picture(site, scene.dataset, document.id) == scene.expected
+        assert await snapshot(site, scene.dataset, document.id) == scene.expected
         if status == "indexing":
             assert loaded.items() <= (await _loaded(site, document)).items()
         await scene.check_neighbour()
@@ -191,7 +194,7 @@ async def _set_paused(site: Site, document_id: str, *, paused: bool) -> None:
 
 
 async def _loaded(site: Site, document: Document) -> dict[str, object]:
-    """When each of this indexing's segments was completed, so far."""
+    """Return the completion time of each segment of this indexing."""
     started = (await site.document(document.id)).processing_started_at
     return {
         segment.id: segment.completed_at
@@ -202,7 +205,7 @@ async def _loaded(site: Site, document: Document) -> dict[str, object]:
 
 @pytest.mark.parametrize("mark", [False, True], ids=["plain", "marked"])
 async def test_a_newer_request_at_each_step(site: Site, kind: Kind, *, mark: bool) -> None:
-    """The platform changes the content while the former one is indexed: that stops, and only the new one is left."""
+    """The platform changes the content during an indexing. It stops, and only the new content is left."""
     scene = await _scene(site, kind)
     expected = await indexed(site, kind, scene.dataset, kind.other)
     step, stopped = 0, True
@@ -215,20 +218,20 @@ async def test_a_newer_request_at_each_step(site: Site, kind: Kind, *, mark: boo
         async def change(done: int, at: int = step, changed: Document = document, told: list[int] = changed_at) -> None:
             if done == at:
                 told.append(done)
-                await ask_anew(site, changed, kind.other, mark=mark)
+                await request_again(site, changed, kind.other, mark=mark)
 
         result = await site.run(index_document, site.request(document), after_step=change)
-        stopped = result == {"skipped": "the document was asked for anew"}
+        stopped = result == {"skipped": "the document was requested again"}
         if stopped:
             assert (await site.document(document.id)).indexing_status == "waiting"
         await site.run(index_document, site.request(document))
-        assert await picture(site, scene.dataset, document.id) == (expected if changed_at else scene.expected)
+        assert await snapshot(site, scene.dataset, document.id) == (expected if changed_at else scene.expected)
         await scene.check_neighbour()
     assert step > 3
 
 
 async def test_a_newer_request_waits_for_a_step_that_changes_the_status(site: Site) -> None:
-    """So the platform's `waiting` is never overwritten: the step before it commits first, the step after it stops."""
+    """So `waiting` is never overwritten: the step before it commits first, the step after it stops."""
     kind = KINDS["text"]
     scene = await _scene(site, kind)
     expected = await indexed(site, kind, scene.dataset, kind.other)
@@ -242,7 +245,7 @@ async def test_a_newer_request_waits_for_a_step_that_changes_the_status(site: Si
             at: int, wanted: int = step, changed: Document = document, started: list[asyncio.Task[None]] = changes
         ) -> None:
             if at == wanted:
-                started.append(asyncio.create_task(ask_anew(site, changed, kind.other)))
+                started.append(asyncio.create_task(request_again(site, changed, kind.other)))
                 await asyncio.wait(started, timeout=0.05)
 
         async def wait(done: int, wanted: int = step, started: list[asyncio.Task[None]] = changes) -> None:
@@ -250,17 +253,17 @@ async def test_a_newer_request_waits_for_a_step_that_changes_the_status(site: Si
                 await asyncio.wait_for(started[0], 10)
 
         result = await site.run(index_document, site.request(document), before_commit=change, after_step=wait)
-        stopped = result == {"skipped": "the document was asked for anew"}
+        stopped = result == {"skipped": "the document was requested again"}
         if changes:
             assert (await site.document(document.id)).indexing_status == "waiting"
         await site.run(index_document, site.request(document))
-        assert (await picture(site, scene.dataset, document.id)) == (expected if changes else scene.expected)
+        assert (await snapshot(site, scene.dataset, document.id)) == (expected if changes else scene.expected)
     assert step > 3
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
 async def test_a_worker_is_killed_at_and_after_each_step(site: Site, kind: Kind, *, again: bool) -> None:
-    """Before its commit, and after: the next attempt ends like an undisturbed one."""
+    """Before and after its commit: the next attempt ends as an undisturbed one."""
     scene = await _scene(site, kind)
     step, killed = 0, True
     while killed:
@@ -278,14 +281,17 @@ async def test_a_worker_is_killed_at_and_after_each_step(site: Site, kind: Kind,
             except CrashError:
                 killed = True
         await site.run(index_document, site.request(document))
-        assert await picture(site, scene.dataset, document.id) == scene.expected
+        assert await snapshot(site, scene.dataset, document.id) == scene.expected
         await scene.check_neighbour()
     assert step > 3
 
 
 @pytest.mark.parametrize("trouble", ["none", "killed", "given up"])
 async def test_indexed_anew_something_is_found_at_every_moment(site: Site, kind: Kind, trouble: str) -> None:
-    """Within each step, after it and all the time beside: the former content or the new; in the end the new alone."""
+    """Within each step, after it and all the time, the previous or the new content is found.
+
+    In the end only the new content is found.
+    """
     scene = await _scene(site, kind)
     await site.delete(Document, id=scene.neighbour.id)
     await settle(site, site.document_deleted(scene.neighbour, source_file(scene.neighbour)))
@@ -319,11 +325,11 @@ async def test_indexed_anew_something_is_found_at_every_moment(site: Site, kind:
     assert not watching.done(), watching.exception()
     watching.cancel()
     assert looks > 8
-    assert await picture(site, scene.dataset, document.id) == scene.expected
+    assert await snapshot(site, scene.dataset, document.id) == scene.expected
 
 
-class GoneStore(PgVectorIndex):
-    """A store that is gone from its n-th call on, until it is back."""
+class UnavailableStore(PgVectorIndex):
+    """A store that is unavailable from its n-th call on."""
 
     def __init__(self, calls: int) -> None:
         self.left = calls
@@ -341,13 +347,13 @@ class GoneStore(PgVectorIndex):
 
 @pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
 async def test_the_vector_store_is_gone_at_each_call(site: Site, kind: Kind, *, again: bool) -> None:
-    """The attempt fails and says why; the next one, with the store back, ends like an undisturbed one."""
+    """The attempt fails with the reason. The next one, with the store back, ends as an undisturbed one."""
     scene = await _scene(site, kind)
     calls, failed = -1, True
     while failed:
         calls += 1
         document = await _document(scene, again=again)
-        store = GoneStore(calls)
+        store = UnavailableStore(calls)
         away = _with_store(site, store)
         try:
             await away.run(index_document, site.request(document))
@@ -357,13 +363,13 @@ async def test_the_vector_store_is_gone_at_each_call(site: Site, kind: Kind, *, 
             assert (await site.document(document.id)).indexing_status in {"waiting", "indexing"}
         store.back = True
         await away.run(index_document, site.request(document))
-        assert await picture(site, scene.dataset, document.id) == scene.expected
+        assert await snapshot(site, scene.dataset, document.id) == scene.expected
         await scene.check_neighbour()
     assert calls > 0
 
 
 async def test_the_vector_store_is_gone_at_each_call_of_a_clean_up(site: Site) -> None:
-    """Nothing is half gone: the next attempt, with the store back, leaves nothing."""
+    """No partial deletion stays: the next attempt, with the store back, leaves nothing."""
     scene = await _scene(site, KINDS["text"])
     calls, failed = -1, True
     while failed:
@@ -372,7 +378,7 @@ async def test_the_vector_store_is_gone_at_each_call_of_a_clean_up(site: Site) -
         await site.run(index_document, site.request(document))
         whole = await left(site, dataset_id=scene.dataset.id)
         await site.delete(Document, id=document.id)
-        store = GoneStore(calls)
+        store = UnavailableStore(calls)
         deletion = site.document_deleted(document, source_file(document))
         try:
             await _with_store(site, store).run(clean_document, deletion)
@@ -391,10 +397,10 @@ def _with_store(site: Site, store: VectorIndex) -> Site:
 
 
 async def test_two_attempts_at_once_end_like_one(site: Site) -> None:
-    """Handlers that run side by side, which only a lost lease lets happen: nothing is doubled, nothing is missing."""
+    """Handlers run concurrently, which only happens after a lost lease. Nothing is duplicated or missing."""
     scene = await _scene(site, KINDS["text"])
     document = await _document(scene, again=False)
     await asyncio.gather(*(site.run(index_document, site.request(document)) for _ in range(2)))
     await site.run(index_document, site.request(document))
-    assert await picture(site, scene.dataset, document.id) == scene.expected
+    assert await snapshot(site, scene.dataset, document.id) == scene.expected
     await scene.check_neighbour()

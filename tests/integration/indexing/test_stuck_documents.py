@@ -1,4 +1,4 @@
-"""Documents that sit unfinished: those that nothing could go on with are asked for again, and no others."""
+"""Stuck documents are requested again, and no others."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -32,8 +32,8 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
         yield opened
 
 
-async def stranded_document(site: Site, dataset: Dataset, **columns: object) -> str:
-    """A document that was last touched an hour ago."""
+async def stuck_document(site: Site, dataset: Dataset, **columns: object) -> str:
+    """Add a document that was changed an hour ago."""
     times = {"created_at": LONG_AGO, "updated_at": LONG_AGO}
     document = await site.add_document(dataset, prose(2), **{**times, **columns})  # type: ignore[arg-type]  # columns
     return document.id
@@ -46,13 +46,13 @@ def finder(site: Site, settings: Settings, lags: list[Lag]) -> StuckDocuments:
 
 
 async def asked_for(site: Site) -> list[str]:
-    """The keys of what waits in the outbox."""
+    """Return the keys of the outbox."""
     async with site.transaction() as session:
         found = await session.execute(text("select convert_from(key, 'UTF8') from streams.outbox order by id"))
         return list(found.scalars())
 
 
-def a_waiting_execution(engine: Engine, **args: object) -> None:
+def add_execution(engine: Engine, **args: object) -> None:
     event_id = new_event_id()
     made_at = event_time(event_id)
     assert made_at is not None
@@ -75,21 +75,21 @@ def a_waiting_execution(engine: Engine, **args: object) -> None:
 
 
 async def test_only_what_nothing_could_go_on_with(site: Site, settings: Settings, engine: Engine) -> None:
-    """Of documents in every state and with every kind of thing that names them, two are asked for again, once."""
+    """Of documents in every state, and with every kind of pending work, two are requested again, once."""
     dataset = await site.add_dataset()
     lost = [
-        await stranded_document(site, dataset),
-        await stranded_document(site, dataset, indexing_status="indexing", processing_started_at=LONG_AGO),
+        await stuck_document(site, dataset),
+        await stuck_document(site, dataset, indexing_status="indexing", processing_started_at=LONG_AGO),
     ]
-    await stranded_document(site, dataset, indexing_status="completed")
-    await stranded_document(site, dataset, indexing_status="error")
-    await stranded_document(site, dataset, is_paused=True)
-    await stranded_document(site, dataset, updated_at=datetime.now(tz=UTC).replace(tzinfo=None))
-    retried, of_a_batch = await stranded_document(site, dataset), await stranded_document(site, dataset)
-    a_waiting_execution(engine, document_id=retried)
-    a_waiting_execution(engine, document_ids=[of_a_batch])
+    await stuck_document(site, dataset, indexing_status="completed")
+    await stuck_document(site, dataset, indexing_status="error")
+    await stuck_document(site, dataset, is_paused=True)
+    await stuck_document(site, dataset, updated_at=datetime.now(tz=UTC).replace(tzinfo=None))
+    retried, of_a_batch = await stuck_document(site, dataset), await stuck_document(site, dataset)
+    add_execution(engine, document_id=retried)
+    add_execution(engine, document_ids=[of_a_batch])
     other = await site.add_dataset()
-    in_outbox = await stranded_document(site, other)
+    in_outbox = await stuck_document(site, other)
     async with AsyncSession(site.database.effects) as session, session.begin():
         Outbox(session, site.codec).publish(DocumentIndexCreated(dataset_id=other.id, document_ids=[in_outbox]))
 
@@ -102,9 +102,9 @@ async def test_only_what_nothing_could_go_on_with(site: Site, settings: Settings
 
 
 async def test_what_was_unread_when_it_was_seen_may_name_it(site: Site, settings: Settings) -> None:
-    """As long as a record of that time is unsettled nothing is asked for; records that came later do not matter."""
+    """While a record of that time is unsettled, nothing is requested. Later records do not matter."""
     dataset = await site.add_dataset()
-    document_id = await stranded_document(site, dataset)
+    document_id = await stuck_document(site, dataset)
     catalogue = load_catalogue(settings)
     topic, group = catalogue.of(DocumentIndexRequested).name, catalogue.group("default")
     lags = [Lag(group, topic, 0, current_offset=3, end_offset=10, lag=7)]
@@ -117,11 +117,11 @@ async def test_what_was_unread_when_it_was_seen_may_name_it(site: Site, settings
 
 
 async def test_a_backlog_is_not_flooded(site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not more than a few at once, and none while so many are unread."""
+    """At most a few per run, and none while many records are unread."""
     monkeypatch.setattr(stuck_documents, "BATCH", 5)
     dataset = await site.add_dataset()
     for _ in range(8):
-        await stranded_document(site, dataset)
+        await stuck_document(site, dataset)
     catalogue = load_catalogue(settings)
     topic, group = catalogue.of(DocumentIndexRequested).name, catalogue.group("default")
     lags: list[Lag] = []
@@ -135,8 +135,8 @@ async def test_a_backlog_is_not_flooded(site: Site, settings: Settings, monkeypa
 
 
 async def test_one_of_several_workers_looks(site: Site, settings: Settings) -> None:
-    """A second one begins when the first one has ended."""
-    await stranded_document(site, await site.add_dataset())
+    """A second worker starts when the first one has ended."""
+    await stuck_document(site, await site.add_dataset())
     first, second = finder(site, settings, []), finder(site, settings, [])
     assert await first.check() == 0
     assert [await second.check() for _ in range(3)] == [0, 0, 0]
@@ -148,6 +148,6 @@ async def test_one_of_several_workers_looks(site: Site, settings: Settings) -> N
 async def test_a_worker_puts_it_right(site: Site, topics: Settings, engine: Engine, worker: MakeWorker) -> None:
     """With real topics: a document that the platform's queue lost is completed."""
     assert topics.application
-    await stranded_document(site, await site.add_dataset())
+    await stuck_document(site, await site.add_dataset())
     worker(STREAMS_STRANDED_AFTER="3s").start()
     wait_for(lambda: rows(engine, "select 1 from documents where indexing_status = 'completed'"), "the document")

@@ -1,4 +1,4 @@
-"""A document is indexed anew where its source has changed, and is left alone where it has not."""
+"""A document is indexed again if its source has changed, and not changed otherwise."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -59,7 +59,7 @@ async def _contents(site: Site, document: Document) -> list[str]:
 
 
 async def test_a_notion_page_is_indexed_anew_once_it_was_edited(site: Site, service: Service) -> None:
-    """Not edited: nothing is asked for. Edited: one request; what was found before is found until that has run."""
+    """Not edited: no request. Edited: one request; the previous content is found until it has run."""
     _notion(service, "2026-11-02T09:30:00.000Z", "Soup today.")
     document = await _from(site, "notion_import", notion_page_id=PAGE, type="page", notion_workspace_id="w")
     await site.run(index_document, site.request(document))
@@ -86,7 +86,7 @@ async def test_a_notion_page_is_indexed_anew_once_it_was_edited(site: Site, serv
 
 
 async def test_a_web_page_is_always_indexed_anew(site: Site, service: Service) -> None:
-    """Nothing says whether it has changed."""
+    """Its changes cannot be detected."""
     service.answer("GET /https://example.org/a", {"data": {"content": "Soup."}})
     document = await _from(site, "website_crawl", url="https://example.org/a", provider="jinareader")
     await site.run(index_document, site.request(document))
@@ -100,7 +100,7 @@ async def test_a_web_page_is_always_indexed_anew(site: Site, service: Service) -
 
 
 async def test_a_page_that_was_never_indexed_is(site: Site, service: Service) -> None:
-    """An indexing that failed is no reason to believe that nothing has changed."""
+    """After a failed indexing, the document is always indexed."""
     _notion(service, "2026-11-02T09:30:00.000Z", "Soup today.")
     info = {"notion_page_id": PAGE, "type": "page", "last_edited_time": "2026-11-02T09:30:00.000Z"}
     document = await _from(site, "notion_import", **info)
@@ -110,7 +110,7 @@ async def test_a_page_that_was_never_indexed_is(site: Site, service: Service) ->
 
 
 async def test_a_source_that_cannot_be_asked_leaves_the_document(site: Site, service: Service) -> None:
-    """Its trouble is retried or final; given up, the document is as it was: completed, and found."""
+    """The error is retried or permanent. As a dead letter, the document stays completed and searchable."""
     _notion(service, "2026-11-02T09:30:00.000Z", "Soup today.")
     document = await _from(site, "notion_import", notion_page_id=PAGE, type="page")
     await site.run(index_document, site.request(document))
@@ -126,7 +126,7 @@ async def test_a_source_that_cannot_be_asked_leaves_the_document(site: Site, ser
 
 
 async def test_what_cannot_be_synchronised(site: Site) -> None:
-    """A file does not change; a document that is gone or paused is left alone."""
+    """A file does not change. A deleted or paused document is not changed."""
     file = await site.add_document(await site.add_dataset(), b"text")
     with pytest.raises(Permanent, match="a file does not change"):
         await _sync(site, file)
@@ -137,7 +137,7 @@ async def test_what_cannot_be_synchronised(site: Site) -> None:
 
 
 async def test_the_platform_s_keys_go_when_the_work_has_ended(site: Site, service: Service, settings: Settings) -> None:
-    """While `document_<id>_is_retried` or `_is_sync` is there its API takes no further request of a person."""
+    """While `document_<id>_is_retried` or `_is_sync` exists, the API rejects further requests of a user."""
     service.answer("GET /https://example.org/a", {"data": {"content": "Soup."}})
     document = await _from(site, "website_crawl", url="https://example.org/a", provider="jinareader")
     keys = [f"document_{document.id}_is_retried", f"document_{document.id}_is_sync"]
@@ -153,7 +153,7 @@ async def test_the_platform_s_keys_go_when_the_work_has_ended(site: Site, servic
 
 
 async def test_redis_may_be_away(database_url: str, tmp_path: Path) -> None:
-    """The document is indexed all the same, and the next one does not wait for Redis again."""
+    """The document is indexed, and the next one does not wait for Redis again."""
     async with open_site(database_url, tmp_path, redis_url="redis://127.0.0.1:1/0") as site:
         dataset = await site.add_dataset()
         for _ in range(2):

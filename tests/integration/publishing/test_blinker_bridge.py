@@ -113,7 +113,7 @@ def documents_to_index(session: Session) -> Sending:
     return DATASET, {"document_ids": [DOCUMENT]}
 
 
-def a_message(session: Session) -> Sending:
+def make_message(session: Session) -> Sending:
     message = Message(
         id=str(uuid4()),
         app_id=APP,
@@ -163,7 +163,7 @@ CASES = (
     Case("document-index-created", documents_to_index, {"dataset_id": DATASET, "document_ids": [DOCUMENT]}, own=True),
     Case(
         "message-was-created",
-        a_message,
+        make_message,
         {"app_id": APP, "tenant_id": TENANT, "provider_name": "openai", "message_tokens": 30, "answer_tokens": 70},
         elsewhere=True,
     ),
@@ -267,7 +267,7 @@ def test_with_a_rollback(senders: Senders, case: Case) -> None:
 def test_what_fails_in_the_bridge_fails_in_the_sender(senders: Senders) -> None:
     """No row is committed without its event. The line names the signal."""
     with Session(senders.engine) as session:
-        message, _ = a_message(session)
+        message, _ = make_message(session)
         with pytest.raises(BridgeError, match="signal message-was-created: it was sent without application_generate"):
             blinker.signal("message-was-created").send(message)
     assert rows(senders.engine, "select 1 from messages") == []
@@ -339,7 +339,7 @@ def test_it_is_an_extension_of_the_app(senders: Senders) -> None:
     blinker_module.init_app(app)
     blinker_module.init_app(app)
     session = senders.current()
-    message, arguments = a_message(session)
+    message, arguments = make_message(session)
     quota = arguments["application_generate_entity"].model_conf.provider_model_bundle.configuration  # type: ignore[attr-defined]  # the stand-in's
     quota.system_configuration.quota_configurations[0].quota_unit = "credits"
     blinker.signal("message-was-created").send(message, **arguments)  # type: ignore[arg-type]  # as above

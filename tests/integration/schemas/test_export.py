@@ -93,7 +93,7 @@ def test_a_change_that_breaks_fails_check_and_export_in_one_line(
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     change("amount: int")
-    told = 'field "amount" is new and has no default, and records of v1 lack it: give it a default'
+    told = 'field "amount" is new and has no default, and records of v1 do not have it: give it a default'
     for command in ("check", "export"):
         done = commands.run("schemas", command)
         assert (done.returncode, done.stderr) == (1, f"streams: invoice.paid v2: {told}\n")

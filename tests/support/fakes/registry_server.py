@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
-from schemas.evolution import Compatibility, Version, breaks
+from schemas.evolution import Compatibility, Version, breaking_changes
 from tests.support.certificates import Certificates
 
 Answer = tuple[int, dict[str, object]]
@@ -127,7 +127,7 @@ class RegistryServer:
             return 200, {"id": schema_id}
         versions = [Version(number, json.loads(self.contents[one])) for number, one in enumerate(ids, start=1)]
         level = cast("Compatibility", self.levels.get(subject, "BACKWARD"))
-        if broken := breaks(Version(len(ids) + 1, json.loads(content)), versions, level):
+        if broken := breaking_changes(Version(len(ids) + 1, json.loads(content)), versions, level):
             told = f'Schema being registered is incompatible with an earlier schema for subject "{subject}"'
             return 409, _error(409, f"{told}: {broken[0]}")
         self.contents[schema_id] = content

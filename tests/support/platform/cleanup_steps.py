@@ -1,4 +1,4 @@
-"""Clean-ups run directly, step after step, and what they leave is counted."""
+"""Runs clean-ups directly, step by step, and counts what they leave."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -37,12 +37,12 @@ CLEANERS: dict[type[Event], Handler[Any]] = {
     DocumentsDeleted: clean_documents,
     DocumentsRemovalRequested: remove_documents,
 }
-OF_A_DOCUMENT = (ChildChunk, DatasetAutoDisableLog, DatasetMetadataBinding, DocumentSegment)
-OF_A_DATASET = (*OF_A_DOCUMENT, AppDatasetJoin, DatasetMetadata, DatasetProcessRule, DatasetQuery, Document)
+DOCUMENT_TABLES = (ChildChunk, DatasetAutoDisableLog, DatasetMetadataBinding, DocumentSegment)
+DATASET_TABLES = (*DOCUMENT_TABLES, AppDatasetJoin, DatasetMetadata, DatasetProcessRule, DatasetQuery, Document)
 
 
 async def settle(site: Site, *events: Event) -> list[dict[str, Any]]:
-    """Run the events and all that they ask for at once; what each run has returned."""
+    """Run the events and all events that are due after them. Returns the result of each run."""
     results: list[dict[str, Any]] = []
     waiting = list(events)
     while waiting:
@@ -56,7 +56,7 @@ async def settle(site: Site, *events: Event) -> list[dict[str, Any]]:
 
 
 async def asked_for(site: Site) -> list[Event]:
-    """What the outbox holds that is due at once; what is due later stays there."""
+    """Return the events of the outbox that are due now. Later ones stay there."""
     async with site.transaction() as session:
         at_once = outbox.delete().where(outbox.c.due_at.is_(None)).returning(outbox.c.topic, outbox.c.value)
         rows = (await session.execute(at_once)).all()
@@ -64,7 +64,7 @@ async def asked_for(site: Site) -> list[Event]:
 
 
 async def add_full(site: Site, dataset: Dataset, paragraphs: int = 3) -> Document:
-    """An indexed document with a row in every table that can hang on one."""
+    """Add an indexed document with a row in every table that can refer to one."""
     document = await site.add_document(dataset, prose(paragraphs), name=f"{uuid4()}.txt")
     await site.run(index_document, site.request(document))
     owned: dict[str, Any] = {"tenant_id": site.tenant_id, "dataset_id": dataset.id, "document_id": document.id}
@@ -87,7 +87,7 @@ async def add_full(site: Site, dataset: Dataset, paragraphs: int = 3) -> Documen
 
 
 async def add_to_dataset(site: Site, dataset: Dataset) -> None:
-    """A row in every other table that can hang on a dataset."""
+    """Add a row in every other table that can refer to a dataset."""
     of_tenant: dict[str, Any] = {
         "dataset_id": dataset.id,
         "tenant_id": site.tenant_id,
@@ -104,16 +104,16 @@ async def add_to_dataset(site: Site, dataset: Dataset) -> None:
 
 
 async def image(site: Site, found_in: str | None = None, folder: str = "image_files") -> UploadFile:
-    """An image with its file; its row is not added yet. `found_in`: the document that it is marked with."""
+    """Return an image and write its file. Its row is not added yet. `found_in` is the document of its source_url."""
     file_id = str(uuid4())
     key = f"{folder}/{site.tenant_id}/{file_id}.png"
-    await site.platform.storage.write(key, b"picture")
+    await site.platform.storage.write(key, b"snapshot")
     return UploadFile(
         id=file_id,
         tenant_id=site.tenant_id,
         storage_type="local",
         key=key,
-        name="picture.png",
+        name="snapshot.png",
         size=7,
         extension="png",
         created_by=str(uuid4()),
@@ -122,12 +122,12 @@ async def image(site: Site, found_in: str | None = None, folder: str = "image_fi
 
 
 def source_file(document: Document) -> str:
-    """The upload file that a document was made from."""
+    """Return the upload file of a document."""
     return upload_file_id(document.data_source_type, document.data_source_info)
 
 
 async def left(site: Site, **ids: str) -> dict[str, int]:
-    """Rows of every table that has the columns, and the vectors of the dataset or document; without the zeros."""
+    """Count the rows of every table that has the columns, and the vectors of the dataset or document; without zeros."""
     counts = {}
     async with site.transaction() as session:
         for table in (*metadata.sorted_tables, answered_chunks):
@@ -144,7 +144,7 @@ async def left(site: Site, **ids: str) -> dict[str, int]:
 
 
 def stored(site: Site) -> set[str]:
-    """The keys of all files in the storage."""
+    """Return the keys of all files in the storage."""
     folder = storage_folder(site)
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
@@ -152,9 +152,9 @@ def stored(site: Site) -> set[str]:
 async def crash_at_each_statement(
     site: Site, deletion: Event, check: Callable[[int], Awaitable[None]] | None = None
 ) -> int:
-    """The worker dies before the first statement of the clean-up, in a second run before the second, and so on.
+    """Crash before the first statement of the clean-up, in a second run before the second statement, and so on.
 
-    How many statements there were; the last run came through.
+    Returns the number of statements. The last run succeeds.
     """
     sync = site.database.effects.sync_engine
     handler, statement, died = CLEANERS[type(deletion)], 0, True
@@ -181,8 +181,8 @@ async def crash_at_each_statement(
     return statement - 1
 
 
-async def said_to_be_left(site: Site, deletion: Event, table: str, on: str = "delete") -> str:
-    """What the clean-up says where a DELETE (or UPDATE) passes over the table's rows without a word."""
+async def leftover_error(site: Site, deletion: Event, table: str, on: str = "delete") -> str:
+    """Return the error of the clean-up when a DELETE (or UPDATE) silently skips the rows of a table."""
     async with site.transaction() as session:
         await session.execute(
             text("create or replace function keep() returns trigger language plpgsql as 'begin return null; end'")

@@ -1,4 +1,4 @@
-"""Small files of each format, made with the formats' own libraries where they can write."""
+"""Creates small files of each format, with the formats' own libraries if they can write."""
 
 import re
 import struct
@@ -14,12 +14,12 @@ from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 
 def linked_images(text: str) -> set[str]:
-    """The ids of the files that a text shows as images."""
+    """Return the ids of the files that a text shows as images."""
     return set(re.findall(r"/files/([0-9a-f-]{36})/file-preview", text))
 
 
 def png(shade: int = 0) -> bytes:
-    """One grey pixel."""
+    """Return an image of one grey pixel."""
     parts = (
         (b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)),
         (b"IDAT", zlib.compress(bytes([0, shade]))),
@@ -32,7 +32,7 @@ def png(shade: int = 0) -> bytes:
 
 
 def pdf(*pages: str, password: str | None = None, owner_only: bool = False) -> bytes:
-    """A page for each text, ASCII without brackets."""
+    """Return a PDF with one page per text (ASCII without brackets)."""
     writer = PdfWriter()
     font = DictionaryObject(
         {
@@ -56,13 +56,13 @@ def pdf(*pages: str, password: str | None = None, owner_only: bool = False) -> b
 
 
 def word(*, pictures: tuple[bytes, ...] = (), paragraphs: tuple[str, ...] = ("Everyone has thirty days.",)) -> bytes:
-    """A heading, paragraphs, pictures, and a table of two rows."""
+    """Return a Word file with a heading, paragraphs, pictures, and a table of two rows."""
     document = docx.Document()
     document.add_heading("Leave")
     for paragraph in paragraphs:
         document.add_paragraph(paragraph)
-    for picture in pictures:
-        document.add_picture(BytesIO(picture))
+    for snapshot in pictures:
+        document.add_picture(BytesIO(snapshot))
     table = document.add_table(rows=2, cols=2)
     for number, text in enumerate(("City", "Days", "Oslo", "2")):
         table.cell(number // 2, number % 2).text = text
@@ -72,7 +72,7 @@ def word(*, pictures: tuple[bytes, ...] = (), paragraphs: tuple[str, ...] = ("Ev
 
 
 def xlsx(*rows: tuple[str | float | None, ...]) -> bytes:
-    """One sheet."""
+    """Return a workbook with one sheet."""
     book = openpyxl.Workbook()
     sheet = book.worksheets[0]
     for row in rows:
@@ -83,7 +83,7 @@ def xlsx(*rows: tuple[str | float | None, ...]) -> bytes:
 
 
 def xls(*rows: tuple[str, ...]) -> bytes:
-    """One sheet in the records of Excel 2, the oldest form, which needs no container around it."""
+    """Return one sheet in the format of Excel 2, the oldest one, which needs no container."""
     labels = (
         struct.pack("<HH3sB", row, column, bytes(3), len(text)) + text.encode("ascii")
         for row, texts in enumerate(rows)
@@ -94,7 +94,7 @@ def xls(*rows: tuple[str, ...]) -> bytes:
 
 
 def slides(title: str, note: str) -> bytes:
-    """One slide with a title, a table and a note."""
+    """Return a presentation with a title, a table and a note."""
     deck = pptx.Presentation()
     slide = deck.slides.add_slide(deck.slide_layouts[5])
     slide.shapes.title.text = title
@@ -115,7 +115,7 @@ _DRM = '<encryption><enc:EncryptedData><enc:CipherReference URI="book/one.xhtml"
 
 
 def epub(*, locked: bool = False) -> bytes:
-    """Two chapters, whose order is the spine's alone."""
+    """Return an EPUB with two chapters. Only the spine has their order."""
     target = BytesIO()
     with ZipFile(target, "w") as book:
         book.writestr("META-INF/container.xml", _CONTAINER)

@@ -1,4 +1,4 @@
-"""Handlers run directly on a real database, storage and vector index, without Kafka and the engine around them."""
+"""Runs handlers directly on a real database, storage and vector index, without Kafka and without the engine."""
 
 import asyncio
 import json
@@ -32,12 +32,12 @@ Between = Callable[[int], Awaitable[None]]
 
 
 class CrashError(BaseException):
-    """Stands for SIGKILL: no handler may catch it."""
+    """Simulates SIGKILL: no handler may catch it."""
 
 
 @dataclass
 class DirectWork:
-    """One attempt. `after_step` is called with the number of each step (1 is the first) once it has committed."""
+    """One attempt. `after_step` is called after each commit with the number of the step (starting at 1)."""
 
     site: "Site"
     open_session: AsyncSession | None = None
@@ -71,7 +71,7 @@ class DirectWork:
         return Outbox(self.session, self.site.codec).publish(event, at, expires_at)
 
     async def heartbeat(self) -> None:
-        """There is no lease to keep."""
+        """Do nothing: there is no lease."""
 
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         assert self.open_session is None, f"{function.__name__} holds a transaction open"
@@ -84,14 +84,14 @@ class DirectWork:
 
 
 def _sent(value: T) -> T:
-    """The value as another process would get it."""
-    received: T = pickle.loads(pickle.dumps(value))  # noqa: S301 - our own bytes
+    """Return the value as another process would receive it."""
+    received: T = pickle.loads(pickle.dumps(value))  # noqa: S301 - pickled by this function
     return received
 
 
 @dataclass(frozen=True)
 class Site:
-    """A tenant's rows, files and vectors to work on."""
+    """A tenant with rows, files and vectors."""
 
     database: Database
     platform: Platform
@@ -112,7 +112,7 @@ class Site:
         after_step: Between | None = None,
         before_commit: Between | None = None,
     ) -> JSON:
-        """A long or single handler, its effect committed as the engine would."""
+        """Run a long or single handler and commit its effect as the engine does."""
         if handler.kind == "long":
             work = DirectWork(self, after_step=after_step, before_commit=before_commit)
             return await handler.function(event, work)
@@ -120,7 +120,7 @@ class Site:
             return await handler.function(event, DirectWork(self, session))
 
     async def crashes(self, handler: Handler[Any], event: Event, after: int) -> bool:
-        """Run until the worker dies after that step; False: the work had fewer steps and is done."""
+        """Crash after the given step. Returns False if the work was done in fewer steps."""
 
         async def kill(step: int) -> None:
             if step == after:
@@ -137,13 +137,13 @@ class Site:
             return await handler.function(list(events), DirectWork(self, session))
 
     async def die(self, handler: Handler[Any], event: Event, error: BaseException) -> None:
-        """What the engine does when a delivery is given up."""
+        """Do what the engine does with a dead letter."""
         assert handler.on_dead is not None
         async with self.transaction() as session:
             await handler.on_dead(event, DirectWork(self, session), error)
 
     async def published(self) -> list[Event]:
-        """The events that committed transactions have put into the outbox, oldest first; empties it."""
+        """Return the committed events of the outbox, oldest first, and delete them."""
         async with self.transaction() as session:
             rows = (await session.execute(select(outbox.c.topic, outbox.c.value).order_by(outbox.c.id))).all()
             await session.execute(outbox.delete())
@@ -175,7 +175,7 @@ class Site:
         rules: Mapping[str, object] | None = None,
         **columns: object,
     ) -> Document:
-        """A waiting document as the platform's upload makes it; content None: the file is not in the storage."""
+        """Add a waiting document as the platform's upload does. `content` None: the file is not in the storage."""
         file_id, rule_id = str(uuid4()), str(uuid4())
         extension = name.rsplit(".", 1)[-1]
         key = f"upload_files/{self.tenant_id}/{file_id}.{extension}"
@@ -257,7 +257,7 @@ class Site:
 
 @asynccontextmanager
 async def open_site(database_url: str, folder: Path, **more: object) -> AsyncIterator[Site]:
-    """A tenant of its own in the given database, its files in the given folder."""
+    """Create a tenant in the given database with files in the given folder."""
     settings = Settings.model_validate({"database_url": database_url, "storage_url": f"file:{folder}", **more})
     database = Database(settings)
     catalogue = load_catalogue(settings)
@@ -268,7 +268,7 @@ async def open_site(database_url: str, folder: Path, **more: object) -> AsyncIte
 
 
 def prose(paragraphs: int) -> bytes:
-    """Text that splits into many different segments."""
+    """Return a text that splits into many different segments."""
     return "\n\n".join(
         f"Paragraph {number} tells about room {number * 7}. "
         + f"The door of room {number * 7} is open on day {number}. " * 6
@@ -277,7 +277,7 @@ def prose(paragraphs: int) -> bytes:
 
 
 def storage_folder(site: Site) -> Path:
-    """Where the site's storage keeps its files."""
+    """Return the folder of the site's storage."""
     storage = site.platform.storage
     assert isinstance(storage, InThreads)
     assert isinstance(storage.store, Folder)

@@ -1,4 +1,4 @@
-"""Documents of each kind for the races of indexing, and a picture of all that one has, to compare with another's."""
+"""Documents of each kind for the tests of races, and comparable snapshots of all rows of a document."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -27,12 +27,12 @@ Hook = Callable[[int], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Kind:
-    """A way in which documents are indexed, with a content and another one to index anew."""
+    """A kind of indexing, with a content and another one to replace it."""
 
     content: bytes
     other: bytes
     words: tuple[str, str]
-    """What finds the content, and the other one."""
+    """The words that find the content, and the other one."""
     technique: str = "high_quality"
     file: str = "page.txt"
     columns: dict[str, Any] = field(default_factory=dict)
@@ -64,13 +64,13 @@ KINDS = {
 
 
 def of_each_kind(metafunc: pytest.Metafunc, *names: str) -> None:
-    """Run a module's tests that take a `kind` with each of these."""
+    """Parametrise the tests of a module that have a `kind`."""
     if "kind" in metafunc.fixturenames:
         metafunc.parametrize("kind", [KINDS[name] for name in names], ids=names)
 
 
-async def picture(site: Site, dataset: Dataset, document_id: str) -> dict[str, Any]:
-    """All that a document has, without ids and times; fails where ids that belong together differ."""
+async def snapshot(site: Site, dataset: Dataset, document_id: str) -> dict[str, Any]:
+    """Return all rows of a document, without ids and times. Fails if ids that belong together differ."""
     document = await site.document(document_id)
     segments = await site.segments(document_id)
     async with site.transaction() as session:
@@ -86,7 +86,7 @@ async def picture(site: Site, dataset: Dataset, document_id: str) -> dict[str, A
     positions = {segment.id: segment.position for segment in segments}
     names = {image.id: f"image {image.size}" for image in images}
     assert {f"{image.key}" for image in images} <= stored(site)
-    # A link is made of its document's id, and has as many tokens as that happens to have.
+    # A link contains the document's id, so its number of tokens varies.
     tokens = "of links" if images else None
     wanted: list[DocumentSegment | ChildChunk]
     wanted = [] if dataset.indexing_technique == "economy" else [*children] or [*segments]
@@ -119,7 +119,7 @@ async def picture(site: Site, dataset: Dataset, document_id: str) -> dict[str, A
 
 
 def _plain(content: str, names: dict[str, str]) -> str:
-    """Ids of images are made of their document's."""
+    """Replace the ids of images, which depend on the document's id."""
     for file_id, name in names.items():
         content = content.replace(file_id, name)
     return content
@@ -144,8 +144,8 @@ def _keywords(table: str | None, by_node: dict[str | None, str], names: dict[str
     return sorted((keyword, _plain(by_node[node], names)) for keyword, node in pairs if node in by_node)
 
 
-async def nodes_in_table(site: Site, dataset: Dataset) -> int:
-    """Entries of a dataset's keyword table."""
+async def table_nodes(site: Site, dataset: Dataset) -> int:
+    """Count the entries of a dataset's keyword table."""
     async with site.transaction() as session:
         table = await session.scalar(
             select(DatasetKeywordTable.keyword_table).where(DatasetKeywordTable.dataset_id == dataset.id)
@@ -153,8 +153,8 @@ async def nodes_in_table(site: Site, dataset: Dataset) -> int:
     return sum(len(nodes) for nodes in json.loads(table)["__data__"]["table"].values()) if table else 0
 
 
-async def ask_anew(site: Site, document: Document, content: bytes, *, mark: bool = False) -> None:
-    """As the platform changes a document: its file, its row back to waiting; `mark`: its segments to re_segment."""
+async def request_again(site: Site, document: Document, content: bytes, *, mark: bool = False) -> None:
+    """Change a document as the platform does: its file, its row to waiting; with `mark` its segments to re_segment."""
     file_id = upload_file_id(document.data_source_type, document.data_source_info)
     async with site.transaction() as session:
         file = await session.get_one(UploadFile, file_id)
@@ -174,14 +174,14 @@ async def ask_anew(site: Site, document: Document, content: bytes, *, mark: bool
 
 
 async def found(site: Site, dataset: Dataset, words: str) -> str:
-    """The best passage for the words, or nothing."""
+    """Return the best passage for the words, or an empty text."""
     async with site.transaction() as session:
         best = await passages(session, site.platform, dataset.id, words, 1)
     return best[0].text if best else ""
 
 
 async def indexed(site: Site, kind: Kind, dataset: Dataset, content: bytes | None = None) -> dict[str, Any]:
-    """What an undisturbed indexing makes of a content, in a document of its own that goes again."""
+    """Return the snapshot of an undisturbed indexing of a content, in a separate document that is deleted."""
     document = await site.add_document(dataset, content or kind.content, name=kind.file, **kind.columns)
     await site.run(index_document, site.request(document))
-    return await picture(site, dataset, document.id)
+    return await snapshot(site, dataset, document.id)

@@ -1,7 +1,7 @@
-"""Stand-ins for what the platform's signals carry, shaped as Dify 1.9.2 shapes it; its own classes are not at hand.
+"""Fakes of the senders of the platform's signals, in the shape of Dify 1.9.2, whose classes are not available here.
 
-Apps, tenants, datasets, documents and messages are rows of `streams.dify.models`. Here are the others, and the
-entities that never are rows.
+Apps, tenants, datasets, documents and messages are rows of `streams.dify.models`. This module has the other rows, and
+the entities that are never rows.
 """
 
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class PlatformModel(DeclarativeBase):
-    """Rows of the platform that no handler reads yet; a test makes their tables."""
+    """Rows of the platform that no handler reads yet. A test creates their tables."""
 
 
 class AppModelConfig(PlatformModel):
-    """`app_model_configs`, its id made by the sender."""
+    """`app_model_configs`; the sender creates its id."""
 
     __tablename__ = "app_model_configs"
 
@@ -26,7 +26,7 @@ class AppModelConfig(PlatformModel):
 
 
 class Workflow(PlatformModel):
-    """`workflows`, its id made with the row."""
+    """`workflows`; the insert creates its id."""
 
     __tablename__ = "workflows"
 
@@ -37,21 +37,21 @@ class Workflow(PlatformModel):
 
 @dataclass
 class Account:
-    """Who made an app."""
+    """The creator of an app."""
 
     id: str = "account-1"
     interface_language: str | None = "en-US"
 
 
 class ProviderType(StrEnum):
-    """Whose key a model is used with."""
+    """The owner of a model's key."""
 
     CUSTOM = "custom"
     SYSTEM = "system"
 
 
 class QuotaType(StrEnum):
-    """What a tenant has of a system provider."""
+    """The quota of a tenant at a system provider."""
 
     PAID = "paid"
     FREE = "free"
@@ -59,7 +59,7 @@ class QuotaType(StrEnum):
 
 
 class QuotaUnit(StrEnum):
-    """What a quota counts."""
+    """The unit of a quota."""
 
     TIMES = "times"
     TOKENS = "tokens"
@@ -77,7 +77,7 @@ class QuotaConfiguration:
 
 @dataclass
 class SystemConfiguration:
-    """A system provider, and which quota counts now."""
+    """A system provider and its current quota."""
 
     current_quota_type: QuotaType | None = QuotaType.TRIAL
     quota_configurations: list[QuotaConfiguration] = field(default_factory=lambda: [QuotaConfiguration()])
@@ -85,7 +85,7 @@ class SystemConfiguration:
 
 @dataclass
 class ProviderConfiguration:
-    """How a tenant uses a provider."""
+    """The provider of a tenant."""
 
     using_provider_type: ProviderType = ProviderType.SYSTEM
     system_configuration: SystemConfiguration | None = field(default_factory=SystemConfiguration)
@@ -100,7 +100,7 @@ class ProviderModelBundle:
 
 @dataclass
 class ModelConf:
-    """Which model answers."""
+    """The model that answers."""
 
     provider: str = "langgenius/openai/openai"
     model: str = "gpt-4o"
@@ -109,7 +109,7 @@ class ModelConf:
 
 @dataclass
 class AppConfig:
-    """Of which app and tenant."""
+    """The app and its tenant."""
 
     app_id: str
     tenant_id: str
@@ -117,19 +117,19 @@ class AppConfig:
 
 @dataclass
 class EasyUIBasedAppGenerateEntity:
-    """What an answer is generated from."""
+    """The entity of an answer."""
 
     app_config: AppConfig
     model_conf: ModelConf = field(default_factory=ModelConf)
 
 
 class ChatAppGenerateEntity(EasyUIBasedAppGenerateEntity):
-    """Of a chat app."""
+    """The entity of a chat app."""
 
 
 class AgentChatAppGenerateEntity(EasyUIBasedAppGenerateEntity):
-    """Of an agent."""
+    """The entity of an agent."""
 
 
 class CompletionAppGenerateEntity(EasyUIBasedAppGenerateEntity):
-    """Of a completion app."""
+    """The entity of a completion app."""

@@ -16,7 +16,7 @@ from schemas.registry import FileRegistry
 from streams.codec import build_codec
 from streams.codec.avro_writer import EPOCH, compile_writer
 from streams.codec.event_fields import has_serializer, utc_text
-from tests.support.factories import CATALOGUE, SETTINGS, a_message, an_event
+from tests.support.factories import CATALOGUE, SETTINGS, an_event, make_message
 
 TYPES: Mapping[str, tuple[object, st.SearchStrategy[object]]] = {
     "text": ("string", st.text()),
@@ -130,7 +130,7 @@ def test_every_event_but_that_with_records_in_a_list_is_written_fast() -> None:
     assert slow == {"app.draft-workflow-synced-value"}
 
 
-@pytest.mark.parametrize("event", [an_event(), a_message()], ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("event", [an_event(), make_message()], ids=lambda event: type(event).__name__)
 def test_an_event_is_encoded_as_its_dump(event: Event) -> None:
     codec = build_codec(SETTINGS, CATALOGUE)
     registered = FileRegistry().latest(CATALOGUE.subject(CATALOGUE.of(type(event)).name))

@@ -16,7 +16,7 @@ from streams.codec import Codec, DecodeError, SchemaMissingError, build_codec
 from streams.schema_registry.export import export
 from streams.settings import Settings
 from streams.topics import BUILT_IN, Catalogue, UnknownEventError
-from tests.support.factories import CATALOGUE, SETTINGS, a_message, an_event
+from tests.support.factories import CATALOGUE, SETTINGS, an_event, make_message
 
 CODEC: Codec = build_codec(SETTINGS, CATALOGUE)
 
@@ -49,7 +49,7 @@ def test_the_record_has_the_wire_format_the_key_and_the_cloudevents_headers() ->
         (b"\x00\x00\x00\x27\x0f", "unknown-schema"),
         (CODEC.encode(an_event()).value[:-3], "decode"),
         (CODEC.encode(an_event()).value + b"more", "decode"),
-        (CODEC.encode(a_message()).value, "validation"),
+        (CODEC.encode(make_message()).value, "validation"),
     ],
     ids=["null", "empty", "json", "unknown-id", "cut-short", "too-long", "another-topic-s"],
 )
@@ -143,7 +143,7 @@ def test_an_expiry_travels_in_the_header_of_cloudevents_and_only_where_there_is_
 
 def test_a_topic_whose_events_never_expire_takes_no_expiry() -> None:
     with pytest.raises(ValueError, match=r"message\.created: its events never expire"):
-        CODEC.encode(a_message(), datetime.now(tz=UTC))
+        CODEC.encode(make_message(), datetime.now(tz=UTC))
 
 
 @given(

@@ -34,7 +34,7 @@ def test_what_goes(text: str, cleaned: str) -> None:
     ("text", "cleaned"),
     [
         ("write to a.b+c@mail.example.org now", "write to  now"),
-        # An address takes the full stop behind it: dots belong to domains.
+        # The full stop after an address is part of it, because domains contain dots.
         ("Mail me@example.org. Bye", "Mail  Bye"),
         ("me@localhost stays, it has no dot", "me@localhost stays, it has no dot"),
         ("see https://example.org/a?b=c#d now", "see  now"),
@@ -47,7 +47,7 @@ def test_what_goes(text: str, cleaned: str) -> None:
         ("![see [1]](https://example.org/p.png)", "![see [1]](https://example.org/p.png)"),
         # Not an image: the line ends within its text.
         ("![a\nb](https://example.org/p.png)", "![a\nb]()"),
-        # E-mails go before URLs: what is left of an address in a URL goes with the URL.
+        # E-mail addresses are removed before URLs. The rest of an address in a URL is removed with the URL.
         ("https://example.org/?to=me@example.org&x", ""),
     ],
 )
@@ -56,7 +56,7 @@ def test_urls_and_emails_go_and_images_stay(text: str, cleaned: str) -> None:
 
 
 def test_steps_are_done_in_their_order() -> None:
-    """Spaces first leaves the two blanks around what goes after it; the other way round there is one."""
+    """Removing spaces first leaves two blanks around a removed text; in the other order there is one."""
     text = "at  https://example.org  now"
     assert clean_text(text, (*SPACES, *URLS)) == "at  now"
     assert clean_text(text, (*URLS, *SPACES)) == "at now"
@@ -64,7 +64,7 @@ def test_steps_are_done_in_their_order() -> None:
 
 @pytest.mark.parametrize("text", ["a" * 2_000_000 + " @", "![" * 500_000 + "@", "![[x]" * 200_000, "a@b" * 500_000])
 def test_no_text_takes_for_ever(text: str) -> None:
-    """Long words and brackets that are never closed: the time grows with the length, not with its square."""
+    """Long words and unclosed brackets: the time grows linearly, not quadratically."""
     started = time.process_time()
     assert clean_text(text, (*SPACES, *URLS)) == text
     assert time.process_time() - started < 10

@@ -1,4 +1,4 @@
-"""Vectors that are vectors, and cached ones that are data."""
+"""Valid vectors, and cached vectors that are only data."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.dify.embedding.cache import decode_vector, encode_vector
 from streams.dify.embedding.local import LocalEmbedder, count_tokens_locally
-from streams.dify.embedding.port import embed_one, is_vector, usable
+from streams.dify.embedding.port import embed_one, is_vector, normalized
 from streams.dify.errors import UnusableVectorError
 
 
@@ -47,7 +47,7 @@ class _Attack:
     ],
 )
 def test_a_cached_value_that_is_no_vector_is_unknown(value: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And nothing that it names is called."""
+    """Nothing that the pickle names is called."""
     called: list[str] = []
     monkeypatch.setattr(os, "system", called.append)
     assert decode_vector(value, 2) is None
@@ -62,12 +62,12 @@ def test_any_bytes_are_a_vector_or_unknown(value: bytes) -> None:
 
 @pytest.mark.parametrize("numbers", [[math.nan, 0.0], [math.inf, 1.0], [1.0], [0.6, 0.8, 0.0], [], [0.0, 0.0]])
 def test_numbers_that_are_no_vector(numbers: list[float]) -> None:
-    assert isinstance(usable(numbers, 2), UnusableVectorError)
+    assert isinstance(normalized(numbers, 2), UnusableVectorError)
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=32).filter(lambda numbers: math.hypot(*numbers) > 1e-3))
 def test_any_other_numbers_become_a_vector_of_length_one(numbers: list[float]) -> None:
-    vector = usable(numbers, len(numbers))
+    vector = normalized(numbers, len(numbers))
     assert isinstance(vector, list)
     assert is_vector(vector, len(numbers))
 

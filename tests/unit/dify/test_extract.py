@@ -1,4 +1,4 @@
-"""Files become text, or say why not."""
+"""Files become text, or an error with the reason."""
 
 import pickle
 
@@ -70,12 +70,12 @@ def test_html_may_declare_another_encoding() -> None:
     ("content", "extension", "error", "message"),
     [
         (b"", "txt", ExtractionError, "is empty"),
-        (b"\n \t", "txt", ExtractionError, "holds no text"),
-        (b"<html><script>x</script></html>", "html", ExtractionError, "holds no text"),
+        (b"\n \t", "txt", ExtractionError, "contains no text"),
+        (b"<html><script>x</script></html>", "html", ExtractionError, "contains no text"),
         (b"caf\xe9", "txt", ExtractionError, "not UTF-8 text: byte 3"),
         (b"MZ\x00\x01", "txt", ExtractionError, "binary"),
         (b'<meta charset="klingon"><p>x</p>', "html", ExtractionError, "unknown encoding: klingon"),
-        (b"x", "odt", NotBuiltYetError, "type odt are not built yet"),
+        (b"x", "odt", NotBuiltYetError, "type odt are not supported yet"),
         (b"x", "", NotBuiltYetError, "type unknown"),
     ],
 )
@@ -86,7 +86,7 @@ def test_what_cannot_be_read_says_why(content: bytes, extension: str, error: typ
 
 
 def _sent(error: Exception) -> Exception:
-    received: Exception = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    received: Exception = pickle.loads(pickle.dumps(error))  # noqa: S301 - pickled by this function
     return received
 
 
@@ -99,7 +99,7 @@ def _text_or_refusal(content: bytes, extension: str) -> tuple[str | None, str | 
 
 @given(st.binary(max_size=300), st.sampled_from(EXTENSIONS))
 def test_any_bytes_are_text_or_refused(content: bytes, extension: str) -> None:
-    """No other exception: what comes out is text, or a refusal that the document can show."""
+    """The result is text, or a RefusedError that the document can show. There is no other exception."""
     text, refusal = _text_or_refusal(content, extension)
     assert (text is None) != (refusal is None)
     assert text is None or (text.strip() == text != "" and "\x00" not in text)

@@ -1,4 +1,4 @@
-"""Files of other formats than text become text and images, or say why not."""
+"""Binary files become text and images, or an error with the reason."""
 
 from io import BytesIO
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -50,7 +50,10 @@ def test_each_format_gives_its_text(extension: str, content: bytes, text: str) -
 
 
 def test_a_word_file_s_images_are_linked_where_they_stand() -> None:
-    """Each image once, though it stands there twice; clean-up finds the links; another document has its own."""
+    """Each image is returned once, though it is shown twice.
+
+    Clean-up finds the links. Another document has separate images.
+    """
     content = word(pictures=(png(1), png(2), png(1)))
 
     found = extract(content, "docx", DOCUMENT)
@@ -74,7 +77,7 @@ def test_an_empty_file_is_refused(extension: str) -> None:
     ("extension", "content", "message"),
     [
         ("pdf", pdf("Secret", password="secret"), "the PDF is encrypted"),
-        ("pdf", pdf(""), "holds no text; a scan"),
+        ("pdf", pdf(""), "contains no text; a scan"),
         ("pdf", b"%PDF-1.4\nnonsense", "the PDF is damaged"),
         ("pdf", pdf("First page")[:200], "damaged"),
         ("docx", OLE, "encrypted, or an Office file from before 2007"),
@@ -85,7 +88,7 @@ def test_an_empty_file_is_refused(extension: str) -> None:
         ("docx", epub(), "the DOCX file is damaged"),
         ("xlsx", epub(), "the XLSX file is damaged"),
         ("pptx", word(), "the PPTX file is damaged"),
-        ("xlsx", xlsx(), "holds no text"),
+        ("xlsx", xlsx(), "contains no text"),
         ("xls", b"nonsense", "the XLS file is damaged"),
         ("epub", word(), "not an EPUB"),
         ("epub", epub(locked=True), r"encrypted \(DRM\)"),
@@ -102,10 +105,10 @@ def test_what_cannot_be_read_says_why(extension: str, content: bytes, message: s
 
 @pytest.mark.parametrize("extension", ["docx", "xlsx", "pptx", "epub"])
 def test_a_zip_bomb_is_refused_before_it_unpacks(extension: str) -> None:
-    """By what it declares: some hundred kilobytes that would unpack to more than is let in."""
+    """By its declared sizes: a few hundred kilobytes would unpack to more than the limit."""
     packed = BytesIO()
     with ZipFile(packed, "w", ZIP_DEFLATED, compresslevel=9) as bomb, bomb.open("word/document.xml", "w") as inner:
-        for _ in range(archive.MOST_UNPACKED // (1 << 20) + 1):
+        for _ in range(archive.MAX_UNPACKED // (1 << 20) + 1):
             inner.write(bytes(1 << 20))
     with pytest.raises(ExtractionError, match="the file unpacks to 257 MiB"):
         extract(packed.getvalue(), extension, DOCUMENT)

@@ -1,4 +1,4 @@
-"""What a text becomes in each form."""
+"""Splitting a text in each form."""
 
 from dataclasses import replace
 
@@ -36,30 +36,30 @@ def test_a_piece_of_punctuation_is_dropped_and_leaves_no_gap() -> None:
 @pytest.mark.parametrize(
     ("text", "rules", "pieces"),
     [
-        # Two lines are two parents; each is parted at its full stops, and the dots are lost with them.
+        # Two lines are two parents. Each is split at its full stops, and the full stops are removed.
         ("a. b.\nc", PARAGRAPHS, [("a. b.", ["a", "b"]), ("c", ["c"])]),
         # A line of punctuation is no parent; a sentence of punctuation is no child.
         ("...\na.!.b", PARAGRAPHS, [("a.!.b", ["a", "b"])]),
-        # A parent that is longer than allowed is two parents: 30 + 1 + 30 > 50.
+        # A parent that is too long becomes two parents: 30 + 1 + 30 > 50.
         (f"{'a' * 30} {'b' * 30}", PARAGRAPHS, [("a" * 30, ["a" * 30]), ("b" * 30, ["b" * 30])]),
-        # All of the text is one parent, of any length, with its lines as children.
+        # The whole text is one parent of any length, with its lines as children.
         (" a.\n\nb\n", FULL, [("a.\n\nb", ["a.", "b"])]),
-        # A child that is too long is parted; its parent is not.
+        # A child that is too long is split; its parent is not.
         ("x" * 60, FULL, [("x" * 60, ["x" * 50, "x" * 10])]),
-        # Nothing but punctuation is no parent.
+        # Punctuation only is no parent.
         ("...\n!", FULL, []),
-        # A parent that its children's separator parts into nothing is its own child.
+        # A parent that contains only the children's separator is its own child.
         ("xx", replace(PARAGRAPHS, children=Segmentation(50, 0, "x")), [("xx", ["xx"])]),
     ],
 )
 def test_parents_and_children(text: str, rules: Rules, pieces: list[tuple[str, list[str]]]) -> None:
-    """Computed by hand from the rules."""
+    """The expected values were computed by hand."""
     assert _contents(pieces_of(text, "hierarchical_model", rules)) == pieces
 
 
 @given(st.text(alphabet="ab.\n !", max_size=300), st.sampled_from([PARAGRAPHS, FULL]))
 def test_every_parent_can_be_found(text: str, rules: Rules) -> None:
-    """No parent is without children; positions count from one, those of children within their parent."""
+    """Every parent has children. Positions start at one, for children within their parent."""
     parents = pieces_of(text, "hierarchical_model", rules)
     assert [parent.position for parent in parents] == list(range(1, len(parents) + 1))
     for parent in parents:
@@ -72,9 +72,9 @@ def test_every_parent_can_be_found(text: str, rules: Rules) -> None:
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        (AUTOMATIC, "says nothing of subchunk_segmentation"),
-        (replace(PARAGRAPHS, parent_mode=None), "says nothing of parent_mode"),
-        (replace(PARAGRAPHS, segmentation=None), "says nothing of segmentation"),
+        (AUTOMATIC, "has no subchunk_segmentation"),
+        (replace(PARAGRAPHS, parent_mode=None), "has no parent_mode"),
+        (replace(PARAGRAPHS, segmentation=None), "has no segmentation"),
     ],
 )
 def test_a_hierarchical_document_needs_a_hierarchical_rule(rules: Rules, message: str) -> None:
@@ -83,10 +83,10 @@ def test_a_hierarchical_document_needs_a_hierarchical_rule(rules: Rules, message
 
 
 def test_a_plain_document_may_have_a_hierarchical_rule() -> None:
-    """Its segmentation makes the pieces."""
+    """Its segmentation creates the pieces."""
     assert _contents(pieces_of("a. b.\nc", "text_model", PARAGRAPHS)) == [("a. b.", []), ("c", [])]
 
 
 def test_unknown_forms_are_refused_by_name() -> None:
-    with pytest.raises(RefusedError, match="'poem' is unknown; there is text_model, hierarchical_model, qa_model"):
+    with pytest.raises(RefusedError, match="'poem' is unknown; known forms: text_model, hierarchical_model, qa_model"):
         form_of("poem")

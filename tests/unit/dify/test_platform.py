@@ -1,4 +1,4 @@
-"""Names and ids on the platform's side."""
+"""The platform's names and ids."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -12,7 +12,7 @@ from streams.dify.ids import checked_id, node_id, segment_id, text_hash
 from streams.dify.platform import build_platform
 from streams.dify.sources.reference import upload_file_id
 from streams.dify.vector_stores.pgvector import table_name
-from streams.dify.vector_stores.port import collection_in, collection_name, index_struct
+from streams.dify.vector_stores.port import collection_from_struct, collection_name, index_struct
 from streams.settings import Settings, SettingsError
 
 DATASET = "0b0e4b2c-9d57-4f0a-8d9c-3f6f2a7c1e55"
@@ -23,7 +23,7 @@ def test_a_collection_and_its_table() -> None:
     assert name == "Vector_index_0b0e4b2c_9d57_4f0a_8d9c_3f6f2a7c1e55_Node"
     assert table_name(name) == "embedding_vector_index_0b0e4b2c_9d57_4f0a_8d9c_3f6f2a7c1e55_nod"
     assert len(table_name(name)) == 63
-    assert collection_in(index_struct("pgvector", name)) == name
+    assert collection_from_struct(index_struct("pgvector", name)) == name
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_a_collection_and_its_table() -> None:
     ['{"type": "economy"}', '{"vector_store": null}', '{"vector_store": {}}', '{"vector_store": {"class_prefix": ""}}'],
 )
 def test_an_index_struct_may_name_no_collection(struct: str) -> None:
-    assert collection_in(struct) is None
+    assert collection_from_struct(struct) is None
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_an_index_struct_may_name_no_collection(struct: str) -> None:
 )
 def test_a_broken_index_struct_is_refused(struct: str) -> None:
     with pytest.raises(RefusedError, match="index_struct"):
-        collection_in(struct)
+        collection_from_struct(struct)
 
 
 def test_the_platforms_hash() -> None:
@@ -50,7 +50,7 @@ def test_the_platforms_hash() -> None:
 @given(st.uuids(), st.integers(1, 10_000), st.text())
 def test_node_ids_say_the_same_on_every_run(document: UUID, position: int, content: str) -> None:
     key = text_hash(content)
-    start = datetime(2026, 11, 2, 9, 30, 1, 250_000)  # noqa: DTZ001 - as the platform's columns hold it
+    start = datetime(2026, 11, 2, 9, 30, 1, 250_000)  # noqa: DTZ001 - as in the platform's columns
     node = node_id(str(document), start, position, key)
     assert node == node_id(str(document).upper(), start, position, key)
     assert node != node_id(str(document), start, position + 1, key)
@@ -79,7 +79,7 @@ def test_only_the_model_that_a_dataset_names_is_used() -> None:
     assert platform.embedder(None, None) is platform.default_embedder
     assert platform.embedder("local", "wordllama-256") is platform.default_embedder
     for provider, model in (("openai", "ada"), ("local", "ada"), (None, "ada"), ("openai", None)):
-        with pytest.raises(RefusedError, match="is not set up here; there is wordllama-256 of local"):
+        with pytest.raises(RefusedError, match="is not configured; available: wordllama-256 of local"):
             platform.embedder(provider, model)
 
 

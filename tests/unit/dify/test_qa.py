@@ -1,4 +1,4 @@
-"""What a chat model's answer holds: all of it, or it is no answer."""
+"""A chat model's answer is parsed completely, or rejected."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -18,7 +18,7 @@ from streams.settings import Settings, SettingsError
         ("Q1: Who?\nA1: I.\nQ2: Why?\nA2: So.\n", [("Who?", "I."), ("Why?", "So.")]),
         # An answer of several lines, with a blank one.
         ("Q1: What?\nA1: First.\n\n- second\nQ2: And?\nA2: No.", [("What?", "First.\n\n- second"), ("And?", "No.")]),
-        # Words before the first question, marks of Markdown, a full-width colon.
+        # Text before the first question, Markdown marks, a full-width colon.
         ("Here they are:\n**Q1:** Who?\n**A1:** I.", [("Who?", "I.")]),
         ("Q1\uff1a谁在\uff1f\nA1\uff1a我。", [("谁在\uff1f", "我。")]),
         # A mark within a line is text.
@@ -34,12 +34,12 @@ def test_pairs_of_an_answer(answer: str, pairs: list[tuple[str, str]]) -> None:
     ["", "I cannot do that.", "Q1: Who?", "Q1: Who?\nA1:", "A1: I.", "Q1: Who?\nQ2: Why?\nA2: So.", "Q1: a\nA2: b"],
 )
 def test_an_answer_with_a_pair_that_is_not_whole_is_none(answer: str) -> None:
-    with pytest.raises(NoAnswerError, match="not made of questions and answers"):
+    with pytest.raises(NoAnswerError, match="does not consist of questions and answers"):
         pairs_in(answer)
 
 
 def test_when_to_come_again() -> None:
-    """Seconds, or a date; what is past is now; what is neither says nothing."""
+    """Seconds or a date; a past date means now; anything else is unknown."""
     later = datetime.now(tz=UTC) + timedelta(seconds=90)
     assert retry_after("7") == 7.0
     assert retry_after(format_datetime(later, usegmt=True)) == pytest.approx(90, abs=5)
@@ -52,7 +52,7 @@ def test_when_to_come_again() -> None:
 
 def test_the_endpoint_is_set_whole_or_not_at_all() -> None:
     assert chat_endpoint(Settings()) is None
-    with pytest.raises(SettingsError, match="go together"):
+    with pytest.raises(SettingsError, match="belong together"):
         chat_endpoint(Settings(chat_url="http://127.0.0.1:1/v1"))
     endpoint = chat_endpoint(Settings(chat_url="http://127.0.0.1:1/v1/", chat_model="m"))
     assert endpoint is not None

@@ -1,15 +1,15 @@
-"""What messages cost, decided without a database."""
+"""The costs of messages, computed without a database."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.dify.errors import CreditsMissingError
-from streams.dify.quota import ProviderRow, QuotaUnit, Use, amount, charged, charged_row
+from streams.dify.quota import ProviderRow, QuotaUnit, Usage, charge_amount, quota_after, row_quota_after
 
 
 def one_by_one(limit: int | None, used: int | None, amounts: list[int]) -> int | None:
-    """`update … set quota_used = quota_used + amount where quota_limit > quota_used`, with SQL's idea of null."""
+    """Compute `update … set quota_used = quota_used + amount where quota_limit > quota_used`, with the null of SQL."""
     for added in amounts:
         if limit is not None and used is not None and limit > used:
             used = used + added
@@ -18,12 +18,12 @@ def one_by_one(limit: int | None, used: int | None, amounts: list[int]) -> int |
 
 @given(st.none() | st.integers(-1, 500), st.none() | st.integers(0, 500), st.lists(st.integers(0, 200), max_size=20))
 def test_a_batch_is_charged_like_one_by_one(limit: int | None, used: int | None, amounts: list[int]) -> None:
-    assert charged(limit, used, amounts) == one_by_one(limit, used, amounts)
+    assert quota_after(limit, used, amounts) == one_by_one(limit, used, amounts)
 
 
 @given(st.integers(0, 500), st.lists(st.integers(0, 200), max_size=20), st.integers(0, 20))
 def test_how_it_is_cut_into_batches_does_not_matter(limit: int, amounts: list[int], cut: int) -> None:
-    assert charged(limit, charged(limit, 0, amounts[:cut]), amounts[cut:]) == charged(limit, 0, amounts)
+    assert quota_after(limit, quota_after(limit, 0, amounts[:cut]), amounts[cut:]) == quota_after(limit, 0, amounts)
 
 
 @pytest.mark.parametrize(
@@ -39,30 +39,30 @@ def test_how_it_is_cut_into_batches_does_not_matter(limit: int, amounts: list[in
     ],
 )
 def test_amounts(unit: QuotaUnit | None, limit: int | None, credit: int | None, expected: int | None) -> None:
-    assert amount(unit, limit, 42, credit) == expected
+    assert charge_amount(unit, limit, 42, credit) == expected
 
 
 def test_credits_must_be_given() -> None:
     with pytest.raises(CreditsMissingError):
-        amount("credits", 10, 42, None)
+        charge_amount("credits", 10, 42, None)
 
 
 @pytest.mark.parametrize(
     ("use", "expected"),
     [
-        (Use("t", ("openai",), "trial", 5), 5),
-        (Use("t", ("x", "openai"), "trial", 5), 5),
-        (Use("u", ("openai",), "trial", 5), 0),
-        (Use("t", ("x",), "trial", 5), 0),
-        (Use("t", ("openai",), "paid", 5), 0),
-        (Use("t", ("openai",), None, None), 0),
+        (Usage("t", ("openai",), "trial", 5), 5),
+        (Usage("t", ("x", "openai"), "trial", 5), 5),
+        (Usage("u", ("openai",), "trial", 5), 0),
+        (Usage("t", ("x",), "trial", 5), 0),
+        (Usage("t", ("openai",), "paid", 5), 0),
+        (Usage("t", ("openai",), None, None), 0),
     ],
 )
-def test_which_uses_meet_a_row(use: Use, expected: int) -> None:
+def test_which_uses_meet_a_row(use: Usage, expected: int) -> None:
     row = ProviderRow("id", "t", "openai", "system", "trial", 100, 0, stale=False)
-    assert charged_row(row, [use]) == expected
+    assert row_quota_after(row, [use]) == expected
 
 
 def test_a_custom_row_is_never_charged() -> None:
     row = ProviderRow("id", "t", "openai", "custom", "trial", 100, 0, stale=True)
-    assert charged_row(row, [Use("t", ("openai",), "trial", 5)]) == 0
+    assert row_quota_after(row, [Usage("t", ("openai",), "trial", 5)]) == 0

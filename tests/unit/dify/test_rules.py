@@ -1,4 +1,4 @@
-"""Process rules: from the platform's JSON to values, within its limits."""
+"""Process rules: parsed from the platform's JSON, and checked against its limits."""
 
 import json
 
@@ -19,7 +19,7 @@ def test_automatic_is_the_same_whatever_the_text_says() -> None:
 
 
 def test_a_custom_rule() -> None:
-    """A backslash and an n are a newline; steps that are off do nothing, nor does remove_stopwords."""
+    """A backslash and an n are a newline. Disabled steps and remove_stopwords have no effect."""
     text = _rules(
         pre_processing_rules=[
             {"id": "remove_urls_emails", "enabled": True},
@@ -67,9 +67,9 @@ def test_the_limits_are_within(size: int, overlap: int) -> None:
 @pytest.mark.parametrize(
     ("mode", "text", "message"),
     [
-        ("magic", "{}", "the process rule 'magic' is unknown; there is automatic, custom, hierarchical"),
-        ("custom", None, "'custom' says nothing: its column rules is empty"),
-        ("custom", "", "'custom' says nothing"),
+        ("magic", "{}", "the process rule 'magic' is unknown; known modes: automatic, custom, hierarchical"),
+        ("custom", None, "'custom' is empty: its column rules has no value"),
+        ("custom", "", "'custom' is empty"),
         ("custom", "{", "'custom' cannot be read: rules: Invalid JSON"),
         ("custom", "[]", "'custom' cannot be read: rules: "),
         (
@@ -96,7 +96,7 @@ def test_the_limits_are_within(size: int, overlap: int) -> None:
     ],
 )
 def test_what_a_rule_may_not_say(mode: str, text: str | None, message: str) -> None:
-    """Refused in words that name the place and the limit."""
+    """The message names the place and the limit."""
     with pytest.raises(RefusedError) as refused:
         rules_of(mode, text)
     assert message in str(refused.value)

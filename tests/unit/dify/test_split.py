@@ -1,4 +1,4 @@
-"""The split rules: limited length, nothing lost, pieces as the platform makes them."""
+"""The split rules: limited length, no lost text, the same pieces as on the platform."""
 
 from collections import Counter
 from dataclasses import replace
@@ -41,7 +41,7 @@ def test_without_overlap_the_pieces_are_the_text(text: str, size: int) -> None:
 
 @given(st.integers(1, 400), SEGMENTATIONS.filter(lambda segmentation: segmentation.size > 10))
 def test_words_stay_whole_and_in_order(count: int, segmentation: Segmentation) -> None:
-    """Numbered words that fit a piece come out whole; the order is that of the text, overlaps aside."""
+    """Numbered words that fit into a piece are not split. Their order is the order of the text, except overlaps."""
     words = [f"w{number}" for number in range(count)]
     pieces = [piece.split() for piece in split(" ".join(words), segmentation)]
     assert list(dict.fromkeys(word for piece in pieces for word in piece)) == words
@@ -86,25 +86,25 @@ def test_chinese_sentences_end_a_part() -> None:
 @pytest.mark.parametrize(
     ("text", "segmentation", "pieces"),
     [
-        # The default separator: one piece a line; 3 + 4 would fit one piece, but the separator always parts.
+        # The default separator: one piece per line; 3 + 4 would fit into one piece, but the separator always splits.
         ("one\nfour", Segmentation(10, 0, "\n"), ["one", "four"]),
-        # Exactly as long as allowed is not too long: 10 characters stay one piece, blanks inside and all.
+        # Exactly the allowed length is not too long: 10 characters stay one piece, blanks included.
         ("aaaa bbbb.", Segmentation(10, 0, "\n"), ["aaaa bbbb."]),
-        # 11 characters are too long: parted at blanks, "aaaa " + "bbbb " = 10 fits, "c" is left.
+        # 11 characters are too long: split at blanks, "aaaa " + "bbbb " = 10 fits, "c" is left.
         ("aaaa bbbb c", Segmentation(10, 0, "\n"), ["aaaa bbbb", "c"]),
-        # Overlap only within what was too long: "b c" is the end of one and the start of the next, "zz" has none.
+        # Overlap only within a part that was too long: "b c" ends one piece and starts the next, "zz" has none.
         ("aa b c dd e\nzz", Segmentation(8, 4, "\n"), ["aa b c", "b c dd e", "zz"]),
-        # The separator itself is lost, wherever it stands; what is between two of them is nothing.
+        # The separator itself is removed everywhere. Nothing between two separators gives no piece.
         ("##one####two##", Segmentation(50, 0, "##"), ["one", "two"]),
-        # Several lines are one piece where the separator is a blank line.
+        # Several lines are one piece if the separator is a blank line.
         ("a\nb\n\nc", Segmentation(50, 0, "\n\n"), ["a\nb", "c"]),
-        # An empty separator parts nothing: the text is one piece, and is split further only if it is too long.
+        # An empty separator does not split: the text is one piece, and is split further only if it is too long.
         ("a b\n\nc", Segmentation(50, 0, ""), ["a b\n\nc"]),
-        # Without any separator in it a word of 23 is cut: 10 + 10 + 3.
+        # A word of 23 characters without any separator is cut: 10 + 10 + 3.
         ("x" * 23, Segmentation(10, 0, "\n"), ["x" * 10, "x" * 10, "x" * 3]),
         # Cut characters overlap by 3: each piece starts 7 further, at 0, 7 and 14.
         ("abcdefghijklmnopqrstuvw", Segmentation(10, 3, "\n"), ["abcdefghij", "hijklmnopq", "opqrstuvw"]),
-        # A separator that does not occur: one part, too long, so the recursive list goes on at its first entry.
+        # A separator that does not occur: one part, too long, so the list of separators is used from its first entry.
         ("aaaa\n\nbbbb", Segmentation(8, 0, "§"), ["aaaa", "bbbb"]),
         # Blank parts are dropped.
         ("a\n \n\t\nb", Segmentation(50, 0, "\n"), ["a", "b"]),
@@ -112,7 +112,7 @@ def test_chinese_sentences_end_a_part() -> None:
     ],
 )
 def test_a_separator_of_its_own(text: str, segmentation: Segmentation, pieces: list[str]) -> None:
-    """Computed by hand from the rule: parted at the separator, only what is too long is split further."""
+    """Computed by hand from the rule: split at the separator, and only long parts are split further."""
     assert split(text, segmentation) == pieces
 
 
@@ -135,6 +135,6 @@ def test_short_parts_are_neither_joined_nor_overlapped(text: str, size: int, sep
 
 
 def test_a_large_text_takes_seconds() -> None:
-    """4 MB of one line, of which nothing fits: no rule is quadratic."""
+    """4 MB in one line that is too long everywhere: no rule is quadratic."""
     pieces = split("word " * 800_000, Segmentation(500, 50, "\n"))
     assert len(pieces) > 8000

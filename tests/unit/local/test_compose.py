@@ -7,7 +7,7 @@ import yaml
 from streams.local.kafka import broker_settings
 
 COMPOSE = yaml.safe_load((Path(__file__).parents[3] / "docker-compose.kafka.yml").read_text())
-# What depends on where a broker runs.
+# Settings that depend on the place of the broker.
 OF_THE_PLACE = {
     "node.id",
     "process.roles",

@@ -1,19 +1,19 @@
-"""The demo's pure parts: which documents it takes, how late a retry was."""
+"""The demo's functions without I/O: the choice of documents, and the delay of retries."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from streams.local.demo.claims import ClaimError, claim, wait_for
+from streams.local.demo.checks import ClaimError, check, wait_for
 from streams.local.demo.documents import DocumentsError, read_documents
-from streams.local.demo.failure import lateness
+from streams.local.demo.failure import retry_delays
 
 NOON = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
 
 
 def test_a_folder_s_documents_are_those_that_can_be_indexed(tmp_path: Path) -> None:
-    """By extension, in any case, in subfolders too; hidden ones and other files are left out."""
+    """By extension, in any case, also in subfolders. Hidden and other files are skipped."""
     for name in ("b.MD", "a.txt", "deep/er/c.html", "picture.png", ".hidden.md", ".local/storage/d.txt"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,22 +39,22 @@ def test_the_handbook_is_there() -> None:
 
 
 def test_lateness_is_between_the_due_time_and_the_run() -> None:
-    """The second run was due a second after noon and came 20 ms later; the third came 10 ms too early."""
+    """The second run was due one second after noon and started 20 ms late. The third started 10 ms early."""
     history: list[dict[str, object]] = [
         {"attempt": number, "started_at": (NOON + timedelta(seconds=seconds)).isoformat()}
         for number, seconds in ((1, 0.0), (2, 1.02), (3, 2.99))
     ]
     due = {1: NOON + timedelta(seconds=1), 2: NOON + timedelta(seconds=3), 3: NOON + timedelta(seconds=7)}
 
-    assert lateness(history, due) == pytest.approx([0.02, -0.01])
+    assert retry_delays(history, due) == pytest.approx([0.02, -0.01])
 
 
 def test_a_claim_that_does_not_hold_says_what_is_the_case() -> None:
-    claim(holds=True, otherwise="never said")
+    check(condition=True, message="never said")
     with pytest.raises(ClaimError, match="three are left"):
-        claim(holds=False, otherwise="three are left")
+        check(condition=False, message="three are left")
 
 
 def test_what_never_comes_is_named_after_its_time() -> None:
-    with pytest.raises(ClaimError, match="the last document did not come within 0 s"):
+    with pytest.raises(ClaimError, match="the last document did not happen within 0 s"):
         wait_for(lambda: None, "the last document", seconds=0, alive=lambda: None)

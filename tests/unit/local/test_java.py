@@ -1,4 +1,4 @@
-"""Which Java is taken, and how it is told to be quiet."""
+"""Finding Java, and the options that suppress its warnings."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from streams.local.java import Java, parse_version
 
 
 @pytest.mark.parametrize(
-    ("told", "major"),
+    ("output", "major"),
     [
         ('openjdk version "17.0.15" 2025-04-15', 17),
         ('openjdk version "25" 2025-09-16\nOpenJDK Runtime Environment', 25),
@@ -17,8 +17,8 @@ from streams.local.java import Java, parse_version
         ("no such program", None),
     ],
 )
-def test_the_major_version_is_read_from_what_java_says(told: str, major: int | None) -> None:
-    assert parse_version(told) == major
+def test_the_major_version_is_read_from_what_java_says(output: str, major: int | None) -> None:
+    assert parse_version(output) == major
 
 
 def test_an_older_java_is_not_given_options_that_it_refuses() -> None:

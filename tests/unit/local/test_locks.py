@@ -1,4 +1,4 @@
-"""The locks: they hold what pyproject.toml asks for, with hashes, and say nothing of where it comes from."""
+"""The lock files match pyproject.toml, contain hashes, and do not name the source of packages."""
 
 import re
 import tomllib
@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from streams.local.jars import locked_jars
+from streams.local.jars import committed_jars
 
 ROOT = Path(__file__).parents[3]
 LOCKS = [ROOT / "requirements" / name for name in ("build.txt", "dev.txt")]
@@ -48,7 +48,7 @@ def test_the_lock_holds_what_builds_the_project() -> None:
 
 
 def test_every_jar_of_kafka_has_a_checksum_and_a_name_of_its_own() -> None:
-    jars = locked_jars()
+    jars = committed_jars()
     assert [jar for jar in jars if not re.fullmatch(r"[0-9a-f]{64}", jar.sha256)] == []
     assert len({jar.filename for jar in jars}) == len(jars)
     assert {"kafka_2.13-4.4.0.jar", "kafka-clients-4.4.0.jar"} <= {jar.filename for jar in jars}

@@ -18,7 +18,7 @@ from streams.publishing.outbox.outbox import (
     outbox_row,
     with_scheduled_id,
 )
-from tests.support.factories import CATALOGUE, SETTINGS, a_message, an_event
+from tests.support.factories import CATALOGUE, SETTINGS, an_event, make_message
 
 CODEC = build_codec(SETTINGS, CATALOGUE)
 
@@ -106,7 +106,7 @@ class Session:
 
 def test_a_bad_event_fails_in_its_sender_and_leaves_nothing() -> None:
     session = Session()
-    broken = a_message(message_tokens=2**70)
+    broken = make_message(message_tokens=2**70)
     with pytest.raises((ValueError, OverflowError), match="too large"):
         Outbox(session, CODEC).publish(broken)
     assert session.added == []

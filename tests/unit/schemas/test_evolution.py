@@ -1,4 +1,4 @@
-"""The gate: which changes of an event pass, and what a developer is told of the others."""
+"""The evolution gate: allowed changes of an event, and the messages for the others."""
 
 from enum import StrEnum
 from typing import Annotated, Literal, get_args
@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel, Field, create_model
 
 from schemas import DocumentDeleted, Event
-from schemas.evolution import COMPATIBILITIES, Compatibility, Version, breaks
+from schemas.evolution import COMPATIBILITIES, Compatibility, Version, breaking_changes
 from streams.schema_registry.constraints import allowed_values
 from streams.schema_registry.export import avro_schema
 
@@ -46,13 +46,13 @@ MoreUnits.__name__ = "Unit"
 
 
 def version(number: int, **fields: Definition) -> Version:
-    """The event `Paid` with these fields, as it would be committed."""
+    """Return the event `Paid` with these fields, as a committed version."""
     event = create_model("Paid", __base__=Event, **fields)  # type: ignore[call-overload] # Pydantic's own signature
     return Version(number, avro_schema(event), allowed_values(event))
 
 
 def first_break(old: dict[str, Definition], new: dict[str, Definition], mode: Compatibility = "FULL_TRANSITIVE") -> str:
-    found = breaks(version(2, **new), [version(1, **old)], mode)
+    found = breaking_changes(version(2, **new), [version(1, **old)], mode)
     return str(found[0]) if found else ""
 
 
@@ -86,30 +86,30 @@ def test_what_passes(old: dict[str, Definition], new: dict[str, Definition]) -> 
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         (
             {"a": (TEXT, NEEDED)},
             {"a": (TEXT, NEEDED), "b": (INT, NEEDED)},
-            '"b" is new and has no default, and records of v1 lack it: give it a default',
+            '"b" is new and has no default, and records of v1 do not have it: give it a default',
         ),
         (
             {"a": (TEXT, NEEDED), "b": (INT, NEEDED)},
             {"a": (TEXT, NEEDED)},
-            '"b" was removed, and consumers of v1 need it, for it has no default there: keep it',
+            '"b" was removed, and consumers of v1 need it, because it has no default there: keep it',
         ),
         (
             {"a": (TEXT, NEEDED)},
             {"b": (TEXT, NEEDED)},
             (
-                '"a" was renamed to "b", which to Avro is one field less and one more: keep "a", and add "b" '
-                "with a default if both are wanted"
+                '"a" was renamed to "b", which for Avro is one removed field and one added field: keep "a", and add '
+                '"b" with a default if both are wanted'
             ),
         ),
         (
             {"a": (INT, NEEDED)},
             {"a": (TEXT, NEEDED)},
-            ('"a" is string now and was long in v1, whose records cannot be read so: keep long' + OTHER),
+            ('"a" is string now and was long in v1, whose records cannot be read as that: keep long' + OTHER),
         ),
         (
             {"a": (INT, NEEDED)},
@@ -120,7 +120,7 @@ def test_what_passes(old: dict[str, Definition], new: dict[str, Definition]) -> 
             {"a": (TEXT | None, None)},
             {"a": (TEXT, "")},
             (
-                '"a" is string now and was null or string in v1, whose records cannot be read so: keep null or '
+                '"a" is string now and was null or string in v1, whose records cannot be read as that: keep null or '
                 "string" + OTHER
             ),
         ),
@@ -135,38 +135,38 @@ def test_what_passes(old: dict[str, Definition], new: dict[str, Definition]) -> 
         (
             {"line": (Line, NEEDED)},
             {"line": (NarrowerLine, NEEDED)},
-            '"line.note" is new and has no default, and records of v1 lack it: give it a default',
+            '"line.note" is new and has no default, and records of v1 do not have it: give it a default',
         ),
         (
             {"lines": (list[Line], NEEDED)},
             {"lines": (list[NarrowerLine], NEEDED)},
-            '"lines[].note" is new and has no default, and records of v1 lack it: give it a default',
+            '"lines[].note" is new and has no default, and records of v1 do not have it: give it a default',
         ),
         (
             {"by_day": (dict[str, int], NEEDED)},
             {"by_day": (dict[str, str], NEEDED)},
-            ('"by_day[]" is string now and was long in v1, whose records cannot be read so: keep long' + OTHER),
+            ('"by_day[]" is string now and was long in v1, whose records cannot be read as that: keep long' + OTHER),
         ),
         (
             {"unit": (Unit, Unit.TOKENS)},
             {"unit": (MoreUnits, MoreUnits.TOKENS)},
-            ("\"unit\" takes 'credits' now, which consumers of v1 do not know: keep what it takes" + OTHER),
+            ("\"unit\" accepts 'credits' now, which consumers of v1 do not know: keep what it accepts" + OTHER),
         ),
         (
             {"unit": (MoreUnits, NEEDED)},
             {"unit": (Unit, NEEDED)},
-            "\"unit\" no longer takes 'credits', which records of v1 may have: keep what it takes",
+            "\"unit\" no longer accepts 'credits', which records of v1 may have: keep what it accepts",
         ),
         (
             {"unit": (Literal["tokens", "times"], NEEDED)},
             {"unit": (Literal["tokens", "times", "credits"], NEEDED)},
-            ("\"unit\" takes more than in v1, whose consumers refuse that ('credits'): keep what it takes" + OTHER),
+            ("\"unit\" accepts more than in v1, whose consumers reject that ('credits'): keep what it accepts" + OTHER),
         ),
         (
             {"unit": (Literal["tokens", "times"] | None, None)},
             {"unit": (Literal["tokens"] | None, None)},
             (
-                "\"unit\" takes less than in v1, whose records may have more ('times'): keep what it takes, and "
+                "\"unit\" accepts less than in v1, whose records may have more ('times'): keep what it accepts, and "
                 "check in the handler"
             ),
         ),
@@ -174,14 +174,14 @@ def test_what_passes(old: dict[str, Definition], new: dict[str, Definition]) -> 
             {"a": (TEXT, NEEDED)},
             {"a": (Annotated[str, Field(max_length=5)], NEEDED)},
             (
-                '"a" takes less than in v1, whose records may have more (maxLength none → 5): keep what it takes, '
+                '"a" accepts less than in v1, whose records may have more (maxLength none → 5): keep what it accepts, '
                 "and check in the handler"
             ),
         ),
         (
             {"a": (Annotated[int, Field(ge=1)], NEEDED)},
             {"a": (Annotated[int, Field(ge=0)], NEEDED)},
-            ('"a" takes more than in v1, whose consumers refuse that (minimum 1 → 0): keep what it takes' + OTHER),
+            ('"a" accepts more than in v1, whose consumers reject that (minimum 1 → 0): keep what it accepts' + OTHER),
         ),
     ],
     ids=[
@@ -203,8 +203,8 @@ def test_what_passes(old: dict[str, Definition], new: dict[str, Definition]) -> 
         "bound-loosened",
     ],
 )
-def test_what_is_refused_and_the_fix(old: dict[str, Definition], new: dict[str, Definition], told: str) -> None:
-    assert first_break(old, new) == f"v2: field {told}"
+def test_what_is_refused_and_the_fix(old: dict[str, Definition], new: dict[str, Definition], message: str) -> None:
+    assert first_break(old, new) == f"v2: field {message}"
 
 
 ADDED: tuple[dict[str, Definition], dict[str, Definition]] = (
@@ -216,7 +216,7 @@ REMOVED = (ADDED[1], ADDED[0])
 
 @pytest.mark.parametrize("mode", COMPATIBILITIES)
 def test_each_mode_refuses_its_directions(mode: Compatibility) -> None:
-    """Backward: old records are read. Forward: old consumers read. NONE: neither is looked at."""
+    """Backward: old records are readable. Forward: old consumers can read. NONE: no check."""
     assert bool(first_break(*ADDED, mode)) == mode.startswith(("BACKWARD", "FULL"))
     assert bool(first_break(*REMOVED, mode)) == mode.startswith(("FORWARD", "FULL"))
     widened: tuple[dict[str, Definition], dict[str, Definition]] = ({"a": (INT, NEEDED)}, {"a": (float, NEEDED)})
@@ -224,29 +224,29 @@ def test_each_mode_refuses_its_directions(mode: Compatibility) -> None:
 
 
 def test_transitive_looks_at_every_version_and_the_others_at_the_last() -> None:
-    """v3 takes a field up again that v2 had dropped, of another type."""
+    """v3 adds a field again that v2 had removed, with another type."""
     first = version(1, a=(INT | None, None))
     second = version(2)
     third = version(3, a=(TEXT | None, None))
-    assert breaks(third, [first, second], "FULL") == []
-    (found,) = breaks(third, [second, first], "FULL_TRANSITIVE")
+    assert breaking_changes(third, [first, second], "FULL") == []
+    (found,) = breaking_changes(third, [second, first], "FULL_TRANSITIVE")
     assert str(found).startswith('v3: field "a" is null or string now and was null or long in v1')
 
 
 def test_a_version_that_notes_nothing_of_its_values_is_not_compared_by_them() -> None:
-    """Those that were exported before the gate was there."""
+    """Versions that were exported before the gate existed."""
     old = Version(1, version(1, a=(TEXT, NEEDED)).schema)
-    assert breaks(version(2, a=(Literal["x"], NEEDED)), [old], "FULL_TRANSITIVE") == []
+    assert breaking_changes(version(2, a=(Literal["x"], NEEDED)), [old], "FULL_TRANSITIVE") == []
 
 
 def test_each_field_is_told_once() -> None:
-    """A type that fits neither way is one thing to fix."""
-    found = breaks(version(2, a=(TEXT, NEEDED)), [version(1, a=(INT, NEEDED))], "FULL_TRANSITIVE")
+    """A type that is incompatible in both directions is reported once."""
+    found = breaking_changes(version(2, a=(TEXT, NEEDED)), [version(1, a=(INT, NEEDED))], "FULL_TRANSITIVE")
     assert [one.field for one in found] == ["a"]
 
 
 def test_an_event_sets_its_own_mode() -> None:
-    """By a class variable; full and transitive is what all others have."""
+    """By a class variable. The default is full and transitive."""
     assert DocumentDeleted.compatibility == "FULL_TRANSITIVE"
     assert set(COMPATIBILITIES) == set(get_args(Compatibility))
     assert "compatibility" not in DocumentDeleted.model_fields

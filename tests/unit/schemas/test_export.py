@@ -1,4 +1,4 @@
-"""From event classes to Avro files: what is generated, and that nothing committed is ever changed."""
+"""Export of event classes to Avro files. Committed files are never changed."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ class WiderDeleted(DocumentDeleted):
 
 
 class NarrowerDeleted(Event):
-    """One that cannot be released: consumers need what it lacks."""
+    """A class that cannot be released: consumers need the removed field."""
 
     document_id: str
     dataset_id: str
@@ -40,7 +40,7 @@ WiderDeleted.__name__ = NarrowerDeleted.__name__ = "DocumentDeleted"
 
 
 def deleted(event: type[Event]) -> Catalogue:
-    """A catalogue of `document.deleted` alone, of that class."""
+    """Return a catalogue with `document.deleted` only, with this class."""
     return catalogue(Topic("document.deleted", event, key="document_id", pool="low"))
 
 
@@ -60,7 +60,7 @@ def test_committed_files_are_what_the_classes_say() -> None:
 
 
 def test_what_is_made_anew_for_each_event_has_no_default() -> None:
-    """Else each export would write another time down; constant defaults stay, so that readers can fill them in."""
+    """Otherwise each export would write another time. Constant defaults stay, so that readers can use them."""
     fields = {field["name"]: field for field in fields_of(avro_schema(DocumentDeleted))}
     assert "default" not in fields["event_id"]
     assert "default" not in fields["occurred_at"]
@@ -70,13 +70,13 @@ def test_what_is_made_anew_for_each_event_has_no_default() -> None:
 
 
 def test_generated_schemas_are_valid_avro() -> None:
-    """Each of them is taken by fastavro."""
+    """Each of them is accepted by fastavro."""
     for topic in catalogue():
         fastavro.parse_schema(avro_schema(topic.event))
 
 
 def test_a_changed_class_gets_a_new_version_and_the_old_file_stays(tmp_path: Path) -> None:
-    """Records that carry the old id stay readable; a second export writes nothing."""
+    """Records with the old id stay readable. A second export writes nothing."""
     export(catalogue(), tmp_path)
     before = files_of(tmp_path)
 
@@ -99,14 +99,14 @@ def test_a_change_that_breaks_is_refused_before_anything_is_written(tmp_path: Pa
     with pytest.raises(IncompatibleChangeError) as refused:
         export(deleted(NarrowerDeleted), tmp_path)
     assert str(refused.value) == (
-        'document.deleted v2: field "doc_form" was removed, and consumers of v1 need it, for it has no default there: '
-        "keep it"
+        'document.deleted v2: field "doc_form" was removed, and consumers of v1 need it, because it has no default '
+        "there: keep it"
     )
     assert (files_of(tmp_path), (tmp_path / INDEX).read_bytes()) == (before, index)
 
 
 def test_an_event_may_ask_for_less(tmp_path: Path) -> None:
-    """What it removes its old consumers do not get; it says that it wants only backward."""
+    """Old consumers do not get the removed field. The class declares that it only keeps backward compatibility."""
 
     class Backward(NarrowerDeleted):
         compatibility: ClassVar[Compatibility] = "BACKWARD"
@@ -117,7 +117,7 @@ def test_an_event_may_ask_for_less(tmp_path: Path) -> None:
 
 
 def test_a_draft_is_replaced_until_it_is_made_for_good(tmp_path: Path) -> None:
-    """Its id and its file stay its own; a check fails while it is one."""
+    """A draft has its own id and file. A check fails while it is a draft."""
 
     class Widest(WiderDeleted):
         reason: str = ""
@@ -139,7 +139,7 @@ def test_a_draft_is_replaced_until_it_is_made_for_good(tmp_path: Path) -> None:
 
 
 def test_what_a_class_allows_is_noted_once_for_versions_that_lack_it(tmp_path: Path) -> None:
-    """Of an index that an older export has written; no new version comes of it."""
+    """In an index that an older export wrote. It creates no new version."""
     export(catalogue(), tmp_path)
     index = json.loads((tmp_path / INDEX).read_text(encoding="utf-8"))
     for row in index["schemas"]:
@@ -153,7 +153,10 @@ def test_what_a_class_allows_is_noted_once_for_versions_that_lack_it(tmp_path: P
 
 
 def test_a_value_more_is_a_version_more(tmp_path: Path) -> None:
-    """Avro has a text before and after, the class has not: the gate sees it, and where it may pass it is noted."""
+    """For Avro it is a text in both versions, for the class it is not.
+
+    The gate rejects it, or the export records it.
+    """
 
     class Unit(MessageCreated):
         compatibility: ClassVar[Compatibility] = "BACKWARD"
@@ -166,13 +169,13 @@ def test_a_value_more_is_a_version_more(tmp_path: Path) -> None:
     Unit.compatibility = "FULL"
     (found,) = incompatible(catalogue(topic), FileRegistry(tmp_path))
     assert str(found) == (
-        "message.created v2: field \"quota_unit\" takes more than in v1, whose consumers refuse that ('hours'): keep "
-        "what it takes, or add another field with a default"
+        "message.created v2: field \"quota_unit\" accepts more than in v1, whose consumers reject that ('hours'): keep "
+        "what it accepts, or add another field with a default"
     )
 
 
 def test_a_new_folder_starts_as_the_committed_registry(tmp_path: Path) -> None:
-    """The built-in events keep their ids where a deployment keeps a registry of its own."""
+    """The built-in events keep their ids in a deployment with a separate registry."""
     folder = tmp_path / "registry"
     own = Topic("invoice.paid", WiderDeleted, key="document_id", pool="low")
     added = export(catalogue(*BUILT_IN, own), folder)
@@ -184,7 +187,7 @@ def test_a_new_folder_starts_as_the_committed_registry(tmp_path: Path) -> None:
 
 
 def test_the_topic_prefix_is_not_in_the_registry() -> None:
-    """Deployments that share a cluster share the schemas."""
+    """Deployments in one cluster share the schemas."""
     assert pending(catalogue(prefix="eu."), FileRegistry()) == []
 
 
@@ -198,7 +201,7 @@ def test_export_is_repeatable(tmp_path: Path) -> None:
 
 
 def test_an_event_that_avro_cannot_express_is_named() -> None:
-    """The generator's own error would not say which event."""
+    """The generator's own error would not name the event."""
 
     class Odd(Event):
         anything: object
@@ -208,7 +211,7 @@ def test_an_event_that_avro_cannot_express_is_named() -> None:
 
 
 def test_ids_go_on_after_the_highest() -> None:
-    """Also where the highest id belongs to another subject or an older version."""
+    """Also if the highest id belongs to another subject or an older version."""
     known = [RegisteredSchema(41, "other-value", 1, "other.v1.avsc", {})]
     added = pending(catalogue(), known)
     assert [registered.id for registered in added] == list(range(42, 42 + len(BUILT_IN)))

@@ -1,4 +1,4 @@
-"""The committed registry, and what a broken one says."""
+"""The committed registry, and the errors of an invalid one."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from schemas.registry import COMMITTED, INDEX, FileRegistry, RegistryError, regi
 
 
 def test_committed_ids_and_versions_are_unique() -> None:
-    """An id stands for one schema for ever, a version for one of its subject's."""
+    """An id always means the same schema, and a version number the same version of its subject."""
     index = json.loads((COMMITTED / INDEX).read_text(encoding="utf-8"))["schemas"]
     ids = [row["id"] for row in index]
     assert len(set(ids)) == len(ids) > 0
@@ -19,7 +19,7 @@ def test_committed_ids_and_versions_are_unique() -> None:
 
 
 def test_schemas_are_found_by_id_and_by_subject() -> None:
-    """Both ways lead to the same schema; what is not registered is None."""
+    """Both ways return the same schema. An unknown one is None."""
     registry = FileRegistry()
     latest = registry.latest("document.deleted-value")
     assert latest is not None
@@ -30,7 +30,7 @@ def test_schemas_are_found_by_id_and_by_subject() -> None:
 
 
 def test_the_newest_version_is_the_latest(tmp_path: Path) -> None:
-    """Whatever the order of the rows."""
+    """In any order of the rows."""
     write(tmp_path, [row(3, "a-value", 2), row(1, "a-value", 1), row(2, "b-value", 1)])
     registry = FileRegistry(tmp_path)
     latest = registry.latest("a-value")
@@ -40,14 +40,14 @@ def test_the_newest_version_is_the_latest(tmp_path: Path) -> None:
 
 
 def test_an_id_given_twice_is_refused(tmp_path: Path) -> None:
-    """Records with that id could not be told apart."""
+    """Records with this id would be ambiguous."""
     write(tmp_path, [row(1, "a-value", 1), row(1, "b-value", 1)])
     with pytest.raises(RegistryError, match="id 1 is given twice"):
         FileRegistry(tmp_path)
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
-    """One line with the path, and what makes the file."""
+    """One line with the path, and the command that creates the file."""
     with pytest.raises(RegistryError, match=r"registry\.json: No such file .* `streams schemas export`"):
         FileRegistry(tmp_path)
     (tmp_path / INDEX).write_text("{", encoding="utf-8")
@@ -63,10 +63,10 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_url_means_a_folder(tmp_path: Path) -> None:
-    """`file:` is the committed registry; a registry behind HTTP is no folder."""
+    """`file:` is the committed registry. An HTTP registry has no folder."""
     assert registry_folder("file:") == COMMITTED
     assert registry_folder(f"file:{tmp_path}") == registry_folder(f"file://{tmp_path}") == tmp_path
-    with pytest.raises(RegistryError, match="is no registry's URL"):
+    with pytest.raises(RegistryError, match="is not a registry URL"):
         registry_folder("ftp://registry:8081")
 
 

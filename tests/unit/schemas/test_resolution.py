@@ -1,4 +1,4 @@
-"""The gate's rules are those by which records are read: fastavro is asked about each of them."""
+"""The gate's rules are the rules for reading records: fastavro confirms each of them."""
 
 import io
 import struct
@@ -28,7 +28,7 @@ LEAVES: list[object] = [
 
 
 def containers(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
-    """Arrays, maps, nested records and unions whose branches can be told apart."""
+    """Arrays, maps, nested records and unions with distinguishable branches."""
     field = st.builds(
         lambda name, kind, nullable: (
             {"name": name, "type": ["null", kind], "default": None}
@@ -50,7 +50,7 @@ def containers(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
 
 
 def leaves_once(schema: object) -> bool:
-    """Whether no name is defined twice, which a schema may not."""
+    """Return whether no name is defined twice, which is invalid."""
     try:
         fastavro.parse_schema({"type": "record", "name": "R", "fields": [{"name": "f", "type": schema}]})
     except fastavro.schema.SchemaParseException:
@@ -63,7 +63,7 @@ TYPES = st.recursive(st.sampled_from(LEAVES), containers, max_leaves=4).filter(l
 
 @st.composite
 def pairs(draw: st.DrawFn) -> Pair:
-    """Two types, most often alike: one is the other with a part exchanged."""
+    """Two types, usually similar: one is the other with one part exchanged."""
     writer = draw(TYPES)
     reader = draw(st.one_of(TYPES, st.just(writer), st.just(["null", writer]).filter(valid)))
     return writer, reader
@@ -94,7 +94,7 @@ def test_each_primitive_is_read_as_avro_says(written: str, wanted: str) -> None:
 
 
 def test_a_type_may_contain_itself() -> None:
-    """Compared once, not for ever."""
+    """The comparison terminates."""
     tree: JSON = {
         "type": "record",
         "name": "Tree",
@@ -119,7 +119,7 @@ def test_logical_types_have_to_stay() -> None:
 
 
 def test_what_avro_does_not_know_is_left_out() -> None:
-    """Markers of our own at a field or a type change nothing."""
+    """Unknown properties of a field or type have no effect."""
     plain = record_of("string")
     marked: JSON = {
         **plain,
@@ -148,7 +148,7 @@ def record_of(kind: object) -> JSON:
 
 
 def readable(value: object, writer: JSON, reader: JSON) -> bool:
-    """Whether fastavro, which workers read with, reads it."""
+    """Return whether fastavro, which workers use, can read it."""
     buffer = io.BytesIO()
     fastavro.schemaless_writer(buffer, fastavro.parse_schema(writer), value)
     buffer.seek(0)
@@ -160,7 +160,7 @@ def readable(value: object, writer: JSON, reader: JSON) -> bool:
 
 
 def every(kind: object) -> list[object]:  # noqa: PLR0911 - one for each kind of type
-    """Values of a type that use each of its branches, symbols and parts at least once."""
+    """Return values of a type that use each of its branches, symbols and parts at least once."""
     simple: dict[str, list[object]] = {
         "null": [None],
         "boolean": [True],

@@ -1,4 +1,4 @@
-"""Marks: found in classes however deep, carried by Avro files, found again there."""
+"""Marks: found in classes at any depth, stored in Avro files, and found there again."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from schemas import Event, Personal, Secret
-from schemas.sensitivity import TAGS, holds_secret, marks_of, marks_of_schema
+from schemas.sensitivity import TAGS, has_secret, marks_of, marks_of_schema
 from streams.observability.redaction import masked
 from streams.schema_registry.export import avro_schema
 from streams.settings import Settings, SettingsError
@@ -29,7 +29,7 @@ class Employee(Person):
 
 
 class Invited(Event):
-    """Marks in every place where one can be."""
+    """Marks in every possible place."""
 
     code: Annotated[str, Secret]
     hint: Annotated[str, Secret] | None = None
@@ -106,12 +106,12 @@ def test_a_topic_of_secrets_keeps_them_for_an_hour_unless_it_says_otherwise() ->
     assert Topic("invited", Invited, key="group_id", pool="high").retention == SECRET_RETENTION
     assert Topic("invited", Invited, key="group_id", pool="high", retention=60.0).retention == 60.0
     assert Topic("plain", Plain, key="person_id", pool="high").retention == USUAL_RETENTION
-    assert holds_secret(MARKS)
-    assert not holds_secret(marks_of(Person))
+    assert has_secret(MARKS)
+    assert not has_secret(marks_of(Person))
 
 
 def test_a_key_that_is_marked_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys travel in the open: in the record's key, in `ce_subject`, in the ledger."""
+    """Keys are stored in plain text: in the record's key, in `ce_subject`, in the ledger."""
     monkeypatch.setattr("streams.topics.BUILT_IN", (Topic("invited", Invited, key="code", pool="high"),))
     with pytest.raises(SettingsError, match="invited: its key field code is marked"):
         load_topics(Settings())

@@ -1,4 +1,4 @@
-"""The demo from beginning to end."""
+"""Runs the demo from start to end."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,14 +8,14 @@ from streams.codec import build_codec
 from streams.database import sync_engine
 from streams.database.migrations import upgrade
 from streams.dify.platform import build_platform
+from streams.local.demo.context import DemoContext
 from streams.local.demo.deletion import delete_everything
 from streams.local.demo.documents import SourceFile
-from streams.local.demo.failure import let_one_fail
+from streams.local.demo.failure import run_failing_document
 from streams.local.demo.index import index_documents
 from streams.local.demo.question import Question, ask, question_for
 from streams.local.demo.screen import Screen
 from streams.local.demo.servers import Worker, adopt_settings, running_worker
-from streams.local.demo.stage import Stage
 from streams.local.demo.summary import Found, Summary
 from streams.local.stack import LocalStack
 from streams.operations.topics.apply import apply, plan_topics
@@ -23,11 +23,19 @@ from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings
 
 
-def tell(stack: LocalStack, sources: Sequence[SourceFile], question: Question | None, screen: Screen) -> Summary:
-    """Start the stack and a worker, show everything, stop the worker; the stack is left running.
+def run_demo(stack: LocalStack, sources: Sequence[SourceFile], question: Question | None, screen: Screen) -> Summary:
+    """Start the stack and a worker, run all steps, and stop the worker. The stack stays running.
 
-    `question`: None takes one from the documents. Raises ClaimError for whatever did not happen; ServerFailedError,
-    StackError where a server does not start.
+    Args:
+        stack: the demo's stack.
+        sources: the documents.
+        question: the question to ask; None: generated from the documents.
+        screen: the output.
+
+    Raises:
+        ClaimError: a statement is not true.
+        ServerFailedError: a server does not start.
+        StackError: the stack cannot be used.
     """
     began = time.monotonic()
     screen.step("Kafka, PostgreSQL, Redis and a worker, on this machine")
@@ -36,23 +44,23 @@ def tell(stack: LocalStack, sources: Sequence[SourceFile], question: Question | 
     settings, environment = adopt_settings(stack)
     _prepare(settings, screen)
     with running_worker(stack, settings, environment, screen) as worker:
-        stage = _stage(settings, worker, screen)
-        summary = _show(stage, sources, question)
-    screen.done("the worker has drained and left")
+        demo = _context(settings, worker, screen)
+        summary = _run_steps(demo, sources, question)
+    screen.done("the worker has drained and stopped")
     return summary(time.monotonic() - began)
 
 
 def _prepare(settings: Settings, screen: Screen) -> None:
-    """The schema `streams` and the topics, as `streams db upgrade` and `streams topics apply` make them."""
+    """Create the schema `streams` and the topics, as `streams db upgrade` and `streams topics apply` do."""
     upgrade(settings)
     plan = plan_topics(settings, build_catalogue(settings))
     apply(settings, plan.changes)
-    screen.done(f"servers answer, the schema is migrated, {len(plan.changes)} topics are made")
+    screen.done(f"servers answer, the schema is migrated, {len(plan.changes)} topics are created")
 
 
-def _stage(settings: Settings, worker: Worker, screen: Screen) -> Stage:
+def _context(settings: Settings, worker: Worker, screen: Screen) -> DemoContext:
     catalogue = build_catalogue(settings)
-    return Stage(
+    return DemoContext(
         settings=settings,
         catalogue=catalogue,
         codec=build_codec(settings, catalogue),
@@ -63,17 +71,19 @@ def _stage(settings: Settings, worker: Worker, screen: Screen) -> Stage:
     )
 
 
-def _show(stage: Stage, sources: Sequence[SourceFile], question: Question | None) -> Callable[[float], Summary]:
-    """The steps in order; returns what makes the summary once the whole time is known."""
-    stage.screen.step(f"{len(sources)} documents become segments and vectors")
-    indexed = index_documents(stage, sources)
-    stage.screen.step("A question, answered from the vectors")
-    asked = question or question_for(stage, indexed.uploads)
-    passages = ask(stage, asked)
-    stage.screen.step("A document whose file is absent: retries, dead letter, and back")
-    failed = let_one_fail(stage, position=len(sources) + 1)
-    stage.screen.step("A document is deleted, then the dataset")
-    emptied = delete_everything(stage, indexed.uploads[-1])
+def _run_steps(
+    demo: DemoContext, sources: Sequence[SourceFile], question: Question | None
+) -> Callable[[float], Summary]:
+    """Run the steps in order. Returns a function that creates the summary from the total time."""
+    demo.screen.step(f"{len(sources)} documents become segments and vectors")
+    indexed = index_documents(demo, sources)
+    demo.screen.step("A question, answered from the vectors")
+    chosen = question or question_for(demo, indexed.uploads)
+    passages = ask(demo, chosen)
+    demo.screen.step("A document whose file is missing: retries, dead letter, replay")
+    failed = run_failing_document(demo, position=len(sources) + 1)
+    demo.screen.step("A document is deleted, then the dataset")
+    emptied = delete_everything(demo, indexed.uploads[-1])
     return partial(
         Summary,
         documents=len(sources),
@@ -83,7 +93,7 @@ def _show(stage: Stage, sources: Sequence[SourceFile], question: Question | None
         segments_per_second=indexed.segments / indexed.took,
         latency_median=indexed.latency_median,
         latency_most=indexed.latency_most,
-        question=asked.text,
+        question=chosen.text,
         passages=tuple(Found(passage.document, passage.score, passage.text) for passage in passages),
         attempts=failed.attempts,
         dead_letter=failed.letter.id,

@@ -1,4 +1,4 @@
-"""What every step of the demo works with, and the questions that several of them ask."""
+"""The context of the demo's steps, and the queries that several of them use."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -18,7 +18,7 @@ from streams.database import Database
 from streams.database.tables import executions
 from streams.dify.models import Dataset, Document
 from streams.dify.platform import Platform
-from streams.local.demo.claims import wait_for
+from streams.local.demo.checks import wait_for
 from streams.local.demo.screen import Screen
 from streams.local.demo.servers import Worker
 from streams.publishing import Outbox
@@ -26,13 +26,13 @@ from streams.settings import Settings
 from streams.topics import Catalogue
 
 T = TypeVar("T")
-PATIENCE = 60.0
-"""Seconds that a claim may take to come true."""
+TIMEOUT = 60.0
+"""Seconds until a statement has to be true."""
 
 
 @dataclass(frozen=True, slots=True)
-class Knowledge:
-    """The tenant whose dataset the demo fills and empties."""
+class KnowledgeBase:
+    """The tenant and dataset of the demo."""
 
     tenant_id: str = field(default_factory=lambda: str(uuid4()))
     dataset_id: str = field(default_factory=lambda: str(uuid4()))
@@ -41,7 +41,7 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A row of the ledger, as far as the demo looks at it."""
+    """The columns of a ledger row that the demo uses."""
 
     status: str
     attempts: int
@@ -49,11 +49,11 @@ class Execution:
     error: str | None
     history: list[dict[str, object]]
     due_at: datetime | None
-    """Of the retry that it waits for, or waited for last."""
+    """The due time of its next or last retry."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DemoContext:
     """One run of the demo."""
 
     settings: Settings
@@ -63,14 +63,14 @@ class Stage:
     platform: Platform
     worker: Worker
     screen: Screen
-    knowledge: Knowledge = field(default_factory=Knowledge)
+    knowledge: KnowledgeBase = field(default_factory=KnowledgeBase)
 
     def wait_for(self, seen: Callable[[], T | None], what: str) -> T:
-        """The first value that is not None. Raises ClaimError after a while, or when the worker ends."""
-        return wait_for(seen, what, seconds=PATIENCE, alive=self.worker.check_alive)
+        """Wait for a value, as `checks.wait_for`. Raises ClaimError after a timeout, or when the worker ends."""
+        return wait_for(seen, what, seconds=TIMEOUT, alive=self.worker.check_alive)
 
     def in_transaction(self, change: Callable[[Session], None], *events: Event) -> None:
-        """Change rows and publish events: both, or none."""
+        """Change rows and publish events in one transaction."""
         with Session(self.engine) as session, session.begin():
             change(session)
             outbox = Outbox(session, self.codec)
@@ -78,7 +78,7 @@ class Stage:
                 outbox.publish(event)
 
     def execution(self, event_id: UUID, handler: str) -> Execution | None:
-        """What the ledger knows of an event's delivery to a handler."""
+        """Return the ledger's row of an event and a handler."""
         made_at = event_time(event_id)
         if made_at is None:
             return None
@@ -93,16 +93,16 @@ class Stage:
         return None if row is None else Execution(*row)
 
     def document(self, document_id: str) -> Document:
-        """A document's row as it is now."""
+        """Return the current row of a document."""
         with Session(self.engine) as session:
             return session.get_one(Document, document_id)
 
     def run(self, work: Coroutine[object, object, T]) -> T:
-        """What a coroutine of the platform's services returns."""
+        """Run a coroutine of the platform's services."""
         return asyncio.run(work)
 
     def in_session(self, question: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        """The answer of a service that wants a session."""
+        """Call an async function with a session and return its result."""
 
         async def run() -> T:
             database = Database(self.settings)
@@ -115,7 +115,7 @@ class Stage:
         return asyncio.run(run())
 
     def vectors(self) -> int:
-        """Entries in the dataset's collection."""
+        """Return the number of entries in the dataset's collection."""
         with Session(self.engine) as session:
             dataset = session.get(Dataset, self.knowledge.dataset_id)
             struct = None if dataset is None else dataset.index_struct
