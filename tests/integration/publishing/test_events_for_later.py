@@ -243,7 +243,7 @@ async def test_what_is_on_its_way_cannot_be_cancelled(
             return list(await withdraw(session, [event_id], scheduled_only=True))
 
     with monkeypatch.context() as patient:
-        patient.setattr(withdraw_module, "BOUND_WAIT", text("set local lock_timeout = '200ms'"))
+        patient.setattr(withdraw_module, "SET_LOCK_TIMEOUT", text("set local lock_timeout = '200ms'"))
         with pytest.raises(RelayBusyError, match="try again"):
             await cancel()
     cancelling = asyncio.create_task(cancel())
