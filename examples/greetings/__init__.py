@@ -15,7 +15,7 @@ class GreetingRequested(Event):
 async def greet(event: GreetingRequested, work: Work) -> str:
     """Return a greeting. The ledger stores it. SQL goes through `work.session`, in the same transaction."""
     if not event.name:
-        raise Permanent("nobody to greet")
+        raise Permanent("the name is empty")
     return f"Hello, {event.name}, at attempt {work.attempt}!"
 
 

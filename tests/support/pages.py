@@ -43,8 +43,8 @@ def runnable(block: Block) -> bool:
 
 
 def pages() -> list[Page]:
-    """README, the other pages beside it, and all of docs."""
-    return [_page(path) for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))]
+    """README, the other pages beside it, and all of docs, folders included."""
+    return [_page(path) for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))]
 
 
 def _page(path: Path) -> Page:

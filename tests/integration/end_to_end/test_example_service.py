@@ -1,4 +1,4 @@
-"""The example service: what it writes, and what it publishes with it. The README's walk shows it beside a worker."""
+"""The example service: what it writes, and what it publishes with it. The tutorial runs it with a worker."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -281,9 +281,9 @@ async def test_an_idle_relay_sends_soon_and_stops_at_once(
 async def test_debezium_and_the_relay_of_the_rest_have_each_row_between_them(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine
 ) -> None:
-    """With the publication of docs/debezium.md on a real PostgreSQL: the relay sends what it leaves out."""
+    """With that publication on a real PostgreSQL, the relay sends exactly what it leaves out."""
     (publication,) = [
-        block.text for block in page("docs/debezium.md").blocks if block.text.startswith("create publication")
+        block.text for block in page("docs/how-to/debezium.md").blocks if block.text.startswith("create publication")
     ]
     fill(engine, settings, ["plain", "tier"])
     fill(engine, settings, ["due"], datetime.now(tz=UTC) - timedelta(seconds=1))

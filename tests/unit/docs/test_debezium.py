@@ -1,4 +1,4 @@
-"""The connector's configuration in docs/debezium.md fits the outbox's columns."""
+"""The connector's configuration in docs/how-to/debezium.md fits the outbox's columns."""
 
 import json
 import re
@@ -30,7 +30,7 @@ OTHERS = {
 
 
 def config() -> dict[str, str]:
-    (block,) = [block for block in page("docs/debezium.md").blocks if block.language == "json"]
+    (block,) = [block for block in page("docs/how-to/debezium.md").blocks if block.language == "json"]
     found = json.loads(block.text)["config"]
     assert all(isinstance(value, str) for value in found.values())
     return dict(found)
@@ -72,12 +72,12 @@ def test_the_headers_that_come_are_those_that_the_page_tells() -> None:
     assert added | placed <= sent.keys()
     assert sent[headers.CE_SPECVERSION].decode() == found["transforms.specversion.value.literal"]
     assert sent[headers.CONTENT_TYPE].decode() == found["transforms.contenttype.value.literal"]
-    told = re.findall(r"^\| (.+?) \| missing", page("docs/debezium.md").text, re.MULTILINE)
+    told = re.findall(r"^\| (.+?) \| missing", page("docs/how-to/debezium.md").text, re.MULTILINE)
     assert {name for row in told for name in re.findall(r"`([^`]+)`", row)} == missing
 
 
 def test_table_and_publication_are_named_alike() -> None:
-    found, text = config(), page("docs/debezium.md").text
+    found, text = config(), page("docs/how-to/debezium.md").text
     assert found["table.include.list"] == outbox.fullname
     assert f"create publication {found['publication.name']} for table {outbox.fullname}\n" in text
     assert found["publication.autocreate.mode"] == "disabled"

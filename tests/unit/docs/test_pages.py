@@ -18,8 +18,18 @@ from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.runtime.overrides import Overrides, apply_to_handlers, apply_to_topics
 from streams.settings import Settings
 from streams.topics import BUILT_IN
+from tests.support import reference
 from tests.support.pages import ROOT, RUN, SILENT, Page, accepted_tests, page, pages
 
+LONGEST_PAGE = 200
+"""Lines."""
+GLOSSARY = {
+    *("attempt", "breaker", "catalogue", "claim", "claim check", "crash-loop guard", "dead letter", "deferral"),
+    *("delivery", "event", "execution", "fence", "hand-over", "handler", "lane", "lease", "ledger", "outbox"),
+    *("platform", "pool", "relay", "replay", "resource", "retry tier", "schedule", "settle", "slot", "step"),
+    *("ticket", "topic", "window"),
+}
+"""Words of the design that a newcomer meets; the page may have more."""
 EACH_PAGE = pytest.mark.parametrize("of", pages(), ids=lambda of: of.name)
 
 
@@ -107,10 +117,48 @@ def test_the_readme_lists_every_command() -> None:
     assert missing == []
 
 
+def test_the_index_leads_to_every_page() -> None:
+    index = page("docs/index.md")
+    linked = {(ROOT / "docs" / target).resolve() for target in re.findall(r"\]\(([^)#\s]+)\)", index.text)}
+    others = [of.name for of in pages() if of.name.startswith("docs/") and of.name != index.name]
+    missing = [name for name in others if (ROOT / name).resolve() not in linked]
+    assert missing == []
+
+
+@EACH_PAGE
+def test_a_page_is_one_subject_and_short(of: Page) -> None:
+    """Acceptance is a list for machines; pages outside of docs have forms of their own."""
+    if of.name.startswith("docs/") and of.name != "docs/acceptance.md":
+        assert of.text.startswith("# ")
+        assert len(of.text.splitlines()) <= LONGEST_PAGE
+
+
+@EACH_PAGE
+def test_modules_that_a_page_names_exist(of: Page) -> None:
+    named = set(re.findall(r"`((?:streams|schemas|tests|benchmarks|examples)/[\w/.-]+)`", of.text))
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_generated_tables_are_those_of_the_code() -> None:
+    """`python -m tests.support.reference` writes them anew."""
+    generated = [path for path in sorted(reference.FOLDER.glob("*.md")) if "<!-- generated: " in path.read_text()]
+    assert len(generated) > 2
+    stale = [path.name for path in generated if reference.refreshed(path.read_text()) != path.read_text()]
+    assert stale == []
+
+
+def test_the_glossary_has_its_words_in_order() -> None:
+    _, _, rows = page("docs/glossary.md").text.partition("|---|---|---|\n")
+    words = re.findall(r"^\| ([^|]+) \|", rows, re.MULTILINE)
+    assert words == sorted(words, key=str.casefold)
+    assert len(words) == len(set(words))
+    assert sorted(GLOSSARY - set(words)) == []
+
+
 def test_every_setting_is_listed_with_its_default() -> None:
     """Name and default of each, and of nothing else; a documented default, set in a shell, is the default."""
     row = re.compile(r"^\| `STREAMS_(\w+)` \| (?:`([^`]*)`)? *\|.*\|$", re.MULTILINE)
-    documented = {name.lower(): default for name, default in row.findall(page("docs/operations.md").text)}
+    documented = {name.lower(): default for name, default in row.findall(page("docs/reference/settings.md").text)}
     fields = Settings.model_fields
 
     assert documented == {name: _default(field) for name, field in fields.items()}
@@ -136,23 +184,30 @@ def _default(field: FieldInfo) -> str:
 
 
 def test_every_metric_is_listed() -> None:
-    text = page("docs/operations.md").text
+    text = page("docs/reference/metrics.md").text
     ours = {metric.name for metric in REGISTRY.collect() if metric.name.startswith("streams_")}
     assert ours
     assert [name for name in ours if f"`{name}" not in text] == []
 
 
-def test_every_header_and_reason_is_listed() -> None:
-    text = page("docs/delivery.md").text
+def test_every_header_is_listed() -> None:
     prefixes = {headers.STREAMS_PREFIX, headers.DLQ_PREFIX, headers.SPRING_PREFIX}
     spellings = {value for name, value in vars(headers).items() if name.isupper() and isinstance(value, str)} - prefixes
-    assert [name for name in sorted(spellings) if f"`{name}`" not in text] == []
-    assert [reason for reason in Reason if f"`{reason}`" not in text] == []
+    assert _first_column("docs/reference/headers.md") == spellings
+
+
+def test_every_reason_is_listed() -> None:
+    assert _first_column("docs/reference/dead-letter-reasons.md") == set(Reason)
+
+
+def _first_column(name: str) -> set[str]:
+    """The names in the first column of a page's tables."""
+    return set(re.findall(r"^\| `([^`]+)` \|", page(name).text, re.MULTILINE))
 
 
 def test_the_overrides_that_are_shown_can_be_used() -> None:
     """They name what exists and keep the soft limit below the hard one."""
-    (shown,) = [block.text for block in page("docs/writing-handlers.md").blocks if block.language == "toml"]
+    (shown,) = [block.text for block in page("docs/how-to/override-handlers.md").blocks if block.language == "toml"]
     overrides = Overrides.model_validate(tomllib.loads(shown))
     changed = {handler.name: handler for handler in apply_to_handlers(build_handlers(Settings()), overrides)}
     assert changed["index-document"].time_limit == 1200
@@ -160,7 +215,7 @@ def test_the_overrides_that_are_shown_can_be_used() -> None:
 
 
 def test_the_names_on_the_cluster_are_as_documented() -> None:
-    text = page("docs/architecture.md").text
+    text = page("docs/reference/topics.md").text
     catalogue = build_catalogue(Settings())
     for name in (catalogue.group("default"), catalogue.tier("default", 10.0), catalogue.dlq("document.deleted")):
         assert f"`{name}`" in text
@@ -170,7 +225,7 @@ def test_the_layers_are_those_that_are_checked() -> None:
     """The same modules in the same order as in the contract of `make check`."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     checked = contracts[0]["layers"]
-    _, _, table = page("docs/architecture.md").text.partition("| what it is for |")
+    _, _, table = page("docs/explanation/architecture.md").text.partition("| what it is for |")
     _, _, *rows = table.partition("\n\n")[0].splitlines()
     assert [re.findall(r"`(\w+)`", row) for row in rows] == [
         [name.removeprefix("streams.") for name in re.findall(r"[\w.]+", layer)] for layer in checked
