@@ -1,4 +1,4 @@
-"""All tests: their order, and that a run in which a test of the acceptance page was skipped is no passed run."""
+"""Hooks for all tests: random order, and the failure of a run that skipped a test of the acceptance page."""
 
 import logging
 import os
@@ -11,10 +11,10 @@ import pytest
 
 from tests.support.pages import accepted_tests
 
-# In the background of a script Ctrl-C is ignored, and what the tests start would inherit that.
+# The background jobs of a script ignore SIGINT, and the processes of the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Some hundred processes are started, and each would compile all modules again.
+# The tests start hundreds of processes, and each would compile all modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _skipped: list[str] = []
@@ -22,13 +22,13 @@ _skipped: list[str] = []
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Logging belongs to the whole run: what a test configures ends with it."""
+    """Restore the logging configuration after each test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = handlers, level
     if "structlog" in sys.modules:
-        import structlog  # noqa: PLC0415 - not where no test has needed it
+        import structlog  # noqa: PLC0415 - only if a test has loaded it
 
         from streams.observability.logs import forget_cached  # noqa: PLC0415 - as above
 
@@ -42,38 +42,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Shuffle the tests of all modules together: none may need another, before it or out of its way."""
+    """Shuffle the tests of all modules together: no test may depend on another one."""
     seed = config.getoption("--shuffle")
     if seed is not None:
         random.Random(seed).shuffle(items)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note what was skipped, whatever the reason; an expected failure is reported the same way."""
+    """Record skipped tests. An expected failure is reported in the same way."""
     if report.skipped:
         _skipped.append(report.nodeid)
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
-    """A module that skips itself hides all of its tests."""
+    """Record skipped modules: none of their tests is reported."""
     if report.skipped:
         _skipped.append(report.nodeid)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail the run."""
+    """Fail the run if a test of the acceptance page was skipped."""
     if _accepted_but_skipped() and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if "hypothesis" not in sys.modules and not session.config.getoption("numprocesses", None):
-        # For its summary the plugin would load the library, which takes a second, and then have nothing to say.
+        # The plugin would load the library for its empty summary, which takes a second.
         session.config.pluginmanager.unregister(name="hypothesispytest")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say why."""
+    """Report the skipped tests that made the run fail."""
     for name in _accepted_but_skipped():
-        terminalreporter.write_line(f"SKIPPED, though docs/acceptance.md rests on it: {name}", red=True)
+        terminalreporter.write_line(f"SKIPPED, but docs/acceptance.md names it: {name}", red=True)
 
 
 def _accepted_but_skipped() -> list[str]:

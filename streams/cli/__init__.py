@@ -1,4 +1,4 @@
-"""The `streams` command: one file a group of commands."""
+"""The `streams` command. Each file is one command or one group of commands."""
 
 import importlib
 import logging
@@ -34,19 +34,19 @@ COMMANDS = (
     "lag",
     "demo",
 )
-"""In the order of the help; each is the `app` of the file with its name."""
+"""The commands in the order of the help. Each is the `app` of the file with the same name."""
 QUIET = Settings.model_construct(log_level="warning", log_format="auto")
-"""A command's answer is its output: of its log, warnings only; before the environment's settings are even read."""
+"""A command logs warnings only, since its result is its output. In force before the settings are read."""
 
 
 class _Commands(Group):
-    """Loads a command's file when it is called: all together take longer to load than most take to answer."""
+    """Loads a command's file when the command is called: loading all takes longer than most commands run."""
 
     def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
 
     def get_command(self, ctx: object, cmd_name: str) -> TyperGroup | TyperCommand:  # noqa: ARG002
-        """Raises CommandError for a name that is none."""
+        """Load a command by its name. Raises CommandError for an unknown name."""
         if cmd_name not in COMMANDS:
             near = get_close_matches(cmd_name, COMMANDS, n=1)
             message = f"there is no command {cmd_name}: {f'`streams {near[0]}`?' if near else 'see `streams --help`'}"
@@ -60,7 +60,7 @@ class _Commands(Group):
 app = typer.Typer(
     name="streams",
     cls=_Commands,
-    help="Kafka event pipeline: publish events, run workers, see and repair what happened.",
+    help="Kafka event pipeline: publish events, run workers, inspect and repair their results.",
     epilog=examples("streams local up", "streams executions list --status failure", "streams lag --watch"),
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -79,18 +79,18 @@ def _options(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Take the options that stand before a command's name."""
+    """Accept the options before a command's name."""
 
 
 def main() -> None:
-    """Entry point: run a command; what fails becomes one clear line on stderr and a meant exit code."""
+    """Entry point: run a command. A known error becomes one line on stderr and its exit code."""
     configure_logging(QUIET)
-    client_logger.setLevel(logging.CRITICAL)  # what it complains of is in the command's one line
+    client_logger.setLevel(logging.CRITICAL)  # the command reports the client's errors itself, in one line
     run_reporting_errors(_run)
 
 
 def _run() -> None:
-    """Run the command that the words name. Raises CommandError where they are wrong."""
+    """Run the command that the arguments name. Raises CommandError if the arguments are wrong."""
     try:
         code = app(prog_name="streams", standalone_mode=False)
     except typer.TyperException as error:

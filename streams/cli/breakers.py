@@ -1,8 +1,8 @@
-"""`streams breakers`: which dependencies answer, as each worker sees it."""
+"""`streams breakers`: the state of each worker's circuit breakers."""
 
 import typer
 
-from streams.cli.db import ledger
+from streams.cli.db import open_ledger
 from streams.cli.help import Command, examples
 from streams.cli.options import prints_rows
 from streams.cli.output import Output, print_rows
@@ -18,7 +18,7 @@ COLUMNS = (
     Column("state", 2, styles={"closed": "green", "open": "red", "probing": "yellow"}),
     Column("failures", 5),
     Column("retry_at", 4),
-    Column("error", 6, least=20),
+    Column("error", 6, min_width=20),
     Column("seen_at", 7),
 )
 
@@ -26,6 +26,9 @@ COLUMNS = (
 @app.command(cls=Command, epilog=examples("streams breakers", "streams breakers --wide"))
 @prints_rows
 def breakers(output: Output) -> None:
-    """Show each worker's breakers: closed (it answers), open (work waits), probing (one delivery tries)."""
-    with ledger(load_settings()) as engine, engine.connect() as connection:
+    """Show the circuit breakers of each worker.
+
+    closed: the dependency answers. open: deliveries that need it wait. probing: one delivery tests whether it answers.
+    """
+    with open_ledger(load_settings()) as engine, engine.connect() as connection:
         print_rows(list_breakers(connection), COLUMNS, output, empty="no worker has reported in the last minute")

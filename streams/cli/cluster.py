@@ -1,4 +1,4 @@
-"""Asking Kafka in a command: what it refuses, or that it does not answer, becomes the command's one line."""
+"""Kafka's errors in a command: an unreachable cluster or a refused request becomes one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +9,8 @@ from streams.transport.kafka.errors import StartError
 
 
 @contextmanager
-def asking_kafka() -> Iterator[None]:
-    """Raises CommandError for Kafka's errors within."""
+def kafka_errors_as_command_errors() -> Iterator[None]:
+    """Translate Kafka's errors inside the block. Raises CommandError."""
     try:
         yield
     except (StartError, KafkaRefusedError) as error:

@@ -1,4 +1,4 @@
-"""`streams db`: the schema `streams` in the ledger's database; and the connection that other commands read it by."""
+"""`streams db`: the database schema `streams`, and the connection that other commands read it with."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from streams.cli.help import Command, Group, examples
-from streams.cli.output import CommandError, JSONOption, print_json, say
+from streams.cli.output import CommandError, JSONOption, print_json, print_text
 from streams.database import DatabaseNotMigratedError, DatabaseUnavailableError, sync_engine
 from streams.database.engines import check_migrated, unavailable
 from streams.database.migrations import MigrationRefusedError
@@ -17,7 +17,7 @@ from streams.settings import Settings, load_settings
 
 app = typer.Typer(
     cls=Group,
-    help="The schema `streams` in the database.",
+    help="Create and migrate the database schema `streams`.",
     epilog=examples("streams db upgrade"),
     add_completion=False,
 )
@@ -25,12 +25,12 @@ app = typer.Typer(
 
 @app.callback()
 def database() -> None:
-    """Keeps `upgrade` a command of its group, though it is the only one."""
+    """Keep `upgrade` a subcommand: Typer merges the only command of a group into the group."""
 
 
 @app.command("upgrade", cls=Command, epilog=examples("streams db upgrade"))
 def upgrade(*, as_json: JSONOption = False) -> None:
-    """Make or migrate the schema `streams`; touches no other. Safe to repeat."""
+    """Create or migrate the schema `streams`. It changes no other schema and is safe to repeat."""
     try:
         done = upgrade_database(load_settings())
     except (DatabaseUnavailableError, MigrationRefusedError) as error:
@@ -38,14 +38,18 @@ def upgrade(*, as_json: JSONOption = False) -> None:
     if as_json:
         print_json({"before": done.before, "after": done.after, "partitions": len(done.partitions)})
     elif done.before == done.after and not done.partitions:
-        say(f"the schema streams is at {done.after}: nothing to do")
+        print_text(f"the schema streams is at {done.after}: nothing to do")
     else:
-        say(f"the schema streams is at {done.after}, {len(done.partitions)} partitions were made")
+        print_text(f"the schema streams is at {done.after}; {len(done.partitions)} partitions were created")
 
 
 @contextmanager
-def ledger(settings: Settings) -> Iterator[Engine]:
-    """An engine on a database that is there and migrated; a CommandError where it is not, or goes away."""
+def open_ledger(settings: Settings) -> Iterator[Engine]:
+    """Open an engine on the migrated database.
+
+    Raises:
+        CommandError: The database is unreachable or not migrated, or the connection is lost inside the block.
+    """
     engine = sync_engine(settings)
     try:
         with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""The page of a dead letter: what failed and where, its stack, the event, and the record's headers, each once."""
+"""The output of `dlq show`: the dead letter's fields, error, stack trace, event and headers."""
 
 import json
 from collections.abc import Mapping
@@ -6,16 +6,21 @@ from collections.abc import Mapping
 from rich.text import Text
 
 from streams import headers
-from streams.cli.details import Block, Fields, details
+from streams.cli.details import Block, Fields, detail_lines
 from streams.cli.screen import Screen
 
-SHOWN_OF_VALUE = 1_000
-"""Characters of a record's value that a terminal shows."""
+MAX_VALUE_CHARS = 1_000
+"""Characters of a record's value that are shown on a terminal."""
 _STACKS = (headers.DLQ_EXCEPTION_STACKTRACE, headers.SPRING_EXCEPTION_STACKTRACE)
 
 
-def letter_page(shown: Mapping[str, object], screen: Screen) -> list[Text]:
-    """A dead letter for people: its fields, what failed, the event, and the record's headers, each once."""
+def dead_letter_page(shown: Mapping[str, object], screen: Screen) -> list[Text]:
+    """Return the lines of a dead letter. The error and the stack trace are shown once: several headers have them.
+
+    Args:
+        shown: The dead letter's fields with the content of its record.
+        screen: Where the lines are shown.
+    """
     pairs = _header_pairs(shown["headers"])
     error = str(shown["error_message"])
     stack = next((str(value) for name, value in pairs if name in _STACKS and value), None)
@@ -30,19 +35,19 @@ def letter_page(shown: Mapping[str, object], screen: Screen) -> list[Text]:
         sections.append(Block("event", json.dumps(shown["event"], indent=2, ensure_ascii=False)))
     if shown["value"] is not None:
         sections.append(Block("value", _value(str(shown["value"]), screen)))
-    sections.append(Fields([(name, _once(value, error, stack)) for name, value in pairs], "headers"))
-    return details(sections, screen)
+    sections.append(Fields([(name, _header_value(value, error, stack)) for name, value in pairs], "headers"))
+    return detail_lines(sections, screen)
 
 
 def _value(value: str, screen: Screen) -> str:
-    """The record's value; on a terminal only the beginning of a long one, which would fill many screens."""
-    if screen.is_whole or len(value) <= SHOWN_OF_VALUE:
+    """Return the record's value. On a terminal a long value is cut, since it would fill many screens."""
+    if screen.shows_everything or len(value) <= MAX_VALUE_CHARS:
         return value
-    return f"{value[:SHOWN_OF_VALUE]}…\n{len(value)} characters: all of them with --wide"
+    return f"{value[:MAX_VALUE_CHARS]}…\n{len(value)} characters; --wide shows all of them"
 
 
-def _once(value: object, error: str, stack: str | None) -> object:
-    """A header's value, or where it stands already: the error and the stack are in several headers."""
+def _header_value(value: object, error: str, stack: str | None) -> object:
+    """Return a header's value, or a reference if the value is the error or the stack trace shown above."""
     if value and value == stack:
         return "(see the stack above)"
     return "(see the error above)" if value and value == error else value

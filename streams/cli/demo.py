@@ -1,4 +1,4 @@
-"""`streams demo`: the main job on real documents, each claim checked."""
+"""`streams demo`: indexes real documents and checks every result that it shows."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,20 +17,21 @@ app = typer.Typer(add_completion=False)
 def demo(
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="FOLDER", help="Documents to index, of any format that is read. Default: a handbook."),
+        typer.Argument(metavar="FOLDER", help="The folder of documents to index. Default: a built-in handbook."),
     ] = None,
     *,
     question: Annotated[
-        str | None, typer.Option("--question", help="What to ask the documents; default: one that fits them.")
+        str | None,
+        typer.Option("--question", help="The question to ask about the documents. Default: one that fits them."),
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the servers running to look around.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the servers running for inspection.")] = False,
     as_json: JSONOption = False,
 ) -> None:
-    """Show the main job on real documents; fails where anything that it claims did not happen.
+    """Index, retry, search and delete real documents. The command fails if a result is not what it claims.
 
-    Has a local stack of its own in STREAMS_LOCAL_DIR/demo, made anew each time. Leaves nothing running.
+    It starts its own local stack in STREAMS_LOCAL_DIR/demo, new for each run, and stops it at the end.
     """
-    # Every command loads this module; only this one needs the platform's services and the embedding model.
+    # The help loads this module; only the run needs the platform's services and the embedding model.
     from streams.cli.demo_run import demonstrate  # noqa: PLC0415 - see above
 
     demonstrate(folder, question, keep=keep, as_json=as_json)

@@ -1,4 +1,4 @@
-"""Running the demo in a terminal: it ends with its figures or one line, and leaves nothing running."""
+"""Runs the demo in a terminal. It ends with its figures or with one error line, and stops all servers."""
 
 import shlex
 import signal
@@ -11,7 +11,7 @@ from types import FrameType
 from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
-from streams.cli.cluster import asking_kafka
+from streams.cli.cluster import kafka_errors_as_command_errors
 from streams.cli.output import WRONG_REQUEST, CommandError, print_json, show_log
 from streams.local import LocalStack, ServerFailedError, StackError
 from streams.local.demo import (
@@ -30,13 +30,23 @@ from streams.publishing import PublishError
 from streams.settings import load_settings
 
 _INTERRUPTED = 130
-"""As a shell has it: 128 and SIGINT's number."""
+"""The shell's convention: 128 plus the number of SIGINT."""
 
 
 def demonstrate(folder: Path | None, question: str | None, *, keep: bool, as_json: bool) -> None:
-    """Run it. Raises CommandError for what a user can understand."""
+    """Run the demo and print its results.
+
+    Args:
+        folder: The documents. None: the built-in handbook.
+        question: The question to ask. None: one that fits the documents.
+        keep: Leave the servers running.
+        as_json: Print the summary as JSON on stdout, and the progress on stderr.
+
+    Raises:
+        CommandError: The demo failed, or was interrupted.
+    """
     screen = Screen(Console(stderr=as_json, highlight=False))
-    with _terminable(), _failures_as_lines(), asking_kafka():
+    with _terminable(), _errors_as_command_errors(), kafka_errors_as_command_errors():
         documents = read_documents(folder)
         stack = demo_stack(load_settings().local_dir)
         try:
@@ -54,21 +64,21 @@ def demonstrate(folder: Path | None, question: str | None, *, keep: bool, as_jso
     if keep:
         _show_way_in(screen, stack)
     else:
-        screen.say("Nothing is left running. To look around in what a demo leaves: streams demo --keep")
+        screen.say("All servers are stopped. To inspect the data of a demo: streams demo --keep")
 
 
 def _show_way_in(screen: Screen, stack: LocalStack) -> None:
-    screen.step("Look around")
+    screen.step("Inspect the data")
     screen.say(f'eval "$(STREAMS_LOCAL_DIR={shlex.quote(str(stack.folder))} streams local env)"')
     screen.say(shlex.join(["export", *(f"{name}={value}" for name, value in SETTINGS.items())]))
     for command in ("streams executions summary", "streams executions list", "streams dlq list --replayed"):
         screen.say(command)
-    screen.say("faust -A streams worker    # the demo's has ended")
-    screen.say("streams local down         # ends the servers")
+    screen.say("faust -A streams worker    # starts a worker; the demo's worker has ended")
+    screen.say("streams local down         # stops the servers")
 
 
 @contextmanager
-def _failures_as_lines() -> Iterator[None]:
+def _errors_as_command_errors() -> Iterator[None]:
     try:
         yield
     except DocumentsError as error:
@@ -80,15 +90,18 @@ def _failures_as_lines() -> Iterator[None]:
     except (ClaimError, StackError, PublishError, RecordUnreadableError, ReplayRefusedError) as error:
         raise CommandError(str(error)) from error
     except OperationalError as error:
-        message = f"the demo's database went away: {error.orig}"
+        message = f"the connection to the demo's database was lost: {error.orig}"
         raise CommandError(message) from error
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM is taken as Ctrl-C, which asyncio too unwinds from; nothing is left running, and both end with a line.
+    """Treat SIGTERM and SIGINT as Ctrl-C, from which asyncio unwinds too, so that all servers are stopped.
 
-    Also in the background of a script, where the shell has Ctrl-C ignored.
+    SIGINT's handler is set as well: a shell lets the background jobs of a script ignore it.
+
+    Raises:
+        CommandError: The demo was interrupted.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature

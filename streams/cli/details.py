@@ -1,4 +1,4 @@
-"""One thing in full, as `show` prints it: a line for each field, and texts of several lines as they are."""
+"""The layout of the `show` commands: one line per field, and blocks of several lines."""
 
 import json
 import textwrap
@@ -9,8 +9,8 @@ from datetime import datetime
 from rich.cells import cell_len
 from rich.text import Text
 
-from streams.cli.cells import cell
-from streams.cli.printable import lines_of, one_line
+from streams.cli.cells import format_cell
+from streams.cli.printable import escape_line, escape_lines
 from streams.cli.screen import Screen
 from streams.cli.tables import GAP
 from streams.cli.times import absolute, relative
@@ -20,12 +20,12 @@ INDENT = "  "
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A text of several lines under a title, such as a stack."""
+    """A text of several lines under a title, such as a stack trace."""
 
     title: str
     text: str
     wraps: bool = False
-    """It is prose: on a terminal its lines are broken between words."""
+    """Whether long lines are wrapped between words on a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Fields:
     """Colours by value."""
 
 
-def details(sections: Sequence[Block | Fields], screen: Screen) -> list[Text]:
-    """The sections as lines, an empty line between two of them."""
+def detail_lines(sections: Sequence[Block | Fields], screen: Screen) -> list[Text]:
+    """Format the sections as lines, with an empty line between two sections."""
     lines: list[Text] = []
     for section in sections:
         if lines:
@@ -47,7 +47,7 @@ def details(sections: Sequence[Block | Fields], screen: Screen) -> list[Text]:
         if isinstance(section, Block):
             lines.append(Text(section.title, style="bold"))
             text = section.text.rstrip("\n")
-            parts = value_lines(text, screen, screen.width - len(INDENT)) if section.wraps else lines_of(text)
+            parts = value_lines(text, screen, screen.width - len(INDENT)) if section.wraps else escape_lines(text)
             lines += [Text(INDENT + part if part else "") for part in parts]
         else:
             lines += _fields(section, screen)
@@ -57,7 +57,7 @@ def details(sections: Sequence[Block | Fields], screen: Screen) -> list[Text]:
 def _fields(section: Fields, screen: Screen) -> list[Text]:
     lines = [Text(section.title, style="bold")] if section.title else []
     start = INDENT if section.title else ""
-    names = [one_line(name) for name, _ in section.pairs]
+    names = [escape_line(name) for name, _ in section.pairs]
     column = max((cell_len(name) for name in names), default=0)
     margin = len(start) + column + GAP
     for name, (_, value) in zip(names, section.pairs, strict=True):
@@ -70,23 +70,23 @@ def _fields(section: Fields, screen: Screen) -> list[Text]:
 
 
 def value_lines(value: object, screen: Screen, width: int) -> list[str]:
-    """A value as lines of at most `width` cells where it has a blank to break at; in a pipe as it is."""
+    """Format a value as lines. On a terminal a line longer than `width` cells is wrapped between words."""
     match value:
         case datetime():
             at = absolute(value)
-            return [f"{at} ({relative(value, screen.now)})" if screen.terminal else at]
+            return [f"{at} ({relative(value, screen.now)})" if screen.is_terminal else at]
         case dict() | list():
-            compact = cell(value, screen)
-            if screen.is_whole or cell_len(compact) <= width:
+            compact = format_cell(value, screen)
+            if screen.shows_everything or cell_len(compact) <= width:
                 return [compact]
-            return lines_of(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+            return escape_lines(json.dumps(value, ensure_ascii=False, indent=2, default=str))
         case str() if value:
-            lines = lines_of(value.rstrip("\n"))
-            return lines if screen.is_whole else [part for line in lines for part in _wrapped(line, width)]
+            lines = escape_lines(value.rstrip("\n"))
+            return lines if screen.shows_everything else [part for line in lines for part in _wrapped(line, width)]
         case _:
-            return [cell(value, screen)]
+            return [format_cell(value, screen)]
 
 
 def _wrapped(line: str, width: int) -> list[str]:
-    """A line broken between words, never within one."""
+    """Wrap a line between words, never inside a word."""
     return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False, drop_whitespace=True) or [""]

@@ -1,4 +1,4 @@
-"""`streams dlq`: dead letters, seen and brought back."""
+"""`streams dlq`: lists, shows and replays dead letters."""
 
 import base64
 from collections.abc import Iterator, Sequence
@@ -10,10 +10,10 @@ import typer
 from sqlalchemy import Engine
 
 from streams import headers
-from streams.cli.db import ledger
-from streams.cli.dead_letter_page import letter_page
+from streams.cli.db import open_ledger
+from streams.cli.dead_letter_page import dead_letter_page
 from streams.cli.help import Command, Group, examples
-from streams.cli.ids import dead_letter_ids
+from streams.cli.ids import resolve_dead_letter_ids
 from streams.cli.options import prints_rows
 from streams.cli.output import (
     WRONG_REQUEST,
@@ -24,7 +24,7 @@ from streams.cli.output import (
     print_json,
     print_lines,
     print_rows,
-    say,
+    print_text,
 )
 from streams.cli.tables import Column
 from streams.codec import build_codec
@@ -49,7 +49,7 @@ from streams.transport.kafka.records import Record
 app = typer.Typer(
     cls=Group,
     add_completion=False,
-    help="Dead letters: what failed for good, and its way back.",
+    help="List, show and replay dead letters: the deliveries that failed for good.",
     epilog=examples("streams dlq list", "streams dlq show document.deleted.streams.dlq:0:42"),
 )
 
@@ -76,30 +76,30 @@ COLUMNS = (
     Column("handler", 4),
     Column("reason", 3, styles={"exhausted": "yellow", "permanent": "red", "crashed": "red"}),
     Column("error_type", 8),
-    Column("error_message", 5, least=20),
+    Column("error_message", 5, min_width=20),
     Column("attempts", 6),
     Column("first_failed_at", 10),
     Column("died_at", 2),
 )
-OUTCOMES = (
+REPLAY_COLUMNS = (
     Column("id", 1),
     Column("event_id", 6),
     Column("handler", 3),
     Column("topic", 5),
     Column("replayed", 2, styles={"yes": "green", "no": "red"}),
-    Column("error", 4, least=20),
+    Column("error", 4, min_width=20),
 )
 _BIG_ENDIAN = {SPRING_PARTITION, SPRING_OFFSET, SPRING_TIMESTAMP}
 
-LetterArgument = Annotated[str, typer.Argument(metavar="ID", help="As `dlq list` shows it, or its beginning.")]
-TopicOption = Annotated[str | None, typer.Option("--topic", help="Only events of this topic.")]
-HandlerOption = Annotated[str | None, typer.Option("--handler", help="Only this handler's.")]
-ReasonOption = Annotated[str | None, typer.Option("--reason", help="Only those that died for this reason.")]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The dead letter's id, or the beginning of it.")]
+TopicOption = Annotated[str | None, typer.Option("--topic", help="Select only events of this topic.")]
+HandlerOption = Annotated[str | None, typer.Option("--handler", help="Select only dead letters of this handler.")]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Select only dead letters with this reason.")]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of one dead letter's replay; `error` says why it was refused."""
+class ReplayResult:
+    """The result of replaying one dead letter. `error` says why the replay was refused."""
 
     id: str
     event_id: UUID | None
@@ -121,14 +121,14 @@ def list_command(  # noqa: PLR0913 - one option a filter
     topic: TopicOption = None,
     handler: HandlerOption = None,
     reason: ReasonOption = None,
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant's.")] = None,
-    event: Annotated[UUID | None, typer.Option("--event", help="Only those of this event id.")] = None,
-    replayed: Annotated[bool, typer.Option("--replayed", help="Those replayed, instead of those not.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 50,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Show only dead letters of this tenant.")] = None,
+    event: Annotated[UUID | None, typer.Option("--event", help="Show only dead letters of this event.")] = None,
+    replayed: Annotated[bool, typer.Option("--replayed", help="Show the replayed dead letters instead.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most this many rows.")] = 50,
 ) -> None:
-    """Dead letters that were not replayed yet, the newest first."""
+    """List the dead letters that were not replayed yet, the newest first."""
     settings = load_settings()
-    wanted = DeadLetterFilter(
+    filters = DeadLetterFilter(
         topic=_topic(build_catalogue(settings), topic),
         handler=handler,
         reason=reason,
@@ -136,9 +136,9 @@ def list_command(  # noqa: PLR0913 - one option a filter
         event_id=event,
         replayed=replayed,
     )
-    with ledger(settings) as engine, engine.connect() as connection:
-        letters = list_dead_letters(connection, wanted, limit)
-    print_rows([_listed(letter) for letter in letters], COLUMNS, output, empty="no dead letters")
+    with open_ledger(settings) as engine, engine.connect() as connection:
+        letters = list_dead_letters(connection, filters, limit)
+    print_rows([_list_row(letter) for letter in letters], COLUMNS, output, empty="no dead letters")
 
 
 @app.command(
@@ -149,21 +149,18 @@ def list_command(  # noqa: PLR0913 - one option a filter
     ),
 )
 @prints_rows
-def show(
-    output: Output,
-    letter_id: LetterArgument,
-) -> None:
-    """One dead letter with its record as it is on Kafka: key, value, headers, and the event where it can be read."""
+def show(output: Output, dead_letter_id: IdArgument) -> None:
+    """Show one dead letter and its record on Kafka: key, value, headers, and the event if it can be decoded."""
     settings = load_settings()
-    with ledger(settings) as engine:
-        (letter,) = _find(engine, [letter_id])
+    with open_ledger(settings) as engine:
+        (letter,) = _find(engine, [dead_letter_id])
     try:
         record = read_record(settings, letter)
     except RecordUnreadableError as error:
         raise CommandError(str(error)) from error
     shown = {**asdict(letter), **_content(settings, letter, record)}
     if output.is_table:
-        print_lines(letter_page(shown, output.screen), output.screen)
+        print_lines(dead_letter_page(shown, output.screen), output.screen)
     elif output.format is Format.JSON:
         print_json(shown)
     else:
@@ -181,39 +178,42 @@ def show(
 def replay(  # noqa: PLR0913 - one option a filter
     output: Output,
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="ID", help="As `dlq list` shows them, or their beginnings.")
+        list[str] | None, typer.Argument(metavar="ID", help="The dead letters' ids, or the beginnings of them.")
     ] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="All that the filters leave, instead of IDs.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Replay all that match the filters.")] = False,
     reason: ReasonOption = None,
     topic: TopicOption = None,
     handler: HandlerOption = None,
 ) -> None:
-    """Send dead letters to the handler they died in, with all attempts anew; an unreadable one to its topic."""
+    """Send dead letters to the handler that failed, with all attempts again.
+
+    A dead letter that could not be decoded goes to its topic, and so to every handler.
+    """
     if everything == bool(ids) or (ids and (reason or topic or handler)):
-        message = "name dead letters by their IDs, or take --all with --reason, --topic or --handler"
+        message = "give the IDs of dead letters, or --all with --reason, --topic or --handler"
         raise CommandError(message, WRONG_REQUEST)
     settings = load_settings()
     catalogue = build_catalogue(settings)
-    with ledger(settings) as engine:
+    with open_ledger(settings) as engine:
         if ids:
             letters = _find(engine, ids)
         else:
-            wanted = DeadLetterFilter(topic=_topic(catalogue, topic), handler=handler, reason=reason)
+            filters = DeadLetterFilter(topic=_topic(catalogue, topic), handler=handler, reason=reason)
             with engine.connect() as connection:
-                letters = list_dead_letters(connection, wanted)
+                letters = list_dead_letters(connection, filters)
         try:
-            outcomes = list(_replay_each(engine, settings, catalogue, letters))
+            results = list(_replay_each(engine, settings, catalogue, letters))
         except RecordUnreadableError as error:
             raise CommandError(str(error)) from error
     print_rows(
-        [asdict(outcome) for outcome in outcomes],
-        OUTCOMES,
+        [asdict(result) for result in results],
+        REPLAY_COLUMNS,
         output,
         empty="no dead letters",
-        fields=list(Outcome.__dataclass_fields__),
+        fields=list(ReplayResult.__dataclass_fields__),
     )
-    refused = [outcome for outcome in outcomes if not outcome.replayed]
+    refused = [result for result in results if not result.replayed]
     if refused:
         more = f" (and {len(refused) - 1} more were refused)" if len(refused) > 1 else ""
         message = f"{refused[0].error}{more}"
@@ -222,9 +222,9 @@ def replay(  # noqa: PLR0913 - one option a filter
 
 @app.command("rebuild", cls=Command, epilog=examples("streams dlq rebuild"))
 def rebuild(*, as_json: JSONOption = False) -> None:
-    """Make the index of dead letters anew from the DLQ topics; what it knows already stays as it is."""
+    """Rebuild the index of dead letters from the DLQ topics. Existing entries stay unchanged."""
     settings = load_settings()
-    with ledger(settings) as engine:
+    with open_ledger(settings) as engine:
         try:
             with engine.begin() as connection:
                 catalogue = build_catalogue(settings)
@@ -234,30 +234,30 @@ def rebuild(*, as_json: JSONOption = False) -> None:
     if as_json:
         print_json({"added": added})
     else:
-        say(f"{added} dead letters were added to the index")
+        print_text(f"{added} dead letters were added to the index")
 
 
 def _replay_each(
     engine: Engine, settings: Settings, catalogue: Catalogue, letters: Sequence[DeadLetter]
-) -> Iterator[Outcome]:
+) -> Iterator[ReplayResult]:
     for letter, record in read_records(settings, letters):
         if record is None:
-            gone = f"{letter.id} is no longer on Kafka: its topic's retention has passed"
-            yield Outcome(letter.id, letter.event_id, letter.handler, None, replayed=False, error=gone)
+            missing = f"{letter.id} is no longer on Kafka: its topic's retention has passed"
+            yield ReplayResult(letter.id, letter.event_id, letter.handler, None, replayed=False, error=missing)
             continue
         try:
             with engine.begin() as connection:
                 done = replay_letter(connection, catalogue, letter, record)
         except ReplayRefusedError as error:
-            yield Outcome(letter.id, letter.event_id, letter.handler, None, replayed=False, error=str(error))
+            yield ReplayResult(letter.id, letter.event_id, letter.handler, None, replayed=False, error=str(error))
         else:
-            yield Outcome(done.id, done.event_id, done.handler, done.topic, replayed=True)
+            yield ReplayResult(done.id, done.event_id, done.handler, done.topic, replayed=True)
 
 
 def _find(engine: Engine, ids: Sequence[str]) -> list[DeadLetter]:
     try:
         with engine.connect() as connection:
-            return find_dead_letters(connection, dead_letter_ids(connection, ids))
+            return find_dead_letters(connection, resolve_dead_letter_ids(connection, ids))
     except DeadLetterMissingError as error:
         raise CommandError(str(error)) from error
 
@@ -266,13 +266,13 @@ def _topic(catalogue: Catalogue, name: str | None) -> str | None:
     return None if name is None else catalogue.topic(name).name
 
 
-def _listed(letter: DeadLetter) -> dict[str, object]:
+def _list_row(letter: DeadLetter) -> dict[str, object]:
     fields = asdict(letter)
     return {name: fields[name] for name in LIST_FIELDS}
 
 
 def _content(settings: Settings, letter: DeadLetter, record: Record) -> dict[str, object]:
-    """The record for JSON, its marked fields masked; bytes that are no text are given as ``base64:…``."""
+    """Return the record for JSON. Sensitive fields are masked. Bytes that are not UTF-8 become ``base64:…``."""
     codec = build_codec(settings, build_catalogue(settings))
     shown = show_value(codec, letter.topic, record.value)
     return {

@@ -1,13 +1,13 @@
-"""The page of an event's executions: fields, errors as they are, and a line for each attempt."""
+"""The output of `executions show`: fields, errors, and a line for each attempt."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from rich.text import Text
 
-from streams.cli.details import INDENT, Block, Fields, details, value_lines
+from streams.cli.details import INDENT, Block, Fields, detail_lines, value_lines
 from streams.cli.screen import Screen
-from streams.cli.tables import Column, table
+from streams.cli.tables import Column, build_table
 
 STATUS = {"success": "green", "failure": "red", "retry": "yellow", "started": "cyan"}
 OUTCOME = {**STATUS, "dead": "red", "cancelled": "red", "deferred": "yellow"}
@@ -21,7 +21,7 @@ ATTEMPTS = (
 
 
 def execution_page(found: Sequence[Mapping[str, object]], screen: Screen) -> list[Text]:
-    """Each execution with its fields, its error as it is, and its attempts."""
+    """Return the lines of executions: for each its fields, its error, and its attempts."""
     lines: list[Text] = []
     for execution in found:
         plain = [(name, value) for name, value in execution.items() if name not in {"error", "history"}]
@@ -29,16 +29,16 @@ def execution_page(found: Sequence[Mapping[str, object]], screen: Screen) -> lis
         if execution["error"]:
             sections.append(Block("error", str(execution["error"]), wraps=True))
         lines += [Text(), Text()] if lines else []
-        lines += [*details(sections, screen), Text(), *attempt_lines(execution["history"], screen)]
+        lines += [*detail_lines(sections, screen), Text(), *attempt_lines(execution["history"], screen)]
     return lines
 
 
 def attempt_lines(history: object, screen: Screen) -> list[Text]:
-    """A line for each attempt, its error below it."""
+    """Return a line for each attempt, with its error below it."""
     attempts = [_with_times(one) for one in history if isinstance(one, dict)] if isinstance(history, list) else []
     if not attempts:
         return [Text("no attempt has ended yet")]
-    shown = table(ATTEMPTS, attempts, screen)
+    shown = build_table(ATTEMPTS, attempts, screen)
     lines = [shown.heading]
     for attempt, line in zip(attempts, shown.lines, strict=True):
         lines.append(line)
@@ -48,7 +48,7 @@ def attempt_lines(history: object, screen: Screen) -> list[Text]:
 
 
 def _with_times(attempt: Mapping[str, object]) -> dict[str, object]:
-    """An attempt with its times as times; in the ledger they are texts."""
+    """Parse the times of an attempt; the ledger stores them as strings."""
     return {name: _time(value) if name.endswith("_at") else value for name, value in attempt.items()}
 
 

@@ -1,4 +1,4 @@
-"""`streams executions`: what became of events."""
+"""`streams executions`: lists, shows and cancels executions."""
 
 import asyncio
 from dataclasses import asdict
@@ -10,12 +10,12 @@ import typer
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.cli.db import ledger
+from streams.cli.db import open_ledger
 from streams.cli.execution_page import STATUS, execution_page
 from streams.cli.help import Command, Group, examples
-from streams.cli.ids import event_id_of
+from streams.cli.ids import resolve_event_id
 from streams.cli.options import prints_rows
-from streams.cli.output import CommandError, JSONOption, Output, print_json, print_lines, print_rows, say
+from streams.cli.output import CommandError, JSONOption, Output, print_json, print_lines, print_rows, print_text
 from streams.cli.tables import Column
 from streams.codec import build_codec
 from streams.database import Database
@@ -41,7 +41,7 @@ from streams.transport.kafka.errors import BrokersUnreachableError
 app = typer.Typer(
     cls=Group,
     add_completion=False,
-    help="What became of events: their deliveries, attempt by attempt.",
+    help="List, show and cancel executions: what each handler did with an event.",
     epilog=examples("streams executions list", "streams executions show 0198a1b2"),
 )
 
@@ -56,7 +56,7 @@ COLUMNS = (
     Column("created_at", 4),
     Column("started_at", 11),
     Column("completed_at", 9),
-    Column("error", 5, least=20),
+    Column("error", 5, min_width=20),
 )
 SUMMARY = (
     Column("handler", 1),
@@ -66,7 +66,7 @@ SUMMARY = (
 
 
 class Status(StrEnum):
-    """The durable ones; pending and received have no row, `summary` counts them."""
+    """The statuses of ledger rows. Pending and received events have no row; `summary` counts them."""
 
     STARTED = "started"
     RETRY = "retry"
@@ -74,8 +74,8 @@ class Status(StrEnum):
     FAILURE = "failure"
 
 
-EventArgument = Annotated[str, typer.Argument(metavar="EVENT_ID", help="An event's id, or its beginning.")]
-HandlerOption = Annotated[str | None, typer.Option("--handler", help="Only this handler.")]
+EventArgument = Annotated[str, typer.Argument(metavar="EVENT_ID", help="The event's id, or the beginning of it.")]
+HandlerOption = Annotated[str | None, typer.Option("--handler", help="Select only executions of this handler.")]
 
 
 @app.command(
@@ -89,24 +89,24 @@ HandlerOption = Annotated[str | None, typer.Option("--handler", help="Only this 
 def list_command(  # noqa: PLR0913 - one option a filter
     output: Output,
     *,
-    status: Annotated[Status | None, typer.Option("--status", help="Only this status.")] = None,
+    status: Annotated[Status | None, typer.Option("--status", help="Show only executions with this status.")] = None,
     handler: HandlerOption = None,
-    topic: Annotated[str | None, typer.Option("--topic", help="Only this topic.")] = None,
-    event: Annotated[UUID | None, typer.Option("--event", help="Only this event id.")] = None,
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest first.")] = 50,
+    topic: Annotated[str | None, typer.Option("--topic", help="Show only events of this topic.")] = None,
+    event: Annotated[UUID | None, typer.Option("--event", help="Show only executions of this event.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Show only events of this tenant.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most this many rows.")] = 50,
 ) -> None:
-    """Executions, the newest first."""
+    """List executions, the newest first."""
     settings = load_settings()
-    wanted = ExecutionFilter(
+    filters = ExecutionFilter(
         status=None if status is None else next(known for known in DURABLE if known == status.value),
         handler=handler,
         topic=_topic(settings, topic, handler),
         event_id=event,
         tenant_id=tenant,
     )
-    with ledger(settings) as engine, engine.connect() as connection:
-        found = list_executions(connection, wanted, limit)
+    with open_ledger(settings) as engine, engine.connect() as connection:
+        found = list_executions(connection, filters, limit)
     print_rows(found, COLUMNS, output, empty="no executions")
 
 
@@ -117,10 +117,10 @@ def list_command(  # noqa: PLR0913 - one option a filter
 )
 @prints_rows
 def show(output: Output, event: EventArgument, handler: HandlerOption = None) -> None:
-    """All that is known of an event's deliveries, one for each handler, each with its attempts."""
-    with ledger(load_settings()) as engine:
+    """Show the executions of an event, one per handler, each with all its attempts."""
+    with open_ledger(load_settings()) as engine:
         with engine.connect() as connection:
-            event_id = event_id_of(connection, event)
+            event_id = resolve_event_id(connection, event)
         found = _find(engine, event_id, handler)
     if output.is_table:
         print_lines(execution_page(found, output.screen), output.screen)
@@ -134,11 +134,14 @@ def show(output: Output, event: EventArgument, handler: HandlerOption = None) ->
     epilog=examples("streams executions cancel 0198a1b2-0000-7000-8000-000000000001"),
 )
 def cancel(event: EventArgument, handler: HandlerOption = None, *, as_json: JSONOption = False) -> None:
-    """End what waits of an event: an execution between two attempts, or its row in the outbox. It cannot be undone."""
+    """Cancel the waiting work of an event. This cannot be undone.
+
+    It cancels an execution that waits for its next attempt, or the event's row in the outbox.
+    """
     settings = load_settings()
-    with ledger(settings) as engine:
+    with open_ledger(settings) as engine:
         with engine.connect() as connection:
-            event_id = event_id_of(connection, event)
+            event_id = resolve_event_id(connection, event)
         try:
             ended = asyncio.run(_cancel(settings, event_id, handler))
         except (CancelRefusedError, RelayBusyError) as error:
@@ -146,11 +149,11 @@ def cancel(event: EventArgument, handler: HandlerOption = None, *, as_json: JSON
     if as_json:
         print_json({"event_id": event_id, "cancelled": ended})
     else:
-        say(f"event {event_id} is cancelled: {', '.join(ended)}")
+        print_text(f"event {event_id} is cancelled: {', '.join(ended)}")
 
 
 async def _cancel(settings: Settings, event_id: UUID, handler: str | None) -> list[str]:
-    from streams.dify.platform import build_platform  # noqa: PLC0415 - no other command waits for it to load
+    from streams.dify.platform import build_platform  # noqa: PLC0415 - slow to load; only this command needs it
 
     database = Database(settings, effects_pool_size=1, bookkeeping_pool_size=1)
     codec = build_codec(settings, build_catalogue(settings))
@@ -166,15 +169,15 @@ async def _cancel(settings: Settings, event_id: UUID, handler: str | None) -> li
 @app.command("summary", cls=Command, epilog=examples("streams executions summary"))
 @prints_rows
 def summary(output: Output) -> None:
-    """How many deliveries of each handler are in which status.
+    """Count the deliveries of each handler by status.
 
-    Pending is derived: what waits in the outbox and what Kafka holds for the handler's pool. What a worker has
-    received and not begun counts as pending here, since only that worker knows it.
+    Pending is computed: the events in the outbox plus the lag of the handler's pool. Deliveries that a worker has
+    received and not started count as pending, since only that worker knows of them.
     """
     settings = load_settings()
     catalogue = build_catalogue(settings)
     handlers = [(handler.name, catalogue.of(handler.event).name) for handler in build_handlers(settings)]
-    with ledger(settings) as engine, engine.connect() as connection:
+    with open_ledger(settings) as engine, engine.connect() as connection:
         counts, waiting = count_by_status(connection), count_outbox(connection)
     try:
         lags = group_lag(settings, catalogue)
@@ -184,7 +187,7 @@ def summary(output: Output) -> None:
 
 
 def _topic(settings: Settings, topic: str | None, handler: str | None) -> str | None:
-    """The topic asked for, else that of the handler: the ledger has an index by topic, a handler has one topic."""
+    """Return the given topic, or else the handler's one topic: the ledger has an index by topic."""
     catalogue = build_catalogue(settings)
     if topic is not None:
         return catalogue.topic(topic).name
@@ -200,10 +203,10 @@ def _find(engine: Engine, event_id: UUID, handler: str | None) -> list[dict[str,
         return found
     if waiting is None:
         of_handler = f" of {handler}" if handler else ""
-        message = f"the ledger has no execution{of_handler} for event {event_id}: not published, or not begun yet"
+        message = f"the ledger has no execution{of_handler} for event {event_id}: not published, or not started yet"
     elif waiting.refusal is not None:
         message = (
-            f"event {event_id} is set aside in the outbox, Kafka refused it for {waiting.topic}: {waiting.refusal}"
+            f"event {event_id} is set aside in the outbox: Kafka refused it for {waiting.topic}: {waiting.refusal}"
         )
     else:
         due = f" until {waiting.due_at.isoformat()}" if waiting.due_at else ""

@@ -1,4 +1,4 @@
-"""`streams handlers`: what works on events, and which of it is paused."""
+"""`streams handlers`: lists, pauses and resumes handlers."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from streams.cli import pauses as pauses_module
-from streams.cli.db import ledger
+from streams.cli.db import open_ledger
 from streams.cli.help import Command, Group, examples
 from streams.cli.options import prints_rows
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, Output, print_rows
@@ -18,7 +18,7 @@ from streams.settings import Settings, load_settings
 
 app = typer.Typer(
     cls=Group,
-    help="Handlers: what they need, which are paused.",
+    help="List, pause and resume handlers.",
     epilog=examples("streams handlers list"),
     add_completion=False,
 )
@@ -28,38 +28,38 @@ COLUMNS = (
     Column("kind", 5),
     Column("topic", 3),
     Column("pool", 4),
-    Column("needs", 6, least=12),
+    Column("needs", 6, min_width=12),
     Column("paused_since", 2),
 )
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As `handlers list` shows it.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The handler's name, as in `handlers list`.")]
 
 
 @app.command("list", cls=Command, epilog=examples("streams handlers list", "streams handlers list --output csv"))
 @prints_rows
 def list_handlers(output: Output) -> None:
-    """Show every handler with its topic, pool and needs, and since when it, or its topic, is paused."""
+    """Show every handler with its topic, pool and dependencies, and since when the handler or its topic is paused."""
     settings = load_settings()
-    with ledger(settings) as engine, engine.connect() as connection:
+    with open_ledger(settings) as engine, engine.connect() as connection:
         paused = paused_since(connection)
     print_rows(handler_rows(settings, paused), COLUMNS, output)
 
 
 @app.command("pause", cls=Command, epilog=examples("streams handlers pause index-document"))
 def pause(name: NameArgument, *, as_json: JSONOption = False) -> None:
-    """Begin nothing more of this handler, on any worker, until it is resumed; what runs goes on to its end."""
+    """Pause a handler on all workers until it is resumed. Deliveries that are running continue to their end."""
     settings = load_settings()
-    pauses_module.pause(settings, "handler", _known(settings, name), as_json=as_json)
+    pauses_module.pause(settings, "handler", _require_handler(settings, name), as_json=as_json)
 
 
 @app.command("resume", cls=Command, epilog=examples("streams handlers resume index-document"))
 def resume(name: NameArgument, *, as_json: JSONOption = False) -> None:
-    """Let a paused handler go on, with what has waited."""
-    # Not checked: a handler that this version no longer has may still be paused.
+    """Resume a paused handler. It continues with the events that wait."""
+    # The name is not checked: a handler that this version no longer has may still be paused.
     pauses_module.resume(load_settings(), "handler", name, as_json=as_json)
 
 
 def handler_rows(settings: Settings, paused: Mapping[tuple[PauseKind, str], datetime]) -> list[dict[str, object]]:
-    """One row for each handler; `paused`: since when a handler or topic is, by its kind and name."""
+    """Return one row per handler. `paused` has the start of each pause by the kind and name of what is paused."""
     catalogue = build_catalogue(settings)
     rows: list[dict[str, object]] = []
     for handler in build_handlers(settings):
@@ -77,7 +77,7 @@ def handler_rows(settings: Settings, paused: Mapping[tuple[PauseKind, str], date
     return rows
 
 
-def _known(settings: Settings, name: str) -> str:
+def _require_handler(settings: Settings, name: str) -> str:
     names = sorted(handler.name for handler in build_handlers(settings))
     if name not in names:
         raise CommandError(f"no handler {name!r}; there are: {', '.join(names)}", WRONG_REQUEST)

@@ -1,4 +1,4 @@
-"""The page of a command: types as words, and examples that can be typed as they stand."""
+"""The help page of a command: types as words, and examples that can be copied."""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -14,27 +14,27 @@ Parameter = TyperArgument | TyperOption
 
 
 def examples(*lines: str) -> str:
-    """The examples of a command, one command in each line, for its `epilog`."""
+    """Return the examples of a command for its `epilog`, one per line."""
     return "\n".join(lines)
 
 
 class Command(TyperCommand):
-    """A command whose page says types as words and has examples."""
+    """A command whose help page has types as words, and examples."""
 
     def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]  # Typer keeps its own Context private
-        """The page."""
+        """Return the help page."""
         return page(self, ctx)
 
 
 class Group(TyperGroup):
-    """A group of commands with such a page."""
+    """A group of commands with the same kind of help page."""
 
     def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]  # Typer keeps its own Context private
-        """The page."""
+        """Return the help page."""
         return page(self, ctx)
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # as above
-        """Without a command the page is shown; it ends with code 2, since nothing was done."""
+        """Parse the arguments. Without a command it prints the help page and exits with code 2."""
         if not args and not ctx.resilient_parsing:
             typer.echo(page(self, ctx))
             raise typer.Exit(2)
@@ -42,14 +42,14 @@ class Group(TyperGroup):
 
 
 def usage_problem(error: typer.TyperException) -> str:
-    """What is wrong with the words of a command, in one line that names its page."""
+    """Describe a usage error in one line that names the help page."""
     message = error.format_message().replace("Value error, ", "").rstrip(".")
     context = getattr(error, "ctx", None)
     return message if context is None else f"{message} (see `{context.command_path} --help`)"
 
 
 def page(command: TyperCommand | TyperGroup, ctx: typer.Context) -> str:
-    """What `--help` prints of a command."""
+    """Return the help page of a command."""
     formatter = ctx.make_formatter()
     found = [one for one in command.get_params(ctx) if isinstance(one, TyperArgument | TyperOption) and not one.hidden]
     arguments = [one for one in found if isinstance(one, TyperArgument)]
@@ -81,18 +81,18 @@ def page(command: TyperCommand | TyperGroup, ctx: typer.Context) -> str:
 
 
 def usage_of(argument: TyperArgument) -> str:
-    """An argument in the line of usage: in brackets where it may be left out, with dots where it may be repeated."""
+    """Return an argument for the usage line: in brackets if it is optional, with dots if it may be repeated."""
     name = name_of(argument) + ("..." if argument.nargs != 1 else "")
     return name if argument.required else f"[{name}]"
 
 
 def name_of(argument: TyperArgument) -> str:
-    """The name of an argument: a word in capitals."""
+    """Return the name of an argument in capitals."""
     return argument.metavar or (argument.name or "").upper()
 
 
 def type_of(option: TyperOption) -> Sequence[str]:
-    """What an option takes, as a word or its choices; nothing for a flag."""
+    """Return the type of an option as a word or as its choices; nothing for a flag."""
     described = option.type_descriptor
     if option.is_flag:
         return ()
@@ -104,7 +104,7 @@ def type_of(option: TyperOption) -> Sequence[str]:
 
 
 def help_of(parameter: Parameter) -> str:
-    """What a parameter does, and its default."""
+    """Return the help of a parameter with its default."""
     text = parameter.help or ""
     default = parameter.default
     if default is None or isinstance(default, bool) or callable(default):
@@ -113,7 +113,7 @@ def help_of(parameter: Parameter) -> str:
 
 
 def first_sentence(text: str) -> str:
-    """What a command does, for a list of commands."""
+    """Return the first sentence of a command's help, for the list of commands."""
     return " ".join(text.split("\n\n", maxsplit=1)[0].split()).partition(". ")[0].rstrip(".")
 
 

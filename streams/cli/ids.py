@@ -1,4 +1,4 @@
-"""Ids given by their beginning: one that fits is meant; where several do, they are named and nothing is done."""
+"""Ids that may be given by their beginning. The beginning must match one id; an error names the candidates."""
 
 import re
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from streams.operations.dead_letters.index import find_ids_starting_with, is_who
 from streams.operations.event_ids import event_id_range, find_event_ids
 
 _HEXADECIMAL = re.compile("[0-9a-f]{1,32}")
-CANDIDATES = 5
-"""Ids that are named where several fit."""
+MAX_CANDIDATES = 5
+"""Ids that an error message names at most."""
 
 
-def event_id_of(connection: Connection, given: str) -> UUID:
-    """The event id that is given, whole or by its beginning.
+def resolve_event_id(connection: Connection, given: str) -> UUID:
+    """Resolve an event id that is given whole or by its beginning.
 
     Raises:
-        CommandError: It is no id, nothing has it, or several events have ids that begin so.
+        CommandError: The text is not the beginning of an id, or it matches no event or several events.
     """
     try:
         return UUID(given)
@@ -30,20 +30,20 @@ def event_id_of(connection: Connection, given: str) -> UUID:
         message = f"{given!r} is neither an event id nor the beginning of one"
         raise CommandError(message, WRONG_REQUEST)
     low, high = event_id_range(digits)
-    found = find_event_ids(connection, low, high, CANDIDATES + 1)
+    found = find_event_ids(connection, low, high, MAX_CANDIDATES + 1)
     if not found:
         message = f"neither the ledger nor the outbox has an event whose id begins with {given}"
         raise CommandError(message)
-    return UUID(only_one("events", given, [str(one) for one in found]))
+    return UUID(require_single("events", given, [str(one) for one in found]))
 
 
-def dead_letter_ids(connection: Connection, given: Sequence[str]) -> list[str]:
-    """The ids of dead letters, each given whole or by its beginning. One that nothing has stays as it is.
+def resolve_dead_letter_ids(connection: Connection, given: Sequence[str]) -> list[str]:
+    """Resolve ids of dead letters, each given whole or by its beginning. An unknown id is returned unchanged.
 
-    What looks like a whole id is one: ``…:0:1`` is never taken for the beginning of ``…:0:12``.
+    A text with the form of a whole id is one: ``…:0:1`` is never the beginning of ``…:0:12``.
 
     Raises:
-        CommandError: Several ids begin so.
+        CommandError: A beginning matches several ids.
     """
     return [_dead_letter_id(connection, one) for one in given]
 
@@ -51,14 +51,23 @@ def dead_letter_ids(connection: Connection, given: Sequence[str]) -> list[str]:
 def _dead_letter_id(connection: Connection, given: str) -> str:
     if is_whole_id(given):
         return given
-    found = find_ids_starting_with(connection, given, CANDIDATES + 1)
-    return only_one("dead letters", given, found) if found else given
+    found = find_ids_starting_with(connection, given, MAX_CANDIDATES + 1)
+    return require_single("dead letters", given, found) if found else given
 
 
-def only_one(kind: str, given: str, found: Sequence[str]) -> str:
-    """The only id found. Raises CommandError with one line that names those that are meant perhaps."""
+def require_single(kind: str, given: str, found: Sequence[str]) -> str:
+    """Return the only id found.
+
+    Args:
+        kind: What the ids belong to, for the message.
+        given: The beginning that was given.
+        found: The ids that match it.
+
+    Raises:
+        CommandError: Several ids match.
+    """
     if len(found) == 1:
         return found[0]
-    more = ", …" if len(found) > CANDIDATES else ""
-    message = f"several {kind} have ids that begin with {given}: {', '.join(found[:CANDIDATES])}{more}"
+    more = ", …" if len(found) > MAX_CANDIDATES else ""
+    message = f"several {kind} have ids that begin with {given}: {', '.join(found[:MAX_CANDIDATES])}{more}"
     raise CommandError(message, WRONG_REQUEST)

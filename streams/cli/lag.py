@@ -1,4 +1,4 @@
-"""`streams lag`: how far each pool is behind."""
+"""`streams lag`: the consumer lag of each pool."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from streams.cli.cluster import asking_kafka
+from streams.cli.cluster import kafka_errors_as_command_errors
 from streams.cli.help import Command, examples
 from streams.cli.options import prints_rows
 from streams.cli.output import Format, Output, print_csv, print_lines, print_rows
@@ -20,7 +20,7 @@ from streams.cli.tables import Column, table_lines
 from streams.observability.metrics import Lag
 from streams.operations.lag import group_lag
 from streams.operations.oldest import oldest_records
-from streams.operations.topic_lag import Look, TopicLag, topic_lags
+from streams.operations.topic_lag import LagSnapshot, TopicLag, topic_lags
 from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
@@ -28,7 +28,7 @@ from streams.topics import Catalogue
 app = typer.Typer(add_completion=False)
 
 WATCH_INTERVAL = 2.0
-"""Seconds between two looks. Workers commit every second, so a rate over less would say little."""
+"""Seconds between two measurements. Workers commit every second, so a shorter interval gives no useful rate."""
 FIELDS = tuple(Lag.__dataclass_fields__)
 COLUMNS = (
     Column("consumergroup", 5),
@@ -46,17 +46,18 @@ COLUMNS = (
 def lag(
     output: Output,
     *,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until interrupted.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Also topics without lag.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Measure every two seconds until interrupted.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show topics without lag too.")] = False,
 ) -> None:
-    """Show what every pool still has to settle, by topic; asks Kafka, so no worker need run.
+    """Show the consumer lag of every pool by topic. It asks Kafka, so no worker has to run.
 
-    oldest: when the oldest unsettled record came. rate: records settled per second; published: records that came per
-    second; both are counted over two looks two seconds apart. JSON and CSV have a row for each partition, no rates.
+    oldest: the timestamp of the oldest unsettled record. rate: records settled per second. published: records
+    published per second. Both rates are measured over two seconds. JSON and CSV have one row per partition and no
+    rates.
     """
     settings = load_settings()
     catalogue = build_catalogue(settings)
-    with asking_kafka():
+    with kafka_errors_as_command_errors():
         if not output.is_table:
             _print_partitions(settings, catalogue, output, watch=watch)
         elif watch:
@@ -66,7 +67,7 @@ def lag(
 
 
 def lag_lines(topics: Sequence[TopicLag], screen: Screen, *, everything: bool) -> list[Text]:
-    """The table of topics; those without lag only where all are asked for."""
+    """Return the table of topics. Topics without lag are shown only with `everything`."""
     shown = [_row(topic) for topic in topics if everything or topic.lag]
     if not shown:
         return [
@@ -84,52 +85,52 @@ def _row(topic: TopicLag) -> dict[str, object]:
 
 
 def _rate(per_second: float | None) -> str | None:
-    """One decimal below ten."""
+    """Format a rate, with one decimal below ten."""
     if per_second is None:
         return None
     return f"{per_second:.0f}/s" if per_second == 0 or per_second >= 10 else f"{per_second:.1f}/s"  # noqa: PLR2004
 
 
 def _topics(settings: Settings, catalogue: Catalogue) -> list[TopicLag]:
-    """The lag of topics from two looks; from one where nothing waits."""
-    before = _look(settings, catalogue)
+    """Measure the lag of topics twice, for the rates; once is enough without lag."""
+    before = _take_snapshot(settings, catalogue)
     if not any(lag.lag for lag in before.lags):
         return topic_lags(before)
     time.sleep(WATCH_INTERVAL)
-    return _since(settings, before, _look(settings, catalogue))
+    return _with_rates(settings, before, _take_snapshot(settings, catalogue))
 
 
 def _watch(settings: Settings, catalogue: Catalogue, output: Output, *, everything: bool) -> None:
-    if not output.screen.terminal:
-        for topics in _looks(settings, catalogue):
+    if not output.screen.is_terminal:
+        for topics in _snapshots(settings, catalogue):
             print_lines(lag_lines(topics, output.screen, everything=everything), output.screen)
             sys.stdout.flush()
         return
     with Live(console=Console(highlight=False), auto_refresh=False) as live:
-        for topics in _looks(settings, catalogue):
+        for topics in _snapshots(settings, catalogue):
             lines = lag_lines(topics, output.screen, everything=everything)
             for line in lines:
                 line.no_wrap = True
             live.update(Group(*lines), refresh=True)
 
 
-def _looks(settings: Settings, catalogue: Catalogue) -> Iterator[list[TopicLag]]:
-    """The lag of topics again and again."""
-    before: Look | None = None
+def _snapshots(settings: Settings, catalogue: Catalogue) -> Iterator[list[TopicLag]]:
+    """Measure the lag of topics without end."""
+    before: LagSnapshot | None = None
     while True:
-        look = _look(settings, catalogue)
-        yield _since(settings, before, look)
-        before = look
+        snapshot = _take_snapshot(settings, catalogue)
+        yield _with_rates(settings, before, snapshot)
+        before = snapshot
         time.sleep(WATCH_INTERVAL)
 
 
-def _since(settings: Settings, before: Look | None, look: Look) -> list[TopicLag]:
-    return topic_lags(look, before, oldest_records(settings, look.lags))
+def _with_rates(settings: Settings, before: LagSnapshot | None, snapshot: LagSnapshot) -> list[TopicLag]:
+    return topic_lags(snapshot, before, oldest_records(settings, snapshot.lags))
 
 
-def _look(settings: Settings, catalogue: Catalogue) -> Look:
+def _take_snapshot(settings: Settings, catalogue: Catalogue) -> LagSnapshot:
     lags = group_lag(settings, catalogue)
-    return Look(time.monotonic(), lags)
+    return LagSnapshot(time.monotonic(), lags)
 
 
 def _print_partitions(settings: Settings, catalogue: Catalogue, output: Output, *, watch: bool) -> None:

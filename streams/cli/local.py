@@ -1,4 +1,4 @@
-"""`streams local`: Kafka, PostgreSQL and Redis on this machine, in one folder."""
+"""`streams local`: runs Kafka, PostgreSQL and Redis on this machine, in one folder."""
 
 import shlex
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from streams.settings import load_settings
 app = typer.Typer(
     cls=Group,
     add_completion=False,
-    help="Kafka, PostgreSQL and Redis on this machine, in one folder.",
+    help="Run Kafka, PostgreSQL and Redis on this machine, in one folder.",
     epilog=examples("streams local up"),
 )
 
@@ -32,42 +32,44 @@ COLUMNS = (
 
 BrokersOption = Annotated[
     int | None,
-    typer.Option("--brokers", min=1, max=9, help="Kafka brokers of a new folder; from 3 on records have 3 copies."),
+    typer.Option(
+        "--brokers", min=1, max=9, help="The number of Kafka brokers of a new stack; 3 or more keep 3 replicas."
+    ),
 ]
 
 
 @app.command("up", cls=Command, epilog=examples("streams local up", "streams local up --brokers 3"))
 @prints_rows
 def up(output: Output, brokers: BrokersOption = None) -> None:
-    """Start what does not run; return when all answer."""
+    """Start the servers that do not run, and wait until all of them answer."""
     stack = LocalStack(load_settings().local_dir, brokers)
-    with _failures_as_lines(), _progress() as say:
-        stack.up(say)
+    with _errors_as_command_errors(), _progress() as report:
+        stack.up(report)
     _print_status(stack, output)
 
 
 @app.command("down", cls=Command, epilog=examples("streams local down"))
 @prints_rows
 def down(output: Output) -> None:
-    """Stop what runs; the data stays."""
+    """Stop the servers. The data stays."""
     stack = LocalStack(load_settings().local_dir)
-    with _failures_as_lines(), _progress() as say:
-        stack.down(say)
+    with _errors_as_command_errors(), _progress() as report:
+        stack.down(report)
     _print_status(stack, output)
 
 
 @app.command("status", cls=Command, epilog=examples("streams local status"))
 @prints_rows
 def status(output: Output) -> None:
-    """What runs, where it answers, where its data is."""
-    with _failures_as_lines():
+    """Show which servers run, their addresses and their data folders."""
+    with _errors_as_command_errors():
         _print_status(LocalStack(load_settings().local_dir), output)
 
 
 @app.command("env", cls=Command, epilog=examples("streams local env", "streams local env --json"))
 def env(as_json: JSONOption = False) -> None:
-    """The settings that lead a program to this stack: eval "$(streams local env)"."""
-    with _failures_as_lines():
+    """Print the settings that connect a program to this stack: eval "$(streams local env)"."""
+    with _errors_as_command_errors():
         environment = LocalStack(load_settings().local_dir).environment()
     if as_json:
         print_json(environment)
@@ -92,7 +94,7 @@ def _print_status(stack: LocalStack, output: Output) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    """What goes on: one changing line on a terminal, a line each elsewhere; on stderr, apart from the result."""
+    """Show progress on stderr: one changing line on a terminal, one line per step elsewhere."""
     console = Console(stderr=True)
     if console.is_terminal:
         with console.status("local stack") as line:
@@ -102,7 +104,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def _failures_as_lines() -> Iterator[None]:
+def _errors_as_command_errors() -> Iterator[None]:
     try:
         yield
     except ServerFailedError as error:

@@ -1,4 +1,4 @@
-"""The options that every command has which prints rows: --output, --json, --wide."""
+"""The options of every command that prints rows: --output, --json, --wide."""
 
 import functools
 import inspect
@@ -10,16 +10,16 @@ import typer
 from streams.cli.output import Format, Output
 
 OutputOption = Annotated[
-    Format, typer.Option("--output", help="A table for people; json, jsonl and csv have every field.")
+    Format, typer.Option("--output", help="The output format; json, jsonl and csv have every field.")
 ]
-AsJSONOption = Annotated[bool, typer.Option("--json", help="The same as --output json.")]
-WideOption = Annotated[bool, typer.Option("--wide", help="Show every column, however narrow the terminal is.")]
+AsJSONOption = Annotated[bool, typer.Option("--json", help="Print JSON, the same as --output json.")]
+WideOption = Annotated[bool, typer.Option("--wide", help="Show every column on a terminal of any width.")]
 
 
 def prints_rows(command: Callable[Concatenate[Output, ...], None]) -> Callable[..., None]:
-    """Make a command of a function whose first parameter is how its rows are to be printed.
+    """Turn a function whose first parameter is an `Output` into a command.
 
-    The command has --output, --json and --wide in place of that parameter.
+    The command has the options --output, --json and --wide in place of that parameter.
     """
 
     @functools.wraps(command)
@@ -37,7 +37,7 @@ def prints_rows(command: Callable[Concatenate[Output, ...], None]) -> Callable[.
         )
     ]
     parameters = [*own, *added]
-    # Typer reads the parameters from these two, not from the code.
+    # Typer reads the parameters from these two attributes.
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # functions may have it
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
     return run

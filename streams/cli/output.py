@@ -1,6 +1,6 @@
-"""How every command speaks: tables for people, JSON and CSV for programs, one line on stderr when it fails.
+"""The output of every command: tables for people, JSON and CSV for programs, one line on stderr for an error.
 
-Exit codes: 0 done, 1 failed, 2 what was asked for is wrong (a name, a field, an argument).
+Exit codes: 0 success, 1 failure, 2 wrong request (a name, a field, an argument), 130 interrupted.
 """
 
 import csv
@@ -17,8 +17,8 @@ from rich.text import Text
 
 from schemas.registry import RegistryError
 from streams.cli.cells import to_json
-from streams.cli.printable import for_json, lines_of, one_line
-from streams.cli.screen import Screen, standard_output
+from streams.cli.printable import escape_json, escape_line, escape_lines
+from streams.cli.screen import Screen, stdout_screen
 from streams.cli.tables import Column, Row, table_lines
 from streams.codec import SchemaMissingError
 from streams.settings import SettingsError
@@ -37,7 +37,7 @@ _KNOWN: dict[type[Exception], int] = {
 
 
 class CommandError(Exception):
-    """What the user is told in one line, and the exit code."""
+    """An error that the user sees as one line, with the exit code."""
 
     def __init__(self, message: str, code: int = FAILED) -> None:
         super().__init__(message)
@@ -55,37 +55,37 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """How a command that prints rows was asked to print them."""
+    """The output options of a command that prints rows."""
 
     format: Format = Format.TABLE
     wide: bool = False
-    """Every column, on a terminal too."""
+    """Whether a terminal shows every column."""
 
     @property
     def is_table(self) -> bool:
-        """Whether a person reads it."""
+        """Whether rows are printed as a table."""
         return self.format is Format.TABLE
 
     @property
     def screen(self) -> Screen:
-        """Where it is shown."""
-        return standard_output(wide=self.wide)
+        """The screen that the output is shown on."""
+        return stdout_screen(wide=self.wide)
 
 
-def say(text: str) -> None:
-    """One line on stdout for a person."""
-    sys.stdout.write(one_line(text) + "\n")
+def print_text(text: str) -> None:
+    """Print one line on stdout."""
+    sys.stdout.write(escape_line(text) + "\n")
 
 
 def show_log(log: str) -> None:
-    """The last lines of a server's log on stderr, for a person."""
-    sys.stderr.writelines(f"{line}\n" for line in lines_of(log.rstrip()))
+    """Print the last lines of a server's log on stderr."""
+    sys.stderr.writelines(f"{line}\n" for line in escape_lines(log.rstrip()))
 
 
 def print_json(value: object) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document on stdout."""
     text = to_json(value)
-    sys.stdout.write((for_json(text) if sys.stdout.isatty() else text) + "\n")
+    sys.stdout.write((escape_json(text) if sys.stdout.isatty() else text) + "\n")
 
 
 def print_rows(
@@ -93,22 +93,22 @@ def print_rows(
     columns: Sequence[Column],
     output: Output,
     *,
-    empty: str = "nothing there",
+    empty: str = "no rows",
     fields: Sequence[str] = (),
 ) -> None:
-    """A list of rows with the same fields: a table, a JSON array, JSON lines, or CSV.
+    """Print rows with the same fields as a table, a JSON array, JSON lines, or CSV.
 
     Args:
-        rows: What is printed; programs get all fields.
-        columns: What a table shows of a row.
-        output: What was asked for.
-        empty: Said instead of a table without rows.
-        fields: The heading of CSV without rows; unset: the columns' names.
+        rows: The rows; JSON and CSV have all their fields.
+        columns: The columns of a table.
+        output: The output options.
+        empty: The line printed instead of an empty table.
+        fields: The CSV heading without rows. Empty: the names of the columns.
     """
     if output.is_table and rows:
         print_lines(table_lines(columns, rows, output.screen), output.screen)
     elif output.is_table:
-        say(empty)
+        print_text(empty)
     elif output.format is Format.JSON:
         print_json(list(rows))
     elif output.format is Format.JSONL:
@@ -119,7 +119,7 @@ def print_rows(
 
 
 def print_csv(rows: Sequence[Row], fields: Sequence[str], *, heading: bool = True) -> None:
-    """CSV with a heading: the rows' fields, or `fields` where there are no rows. Nested values are JSON."""
+    """Print CSV. The heading has the fields of the rows, or `fields` without rows. Nested values are JSON."""
     names = list(rows[0]) if rows else list(fields)
     writer = csv.writer(_Printable(), lineterminator="\n")
     if heading:
@@ -128,8 +128,8 @@ def print_csv(rows: Sequence[Row], fields: Sequence[str], *, heading: bool = Tru
 
 
 def print_lines(lines: Sequence[Text], screen: Screen) -> None:
-    """Lines as they are: nothing is wrapped, markup in them is text. Colours on a terminal only."""
-    if not screen.terminal:
+    """Print lines without wrapping and without interpreting markup. Colours are printed on a terminal only."""
+    if not screen.is_terminal:
         sys.stdout.writelines(f"{line.plain.rstrip()}\n" for line in lines)
         return
     console = Console(highlight=False)
@@ -138,7 +138,12 @@ def print_lines(lines: Sequence[Text], screen: Screen) -> None:
 
 
 def run_reporting_errors(command: Callable[[], object], known: Mapping[type[Exception], int] | None = None) -> None:
-    """Run; a known error becomes its line on stderr and exit code. Unknown ones keep their trace: they are bugs."""
+    """Run a command. A known error becomes one line on stderr and an exit code; an unknown one keeps its traceback.
+
+    Args:
+        command: The command.
+        known: Further known errors with their exit codes.
+    """
     codes: dict[type[Exception], int] = {**_KNOWN, **(known or {})}
     try:
         command()
@@ -152,18 +157,18 @@ def run_reporting_errors(command: Callable[[], object], known: Mapping[type[Exce
 
 
 def _fail(message: str, code: int) -> None:
-    sys.stderr.write("streams: " + one_line(" ".join(message.split())) + "\n")
+    sys.stderr.write("streams: " + escape_line(" ".join(message.split())) + "\n")
     raise SystemExit(code)
 
 
 class _Printable:
-    """Standard output for a CSV writer: on a terminal, control characters are spelled out."""
+    """Standard output for a CSV writer. On a terminal, control characters are escaped."""
 
     def write(self, text: str) -> int:
         """Write one line."""
         if not sys.stdout.isatty():
             return sys.stdout.write(text)
-        return sys.stdout.write(one_line(text.removesuffix("\n")) + "\n")
+        return sys.stdout.write(escape_line(text.removesuffix("\n")) + "\n")
 
 
 def _csv_value(value: object) -> object:

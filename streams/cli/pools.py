@@ -1,4 +1,4 @@
-"""`streams pools`: the consumer groups and how much each of their workers takes on."""
+"""`streams pools`: the worker pools, with their limits and topics."""
 
 import typer
 
@@ -16,14 +16,14 @@ COLUMNS = (
     Column("priority", 2),
     Column("concurrency", 3),
     Column("prefetch", 4),
-    Column("topics", 5, least=20),
+    Column("topics", 5, min_width=20),
 )
 
 
 @app.command(cls=Command, epilog=examples("streams pools", "streams pools --output csv"))
 @prints_rows
 def pools(output: Output) -> None:
-    """Show each pool's priority (0 is the most urgent), concurrency, prefetch and topics."""
+    """Show the priority (0 is the highest), concurrency, prefetch and topics of each pool."""
     settings = load_settings()
     catalogue = build_catalogue(settings)
     rows = [

@@ -1,24 +1,24 @@
-"""Text that a terminal only shows: what comes from data must not move its cursor, colour it, or start a new line."""
+"""Escapes control characters: data must not move the terminal's cursor, change its colours, or start a new line."""
 
 import re
 
-# C0 and C1 controls, line and paragraph separators, lone surrogates, and what turns the direction of the text around.
+# C0 and C1 controls, line and paragraph separators, lone surrogates, and bidirectional formatting characters.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SPELLED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
-def one_line(text: str) -> str:
-    r"""The text with every control character spelled out, line breaks too: ``\n``, ``\x1b``, ``\u202e``."""
+def escape_line(text: str) -> str:
+    r"""Escape every control character, line breaks too: ``\n``, ``\x1b``, ``\u202e``."""
     return _UNPRINTABLE.sub(_spell, text)
 
 
-def lines_of(text: str) -> list[str]:
-    """The lines of a text such as a stack: its line breaks are kept, other control characters are spelled out."""
-    return [one_line(line) for line in text.replace("\r\n", "\n").expandtabs(4).split("\n")]
+def escape_lines(text: str) -> list[str]:
+    """Split a text such as a stack trace into lines, and escape the other control characters."""
+    return [escape_line(line) for line in text.replace("\r\n", "\n").expandtabs(4).split("\n")]
 
 
-def for_json(text: str) -> str:
-    """Rendered JSON with the control characters that JSON allows as they are replaced by JSON's own escapes."""
+def escape_json(text: str) -> str:
+    """Escape the control characters that JSON allows inside strings. The JSON keeps its meaning."""
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 

@@ -1,4 +1,4 @@
-"""`streams publish`: events from the command line, straight to Kafka."""
+"""`streams publish`: publishes events directly to Kafka."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from schemas import Event
 from schemas.sensitivity import marks_of
 from streams.cli.help import Command, examples
-from streams.cli.output import FAILED, WRONG_REQUEST, CommandError, JSONOption, print_json, say
+from streams.cli.output import FAILED, WRONG_REQUEST, CommandError, JSONOption, print_json, print_text
 from streams.codec import build_codec
 from streams.observability.redaction import Redactor
 from streams.publishing import BadEventError, EventProducer, PublishError
@@ -32,9 +32,10 @@ STANDARD_INPUT = "-"
     ),
 )
 def publish(
-    event: Annotated[str, typer.Argument(metavar="EVENT", help="The event's topic, such as document.deleted.")],
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="The topic of the event, such as document.deleted.")],
     fields: Annotated[
-        str, typer.Argument(metavar="JSON", help="The event's fields; - reads one JSON object per line from stdin.")
+        str,
+        typer.Argument(metavar="JSON", help="The fields of the event; - reads one JSON object per line from stdin."),
     ] = "{}",
     *,
     expires_at: Annotated[
@@ -43,14 +44,14 @@ def publish(
             "--expires-at",
             metavar="TIME",
             parser=datetime.fromisoformat,
-            help="No attempt begins from then on; with an offset: 2027-01-31T12:00:00+00:00.",
+            help="The time after which no attempt starts, with its offset: 2027-01-31T12:00:00+00:00.",
         ),
     ] = None,
     as_json: JSONOption = False,
 ) -> None:
     """Publish events and wait until Kafka has acknowledged them.
 
-    event_id and occurred_at are made where they are not given. With - it stops at the first line that is wrong.
+    event_id and occurred_at are generated if they are not given. With - the command stops at the first invalid line.
     """
     settings = load_settings()
     catalogue = load_catalogue(settings)
@@ -71,7 +72,7 @@ def _publish_one(producer: EventProducer, event: Event, expires_at: datetime | N
     if as_json:
         print_json({"event_ids": [event.event_id]})
     else:
-        say(str(event.event_id))
+        print_text(str(event.event_id))
 
 
 def _publish_lines(producer: EventProducer, topic: Topic, expires_at: datetime | None, *, as_json: bool) -> None:
@@ -87,20 +88,20 @@ def _publish_lines(producer: EventProducer, topic: Topic, expires_at: datetime |
     if as_json:
         print_json({"acknowledged": acknowledged, **({"error": problem} if problem else {})})
     elif problem is None:
-        say(f"{acknowledged} events acknowledged")
+        print_text(f"{acknowledged} events acknowledged")
     if problem is not None:
         message = f"{problem}; {acknowledged} events were acknowledged"
         raise CommandError(message, code)
 
 
 class EventLines:
-    """Events from lines of JSON, up to the first line that is none; `problem` then says which and why."""
+    """Reads events from lines of JSON up to the first invalid line, which `problem` then describes."""
 
     def __init__(self, topic: Topic, lines: Iterable[str]) -> None:
         self._topic = topic
         self._lines = lines
         self.number = 0
-        """Of the line read last; 1 is the first."""
+        """The number of the last line that was read, from 1."""
         self.problem: str | None = None
 
     def __iter__(self) -> Iterator[Event]:
@@ -117,24 +118,24 @@ class EventLines:
 
 
 def _event(topic: Topic, fields: str) -> Event:
-    """The event in a JSON object. Raises CommandError with one line that names the field."""
+    """Parse the event in a JSON object. Raises CommandError with one line that names the field."""
     try:
         return topic.event.model_validate_json(fields)
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_context=False, include_input=False)
-        # An unknown field comes first: it is the likelier typo where another is missing for it.
+        # An unknown field is reported first: a typo makes one field unknown and another one missing.
         first = min(wrong, key=lambda detail: detail["type"] != "extra_forbidden")
         place = ".".join(str(part) for part in first["loc"])
-        told = _scrub(topic, fields)(first["msg"])
-        what = f"field {place!r}: {told}" if place else told
+        reason = _redactor(topic, fields)(first["msg"])
+        what = f"field {place!r}: {reason}" if place else reason
         known = ", ".join(topic.event.model_fields)
         hint = f" (it has: {known})" if first["type"] == "extra_forbidden" else ""
         message = f"{topic.name}: {what}{hint}"
         raise CommandError(message, WRONG_REQUEST) from error
 
 
-def _scrub(topic: Topic, fields: str) -> Redactor:
-    """A validator of the event's own may repeat what it refuses."""
+def _redactor(topic: Topic, fields: str) -> Redactor:
+    """Return a redactor for error messages: a validator of the event may repeat the value that it rejects."""
     try:
         given = json.loads(fields)
     except ValueError:

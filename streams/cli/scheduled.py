@@ -1,4 +1,4 @@
-"""`streams scheduled`: events for later, seen and taken back."""
+"""`streams scheduled`: lists and cancels scheduled events."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from uuid import UUID
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.cli.db import ledger
+from streams.cli.db import open_ledger
 from streams.cli.help import Command, Group, examples
-from streams.cli.ids import event_id_of
+from streams.cli.ids import resolve_event_id
 from streams.cli.options import prints_rows
-from streams.cli.output import CommandError, JSONOption, Output, print_json, print_rows, say
+from streams.cli.output import CommandError, JSONOption, Output, print_json, print_rows, print_text
 from streams.cli.tables import Column
 from streams.database import Database
 from streams.operations.scheduled import list_scheduled
@@ -24,7 +24,7 @@ from streams.settings import Settings, load_settings
 app = typer.Typer(
     cls=Group,
     add_completion=False,
-    help="Events for later: what waits for its time, and a way to take it back.",
+    help="List and cancel scheduled events.",
     epilog=examples("streams scheduled list"),
 )
 
@@ -44,31 +44,32 @@ COLUMNS = (
 def list_command(
     output: Output,
     *,
-    topic: Annotated[str | None, typer.Option("--topic", help="Only this topic.")] = None,
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the next to go out first.")] = 50,
+    topic: Annotated[str | None, typer.Option("--topic", help="Show only events of this topic.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Show only events of this tenant.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most this many rows.")] = 50,
 ) -> None:
-    """Events that wait for their time, the next to go out first."""
+    """List the events that wait for their time, the next due first."""
     settings = load_settings()
     name = None if topic is None else build_catalogue(settings).topic(topic).name
-    with ledger(settings) as engine, engine.connect() as connection:
+    with open_ledger(settings) as engine, engine.connect() as connection:
         found = list_scheduled(connection, topic=name, tenant_id=tenant, limit=limit)
     print_rows([asdict(one) for one in found], COLUMNS, output, empty="nothing is scheduled")
 
 
 @app.command("cancel", cls=Command, epilog=examples("streams scheduled cancel 0198a1b2-0000-7000-8000-000000000001"))
 def cancel(
-    events: Annotated[
-        list[str], typer.Argument(metavar="ID", help="As `scheduled list` shows them, or their beginnings.")
-    ],
+    events: Annotated[list[str], typer.Argument(metavar="ID", help="The ids of events, or the beginnings of them.")],
     *,
     as_json: JSONOption = False,
 ) -> None:
-    """Take events back before they go out. It cannot be undone; what has gone out already is named, and goes on."""
+    """Cancel scheduled events before they are published. This cannot be undone.
+
+    The command fails for an event that was already published; that event is not changed.
+    """
     settings = load_settings()
-    with ledger(settings) as engine:
+    with open_ledger(settings) as engine:
         with engine.connect() as connection:
-            ids = [event_id_of(connection, event) for event in events]
+            ids = [resolve_event_id(connection, event) for event in events]
         try:
             withdrawn = asyncio.run(_withdraw(settings, ids))
         except RelayBusyError as error:
@@ -78,10 +79,12 @@ def cancel(
         print_json([{"event_id": one, "topic": topics.get(one), "cancelled": one in topics} for one in ids])
     else:
         for event_id, topic in topics.items():
-            say(f"event {event_id} for {topic} is cancelled")
-    if gone := [event_id for event_id in ids if event_id not in topics]:
-        more = f" (nor do {len(gone) - 1} others)" if len(gone) > 1 else ""
-        message = f"event {gone[0]} does not wait for its time{more}: it has gone out, was cancelled, or never was"
+            print_text(f"event {event_id} for {topic} is cancelled")
+    if missing := [event_id for event_id in ids if event_id not in topics]:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        message = (
+            f"event {missing[0]}{more} is not scheduled: it was published or cancelled already, or it does not exist"
+        )
         raise CommandError(message)
 
 

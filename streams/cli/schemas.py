@@ -1,4 +1,4 @@
-"""`streams schemas`: the Avro files that the event classes stand for, and putting them into a registry behind HTTP."""
+"""`streams schemas`: exports the Avro schemas of the event classes, checks them, and registers them over HTTP."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +10,7 @@ from schemas.avro_type import BadSchemaError
 from schemas.registry import FileRegistry, RegistryError
 from streams.cli.help import Command, Group, examples
 from streams.cli.options import prints_rows
-from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, Output, print_json, print_rows, say
+from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, Output, print_json, print_rows, print_text
 from streams.cli.tables import Column
 from streams.schema_registry.clients import open_http_registry, schema_folder
 from streams.schema_registry.export import SchemaExportError, drifts, incompatible, summary
@@ -22,7 +22,7 @@ from streams.topics import load_catalogue
 
 app = typer.Typer(
     cls=Group,
-    help="The Avro files that the event classes stand for.",
+    help="Export, check and register the Avro schemas of the event classes.",
     epilog=examples("streams schemas check"),
     add_completion=False,
 )
@@ -32,18 +32,18 @@ REGISTERED = (Column("subject", 1), Column("version", 2), Column("id", 3), Colum
 
 FolderOption = Annotated[
     Path | None,
-    typer.Option("--folder", help="The registry's folder; default: STREAMS_SCHEMA_REGISTRY_URL, or its files."),
+    typer.Option("--folder", help="The folder of the schema files. Default: the one in the settings."),
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Ask nothing; say what would be registered.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be registered, without a request.")]
 DraftOption = Annotated[
-    bool, typer.Option("--draft", help="What is new may be replaced by the next export, until one without --draft.")
+    bool, typer.Option("--draft", help="Mark new schemas as drafts, which the next export may replace.")
 ]
 
 
 @app.command("export", cls=Command, epilog=examples("streams schemas export", "streams schemas export --draft"))
 @prints_rows
 def export(output: Output, *, folder: FolderOption = None, draft: DraftOption = False) -> None:
-    """Write the schema of every new or changed event, under a new version and id."""
+    """Write the schema of every new or changed event with a new version and id."""
     settings = load_settings()
     try:
         written = export_schemas(load_catalogue(settings), folder or schema_folder(settings), draft=draft)
@@ -60,7 +60,10 @@ def export(output: Output, *, folder: FolderOption = None, draft: DraftOption = 
     "check", cls=Command, epilog=examples("streams schemas check", "streams schemas check --folder schemas/avro")
 )
 def check(*, folder: FolderOption = None, as_json: JSONOption = False) -> None:
-    """Fail where an event breaks its versions before, or is not what its newest file says. Needs no server."""
+    """Check the schemas against the event classes, without a server.
+
+    The command fails if an event class is incompatible with its earlier versions, or differs from its newest file.
+    """
     settings = load_settings()
     try:
         registry, catalogue = FileRegistry(folder or schema_folder(settings)), load_catalogue(settings)
@@ -82,16 +85,16 @@ def check(*, folder: FolderOption = None, as_json: JSONOption = False) -> None:
     if found:
         raise CommandError(summary(found))
     if not as_json:
-        say(f"{len(list(registry))} schemas in {registry.folder} agree with their classes and with each other")
+        print_text(f"{len(list(registry))} schemas in {registry.folder} agree with their classes and with each other")
 
 
 @app.command("register", cls=Command, epilog=examples("streams schemas register --dry-run"))
 @prints_rows
 def register(output: Output, *, dry_run: DryRunOption = False) -> None:
-    """Put every version of every event into the registry over HTTP, with its compatibility; may be repeated."""
+    """Register every version of every event over HTTP, with its compatibility level. It is safe to repeat."""
     settings = load_settings()
     if not settings.has_http_registry:
-        message = "STREAMS_SCHEMA_REGISTRY_URL names files: `streams schemas export` is what writes them"
+        message = "STREAMS_SCHEMA_REGISTRY_URL names files, not a server: use `streams schemas export`"
         raise CommandError(message, WRONG_REQUEST)
     catalogue, registry = load_catalogue(settings), open_http_registry(settings)
     if dry_run:

@@ -1,4 +1,4 @@
-"""Where a command's output is shown: a terminal of some width, or a pipe."""
+"""The screen that a command's output is shown on: a terminal with a width, or a pipe."""
 
 import shutil
 import sys
@@ -8,25 +8,25 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What decides how much is shown."""
+    """The properties that decide how much is shown."""
 
-    terminal: bool
-    """False: a pipe or a file, which gets every column and every value whole."""
+    is_terminal: bool
+    """False for a pipe or a file, which gets every column and every value whole."""
     width: int
-    """Cells in a line of the terminal."""
+    """Width of the terminal in cells."""
     now: datetime
-    """What relative times count from."""
+    """The time that relative times refer to."""
     wide: bool = False
-    """Every column, whatever the terminal's width."""
+    """Whether every column is shown, at any width of the terminal."""
 
     @property
-    def is_whole(self) -> bool:
+    def shows_everything(self) -> bool:
         """Whether every column and every value is shown whole."""
-        return self.wide or not self.terminal
+        return self.wide or not self.is_terminal
 
 
-def standard_output(*, wide: bool = False) -> Screen:
-    """The screen that standard output is."""
+def stdout_screen(*, wide: bool = False) -> Screen:
+    """Describe standard output as a screen."""
     return Screen(
-        terminal=sys.stdout.isatty(), width=shutil.get_terminal_size().columns, now=datetime.now(tz=UTC), wide=wide
+        is_terminal=sys.stdout.isatty(), width=shutil.get_terminal_size().columns, now=datetime.now(tz=UTC), wide=wide
     )

@@ -1,4 +1,4 @@
-"""`streams settings`: what is in force, and where it comes from."""
+"""`streams settings`: the settings in force, and their sources."""
 
 import os
 from collections.abc import Mapping
@@ -20,22 +20,25 @@ PREFIX = "STREAMS_"
 MASK = "***"
 COLUMNS = (
     Column("setting", 1),
-    Column("value", 2, least=10),
+    Column("value", 2, min_width=10),
     Column("source", 3, styles={"environment": "cyan"}),
-    Column("description", 4, least=30),
+    Column("description", 4, min_width=30),
 )
 
 
 @app.command(cls=Command, epilog=examples("streams settings", "streams settings --wide"))
 @prints_rows
 def settings(output: Output) -> None:
-    """Show every setting with the value in force, secrets masked. A STREAMS_ name that is no setting is refused."""
-    refuse_unknown(os.environ)
+    """Show every setting with the value in force. Secrets are masked.
+
+    The command fails for an environment variable that begins with STREAMS_ and is not a setting.
+    """
+    reject_unknown(os.environ)
     found = load_settings()
     rows = [
         {
             "setting": setting_name(field),
-            "value": shown(getattr(found, field)),
+            "value": masked(getattr(found, field)),
             "source": "environment" if field in found.model_fields_set else "default",
             "description": described.description or "",
         }
@@ -45,26 +48,26 @@ def settings(output: Output) -> None:
 
 
 def setting_name(field: str) -> str:
-    """The environment's name of a setting."""
+    """Return the environment variable of a setting."""
     return PREFIX + field.upper()
 
 
-def refuse_unknown(environment: Mapping[str, str]) -> None:
-    """Raise CommandError for the first name that looks like a setting and is none, with the one that is meant."""
+def reject_unknown(environment: Mapping[str, str]) -> None:
+    """Raise CommandError for the first variable with the settings' prefix that is not a setting."""
     known = [setting_name(field) for field in Settings.model_fields]
     for name in sorted(environment):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
-            meant = get_close_matches(name.upper(), known, 1)
-            hint = f"; is {meant[0]} meant?" if meant else ""
-            raise CommandError(f"{name} is no setting{hint}", WRONG_REQUEST)
+            close = get_close_matches(name.upper(), known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise CommandError(f"{name} is not a setting{hint}", WRONG_REQUEST)
 
 
-def shown(value: object) -> object:
-    """A value as it may be printed: secrets masked, of a URL its password alone."""
+def masked(value: object) -> object:
+    """Return a value that may be printed: a secret is masked; in a URL only the password is."""
     if isinstance(value, SecretStr):
         return _without_password(value.get_secret_value())
     if isinstance(value, Mapping):
-        return {name: MASK if _is_secret(str(name)) else shown(one) for name, one in value.items()}
+        return {name: MASK if _is_secret(str(name)) else masked(one) for name, one in value.items()}
     if isinstance(value, tuple):
         return ",".join(str(one) for one in value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
@@ -75,7 +78,7 @@ def _is_secret(name: str) -> bool:
 
 
 def _without_password(secret: str) -> str:
-    """A URL keeps all but its password; anything else is masked whole."""
+    """Mask the password of a URL. Any other secret is masked completely."""
     try:
         url = urlsplit(secret)
         host, port = url.hostname, url.port

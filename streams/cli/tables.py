@@ -1,6 +1,6 @@
-"""Rows as a table: the columns that matter and fit on a terminal, or all of them.
+"""Formats rows as a table: the important columns that fit on a terminal, or all columns.
 
-Nothing is wrapped. Only a flexible column may be cut; ids and names are shown whole, or their column is not shown.
+No cell is wrapped. Only a flexible column may be cut. The column of an id or a name is shown whole or not at all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,47 +9,47 @@ from dataclasses import dataclass, field
 from rich.cells import cell_len
 from rich.text import Text
 
-from streams.cli.cells import cell, cut
+from streams.cli.cells import format_cell, truncate
 from streams.cli.screen import Screen
 
 GAP = 2
-"""Blanks between two columns."""
-DETAIL = 9
-"""Columns of this priority and higher numbers are shown only where every one before them is."""
-COMFORT = 60
-"""Cells that a flexible column takes before columns of lower priority are considered."""
+"""Spaces between two columns."""
+DETAIL_PRIORITY = 9
+"""Columns with this priority number or a higher one are shown only if all columns before them are."""
+FLEXIBLE_WIDTH = 60
+"""Cells that a flexible column gets before columns of lower priority."""
 
 Row = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table; the order of columns is that on the screen."""
+    """A column of a table. Columns are shown in the order in which they are given."""
 
     name: str
-    """Its heading, and the field of a row that it shows."""
+    """The heading, and the field of a row that the column shows."""
     priority: int
-    """1 is shown on any terminal; columns of higher numbers give way first."""
-    least: int | None = None
-    """The column is flexible: its text may be cut down to so many cells. None: it is shown whole."""
+    """A column with priority 1 is always shown. Columns with higher numbers are left out first."""
+    min_width: int | None = None
+    """Cells that the text of a flexible column may be cut to. None: the column is shown whole."""
     styles: Mapping[str, str] = field(default_factory=dict)
     """Colours by value."""
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """What a column needs, in cells: `natural` to show all of it, `least` to be shown at all."""
+class WidthNeed:
+    """The cells that a column needs: `full_width` to be shown whole, `min_width` to be shown at all."""
 
-    natural: int
-    least: int
+    full_width: int
+    min_width: int
     priority: int
 
 
-def fit(needs: Sequence[Need], width: int) -> list[int | None]:
-    """Which columns fit into `width` cells, and how wide each is; None: it is not shown.
+def fit_columns(needs: Sequence[WidthNeed], width: int) -> list[int | None]:
+    """Return the width of each column in a line of `width` cells. None: the column is not shown.
 
-    Columns are taken by their priority, where one does not fit the next is tried, but not the details; the first is
-    always shown. What is left then goes to those that could use it, by priority too.
+    Columns are chosen by priority. If one does not fit, the next one is tried, but no details. The first column is
+    always shown. Cells that remain go to the flexible columns, also by priority.
     """
     order = sorted(range(len(needs)), key=lambda place: needs[place].priority)
     given: dict[int, int] = {}
@@ -57,14 +57,14 @@ def fit(needs: Sequence[Need], width: int) -> list[int | None]:
     for place in order:
         need = needs[place]
         room = free - (GAP if given else 0)
-        if given and (room < need.least or (need.priority >= DETAIL and not complete)):
+        if given and (room < need.min_width or (need.priority >= DETAIL_PRIORITY and not complete)):
             complete = False
             continue
-        given[place] = max(need.least, min(need.natural, room, COMFORT))
+        given[place] = max(need.min_width, min(need.full_width, room, FLEXIBLE_WIDTH))
         free = room - given[place]
     for place in order:
         if place in given:
-            more = max(0, min(needs[place].natural - given[place], free))
+            more = max(0, min(needs[place].full_width - given[place], free))
             given[place] += more
             free -= more
     return [given.get(place) for place in range(len(needs))]
@@ -72,28 +72,28 @@ def fit(needs: Sequence[Need], width: int) -> list[int | None]:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Lines ready to be shown."""
+    """The formatted lines of a table."""
 
     heading: Text
     lines: list[Text]
-    """One for each row."""
-    left_out: int
-    """Columns with values that did not fit."""
+    """One line per row."""
+    hidden_columns: int
+    """The number of columns with values that do not fit."""
 
     @property
     def note(self) -> str | None:
-        """What is said below the table."""
-        if not self.left_out:
+        """The line below the table."""
+        if not self.hidden_columns:
             return None
-        return f"{self.left_out} more {'column' if self.left_out == 1 else 'columns'} with --wide"
+        return f"{self.hidden_columns} more {'column' if self.hidden_columns == 1 else 'columns'} with --wide"
 
 
-def table(columns: Sequence[Column], rows: Sequence[Row], screen: Screen) -> Table:
-    """The rows as lines. On a terminal, columns without any value are not shown."""
-    used = [column for column in columns if screen.is_whole or _has_values(column, rows)]
-    cells = {column.name: [cell(row.get(column.name), screen) for row in rows] for column in used}
+def build_table(columns: Sequence[Column], rows: Sequence[Row], screen: Screen) -> Table:
+    """Format rows as lines. On a terminal, columns without any value are not shown."""
+    used = [column for column in columns if screen.shows_everything or _has_values(column, rows)]
+    cells = {column.name: [format_cell(row.get(column.name), screen) for row in rows] for column in used}
     needs = [_need(column, cells[column.name]) for column in used]
-    widths = [need.natural for need in needs] if screen.is_whole else fit(needs, screen.width)
+    widths = [need.full_width for need in needs] if screen.shows_everything else fit_columns(needs, screen.width)
     shown = [(column, width) for column, width in zip(used, widths, strict=True) if width is not None]
     right = {column.name for column in used if _is_number(column, rows)}
     heading = _line([Text(column.name, style="bold") for column, _ in shown], shown, right)
@@ -102,15 +102,15 @@ def table(columns: Sequence[Column], rows: Sequence[Row], screen: Screen) -> Tab
         texts = []
         for column, width in shown:
             whole = cells[column.name][number]
-            text = whole if cell_len(whole) <= width else cut(row.get(column.name), whole, width)
+            text = whole if cell_len(whole) <= width else truncate(row.get(column.name), whole, width)
             texts.append(Text(text, style=column.styles.get(whole, "")))
         lines.append(_line(texts, shown, right))
-    return Table(heading, lines, left_out=len(used) - len(shown))
+    return Table(heading, lines, hidden_columns=len(used) - len(shown))
 
 
 def table_lines(columns: Sequence[Column], rows: Sequence[Row], screen: Screen) -> list[Text]:
-    """The whole table: heading, rows, and below them how many columns did not fit."""
-    shown = table(columns, rows, screen)
+    """Return all lines of the table: heading, rows, and the number of columns that do not fit."""
+    shown = build_table(columns, rows, screen)
     note = [Text(shown.note, style="dim")] if shown.note else []
     return [shown.heading, *shown.lines, *note]
 
@@ -125,10 +125,10 @@ def _line(texts: Sequence[Text], shown: Sequence[tuple[Column, int]], right: set
     return Text.assemble(*parts)
 
 
-def _need(column: Column, cells: Sequence[str]) -> Need:
-    natural = max(cell_len(column.name), *(cell_len(one) for one in cells), 0)
-    least = natural if column.least is None else min(natural, max(column.least, cell_len(column.name)))
-    return Need(natural, least, column.priority)
+def _need(column: Column, cells: Sequence[str]) -> WidthNeed:
+    full_width = max(cell_len(column.name), *(cell_len(one) for one in cells), 0)
+    least = full_width if column.min_width is None else min(full_width, max(column.min_width, cell_len(column.name)))
+    return WidthNeed(full_width, least, column.priority)
 
 
 def _has_values(column: Column, rows: Sequence[Row]) -> bool:

@@ -1,4 +1,4 @@
-"""Times as people say them, and as programs read them."""
+"""Formats times: relative for people, ISO 8601 for programs."""
 
 from datetime import datetime
 
@@ -6,7 +6,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 def relative(at: datetime, now: datetime) -> str:
-    """How long ago, or in how long: ``12 s ago``, ``3 min ago``, ``in 5 h``, ``9 days ago``."""
+    """Format a time relative to `now`: ``12 s ago``, ``3 min ago``, ``in 5 h``, ``9 days ago``."""
     seconds = (now - at).total_seconds()
     span = _span(abs(seconds))
     if span is None:
@@ -15,12 +15,12 @@ def relative(at: datetime, now: datetime) -> str:
 
 
 def absolute(at: datetime) -> str:
-    """ISO 8601 in seconds with the offset, in the machine's time zone: ``2026-01-31T12:00:00+01:00``."""
+    """Format a time in ISO 8601, in seconds, in the machine's time zone: ``2026-01-31T12:00:00+01:00``."""
     return at.astimezone().isoformat(timespec="seconds")
 
 
 def _span(seconds: float) -> str | None:
-    """A length of time in one unit, rounded down; None: under a second."""
+    """Format a duration in one unit, rounded down. None: less than a second."""
     if seconds < 1:
         return None
     if seconds < MINUTE:

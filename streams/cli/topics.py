@@ -1,4 +1,4 @@
-"""`streams topics`: what the catalogue has in force, and whether the cluster agrees."""
+"""`streams topics`: lists, pauses and resumes topics, and compares the cluster with the catalogue."""
 
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
@@ -7,10 +7,10 @@ import typer
 
 from schemas import Event
 from streams.cli import pauses
-from streams.cli.cluster import asking_kafka
+from streams.cli.cluster import kafka_errors_as_command_errors
 from streams.cli.help import Command, Group, examples
 from streams.cli.options import prints_rows
-from streams.cli.output import CommandError, Format, JSONOption, Output, print_json, print_rows, say
+from streams.cli.output import CommandError, Format, JSONOption, Output, print_json, print_rows, print_text
 from streams.cli.tables import Column
 from streams.delivery import Handler
 from streams.durations import format_duration
@@ -24,7 +24,7 @@ from streams.topics import Topic
 app = typer.Typer(
     cls=Group,
     add_completion=False,
-    help="Topics: what is declared, and whether the cluster agrees.",
+    help="List, pause, resume, create and check topics.",
     epilog=examples("streams topics list", "streams topics check"),
 )
 
@@ -44,13 +44,13 @@ CHANGES = (
     Column("topic", 1),
     Column("change", 2, styles={"created": "green", "altered": "yellow", "removed": "red"}),
     Column("partitions", 3),
-    Column("config", 4, least=20),
+    Column("config", 4, min_width=20),
 )
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A topic, such as document.deleted.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of a topic, such as document.deleted.")]
 
 
 class HandlerRow(TypedDict):
-    """A handler in `topics list --json`; limits are texts such as ``30s``."""
+    """A handler in `topics list --json`. Limits are strings such as ``30s``."""
 
     name: str
     kind: str
@@ -73,7 +73,7 @@ class TopicRow(TypedDict):
 @app.command("list", cls=Command, epilog=examples("streams topics list", "streams topics list --wide"))
 @prints_rows
 def list_topics(output: Output) -> None:
-    """Show every topic with its handlers, limits and retry plans, as they are in force."""
+    """Show every topic with its handlers, time limits and retry policies in force."""
     settings = load_settings()
     handlers = build_handlers(settings)
     rows = [topic_row(topic, handlers) for topic in build_catalogue(settings)]
@@ -82,14 +82,14 @@ def list_topics(output: Output) -> None:
 
 @app.command("pause", cls=Command, epilog=examples("streams topics pause document.deleted"))
 def pause(name: NameArgument, *, as_json: JSONOption = False) -> None:
-    """Begin nothing more of this topic's events, on any worker, until it is resumed; what runs goes on to its end."""
+    """Pause a topic on all workers until it is resumed. Deliveries that are running continue to their end."""
     settings = load_settings()
     pauses.pause(settings, "topic", build_catalogue(settings).topic(name).name, as_json=as_json)
 
 
 @app.command("resume", cls=Command, epilog=examples("streams topics resume document.deleted"))
 def resume(name: NameArgument, *, as_json: JSONOption = False) -> None:
-    """Let a paused topic go on, with what has waited."""
+    """Resume a paused topic. Workers continue with the events that wait."""
     settings = load_settings()
     pauses.resume(settings, "topic", build_catalogue(settings).topic(name).name, as_json=as_json)
 
@@ -99,14 +99,12 @@ def resume(name: NameArgument, *, as_json: JSONOption = False) -> None:
 def apply(
     output: Output,
     *,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Remove retry tiers of former settings that are empty.")
-    ] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Delete empty retry topics of earlier settings.")] = False,
 ) -> None:
-    """Make missing topics, add partitions, set configuration. Topics never shrink."""
+    """Create missing topics, add partitions and set configurations. Topics never shrink."""
     settings = load_settings()
     catalogue = build_catalogue(settings)
-    with asking_kafka():
+    with kafka_errors_as_command_errors():
         plan = plan_topics(settings, catalogue)
         apply_changes(settings, plan.changes)
         pruned = prune_tiers(settings, catalogue) if prune else Pruned((), ())
@@ -126,32 +124,32 @@ def apply(
         print_rows(rows, CHANGES, output, empty="nothing to change")
     if output.is_table:
         for tier in pruned.kept:
-            say(f"kept {tier}: records wait in it")
+            print_text(f"kept {tier}: records wait in it")
     if plan.problems:
-        raise CommandError(_first_of(plan.problems))
+        raise CommandError(_summary(plan.problems))
 
 
 @app.command("check", cls=Command, epilog=examples("streams topics check"))
 def check(*, as_json: JSONOption = False) -> None:
-    """Fail where the cluster differs from the catalogue: topics, partitions, replication, configuration."""
+    """Compare topics, partitions, replication and configuration with the catalogue, and fail if they differ."""
     settings = load_settings()
     catalogue = build_catalogue(settings)
-    with asking_kafka():
+    with kafka_errors_as_command_errors():
         plan = plan_topics(settings, catalogue)
     found = [*(f"{change}; run `streams topics apply`" for change in plan.changes), *plan.problems]
     if as_json:
         print_json({"problems": found})
     elif len(found) > 1:
         for problem in found:
-            say(problem)
+            print_text(problem)
     if found:
-        raise CommandError(_first_of(found))
+        raise CommandError(_summary(found))
     if not as_json:
-        say("the cluster has every topic as declared")
+        print_text("the cluster has every topic as declared")
 
 
 def topic_row(topic: Topic, handlers: Sequence[Handler[Event]]) -> TopicRow:
-    """What `topics list` shows of one topic."""
+    """Return one topic for `topics list`."""
     return TopicRow(
         topic=topic.name,
         event=topic.event.__name__,
@@ -173,7 +171,7 @@ def topic_row(topic: Topic, handlers: Sequence[Handler[Event]]) -> TopicRow:
 
 
 def table_rows(topics: Sequence[TopicRow]) -> list[dict[str, object]]:
-    """A row for each handler of a topic, and one for a topic that has none here: its events wait in it."""
+    """Return one row per handler of a topic, and one for a topic without a handler."""
     rows: list[dict[str, object]] = []
     for topic in topics:
         of_topic: dict[str, object] = {name: value for name, value in topic.items() if name != "handlers"}
@@ -181,5 +179,5 @@ def table_rows(topics: Sequence[TopicRow]) -> list[dict[str, object]]:
     return rows
 
 
-def _first_of(problems: Sequence[str]) -> str:
+def _summary(problems: Sequence[str]) -> str:
     return problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")

@@ -1,4 +1,4 @@
-"""The lag of whole topics, and how fast it changes, from looks at their partitions."""
+"""The lag of whole topics and its rates of change, from snapshots of the partitions' lag."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,47 +8,47 @@ from streams.observability.metrics import Lag
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What Kafka said at one time."""
+class LagSnapshot:
+    """The lag of all partitions at one time."""
 
     at: float
-    """Seconds of a clock that only goes forward."""
+    """Seconds of a monotonic clock."""
     lags: Sequence[Lag]
 
 
 @dataclass(frozen=True, slots=True)
 class TopicLag:
-    """How far a group is behind in a topic."""
+    """The lag of a consumer group on a topic."""
 
     consumergroup: str
     topic: str
     lag: int
-    """Records still to be settled."""
+    """Records that are not settled."""
     oldest: datetime | None
-    """When the oldest of them came; None: there is none, or it is not known."""
+    """The timestamp of the oldest one. None: there is none, or it is unknown."""
     settled_per_second: float | None
-    """Offsets that the group has committed, from the look before to this one; None: there was no look before."""
+    """Offsets that the group committed per second since the earlier snapshot. None: there is no earlier one."""
     published_per_second: float | None
-    """Records that came in the same time."""
+    """Records that were published per second in the same time."""
     partitions: int
-    """How many partitions have lag."""
+    """The number of partitions that have lag."""
 
 
 def topic_lags(
-    look: Look, before: Look | None = None, oldest: Mapping[tuple[str, int], datetime] | None = None
+    now: LagSnapshot, before: LagSnapshot | None = None, oldest: Mapping[tuple[str, int], datetime] | None = None
 ) -> list[TopicLag]:
-    """The lag of each group in each topic, in the order of the look.
+    """Return the lag of each group on each topic, in the order of the snapshot.
 
     Args:
-        look: The lags now.
-        before: An earlier look, for the rates.
-        oldest: When the oldest unsettled record of a topic's partition came.
+        now: The present snapshot.
+        before: An earlier snapshot, for the rates.
+        oldest: The timestamp of the oldest unsettled record by topic and partition.
     """
     grouped: dict[tuple[str, str], list[Lag]] = {}
-    for lag in look.lags:
+    for lag in now.lags:
         grouped.setdefault((lag.consumergroup, lag.topic), []).append(lag)
     earlier = {} if before is None else {(lag.consumergroup, lag.topic, lag.partition): lag for lag in before.lags}
-    seconds = 0.0 if before is None else look.at - before.at
+    seconds = 0.0 if before is None else now.at - before.at
     return [
         TopicLag(
             consumergroup=group,
@@ -66,9 +66,9 @@ def topic_lags(
 def _rate(
     now: Iterable[tuple[Lag, int]], earlier: Mapping[tuple[str, str, int], Lag], seconds: float, *, settled: bool
 ) -> float | None:
-    """How far offsets have moved in a second; None where no partition was looked at before.
+    """Return how far offsets advanced per second. None: the earlier snapshot has none of the partitions.
 
-    An offset that went back (a reset of the group, a topic made anew) counts as none: nothing was settled by it.
+    An offset that went back (a reset of the group, a topic created again) counts as zero: it settled nothing.
     """
     moved = [
         max(0, offset - (was.current_offset if settled else was.end_offset))

@@ -1,13 +1,13 @@
-"""The long scenarios run on the same stack, and with the same fixtures, as the integration tests."""
+"""Fixtures of the crash tests: the same stack and the same fixtures as the integration tests."""
 
 import os
 from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("tests.support.faults.accounting")
+pytest.register_assert_rewrite("tests.support.faults.assertions")
 
-from tests.integration.conftest import (  # noqa: E402 - whose assertions are to be told in full
+from tests.integration.conftest import (  # noqa: E402 - after the rewrite of assertions is registered
     database_url,
     engine,
     environment,
@@ -39,19 +39,19 @@ __all__ = [
 
 @pytest.fixture(scope="session")
 def partitions() -> int:
-    """Of each topic, so that several workers have some."""
+    """The number of partitions of each topic: several workers share them."""
     return 4
 
 
 @pytest.fixture(scope="session", autouse=True)
 def kept() -> None:
-    """These scenarios kill their servers, so they never run on kept ones. The processes do not see the settings."""
+    """Remove the settings of a kept stack: these tests kill their servers, so they start their own."""
     for name in (MODE, FOLDER):
         os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")
 def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Servers as users have them, on a disk that PostgreSQL waits for."""
+    """Start servers as users do, with a PostgreSQL that waits for its disk."""
     with running_stack(tmp_path_factory.mktemp("stack")) as stack:
         yield stack

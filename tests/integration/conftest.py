@@ -1,4 +1,4 @@
-"""The real local stack, once a session; a database, topics and names of its own for every test."""
+"""Fixtures of the integration tests: one local stack per session; own database, topics and names per test."""
 
 import os
 import sys
@@ -18,19 +18,19 @@ from streams.settings import Settings, load_settings
 from tests.support.cli import Commands
 from tests.support.local_stack.cluster import admin_client, delete_topics
 from tests.support.local_stack.databases import make_template, own_database
-from tests.support.local_stack.leftovers import registered
+from tests.support.local_stack.leftovers import register_run
 from tests.support.local_stack.stack import FOLDER, MODE, Stack, kept_folder, kept_stack, running_stack, session_stack
 from tests.support.processes.worker_process import Streams, WorkerProcess
 
 PARTITIONS = 2
-"""Of each topic of a test that says no other number: a broker takes a second for the topics of a test with four."""
+"""The default partitions per topic. With four, a broker needs a second to create the topics of one test."""
 
 __all__ = ["Stack", "make_template", "running_stack"]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def kept() -> Path | None:
-    """The folder of the kept stack. The processes of the tests do not see the settings that name it."""
+    """Return the folder of the kept stack, and remove its settings from the environment of the tests' processes."""
     folder = kept_folder()
     for name in (MODE, FOLDER):
         os.environ.pop(name, None)
@@ -39,19 +39,19 @@ def kept() -> Path | None:
 
 @pytest.fixture(scope="session")
 def shared_stack(kept: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Kafka, PostgreSQL and Redis: of this session, or the kept ones."""
+    """Run Kafka, PostgreSQL and Redis for this session, or use the kept ones."""
     if kept is None:
         with session_stack(tmp_path_factory.mktemp("stack")) as stack:
             yield stack
     else:
         stack = kept_stack(kept)
-        with registered(stack):
+        with register_run(stack):
             yield stack
 
 
 @pytest.fixture(scope="session")
 def breakable_stack(shared_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Servers that no other session uses. A test may stop or freeze them, and lets them go on in the end."""
+    """Return servers that no other session uses. A test may stop or freeze them, and must restore them."""
     if shared_stack.kept:
         with session_stack(tmp_path_factory.mktemp("breakable")) as stack:
             yield stack
@@ -61,25 +61,25 @@ def breakable_stack(shared_stack: Stack, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def stack(shared_stack: Stack) -> Stack:
-    """The servers of the test. A module whose tests break them puts `breakable_stack` in its place."""
+    """Return the servers of the test. A module that breaks servers overrides this with `breakable_stack`."""
     return shared_stack
 
 
 @pytest.fixture(scope="session")
 def template(stack: Stack) -> str:
-    """A database with the platform's tables and ours, to copy from."""
+    """Return the template database, with the platform's tables and ours."""
     return make_template(stack)
 
 
 @pytest.fixture(scope="session")
 def partitions() -> int:
-    """Of each topic."""
+    """Return the number of partitions of each topic."""
     return PARTITIONS
 
 
 @pytest.fixture
 def environment(stack: Stack, template: str, tmp_path: Path, partitions: int) -> Iterator[dict[str, str]]:
-    """The settings of one test as a shell would have them: own names, own database, short retries."""
+    """Return the settings of one test as environment variables: own names, own database, short retries."""
     with own_environment(stack, template, tmp_path, partitions) as environment:
         yield environment
 
@@ -88,7 +88,14 @@ def environment(stack: Stack, template: str, tmp_path: Path, partitions: int) ->
 def own_environment(
     stack: Stack, template: str, folder: Path, partitions: int = PARTITIONS
 ) -> Iterator[dict[str, str]]:
-    """The same, for as long as it is entered; the storage is in that folder."""
+    """Create the settings of one test for the duration of the block.
+
+    Args:
+        stack: The servers.
+        template: The template database.
+        folder: The folder of the file storage.
+        partitions: Partitions per topic.
+    """
     name = stack.fresh_name()
     with own_database(stack, template, name) as database:
         yield {
@@ -105,7 +112,7 @@ def own_environment(
 
 @pytest.fixture
 def settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """The same, in this process."""
+    """Apply the test's settings to this process."""
     for name in [name for name in os.environ if name.startswith("STREAMS_")]:
         monkeypatch.delenv(name)
     for name, value in environment.items():
@@ -116,20 +123,20 @@ def settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def _forget_settings() -> None:
-    """What this process has kept of another environment's settings."""
+    """Clear the settings and the codec that this process has cached."""
     load_settings.cache_clear()
     default_codec.cache_clear()
 
 
 @pytest.fixture
 def database_url(settings: Settings) -> str:
-    """A migrated database of this test alone, with the platform's tables."""
+    """Return the URL of the test's own migrated database, with the platform's tables."""
     return settings.database_url.get_secret_value()
 
 
 @pytest.fixture
 def engine(settings: Settings) -> Iterator[Engine]:
-    """A synchronous engine on the test's database."""
+    """Return a synchronous engine on the test's database."""
     made = sync_engine(settings)
     yield made
     made.dispose()
@@ -137,24 +144,24 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 @pytest.fixture
 def topics(settings: Settings) -> Settings:
-    """The catalogue's topics exist."""
+    """Create the catalogue's topics."""
     make_topics(settings)
     return settings
 
 
 def make_topics(settings: Settings) -> None:
-    """Make the catalogue's topics."""
+    """Create the catalogue's topics."""
     apply(settings, plan_topics(settings, build_catalogue(settings)).changes)
 
 
 def settings_in(environment: dict[str, str]) -> Settings:
-    """What a process with that environment has, without setting it in this one."""
+    """Return the settings of a process with this environment."""
     return Settings.model_validate({name.removeprefix("STREAMS_").lower(): v for name, v in environment.items()})
 
 
 @pytest.fixture
 def make_topic(settings: Settings) -> Callable[[str, int], None]:
-    """Makes one topic by its full name."""
+    """Return a function that creates one topic by its full name."""
 
     def make(name: str, partitions: int = 1) -> None:
         admin = admin_client(settings.kafka_bootstrap_servers)
@@ -165,35 +172,35 @@ def make_topic(settings: Settings) -> Callable[[str, int], None]:
 
 @pytest.fixture
 def streams(environment: dict[str, str]) -> Streams:
-    """The `streams` command with the test's settings."""
+    """Return the `streams` command with the test's settings, in its own process."""
     return Streams(environment)
 
 
 @pytest.fixture
 def protocol() -> str:
-    """The group protocol of the test's workers."""
+    """Return the group protocol of the test's workers."""
     return "cooperative"
 
 
 @pytest.fixture
 def worker(environment: dict[str, str], protocol: str, tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
-    """Makes worker processes; whatever still runs at the end is killed."""
+    """Return a function that creates worker processes. Those that still run at the end are killed."""
     made: list[WorkerProcess] = []
 
     def make(prefix: Sequence[str] = (), **settings: str) -> WorkerProcess:
-        wanted = {"STREAMS_GROUP_PROTOCOL": protocol, **settings}
-        one = WorkerProcess(environment, tmp_path / f"worker-{len(made)}.log", prefix=prefix, **wanted)
+        variables = {"STREAMS_GROUP_PROTOCOL": protocol, **settings}
+        one = WorkerProcess(environment, tmp_path / f"worker-{len(made)}.log", prefix=prefix, **variables)
         made.append(one)
         return one
 
     yield make
     for one in made:
         one.kill()
-        # Shown by pytest where the test failed.
+        # pytest shows it if the test failed.
         sys.stdout.write(f"--- {one.log.name}\n{one.output()[-6000:]}\n")
 
 
 @pytest.fixture
 def commands(environment: dict[str, str]) -> Commands:
-    """The `streams` command with the test's settings, in this process."""
+    """Return the `streams` command with the test's settings, in this process."""
     return Commands(environment)

@@ -1,4 +1,4 @@
-"""An authority of the test's own, and what it has signed: a server's and a client's certificate, as PEM files."""
+"""A test certificate authority, with a server certificate and a client certificate, as PEM files."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM files; the keys are PKCS 8."""
+    """The paths of the PEM files. The keys are in PKCS 8."""
 
     authority: Path
     server: Path
@@ -24,7 +24,7 @@ class Certificates:
 
 
 def make_certificates(folder: Path) -> Certificates:
-    """Valid for a day, for 127.0.0.1 and the user `worker`."""
+    """Create certificates for 127.0.0.1 and the user `worker`, valid for one day."""
     folder.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = _name("the test's authority")

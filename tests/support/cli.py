@@ -1,4 +1,4 @@
-"""The `streams` command run in the test's own process: all of it, from argument to exit code, but its start-up."""
+"""The `streams` command in the test's own process, from the arguments to the exit code."""
 
 import io
 import json
@@ -14,15 +14,24 @@ from streams.settings import load_settings
 
 
 class Commands:
-    """As `driving.Streams`, without a process: for all but the process's own ends, signals and foreign output."""
+    """Runs commands without a process.
+
+    Use `worker_process.Streams` for a test of signals, of how the process ends, or of output that is not Python's.
+    """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        """`environment`: on top of this process's own."""
+        """Set the commands' environment: the one of this process, updated with `environment`."""
         self.environment = dict(environment or {})
 
     def run(self, *arguments: str, stdin: str = "", **environment: str) -> CompletedProcess[str]:
-        """Run a command; its exit code, output and errors. `environment`: settings of this run alone."""
-        from streams.cli import main  # noqa: PLC0415 - a third of a second that most tests do without
+        """Run a command. Returns its exit code, output and errors.
+
+        Args:
+            arguments: The arguments of `streams`.
+            stdin: The text on standard input.
+            environment: Environment variables of this run only.
+        """
+        from streams.cli import main  # noqa: PLC0415 - takes a third of a second, and most tests run no command
 
         output, errors = io.StringIO(), io.StringIO()
         code: object = 0
@@ -45,13 +54,13 @@ class Commands:
         return CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
     def json(self, *arguments: str, stdin: str = "") -> object:
-        """A command's JSON; fails where it fails."""
+        """Return a command's JSON. The test fails if the command fails."""
         done = self.run(*arguments, "--json", stdin=stdin)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     def rows(self, *arguments: str) -> list[dict[str, object]]:
-        """A command's JSON that is a list of objects."""
+        """Return a command's JSON, which must be a list of objects."""
         found = self.json(*arguments)
         assert isinstance(found, list)
         return found

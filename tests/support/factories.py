@@ -1,4 +1,4 @@
-"""Events, records and deliveries for unit tests, with what a test does not care about filled in."""
+"""Creates events, records and deliveries for unit tests, with default values for all fields."""
 
 from schemas import DocumentDeleted, Event, MessageCreated
 from streams.delivery.delivery import Delivery, Pending

@@ -1,4 +1,4 @@
-"""What is on a topic, for tests that look at records themselves."""
+"""Reads the records of a topic."""
 
 import time
 
@@ -11,7 +11,7 @@ from tests.support.processes.worker_process import PATIENCE
 
 
 def read_all(settings: Settings, topic: str, count: int) -> list[Message]:
-    """The first `count` records of a topic, partition by partition; fails where they do not come."""
+    """Return the first `count` records of a topic, ordered by partition and offset. Fails if they do not arrive."""
     consumer = Consumer(
         {**client_config(settings), "group.id": "reader", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
     )
@@ -29,7 +29,7 @@ def read_all(settings: Settings, topic: str, count: int) -> list[Message]:
 
 
 def end_offsets(settings: Settings, topic: str) -> int:
-    """How many records a topic has ever taken, all partitions together."""
+    """Return the sum of the end offsets of all partitions."""
     consumer = Consumer({**client_config(settings), "group.id": "reader"})
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions

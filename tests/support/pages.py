@@ -1,4 +1,4 @@
-"""The pages of the documentation, taken apart: which blocks they have, which of them are run."""
+"""Parses the pages of the documentation into blocks."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 RUN = ("bash", "python")
 SILENT = ("text", "toml", "json")
-"""Languages of blocks that hold nothing to run."""
+"""Languages of blocks that are never run."""
 _BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>.+?) -->\n)?```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -15,7 +15,7 @@ _BLOCK = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: its language, the rest of its first line, why it is not run."""
+    """A fenced block: its language, the rest of its first line, and the reason why it is not run."""
 
     language: str
     info: str
@@ -24,13 +24,13 @@ class Block:
 
     @property
     def is_output(self) -> bool:
-        """Holds lines that the block before it prints."""
+        """Whether the block has the output of the block before it."""
         return self.language == "text" and self.info == "output"
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page by its path in the project."""
+    """A page of the documentation, named by its path in the project."""
 
     name: str
     text: str
@@ -38,12 +38,12 @@ class Page:
 
 
 def runnable(block: Block) -> bool:
-    """Whether the snippet tests run it."""
+    """Return whether the snippet tests run the block."""
     return block.language in RUN and block.reason is None
 
 
 def pages() -> list[Page]:
-    """README, the other pages beside it, and all of docs, folders included."""
+    """Return the README, the other pages in its folder, and all pages in docs."""
     return [_page(path) for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))]
 
 
@@ -61,10 +61,10 @@ def _split(info: str) -> tuple[str, str]:
 
 
 def page(name: str) -> Page:
-    """One page by its path in the project."""
+    """Return one page by its path in the project."""
     return _page(ROOT / name)
 
 
 def accepted_tests() -> list[str]:
-    """The tests that the acceptance page names, as ``path::name``."""
+    """Return the tests that the acceptance page names, as ``path::name``."""
     return sorted(set(re.findall(r"`(tests/[\w/]+\.py::\w+)`", page("docs/acceptance.md").text)))

@@ -1,4 +1,4 @@
-"""Senders as the platform has them: its sessions, its database, and what came into the outbox."""
+"""A sender like the platform: its sessions, its database, and the rows that it wrote to the outbox."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,15 +25,15 @@ class Waiting:
 
     event: Event
     event_id: str
-    """The id under which it travels."""
+    """The id in the row."""
     due_at: datetime | None
     wait: timedelta | None
-    """From the beginning of its transaction until it is due."""
+    """The time from the start of its transaction until it is due."""
     expires: str | None
 
 
 class Senders:
-    """The platform's sessions, and what came of them."""
+    """The platform's sessions, and the outbox that they write to."""
 
     def __init__(self, engine: Engine, codec: Codec) -> None:
         self.engine = engine
@@ -41,18 +41,18 @@ class Senders:
         self.current: scoped_session[Session] = scoped_session(sessionmaker(engine))
 
     def outbox(self) -> list[Waiting]:
-        """What others see in the outbox, in the order of writing."""
+        """Return the committed rows of the outbox in the order of writing."""
         columns = (outbox, (outbox.c.due_at - outbox.c.created_at).label("wait"))
         with self.engine.connect() as connection:
             return [self._waiting(row) for row in connection.execute(select(*columns).order_by(outbox.c.id))]
 
     def event(self) -> Event:
-        """The one event in the outbox."""
+        """Return the only event in the outbox."""
         (one,) = self.outbox()
         return one.event
 
     def empty(self, *tables: str) -> None:
-        """End what is open and empty the outbox and these tables."""
+        """Close the session, and empty the outbox and the given tables."""
         self.current.remove()
         with self.engine.begin() as connection:
             connection.execute(text(f"truncate {', '.join(('streams.outbox', *tables))}"))
@@ -65,7 +65,7 @@ class Senders:
 
 @contextmanager
 def open_senders(stack: Stack, template: str, folder: Path) -> Iterator[Senders]:
-    """Senders on a database of their own."""
+    """Open senders on their own database."""
     with own_environment(stack, template, folder) as environment:
         settings = settings_in(environment)
         engine = sync_engine(settings)

@@ -1,6 +1,6 @@
-"""`python -m tests.support.reference`: writes the generated tables of the reference pages.
+"""`python -m tests.support.reference` writes the generated tables of the reference pages.
 
-A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; the text around it is written by hand.
+A table is between ``<!-- generated: NAME -->`` and ``<!-- end -->``. The other text is written by hand.
 """
 
 import importlib
@@ -30,7 +30,7 @@ _SUFFIXES = {"counter": "_total"}
 
 
 def topics() -> Iterator[Sequence[str]]:
-    """The built-in topics, with the handlers of each."""
+    """Yield the built-in topics with their handlers."""
     yield ("topic", "event", "key", "pool", "partitions", "retention", "handlers")
     default = Settings.model_fields["partitions"].default
     for topic in BUILT_IN:
@@ -47,14 +47,14 @@ def topics() -> Iterator[Sequence[str]]:
 
 
 def pools() -> Iterator[Sequence[str]]:
-    """The pools with their limits."""
+    """Yield the pools with their limits."""
     yield ("pool", "priority", "concurrency", "prefetch")
     for pool in POOLS:
         yield (f"`{pool.name}`", str(pool.priority), str(pool.concurrency), str(pool.prefetch))
 
 
 def commands() -> Iterator[Sequence[str]]:
-    """Every command with the first sentence of its help."""
+    """Yield every command with the first paragraph of its help."""
     yield ("command", "what it does")
     for name in COMMANDS:
         command = typer.main.get_command(importlib.import_module(f"streams.cli.{name}").app)
@@ -71,7 +71,7 @@ def _commands(name: str, command: object) -> Iterator[Sequence[str]]:
 
 
 def metrics() -> Iterator[Sequence[str]]:
-    """The pipeline's own metrics, whatever has run in this process."""
+    """Yield the pipeline's own metrics, independent of what has run in this process."""
     outbox = OutboxCollector()
     outbox.depth = OutboxDepth(waiting=0, set_aside=0, oldest=None)
     found = dict(_described(GroupCollector(list), outbox, *REGISTRY._collector_to_names))
@@ -80,13 +80,13 @@ def metrics() -> Iterator[Sequence[str]]:
 
 
 def lag() -> Iterator[Sequence[str]]:
-    """The metrics that have the names of kafka_exporter."""
+    """Yield the metrics that have the names of kafka_exporter."""
     yield METRIC_COLUMNS
     yield from (row for _, row in _described(LagCollector(list)))
 
 
 def _described(*collectors: Collector) -> Iterator[tuple[str, Sequence[str]]]:
-    """Name and row of each metric; its labels are those of the family, or of the collector that has one family."""
+    """Yield the name and row of each metric. The labels are those of the family or of its collector."""
     for collector in collectors:
         for metric in collector.collect():
             names = getattr(metric, "_labelnames", ()) or getattr(collector, "_labelnames", ())
@@ -96,7 +96,7 @@ def _described(*collectors: Collector) -> Iterator[tuple[str, Sequence[str]]]:
 
 
 def _cell(text: str) -> str:
-    """One line, without what ends a cell of a table and without the full stop of a single sentence."""
+    """Format a text as one table cell: in one line, with escaped `|`, without the last full stop."""
     return " ".join(text.split()).replace("|", "\\|").removesuffix(".")
 
 

@@ -1,7 +1,7 @@
-"""Fixtures for tests that drive trial events through real workers; import them into a test module.
+"""Fixtures for tests that run trial events on real workers. Import them into a test module.
 
-`environment` and `trial` are a test's own; `trials_of_the_file` is one worker that serves all tests of a file, each of
-which looks at its own events alone.
+`environment` and `trial` belong to one test. `trials_running` starts one worker for several tests, each of which
+checks only its own events.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,12 +27,12 @@ PACKAGE = trials.__name__
 
 @pytest.fixture
 def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """The test's settings, with the trial events known to every process."""
+    """Return the test's settings, with the trial events for every process."""
     return with_trials(environment, tmp_path)
 
 
 def with_trials(environment: dict[str, str], folder: Path) -> dict[str, str]:
-    """The same settings, with the trial events known to every process."""
+    """Return the settings with the trial events for every process. The schemas are written to `folder`."""
     registry = folder / "registry"
     export(build_catalogue(Settings(handlers=(PACKAGE,))), registry)
     return {
@@ -46,51 +46,51 @@ def with_trials(environment: dict[str, str], folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def trial(topics: Settings, engine: Engine) -> Settings:
-    """Topics and the effects' table exist."""
+    """Create the topics and the table of effects."""
     make_table(engine)
     return topics
 
 
 def make_table(engine: Engine) -> None:
-    """Where the trials' effects go."""
+    """Create the table of effects."""
     with engine.begin() as connection:
         connection.execute(text(trials.TABLE))
 
 
 def with_registry(trial: Settings, url: str) -> Settings:
-    """The trial's settings with a registry over HTTP; its files are what the classes stand for, as before."""
+    """Return the trial's settings with a registry over HTTP. The schema files stay the same."""
     files = trial.schema_registry_url.removeprefix("file:")
     return Settings.model_validate({**trial.model_dump(), "schema_registry_url": url, "schema_files": files})
 
 
 @dataclass(frozen=True)
 class TrialRun:
-    """A worker under way, its settings and its database."""
+    """A running worker, its settings and its database."""
 
     settings: Settings
     engine: Engine
     streams: Commands
 
     def publish(self, *events: Event) -> None:
-        """Publish straight to Kafka."""
+        """Publish events directly to Kafka."""
         assert publish(self.settings, events) == len(events)
 
     def ended(self, *events: Event, seconds: float = 30.0) -> list[dict[str, object]]:
-        """The executions of these events, once each has come to its end."""
+        """Wait until every event has succeeded or failed. Returns the executions."""
         ids = [event.event_id for event in events]
         ended = (
             "select count(*) from streams.executions where event_id = any(:ids) and status in ('success', 'failure')"
         )
-        wait_for(lambda: scalar(self.engine, ended, ids=ids) == len(set(ids)), "every end", seconds)
+        wait_for(lambda: scalar(self.engine, ended, ids=ids) == len(set(ids)), "every execution to end", seconds)
         return list(rows(self.engine, "select * from streams.executions where event_id = any(:ids)", ids=ids))
 
     def effects(self, *events: Event) -> list[dict[str, object]]:
-        """The rows that handlers wrote for these events, in order."""
+        """Return the rows that handlers wrote for these events, in order."""
         ids = [event.event_id for event in events]
         return list(rows(self.engine, "select * from trials where event_id = any(:ids) order by id", ids=ids))
 
     def letters(self, event: Event) -> Sequence[dict[str, object]]:
-        """What `streams dlq list` has of an event."""
+        """Return the dead letters of an event, as `streams dlq list` reports them."""
         found = self.streams.json("dlq", "list", "--event", str(event.event_id))
         assert isinstance(found, list)
         return found
@@ -98,7 +98,7 @@ class TrialRun:
 
 @contextmanager
 def trials_running(environment: dict[str, str], folder: Path) -> Iterator[TrialRun]:
-    """Topics, the effects' table and a worker that is ready; in the end the worker has to leave in order."""
+    """Create topics and the table of effects, and run a worker. At the end the worker must stop with code 0."""
     environment = with_trials(environment, folder)
     settings = settings_in(environment)
     make_topics(settings)

@@ -1,7 +1,7 @@
-"""A DLQ topic is deleted while the worker runs, and deliveries die.
+"""A DLQ topic is deleted while the worker runs and deliveries fail for good.
 
-Expected: what dies waits for the topic and is told in the log; the work of others goes on meanwhile; when the topic is
-there again each death is a dead letter, once.
+Expected: failed deliveries wait for the topic, and the log reports it. Other work continues. Once the topic exists
+again, each failed delivery is a dead letter, once.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.support.apps.trials import SingleTrialRequested
-from tests.support.faults.accounting import leave_in_order
+from tests.support.faults.assertions import stop_cleanly
 from tests.support.faults.group_protocols import both_protocols
 from tests.support.kafka_records import end_offsets
 from tests.support.processes.worker_process import Streams, WorkerProcess, publish, scalar, wait_for
@@ -22,14 +22,14 @@ from tests.support.trial_fixtures import environment, trial
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]
 DYING = 60
-"""More than there are slots in the pool."""
+"""More than the pool has slots."""
 SUCCEEDED = "select count(*) from streams.executions where status = 'success'"
 FAILED = "select count(*) from streams.executions where status = 'failure'"
 
 
 @pytest.mark.timeout(240)
 @both_protocols
-def test_deaths_wait_for_it_and_others_go_on(
+def test_dead_letters_wait_for_their_topic_and_other_work_continues(
     trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams
 ) -> None:
     catalogue = load_catalogue(trial)
@@ -42,14 +42,14 @@ def test_deaths_wait_for_it_and_others_go_on(
     admin.delete_topics([dlq])[dlq].result(10)
 
     publish(trial, [SingleTrialRequested(entity=f"bad{number}", plan="permanent") for number in range(DYING)])
-    wait_for(lambda: "record not acknowledged" in one.output(), "the log to tell")
+    wait_for(lambda: "record not acknowledged" in one.output(), "the log line")
     publish(trial, [SingleTrialRequested(entity=f"good{number}") for number in range(200)])
     publish(trial, [SingleTrialRequested(entity="once", plan="fail", times=1)])
-    wait_for(lambda: scalar(engine, SUCCEEDED) == 202, "the work of others", 60)
+    wait_for(lambda: scalar(engine, SUCCEEDED) == 202, "the other work", 60)
     assert scalar(engine, FAILED) == 0
 
     assert streams.run("topics", "apply").returncode == 0
-    wait_for(lambda: scalar(engine, FAILED) == DYING, "the deaths to settle", 60)
+    wait_for(lambda: scalar(engine, FAILED) == DYING, "the failed deliveries to settle", 60)
     assert scalar(engine, "select count(*) from streams.dead_letters") == DYING
     assert end_offsets(trial, dlq) == DYING
-    leave_in_order(one)
+    stop_cleanly(one)

@@ -1,7 +1,7 @@
-"""One of three brokers ends by SIGKILL under load and comes back; then another.
+"""One of three brokers is killed under load and restarted; then another one.
 
-Expected: the others go on meanwhile, with two copies of every record in sync; each event has its effect once, and no
-attempt is burned.
+Expected: the other brokers continue with two in-sync replicas of every record. Each event has one effect, and the
+outages cost no attempt.
 """
 
 import time
@@ -12,43 +12,45 @@ from sqlalchemy import Engine
 
 from streams.settings import Settings
 from tests.integration.conftest import Stack, make_template, running_stack
-from tests.support.faults.accounting import attempts_are_counted, leave_in_order, settle_accounts
+from tests.support.faults.assertions import assert_attempts, assert_each_done_once, stop_cleanly
 from tests.support.faults.group_protocols import both_protocols
-from tests.support.faults.load import mixed, published_beside
+from tests.support.faults.load import mixed, publish_in_background
 from tests.support.faults.server_faults import kill_server, restore
 from tests.support.processes.worker_process import Streams, WorkerProcess
 from tests.support.trial_fixtures import environment, trial
 
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]
-ABSENCE = 12.0
-"""Seconds that a broker is away."""
+OUTAGE = 12.0
+"""Seconds that a broker is down."""
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Three brokers; PostgreSQL and Redis beside them. Gone after these scenarios: others are to have the machine."""
+    """Start three brokers, PostgreSQL and Redis. They stop after this module, to free the machine for other tests."""
     with running_stack(tmp_path_factory.mktemp("three"), brokers=3) as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
 def template(stack: Stack) -> str:
-    """On this stack's server."""
+    """Create the template database on the server of this stack."""
     return make_template(stack)
 
 
 @pytest.mark.timeout(420)
 @both_protocols
-def test_the_others_go_on(stack: Stack, trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams) -> None:
+def test_the_other_brokers_continue(
+    stack: Stack, trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams
+) -> None:
     load = mixed(4_000)
     one = worker().start()
-    with published_beside(trial, engine, load, seconds=50):
+    with publish_in_background(trial, engine, load, seconds=50):
         for name in ("kafka-2", "kafka-1"):
             time.sleep(3)
             kill_server(stack, name)
-            time.sleep(ABSENCE)
+            time.sleep(OUTAGE)
             restore(stack)
-    settle_accounts(engine, streams, load)
-    attempts_are_counted(engine, load)
-    leave_in_order(one)
+    assert_each_done_once(engine, streams, load)
+    assert_attempts(engine, load)
+    stop_cleanly(one)

@@ -1,6 +1,6 @@
-"""The scenarios of `make bench` that need no peer, at a hundredth of their size.
+"""The scenarios of `make bench` that compare with no other program, at a hundredth of their size.
 
-Expected: a JSON line for each result with its fields; nothing is lost; nothing is left running.
+Expected: one JSON line per result with all fields. Nothing is lost, and no process is left running.
 """
 
 import json
@@ -22,7 +22,7 @@ NAMES = {
 }
 
 
-def test_each_scenario_gives_its_results() -> None:
+def test_every_scenario_reports_its_results() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *SCENARIOS, "--scale", "0.01"],
         cwd=ROOT,
@@ -35,5 +35,5 @@ def test_each_scenario_gives_its_results() -> None:
     assert set(results) == NAMES, done.stderr
     assert all(set(result) == FIELDS for result in results.values())
     assert results["indexing-small-all-done"]["met"] is True
-    # So small a part says nothing of speed.
+    # At this size the speed means nothing, so the targets may be missed.
     assert done.returncode in {0, 1}

@@ -1,7 +1,6 @@
-"""All workers are killed; Kafka, PostgreSQL and Redis are stopped and started again.
+"""The worker is killed; Kafka, PostgreSQL and Redis are stopped and started again.
 
-Expected: events for later that became due meanwhile, and those that are due afterwards, have their effect once, and
-none of them early.
+Expected: scheduled events have one effect each, whether they became due during the restart or later, and none is early.
 """
 
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.integration.conftest import Stack
 from tests.support.apps.trials import SingleTrialRequested
-from tests.support.faults.accounting import leave_in_order
+from tests.support.faults.assertions import stop_cleanly
 from tests.support.faults.group_protocols import both_protocols
 from tests.support.processes.worker_process import WorkerProcess, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
@@ -29,7 +28,7 @@ MakeWorker = Callable[..., WorkerProcess]
 
 @pytest.mark.timeout(300)
 @both_protocols
-def test_events_for_later_are_done_at_their_time(
+def test_scheduled_events_are_handled_at_their_time(
     stack: Stack, trial: Settings, engine: Engine, worker: MakeWorker
 ) -> None:
     codec = build_codec(trial, load_catalogue(trial))
@@ -49,8 +48,8 @@ def test_events_for_later_are_done_at_their_time(
         connection.exec_driver_sql("update streams.outbox set due_at = now() + interval '4 s' where due_at > now()")
         soon = connection.exec_driver_sql("select max(due_at) from streams.outbox").scalar_one()
     second = worker().start()
-    wait_for(lambda: scalar(engine, "select count(*) from trials") == 20, "all of them")
+    wait_for(lambda: scalar(engine, "select count(*) from trials") == 20, "all effects")
     assert scalar(engine, "select count(distinct entity) from trials") == 20
     early = "select count(*) from trials where entity::int % 2 = 0 and at < :soon"
     assert scalar(engine, early, soon=soon) == 0
-    leave_in_order(second)
+    stop_cleanly(second)

@@ -1,6 +1,6 @@
-"""The races of indexing with documents of an economy dataset, with child chunks, and with images.
+"""The indexing races with documents of an economy dataset, with child chunks, and with images.
 
-Expected of each: as in the module that the tests come from.
+Expected: the same as in the module that the tests come from.
 """
 
 import pytest
@@ -21,5 +21,5 @@ test_the_vector_store_is_gone_at_each_call = races.test_the_vector_store_is_gone
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The kinds that take longer."""
+    """Run each test with the slower kinds of documents."""
     of_each_kind(metafunc, "keywords", "children", "images")

@@ -1,7 +1,7 @@
-"""Three relays under load; again and again one of them, the active one or a stand-by, is killed and started anew.
+"""Three relays run under load. One of them, active or standby, is killed and restarted several times.
 
-Expected: nothing is lost; of each key the first occurrences are in the order of publishing; what is there twice was
-under way when a relay died, and no more than that.
+Expected: no event is lost. The first occurrences of each key are in the order of publishing. Only records that were in
+flight at a kill are there twice.
 """
 
 import random
@@ -26,13 +26,13 @@ from tests.support.processes.worker_process import scalar, wait_for
 EVENTS, KEYS, AT_ONCE = 60_000, 50, 500
 KILLS = 12
 BETWEEN = (0.0, 1.2)
-"""Seconds from one relay's being up to the next kill."""
-UNDER_WAY = 3 * BATCH_ROWS
-"""Rows that a relay may have sent in the transaction in which it dies: two batches, and what was settled before."""
+"""Seconds before each kill, from and to."""
+IN_FLIGHT = 3 * BATCH_ROWS
+"""Rows that a killed relay may have sent in its open transaction: two batches, and the rows settled before them."""
 
 
 @pytest.mark.timeout(420)
-def test_none_is_lost_and_keys_keep_their_order(
+def test_no_event_is_lost_and_keys_keep_their_order(
     topics: Settings, engine: Engine, environment: dict[str, str], tmp_path: Path
 ) -> None:
     chance = random.Random(7)
@@ -53,37 +53,37 @@ def test_none_is_lost_and_keys_keep_their_order(
 
     relays = [start(number) for number in range(3)]
     try:
-        wait_for(lambda: any(one.says("this relay is active") for one in relays), "one to be active")
+        wait_for(lambda: any(one.has_logged("this relay is active") for one in relays), "one to be active")
         for number in range(KILLS):
             publish(EVENTS // AT_ONCE // KILLS)
             time.sleep(chance.uniform(*BETWEEN))
-            # Whichever was told last to be active, every second time; else any.
+            # Every second time the relay that became active last, otherwise a random one.
             victim = max(range(3), key=lambda place: _activity(relays[place])) if number % 2 else chance.randrange(3)
             relays[victim].process.kill()
             relays[victim].process.wait(10)
             relays[victim] = start(3 + number)
         wait_for(lambda: scalar(engine, "select count(*) from streams.outbox") == 0, "the outbox to be empty", 120)
-        wait_for(lambda: all("this relay" in one.log.read_text() for one in relays), "all of them to be up")
+        wait_for(lambda: all("this relay" in one.log.read_text() for one in relays), "all relays to be up")
         assert sorted(one.stop() for one in relays) == [0, 0, 0]
     finally:
         for one in relays:
             one.process.kill()
     topic = f"{topics.topic_prefix}document.deleted"
-    came = [codec.decode(topic, one.value()) for one in read_all(topics, topic, end_offsets(topics, topic))]
-    times = Counter(event.event_id for event in came)
+    received = [codec.decode(topic, one.value()) for one in read_all(topics, topic, end_offsets(topics, topic))]
+    times = Counter(event.event_id for event in received)
     assert set(times) == {event.event_id for event in events}
-    assert sum(times.values()) - EVENTS <= KILLS * UNDER_WAY
-    first = {event.event_id: event for event in reversed(came)}
+    assert sum(times.values()) - EVENTS <= KILLS * IN_FLIGHT
+    first = {event.event_id: event for event in reversed(received)}
     order: dict[str, list[int]] = {}
-    for event in dict.fromkeys(event.event_id for event in came):
-        found = first[event]
+    for event_id in dict.fromkeys(event.event_id for event in received):
+        found = first[event_id]
         assert isinstance(found, DocumentDeleted)
         order.setdefault(found.document_id, []).append(int(found.dataset_id))
     assert all(numbers == sorted(numbers) for numbers in order.values())
 
 
 def _activity(one: RelayProcess) -> float:
-    """When its log last changed, if the last that it said is that it is active; else 0."""
-    told = one.log.read_text()
-    active = told.rfind("this relay is active") > told.rfind("this relay stands by")
+    """Return when the log of an active relay last changed; 0 for a standby."""
+    log = one.log.read_text()
+    active = log.rfind("this relay is active") > log.rfind("this relay stands by")
     return one.log.stat().st_mtime if active else 0.0

@@ -1,6 +1,6 @@
-"""Two workers under load; again and again one of them is killed by SIGKILL and started anew.
+"""Two workers run under load. One of them is killed and restarted several times.
 
-Expected: each event has its effect once, and no attempt is burned by a death; nothing is left behind.
+Expected: each event has one effect, and a kill costs no attempt. No row or record is left over.
 """
 
 import random
@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Engine
 
 from streams.settings import Settings
-from tests.support.faults.accounting import attempts_are_counted, leave_in_order, settle_accounts
+from tests.support.faults.assertions import assert_attempts, assert_each_done_once, stop_cleanly
 from tests.support.faults.group_protocols import both_protocols
-from tests.support.faults.load import mixed, published_beside
+from tests.support.faults.load import mixed, publish_in_background
 from tests.support.processes.worker_process import Streams, WorkerProcess
 from tests.support.trial_fixtures import environment, trial
 
@@ -21,20 +21,20 @@ __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]
 KILLS = 8
 BETWEEN = (0.2, 2.0)
-"""Seconds from one worker's being ready to the next kill."""
+"""Seconds from a worker being ready to the next kill, from and to."""
 
 
 @pytest.mark.timeout(420)
 @both_protocols
-def test_each_event_has_its_effect_once(trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams) -> None:
+def test_each_event_has_one_effect(trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams) -> None:
     chance = random.Random(7)
     load = mixed(6_000)
     workers = [worker().start() for _ in range(2)]
-    with published_beside(trial, engine, load, seconds=50):
+    with publish_in_background(trial, engine, load, seconds=50):
         for number in range(KILLS):
             time.sleep(chance.uniform(*BETWEEN))
             workers[number % 2].kill()
             workers[number % 2] = worker().start()
-    settle_accounts(engine, streams, load, seconds=180)
-    attempts_are_counted(engine, load)
-    leave_in_order(*workers)
+    assert_each_done_once(engine, streams, load, seconds=180)
+    assert_attempts(engine, load)
+    stop_cleanly(*workers)

@@ -1,4 +1,4 @@
-"""`streams executions` and `streams db`: the ledger, seen from a shell."""
+"""`streams executions` and `streams db` on a real ledger."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -34,7 +34,7 @@ SHOW_FIELDS = [*LIST_FIELDS, "task_id", "args", "result", "reason", "worker", "r
 
 
 def an_execution(engine: Engine, **fields: object) -> UUID:
-    """A row of the ledger; returns its event's id."""
+    """Insert a row into the ledger. Returns its event id."""
     event_id = new_event_id()
     made_at = event_time(event_id)
     assert made_at is not None
@@ -98,7 +98,7 @@ def test_show_has_every_attempt(commands: Commands, engine: Engine) -> None:
 
 
 def test_an_event_without_an_execution_is_one_line(settings: Settings, commands: Commands, engine: Engine) -> None:
-    """Unknown, still in the outbox, or set aside there: each is said."""
+    """The line says whether the event is unknown, in the outbox, or set aside."""
     unknown = commands.run("executions", "show", str(new_event_id()))
     assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
     codec = build_codec(settings, load_catalogue(settings))
@@ -114,7 +114,7 @@ def test_an_event_without_an_execution_is_one_line(settings: Settings, commands:
 def test_the_summary_counts_every_handler_while_no_worker_runs(
     topics: Settings, commands: Commands, engine: Engine
 ) -> None:
-    """Two on Kafka, one in the outbox, one done, one dead; handlers of other topics are there with zeros."""
+    """Two events are on Kafka, one in the outbox; one succeeded, one failed. Handlers of other topics have zeros."""
     event = DocumentDeleted(document_id="d", dataset_id="s", doc_form="text_model")
     publish(topics, [event, event.model_copy(update={"event_id": new_event_id()})])
     codec = build_codec(topics, load_catalogue(topics))

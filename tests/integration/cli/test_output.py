@@ -1,4 +1,4 @@
-"""What people see and type: ids by their beginning, lag by topic, tables on a real terminal."""
+"""Ids given by their beginning, lag by topic, and tables on a real terminal."""
 
 import os
 import pty
@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from sqlalchemy import Engine, insert
 
 from schemas.event import event_time, new_event_id
-from streams.cli.ids import dead_letter_ids
+from streams.cli.ids import resolve_dead_letter_ids
 from streams.database.tables import dead_letters, outbox
 from streams.operations.event_ids import event_id_range, find_event_ids
 from streams.operations.lag import group_lag
@@ -27,7 +27,7 @@ from tests.support.processes.worker_process import BIN, PATIENCE, Streams
 
 
 def at_time(milliseconds: int, last: int) -> UUID:
-    """An event id of a time, its last digits given."""
+    """Return an event id with the given time and last digits."""
     return UUID(int=new_event_id(milliseconds).int >> 16 << 16 | last)
 
 
@@ -71,7 +71,7 @@ NOW_MS = int(datetime.now(tz=UTC).timestamp() * 1000)
 
 
 def test_an_event_is_found_by_the_beginning_of_its_id(commands: Commands, engine: Engine) -> None:
-    """With hyphens or without, in capitals too; a second handler of the event makes nothing ambiguous."""
+    """With or without hyphens, and in capitals. A second handler of the event does not make it ambiguous."""
     event_id = in_ledger(engine, at_time(NOW_MS, 1))
     in_ledger(engine, event_id, handler="charge-message")
     in_ledger(engine, at_time(NOW_MS - 86_400_000, 2))
@@ -82,8 +82,8 @@ def test_an_event_is_found_by_the_beginning_of_its_id(commands: Commands, engine
         assert len(found) == 2
 
 
-def test_a_beginning_of_several_ids_names_them_and_does_nothing(commands: Commands, engine: Engine) -> None:
-    """Events of the outbox count too. One line, code 2."""
+def test_an_ambiguous_beginning_changes_nothing_and_names_the_ids(commands: Commands, engine: Engine) -> None:
+    """Events in the outbox count too. The error is one line, with exit code 2."""
     ids = [at_time(NOW_MS, 0xA001), at_time(NOW_MS, 0xA002)]
     in_ledger(engine, ids[0], status="retry")
     in_outbox(engine, ids[1])
@@ -95,7 +95,7 @@ def test_a_beginning_of_several_ids_names_them_and_does_nothing(commands: Comman
     assert [row["status"] for row in commands.rows("executions", "list")] == ["retry"]
 
 
-def test_of_many_candidates_a_few_are_named(commands: Commands, engine: Engine) -> None:
+def test_at_most_five_candidates_are_named(commands: Commands, engine: Engine) -> None:
     ids = [in_ledger(engine, at_time(NOW_MS + number * 60_000, number)) for number in range(8)]
     done = commands.run("executions", "show", "0")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -103,15 +103,15 @@ def test_of_many_candidates_a_few_are_named(commands: Commands, engine: Engine) 
     assert done.stderr.endswith(", …\n")
 
 
-def test_what_begins_no_id_is_one_line(commands: Commands, engine: Engine) -> None:
-    """Unknown is a failure; what cannot be an id is a wrong request."""
+def test_a_beginning_without_a_match_is_one_line(commands: Commands, engine: Engine) -> None:
+    """An unknown id is a failure (1); a text that cannot be an id is a wrong request (2)."""
     in_ledger(engine, at_time(NOW_MS, 1))
     for given, code in (("f00d", 1), ("no-id", 2), ("", 2), ("0" * 33, 2)):
         done = commands.run("executions", "show", given)
         assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
 
 
-def test_an_execution_and_an_event_for_later_are_cancelled_by_a_beginning(commands: Commands, engine: Engine) -> None:
+def test_an_execution_and_a_scheduled_event_are_cancelled_by_a_beginning(commands: Commands, engine: Engine) -> None:
     waiting = in_ledger(engine, at_time(NOW_MS, 3), status="retry")
     later = at_time(NOW_MS + 86_400_000, 4)
     in_outbox(engine, later, due_at=datetime.now(tz=UTC) + timedelta(days=1))
@@ -125,7 +125,7 @@ def test_an_execution_and_an_event_for_later_are_cancelled_by_a_beginning(comman
 
 
 def test_ids_are_found_in_their_order_however_many_there_are(engine: Engine) -> None:
-    """Over several days, the outbox's among them."""
+    """The events are from several days and from the outbox."""
     days = [in_ledger(engine, at_time(NOW_MS - number * 86_400_000, number)) for number in range(4)]
     in_outbox(engine, at_time(NOW_MS, 9))
     low, high = event_id_range("0")
@@ -139,7 +139,7 @@ def test_ids_are_found_in_their_order_however_many_there_are(engine: Engine) -> 
 def test_a_dead_letter_is_found_by_its_beginning_and_a_whole_id_is_never_one(
     commands: Commands, engine: Engine
 ) -> None:
-    """``…:0:1`` is offset 1, which is not there, and not the beginning of ``…:0:12``."""
+    """``…:0:1`` is offset 1, which does not exist, and not the beginning of ``…:0:12``."""
     twelve = a_dead_letter(engine, "document.deleted", 12)
     other = a_dead_letter(engine, "dataset.deleted", 5)
     missing = commands.run("dlq", "show", twelve[:-1])
@@ -150,12 +150,12 @@ def test_a_dead_letter_is_found_by_its_beginning_and_a_whole_id_is_never_one(
     assert twelve in several.stderr
     assert other in several.stderr
     with engine.connect() as connection:
-        assert dead_letter_ids(connection, ["document", other]) == [twelve, other]
+        assert resolve_dead_letter_ids(connection, ["document", other]) == [twelve, other]
     assert "no dead letter 'x_%'" in commands.run("dlq", "show", "x_%").stderr
 
 
 def test_a_list_on_a_terminal_of_80_columns(environment: dict[str, str], engine: Engine) -> None:
-    """Nothing is broken over lines, ids are whole, markup and control characters of an error are text."""
+    """No line is wrapped, ids are whole, markup is not interpreted, and control characters are escaped."""
     ids = [in_ledger(engine, at_time(NOW_MS, number), error="[red]\x1b[2Jgone", status="failure") for number in (1, 2)]
     shown = on_a_terminal(80, environment, "executions", "list", "--wide")
     assert "[red]\\x1b[2Jgone" in shown
@@ -167,7 +167,7 @@ def test_a_list_on_a_terminal_of_80_columns(environment: dict[str, str], engine:
 
 
 def on_a_terminal(width: int, environment: dict[str, str], *command: str) -> str:
-    """What a command writes to a terminal of that many columns."""
+    """Return what a command writes to a terminal with `width` columns."""
     ours, its = pty.openpty()
     with subprocess.Popen(
         [BIN / "streams", *command],
@@ -187,7 +187,7 @@ def on_a_terminal(width: int, environment: dict[str, str], *command: str) -> str
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65_536)
-    except OSError:  # what Linux says once nobody has the other end open
+    except OSError:  # Linux raises it once the other end is closed
         return b""
 
 
@@ -200,7 +200,7 @@ def produce(settings: Settings, topic: str, count: int, timestamp: int, partitio
 
 @contextmanager
 def committing(settings: Settings, group: str, topic: str, offsets: Iterator[int]) -> Iterator[None]:
-    """A group that commits the next offset again and again, as a worker does."""
+    """Commit the next offset repeatedly, as a worker does, for the duration of the block."""
     stop = threading.Event()
 
     def commit() -> None:
@@ -221,7 +221,7 @@ def committing(settings: Settings, group: str, topic: str, offsets: Iterator[int
 
 @pytest.mark.parametrize("partitions", [2])
 def test_the_oldest_record_is_the_first_that_is_not_settled(topics: Settings) -> None:
-    """Not the first on the topic, and of each partition with lag alone."""
+    """It is not the first on the topic, and only partitions with lag have one."""
     catalogue = build_catalogue(topics)
     name = catalogue.topic("document.deleted").name
     produce(topics, name, 5, NOW_MS - 60_000)
@@ -233,7 +233,7 @@ def test_the_oldest_record_is_the_first_that_is_not_settled(topics: Settings) ->
 
 
 def test_lag_has_one_line_for_each_topic_that_has_lag(streams: Streams, topics: Settings) -> None:
-    """Total, oldest and rate; a topic without lag only with --all. Its JSON has every partition all the same."""
+    """It has total, oldest and rate. Topics without lag need --all. JSON always has every partition."""
     catalogue = build_catalogue(topics)
     name = catalogue.topic("document.deleted").name
     nothing = streams.run("lag").stdout

@@ -1,4 +1,4 @@
-"""`streams publish`: from a shell to Kafka, and what is said where it goes wrong."""
+"""`streams publish`: publishing to Kafka, and its error messages."""
 
 import json
 from uuid import UUID
@@ -29,7 +29,7 @@ def test_one_event_prints_its_id_and_is_on_its_topic(topics: Settings, commands:
     assert {event.event_id for event in events} == {UUID(done.stdout.strip()), UUID(given["event_id"])}
 
 
-def test_what_is_wrong_is_one_line_exit_2_and_nothing_is_sent(topics: Settings, commands: Commands) -> None:
+def test_a_wrong_request_is_one_line_exit_2_and_nothing_is_sent(topics: Settings, commands: Commands) -> None:
     for arguments, named in (
         (("no.such", "{}"), "no.such"),
         (("document.deleted",), "document_id"),
@@ -43,8 +43,8 @@ def test_what_is_wrong_is_one_line_exit_2_and_nothing_is_sent(topics: Settings, 
     assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 0
 
 
-def test_an_expiry_travels_with_the_record(topics: Settings, commands: Commands) -> None:
-    """As a header; a time that is none, or has no offset, is one line and exit 2."""
+def test_an_expiry_is_a_header_of_the_record(topics: Settings, commands: Commands) -> None:
+    """A time that is invalid or has no offset is an error: one line, exit 2."""
     until = ("--expires-at", "2027-01-31T12:00:00+02:00")
     assert commands.run("publish", "document.deleted", json.dumps(GOOD), *until).returncode == 0
     assert commands.run("publish", "document.deleted", "-", *until, stdin=lines(1)).returncode == 0
@@ -62,7 +62,7 @@ def test_lines_are_streamed_and_counted(topics: Settings, commands: Commands) ->
     assert "3 events acknowledged" in commands.run("publish", "document.deleted", "-", stdin=lines(3)).stdout
 
 
-def test_the_first_bad_line_ends_it_with_its_number_and_the_count(topics: Settings, commands: Commands) -> None:
+def test_the_first_invalid_line_stops_with_its_number_and_the_count(topics: Settings, commands: Commands) -> None:
     done = commands.run("publish", "document.deleted", "-", "--json", stdin=lines(4) + "{}\n" + lines(4))
     assert done.returncode == 2
     assert json.loads(done.stdout)["acknowledged"] == 4
@@ -72,8 +72,8 @@ def test_the_first_bad_line_ends_it_with_its_number_and_the_count(topics: Settin
     assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 4
 
 
-def test_kafka_out_of_reach_is_one_line_and_exit_1(environment: dict[str, str]) -> None:
-    """In a process of its own, where also the client's own lines would be seen."""
+def test_unreachable_kafka_is_one_line_and_exit_1(environment: dict[str, str]) -> None:
+    """In its own process, to see the Kafka client's own output too."""
     nowhere = {"STREAMS_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}", "STREAMS_KAFKA_REQUEST_TIMEOUT": "1s"}
     streams = Streams({**environment, **nowhere})
     for arguments, stdin in ((json.dumps(GOOD), None), ("-", lines(3))):
@@ -84,7 +84,7 @@ def test_kafka_out_of_reach_is_one_line_and_exit_1(environment: dict[str, str]) 
 
 
 def test_a_missing_topic_is_one_line_and_exit_1(commands: Commands) -> None:
-    """The catalogue has it, the cluster does not."""
+    """The topic is in the catalogue, but not on the cluster."""
     done = commands.run("publish", "document.deleted", json.dumps(GOOD))
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1

@@ -17,7 +17,7 @@ from streams.settings import Settings
 from streams.storage import Store, open_store
 from tests.integration.delivery.test_personal_data import records_of
 from tests.support.apps import reports
-from tests.support.apps.reports import ReportRequested, told
+from tests.support.apps.reports import ReportRequested, digest
 from tests.support.cli import Commands
 from tests.support.fakes.s3_server import BUCKET, KEY, REGION, s3_server
 from tests.support.processes.worker_process import WorkerProcess, rows, scalar, wait_for
@@ -93,8 +93,8 @@ def test_every_way_of_publishing_is_whole_to_every_handler(
         (row["event_id"], row["handler"]): row["result"] for row in rows(engine, "select * from streams.executions")
     }
     for event in (*large, small, retried, copied):
-        assert {results[event.event_id, handler] for handler in ("file-report", "bind-report")} == {told(event)}
-    assert sum(result == told(copied.model_copy(update={"text": BODY + "!"})) for result in results.values()) == 2
+        assert {results[event.event_id, handler] for handler in ("file-report", "bind-report")} == {digest(event)}
+    assert sum(result == digest(copied.model_copy(update={"text": BODY + "!"})) for result in results.values()) == 2
     wait_for(lambda: payloads(store, *large) == [], "the payloads to be removed")
 
     assert scalar(engine, "select max(length(args::text)) from streams.executions") < 2000  # type: ignore[operator]
@@ -137,7 +137,7 @@ def test_a_dead_letter_keeps_its_payload_and_a_lost_one_is_a_dead_letter(
     commands.json("dlq", "replay", str(letters["decode"]["id"]))
     wait_for(lambda: settled(engine, 4), "the lost one to be found again")
     assert {row["result"] for row in rows(engine, "select result from streams.executions where key = 'two'")} == {
-        told(lost)
+        digest(lost)
     }
     commands.json("dlq", "replay", str(letters["permanent"]["id"]))
     wait_for(lambda: len(commands.rows("dlq", "list")) == 1, "the refused one to die again")
@@ -170,5 +170,5 @@ def test_a_bucket_serves_as_well_as_a_folder(
     one = worker(**bucket).start()
     wait_for(lambda: settled(engine, 2), "both handlers")
     wait_for(lambda: payloads(open_store(settings), event) == [], "the payload to be removed")
-    assert {row["result"] for row in rows(engine, "select result from streams.executions")} == {told(event)}
+    assert {row["result"] for row in rows(engine, "select result from streams.executions")} == {digest(event)}
     assert one.stop() == 0

@@ -20,7 +20,7 @@ from streams.settings import Settings
 from tests.support.apps.trials import SingleTrialRequested
 from tests.support.delivery_engine import Bench, open_bench
 from tests.support.kafka_records import end_offsets
-from tests.support.proxies.commit_cutter import Cut, Cutter, cutting
+from tests.support.proxies.commit_cutter import CommitCutter, Cut, cut_commits
 from tests.support.trial_fixtures import environment, trial
 
 __all__ = ["environment", "trial"]
@@ -120,7 +120,7 @@ def records_of(bench: Bench, case: Case) -> int:
 async def test_a_settlement_cut_off_in_its_commit_is_reported_once(
     name: str, cut: Cut, trial: Settings, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with cutting(database_url) as (cutter, url):
+    with cut_commits(database_url) as (cutter, url):
 
         def plan() -> None:
             cutter.planned = [cut]
@@ -147,7 +147,7 @@ async def test_a_delivery_that_moved_on_before_the_second_try_is_not_reported(
     trial: Settings, engine: Engine, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first try came to nothing, and another worker settles the delivery while this one has no database."""
-    with cutting(database_url) as (cutter, url):
+    with cut_commits(database_url) as (cutter, url):
 
         def plan() -> None:
             cutter.planned, cutter.closing = ["unsent"], True
@@ -169,6 +169,6 @@ async def test_a_delivery_that_moved_on_before_the_second_try_is_not_reported(
     assert (lines_of(output, "dead letter"), lines_of(output, "delivery has moved on already")) == (0, 1)
 
 
-def cut_off(cutter: Cutter) -> bool:
+def cut_off(cutter: CommitCutter) -> bool:
     """Whether the planned cut is done."""
     return cutter.unsent == 1

@@ -1,4 +1,4 @@
-"""The demo, run as a user runs it."""
+"""The demo, run as a user does."""
 
 import json
 import os
@@ -15,7 +15,7 @@ ROOM = Path("demo")
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """A user's shell without settings of ours, the demo's folder aside."""
+    """Return a user's environment, in which the demo's folder is the only setting."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("STREAMS_")}
     return {**kept, "STREAMS_LOCAL_DIR": str(folder)}
 
@@ -32,7 +32,7 @@ def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def processes_in(folder: Path) -> list[str]:
-    """Command lines of the processes that were started in a demo's folder or name it."""
+    """Return the command lines of processes whose command or environment has the demo's folder."""
     found = []
     for process in Path("/proc").iterdir():
         try:
@@ -46,7 +46,7 @@ def processes_in(folder: Path) -> list[str]:
 
 
 def test_the_demo_shows_the_whole_job_and_leaves_nothing_running(tmp_path: Path) -> None:
-    """Exit 0 within its time; every figure is what the handbook makes it; no process stays."""
+    """It exits with 0 in time, every figure matches the handbook, and no process is left."""
     done = demo(tmp_path, "--json")
 
     assert done.returncode == 0, done.stderr
@@ -60,7 +60,7 @@ def test_the_demo_shows_the_whole_job_and_leaves_nothing_running(tmp_path: Path)
     assert summary["dead_letter"].startswith("document.index-requested.streams.dlq:")
     assert summary["dead_letter_reason"] == "exhausted"
     assert 0 <= summary["retry_latest"] <= 1
-    # The late document and its segment are part of what goes in the end.
+    # The document that was added late, and its segment, are deleted with the others at the end.
     assert summary["had"]["documents"] == len(handbook) + 1
     assert summary["had"]["vectors"] == summary["had"]["document_segments"] == summary["segments"] + 1
     assert set(summary["left"].values()) == {0}
@@ -69,7 +69,7 @@ def test_the_demo_shows_the_whole_job_and_leaves_nothing_running(tmp_path: Path)
 
 
 def test_a_document_that_cannot_be_indexed_fails_the_demo(tmp_path: Path) -> None:
-    """The claim that all documents are completed does not hold: exit 1, one line that names the document and why."""
+    """It exits with 1 and one line that names the document and the reason."""
     documents = tmp_path / "documents"
     documents.mkdir()
     (documents / "fine.md").write_text("# Fine\n\nThis document can be indexed.\n")
@@ -84,9 +84,9 @@ def test_a_document_that_cannot_be_indexed_fails_the_demo(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("number", "moment"), [(signal.SIGINT, "is ready"), (signal.SIGTERM, "servers answer")])
 def test_an_interrupted_demo_leaves_nothing_running(number: signal.Signals, moment: str, tmp_path: Path) -> None:
-    """Ctrl-C once the worker is ready, SIGTERM while it starts: exit 130, one line, no process stays.
+    """Ctrl-C once the worker is ready, and SIGTERM while it starts: exit 130, one line, and no process is left.
 
-    SIGTERM goes to a demo in the background of a script, for which the shell ignores Ctrl-C.
+    SIGTERM is sent to a background job of a script, for which the shell ignores SIGINT.
     """
     output = tmp_path / "output"
     command: list[str | Path] = [BIN / "streams", "demo"]
@@ -106,7 +106,7 @@ def test_an_interrupted_demo_leaves_nothing_running(number: signal.Signals, mome
 
 
 def test_a_folder_without_documents_is_refused(tmp_path: Path) -> None:
-    """Nothing is started: exit 2, one line that says which files it takes."""
+    """Nothing is started. It exits with 2 and one line that names the supported file types."""
     (tmp_path / "picture.png").write_bytes(b"")
 
     done = demo(tmp_path, str(tmp_path))
@@ -119,8 +119,8 @@ def test_a_folder_without_documents_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / ROOM).exists()
 
 
-def test_a_folder_of_somebody_else_is_not_removed(tmp_path: Path) -> None:
-    """What is in the place of the demo's folder and was not made by it stays: exit 1, one line."""
+def test_a_folder_that_the_demo_did_not_make_is_not_removed(tmp_path: Path) -> None:
+    """A folder with the demo's name that the demo did not create stays. It exits with 1 and one line."""
     notes = tmp_path / ROOM / "notes.txt"
     notes.parent.mkdir()
     notes.write_text("mine")

@@ -1,7 +1,7 @@
-"""Every command and Python snippet of the pages is run as it stands, in the order of the page, by one shell a page.
+"""Runs every command and Python snippet of the pages unchanged, in the order of the page, in one shell per page.
 
-A block is left out only where a comment in front of it says why: `<!-- not run: reason -->`. A block marked
-``text output`` holds lines that the block before it has to print; that block is repeated until it does.
+A block is skipped only if a comment before it gives the reason: `<!-- not run: reason -->`. A block marked
+``text output`` has lines that the block before it must print. That block is repeated until it prints them.
 """
 
 import os
@@ -23,12 +23,12 @@ from tests.support.processes.worker_process import BIN, PATIENCE, free_port
 
 ROOT = Path(__file__).parents[3]
 MARK = "@@ the block has ended"
-LOOK = 0.2
-"""Seconds without output after which it is looked whether the shell still runs."""
+POLL_INTERVAL = 0.2
+"""Seconds without output after which the shell is checked."""
 
 
 class Shell:
-    """A bash that ends at the first command that fails."""
+    """A bash process that ends at the first failed command."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._bash = subprocess.Popen(
@@ -42,9 +42,9 @@ class Shell:
         )
 
     def run(self, script: str) -> str:
-        """What a script prints; fails where it fails.
+        """Run a script and return its output. The test fails if the script fails.
 
-        The end of its output tells nothing: what the page has put into the background has it open, too.
+        A mark shows the end of the script: background processes of the page keep the output open.
         """
         assert self._bash.stdin is not None
         assert self._bash.stdout is not None
@@ -53,7 +53,7 @@ class Shell:
         printed, mark = b"", f"{MARK}\n".encode()
         while mark not in printed:
             ended = self._bash.poll() is not None
-            if select.select([self._bash.stdout], [], [], LOOK)[0]:
+            if select.select([self._bash.stdout], [], [], POLL_INTERVAL)[0]:
                 printed += os.read(self._bash.stdout.fileno(), 65_536)
             elif ended:
                 message = f"a command of this block failed:\n{script}\nIt printed:\n{printed.decode()}"
@@ -61,7 +61,7 @@ class Shell:
         return printed.partition(mark)[0].decode()
 
     def close(self) -> None:
-        """End it and all that it has started: politely, then for certain."""
+        """End the shell and all processes that it has started: first SIGTERM, then SIGKILL."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self._bash.pid, number)
@@ -82,8 +82,8 @@ class Shell:
 
 
 @pytest.fixture
-def shell(topics: Settings, environment: dict[str, str], tmp_path: Path) -> Iterator[Shell]:  # noqa: ARG001 - topics: made
-    """A shell in a folder that looks like the project's, with the settings of a local stack."""
+def shell(topics: Settings, environment: dict[str, str], tmp_path: Path) -> Iterator[Shell]:  # noqa: ARG001 - creates the topics
+    """Return a shell in a folder with the examples, with the test's settings."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     made = Shell(
         tmp_path,
@@ -101,13 +101,13 @@ def shell(topics: Settings, environment: dict[str, str], tmp_path: Path) -> Iter
     made.close()
 
 
-# A page is many commands, each with a bound of its own; on a busy machine they take minutes together.
+# A page has many commands. On a busy machine they take minutes together.
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "page", [page for page in pages() if any(map(runnable, page.blocks))], ids=lambda page: page.name
 )
 def test_the_snippets_of_a_page_run(shell: Shell, tmp_path: Path, page: Page) -> None:
-    """Each block ends without an error and prints what the page says it prints."""
+    """Each block ends without an error and prints the output shown on the page."""
     last = ""
     for block, following in zip(page.blocks, [*page.blocks[1:], None], strict=True):
         if block.is_output:
@@ -128,13 +128,13 @@ def _script(block: Block, folder: Path) -> str:
 
 
 def _await_output(shell: Shell, script: str, block: Block) -> None:
-    """Repeat a block that only looks until it prints the expected lines; blanks count as one, … for anything."""
-    wanted = [re.compile(_pattern(line)) for line in block.text.splitlines() if line.strip()]
+    """Repeat a read-only block until it prints the expected lines. `…` matches any text, and spaces are collapsed."""
+    expected = [re.compile(_pattern(line)) for line in block.text.splitlines() if line.strip()]
     until = time.monotonic() + PATIENCE
     while True:
         printed = shell.run(f"{{ {script.rstrip()}\n}} || true")
         lines = [" ".join(line.split()) for line in printed.splitlines()]
-        missing = [pattern.pattern for pattern in wanted if not any(map(pattern.search, lines))]
+        missing = [pattern.pattern for pattern in expected if not any(map(pattern.search, lines))]
         if not missing:
             return
         assert time.monotonic() < until, f"{script}\nnever printed {missing}, but\n{printed}"

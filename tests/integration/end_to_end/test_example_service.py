@@ -1,4 +1,4 @@
-"""The example service: what it writes, and what it publishes with it. The tutorial runs it with a worker."""
+"""The example service: the rows that it writes and the events that it publishes. The tutorial runs it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,27 +20,27 @@ REFUSE = """
     create constraint trigger refuse after insert or delete on documents deferrable initially deferred
         for each row execute function refuse();
 """
-"""Every statement goes through, the commit does not."""
+"""All statements succeed, but the commit fails."""
 
 
 @pytest.fixture
-def client(settings: Settings) -> Iterator[TestClient]:  # noqa: ARG001 - set
-    """The service on the test's database, with the environment's settings as it reads them itself."""
+def client(settings: Settings) -> Iterator[TestClient]:  # noqa: ARG001 - sets the environment
+    """Return a client of the service, which reads its settings from the environment."""
     load_settings.cache_clear()
     default_codec.cache_clear()
-    with TestClient(app, raise_server_exceptions=False) as made:
-        yield made
+    with TestClient(app, raise_server_exceptions=False) as test_client:
+        yield test_client
     load_settings.cache_clear()
     default_codec.cache_clear()
 
 
 @pytest.fixture
 def dataset(client: TestClient) -> str:
-    return made(client, "/datasets", {"name": "handbook"}, 201)["id"]
+    return post(client, "/datasets", {"name": "handbook"}, 201)["id"]
 
 
-def made(client: TestClient, path: str, body: dict[str, str], status: int) -> dict[str, str]:
-    """What the service answers to a POST."""
+def post(client: TestClient, path: str, body: dict[str, str], status: int) -> dict[str, str]:
+    """Send a POST request and return the service's answer."""
     answer = client.post(path, json=body)
     assert answer.status_code == status, answer.text
     found: dict[str, str] = answer.json()
@@ -48,19 +48,23 @@ def made(client: TestClient, path: str, body: dict[str, str], status: int) -> di
 
 
 def published(settings: Settings, engine: Engine) -> list[Event]:
-    """What the outbox has, oldest first."""
+    """Return the events in the outbox, the oldest first."""
     codec = build_codec(settings, load_catalogue(settings))
     found = rows(engine, "select topic, value from streams.outbox order by id")
     return [codec.decode(str(row["topic"]), row["value"]) for row in found]  # type: ignore[arg-type]  # a bytea
 
 
-def test_a_document_is_made_shown_and_deleted_each_with_its_event(
+def test_a_document_is_created_shown_and_deleted_with_its_events(
     settings: Settings, engine: Engine, client: TestClient, dataset: str, tmp_path: Path
 ) -> None:
-    document = made(client, f"/datasets/{dataset}/documents", {"name": "a.md", "text": "Grüße"}, 202)
-    (asked,) = published(settings, engine)
-    assert isinstance(asked, DocumentIndexRequested)
-    assert (asked.document_id, asked.dataset_id, str(asked.event_id)) == (document["id"], dataset, document["event_id"])
+    document = post(client, f"/datasets/{dataset}/documents", {"name": "a.md", "text": "Grüße"}, 202)
+    (request,) = published(settings, engine)
+    assert isinstance(request, DocumentIndexRequested)
+    assert (request.document_id, request.dataset_id, str(request.event_id)) == (
+        document["id"],
+        dataset,
+        document["event_id"],
+    )
     (file,) = rows(engine, "select id, key, size from upload_files")
     assert (tmp_path / "storage" / str(file["key"])).read_text() == "Grüße"
     assert file["size"] == len("Grüße".encode())
@@ -68,26 +72,26 @@ def test_a_document_is_made_shown_and_deleted_each_with_its_event(
     shown = client.get(f"/documents/{document['id']}")
     assert shown.json() == {"id": document["id"], "name": "a.md", "status": "waiting", "error": None, "segments": 0}
 
-    gone = client.delete(f"/documents/{document['id']}")
-    assert gone.status_code == 202
+    deletion = client.delete(f"/documents/{document['id']}")
+    assert deletion.status_code == 202
     deleted = published(settings, engine)[1]
     assert deleted == DocumentDeleted(
         event_id=deleted.event_id,
         occurred_at=deleted.occurred_at,
-        tenant_id=asked.tenant_id,
+        tenant_id=request.tenant_id,
         document_id=document["id"],
         dataset_id=dataset,
         doc_form="text_model",
         file_id=str(file["id"]),
     )
-    assert gone.json() == {"id": document["id"], "event_id": str(deleted.event_id)}
+    assert deletion.json() == {"id": document["id"], "event_id": str(deleted.event_id)}
     assert client.get(f"/documents/{document['id']}").status_code == 404
 
 
-def test_nobody_is_told_of_what_did_not_commit(
+def test_a_failed_commit_publishes_no_event(
     settings: Settings, engine: Engine, client: TestClient, dataset: str
 ) -> None:
-    """A commit that fails: no row, no event, and an answer that says so."""
+    """There is no row and no event, and the answer is an error."""
     with engine.begin() as connection:
         connection.exec_driver_sql(REFUSE)
     answer = client.post(f"/datasets/{dataset}/documents", json={"name": "a.md", "text": "x"})
@@ -96,7 +100,7 @@ def test_nobody_is_told_of_what_did_not_commit(
     assert published(settings, engine) == []
 
 
-def test_what_is_not_there_is_said_to_be_so(settings: Settings, engine: Engine, client: TestClient) -> None:
+def test_missing_rows_are_answered_with_404(settings: Settings, engine: Engine, client: TestClient) -> None:
     nowhere = uuid4()
     assert client.post(f"/datasets/{nowhere}/documents", json={"name": "a.md", "text": "x"}).status_code == 404
     assert client.delete(f"/documents/{nowhere}").json() == {"detail": f"there is no document {nowhere}"}

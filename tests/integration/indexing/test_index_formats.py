@@ -171,7 +171,7 @@ async def test_a_notion_page_is_read_with_its_nested_blocks(site: Site, service:
     await site.run(index_document, site.request(document))
 
     assert await _content(site, document) == "Leave\nWho\n Everyone.\nThat is all."
-    assert {token for _, token in service.asked} == {"Bearer notion-token"}
+    assert {token for _, token in service.requests} == {"Bearer notion-token"}
     info = json.loads((await site.document(document.id)).data_source_info or "")
     assert info["last_edited_time"] == EDITED
 
@@ -196,7 +196,7 @@ async def test_a_workspace_s_own_token_is_used(site: Site, service: Service) -> 
         )
     document = await _from(site, "notion_import", notion_page_id=PAGE, type="page", notion_workspace_id="w")
     await site.run(index_document, site.request(document))
-    assert {token for _, token in service.asked} == {"Bearer right"}
+    assert {token for _, token in service.requests} == {"Bearer right"}
 
 
 async def test_a_notion_database_is_its_rows(site: Site, service: Service) -> None:
@@ -239,7 +239,7 @@ async def test_a_crawled_page_is_found_among_its_job_s(site: Site, service: Serv
     await site.run(index_document, site.request(document))
 
     assert await _content(site, document) == "Soup is hot."
-    assert [token for _, token in service.asked] == ["Bearer fire-key"] * 2
+    assert [token for _, token in service.requests] == ["Bearer fire-key"] * 2
 
 
 async def test_a_page_that_watercrawl_has_found(site: Site, service: Service) -> None:
@@ -255,7 +255,7 @@ async def test_a_page_that_watercrawl_has_found(site: Site, service: Service) ->
     await site.run(index_document, site.request(document))
 
     assert await _content(site, document) == "Soup is hot."
-    assert [key for _, key in service.asked] == ["water-key", "water-key", None]
+    assert [key for _, key in service.requests] == ["water-key", "water-key", None]
 
 
 async def test_watercrawl_crawls_a_page_now(site: Site, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

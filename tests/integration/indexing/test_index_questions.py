@@ -98,7 +98,7 @@ async def test_a_document_becomes_questions_and_answers(site: Site, server: Chat
     assert all(segment.index_node_hash == text_hash(segment.content) for segment in segments)
     assert all(segment.word_count == len(segment.content) for segment in segments)
     assert await site.vectors(dataset.id) == len(segments)
-    assert server.asked == dict.fromkeys(CHUNKS, 1)
+    assert server.request_counts == dict.fromkeys(CHUNKS, 1)
     assert {str(request["model"]) for request in server.requests} == {"the-model"}
     assert all("Deutsch" in str(request["messages"]) for request in server.requests)
     assert set(server.keys) == {"Bearer the-key"}
@@ -136,7 +136,7 @@ async def test_one_chunks_trouble_is_its_own(site: Site, server: ChatServer, tro
     server.answer = _for(CHUNKS[4], lambda text, before: trouble if before < 2 else two_pairs(text, before))
     await site.run(index_document, site.request(document))
     assert await _pairs(site, document) == _expected()
-    assert server.asked == {**dict.fromkeys(CHUNKS, 1), CHUNKS[4]: 3}
+    assert server.request_counts == {**dict.fromkeys(CHUNKS, 1), CHUNKS[4]: 3}
 
 
 async def test_a_chunk_that_fails_for_good_fails_the_attempt_and_nothing_else(site: Site, server: ChatServer) -> None:
@@ -150,14 +150,14 @@ async def test_a_chunk_that_fails_for_good_fails_the_attempt_and_nothing_else(si
 
     assert await site.segments(document.id) == []
     assert await _kept(site) == len(CHUNKS) - 1
-    assert server.asked[CHUNKS[0]] == 3
+    assert server.request_counts[CHUNKS[0]] == 3
     await site.die(index_document, site.request(document), failure.value)
     assert "I would rather not" in str((await site.document(document.id)).error)
 
     server.answer = two_pairs
-    server.asked.clear()
+    server.request_counts.clear()
     await site.run(index_document, site.request(document))
-    assert server.asked == {CHUNKS[0]: 1}
+    assert server.request_counts == {CHUNKS[0]: 1}
     assert await _pairs(site, document) == _expected()
     assert await _kept(site) == 0
 
@@ -170,7 +170,7 @@ async def test_a_long_pause_is_a_retry_at_that_time(site: Site, server: ChatServ
     with pytest.raises(Retry, match="slow down") as asked:
         await site.run(index_document, site.request(document))
     assert asked.value.after == 90
-    assert server.asked.total() <= 10
+    assert server.request_counts.total() <= 10
     assert (await site.document(document.id)).indexing_status == "splitting"
 
 
@@ -189,7 +189,7 @@ async def test_a_refusal_is_for_good(site: Site, server: ChatServer) -> None:
     server.answer = lambda _, __: Reply(401, b"the key is not known")
     with pytest.raises(Permanent, match="answered 401: the key is not known"):
         await site.run(index_document, site.request(document))
-    assert server.asked.total() <= 10
+    assert server.request_counts.total() <= 10
 
 
 async def test_a_crash_after_any_step_is_made_good(site: Site, server: ChatServer) -> None:
@@ -198,14 +198,14 @@ async def test_a_crash_after_any_step_is_made_good(site: Site, server: ChatServe
     step, crashed, most_kept = 0, True, 0
     while crashed:
         step += 1
-        server.asked.clear()
+        server.request_counts.clear()
         document = await _add(site, dataset)
         crashed = await site.crashes(index_document, site.request(document), step)
         # Other requests may have reached the server only after the worker's death.
         kept = await _kept_chunks(site)
         await site.run(index_document, site.request(document))
         assert await _pairs(site, document) == _expected()
-        assert {chunk: server.asked[chunk] for chunk in kept} == dict.fromkeys(kept, 1)
+        assert {chunk: server.request_counts[chunk] for chunk in kept} == dict.fromkeys(kept, 1)
         assert await site.vectors(dataset.id) == 2 * len(CHUNKS) * step
         assert await _kept(site) == 0
         most_kept = max(most_kept, len(kept))

@@ -25,7 +25,7 @@ from tests.support.certificates import Certificates, make_certificates
 from tests.support.cli import Commands
 from tests.support.platform.handler_runs import open_site, prose
 from tests.support.processes.worker_process import Streams, WorkerProcess, free_port, rows, wait_for
-from tests.support.proxies.tls_proxy import tls_front
+from tests.support.proxies.tls_proxy import tls_proxy
 
 MakeWorker = Callable[..., WorkerProcess]
 PASSWORD = "open sesame"
@@ -127,8 +127,8 @@ async def test_a_worker_works_over_tls_alone(
     async with open_site(database_url, tmp_path / "storage") as site:
         document = await site.add_document(await site.add_dataset(), prose(3))
     with (
-        tls_front((database.host, database.port), files, postgres=True) as (postgres, postgres_port),
-        tls_front((cache.host, cache.port), files, postgres=False) as (redis, redis_port),
+        tls_proxy((database.host, database.port), files, postgres=True) as (postgres, postgres_port),
+        tls_proxy((cache.host, cache.port), files, postgres=False) as (redis, redis_port),
     ):
         secure = {
             **client(broker),

@@ -28,7 +28,7 @@ def test_a_pause_outlives_restarts_and_ends_with_its_resume(
     topic = load_catalogue(trial).of(SingleTrialRequested).name
     first = worker().start()
     assert commands.json("topics", "pause", topic) == {"kind": "topic", "name": topic, "paused": True}
-    assert "was paused already" in commands.run("topics", "pause", topic).stdout
+    assert "was already paused" in commands.run("topics", "pause", topic).stdout
     assert commands.json("handlers", "pause", "try-batch")
     wait_for(lambda: first.output().count('"message": "paused"') == 2, "the worker to know")
     publish(trial, [SingleTrialRequested(entity=f"e{number}") for number in range(20)])
@@ -117,7 +117,7 @@ def test_a_name_that_is_no_setting_is_refused(commands: Commands) -> None:
     commands.environment["STREAMS_DATABSE_URL"] = "postgresql://host/streams"
     done = commands.run("settings")
     assert done.returncode == 2
-    assert done.stderr == "streams: STREAMS_DATABSE_URL is no setting; is STREAMS_DATABASE_URL meant?\n"
+    assert done.stderr == "streams: STREAMS_DATABSE_URL is not a setting; did you mean STREAMS_DATABASE_URL?\n"
 
 
 def test_breakers_are_seen_from_outside(trial: Settings, worker: MakeWorker, commands: Commands) -> None:  # noqa: ARG001 - made

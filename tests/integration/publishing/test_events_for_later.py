@@ -169,7 +169,8 @@ def test_they_are_listed_and_cancelled_until_they_have_gone_out(
         done = commands.run("scheduled", "cancel", str(not_there))
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == (
-            f"streams: event {not_there} does not wait for its time: it has gone out, was cancelled, or never was\n"
+            f"streams: event {not_there} is not scheduled: "
+            "it was published or cancelled already, or it does not exist\n"
         )
     both = commands.run("scheduled", "cancel", str(first), str(second))
     assert both.returncode == 1

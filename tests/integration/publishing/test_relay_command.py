@@ -58,9 +58,9 @@ def is_empty(engine: Engine) -> bool:
 
 def active_and_stand_by(relay: MakeRelay) -> tuple[RelayProcess, RelayProcess]:
     first = relay()
-    wait_for(lambda: first.says("this relay is active"), "the first to be active")
+    wait_for(lambda: first.has_logged("this relay is active"), "the first to be active")
     second = relay()
-    wait_for(lambda: second.says("this relay stands by"), "the second to stand by")
+    wait_for(lambda: second.has_logged("this relay stands by"), "the second to stand by")
     return first, second
 
 
@@ -70,7 +70,7 @@ def test_it_carries_what_is_committed_and_ends_at_sigterm(topics: Settings, engi
     publish(engine, topics, 100)
     wait_for(lambda: is_empty(engine), "the outbox to be empty")
     assert one.stop() == 0, one.log.read_text()
-    assert json.loads(one.told.read_text()) == {"acknowledged": 100}
+    assert json.loads(one.output.read_text()) == {"acknowledged": 100}
     assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 100
 
 
@@ -87,11 +87,11 @@ def test_a_stand_by_takes_over_within_two_seconds(
     publish(engine, topics, 10)
     wait_for(lambda: is_empty(engine), "the stand-by to carry on")
     assert time.monotonic() - began <= TAKES_OVER
-    assert second.says("this relay is active")
+    assert second.has_logged("this relay is active")
     if number == signal.SIGSTOP:
         os.kill(first.process.pid, signal.SIGCONT)
-        wait_for(lambda: first.says("was frozen and lost its lock"), "it to notice")
-        wait_for(lambda: first.says("this relay stands by"), "it to stand by")
+        wait_for(lambda: first.has_logged("was frozen and lost its lock"), "it to notice")
+        wait_for(lambda: first.has_logged("this relay stands by"), "it to stand by")
         assert first.stop() == 0
     assert second.stop() == 0
     assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 20
@@ -117,9 +117,9 @@ def test_with_wait_it_waits_for_them(topics: Settings, relay: MakeRelay) -> None
         "--wait", STREAMS_KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}", STREAMS_KAFKA_REQUEST_TIMEOUT="1s"
     )
     assert topics
-    wait_for(lambda: one.says("waiting for a server"), "it to say so")
+    wait_for(lambda: one.has_logged("waiting for a server"), "it to say so")
     assert one.stop() == 0
-    assert json.loads(one.told.read_text()) == {"acknowledged": 0}
+    assert json.loads(one.output.read_text()) == {"acknowledged": 0}
 
 
 def set_aside(engine: Engine, settings: Settings) -> list[int]:

@@ -74,7 +74,7 @@ def commands(server: RegistryServer) -> Commands:
 def test_register_is_repeatable_and_tells_the_registry_s_ids(server: RegistryServer, commands: Commands) -> None:
     """As an operator runs it: one row per version, the level set, the same result the second time."""
     planned = commands.json("schemas", "register", "--dry-run")
-    assert server.asked == []
+    assert server.requests == []
     told = commands.json("schemas", "register")
     assert isinstance(told, list)
     assert isinstance(planned, list)
@@ -107,27 +107,27 @@ def test_what_the_registry_refuses_is_one_line(server: RegistryServer, commands:
 def test_an_event_goes_there_and_back_and_each_thing_is_asked_once(server: RegistryServer) -> None:
     """Its id is looked up by its content. A consumer requests the schema of an id once, for any number of records."""
     codec = registered(server)
-    server.asked.clear()
+    server.requests.clear()
     events = [deleted(document_id=str(number)) for number in range(50)]
     values = [codec.encode(event).value for event in events]
     assert values[0][:5] == b"\x00\x00\x00\x00" + bytes([*server.contents])
     assert [codec.decode("document.deleted", value) for value in values] == events
-    assert server.asked == [f"POST /subjects/{SUBJECT}"]
+    assert server.requests == [f"POST /subjects/{SUBJECT}"]
 
-    server.asked.clear()
+    server.requests.clear()
     consumer = build_codec(settings_of(server), catalogue_of())
     assert [consumer.decode("document.deleted", value) for value in values] == events
-    assert server.asked == [f"GET /schemas/ids/{next(iter(server.contents))}"]
+    assert server.requests == [f"GET /schemas/ids/{next(iter(server.contents))}"]
 
 
 def test_many_threads_ask_once(server: RegistryServer) -> None:
     value = registered(server).encode(deleted()).value
     consumer = build_codec(settings_of(server), catalogue_of())
-    server.asked.clear()
+    server.requests.clear()
     with ThreadPoolExecutor(16) as threads:
         decoded = list(threads.map(lambda _: consumer.decode("document.deleted", value), range(64)))
     assert len(decoded) == 64
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_releases_live_beside_each_other(server: RegistryServer, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_an_unknown_id_is_asked_for_once_in_a_while(server: RegistryServer, monk
         with pytest.raises(DecodeError) as unknown:
             consumer.decode("document.deleted", value)
         assert unknown.value.reason == "unknown-schema"
-    assert server.asked == ["GET /schemas/ids/101"]
+    assert server.requests == ["GET /schemas/ids/101"]
 
     registered(server)
     assert 101 in server.contents
@@ -186,7 +186,7 @@ def test_an_id_that_no_registry_can_have_is_not_asked_for(server: RegistryServer
     with pytest.raises(DecodeError) as unknown:
         build_codec(settings_of(server), catalogue_of()).decode("document.deleted", b"\x00\xff\xff\xff\xffxyz")
     assert unknown.value.reason == "unknown-schema"
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_without_its_extra_it_says_what_to_install(server: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,13 +97,13 @@ async def test_a_partition_waits_in_its_order_and_others_go_on(remote: Settings,
         assert waiting.unsettled == 6
         assert await bench.query("select 1 from streams.dead_letters") == []
 
-        server.asked.clear()
+        server.requests.clear()
         server.start()
         await bench.settled(waiting)
         rows = await bench.query("select event_id from trials where entity = 'e' order by id")
         assert not bench.context.breakers.any_open
     assert [row["event_id"] for row in rows] == [event.event_id for event in events]
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 async def test_a_silent_registry_holds_no_event_loop(remote: Settings, server: RegistryServer) -> None:

@@ -1,4 +1,4 @@
-"""An event with personal and secret fields, and handlers that repeat them wherever they can."""
+"""An event with personal and secret fields, and handlers that write them wherever they can."""
 
 from typing import Annotated, Literal
 
@@ -19,7 +19,7 @@ class Recipient(BaseModel):
 
 
 class InvitationRequested(Event):
-    """A letter with a code that lets somebody in."""
+    """An invitation with a secret code."""
 
     letter_id: str
     code: Annotated[str, Secret]
@@ -30,7 +30,7 @@ class InvitationRequested(Event):
 
 @handles(InvitationRequested, retry=Backoff(first="1s", attempts=3, jitter=0))
 async def invite(event: InvitationRequested, work: Work) -> str:
-    """Tell everything to everybody."""
+    """Write the fields to the log, an error, or the result."""
     who = ", ".join(recipient.mail for recipient in event.recipients)
     log.warning("inviting", who=who, code=event.code, born=event.born)
     if event.plan == "die in sql":
@@ -43,13 +43,13 @@ async def invite(event: InvitationRequested, work: Work) -> str:
 
 
 async def forget(event: InvitationRequested, work: Work, error: BaseException) -> None:
-    """A clean-up that fails as loudly."""
+    """Fail in `on_dead`, with the fields in the message."""
     raise RuntimeError(f"{event.code} of {event.recipients[0].mail} at attempt {work.attempt}: {error}")
 
 
 @handles(InvitationRequested, on_dead=forget, retry=Backoff(first="1s", attempts=1))
 async def note(event: InvitationRequested, work: Work) -> None:
-    """Fails for those that are to die."""
+    """Fail if the plan says so."""
     if event.plan.startswith("die"):
         raise ValueError({"code": event.code, "to": [recipient.mail for recipient in event.recipients]}, work.attempt)
 

@@ -1,4 +1,4 @@
-"""Handlers whose authors made a mistake, and a long one that loses its lease under its work."""
+"""Handlers with a programming error, and a long handler that loses its lease while it runs."""
 
 from typing import Literal
 from uuid import UUID
@@ -14,17 +14,17 @@ LOSE_LEASE = text(
     "update streams.leases set token = gen_random_uuid(), until = clock_timestamp() where resource = :resource"
 )
 _lost: set[UUID] = set()
-"""Events whose lease this process has taken away; at their next attempt they keep it."""
+"""Events whose lease this process has taken away once. Their next attempt keeps its lease."""
 
 
 class SingleMistakeMade(Event):
-    """For `err-single`."""
+    """The event of `err-single`."""
 
     mistake: Literal["step", "service", "none"]
 
 
 class LongMistakeMade(Event):
-    """For `err-long`."""
+    """The event of `err-long`."""
 
     mistake: Literal["session", "service", "lose the lease and go on", "lose the lease and fail"]
 
@@ -35,7 +35,7 @@ class Missing:
 
 @handles(SingleMistakeMade, retry=ONCE)
 async def err_single(event: SingleMistakeMade, work: Work) -> dict[str, str] | None:
-    """Do what a single handler must not do."""
+    """Use `work` in a way that a single handler must not."""
     match event.mistake:
         case "step":
             async with work.step():
@@ -49,7 +49,7 @@ async def err_single(event: SingleMistakeMade, work: Work) -> dict[str, str] | N
 
 @handles(LongMistakeMade, kind="long", retry=ONCE, resource=lambda event: f"mistake:{event.event_id}")
 async def err_long(event: LongMistakeMade, work: Work) -> None:
-    """Do what a long handler must not do, or work on after another worker could have taken over."""
+    """Use `work` in a way that a long handler must not, or continue after the lease was lost."""
     if event.mistake == "session":
         await work.session.execute(text("select 1"))
     if event.mistake == "service":

@@ -1,4 +1,4 @@
-"""Events with a body of any size, and handlers that tell what they got of it."""
+"""Events with a body of any size, and handlers that return a digest of it."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ from streams.topics import Topic
 
 
 class ReportRequested(Event):
-    """File and bind a report; `fails` names a handler that refuses it, as long as the report is a draft."""
+    """A request to file and bind a report. `fails` says how `file_report` fails."""
 
     report_id: str
     text: str
@@ -16,28 +16,28 @@ class ReportRequested(Event):
     copies: int = 0
 
 
-def told(event: ReportRequested) -> str:
-    """The body, in short."""
+def digest(event: ReportRequested) -> str:
+    """Return the SHA-256 digest of the body."""
     return hashlib.sha256(event.text.encode()).hexdigest()
 
 
 @handles(ReportRequested, retry=Backoff(first="1s", attempts=2, jitter=0))
 async def file_report(event: ReportRequested, work: Work) -> str:
-    """Refuse it, fail once, or pass a copy on."""
+    """Reject the report, fail once, or publish a copy."""
     if event.fails == "file":
         raise Permanent("it is not signed")
     if event.fails == "once" and work.attempt == 1:
         raise RuntimeError("the shelf is full")
     if event.copies:
         await work.publish(ReportRequested(report_id=f"{event.report_id}-copy", text=event.text + "!"))
-    return told(event)
+    return digest(event)
 
 
 @handles(ReportRequested, kind="long", resource=lambda event: f"report:{event.report_id}")
 async def bind_report(event: ReportRequested, work: Work) -> str:
-    """In the ledger's custody."""
+    """Return the digest in a step of a long handler."""
     async with work.step():
-        return told(event)
+        return digest(event)
 
 
 TOPICS = (Topic("report.requested", ReportRequested, key="report_id", pool="default", partitions=1),)

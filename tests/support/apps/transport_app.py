@@ -1,9 +1,14 @@
-"""A worker for the transport's tests: it writes down every record that it settles. Run as `faust -A ...:app worker`.
+"""A worker for the transport's tests, which logs every record that it settles. Run it as `faust -A ...:app worker`.
 
-Environment: TEST_TOPICS (comma; each in a group of its own, `<topic>-group`), TEST_AGENTS (topics with an agent, all by
-default), TEST_HIGH and TEST_LOW (the groups' bounds), TEST_LOG (file, one JSON line a settled record), TEST_SLOW
-(seconds). A record's value says what becomes of it: `slow…` takes TEST_SLOW, `gate…` lasts until the file `open` is
-beside the log, `hold…` is never settled, `raise…` raises in the agent, any other is settled at once.
+Environment variables:
+    TEST_TOPICS: Topics, separated by commas. Each has its own group, `<topic>-group`.
+    TEST_AGENTS: Topics with an agent. Default: all.
+    TEST_HIGH, TEST_LOW: The watermarks of the groups, in records.
+    TEST_LOG: The log file, with one JSON line per settled record.
+    TEST_SLOW: Seconds that a slow record takes.
+
+The value of a record decides how it is handled: `slow…` takes TEST_SLOW seconds, `gate…` waits until the file `open`
+exists in the folder of the log, `hold…` is never settled, `raise…` raises in the agent, others are settled at once.
 """
 
 import asyncio
@@ -30,22 +35,22 @@ LOG = Path(os.environ["TEST_LOG"])
 GATE = LOG.with_name("open")
 
 
-class Desk:
-    """Works on records side by side, as the delivery does; a slow one does not hold the others."""
+class RecordWorker:
+    """Handles records concurrently, as the delivery does: a slow record does not delay the others."""
 
     def __init__(self) -> None:
         self.running: dict[asyncio.Task[None], Assignment] = {}
         self.revoked_while_running: list[asyncio.Task[None]] = []
         self.log = LOG.open("a", buffering=1)
 
-    def take(self, chunk: Chunk) -> None:
+    def handle(self, chunk: Chunk) -> None:
         for record in chunk.records:
             value = record.value or b""
             if value.startswith(b"raise"):
-                message = "an agent's own fault"
+                message = "an error of the agent"
                 raise ValueError(message)
             if value.startswith(b"hold"):
-                self.note("held", record)
+                self.log_record("held", record)
             elif value.startswith((b"slow", b"gate")):
                 task = asyncio.create_task(self.work(chunk, record))
                 self.running[task] = chunk.assignment
@@ -54,7 +59,7 @@ class Desk:
                 self.settle(chunk, record)
 
     async def work(self, chunk: Chunk, record: Record) -> None:
-        self.note("started", record)
+        self.log_record("started", record)
         if (record.value or b"").startswith(b"slow"):
             await asyncio.sleep(SLOW)
         else:
@@ -63,40 +68,40 @@ class Desk:
         self.settle(chunk, record)
 
     def settle(self, chunk: Chunk, record: Record) -> None:
-        self.note("late" if chunk.assignment.revoked else "settled", record)
+        self.log_record("late" if chunk.assignment.revoked else "settled", record)
         chunk.settle(record.offset)
 
-    def note(self, what: str, record: Record) -> None:
+    def log_record(self, what: str, record: Record) -> None:
         value = (record.value or b"").decode()
         line = {"what": what, "pid": os.getpid(), "at": time.time(), "topic": record.topic}
         self.log.write(
             json.dumps(line | {"partition": record.partition, "offset": record.offset, "value": value}) + "\n"
         )
 
-    def say(self, what: str, assignments: Collection[Assignment] = ()) -> None:
+    def log_event(self, what: str, assignments: Collection[Assignment] = ()) -> None:
         places = sorted([one.topic, one.partition] for one in assignments)
         self.log.write(json.dumps({"what": what, "pid": os.getpid(), "at": time.time(), "places": places}) + "\n")
 
     def on_assigned(self, assignments: Collection[Assignment]) -> None:
-        self.say("assigned", assignments)
+        self.log_event("assigned", assignments)
 
     async def on_revoking(self, assignments: Collection[Assignment]) -> None:
-        mine = set(assignments)
-        running = [task for task, assignment in self.running.items() if assignment in mine]
+        revoked = set(assignments)
+        running = [task for task, assignment in self.running.items() if assignment in revoked]
         if running:
             await asyncio.wait(running)
 
     def on_revoked(self, assignments: Collection[Assignment]) -> None:
-        """Let late work go on, so that its settlement meets the fence."""
-        self.say("revoked", assignments)
+        """Do not stop late work, so that the fence rejects its settlement."""
+        self.log_event("revoked", assignments)
 
     async def drain(self) -> None:
-        self.say("draining")
+        self.log_event("draining")
         if self.running:
             await asyncio.wait(list(self.running))
 
 
-desk = Desk()
+record_worker = RecordWorker()
 app = StreamsApp(
     load_settings(),
     groups=tuple(
@@ -109,14 +114,14 @@ app = StreamsApp(
         )
         for name in TOPICS
     ),
-    listener=desk,
+    listener=record_worker,
 )
 
 
 def make_agent(name: str) -> None:
     async def read(stream: StreamT[Chunk]) -> None:
         async for chunk in stream:
-            desk.take(chunk)
+            record_worker.handle(chunk)
 
     app.agent(app.topic(name, value_serializer="raw"), name=name)(read)
 
@@ -127,7 +132,7 @@ for topic_name in AGENTS:
 
 @app.timer(interval=0.2)  # type: ignore[untyped-decorator]  # Faust leaves it untyped
 async def tick() -> None:
-    desk.say("tick")
+    record_worker.log_event("tick")
 
 
 @app.page("/state")

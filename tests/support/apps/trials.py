@@ -1,4 +1,4 @@
-"""Events and handlers whose behaviour the event itself prescribes; each effect is a row of the table `trials`."""
+"""Events that decide how their handlers behave. Each effect is a row of the table `trials`."""
 
 import asyncio
 import os
@@ -28,30 +28,30 @@ INSERT = text(
 
 
 class Trial(Event):
-    """What the handler is to do: `plan` on the first `times` attempts, then succeed."""
+    """The behaviour of the handler: `plan` on the first `times` attempts, then success. 0 times: on every attempt."""
 
     entity: str
     plan: Plan = "succeed"
     times: int = 0
     seconds: float = 0.0
     padding: str = ""
-    """Makes it large."""
+    """Text that makes the event large."""
 
 
 class SingleTrialRequested(Trial):
-    """For `try-single`."""
+    """The event of `try-single`."""
 
 
 class BatchTrialRequested(Trial):
-    """For `try-batch`."""
+    """The event of `try-batch`."""
 
 
 class LongTrialRequested(Trial):
-    """For `try-long`."""
+    """The event of `try-long`."""
 
 
 async def note(event: Trial, work: Work, handler: str, batch: int = 1) -> None:
-    """The effect."""
+    """Write the effect."""
     await work.session.execute(
         INSERT,
         {
@@ -65,19 +65,19 @@ async def note(event: Trial, work: Work, handler: str, batch: int = 1) -> None:
 
 
 async def note_death(event: Trial, work: Work, error: BaseException) -> None:
-    """`on_dead`: noted as an effect of its own."""
+    """Write an effect in `on_dead`."""
     if event.entity == "broken-on-dead":
         raise ValueError("on_dead broke")
     await note(event, work, f"dead: {type(error).__name__}")
 
 
 async def note_limit(event: Trial, work: Work, error: BaseException) -> None:
-    """`on_soft_limit`."""
+    """Write an effect in `on_soft_limit`."""
     await note(event, work, f"limit: {type(error).__name__}")
 
 
 async def behave(event: Trial, work: Work) -> None:  # noqa: C901 - one case a plan
-    """Do what the event says."""
+    """Behave as the event says."""
     if event.times and work.attempt > event.times:
         return
     match event.plan:
@@ -105,7 +105,7 @@ async def behave(event: Trial, work: Work) -> None:  # noqa: C901 - one case a p
 
 
 def spin(seconds: float) -> None:
-    """Burn processor time without ever awaiting."""
+    """Use the CPU without awaiting."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         pass
@@ -120,7 +120,7 @@ def spin(seconds: float) -> None:
     on_soft_limit=note_limit,
 )
 async def try_single(event: SingleTrialRequested, work: Work) -> dict[str, int] | None:
-    """One transaction an event."""
+    """Write the effect in one transaction per event."""
     await note(event, work, "try-single")
     await behave(event, work)
     return {"attempt": work.attempt} if event.plan != "succeed" else None
@@ -128,7 +128,7 @@ async def try_single(event: SingleTrialRequested, work: Work) -> dict[str, int] 
 
 @handles(BatchTrialRequested, kind="batch", retry=QUICK, batch_size=64, on_dead=note_death)
 async def try_batch(events: Sequence[BatchTrialRequested], work: Work) -> None:
-    """One transaction for many events."""
+    """Write the effects of several events in one transaction."""
     for event in events:
         await note(event, work, "try-batch", len(events))
     for event in events:
@@ -145,7 +145,7 @@ async def try_batch(events: Sequence[BatchTrialRequested], work: Work) -> None:
     on_dead=note_death,
 )
 async def try_long(event: LongTrialRequested, work: Work) -> None:
-    """A step, the behaviour outside of any transaction, and a last step with the effect."""
+    """Run a first step, the behaviour outside a transaction, and a final step that writes the effect."""
     async with work.step():
         await note(event, work, "try-long: began")
     await behave(event, work)

@@ -1,4 +1,4 @@
-"""A handler for an event of the catalogue that may have none yet: whatever it says, its event is welcome."""
+"""A handler for an event that has no built-in handler."""
 
 from schemas import TenantUpdated
 from streams.delivery import Work, handles
@@ -6,7 +6,7 @@ from streams.delivery import Work, handles
 
 @handles(TenantUpdated)
 async def welcome(event: TenantUpdated, work: Work) -> str:
-    """What is returned shows that it ran."""
+    """Return a result that shows that the handler ran."""
     return f"{event.tenant_id} at attempt {work.attempt}"
 
 

@@ -1,4 +1,4 @@
-"""A chat endpoint on this machine that speaks OpenAI's protocol and answers as a test tells it to."""
+"""A fake chat server with OpenAI's protocol. The test sets its answers."""
 
 import json
 from collections import Counter
@@ -11,7 +11,7 @@ from threading import Barrier, Lock, Thread
 
 @dataclass(frozen=True)
 class Reply:
-    """What the endpoint sends: a status, a body, headers."""
+    """An HTTP response: status, body, headers."""
 
     status: int
     body: bytes
@@ -19,7 +19,7 @@ class Reply:
 
 
 Answer = Callable[[str, int], Reply]
-"""From the text that is asked about and how often it has been asked before."""
+"""Returns the reply for a text and the number of earlier requests with the same text."""
 
 
 def completion(content: str | None, finish_reason: str = "stop") -> Reply:
@@ -28,21 +28,21 @@ def completion(content: str | None, finish_reason: str = "stop") -> Reply:
 
 
 def two_pairs(text: str, _: int) -> Reply:
-    """What a good model would say."""
+    """Return two questions with their answers, as a good model would."""
     name = text.split(".", maxsplit=1)[0]
     return completion(f"Q1: What of {name}?\nA1: {text}\nQ2: Where is {name}?\nA2: In the text.")
 
 
 class ChatServer:
-    """Answers each request by `answer`; remembers what it was asked."""
+    """Answers each request with `answer`, and records the requests."""
 
     def __init__(self) -> None:
         self.answer: Answer = two_pairs
-        self.asked: Counter[str] = Counter()
+        self.request_counts: Counter[str] = Counter()
         self.requests: list[dict[str, object]] = []
         self.keys: list[str | None] = []
         self.together: Barrier | None = None
-        """Requests that must be under way at once before any is answered."""
+        """If set, requests wait until this many are in progress."""
         self._lock = Lock()
 
     def reply(self, body: bytes, key: str | None) -> Reply:
@@ -51,8 +51,8 @@ class ChatServer:
         with self._lock:
             self.requests.append(request)
             self.keys.append(key)
-            before = self.asked[text]
-            self.asked[text] += 1
+            before = self.request_counts[text]
+            self.request_counts[text] += 1
         if self.together is not None:
             self.together.wait(10)
         return self.answer(text, before)
@@ -60,7 +60,7 @@ class ChatServer:
 
 @contextmanager
 def chat_server() -> Iterator[tuple[ChatServer, str]]:
-    """A server and its address, without the path."""
+    """Start a server. Yields it with its address, without the path."""
     server = ChatServer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -78,7 +78,7 @@ def chat_server() -> Iterator[tuple[ChatServer, str]]:
             self.wfile.write(reply.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's signature
-            """Quiet."""
+            """Log nothing."""
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = Thread(target=http.serve_forever, args=(0.01,))

@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's embeddings protocol, and misbehaves as it is told."""
+"""A fake embedding server with OpenAI's protocol. The test sets its errors."""
 
 import json
 import math
@@ -15,7 +15,7 @@ Change = Callable[[list[dict[str, object]]], list[dict[str, object]]]
 
 
 def numbers_of(text: str) -> list[float]:
-    """Not of length one, so that somebody has to see to it."""
+    """Return a vector that is not of length one, so that the client has to normalise it."""
     return [byte / 16 + 0.1 for byte in sha256(text.encode()).digest()[:DIMENSIONS]]
 
 
@@ -26,23 +26,23 @@ def unit(numbers: list[float]) -> list[float]:
 
 @dataclass
 class EmbeddingServer:
-    """What it answers, and what it was asked."""
+    """The configured answers, and the recorded requests."""
 
     url: str = ""
     requests: list[list[str]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     refusals: deque[tuple[int, Mapping[str, str]]] = field(default_factory=deque)
-    """Status and headers of the next answers, before it works again."""
+    """Status and headers of the next answers. Then the server works again."""
     then: tuple[int, Mapping[str, str]] | None = None
-    """The refusal that follows each answer."""
+    """Status and headers of an error after each good answer."""
     special: dict[str, object] = field(default_factory=dict)
-    """Text → what comes instead of its vector."""
+    """Values that are sent instead of a text's vector, by text."""
     refused: set[str] = field(default_factory=set)
-    """Texts that it does not take: 400 for every request that holds one."""
+    """Rejected texts: a request that contains one gets 400."""
     change: Change = list
-    """What is done to the list of a whole answer."""
+    """Applied to the list of vectors in each answer."""
     together: threading.Barrier | None = None
-    """Requests wait until so many are there."""
+    """If set, requests wait until this many are in progress."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, texts: list[str], key: str | None) -> tuple[int, Mapping[str, str], object]:
@@ -72,15 +72,15 @@ class EmbeddingServer:
 
 @contextmanager
 def embedding_server() -> Iterator[EmbeddingServer]:
-    """Listens on a free port of this machine."""
+    """Start a server on a free port of the loopback interface."""
     state = EmbeddingServer()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             assert self.path == "/v1/embeddings", self.path
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            assert asked["model"] == "test-model"
-            status, headers, body = state.answer(asked["input"], self.headers.get("Authorization"))
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            assert request["model"] == "test-model"
+            status, headers, body = state.answer(request["input"], self.headers.get("Authorization"))
             content = json.dumps(body).encode()
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(content))}.items():
@@ -89,7 +89,7 @@ def embedding_server() -> Iterator[EmbeddingServer]:
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-            """Silent."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     state.url = f"http://127.0.0.1:{server.server_address[1]}/v1"

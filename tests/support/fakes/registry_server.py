@@ -1,7 +1,7 @@
-"""A schema registry for the tests: the part of Confluent's REST API that the client uses, over HTTP or TLS.
+"""A fake schema registry: the part of Confluent's REST API that the client uses, over HTTP or TLS.
 
-Ids are global, the same content has one id everywhere, and a subject refuses what its level does not allow: as the gate
-sees it, so the tests of the gate are what tells whether that is right.
+Ids are global, and the same content has the same id in every subject. A subject rejects a schema that its
+compatibility level does not allow. The check is `schemas.evolution`, which has its own tests.
 """
 
 import base64
@@ -25,17 +25,17 @@ Answer = tuple[int, dict[str, object]]
 
 @dataclass
 class RegistryServer:
-    """What it has, and what it was asked. Change `password`, `silent`, `failing` to see what becomes of clients."""
+    """The registry's content, and the recorded requests. Change `password`, `silent` or `failing` to test clients."""
 
     certificates: Certificates | None = None
-    """TLS with these; clients have to show the client's."""
+    """If set, the server uses TLS, and clients must present the client certificate."""
     user: str | None = None
     password: str = ""
     failing: int | None = None
-    """The status that every answer has, as behind a broken proxy."""
+    """The status of every answer, as behind a broken proxy."""
     silent: threading.Event | None = None
-    """Answers wait until it is set."""
-    asked: list[str] = field(default_factory=list)
+    """If given, answers wait until this event is set."""
+    requests: list[str] = field(default_factory=list)
     """Method and path of each request."""
     port: int = 0
     contents: dict[int, str] = field(default_factory=dict)
@@ -46,11 +46,11 @@ class RegistryServer:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The address of the server."""
         return f"{'http' if self.certificates is None else 'https'}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Listen, on the same port as before where it was stopped."""
+        """Listen; after a stop on the same port as before."""
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -63,13 +63,13 @@ class RegistryServer:
                 self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                with contextlib.suppress(ConnectionError):  # it waits no more
+                with contextlib.suppress(ConnectionError):  # the client has closed the connection
                     self.wfile.write(content)
 
             do_GET = do_POST = do_PUT = handle_any  # noqa: N815 - http.server's names
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-                """The test's output is not its log."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._server.daemon_threads = True
@@ -82,20 +82,20 @@ class RegistryServer:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Listen no more; what it has stays."""
+        """Stop listening. The content stays."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
 
-    def count(self, asked: str) -> int:
-        """How often a method and path were asked for, queries left out."""
-        return sum(one == asked for one in self.asked)
+    def count(self, request: str) -> int:
+        """Return how often a method and path were requested, without the query."""
+        return sum(one == request for one in self.requests)
 
     def answer(self, method: str, path: str, authorization: str | None, body: dict[str, object]) -> Answer:
-        """Status and JSON."""
+        """Return the status and the JSON of a request."""
         place = unquote(urlsplit(path).path)
-        self.asked.append(f"{method} {place}")
+        self.requests.append(f"{method} {place}")
         if self.silent is not None:
             self.silent.wait(30)
         if self.failing is not None:
@@ -128,8 +128,8 @@ class RegistryServer:
         versions = [Version(number, json.loads(self.contents[one])) for number, one in enumerate(ids, start=1)]
         level = cast("Compatibility", self.levels.get(subject, "BACKWARD"))
         if broken := breaking_changes(Version(len(ids) + 1, json.loads(content)), versions, level):
-            told = f'Schema being registered is incompatible with an earlier schema for subject "{subject}"'
-            return 409, _error(409, f"{told}: {broken[0]}")
+            message = f'Schema being registered is incompatible with an earlier schema for subject "{subject}"'
+            return 409, _error(409, f"{message}: {broken[0]}")
         self.contents[schema_id] = content
         ids.append(schema_id)
         return 200, {"id": schema_id}
@@ -146,7 +146,7 @@ class RegistryServer:
 
 @contextmanager
 def running_registry(**given: object) -> Iterator[RegistryServer]:
-    """A registry that listens while the block runs."""
+    """Run a registry for the duration of the block."""
     server = RegistryServer(**given)  # type: ignore[arg-type] # its own fields
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""A server that speaks S3, on a port of the loopback, with one bucket."""
+"""A fake S3 server on a port of the loopback interface, with one bucket."""
 
 import logging
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ KEY = "test"
 
 @contextmanager
 def s3_server(port: int = 0) -> Iterator[str]:
-    """Its URL, while it serves. `port`: 0 takes a free one."""
+    """Start the server and yield its URL. Port 0 takes a free one."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()

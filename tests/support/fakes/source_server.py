@@ -1,4 +1,4 @@
-"""A local server that speaks for the services that documents come from."""
+"""A fake server for the services that documents come from."""
 
 import json
 import threading
@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Service:
-    """A local server; each answer is a status, headers and a JSON value, by method and path."""
+    """The configured answers by method and path (status, headers, JSON value), and the recorded requests."""
 
     answers: dict[str, tuple[int, dict[str, str], object]] = field(default_factory=dict)
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
-    """Method and address of each request, and its Authorization or key."""
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
+    """Method and path of each request, with its Authorization header or API key."""
     url: str = ""
 
     def answer(self, request: str, value: object, status: int = 200, **headers: str) -> None:
@@ -24,19 +24,19 @@ class Service:
 
 @contextmanager
 def open_service() -> Iterator[Service]:
-    """A server that answers 404 until it is told something else."""
-    told = Service()
+    """Start a server that answers 404 until answers are configured."""
+    service = Service()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             cursor = json.loads(body).get("start_cursor") if body else None
             request = f"{self.command} {self.path}"
-            told.asked.append((request, self.headers.get("Authorization") or self.headers.get("X-API-Key")))
+            service.requests.append((request, self.headers.get("Authorization") or self.headers.get("X-API-Key")))
             query = urlsplit(self.path).query if "start_cursor" in self.path else None
-            bare = f"{self.command} {urlsplit(self.path).path}"
-            wanted = f"{bare} more" if query or cursor else bare
-            status, headers, value = told.answers.get(request) or told.answers.get(wanted) or (404, {}, {})
+            without_query = f"{self.command} {urlsplit(self.path).path}"
+            next_page = f"{without_query} more" if query or cursor else without_query
+            status, headers, value = service.answers.get(request) or service.answers.get(next_page) or (404, {}, {})
             self.send_response(status)
             for name, text in headers.items():
                 self.send_header(name.replace("_", "-"), text)
@@ -46,13 +46,13 @@ def open_service() -> Iterator[Service]:
         do_POST = do_GET  # noqa: N815 - the library's name
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-            """Not into the test's output."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    told.url = f"http://127.0.0.1:{server.server_port}"
-    yield told
+    service.url = f"http://127.0.0.1:{server.server_port}"
+    yield service
     server.shutdown()
     server.server_close()
     thread.join()

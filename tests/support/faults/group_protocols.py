@@ -1,4 +1,4 @@
-"""Scenarios whose workers join their groups by each of Kafka's two protocols."""
+"""Runs a test with each of Kafka's two group protocols."""
 
 import pytest
 

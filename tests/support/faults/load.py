@@ -1,4 +1,4 @@
-"""Events under way while something breaks, published as a service would: in transactions, by the outbox."""
+"""The load of the crash tests: events that are published through the outbox, in transactions, as a service does."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,22 +16,22 @@ from streams.topics import load_catalogue
 from tests.support.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested, Trial
 
 KEYS = 40
-"""Entities that the events are of: several events share a lane."""
+"""Keys of the events. Several events share a key and so a lane."""
 AT_ONCE = 20
-"""Events of one transaction."""
+"""Events per transaction."""
 PAUSE = 0.3
-"""Seconds until a transaction that failed is tried again."""
+"""Seconds before a failed transaction is repeated."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """Events in the order of their publishing."""
+    """Events in the order of publishing."""
 
     events: Sequence[Trial]
 
 
 def mixed(count: int, *, long_share: int = 40) -> Load:
-    """Half single, half batch events, one in ten of which fails once; one in `long_share` is long work instead."""
+    """Return single and batch events. About one in nine fails once; one in `long_share` is long work."""
     return Load([_event(number, long_share) for number in range(count)])
 
 
@@ -48,35 +48,42 @@ def _event(number: int, long_share: int) -> Trial:
 
 
 @contextmanager
-def published_beside(settings: Settings, engine: Engine, load: Load, *, seconds: float) -> Iterator[None]:
-    """Publish the load while the block runs, over so many seconds; all of it is committed when the block has ended."""
+def publish_in_background(settings: Settings, engine: Engine, load: Load, *, seconds: float) -> Iterator[None]:
+    """Publish the load in the background while the block runs. All of it is committed when the block has ended.
+
+    Args:
+        settings: The settings of the codec.
+        engine: The engine of the test's database.
+        load: The events.
+        seconds: The time over which they are published.
+    """
     codec = build_codec(settings, load_catalogue(settings))
     parts = [load.events[start : start + AT_ONCE] for start in range(0, len(load.events), AT_ONCE)]
-    over = threading.Event()
+    ended = threading.Event()
 
     def publish() -> None:
         for part in parts:
             _commit(engine, codec, part)
-            over.wait(seconds / len(parts))
+            ended.wait(seconds / len(parts))
 
     thread = threading.Thread(target=publish)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        ended.set()
         thread.join()
 
 
 def _commit(engine: Engine, codec: Codec, events: Sequence[Trial]) -> None:
-    """As a service does that may not lose them: again after an error. A commit of unknown outcome may be repeated."""
-    again = threading.Event()
+    """Publish events in a transaction, and repeat it after an error, also if the outcome of the commit is unknown."""
+    timer = threading.Event()
     while True:
         try:
             with Session(engine) as session, session.begin():
                 for event in events:
                     Outbox(session, codec).publish(event)
         except SQLAlchemyError:
-            again.wait(PAUSE)
+            timer.wait(PAUSE)
         else:
             return

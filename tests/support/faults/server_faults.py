@@ -1,4 +1,4 @@
-"""Breaking and mending the servers of the local stack."""
+"""Kills and restarts the servers of the local stack."""
 
 import os
 import signal
@@ -10,18 +10,18 @@ from tests.support.processes.worker_process import wait_for
 
 
 def kill_server(stack: Stack, name: str) -> None:
-    """SIGKILL, as when its machine goes away; names as in `streams local status`."""
+    """Send SIGKILL to a server, by its name in `streams local status`."""
     os.kill(pid_of(stack, name), signal.SIGKILL)
-    wait_for(lambda: _pid(stack, name) is None, f"{name} to be gone")
+    wait_for(lambda: _pid(stack, name) is None, f"{name} to end")
 
 
 def restore(stack: Stack) -> None:
-    """Start again what does not run; returns when all answer."""
+    """Start the servers that do not run. Returns when all of them answer."""
     LocalStack(stack.folder).up()
 
 
 def pid_of(stack: Stack, name: str) -> int:
-    """The process of a server that runs."""
+    """Return the process id of a running server."""
     pid = _pid(stack, name)
     assert pid is not None, f"{name} does not run"
     return pid

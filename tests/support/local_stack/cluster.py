@@ -1,4 +1,4 @@
-"""The topics of the stack's Kafka, whoever made them."""
+"""The topics on the stack's Kafka brokers."""
 
 from functools import cache
 
@@ -7,19 +7,19 @@ from confluent_kafka.admin import AdminClient
 
 @cache
 def admin_client(servers: str) -> AdminClient:
-    """The session's client of these brokers. It lives on, since requests under way end with their client."""
+    """Return the session's client of these brokers. It stays open, since closing it would cancel its requests."""
     return AdminClient({"bootstrap.servers": servers, "log_level": 0})
 
 
 def topic_names(servers: str) -> list[str]:
-    """Every topic on the brokers."""
+    """Return the names of all topics."""
     return list(admin_client(servers).list_topics(timeout=10).topics)
 
 
 def delete_topics(servers: str, prefix: str) -> None:
-    """Ask for the deletion of the topics whose names begin so; does not wait for it.
+    """Request the deletion of the topics with this prefix, without waiting for it.
 
-    Many topics that nobody uses would make each next test's topics slower to make.
+    Creating topics takes longer on a cluster with many unused topics.
     """
     if names := [name for name in topic_names(servers) if name.startswith(prefix)]:
         admin_client(servers).delete_topics(names)

@@ -1,4 +1,4 @@
-"""The databases of tests: one template, and a copy of it for every test."""
+"""The databases of the tests: one template, and a copy of it per test."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ from streams.settings import Settings
 from tests.support.local_stack.stack import Stack
 
 TEMPLATES = "streams_template_"
-"""What the names of templates begin with; seven hexadecimal digits follow."""
+"""The prefix of a template's name. Seven hexadecimal digits follow it."""
 _MAKING = 0x7465_7375
 
 
 def make_template(stack: Stack) -> str:
-    """Make a database with the platform's tables and ours, unless the server has it. Returns its name."""
+    """Create a database with the platform's tables and ours, unless it exists. Returns its name."""
     name = template_name()
     with admin(stack) as connection:
-        # Sessions that start together: the first makes it.
+        # If several sessions start together, the first one creates it.
         connection.execute("select pg_advisory_lock(%s)", (_MAKING,))
         found = connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone()
         if found is None:
@@ -41,10 +41,10 @@ def make_template(stack: Stack) -> str:
 
 
 def template_name() -> str:
-    """The name of the template.
+    """Return the name of the template.
 
-    It has a digest of the code that makes the tables, so that a kept server gets a new template when they change, and
-    of the day, since a new day needs partitions of its own.
+    The name has a digest of the code that creates the tables, so that a kept server gets a new template when they
+    change. The digest includes the day, since a new day needs new partitions.
     """
     digest = hashlib.sha256(datetime.now(tz=UTC).date().isoformat().encode())
     for package in (migrations, models):
@@ -58,27 +58,27 @@ def template_name() -> str:
 
 @contextmanager
 def own_database(stack: Stack, template: str, name: str) -> Iterator[str]:
-    """A copy of the template under that name, for as long as it is entered. Yields its URL."""
+    """Create a copy of the template for the duration of the block. Yields its URL."""
     with admin(stack) as connection:
-        # Copies files: much faster than writing them to the log, on a server that does not wait for its disk.
+        # Copying files is much faster than writing to the WAL, on a server that does not wait for its disk.
         connection.execute(f"create database {name} template {template} strategy file_copy")
     yield url(stack, name).render_as_string(hide_password=False)
     drop_database(stack, name)
 
 
 def drop_database(stack: Stack, name: str) -> None:
-    """Drop a database, whoever is connected to it."""
+    """Drop a database, even if clients are connected to it."""
     with admin(stack) as connection:
         connection.execute(f"drop database if exists {name} with (force)")
 
 
 def url(stack: Stack, database: str) -> URL:
-    """Where a database of the stack is, as `STREAMS_DATABASE_URL` takes it."""
+    """Return the URL of a database, in the form of `STREAMS_DATABASE_URL`."""
     return make_url(stack.environment["STREAMS_DATABASE_URL"]).set(database=database, drivername="postgresql")
 
 
 def admin(stack: Stack) -> psycopg.Connection:
-    """A connection to the server that can make and drop databases."""
+    """Return a connection that can create and drop databases."""
     return psycopg.connect(url(stack, "postgres").render_as_string(hide_password=False), autocommit=True)
 
 

@@ -1,7 +1,7 @@
-"""What earlier runs have left on a kept stack, and its removal.
+"""Removes databases and topics that earlier runs have left on a kept stack.
 
-Every run holds an advisory lock for its name. The server frees it when the run ends, however it ends, so a lock that
-can be had belongs to a run that is over.
+Every run holds an advisory lock for its name. The server releases it when the run ends for any reason, so a lock that
+can be acquired belongs to a run that has ended.
 """
 
 import re
@@ -17,16 +17,16 @@ from tests.support.local_stack.databases import TEMPLATES, admin, template_name
 from tests.support.local_stack.stack import Stack
 
 _RUNS = 0x7465_7374
-"""First key of the runs' advisory locks; the second is the run."""
+"""The first key of the runs' advisory locks. The second key is the run."""
 _TEMPLATES = 0x7465_7376
-"""First key of the templates' advisory locks, which their users share; the second is the template's digest."""
+"""The first key of the templates' shared advisory locks. The second key is the template's digest."""
 _OURS = re.compile(r"t([0-9a-f]{6})[0-9a-f]{4}")
-"""Begins the name of every database and topic of a test; see `Stack.fresh_name`."""
+"""The beginning of the name of every database and topic of a test; see `Stack.fresh_name`."""
 
 
 @contextmanager
-def registered(stack: Stack) -> Iterator[None]:
-    """Say that this run is alive, and remove in the background what ended runs have left."""
+def register_run(stack: Stack) -> Iterator[None]:
+    """Hold the lock of this run, and remove the leftovers of ended runs in the background."""
     with admin(stack) as connection:
         connection.execute("select pg_advisory_lock(%s, %s)", (_RUNS, int(stack.run, 16)))
         connection.execute("select pg_advisory_lock_shared(%s, %s)", (_TEMPLATES, _number(template_name())))
@@ -41,19 +41,21 @@ def registered(stack: Stack) -> Iterator[None]:
 
 
 def _remove(stack: Stack, ended: Event) -> None:
-    """Remove one thing after another until all is done or the run ends; the next run goes on."""
+    """Remove leftovers one by one until all are removed or the run ends. The next run continues."""
     with admin(stack) as connection:
         databases = [name for (name,) in connection.execute("select datname from pg_database")]
         servers = stack.environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]
         topics = topic_names(servers)
-        over = {run: _lock(connection, _RUNS, int(run, 16)) for run in {*map(_run_of, (*databases, *topics))} if run}
-        unwanted = [name for name in topics if over.get(_run_of(name))]
+        has_ended = {
+            run: _lock(connection, _RUNS, int(run, 16)) for run in {*map(_run_of, (*databases, *topics))} if run
+        }
+        unwanted = [name for name in topics if has_ended.get(_run_of(name))]
         if unwanted and not ended.is_set():
             _delete_topics(servers, unwanted)
         for name in databases:
             if ended.is_set():
                 return
-            if over.get(_run_of(name)):
+            if has_ended.get(_run_of(name)):
                 connection.execute(f"drop database if exists {name} with (force)")
             elif TEMPLATES in name and _lock(connection, _TEMPLATES, _number(name)):
                 connection.execute(f"drop database if exists {name}")
@@ -69,17 +71,17 @@ def _delete_topics(servers: str, names: list[str]) -> None:
 
 
 def _run_of(name: str) -> str:
-    """The run that made the database or topic; empty for one that no test has made."""
+    """Return the run that created a database or topic; an empty string if no test did."""
     found = _OURS.match(name)
     return found[1] if found else ""
 
 
 def _number(template: str) -> int:
-    """The digest in the name of a template, be it finished or not."""
+    """Return the digest in the name of a finished or unfinished template."""
     return int(template.partition(TEMPLATES)[2], 16)
 
 
 def _lock(connection: psycopg.Connection, kind: int, key: int) -> bool:
-    """Take the lock, which the connection then holds to its end. False: another has it."""
+    """Try to acquire a lock until the connection ends. Returns False if another session holds it."""
     found = connection.execute("select pg_try_advisory_lock(%s, %s)", (kind, key)).fetchone()
     return bool(found and found[0])

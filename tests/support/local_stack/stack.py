@@ -1,7 +1,7 @@
-"""The servers that the tests run on: started for one run, or kept from run to run.
+"""The servers of the tests: started for one run, or kept from run to run.
 
-`STREAMS_TEST_STACK=keep` uses the stack in `.local-test`, or in the folder that `STREAMS_TEST_STACK_DIR` names. The
-first run starts it, and it is left running. Every test has its own database, topics and names in both cases.
+`STREAMS_TEST_STACK=keep` uses the stack in `.local-test`, or in the folder in `STREAMS_TEST_STACK_DIR`. The first run
+starts it, and it keeps running. In both cases every test has its own database, topics and names.
 """
 
 import os
@@ -23,14 +23,14 @@ from tests.support.processes.worker_process import ROOT
 
 MODE = "STREAMS_TEST_STACK"
 FOLDER = "STREAMS_TEST_STACK_DIR"
-_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - folders with names of their own are made in it
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - only uniquely named folders are created in it
 _ROOM = 2 * 1024**3
-"""Bytes; a session needs some two hundred MiB, and several run at the same time."""
+"""Bytes. A session needs about two hundred MiB, and several run at the same time."""
 _PREFIX = "streams-test-"
 
 
 class WrongModeError(Exception):
-    """`STREAMS_TEST_STACK` has a value that means nothing."""
+    """`STREAMS_TEST_STACK` has an unknown value."""
 
 
 def _new_run() -> str:
@@ -39,23 +39,23 @@ def _new_run() -> str:
 
 @dataclass(frozen=True)
 class Stack:
-    """The servers of this session. What the session makes on them has a name that begins with `t` and its `run`."""
+    """The servers of this session. Names of databases and topics begin with `t` and the session's `run`."""
 
     environment: dict[str, str]
     folder: Path
     kept: bool = False
-    """The servers are used by other sessions too: no test may stop or freeze them."""
+    """Whether other sessions use the servers too. If so, no test may stop or freeze them."""
     run: str = field(default_factory=_new_run)
     _numbers: Iterator[int] = field(default_factory=partial(count, 1))
 
     def fresh_name(self) -> str:
-        """A name for a database, an application or a topic that nothing on these servers has."""
+        """Return a new name for a database, an application or a topic."""
         return f"t{self.run}{next(self._numbers):04x}"
 
 
 @contextmanager
 def session_stack(folder: Path) -> Iterator[Stack]:
-    """Quick servers for this session: their data is in memory where there is room, else in that folder."""
+    """Run fast servers for this session. Their data is in memory if there is space, otherwise in `folder`."""
     _remove_abandoned()
     if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ROOM:
         with TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=_IN_MEMORY) as memory:
@@ -71,7 +71,7 @@ def session_stack(folder: Path) -> Iterator[Stack]:
 
 @contextmanager
 def running_stack(folder: Path, brokers: int | None = None) -> Iterator[Stack]:
-    """Servers whose data is in that folder, as users have them. They are stopped in the end."""
+    """Run servers with their data in `folder`, as users do, for the duration of the block."""
     folder.parent.chmod(0o755)  # PostgreSQL may run as another user
     local = LocalStack(folder, brokers)
     local.up()
@@ -82,7 +82,7 @@ def running_stack(folder: Path, brokers: int | None = None) -> Iterator[Stack]:
 
 
 def kept_folder() -> Path | None:
-    """The folder of the kept stack. None: this run starts its own.
+    """Return the folder of the kept stack. None: this run starts its own stack.
 
     Raises:
         WrongModeError: `STREAMS_TEST_STACK` is neither empty nor `keep`.
@@ -94,7 +94,7 @@ def kept_folder() -> Path | None:
 
 
 def kept_stack(folder: Path) -> Stack:
-    """The servers in that folder, started where they do not run, and left running."""
+    """Return the servers in `folder`. They are started if they do not run, and keep running."""
     local = LocalStack(folder)
     status = local.status()
     if not status or not all(server.running for server in status):
@@ -104,7 +104,7 @@ def kept_stack(folder: Path) -> Stack:
 
 
 def _write_without_waiting(environment: dict[str, str]) -> None:
-    """Let PostgreSQL leave its data to the system's cache. Only a crash of the whole machine would lose any."""
+    """Turn off PostgreSQL's waiting for its disk. Only a crash of the machine would lose data."""
     with psycopg.connect(environment["STREAMS_DATABASE_URL"], autocommit=True) as connection:
         for setting in ("fsync", "full_page_writes"):
             connection.execute(f"alter system set {setting} = off")
@@ -112,7 +112,7 @@ def _write_without_waiting(environment: dict[str, str]) -> None:
 
 
 def _remove_abandoned() -> None:
-    """Stop and remove what a session that was killed has left in memory."""
+    """Stop and remove the servers of killed sessions."""
     for folder in _IN_MEMORY.glob(f"{_PREFIX}*"):
         pid = int(folder.name.removeprefix(_PREFIX).partition("-")[0])
         if folder.stat().st_uid == os.getuid() and not psutil.pid_exists(pid):

@@ -1,4 +1,4 @@
-"""A real schema registry with Confluent's API: Apicurio Registry, its content in memory."""
+"""Runs Apicurio Registry, a third-party registry with Confluent's API, with its content in memory."""
 
 import os
 import signal
@@ -18,39 +18,39 @@ from tests.support.processes.worker_process import free_port
 
 NAME, VERSION = "apicurio-registry-app", "2.6.13.Final"
 SHA256 = "3cda1b34aa020fb4ac4dd6a66018d757e81e437f97e20a1f92d366b70091c6ba"
-"""Of the archive with all its jars, 142 MB, which is fetched once a user."""
+"""The checksum of the archive with all jars (142 MB), which is downloaded once per user."""
 API = "/apis/ccompat/v7"
 START_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Apicurio:
-    """One that runs."""
+    """A running registry."""
 
     process: ServerProcess
     port: int
 
     @property
     def url(self) -> str:
-        """What STREAMS_SCHEMA_REGISTRY_URL takes."""
+        """The value for STREAMS_SCHEMA_REGISTRY_URL."""
         return f"http://127.0.0.1:{self.port}{API}"
 
     def answers(self) -> bool:
-        """Whether it does."""
+        """Return whether the registry answers."""
         try:
             return requests.get(f"{self.url}/subjects", timeout=2).ok
         except requests.RequestException:
             return False
 
     def kill(self) -> None:
-        """SIGKILL: what it had is gone."""
+        """Kill the process. Its content is lost."""
         assert self.process.pid is not None
         os.kill(self.process.pid, signal.SIGKILL)
 
 
 @contextmanager
 def running_apicurio(folder: Path) -> Iterator[Apicurio]:
-    """Unpacked and started in that folder; stopped in the end."""
+    """Unpack the registry into `folder` and run it for the duration of the block."""
     with tarfile.open(_archive(cache_folder(folder))) as archive:
         archive.extractall(folder / "apicurio", filter="data")
     port = free_port()

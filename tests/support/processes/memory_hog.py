@@ -1,9 +1,9 @@
-"""What a library that leaks does; a module of its own that imports nothing, so that nothing else takes memory."""
+"""Leaks memory, as a faulty library does. The module imports nothing, so that nothing else uses memory."""
 
 kept: list[bytearray] = []
 
 
 def leak(mebibytes: int) -> int:
-    """Keep so much until the process ends; how many times it did."""
+    """Allocate memory until the process ends. Returns the number of calls so far."""
     kept.append(bytearray(mebibytes << 20))
     return len(kept)

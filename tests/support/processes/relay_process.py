@@ -1,4 +1,4 @@
-"""`streams relay` as operators start it."""
+"""Runs `streams relay` as operators do."""
 
 import os
 import signal
@@ -10,24 +10,25 @@ from tests.support.processes.worker_process import BIN, ROOT
 
 
 class RelayProcess:
-    """`streams relay --json` with its output in files."""
+    """A process of `streams relay --json` with its output and log in files."""
 
     def __init__(self, environment: Mapping[str, str], folder: Path, *options: str) -> None:
-        self.log, self.told = folder / "log", folder / "told"
+        self.log, self.output = folder / "log", folder / "output"
         folder.mkdir()
-        with self.log.open("wb") as errors, self.told.open("wb") as output:
+        with self.log.open("wb") as stderr, self.output.open("wb") as stdout:
             self.process = subprocess.Popen(
                 [BIN / "streams", "relay", "--json", *options],
                 env={**os.environ, **environment, "PYTHONPATH": str(ROOT), "STREAMS_LOG_FORMAT": "json"},
-                stdout=output,
-                stderr=errors,
+                stdout=stdout,
+                stderr=stderr,
             )
 
-    def says(self, what: str) -> bool:
+    def has_logged(self, what: str) -> bool:
+        """Return whether the log contains a text. Fails if the process has ended."""
         assert self.process.poll() is None, self.log.read_text()
         return what in self.log.read_text()
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)

@@ -1,4 +1,4 @@
-"""One `faust worker` process of the transport's test app, and what it wrote down."""
+"""Runs `faust worker` processes of the transport's test app, and reads their log."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def free_port() -> int:
 
 @dataclass
 class Worker:
-    """A running worker. `log` is shared by the workers of a scene, each line carries its pid."""
+    """A worker process. The workers of a scene share one log, whose lines have the pid."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -83,7 +83,7 @@ class Scene:
     folder: Path
     partitions: int = 2
     topic: str = ""
-    """Made under a new name."""
+    """Created with a new name."""
     workers: list[Worker] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -122,7 +122,7 @@ class Scene:
         return worker
 
     def command(self, *arguments: str) -> subprocess.Popen[str]:
-        """Begin `faust -A <the app> …`; `communicate` gives what it prints."""
+        """Start `faust -A <the app> …`. `communicate` returns its output."""
         return subprocess.Popen(
             [*FAUST, *arguments], cwd=ROOT, env=self.environment({}), stdout=subprocess.PIPE, text=True
         )
@@ -142,7 +142,7 @@ class Scene:
         return self.stack.environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]
 
     def committed(self) -> list[int]:
-        """The group's offset of each partition; -1001 where it has none."""
+        """Return the group's committed offset of each partition; -1001 if there is none."""
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": self.group})
         try:
             places = [TopicPartition(self.topic, number) for number in range(self.partitions)]

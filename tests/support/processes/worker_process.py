@@ -1,4 +1,4 @@
-"""Driving the real thing in tests: worker processes, waiting for conditions, looking into the database."""
+"""Worker processes and commands, waiting for conditions, and queries of the database."""
 
 import json
 import os
@@ -23,15 +23,21 @@ from streams.topics import load_catalogue
 
 T = TypeVar("T")
 PATIENCE = 30.0
-"""Seconds after which a condition that does not come is a failure."""
+"""Seconds after which an unmet condition fails a test."""
 START = 60.0
-"""Seconds that a worker may take to be ready: on a machine that does much else, its imports alone take ten."""
+"""Seconds that a worker may need to be ready. On a busy machine its imports alone take ten."""
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[3]
 
 
 def wait_for(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
-    """The condition's first truthy value; fails, naming what was waited for and what was last seen."""
+    """Wait for a truthy value of the condition and return it. Fails with `what` and the last value after `seconds`.
+
+    Args:
+        condition: Called every 50 ms.
+        what: What is waited for, for the message.
+        seconds: How long to wait.
+    """
     deadline = time.monotonic() + seconds
     while True:
         seen = condition()
@@ -44,7 +50,7 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on now."""
+    """Return a free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -52,12 +58,19 @@ def free_port() -> int:
 
 
 class WorkerProcess:
-    """`faust -A streams worker` as operators start it, with its output in a file."""
+    """A process of `faust -A streams worker`, started as operators do, with its output in a file."""
 
     def __init__(
         self, environment: Mapping[str, str], log: Path, *, prefix: Sequence[str] = (), **settings: str
     ) -> None:
-        """`prefix`: a command that becomes the worker in the end, such as `env`."""
+        """Describe a worker that is not started yet.
+
+        Args:
+            environment: Environment variables.
+            log: The file for the output.
+            prefix: A command that runs the worker, such as `env`.
+            settings: Further environment variables.
+        """
         self.port = free_port()
         self._prefix = prefix
         self.log = log
@@ -72,7 +85,7 @@ class WorkerProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, ready: bool = True) -> "WorkerProcess":
-        """Start; returns when it is ready to take events."""
+        """Start the worker. With `ready`, it returns once the worker is ready for events."""
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [*self._prefix, BIN / "faust", "-A", "streams", "worker", "--web-port", str(self.port)],
@@ -87,7 +100,7 @@ class WorkerProcess:
         return self
 
     def page(self, path: str) -> tuple[int, str]:
-        """Status and body of a web page; 0 while nobody listens."""
+        """Return the status and body of a web page; status 0 while the port is closed."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
@@ -97,28 +110,28 @@ class WorkerProcess:
             return 0, ""
 
     def stop(self, *, within: float = 25.0) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM and return the exit code. `within`: how long to wait, in seconds."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(within)
 
     def kill(self) -> None:
-        """SIGKILL, as a machine that goes away."""
+        """Send SIGKILL, if the worker runs."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait(10)
 
     def wait(self, seconds: float = PATIENCE) -> int:
-        """The exit code of a worker that ends by itself."""
+        """Wait until the worker ends by itself. Returns the exit code."""
         assert self.process is not None
         return self.process.wait(seconds)
 
     def output(self) -> str:
-        """All that it wrote so far."""
+        """Return the output so far."""
         return self.log.read_text(errors="replace")
 
     def lines(self) -> list[dict[str, object]]:
-        """Its log lines."""
+        """Return the JSON lines of the log."""
         return [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
 
     def _ended(self) -> bool:
@@ -132,7 +145,7 @@ class Streams:
         self.environment = {**os.environ, **environment, "PYTHONPATH": str(ROOT)}
 
     def run(self, *arguments: str, stdin: str | None = None, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run a command; its exit code, output and errors."""
+        """Run a command. Returns its exit code, output and errors."""
         return subprocess.run(
             [BIN / "streams", *arguments],
             env=self.environment,
@@ -144,25 +157,25 @@ class Streams:
         )
 
     def json(self, *arguments: str, stdin: str | None = None) -> object:
-        """A command's JSON; fails where it fails."""
+        """Return a command's JSON. The test fails if the command fails."""
         done = self.run(*arguments, "--json", stdin=stdin)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
 
 def publish(settings: Settings, events: Iterable[Event]) -> int:
-    """Publish straight to Kafka; how many were acknowledged."""
+    """Publish events directly to Kafka. Returns how many were acknowledged."""
     with EventProducer(settings, codec=build_codec(settings, load_catalogue(settings))) as producer:
         return producer.publish_many(events)
 
 
 def rows(engine: Engine, sql: str, **parameters: object) -> Sequence[dict[str, object]]:
-    """The rows of a query as dictionaries."""
+    """Return the rows of a query as dictionaries."""
     with engine.connect() as connection:
         return [dict(row) for row in connection.execute(text(sql), parameters).mappings()]
 
 
 def scalar(engine: Engine, sql: str, **parameters: object) -> object:
-    """The one value of a query."""
+    """Return the only value of a query."""
     with engine.connect() as connection:
         return connection.execute(text(sql), parameters).scalar_one()

@@ -1,4 +1,4 @@
-"""A TCP proxy before PostgreSQL that cuts connections in the middle of a COMMIT."""
+"""A TCP proxy for PostgreSQL that cuts connections in the middle of a COMMIT."""
 
 import asyncio
 import contextlib
@@ -12,17 +12,17 @@ from sqlalchemy.engine import make_url
 from tests.support.proxies.proxy import CHUNK, serving
 
 Cut = Literal["unsent", "unanswered"]
-"""Before the server sees the COMMIT, or after it was done and not answered."""
+"""The cut is before the server receives the COMMIT, or after the COMMIT and before its answer."""
 COMMIT = b"COMMIT\x00"
-"""As the client sends it: in a Query or a Parse message, the text ends with a NUL."""
+"""The end of the client's Query or Parse message: the text ends with a NUL."""
 
 
 @dataclass
-class Cutter:
-    """Cuts every so many-th COMMIT: in turn before the server sees it, and after it was done but not answered.
+class CommitCutter:
+    """Cuts the connection at every `every`-th COMMIT, in turn before the COMMIT and before its answer.
 
-    `planned` cuts come first, at the next COMMITs. While `closed`, which `closing` makes of the next cut, it accepts no
-    new connection.
+    The cuts in `planned` come first, at the next COMMITs. While the proxy is `closed`, it accepts no new connection.
+    With `closing`, the next cut closes it.
     """
 
     server: tuple[str, int]
@@ -36,7 +36,7 @@ class Cutter:
     active: bool = True
 
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        """One connection, until either side ends it or it is cut."""
+        """Serve one connection until either side closes it or it is cut."""
         if self.closed:
             to_client.close()
             return
@@ -77,7 +77,7 @@ class Cutter:
             await to_server.drain()
 
     def _kind(self) -> Cut | None:
-        """How this COMMIT is cut, if it is."""
+        """Return how to cut this COMMIT. None: it is not cut."""
         if self.planned:
             return self.planned.pop(0)
         if self.every is None or self.commits % self.every:
@@ -94,10 +94,15 @@ async def _answers(server: asyncio.StreamReader, to_client: asyncio.StreamWriter
 
 
 @contextmanager
-def cutting(database_url: str, *, every: int | None = None) -> Iterator[tuple[Cutter, str]]:
-    """A proxy and the database's URL by it, while the block runs; without `every` it cuts only what is planned."""
+def cut_commits(database_url: str, *, every: int | None = None) -> Iterator[tuple[CommitCutter, str]]:
+    """Run a proxy for the duration of the block. Yields it with the database's URL through it.
+
+    Args:
+        database_url: The database's own URL.
+        every: Cut every n-th COMMIT. None: only the planned cuts.
+    """
     url = make_url(database_url)
-    cutter = Cutter((url.host or "127.0.0.1", url.port or 5432), every)
+    cutter = CommitCutter((url.host or "127.0.0.1", url.port or 5432), every)
     with serving(lambda: asyncio.start_server(cutter.serve, "127.0.0.1", 0)) as port:
         through = url.set(host="127.0.0.1", port=port)
         yield cutter, through.render_as_string(hide_password=False)

@@ -1,4 +1,4 @@
-"""A proxy beside the test: a server on an event loop in a thread of its own."""
+"""Runs a proxy in the background: a server on an event loop in its own thread."""
 
 import asyncio
 import threading
@@ -10,15 +10,15 @@ CHUNK = 65_536
 
 @contextmanager
 def serving(listen: Callable[[], Awaitable[asyncio.Server]]) -> Iterator[int]:
-    """What `listen` opens serves while the block runs; its port."""
+    """Run the server that `listen` opens for the duration of the block. Yields its port."""
     loop = asyncio.new_event_loop()
-    ready, over, ports = threading.Event(), asyncio.Event(), []
+    ready, ended, ports = threading.Event(), asyncio.Event(), []
 
     async def run() -> None:
         server = await listen()
         ports.append(server.sockets[0].getsockname()[1])
         ready.set()
-        await over.wait()
+        await ended.wait()
         server.close()
         await _end_others()
 
@@ -28,12 +28,12 @@ def serving(listen: Callable[[], Awaitable[asyncio.Server]]) -> Iterator[int]:
     try:
         yield ports[0]
     finally:
-        loop.call_soon_threadsafe(over.set)
+        loop.call_soon_threadsafe(ended.set)
         thread.join(10)
 
 
 async def _end_others() -> None:
-    """Cancel every other task of this loop, and wait for their ends."""
+    """Cancel every other task of this loop and wait for them."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()

@@ -1,4 +1,4 @@
-"""A TLS end before a server whose build has none: Redis' and PostgreSQL's of the local stack."""
+"""A TLS proxy for the local stack's Redis and PostgreSQL, which are built without TLS."""
 
 import asyncio
 import contextlib
@@ -10,11 +10,11 @@ from tests.support.certificates import Certificates
 from tests.support.proxies.proxy import CHUNK, serving
 
 SSL_REQUEST = bytes((0, 0, 0, 8, 4, 210, 22, 47))
-"""PostgreSQL's: the client asks for TLS before it says anything else; `S` is yes."""
+"""PostgreSQL's first message from a client that wants TLS. The answer `S` accepts it."""
 
 
-class Front:
-    """Takes connections, ends TLS, and passes on what comes. A client has to show its own certificate."""
+class TLSProxy:
+    """Accepts connections, terminates TLS, and forwards the data. A client must present its certificate."""
 
     def __init__(self, server: tuple[str, int], certificates: Certificates, *, postgres: bool) -> None:
         self._server = server
@@ -26,7 +26,7 @@ class Front:
         self.connections = 0
 
     async def listen(self) -> asyncio.Server:
-        """On a free port of the loopback."""
+        """Listen on a free port of the loopback interface."""
         tls = None if self._postgres else self._tls
         return await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
 
@@ -55,8 +55,14 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @contextmanager
-def tls_front(server: tuple[str, int], certificates: Certificates, *, postgres: bool) -> Iterator[tuple[Front, int]]:
-    """The front and its port, while the block runs."""
-    front = Front(server, certificates, postgres=postgres)
-    with serving(front.listen) as port:
-        yield front, port
+def tls_proxy(server: tuple[str, int], certificates: Certificates, *, postgres: bool) -> Iterator[tuple[TLSProxy, int]]:
+    """Run the proxy for the duration of the block. Yields it with its port.
+
+    Args:
+        server: Host and port of the server.
+        certificates: The proxy's certificate, and the authority of the clients.
+        postgres: Expect PostgreSQL's request for TLS first.
+    """
+    proxy = TLSProxy(server, certificates, postgres=postgres)
+    with serving(proxy.listen) as port:
+        yield proxy, port

@@ -1,4 +1,4 @@
-"""The `streams` command: each of its files is a command, and loading one loads no other's."""
+"""The `streams` command: every file is a command, and loading one command loads no other."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def test_every_file_with_an_app_is_a_command() -> None:
     assert found == set(cli.COMMANDS)
 
 
-def test_a_slip_is_answered_with_the_nearest_command(
+def test_an_unknown_command_suggests_the_closest_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["streams", "lagg"])
@@ -49,7 +49,7 @@ def test_a_slip_is_answered_with_the_nearest_command(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("dlq list --foo", "No such option: --foo (see `streams dlq list --help`)"),
         ("executions list --status gone", "'gone' is not one of 'started', 'retry', 'success', 'failure' (see"),
@@ -58,8 +58,8 @@ def test_a_slip_is_answered_with_the_nearest_command(
         ("pools --output xml", "'xml' is not one of 'table', 'json', 'jsonl', 'csv' (see"),
     ],
 )
-def test_wrong_words_are_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, said: str
+def test_a_usage_error_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, message: str
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["streams", *words.split()])
     with pytest.raises(SystemExit) as ended:
@@ -67,7 +67,7 @@ def test_wrong_words_are_one_line(
     assert ended.value.code == 2
     printed = capsys.readouterr()
     assert (printed.out, printed.err.count("\n")) == ("", 1)
-    assert said in printed.err
+    assert message in printed.err
 
 
 @pytest.mark.parametrize("words", [[], ["dlq"], ["db"]])
@@ -82,7 +82,7 @@ def test_a_group_without_a_command_shows_its_page(
 
 
 def test_a_command_loads_no_handlers() -> None:
-    """They bring numpy and the document formats, and take longer to load than a command to answer."""
+    """Handlers import numpy and the document formats, which take longer to load than a command runs."""
     done = subprocess.run([sys.executable, "-c", LOADED], check=True, capture_output=True, text=True)
     loaded = set(json.loads(done.stderr))
     assert "streams.cli.lag" in loaded
@@ -92,7 +92,7 @@ def test_a_command_loads_no_handlers() -> None:
 def test_the_version_is_the_one_of_the_project(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One place has it: a package that was installed before the version was raised shows the old one."""
+    """The version is read from one place. A package that was installed before a change shows the old version."""
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     monkeypatch.setattr(sys, "argv", ["streams", "--version"])
 
@@ -105,7 +105,7 @@ def test_the_version_is_the_one_of_the_project(
 
 
 def test_importing_streams_loads_nothing_that_only_a_worker_needs() -> None:
-    """Not even the module that reads the version, which takes longer to import than the package itself."""
+    """Not even `importlib.metadata`, which takes longer to import than the package itself."""
     script = "import streams, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     loaded = set(done.stdout.split())
@@ -117,7 +117,7 @@ PROGRAM = typer.main.get_group(cli.app)
 
 
 def every_command() -> Iterator[tuple[str, Command, Context]]:
-    """Each command and group by what one types for it, the program itself first."""
+    """Each command and group with the words that call it, the program itself first."""
     waiting: list[tuple[str, Command, Context | None]] = [("streams", PROGRAM, None)]
     while waiting:
         path, command, parent = waiting.pop(0)
@@ -136,7 +136,7 @@ EACH_COMMAND = pytest.mark.parametrize("path", COMMANDS)
 
 @EACH_COMMAND
 def test_every_page_has_examples_that_parse(path: str) -> None:
-    """Each is a command that exists, with options and arguments that it takes."""
+    """Each example is an existing command with valid options and arguments."""
     command, context = COMMANDS[path]
     _, _, shown = command.get_help(context).partition("\nExamples:\n")
     examples = [line.strip() for line in shown.splitlines()]
@@ -150,7 +150,7 @@ def test_every_page_has_examples_that_parse(path: str) -> None:
 
 
 def parse(group: TyperGroup, context: Context) -> None:
-    """Parse what a group left over as its command's words, without running it. Fails as the command would."""
+    """Parse the remaining arguments as a subcommand, without running it. Fails as the command would."""
     name, command, words = group.resolve_command(context, [*context._protected_args, *context.args])
     assert command is not None
     with command.make_context(name, list(words), parent=context) as parsed:
@@ -160,7 +160,7 @@ def parse(group: TyperGroup, context: Context) -> None:
 
 @EACH_COMMAND
 def test_every_page_says_types_as_words(path: str) -> None:
-    """No annotation of Python's, no brackets in brackets; a flag takes nothing. It fits on 80 columns."""
+    """There are no Python annotations and no nested brackets; a flag takes no value. The page fits on 80 columns."""
     command, context = COMMANDS[path]
     page = command.get_help(context)
     assert not re.search(r"<\w+|\{[\w|]+\}|\[\[|x>=|…", page), page
@@ -172,7 +172,7 @@ def test_every_page_says_types_as_words(path: str) -> None:
 
 
 def test_a_command_that_prints_rows_prints_them_in_every_format() -> None:
-    """These three options come together; what has --wide prints a table."""
+    """The options --output, --json and --wide come together."""
     with_rows = set()
     for path, (command, context) in COMMANDS.items():
         options = {option for one in command.get_params(context) for option in one.opts}
@@ -200,4 +200,4 @@ def test_the_page_is_what_help_prints(monkeypatch: pytest.MonkeyPatch, capsys: p
     printed = capsys.readouterr().out
     assert printed.startswith("Usage: streams executions list [OPTIONS]\n")
     assert "--status started|retry|success|failure" in printed
-    assert "At most so many, the newest first. Default: 50." in " ".join(printed.split())
+    assert "Show at most this many rows. Default: 50." in " ".join(printed.split())

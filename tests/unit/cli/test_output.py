@@ -1,4 +1,4 @@
-"""The formats of rows, times, and what a terminal is never sent."""
+"""The output formats, times, and the escaping of control characters."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ from streams.cli.output import (
     print_rows,
     run_reporting_errors,
 )
-from streams.cli.printable import for_json, lines_of, one_line
+from streams.cli.printable import escape_json, escape_line, escape_lines
 from streams.cli.tables import Column
 from streams.cli.times import absolute, relative
 
@@ -39,14 +39,14 @@ STREAMS = Path(sys.executable).with_name("streams")
 
 
 class Terminal(io.StringIO):
-    """What looks like a terminal to a command."""
+    """A stream that a command takes for a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 def on_a_terminal(width: int, *command: str, **environment: str) -> str:
-    """What a command writes to a terminal of that many columns."""
+    """Return what a command writes to a terminal with `width` columns."""
     ours, its = pty.openpty()
     surroundings = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
     with subprocess.Popen(
@@ -67,7 +67,7 @@ def on_a_terminal(width: int, *command: str, **environment: str) -> str:
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65_536)
-    except OSError:  # what Linux says once nobody has the other end open
+    except OSError:  # Linux raises it once the other end is closed
         return b""
 
 
@@ -91,12 +91,12 @@ def test_csv_can_be_read_back(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_without_rows_csv_has_its_heading_json_its_brackets_a_table_a_word(capsys: pytest.CaptureFixture[str]) -> None:
-    said = []
+def test_the_output_without_rows_in_every_format(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = []
     for kind in Format:
         print_rows([], COLUMNS, Output(kind), empty="nobody")
-        said.append(capsys.readouterr().out)
-    assert dict(zip(Format, said, strict=True)) == {
+        printed.append(capsys.readouterr().out)
+    assert dict(zip(Format, printed, strict=True)) == {
         Format.TABLE: "nobody\n",
         Format.JSON: "[]\n",
         Format.JSONL: "",
@@ -105,7 +105,7 @@ def test_without_rows_csv_has_its_heading_json_its_brackets_a_table_a_word(capsy
 
 
 def test_a_terminal_gets_no_control_character_in_any_format(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where CSV and JSON would let it through."""
+    """Also in formats that allow control characters, such as CSV and JSON."""
     evil = "a\x1b[2Jb\x9bc\u202ed\ne"
     for kind in Format:
         terminal = Terminal()
@@ -119,12 +119,12 @@ def test_a_terminal_gets_no_control_character_in_any_format(monkeypatch: pytest.
     assert json.loads(terminal.getvalue()) == evil
 
 
-def test_a_program_gets_csv_values_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_csv_values_are_unchanged_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     print_csv([{"id": "two\nlines"}], ["id"])
     assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == [["id"], ["two\nlines"]]
 
 
-def test_an_error_is_one_line_that_controls_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_one_line_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     def fails() -> None:
         raise CommandError("no topic \x1b[31mred\n\tat all", WRONG_REQUEST)
 
@@ -135,26 +135,26 @@ def test_an_error_is_one_line_that_controls_nothing(capsys: pytest.CaptureFixtur
 
 
 @given(st.text())
-def test_one_line_is_one_line_and_printable_text_stays(text: str) -> None:
-    shown = one_line(text)
+def test_an_escaped_line_is_one_line_and_printable_text_stays(text: str) -> None:
+    shown = escape_line(text)
     assert len(shown.splitlines()) <= 1
     assert not any(ord(letter) < 32 or 0x7F <= ord(letter) < 0xA0 for letter in shown)
     assert shown == text or not text.isprintable() or any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_escaped_json_means_the_same(text: str) -> None:
-    shown = for_json(to_json([text]))
+def test_escaped_json_has_the_same_value(text: str) -> None:
+    shown = escape_json(to_json([text]))
     assert json.loads(shown) == [text]
     assert len(shown.splitlines()) == 1
 
 
-def test_the_lines_of_a_stack_are_kept() -> None:
-    assert lines_of("one\r\n\ttwo\n\x1b[31mthree") == ["one", "    two", "\\x1b[31mthree"]
+def test_the_lines_of_a_stack_trace_are_kept() -> None:
+    assert escape_lines("one\r\n\ttwo\n\x1b[31mthree") == ["one", "    two", "\\x1b[31mthree"]
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "formatted"),
     [
         (0, "now"),
         (0.9, "now"),
@@ -170,32 +170,32 @@ def test_the_lines_of_a_stack_are_kept() -> None:
         (-5 * 3600, "in 5 h"),
     ],
 )
-def test_times_as_people_say_them(seconds: float, said: str) -> None:
-    assert relative(NOW - timedelta(seconds=seconds), NOW) == said
+def test_relative_times(seconds: float, formatted: str) -> None:
+    assert relative(NOW - timedelta(seconds=seconds), NOW) == formatted
 
 
-def test_times_as_programs_read_them() -> None:
+def test_absolute_times_can_be_parsed() -> None:
     assert datetime.fromisoformat(absolute(NOW)) == NOW
 
 
-def test_a_real_terminal_has_colours_and_no_line_that_is_too_long() -> None:
+def test_a_real_terminal_gets_colours_and_no_line_that_is_too_long() -> None:
     shown = on_a_terminal(80, "pools")
     assert "\x1b[1m" in shown
     plain = shown.replace("\x1b[1m", "").replace("\x1b[0m", "").replace("\x1b[2m", "")
     assert "\x1b" not in plain
     assert all(len(line) <= 80 for line in plain.splitlines())
-    assert ", +" in plain, "the names of the topics are counted where they do not fit"
+    assert ", +" in plain, "topics whose names do not fit are not counted"
     assert "+" not in on_a_terminal(80, "pools", "--wide").replace("\x1b", "")
 
 
-def test_a_real_terminal_has_no_colours_where_none_are_wanted() -> None:
-    """NO_COLOR forbids colours; bold letters are none."""
+def test_a_real_terminal_gets_no_colours_with_no_color() -> None:
+    """NO_COLOR forbids colours, but not bold text."""
     coloured = on_a_terminal(200, "settings", STREAMS_TOPIC_PREFIX="ours.")
-    assert "\x1b[36m" in coloured, "what the environment sets has a colour"
+    assert "\x1b[36m" in coloured, "a value from the environment has no colour"
     assert "\x1b[36m" not in on_a_terminal(200, "settings", STREAMS_TOPIC_PREFIX="ours.", NO_COLOR="1")
 
 
-def test_a_pipe_has_neither_colours_nor_cuts() -> None:
+def test_a_pipe_gets_no_colours_and_whole_values() -> None:
     environment = {**os.environ, "COLUMNS": "40", "STREAMS_TOPIC_PREFIX": "a-prefix-that-makes-all-names-long."}
     done = subprocess.run([STREAMS, "pools"], capture_output=True, text=True, check=True, env=environment)
     heading, *rows = done.stdout.splitlines()

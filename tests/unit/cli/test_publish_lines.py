@@ -1,4 +1,4 @@
-"""Lines of JSON as events: the first bad one ends it, with its number and the field."""
+"""Events from lines of JSON. The first invalid line ends the input; the error has its number and the field."""
 
 import pytest
 
@@ -10,20 +10,20 @@ TOPIC = CATALOGUE.topic("document.deleted")
 GOOD = '{"document_id": "d", "dataset_id": "s", "doc_form": "text_model"}'
 
 
-def test_good_lines_become_events_and_empty_ones_nothing() -> None:
+def test_valid_lines_become_events_and_empty_lines_are_skipped() -> None:
     lines = EventLines(TOPIC, [GOOD, "\n", GOOD])
     assert len(list(lines)) == 2
     assert (lines.number, lines.problem) == (3, None)
 
 
-def test_it_stops_at_the_first_bad_line() -> None:
+def test_it_stops_at_the_first_invalid_line() -> None:
     lines = EventLines(TOPIC, [GOOD, '{"document_id": "d"}', GOOD])
     assert len(list(lines)) == 1
     assert lines.problem == "line 2: document.deleted: field 'dataset_id': Field required"
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ("{", "Invalid JSON"),
         ("[]", "should be an object"),
@@ -32,8 +32,8 @@ def test_it_stops_at_the_first_bad_line() -> None:
         (GOOD.replace("}", ', "event_id": "x"}'), "'event_id'"),
     ],
 )
-def test_what_is_wrong_is_named_in_one_line(fields: str, said: str) -> None:
-    with pytest.raises(CommandError, match=said) as refused:
+def test_an_invalid_event_is_described_in_one_line(fields: str, message: str) -> None:
+    with pytest.raises(CommandError, match=message) as refused:
         _event(TOPIC, fields)
     assert refused.value.code == WRONG_REQUEST
     assert "\n" not in str(refused.value)

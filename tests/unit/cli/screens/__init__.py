@@ -1,4 +1,4 @@
-"""Screens of commands as they are shown: made from fixed rows, kept as text files beside this one."""
+"""Screens of commands, rendered from fixed rows. Their golden files are in this folder."""
 
 import os
 import time
@@ -12,12 +12,12 @@ from rich.text import Text
 
 from streams import headers
 from streams.cli import dlq, executions, handlers, lag, topics
-from streams.cli.dead_letter_page import letter_page
+from streams.cli.dead_letter_page import dead_letter_page
 from streams.cli.execution_page import execution_page
 from streams.cli.screen import Screen
 from streams.cli.tables import table_lines
 from streams.observability.metrics import Lag
-from streams.operations.topic_lag import Look, topic_lags
+from streams.operations.topic_lag import LagSnapshot, topic_lags
 
 FOLDER = Path(__file__).parent
 MAKE = "python -m tests.unit.cli.screens"
@@ -157,7 +157,7 @@ def _lag(topic: str, partition: int, current: int, end: int, group: str = "strea
     return Lag(group, topic, partition, current_offset=current, end_offset=end, lag=end - current)
 
 
-BEFORE = Look(
+BEFORE = LagSnapshot(
     100.0,
     [
         _lag("document.index-requested", 0, 1_000, 52_000),
@@ -167,7 +167,7 @@ BEFORE = Look(
         _lag("document.deleted", 0, 90, 90, "streams.low"),
     ],
 )
-AFTER = Look(
+AFTER = LagSnapshot(
     102.0,
     [
         _lag("document.index-requested", 0, 1_250, 52_100),
@@ -228,7 +228,7 @@ def _lag_lines(screen: Screen, *, everything: bool) -> list[Text]:
 
 SCREENS: dict[str, Callable[[Screen], list[Text]]] = {
     "dlq-list": lambda screen: table_lines(dlq.COLUMNS, LETTERS, screen),
-    "dlq-show": lambda screen: letter_page(SHOWN_LETTER, screen),
+    "dlq-show": lambda screen: dead_letter_page(SHOWN_LETTER, screen),
     "executions-list": lambda screen: table_lines(executions.COLUMNS, EXECUTIONS, screen),
     "executions-show": lambda screen: execution_page([SHOWN_EXECUTION], screen),
     "handlers-list": lambda screen: table_lines(handlers.COLUMNS, HANDLERS, screen),
@@ -236,27 +236,27 @@ SCREENS: dict[str, Callable[[Screen], list[Text]]] = {
     "lag-all": lambda screen: _lag_lines(screen, everything=True),
     "topics-list": lambda screen: table_lines(topics.COLUMNS, topics.table_rows(TOPICS), screen),
 }
-"""By the name of the file, without the width."""
+"""How each screen is rendered, by the name of its files without the width."""
 
 
 def lines(name: str, screen: Screen) -> list[str]:
-    """The lines of a screen, its times in UTC."""
+    """Render a screen as lines, with times in UTC."""
     with _utc():
         return [line.plain.rstrip() for line in SCREENS[name](screen)]
 
 
 def terminal(width: int, *, wide: bool = False) -> Screen:
-    """A terminal at the time of the rows."""
-    return Screen(terminal=True, width=width, now=NOW, wide=wide)
+    """Return a terminal at the time of the rows."""
+    return Screen(is_terminal=True, width=width, now=NOW, wide=wide)
 
 
 def pipe() -> Screen:
-    """No terminal, at the time of the rows."""
-    return Screen(terminal=False, width=80, now=NOW)
+    """Return a pipe at the time of the rows."""
+    return Screen(is_terminal=False, width=80, now=NOW)
 
 
-def kept(name: str) -> dict[Path, Screen]:
-    """The files of a screen: one for each width, one for a pipe."""
+def golden_files(name: str) -> dict[Path, Screen]:
+    """Return the golden files of a screen: one per width, and one for a pipe."""
     return {
         **{FOLDER / f"{name}-{width}.txt": terminal(width) for width in WIDTHS},
         FOLDER / f"{name}-pipe.txt": pipe(),

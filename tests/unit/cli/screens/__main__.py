@@ -1,7 +1,7 @@
-"""`python -m tests.unit.cli.screens`: makes the screens anew. Look at what has changed before you commit it."""
+"""`python -m tests.unit.cli.screens` renders the golden files again. Check the changes before you commit them."""
 
-from tests.unit.cli.screens import SCREENS, kept, lines
+from tests.unit.cli.screens import SCREENS, golden_files, lines
 
 for name in SCREENS:
-    for path, screen in kept(name).items():
+    for path, screen in golden_files(name).items():
         path.write_text("".join(f"{line}\n" for line in lines(name, screen)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""SIGKILL of a worker in the middle of its work, restarted: every row, vector and sum is as if nothing had happened."""
+"""A worker is killed in the middle of its work and restarted. Every row, vector and sum is as without the kill."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -14,7 +14,7 @@ from streams.dify.models import Provider
 from streams.dify.splitting.rules import AUTOMATIC
 from streams.dify.splitting.text import text_pieces
 from streams.settings import Settings
-from tests.support.faults.accounting import backlog
+from tests.support.faults.assertions import backlog
 from tests.support.platform.handler_runs import open_site, prose
 from tests.support.processes.worker_process import Streams, WorkerProcess, publish, rows, scalar, wait_for
 
@@ -25,10 +25,10 @@ PARAGRAPHS = 120
 MESSAGES = 30_000
 
 
-async def test_indexing_goes_on_after_each_kill_without_a_duplicate(
+async def test_indexing_continues_after_each_kill_without_duplicates(
     topics: Settings, engine: Engine, worker: MakeWorker, database_url: str, tmp_path: Path
 ) -> None:
-    """Twelve documents, killed while they are split and loaded: each has exactly the pieces of its text."""
+    """The worker is killed while it splits and loads twelve documents. Each has exactly the segments of its text."""
     async with open_site(database_url, tmp_path / "storage") as site:
         dataset = await site.add_dataset()
         texts = {}
@@ -43,7 +43,7 @@ async def test_indexing_goes_on_after_each_kill_without_a_duplicate(
             for document_id in texts
         ],
     )
-    # Twice: who has lost a third lease is taken for what kills its workers.
+    # Only twice: a delivery that loses its third lease becomes a dead letter.
     for seen in ("parsing_completed_at is not null", "completed_at is not null"):
         one = worker(**QUICK_LEASES).start()
         query = f"select count(*) from documents where {seen}"
@@ -83,10 +83,10 @@ async def test_indexing_goes_on_after_each_kill_without_a_duplicate(
         assert len(stored) == len(found)
 
 
-async def test_messages_are_charged_once_each_over_kills(
+async def test_messages_are_charged_once_despite_kills(
     topics: Settings, engine: Engine, worker: MakeWorker, database_url: str, tmp_path: Path, streams: Streams
 ) -> None:
-    """30,000 messages of three tenants, killed twice in the middle: each quota is the sum of its messages."""
+    """The worker is killed twice while it charges 30,000 messages of three tenants. Each quota is the correct sum."""
     tenants = [str(uuid4()) for _ in range(3)]
     async with open_site(database_url, tmp_path / "storage") as site:
         await site.add(
@@ -122,7 +122,7 @@ async def test_messages_are_charged_once_each_over_kills(
 
 
 def make_message(number: int, tenant: str) -> MessageCreated:
-    """A message that costs some tokens."""
+    """Return a message that uses some tokens."""
     return MessageCreated(
         tenant_id=tenant,
         message_id=str(UUID(int=number)),
@@ -139,15 +139,15 @@ def make_message(number: int, tenant: str) -> MessageCreated:
 
 
 def completed(engine: Engine) -> object:
-    """Documents that are indexed."""
+    """Return the number of indexed documents."""
     return scalar(engine, "select count(*) from documents where indexing_status = 'completed'")
 
 
 def charged(engine: Engine) -> int:
-    """Messages in the ledger."""
+    """Return the number of messages in the ledger."""
     return int(str(scalar(engine, "select count(*) from streams.executions where handler = 'charge-message'")))
 
 
 def charged_more_than(engine: Engine, count: float) -> bool:
-    """Whether so many messages are in the ledger."""
+    """Return whether more than `count` messages are in the ledger."""
     return charged(engine) > count

@@ -1,6 +1,7 @@
-"""Long work between workers: a leased resource, and a worker that leaves.
+"""Long work on two workers: two events on one leased resource, and a worker that stops.
 
-Expected: one after the other on one resource; at a worker's end its work goes on at another, with no attempt burned.
+Expected: the two events run one after the other. The work of a stopped worker continues on the other one, and the stop
+costs no attempt.
 """
 
 import time
@@ -20,14 +21,14 @@ EFFECTS = "select handler from trials order by id"
 
 
 def effects(engine: Engine) -> list[object]:
-    """Which handlers have written a row, in order."""
+    """Return the handlers that have written a row, in order."""
     return [row["handler"] for row in rows(engine, EFFECTS)]
 
 
 def test_two_long_events_on_one_resource_run_one_after_the_other(
     trial: Settings, engine: Engine, worker: MakeWorker
 ) -> None:
-    """The second finds the resource leased, is deferred without an attempt, and runs when the first has ended."""
+    """The second event finds the resource leased, is deferred without an attempt, and runs after the first one."""
     same = [LongTrialRequested(entity="same", plan="sleep", seconds=1.5) for _ in range(2)]
     publish(trial, same[:1])
     first = worker().start()
@@ -40,10 +41,10 @@ def test_two_long_events_on_one_resource_run_one_after_the_other(
     assert first.stop() == 0
 
 
-def test_sigterm_hands_long_work_on_and_another_worker_ends_it(
+def test_after_sigterm_another_worker_finishes_the_long_work(
     trial: Settings, engine: Engine, worker: MakeWorker
 ) -> None:
-    """The leaving worker ends within its bound with code 0; no attempt is burned, the effect comes once."""
+    """The stopped worker ends in time with code 0. The stop costs no attempt, and there is one effect."""
     publish(trial, [LongTrialRequested(entity="e", plan="sleep", seconds=8, times=1)])
     first = worker(STREAMS_DRAIN_TIMEOUT="5s").start()
     wait_for(lambda: effects(engine) == ["try-long: began"], "the first step")

@@ -1,6 +1,6 @@
-"""Redis, a cache, ends by SIGKILL while documents are indexed.
+"""Redis, which is only a cache, is killed while documents are indexed.
 
-Expected: each document is completed at its first attempt, as fast as if nothing had happened; the log tells once.
+Expected: each document is completed at its first attempt, without delay. The log reports the outage once.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from schemas import DocumentIndexRequested
 from streams.settings import Settings
 from tests.integration.conftest import Stack
-from tests.support.faults.accounting import leave_in_order
+from tests.support.faults.assertions import stop_cleanly
 from tests.support.faults.group_protocols import both_protocols
 from tests.support.faults.server_faults import kill_server, restore
 from tests.support.platform.handler_runs import open_site, prose
@@ -24,7 +24,7 @@ DOCUMENTS = 16
 
 @pytest.mark.timeout(180)
 @both_protocols
-async def test_documents_are_indexed_all_the_same(
+async def test_documents_are_indexed_without_redis(
     stack: Stack, topics: Settings, engine: Engine, worker: MakeWorker, database_url: str, tmp_path: Path
 ) -> None:
     async with open_site(database_url, tmp_path / "storage") as site:
@@ -45,4 +45,4 @@ async def test_documents_are_indexed_all_the_same(
     assert {row["attempts"] for row in rows(engine, done)} == {1}
     assert rows(engine, "select 1 from documents where indexing_status <> 'completed'") == []
     assert one.output().count("Redis does not answer") == 1
-    leave_in_order(one)
+    stop_cleanly(one)

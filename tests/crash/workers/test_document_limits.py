@@ -1,7 +1,7 @@
-"""A document whose extraction never ends, and one that wants more memory than there is, among ordinary ones.
+"""One document exceeds the time limit and one the memory limit; the other documents are ordinary.
 
-Expected: each ends as a dead letter that says why, and its row shows `error` with the same words; the worker is the
-same process all the time, and the ordinary documents are completed at their first attempt.
+Expected: both end as dead letters with the reason, and their rows have the status `error` with the same reason. The
+worker process keeps running, and the ordinary documents are completed at their first attempt.
 """
 
 from collections.abc import Callable
@@ -24,12 +24,12 @@ time_limit = "17s"
 retry = { first = "1s", factor = 1, attempts = 2, jitter = 0 }
 """
 ENDLESS_PAGES = 6000
-"""Of a PDF that takes far longer than the limit."""
+"""Pages of a PDF whose extraction takes far longer than the limit."""
 TOO_LARGE = 20_000_000
-"""Sentences of a text that does not fit into the memory that this test allows."""
+"""Sentences of a text that does not fit into the memory limit of this test."""
 
 
-async def test_a_loop_and_a_glutton_among_others(
+async def test_documents_over_the_time_or_memory_limit_fail_alone(
     topics: Settings, engine: Engine, worker: MakeWorker, database_url: str, tmp_path: Path
 ) -> None:
     overrides = tmp_path / "overrides.toml"
@@ -37,11 +37,11 @@ async def test_a_loop_and_a_glutton_among_others(
     async with open_site(database_url, tmp_path / "storage") as site:
         dataset = await site.add_dataset()
         endless = await site.add_document(dataset, pdf(ENDLESS_PAGES, "endless"), name="endless.pdf")
-        glutton = await site.add_document(dataset, b"Many words. " * TOO_LARGE, name="glutton.txt")
+        too_large = await site.add_document(dataset, b"Many words. " * TOO_LARGE, name="too-large.txt")
         others = [await site.add_document(dataset, prose(5)) for _ in range(6)]
     one = worker(STREAMS_OVERRIDES=str(overrides), STREAMS_COMPUTE_MEMORY="256").start()
     process = one.process
-    publish(topics, [_request(document) for document in (endless, glutton, *others)])
+    publish(topics, [_request(document) for document in (endless, too_large, *others)])
 
     wait_for(lambda: _ended(engine) == len(others) + 2, "all documents to have ended", seconds=100)
 
@@ -49,7 +49,7 @@ async def test_a_loop_and_a_glutton_among_others(
     assert {shown[document.id]["indexing_status"] for document in others} == {"completed"}
     succeeded = rows(engine, "select attempts from streams.executions where status = 'success'")
     assert [row["attempts"] for row in succeeded] == [1] * len(others)
-    for document, words in ((endless, "time limit"), (glutton, "STREAMS_COMPUTE_MEMORY")):
+    for document, words in ((endless, "time limit"), (too_large, "STREAMS_COMPUTE_MEMORY")):
         row = shown[document.id]
         assert row["indexing_status"] == "error"
         assert words in str(row["error"])

@@ -1,8 +1,8 @@
-"""Schemas in a real registry with Confluent's API, Apicurio Registry, which is killed while a worker works.
+"""Schemas in Apicurio Registry, a third-party registry with Confluent's API, which is killed while a worker runs.
 
-Expected: it takes all schemas, twice with the same ids, and refuses one that its level does not allow. What producer
-and worker know they go on with: every event has its effect once, also those published after its death. A producer
-that knows nothing yet says in one line that the registry does not answer.
+Expected: the registry accepts all schemas, twice with the same ids, and rejects a schema that its compatibility level
+does not allow. Producer and worker continue with the schemas that they have cached: every event has one effect, even
+if it was published after the kill. A new producer fails with one line: the registry does not answer.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from streams.schema_registry.confluent import IncompatibleSchemaError
 from streams.schema_registry.register import register
 from streams.settings import Settings
 from streams.topics import load_catalogue
-from tests.support.faults.accounting import settle_accounts
+from tests.support.faults.assertions import assert_each_done_once
 from tests.support.faults.load import mixed
 from tests.support.processes.apicurio import Apicurio, running_apicurio
 from tests.support.processes.worker_process import Streams, WorkerProcess, scalar, wait_for
@@ -43,7 +43,7 @@ def test_an_incompatible_schema_is_refused(trial: Settings, apicurio: Apicurio) 
     assert len(first) > 3
     assert list(register(load_catalogue(settings), registry)) == first
     subject = load_catalogue(settings).subject("document.deleted")
-    mine = next(one for one in first if one.subject == subject)
+    registered = next(one for one in first if one.subject == subject)
     other: dict[str, object] = {
         "type": "record",
         "name": "DocumentDeleted",
@@ -54,25 +54,28 @@ def test_an_incompatible_schema_is_refused(trial: Settings, apicurio: Apicurio) 
     codec = build_codec(settings, load_catalogue(settings))
     event = DocumentDeleted(document_id="d", dataset_id="s", doc_form="f")
     encoded = codec.encode(event)
-    assert int.from_bytes(encoded.value[1:5], "big") == mine.id
+    assert int.from_bytes(encoded.value[1:5], "big") == registered.id
     assert build_codec(settings, load_catalogue(settings)).decode(encoded.topic, encoded.value) == event
 
 
-def test_what_is_known_goes_on_when_it_dies(
+def test_cached_schemas_stay_usable_without_the_registry(
     trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, apicurio: Apicurio
 ) -> None:
     settings = with_registry(trial, apicurio.url)
     assert list(register(load_catalogue(settings), open_http_registry(settings)))
     load = mixed(300)
-    known = {"STREAMS_SCHEMA_REGISTRY_URL": apicurio.url, "STREAMS_SCHEMA_FILES": str(settings.schema_files)}
-    one = worker(**known).start()
+    registry_settings = {
+        "STREAMS_SCHEMA_REGISTRY_URL": apicurio.url,
+        "STREAMS_SCHEMA_FILES": str(settings.schema_files),
+    }
+    one = worker(**registry_settings).start()
     with EventProducer(settings, build_codec(settings, load_catalogue(settings))) as producer:
         assert producer.publish_many(load.events[:150]) == 150
-        wait_for(partial(some_effects, engine, 100), "the work to be under way")
+        wait_for(partial(has_effects, engine, 100), "some effects")
         apicurio.kill()
-        wait_for(lambda: not apicurio.answers(), "its end")
+        wait_for(lambda: not apicurio.answers(), "the registry to stop")
         assert producer.publish_many(load.events[150:]) == 150
-    settle_accounts(engine, streams, load, seconds=60)
+    assert_each_done_once(engine, streams, load, seconds=60)
     with (
         EventProducer(settings, build_codec(settings, load_catalogue(settings))) as fresh,
         pytest.raises(PublishError, match="does not answer"),
@@ -81,6 +84,6 @@ def test_what_is_known_goes_on_when_it_dies(
     assert one.stop() == 0
 
 
-def some_effects(engine: Engine, count: int) -> bool:
-    """Whether so many rows were written."""
+def has_effects(engine: Engine, count: int) -> bool:
+    """Return whether at least `count` rows were written."""
     return int(str(scalar(engine, "select count(*) from trials"))) >= count

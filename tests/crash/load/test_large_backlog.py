@@ -1,7 +1,7 @@
 """A backlog of a million events, handlers that take 50 ms, records of a megabyte, and 100,000 records of one key.
 
-Expected: a worker's resident memory stays under 400 MB and flat while it works on; large records and one long lane do
-not break it, and work of other keys goes on beside that lane.
+Expected: a worker's resident memory stays constant and under 400 MB. The worker handles large records and one long
+lane, and work of other keys continues at the same time.
 """
 
 import sys
@@ -26,11 +26,11 @@ WATCHED = 300.0
 LIMIT = 400.0
 """MB of 10^6 bytes."""
 SLACK = 20.0
-"""MB that the last minute may be above the second one."""
+"""MB by which the last minute may exceed the second one."""
 MEBIBYTE = 1.048576
 ONE_KEY = 100_000
 IN_KAFKA = 1_000_000
-"""Bytes that a value may have and still travel in its record."""
+"""Bytes up to which a value is sent in its record."""
 LARGE = 60
 """Records of a megabyte: more than a partition's window in bytes."""
 
@@ -56,15 +56,15 @@ def test_memory_stays_flat(trial: Settings, engine: Engine, worker: MakeWorker) 
 
 
 def events() -> Iterator[SingleTrialRequested]:
-    """Of a thousand keys and many tenants."""
+    """Yield events of a thousand keys and fifty tenants."""
     for number in range(BACKLOG):
         yield SingleTrialRequested(entity=f"e{number % 1000}", tenant_id=f"t{number % 50}", plan="sleep", seconds=0.05)
 
 
 @pytest.mark.timeout(1200)
 def test_large_records_and_a_long_lane(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
-    """Sixty records of a megabyte are done; 100,000 of one key go one by one, and another tenant's beside them."""
-    whole = trial.model_copy(update={"claim_check_bytes": IN_KAFKA})  # else they would lie in the storage
+    """Sixty records of a megabyte are handled. 100,000 of one key run one by one, and another tenant's meanwhile."""
+    whole = trial.model_copy(update={"claim_check_bytes": IN_KAFKA})  # otherwise the values would go to the storage
     publish(whole, (BatchTrialRequested(entity=f"e{number}", padding="x" * 990_000) for number in range(LARGE)))
     publish(trial, (SingleTrialRequested(entity="one") for _ in range(ONE_KEY)))
     one = worker(STREAMS_CLAIM_CHECK_BYTES=str(IN_KAFKA)).start()
@@ -75,7 +75,7 @@ def test_large_records_and_a_long_lane(trial: Settings, engine: Engine, worker: 
     others = "select count(*) from trials where entity like 'other%'"
     wait_for(lambda: scalar(engine, others) == 20, "the other keys", 60)
     waiting = ONE_KEY - int(str(scalar(engine, "select count(*) from trials where entity = 'one'")))
-    assert waiting > 0, "the long lane was over: nothing is shown"
+    assert waiting > 0, "the long lane ended too early for this test"
     assert resident(one.process.pid) * MEBIBYTE < LIMIT
     wait_for(lambda: scalar(engine, "select count(*) from trials where entity = 'one'") == ONE_KEY, "the lane", 800)
     assert scalar(engine, "select count(distinct event_id) from trials where entity = 'one'") == ONE_KEY

@@ -1,8 +1,8 @@
-"""The disk of the storage is full while documents with images are indexed; later there is room again.
+"""The disk of the storage is full while documents with images are indexed; later it has free space again.
 
-Expected: the breaker of the storage opens, so work on documents waits, no attempt is burned, no half-written file is
-left, and clean-up goes on; with room again each document is completed, at its first attempt that counts.
-(Needs `unshare`: the disk is the worker's alone.)
+Expected: the storage's circuit breaker opens, so work on documents waits, without counting an attempt. No partly
+written file is left, and clean-up continues. With free space, each document is completed at its first counted attempt.
+(Needs `unshare`: only the worker sees the small disk.)
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from schemas import DocumentDeleted, DocumentIndexRequested
 from streams.dify.models import Document
 from streams.settings import Settings
-from tests.support.faults.accounting import leave_in_order
+from tests.support.faults.assertions import stop_cleanly
 from tests.support.faults.group_protocols import both_protocols
 from tests.support.platform.document_files import png, word
 from tests.support.platform.handler_runs import open_site, prose
@@ -29,7 +29,7 @@ PICTURES = 3
 
 @pytest.mark.timeout(180)
 @both_protocols
-async def test_what_cannot_be_written_waits_for_room(
+async def test_documents_wait_for_free_space(
     topics: Settings, engine: Engine, worker: MakeWorker, streams: Streams, database_url: str, tmp_path: Path
 ) -> None:
     storage = tmp_path / "storage"
@@ -52,8 +52,8 @@ async def test_what_cannot_be_written_waits_for_room(
     publish(topics, [request(document) for document in (*pictured, *plain)])
     wait_for(lambda: open_breakers(streams) == ["storage"], "the breaker to open", 60)
     publish(topics, [DocumentDeleted(document_id=str(uuid4()), dataset_id=str(uuid4()), doc_form="text_model")])
-    gone = "select 1 from streams.executions where handler = 'clean-document' and status = 'success'"
-    wait_for(lambda: rows(engine, gone), "work that needs no storage", 60)
+    cleaned = "select 1 from streams.executions where handler = 'clean-document' and status = 'success'"
+    wait_for(lambda: rows(engine, cleaned), "work that needs no storage", 60)
     assert names_in(disk) == {*files, "filler"}
 
     (disk / "filler").unlink()
@@ -63,16 +63,16 @@ async def test_what_cannot_be_written_waits_for_room(
     assert all((disk / str(row["key"])).stat().st_size for row in images)
     assert rows(engine, "select 1 from streams.executions where attempts <> 1") == []
     assert open_breakers(streams) == []
-    leave_in_order(one)
+    stop_cleanly(one)
 
 
 def names_in(folder: Path) -> set[str]:
-    """The names of all files in a folder."""
+    """Return the names of all files in a folder."""
     return {path.name for path in folder.rglob("*") if path.is_file()}
 
 
 def fill(file: Path) -> None:
-    """Take all the room that there is."""
+    """Fill the disk."""
     with file.open("wb", buffering=0) as filler:
         for size in (65_536, 4_096, 1):
             with suppress(OSError):  # No space left on device
@@ -81,17 +81,17 @@ def fill(file: Path) -> None:
 
 
 def open_breakers(streams: Streams) -> list[object]:
-    """The dependencies whose breaker is not closed."""
+    """Return the dependencies whose circuit breaker is not closed."""
     found = streams.json("breakers")
     assert isinstance(found, list)
     return [row["dependency"] for row in found if row["state"] != "closed"]
 
 
 def request(document: Document) -> DocumentIndexRequested:
-    """That the document be indexed."""
+    """Return a request to index the document."""
     return DocumentIndexRequested(tenant_id=document.tenant_id, dataset_id=document.dataset_id, document_id=document.id)
 
 
 def completed(engine: Engine) -> int:
-    """Documents that are indexed."""
+    """Return the number of indexed documents."""
     return len(rows(engine, "select 1 from documents where indexing_status = 'completed'"))

@@ -1,4 +1,4 @@
-"""The bucket with the payloads goes and comes back: large events wait, uncounted, and nothing else does."""
+"""The S3 server with the payloads stops and restarts. Only large events wait for it, without counting an attempt."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from streams.runtime.declarations import build_catalogue
 from streams.schema_registry.export import export
 from streams.settings import Settings
 from tests.support.apps import reports
-from tests.support.apps.reports import ReportRequested, told
+from tests.support.apps.reports import ReportRequested, digest
 from tests.support.fakes.s3_server import BUCKET, KEY, REGION, s3_server
 from tests.support.faults.group_protocols import both_protocols
 from tests.support.processes.worker_process import Streams, WorkerProcess, free_port, rows, wait_for
@@ -22,13 +22,13 @@ BODY = "x" * 800_000
 
 @pytest.fixture
 def port() -> int:
-    """Of the S3 server, at each of its lives."""
+    """The port of the S3 server, the same after a restart."""
     return free_port()
 
 
 @pytest.fixture
 def environment(environment: dict[str, str], tmp_path: Path, port: int) -> dict[str, str]:
-    """The test's settings, with the reports and the bucket known to every process."""
+    """The test's settings with the report events and the bucket, for every process."""
     registry = tmp_path / "registry"
     export(build_catalogue(Settings(handlers=(reports.__name__,))), registry)
     return {
@@ -45,10 +45,10 @@ def environment(environment: dict[str, str], tmp_path: Path, port: int) -> dict[
 
 @pytest.mark.timeout(300)
 @both_protocols
-def test_large_events_wait_uncounted_and_small_ones_go_on(
+def test_large_events_wait_without_attempts_and_small_ones_continue(
     topics: Settings, engine: Engine, worker: Callable[..., WorkerProcess], streams: Streams, port: int
 ) -> None:
-    """Published to one partition while the bucket served; the worker starts while it does not."""
+    """The events are published to one partition while the server runs. The worker starts while it is stopped."""
     codec = build_codec(topics, build_catalogue(topics))
     large = [ReportRequested(report_id="one", text=f"{number}{BODY}") for number in range(3)]
     small = ReportRequested(report_id="one", text="small")
@@ -67,6 +67,6 @@ def test_large_events_wait_uncounted_and_small_ones_go_on(
         wait_for(lambda: len(rows(engine, done)) == 8, "both handlers of all", seconds=120)
         found = rows(engine, done)
         assert {row["attempts"] for row in found} == {1}
-        assert {row["result"] for row in found} == {told(event) for event in (*large, small)}
+        assert {row["result"] for row in found} == {digest(event) for event in (*large, small)}
         assert streams.json("dlq", "list") == []
         assert one.stop() == 0

@@ -1,4 +1,4 @@
-"""The check that each scenario ends with: every event accounted for, once, and nothing left over."""
+"""The checks at the end of a crash test: every event has one effect, and nothing is left over."""
 
 import os
 from pathlib import Path
@@ -15,8 +15,15 @@ OPEN = "select count(*) from streams.executions where status in ('started', 'ret
 ENDED = "select count(*) from streams.executions where status in ('success', 'failure')"
 
 
-def settle_accounts(engine: Engine, streams: Streams | Commands, load: Load, *, seconds: float = 120.0) -> None:
-    """Wait until all is settled; then: one effect and one successful execution each, and nothing that still waits."""
+def assert_each_done_once(engine: Engine, streams: Streams | Commands, load: Load, *, seconds: float = 120.0) -> None:
+    """Wait until all events are settled. Then check that each has one effect and one successful execution.
+
+    Args:
+        engine: The engine of the test's database.
+        streams: Runs commands.
+        load: The published events.
+        seconds: How long to wait.
+    """
     count = len(load.events)
     wait_for(lambda: scalar(engine, ENDED) == count and scalar(engine, OPEN) == 0, f"{count} executions", seconds)
     found = sorted((str(row["event_id"]), str(row["handler"])) for row in rows(engine, EFFECTS))
@@ -25,11 +32,11 @@ def settle_accounts(engine: Engine, streams: Streams | Commands, load: Load, *, 
     assert (
         rows(engine, "select event_id, handler, reason, error from streams.executions where status <> 'success'") == []
     )
-    nothing_waits(engine, streams)
+    assert_nothing_pending(engine, streams)
 
 
-def nothing_waits(engine: Engine, streams: Streams | Commands) -> None:
-    """No row of the outbox, no lease, no record above a committed offset; nothing is taken for deadly."""
+def assert_nothing_pending(engine: Engine, streams: Streams | Commands) -> None:
+    """Check that there is no outbox row, lease, suspect, dead letter, or record above a committed offset."""
     wait_for(lambda: scalar(engine, "select count(*) from streams.outbox") == 0, "the outbox to be empty")
     assert scalar(engine, "select count(*) from streams.leases") == 0
     assert scalar(engine, "select count(*) from streams.suspects where runs > 1") == 0
@@ -37,15 +44,15 @@ def nothing_waits(engine: Engine, streams: Streams | Commands) -> None:
     wait_for(lambda: backlog(streams) == 0, "the offsets to be committed")
 
 
-def attempts_are_counted(engine: Engine, load: Load) -> None:
-    """An attempt each, and a second one of those that fail once: nothing that broke has burned any."""
+def assert_attempts(engine: Engine, load: Load) -> None:
+    """Check that each event had one attempt, or two if its first one fails: faults cost no attempt."""
     due = {str(event.event_id): 2 if event.times else 1 for event in load.events}
     found = rows(engine, "select event_id, attempts, history from streams.executions where handler <> 'try-long'")
     assert [row for row in found if row["attempts"] != due[str(row["event_id"])]] == []
 
 
-def leave_in_order(*workers: WorkerProcess) -> None:
-    """Workers end with code 0 and leave no process behind."""
+def stop_cleanly(*workers: WorkerProcess) -> None:
+    """Stop workers. Check that they exit with code 0 and leave no process."""
     for worker in workers:
         assert worker.stop() == 0, worker.output()[-3000:]
     ports = [worker.port for worker in workers]
@@ -53,19 +60,19 @@ def leave_in_order(*workers: WorkerProcess) -> None:
 
 
 def handler_of(event: Trial) -> str:
-    """The one handler of a trial event."""
+    """Return the name of the handler of a trial event."""
     return next(handler.name for handler in HANDLERS if handler.event is type(event))
 
 
 def backlog(streams: Streams | Commands) -> int:
-    """Records above the committed offsets, of all pools."""
+    """Return the number of records above the committed offsets of all pools."""
     lag = streams.json("lag")
     assert isinstance(lag, list)
     return sum(row["lag"] for row in lag)
 
 
 def processes_of(port: int) -> list[int]:
-    """The processes of the worker with that web port: itself, and those that it has started."""
+    """Return the processes of the worker with this web port: itself, and those that it has started."""
     mark = f"STREAMS_WEB_PORT={port}".encode()
     return [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if mark in _environment(folder)]
 
@@ -79,8 +86,8 @@ def _environment(folder: Path) -> list[bytes]:
         return []
 
 
-def none_was_early(engine: Engine) -> None:
-    """No second attempt began within the second that the trial handlers' retries wait, by the workers' clocks."""
+def assert_no_early_retry(engine: Engine) -> None:
+    """Check that no second attempt started before the delay of one second, by the workers' clocks."""
     early = rows(
         engine,
         """
