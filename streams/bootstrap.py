@@ -21,15 +21,15 @@ from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
 
 COMPUTE_MODULES = ("faust.cli.faust", "streams.dify.indexing.preload")
-"""Modules with the functions that the compute processes run, and the worker's own script; imported once for all."""
+"""Modules that the server of the compute processes imports once: their functions, and the worker's own script."""
 
 
 def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Event]] | None = None) -> PipelineApp:
-    """Build the app that `faust -A streams worker` runs. No connection is made before the worker starts.
+    """Build the app that `faust -A streams worker` runs. No connection is opened before the worker starts.
 
     Args:
         settings: None: read from the environment.
-        handlers: None: those that the settings name.
+        handlers: None: the built-in handlers and those of STREAMS_HANDLERS.
     """
     settings = settings or load_settings()
     configure_logging(settings)
@@ -50,7 +50,7 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
             handlers=handlers,
             limits=concurrency_limits(load_overrides(settings.overrides)),
             pools=pools,
-            records=app.records,
+            producer=app.records,
             services=lambda: [build_platform(settings)],
             preload=COMPUTE_MODULES,
             crash=app.end_after_failure,
@@ -64,7 +64,7 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
 
 
 async def adopt_former_tiers(app: PipelineApp, catalogue: Catalogue, read: Collection[str]) -> None:
-    """Consume the retry tiers of former settings too, so that no record in them is lost. Runs before the start."""
+    """Also consume the retry tiers of former settings, so that their records are not lost. Runs before the start."""
     existing = (await asyncio.to_thread(KafkaAdmin(app.settings).metadata)).topics
     former = {pool: catalogue.former_tiers(pool, existing) for pool in app.settings.pools}
     for pool, tiers in former.items():

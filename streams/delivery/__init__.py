@@ -1,7 +1,7 @@
-"""How an event becomes its effect, once: decode, claim, lanes, time limits, settle.
+"""Delivers events to handlers, each effect once: decode, schedule, claim, run within time limits, settle.
 
-The names listed here are the public ones. Exceptions carry this path as their module, so that what headers, ledger rows
-and fingerprints say of them does not change when their file does.
+The names in `__all__` are public. Exceptions have this path as their module: headers, ledger rows and fingerprints
+contain it, so it must not change when a file moves.
 """
 
 from streams.delivery.errors import (

@@ -1,4 +1,4 @@
-"""What the parts of one pool's delivery share, put together once by the composition root."""
+"""What the parts of one pool's delivery engine share. The composition root builds it once."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -24,21 +24,21 @@ from streams.transport.kafka.records import RecordMetadata
 T = TypeVar("T")
 
 
-class Records(Protocol):
-    """Where retry and DLQ records go: returns once the brokers have acknowledged, raises ProduceError."""
+class Producer(Protocol):
+    """Produces retry and DLQ records."""
 
     async def produce(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> RecordMetadata:
-        """Produce one record."""
+        """Produce one record; return after the brokers have acknowledged it. Raises ProduceError."""
 
 
 class Services:
-    """What handlers ask for by type: `work.use(Platform)`."""
+    """The services that handlers get by type: `work.use(Platform)`."""
 
     def __init__(self, *provided: object) -> None:
         self._provided = {type(service): service for service in provided}
 
     def use(self, kind: type[T]) -> T:
-        """The service of a type. Raises LookupError, naming the type."""
+        """Return the service of a type. Raises LookupError with the name of the type."""
         service = self._provided.get(kind)
         if not isinstance(service, kind):
             message = f"nothing provides {kind.__name__}; the composition root names what handlers may use"
@@ -48,7 +48,10 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class PoolContext:
-    """One pool's surroundings. `crash` ends the process: for failures of the engine itself, never of a handler."""
+    """The dependencies of one pool's engine.
+
+    `crash` ends the process. It is called for failures of the engine itself, never for those of a handler.
+    """
 
     pool: Pool
     group: str
@@ -56,20 +59,20 @@ class PoolContext:
     catalogue: Catalogue
     codec: Codec
     handlers: Mapping[str, Handler[Event]]
-    """By name, those of every pool: a retry record may name one that has moved."""
+    """By name, the handlers of every pool: a retry record may name one whose topic has moved to another pool."""
     by_topic: Mapping[str, tuple[Handler[Event], ...]]
     limits: Mapping[str, int]
-    """Handler name → its runs at once in this process, where it has a limit of its own."""
+    """Handler name → its concurrent runs in this process, for handlers with a limit of their own."""
     database: Database
-    records: Records
+    producer: Producer
     services: Services
     compute: ComputePool
     gate: DatabaseGate
-    settling: asyncio.Semaphore
-    """Settlements at once of this pool: while Kafka is away each holds a connection that heartbeats need too."""
+    settlement_slots: asyncio.Semaphore
+    """Limits concurrent settlements: during a Kafka outage each holds a connection that heartbeats need too."""
     guard: CrashLoopGuard
     breakers: BreakerRegistry
     pauses: Pauses
     schemas: SchemaLoader
-    place: WorkerIdentity
+    worker_identity: WorkerIdentity
     crash: Callable[[BaseException], None]

@@ -1,4 +1,4 @@
-"""Why a record is in a DLQ, as values."""
+"""Values that describe a dead letter: the record, the reason, the error."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -10,11 +10,11 @@ from streams.transport.kafka.records import Record
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRecord:
-    """A record that no handler can be given, and what is known of it."""
+    """A record that cannot be delivered to a handler, and what is known about it."""
 
     record: Record
     topic: str
-    """The event's topic; in a retry tier not the record's own."""
+    """The topic of the event; for a record in a retry tier not the topic of the record."""
     reason: Reason
     error: ErrorText
     event_id: UUID | None = None

@@ -1,4 +1,4 @@
-"""One event for one handler, on its way from a record to its settlement."""
+"""A delivery: one event for one handler, from the record to its settlement."""
 
 import time
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ TASK_NAMESPACE = UUID("6f1d3c52-6f0e-5a52-9c36-0d6b3f1c9a10")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the event first was; a retry record carries it in its headers."""
+    """The first position of an event in Kafka. The headers of a retry record contain it."""
 
     topic: str
     partition: int
@@ -29,15 +29,15 @@ class Origin:
 
 
 @dataclass(slots=True, eq=False)
-class Pending:
-    """A record of a chunk whose deliveries are not all settled yet: the last of them acknowledges its offset."""
+class PendingRecord:
+    """A record with unsettled deliveries. Settling the last one acknowledges the offset."""
 
     chunk: Chunk
     offset: int
     deliveries: int
 
-    def settled(self) -> None:
-        """One delivery less."""
+    def delivery_settled(self) -> None:
+        """Note that one delivery is settled."""
         self.deliveries -= 1
         if self.deliveries == 0:
             self.chunk.settle(self.offset)
@@ -45,14 +45,14 @@ class Pending:
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """What the engine knows of one event for one handler. `seq` is the fence, `attempts` the runs so far."""
+    """One event for one handler. `seq` is the fencing token, `attempts` counts the runs so far."""
 
     event: Event
     handler: Handler[Event]
     topic: Topic
     record: Record
-    pending: Pending | None
-    """None: its offset is already acknowledged, the ledger has custody."""
+    pending: PendingRecord | None
+    """None: the offset is already acknowledged, because the ledger keeps the record."""
     seq: int = 0
     attempts: int = 0
     replays: int = 0
@@ -61,11 +61,11 @@ class Delivery:
 
     @property
     def origin(self) -> Origin:
-        """Where the event first was; looked up when it is asked for, which most deliveries are not."""
+        """The first position of the event. Read from the headers on access, since most deliveries never need it."""
         return origin_of(self.record)
 
-    def fields(self) -> dict[str, object]:
-        """What every log line about it says: place and attempts are the origin's."""
+    def log_fields(self) -> dict[str, object]:
+        """Return the fields of every log line about this delivery. The position is that of the origin."""
         origin = self.origin
         return {
             "event_id": str(self.event.event_id),
@@ -73,53 +73,53 @@ class Delivery:
             "partition": origin.partition,
             "offset": origin.offset,
             "handler": self.handler.name,
-            "attempt": self.run,
+            "attempt": self.run_number,
             "tenant_id": self.event.tenant_id,
         }
 
     @property
-    def run(self) -> int:
-        """The number of the run that is under way or comes next; 1 is the first."""
+    def run_number(self) -> int:
+        """The number of the current or next run; 1 is the first."""
         return self.attempts + 1
 
     @property
     def day(self) -> date:
-        """The ledger's partition: the UTC day of the event id's time. Intake has refused ids without one."""
+        """The ledger's partition: the UTC day of the event id's timestamp. Decoding rejects ids without one."""
         made_at = event_time(self.event.event_id)
         if made_at is None:
-            message = f"event id {self.event.event_id} carries no time"
+            message = f"event id {self.event.event_id} has no timestamp"
             raise ValueError(message)
         return made_at.date()
 
     @property
     def task_id(self) -> UUID:
-        """The delivery's own id, the same on every run and every worker."""
+        """The id of this delivery, the same for every run and every worker."""
         return uuid5(TASK_NAMESPACE, f"{self.event.event_id}/{self.handler.name}")
 
     @property
     def key(self) -> bytes:
-        """What the lane is for; records without a key share one."""
+        """The key of the lane. Records without a key share one lane."""
         return self.record.key or b""
 
     @property
     def revoked(self) -> bool:
-        """True once the partition went to another worker: nothing done for it here can be acknowledged."""
+        """Whether the partition was revoked: this worker can no longer acknowledge the offset."""
         return self.pending is not None and self.pending.chunk.assignment.revoked
 
     @property
     def assignment(self) -> Assignment | None:
-        """The partition's assignment that its acknowledgement belongs to."""
+        """The assignment that the offset belongs to; None: already acknowledged."""
         return None if self.pending is None else self.pending.chunk.assignment
 
     def acknowledge(self) -> None:
-        """Settled, or in the ledger's custody: the offset need not wait for it. Harmless if repeated."""
+        """Release the offset: the delivery is settled, or the ledger keeps its record. Idempotent."""
         pending, self.pending = self.pending, None
         if pending is not None:
-            pending.settled()
+            pending.delivery_settled()
 
 
 def acknowledge_all(deliveries: Sequence[Delivery]) -> None:
-    """Acknowledge each; the offsets of a partition together."""
+    """Acknowledge deliveries; the offsets of one partition are settled in one call."""
     if len(deliveries) == 1:
         deliveries[0].acknowledge()
         return
@@ -135,38 +135,38 @@ def acknowledge_all(deliveries: Sequence[Delivery]) -> None:
 
 
 def origin_of(record: Record) -> Origin:
-    """The origin in a retry record's headers, or the record's own place."""
+    """Return the origin from a retry record's headers, or the record's own position."""
     last = dict(record.headers)
     topic = last.get(headers.ORIGIN_TOPIC)
-    partition = _number(last.get(headers.ORIGIN_PARTITION), INT4)
-    offset = _number(last.get(headers.ORIGIN_OFFSET))
+    partition = _header_value(last.get(headers.ORIGIN_PARTITION), INT4)
+    offset = _header_value(last.get(headers.ORIGIN_OFFSET))
     if topic is None or partition is None or offset is None:
         return Origin(record.topic, record.partition, record.offset, record.timestamp)
-    timestamp = _number(last.get(headers.ORIGIN_TIMESTAMP))
+    timestamp = _header_value(last.get(headers.ORIGIN_TIMESTAMP))
     named = topic.decode("utf-8", errors="replace")
     return Origin(named, partition, offset, record.timestamp if timestamp is None else timestamp)
 
 
-def number(record: Record, name: str, limit: int = INT8) -> int | None:
-    """A header's number from 0 to `limit`; None for anything else, which no column could hold."""
-    return _number(headers.last(record.headers, name), limit)
+def header_number(record: Record, name: str, limit: int = INT8) -> int | None:
+    """Return a header's number from 0 to `limit`; None for any other value, which no column could hold."""
+    return _header_value(headers.last(record.headers, name), limit)
 
 
-def _number(value: bytes | None, limit: int = INT8) -> int | None:
+def _header_value(value: bytes | None, limit: int = INT8) -> int | None:
     found = headers.as_int(value)
     return found if found is not None and 0 <= found <= limit else None
 
 
 def now_ms() -> int:
-    """This process's clock, ms since the epoch."""
+    """Return the current time in ms since the epoch."""
     return time.time_ns() // 1_000_000
 
 
 def at_ms(milliseconds: int) -> datetime:
-    """A UTC time from ms since the epoch; the nearest that there is where a producer wrote something else."""
+    """Return a UTC time from ms since the epoch. A value out of range, as a producer may write it, is clamped."""
     return datetime.fromtimestamp(min(max(0, milliseconds), _LAST_MS) / 1000, tz=UTC)
 
 
 def due_at_of(record: Record) -> int:
-    """When a tier's record is due, ms since the epoch; without the header at once."""
+    """Return when a retry record is due, ms since the epoch; 0 (at once) without the header."""
     return headers.last_int(record.headers, headers.DUE_AT) or 0

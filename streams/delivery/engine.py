@@ -1,4 +1,4 @@
-"""One pool's delivery: its parts, put together, and what revocation and shutdown do to them."""
+"""The delivery engine of one pool: builds its parts, and handles revocation and shutdown."""
 
 import asyncio
 from collections.abc import Collection, Coroutine, Iterable
@@ -29,36 +29,37 @@ from streams.transport.kafka.records import Assignment
 
 log = get_logger(__name__)
 TENANT_SHARE = 8
-"""A tenant may have one part in so many of a partition's window waiting; what is more goes aside.
+"""A tenant's share of a partition's window is the pool's prefetch divided by this number.
 
-Well below the half at which a partition that was full is read on: a few tenants that flood must not keep it paused.
+Deliveries over the share move to tier zero. The share is well below one half, where a paused partition resumes, so that
+a few flooding tenants cannot keep it paused.
 """
 LONG_DRAIN_SHARE = 0.3
-"""Part of the drain's time after which long work is cancelled and its lease given back."""
+"""Fraction of `drain_timeout` after which long deliveries are cancelled and their leases released."""
 
 
 class PoolEngine:
-    """Lives on the event loop; every method is called there."""
+    """One engine per pool. Runs on the event loop; every method is called there."""
 
     def __init__(self, context: PoolContext) -> None:
         self.context = context
         self._background = BackgroundTasks(self._fail)
         self._tier = partial(context.catalogue.tier, context.pool.name)
         attempts = AttemptContext(
-            context.database, context.place, context.codec, context.schemas, context.services, context.compute
+            context.database, context.worker_identity, context.codec, context.schemas, context.services, context.compute
         )
         telemetry, availability = Telemetry(context.group), Availability(context.gate, context.breakers)
-        sender = Sender(context.records, context.settings.settle_timeout)
+        sender = Sender(context.producer, context.settings.settle_timeout)
         destinations = Destinations(
             RetryTiers.of(context.catalogue, context.pool.name),
             DeadLetters(context.codec, context.catalogue, context.group),
         )
-        waiting = SettleLoop(availability, context.settling)
-        self._forwarding = Forwarding(context.database.bookkeeping, sender, destinations, telemetry, waiting)
-        lost = Settlement(attempts, sender, destinations, telemetry, waiting)
-        self.sweep = LeaseSweep(attempts, context.catalogue, context.handlers, lost)
-        """Hands on long deliveries whose worker went away."""
-        loop = SettleLoop(availability, context.settling, self._settle_in_background)
+        sweep_loop = SettleLoop(availability, context.settlement_slots)
+        self._forwarding = Forwarding(context.database.bookkeeping, sender, destinations, telemetry, sweep_loop)
+        sweep_settlement = Settlement(attempts, sender, destinations, telemetry, sweep_loop)
+        self.sweep = LeaseSweep(attempts, context.catalogue, context.handlers, sweep_settlement)
+        """Settles long deliveries whose worker has stopped."""
+        loop = SettleLoop(availability, context.settlement_slots, self._settle_in_background)
         settlement = Settlement(attempts, sender, destinations, telemetry, loop)
         transactional = TransactionalRunner(attempts, settlement, telemetry, availability)
         leased = LeasedRunner(attempts, settlement, telemetry, availability, context.settings.lease_seconds)
@@ -80,9 +81,9 @@ class PoolEngine:
         )
         self._intake = self._build_intake(payloads)
         self.accept = self._intake.accept
-        """Takes a chunk of an event topic."""
+        """Accepts a chunk of an event topic."""
         self.accept_tier = self._intake.accept_tier
-        """Takes a chunk of a retry tier and the delay of that tier in seconds."""
+        """Accepts a chunk of a retry tier, and the delay of that tier in seconds."""
         context.breakers.on_change(self._scheduler.release)
         context.pauses.on_change(self._scheduler.release)
 
@@ -91,9 +92,9 @@ class PoolEngine:
         admission = Admission(context.gate, context.pauses, context.breakers, context.by_topic)
         lanes = Lanes(
             context.limits,
-            share=context.pool.prefetch // TENANT_SHARE,
-            aside=[self._tier(0.0)],
-            holds_back=admission.holds_back,
+            tenant_share=context.pool.prefetch // TENANT_SHARE,
+            low_priority=[self._tier(0.0)],
+            stays_queued=admission.stays_queued,
         )
         return Scheduler(
             lanes,
@@ -130,44 +131,47 @@ class PoolEngine:
 
     @property
     def running(self) -> int:
-        """Deliveries under way."""
+        """The number of running deliveries."""
         return self._scheduler.running
 
     @property
-    def received(self) -> int:
-        """Deliveries in this worker's window that do not run yet."""
+    def waiting(self) -> int:
+        """The number of deliveries in this worker's window that do not run yet."""
         return self._scheduler.waiting
 
     async def on_revoking(self, assignments: Iterable[Assignment]) -> None:
-        """Stop handing over what those partitions still have waiting; return when what runs of them has ended."""
+        """Discard the waiting deliveries of these assignments, and return when their running ones have ended."""
         leaving = set(assignments)
-        self._forget(leaving)
-        with self._scheduler.giving_back():
-            await _ended([*self._scheduler.tasks_of(leaving), *self._background.tasks_of(leaving)])
+        self._discard(leaving)
+        with self._scheduler.revoking():
+            await _wait_until_done([*self._scheduler.tasks_of(leaving), *self._background.tasks_of(leaving)])
 
     def on_revoked(self, assignments: Iterable[Assignment]) -> None:
-        """Cancel what still runs of those partitions, forget what waits: their next owner has the records."""
+        """Cancel the running deliveries of these assignments and discard the waiting ones.
+
+        The next owners of the partitions read the records again.
+        """
         leaving = set(assignments)
-        self._forget(leaving)
+        self._discard(leaving)
         self._scheduler.cancel(self._scheduler.tasks_of(leaving))
         self._background.cancel(self._background.tasks_of(leaving))
 
     async def drain(self) -> None:
-        """Start nothing new, let short work end, hand long work on."""
+        """Start no new delivery, wait for the running ones, and release the leases of long ones."""
         self._intake.close()
         await self._scheduler.drain(self.context.settings.drain_timeout * LONG_DRAIN_SHARE)
-        await _ended(list(self._background.tasks))
+        await _wait_until_done(list(self._background.tasks))
 
     async def stop(self) -> None:
-        """Cancel whatever the drain's bound left over."""
+        """Cancel everything that still runs after the drain."""
         self._intake.close()
         left = self._scheduler.tasks, list(self._background.tasks)
         self._scheduler.cancel(left[0])
         self._background.cancel(left[1])
-        await _ended([*left[0], *left[1]])
+        await _wait_until_done([*left[0], *left[1]])
 
-    def _forget(self, leaving: set[Assignment]) -> None:
-        self._intake.forget(leaving)
+    def _discard(self, leaving: set[Assignment]) -> None:
+        self._intake.discard(leaving)
         self._scheduler.discard(leaving)
 
     def _hop(self, delivery: Delivery, delay: float) -> None:
@@ -176,16 +180,16 @@ class PoolEngine:
             self._background.send(delivery.pending.chunk, delivery.record, moved)
 
     def _settle_in_background(self, delivery: Delivery, settling: Coroutine[object, object, None]) -> None:
-        """A settlement that waits for Kafka keeps neither a slot nor its lane; its offset waits for it."""
-        self._background.do(delivery.assignment, settling)
+        """Continue a settlement that waits for Kafka, without a slot or a lane. Its offset stays unacknowledged."""
+        self._background.start(delivery.assignment, settling)
 
     def _fail(self, error: BaseException) -> None:
-        """A failure of the engine itself ends the process: a delivery that nobody settles must not stall in silence."""
-        log.critical("the delivery engine failed", exc_info=error)
+        """End the process after a failure of the engine itself: an unsettled delivery must not block its partition."""
+        log.critical("delivery engine failed", exc_info=error)
         self.context.crash(error)
 
 
-async def _ended(tasks: Collection[asyncio.Task[None]]) -> None:
+async def _wait_until_done(tasks: Collection[asyncio.Task[None]]) -> None:
     if tasks:
         await asyncio.wait(tasks)
 

@@ -1,9 +1,9 @@
-"""What a handler may raise to say how its delivery goes on, and the reasons a delivery dies for."""
+"""Exceptions that a handler raises to control its retries, and the reasons for a dead letter."""
 
 from enum import StrEnum
 
 LONGEST_DELAY = 7 * 24 * 3600.0
-"""Seconds for which a retry can be put off; with it the ledger's retention stays above every retry's horizon."""
+"""Maximum delay of a retry in seconds. It keeps every retry within the retention of the ledger."""
 
 
 class Reason(StrEnum):
@@ -24,9 +24,12 @@ class Reason(StrEnum):
 
 
 class Retry(Exception):  # noqa: N818 - reads as what it asks for: `raise Retry(after=30)`
-    """Asks for another attempt, at the policy's time or after so many seconds (at most a week). Counts as an attempt.
+    """Asks for another attempt. The failed one counts.
 
-    `reason` is what a dead letter says if this is what used up the last attempt.
+    Args:
+        message: What failed, in one line.
+        after: Seconds until the next attempt, at most a week; None: as the retry policy says.
+        reason: The reason of the dead letter if this was the last attempt.
     """
 
     __module__ = "streams.delivery"
@@ -38,16 +41,20 @@ class Retry(Exception):  # noqa: N818 - reads as what it asks for: `raise Retry(
 
 
 class Permanent(Exception):  # noqa: N818 - reads as what it says: `raise Permanent("the file is empty")`
-    """No attempt can succeed: straight to the DLQ, with this message."""
+    """No attempt can succeed: the delivery is dead-lettered at once with this message."""
 
     __module__ = "streams.delivery"
 
 
 class Unavailable(Exception):  # noqa: N818 - reads as what it says: `raise Unavailable("embeddings", …)`
-    """A dependency does not answer, or answers with a failure of its own (5xx): not the delivery's fault.
+    """A dependency does not answer, or answers with an error of its own (5xx): the delivery is not the cause.
 
-    It counts against the dependency's breaker. While that is closed the handler runs again a few times at once;
-    once it is open the delivery waits, uncounted.
+    The failure counts for the circuit breaker of the dependency. While it is closed, the handler runs again a few
+    times at once. Once it is open, the delivery waits and no attempt is counted.
+
+    Args:
+        dependency: Its name, as in the handler's `needs`.
+        message: What failed, in one line.
     """
 
     __module__ = "streams.delivery"
@@ -67,58 +74,58 @@ class SoftTimeLimitExceeded(Exception):  # noqa: N818 - Celery's name for the sa
 
 
 class TimeLimitExceeded(Exception):  # noqa: N818 - Celery's name for the same thing
-    """The handler did not end by its hard time limit; its attempt is fenced and no longer awaited."""
+    """The handler did not end by its hard time limit. It is no longer awaited, and its effect cannot commit."""
 
     __module__ = "streams.delivery"
 
 
 class ExpiredError(Exception):
-    """What `on_dead` is told: the event expired before an attempt could begin."""
+    """Passed to `on_dead`: the event expired before an attempt could start."""
 
     __module__ = "streams.delivery"
 
 
 class UnaskedCancellationError(Exception):
-    """The handler raised a cancellation that nobody had asked for, such as that of a task which it awaited."""
+    """The handler raised a CancelledError without being cancelled, for example from a task that it awaited."""
 
     __module__ = "streams.delivery"
 
 
 class BrokenTransactionError(Exception):
-    """The handler left its transaction in a state that cannot be committed together with the ledger's row."""
+    """The handler left its transaction in a state that cannot be committed together with the ledger row."""
 
     __module__ = "streams.delivery"
 
 
 class LeaseLostError(Exception):
-    """Another worker holds this delivery by now: stop, nothing that you do here may count."""
+    """The lease is lost, and another worker may hold the delivery: stop, since nothing can be committed here."""
 
     __module__ = "streams.delivery"
 
 
 class ResourceBusyError(Exception):
-    """Another delivery holds the handler's resource: defer, uncounted."""
+    """Another delivery holds the handler's resource. The delivery is deferred and no attempt is counted."""
 
     __module__ = "streams.delivery"
 
 
 class ComputeCrashedError(Exception):
-    """The process that ran the code died, by a crash or for want of memory."""
+    """The process that ran the code crashed or ran out of memory."""
 
     __module__ = "streams.delivery"
 
 
 class OutOfMemoryError(ComputeCrashedError):
-    """The code asked for more memory than its process may take."""
+    """The code needed more memory than its process may use."""
 
     __module__ = "streams.delivery"
 
 
 class CancelledError(Exception):
-    """What `on_dead` is told: an operator cancelled the delivery."""
+    """Passed to `on_dead`: an operator cancelled the delivery."""
 
     __module__ = "streams.delivery"
 
 
 class StrayCancellationError(Exception):
-    """A task was cancelled by code that does not own it. Only a new start does the work that it had not settled."""
+    """A task was cancelled by code that does not own it. The process must restart to settle its records."""

@@ -1,4 +1,4 @@
-"""How a handler is declared: the event, the retry policy, the limits, and which of three kinds it is."""
+"""Declares handlers: event class, kind, retry policy, time limits."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Kind = Literal["single", "batch", "long"]
 E = TypeVar("E", bound=Event)
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
-"""What a handler may return: it is kept as the execution's result."""
+"""What a handler may return. It is stored as the result of the execution."""
 SingleFunction = Callable[[E, Work], Awaitable[JSON]]
 BatchFunction = Callable[[Sequence[E], Work], Awaitable[JSON]]
 FailureFunction = Callable[[E, Work, BaseException], Awaitable[None]]
@@ -20,9 +20,10 @@ FailureFunction = Callable[[E, Work, BaseException], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """When to try again: `first`, then `factor` times longer each time, at most `limit`, up to `attempts` runs.
+    """A retry policy: the first delay is `first`, each next one `factor` times longer, at most `limit`.
 
-    Durations are texts such as "10s". `jitter` is the fraction by which a delay may be lengthened.
+    There are up to `attempts` runs. Durations are texts such as "10s". `jitter` is the fraction by which a delay may
+    become longer.
     """
 
     first: str = "10s"
@@ -32,9 +33,11 @@ class Backoff:
     jitter: float = 0.1
 
     def delay(self, attempt: int, spread: float = 0.0) -> float | None:
-        """Seconds to wait after the given run (1 is the first) has failed; None: that was the last.
+        """Return the seconds to wait after a failed run; None: it was the last.
 
-        `spread` in [0, 1) places the delay within the jitter; the caller draws it, so that this stays a function.
+        Args:
+            attempt: The number of the failed run; 1 is the first.
+            spread: A random number in [0, 1) from the caller: the part of the jitter to add.
         """
         if attempt >= self.attempts:
             return None
@@ -51,9 +54,9 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Handler(Generic[E_co]):
-    """A piece of work for one class of events. `name` is unique and travels in records: it never changes.
+    """Work for one class of events. `name` is unique and is part of records, so it must never change.
 
-    A handler of some event stands for one of events in general: the engine gives it only what `event` says.
+    The type is covariant: the engine calls a handler only with events of its class `event`.
     """
 
     name: str
@@ -62,26 +65,26 @@ class Handler(Generic[E_co]):
     kind: Kind = "single"
     retry: Backoff = field(default_factory=Backoff)
     soft_time_limit: float = 30.0
-    """Seconds after which the handler is cancelled and may tidy up."""
+    """Seconds after which the handler is cancelled; it may clean up until `time_limit`."""
     time_limit: float = 60.0
-    """Seconds after which it is not awaited any more."""
+    """Seconds after which the handler is no longer awaited."""
     batch_size: int = 500
-    """Events that a batch handler takes at most at once."""
+    """Maximum number of events in one call of a batch handler."""
     ledger: bool = True
-    """False: safe to repeat; no row on success, and the effect may happen more than once."""
+    """False: a success writes no row, so the effect may happen more than once and must be idempotent."""
     resource: Callable[[E_co], str] | None = None
-    """Long handlers: the name of what the work holds alone, such as ``document:<id>``."""
+    """Long handlers: the name of the resource that the lease is for, such as ``document:<id>``."""
     fatal: tuple[type[BaseException], ...] = (MemoryError,)
-    """Exceptions after which no other attempt is made."""
+    """Exceptions that are never retried."""
     needs: tuple[str, ...] = ()
-    """Dependencies without which it cannot work: while the breaker of one is open its deliveries wait."""
+    """Dependencies that the handler needs. While the breaker of one is open, its deliveries wait."""
     on_dead: FailureFunction[E_co] | None = None
-    """Called in the settling transaction when the delivery dies: roll a business status back."""
+    """Called in the settling transaction before the delivery is dead-lettered, to roll back a business status."""
     on_soft_limit: FailureFunction[E_co] | None = None
     """Called with a fresh session after the soft limit has cancelled the handler."""
 
 
-def handles(  # noqa: PLR0913 - one keyword a policy; all but the event have defaults
+def handles(  # noqa: PLR0913 - one keyword per policy; all but the event have defaults
     event: type[E],
     *,
     kind: Kind = "single",
@@ -100,13 +103,19 @@ def handles(  # noqa: PLR0913 - one keyword a policy; all but the event have def
     """Declare an async function as a handler of an event class.
 
     single: `async def f(event, work)`, one transaction around the function and its ledger row.
-    batch:  `async def f(events, work)`, a list in offset order in one transaction; halved where it fails.
+    batch:  `async def f(events, work)`, a list in offset order in one transaction; a failing list is halved.
     long:   `async def f(event, work)`, no open transaction; `async with work.step() as session:` for each step.
+
+    Arguments are the fields of `Handler`; durations are texts such as "30s". The default `name` is the name of the
+    function with hyphens.
+
+    Raises:
+        TypeError: A long handler has no `resource`.
     """
 
     def declare(function: Callable[..., Awaitable[JSON]]) -> Handler[E]:
         if kind == "long" and resource is None:
-            message = f"long handler {function.__name__} names no resource"
+            message = f"long handler {function.__name__} needs a resource: @handles(..., kind='long', resource=...)"
             raise TypeError(message)
         return Handler(
             name=name or function.__name__.replace("_", "-"),

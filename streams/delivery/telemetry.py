@@ -14,7 +14,7 @@ from streams.observability.metrics import DeliveryMeter, delivery_meter
 
 log = get_logger(__name__)
 _lines = logging.getLogger(__name__)
-"""The same logger, for the question whether a line is written: structlog's own look-up costs three times as much."""
+"""The same logger, to check whether a level is enabled: structlog's own check costs three times as much."""
 
 
 class Telemetry:
@@ -28,7 +28,7 @@ class Telemetry:
 
         Args:
             done: The deliveries that it ran for, of one handler.
-            took: Seconds.
+            took: Duration of the attempt in seconds.
         """
         if not done:
             return
@@ -37,25 +37,25 @@ class Telemetry:
         meter.count_outcome("success", len(done))
         now = datetime.now(tz=UTC)
         meter.observe_ages([(now - delivery.event.occurred_at).total_seconds() for delivery in done])
-        # A line costs more than a short handler: only who looks for something wants one of those.
+        # A log line costs more than a short handler, so these lines have the level DEBUG.
         if done[0].handler.kind == "long":
             log.info("delivery succeeded", deliveries=len(done), seconds=round(took, 4))
         elif _lines.isEnabledFor(logging.DEBUG):
             log.debug("delivery succeeded", deliveries=len(done), seconds=round(took, 4))
 
     def skipped(self, deliveries: Sequence[Delivery], done: Sequence[Delivery]) -> None:
-        """Report that these deliveries, but for `done`, had run before or have moved on: nothing ran for them."""
+        """Report deliveries that did not run, because they ran before or have a newer record: all except `done`."""
         skipped = len(deliveries) - len(done)
         self._meter(deliveries[0]).count_outcome("duplicate", skipped)
         log.info("delivery was done before, nothing ran", deliveries=skipped)
 
     def failed(self, delivery: Delivery, error: Exception, took: float) -> None:
-        """Report a failed attempt; what follows is reported when that is settled.
+        """Report a failed attempt. Its outcome is reported after the settlement.
 
         Args:
             delivery: What was attempted.
-            error: What the attempt failed with.
-            took: Seconds.
+            error: The error of the attempt.
+            took: Duration of the attempt in seconds.
         """
         self._meter(delivery).observe_run(took)
         log.warning("attempt failed", exc_info=error)
@@ -73,15 +73,15 @@ class Telemetry:
         log.info("retry scheduled", tier=tier, due_at=due_at.isoformat())
 
     def deferred(self, delivery: Delivery, why: str) -> None:
-        """Report that a delivery is in a retry tier and no attempt was counted."""
+        """Report that a delivery is in a retry tier, and that no attempt was counted."""
         self._meter(delivery).count_outcome("deferred")
         log.info("delivery deferred", why=why)
 
-    def set_aside(self, deliveries: Sequence[Delivery]) -> None:
-        """Report deliveries in the tier of delay zero, whose tenants had more than their share of the window."""
+    def moved_to_tier_zero(self, deliveries: Sequence[Delivery]) -> None:
+        """Report deliveries that moved to tier zero, because they exceeded their tenants' share of the window."""
         for delivery in deliveries:
             self._meter(delivery).count_outcome("deferred")
-        log.info("deliveries past their tenants' share set aside", deliveries=len(deliveries))
+        log.info("deliveries over their tenants' share moved to tier zero", deliveries=len(deliveries))
 
     def died(self, delivery: Delivery, reason: Reason, error: ErrorText) -> None:
         """Report that a delivery is a dead letter.
@@ -89,7 +89,7 @@ class Telemetry:
         Args:
             delivery: What was attempted.
             reason: Why there is no other attempt.
-            error: What the last attempt failed with.
+            error: The error of the last attempt.
         """
         meter = self._meter(delivery)
         meter.count_outcome("dead")
@@ -97,13 +97,13 @@ class Telemetry:
         _report_dead_letter(delivery.topic.name, delivery.handler.name, reason, error)
 
     def unreadable(self, unreadable: UnreadableRecord) -> None:
-        """Report that a record which no handler can be given is a dead letter."""
+        """Report that an undeliverable record is a dead letter."""
         _report_dead_letter(unreadable.topic, unreadable.handler, unreadable.reason, unreadable.error)
 
     def lease_lost(self, delivery: Delivery, resource: str) -> None:
-        """Report that a long delivery's lease expired while it ran: what it did since then does not count."""
+        """Report that a long delivery lost its lease while it ran: its later steps cannot commit."""
         metrics.leases_lost(delivery.handler.name).inc()
-        log.warning("lease lost, another worker has this delivery now", resource=resource)
+        log.warning("lease lost; another worker has this delivery", resource=resource)
 
     def _meter(self, delivery: Delivery) -> DeliveryMeter:
         return delivery_meter(delivery.topic.name, self._group, delivery.handler.name)

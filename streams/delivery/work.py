@@ -1,4 +1,4 @@
-"""What a handler is given beside its event: the transaction, the deadline, publishing, services."""
+"""`Work`, the second argument of a handler: its transaction, deadline, publishing and services."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -15,11 +15,11 @@ P = ParamSpec("P")
 
 
 class Work(Protocol):
-    """The engine's side of one attempt. Tests may pass their own."""
+    """What one attempt gets from the engine. Tests may pass their own implementation."""
 
     @property
     def session(self) -> AsyncSession:
-        """The effect's transaction, shared with the ledger row; long handlers have none outside `step`."""
+        """The session of the transaction that also writes the ledger row. Long handlers have one only inside `step`."""
 
     @property
     def attempt(self) -> int:
@@ -30,22 +30,26 @@ class Work(Protocol):
         """When the soft time limit cancels this attempt (UTC)."""
 
     def step(self, *, final: bool = False) -> AbstractAsyncContextManager[AsyncSession]:
-        """Long handlers: one short transaction, entered only while the lease is held (else LeaseLostError).
+        """Open one short transaction of a long handler.
 
-        `final` writes the delivery's success in the same transaction.
+        Args:
+            final: Write the success of the delivery in the same transaction.
+
+        Raises:
+            LeaseLostError: The lease is lost; nothing is done.
         """
 
     async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
-        """Write an event to the outbox in the current transaction; it goes out if that commits.
+        """Write an event to the outbox in the current transaction. It is sent after the commit.
 
-        `at`, `expires_at` and the id that it returns: as `Outbox.publish`.
+        `at`, `expires_at` and the returned event id are those of `Outbox.publish`.
         """
 
     async def heartbeat(self) -> None:
-        """Long handlers: keep the lease now (it is also kept in the background). Raises LeaseLostError."""
+        """Extend the lease of a long handler now; it is also extended in the background. Raises LeaseLostError."""
 
     def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        """Run CPU-bound code in a process that is killed when the attempt is cancelled or over its limit."""
+        """Run CPU-bound code in a process, which is killed when the attempt is cancelled or exceeds its hard limit."""
 
     def use(self, kind: type[T]) -> T:
-        """A service that the composition root provides, by its type. Raises LookupError."""
+        """Return a service of the composition root by its type. Raises LookupError."""

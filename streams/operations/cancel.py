@@ -1,4 +1,4 @@
-"""Cancels executions that wait for their next attempt: they end as failures, the fence rejects their records."""
+"""Cancels executions that wait for their next attempt. They end as failures; the fence rejects their records."""
 
 import json
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from streams.delivery.context import Services
 from streams.delivery.errors import CancelledError
 from streams.delivery.execution.standalone_work import StandaloneWork
 from streams.delivery.handler import Handler
-from streams.delivery.settlement.on_dead import told
+from streams.delivery.settlement.on_dead import described
 from streams.observability.logs import get_logger
 from streams.publishing.outbox.outbox import Outbox
 from streams.publishing.outbox.withdraw import withdraw
 
 log = get_logger(__name__)
 REASON = "cancelled"
-"""In the ledger only: what was cancelled has no dead letter, so it cannot be replayed."""
+"""The reason in the ledger. A cancelled delivery has no dead letter, so it cannot be replayed."""
 
 LOCK = text(
     """
@@ -42,12 +42,12 @@ END = text(
 
 
 class CancelRefusedError(Exception):
-    """Nothing of it waits; the message is one line that says what there is."""
+    """No delivery of the event waits. The message is one line with their states."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """Cancels what waits of events; the fields are what `on_dead` of a cancelled delivery needs."""
+    """Cancels waiting deliveries. Its fields are what their `on_dead` needs."""
 
     codec: Codec
     services: Services
@@ -55,18 +55,18 @@ class Cancellation:
     """By name."""
 
     async def cancel(self, session: AsyncSession, event_id: UUID, handler: str | None) -> list[str]:
-        """End what waits of an event, and roll a business status back with `on_dead`, as at any other death.
+        """Cancel the waiting deliveries of an event, and call `on_dead` as for a dead letter.
 
         Args:
             session: The caller's transaction.
-            event_id: The event's.
-            handler: The name of the one handler whose delivery ends; None: all that wait.
+            event_id: The id of the event.
+            handler: The name of one handler; None: all whose delivery waits.
 
         Returns:
-            The handlers, or the topic of the event's outbox row.
+            The names of the handlers; if there is no execution, the topics of the withdrawn outbox rows.
 
         Raises:
-            CancelRefusedError: Nothing of it waits.
+            CancelRefusedError: No delivery of the event waits.
         """
         made_at = event_time(event_id)
         identity = {"event_id": event_id, "day": None if made_at is None else made_at.date()}
@@ -74,11 +74,13 @@ class Cancellation:
         waiting = [row for row in rows if row["status"] == "retry"]
         if rows and not waiting:
             states = ", ".join(f"{row['handler']} is {row['status']}" for row in rows)
-            raise CancelRefusedError(f"nothing of event {event_id} waits: {states}")
+            raise CancelRefusedError(f"no delivery of event {event_id} waits: {states}")
         if not rows:
             unsent = [] if handler else await withdraw(session, [event_id])
             if not unsent:
-                raise CancelRefusedError(f"the ledger has no execution of event {event_id}, nor has the outbox")
+                raise CancelRefusedError(
+                    f"event {event_id} has no execution in the ledger and no unsent row in the outbox"
+                )
             return [one.topic for one in unsent]
         for row in waiting:
             note = await self._roll_back(session, event_id, row)
@@ -91,7 +93,7 @@ class Cancellation:
         return [row["handler"] for row in waiting]
 
     async def _roll_back(self, session: AsyncSession, event_id: UUID, row: RowMapping) -> str:
-        """Call `on_dead` in a savepoint; returns what the row says as its error."""
+        """Call `on_dead` in a savepoint; return the error for the row."""
         note, handler = "cancelled by an operator", self.handlers.get(row["handler"])
         if handler is None or handler.on_dead is None:
             return note
@@ -101,10 +103,10 @@ class Cancellation:
         )
         try:
             event = handler.event.model_validate({**row["args"], "event_id": event_id, "tenant_id": row["tenant_id"]})
-            # The ledger has its marked fields masked, so the error has nothing that must not be shown.
+            # The marked fields are masked in the ledger, so the error cannot contain their values.
             async with session.begin_nested():
                 await handler.on_dead(event, work, CancelledError(note))
         except Exception as error:
             log.exception("on_dead failed", handler=handler.name)
-            return f"{note} (on_dead failed: {told(error).message})"
+            return f"{note} (on_dead failed: {described(error).message})"
         return note

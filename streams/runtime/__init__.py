@@ -1,1 +1,1 @@
-"""What one worker process runs, and how it is put together beside Faust."""
+"""One worker process: its resources, background tasks, pages, and the Faust app around it."""

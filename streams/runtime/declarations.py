@@ -12,12 +12,12 @@ from streams.transport.kafka.group import Group
 
 
 def build_catalogue(settings: Settings) -> Catalogue:
-    """Build the catalogue: the built-in topics and those of STREAMS_HANDLERS, overridden. Raises SettingsError."""
+    """Build the catalogue of built-in topics and those of STREAMS_HANDLERS, with overrides. Raises SettingsError."""
     return Catalogue(apply_to_topics(load_topics(settings), load_overrides(settings.overrides)), settings)
 
 
 def build_handlers(settings: Settings) -> tuple[Handler[Event], ...]:
-    """Collect the built-in handlers and the `HANDLERS` of STREAMS_HANDLERS, overridden. Raises SettingsError."""
+    """Return the built-in handlers and those of STREAMS_HANDLERS, with overrides. Raises SettingsError."""
     # The libraries of the handlers (vectors, documents) take longer to import than most commands take to run.
     from streams.agents.built_in import HANDLERS  # noqa: PLC0415
 

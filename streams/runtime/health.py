@@ -1,15 +1,15 @@
-"""Whether a worker is live and ready: decided from its state at one moment, without I/O."""
+"""Decides whether a worker is live and ready, from its state at one moment. No I/O."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class WorkerState:
     """The state of a worker at one moment."""
 
     members: Mapping[str, bool]
-    """Consumer group → True: it has partitions, or it is a member and there are none for it."""
+    """Consumer group → True: it has partitions, or it is a member and there are no partitions for it."""
     stalled: Sequence[str] = ()
     """Partitions (``topic[3]``) that have records but have settled none for too long."""
     dead_threads: Sequence[str] = ()
@@ -18,7 +18,7 @@ class Seen:
     """Why the database does not answer, in one line; None: it answers."""
     stopping: bool = False
     open_breakers: Mapping[str, str] = field(default_factory=dict)
-    """Dependency → why the work that needs it waits."""
+    """Dependency → why deliveries that need it wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Health:
     reasons: tuple[str, ...]
     """Why it is not ready, one line each; empty if it is ready."""
     open_breakers: Mapping[str, str] = field(default_factory=dict)
-    """They do not make a worker unready: it does the work that does not need these dependencies."""
+    """They do not make a worker unready: it continues with work that does not need these dependencies."""
 
     def live_page(self) -> dict[str, object]:
         """Return the JSON of `/health/live`: {"live": bool, "reasons": [str, …]}."""
@@ -41,20 +41,20 @@ class Health:
         return {"ready": self.ready, "reasons": list(self.reasons), "open_breakers": dict(self.open_breakers)}
 
 
-def judge(seen: Seen) -> Health:
+def health_of(state: WorkerState) -> Health:
     """Decide whether a worker is live and ready.
 
     It is live while every polling thread runs. It is ready if its groups are assigned, no partition is stalled, the
     database answers and it is not stopping. A database that is down makes a worker unready, not dead: a restart of the
     worker would not help.
     """
-    reasons = [f"{group}: its polling thread has ended" for group in seen.dead_threads]
-    reasons += [f"{group}: not assigned yet" for group, assigned in sorted(seen.members.items()) if not assigned]
-    reasons += [f"{partition}: has records, but settles none" for partition in seen.stalled]
-    if seen.database_error is not None:
-        reasons.append(f"database: {seen.database_error}")
-    if seen.stopping:
+    reasons = [f"{group}: its polling thread has ended" for group in state.dead_threads]
+    reasons += [f"{group}: not assigned yet" for group, assigned in sorted(state.members.items()) if not assigned]
+    reasons += [f"{partition}: has records, but settles none" for partition in state.stalled]
+    if state.database_error is not None:
+        reasons.append(f"database: {state.database_error}")
+    if state.stopping:
         reasons.append("stopping")
     return Health(
-        live=not seen.dead_threads, ready=not reasons, reasons=tuple(reasons), open_breakers=seen.open_breakers
+        live=not state.dead_threads, ready=not reasons, reasons=tuple(reasons), open_breakers=state.open_breakers
     )

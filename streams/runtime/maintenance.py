@@ -1,4 +1,4 @@
-"""The maintenance of a worker: expired leases, partitions of the ledger, old payloads, stranded documents."""
+"""The maintenance jobs of a worker: expired leases, partitions of the ledger, old payloads, stuck documents."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -24,17 +24,17 @@ from streams.transport.kafka.errors import BrokersUnreachableError
 
 log = get_logger(__name__)
 MAINTENANCE_INTERVAL = 3600.0
-"""Seconds between two checks of the ledger's partitions, and of old payloads."""
-LOOKS_PER_WAIT = 3
-"""Searches for stranded documents within the time after which a document counts as stranded."""
+"""Seconds between two runs of the jobs for the ledger's partitions and for old payloads."""
+CHECKS_PER_STUCK_TIME = 3
+"""Number of checks within the time after which a document counts as stuck (`stranded_after`)."""
 PAYLOAD_DAYS = 60
-"""Days before the ledger's retention that are searched for payloads: for so long no worker may have run."""
-PAUSE = 30.0
-"""Seconds until a job that failed is tried again."""
+"""Days before the ledger's retention that are searched for old payloads, in case no worker ran for a while."""
+RETRY_DELAY = 30.0
+"""Seconds until a failed job is tried again."""
 
 
 class Maintenance:
-    """The maintenance of one worker. All workers do it at the same time, and none disturbs another."""
+    """The maintenance of one worker. Several workers can run the same jobs at the same time."""
 
     def __init__(  # noqa: PLR0913 - one argument per resource
         self,
@@ -51,46 +51,46 @@ class Maintenance:
         self._codec = codec
         self._schemas = schemas
         self._engines = engines
-        self._stranded = StuckDocuments(bookkeeping, settings, catalogue, codec)
+        self._stuck_documents = StuckDocuments(bookkeeping, settings, catalogue, codec)
 
-    def work(self) -> list[Coroutine[object, object, None]]:
-        """Return the jobs. Each runs until it is cancelled, in a task of its own."""
+    def jobs(self) -> list[Coroutine[object, object, None]]:
+        """Return the jobs. Each needs a task of its own and runs until it is cancelled."""
         return [
-            _every(self._settings.sweep_interval, self._sweep),
-            _every(MAINTENANCE_INTERVAL, self._keep_ledger),
-            _every(MAINTENANCE_INTERVAL, self._remove_old_payloads),
-            _every(self._settings.stranded_after / LOOKS_PER_WAIT, self._look_for_stranded),
+            _repeat(self._settings.sweep_interval, self._sweep),
+            _repeat(MAINTENANCE_INTERVAL, self._maintain_partitions),
+            _repeat(MAINTENANCE_INTERVAL, self._remove_old_payloads),
+            _repeat(self._settings.stranded_after / CHECKS_PER_STUCK_TIME, self._find_stuck_documents),
         ]
 
     async def close(self) -> None:
-        """Release the lock of the search for stranded documents."""
-        await self._stranded.close()
+        """Release the lock of the search for stuck documents."""
+        await self._stuck_documents.close()
 
     async def _sweep(self) -> None:
         for engine in self._engines.values():
             await engine.sweep.run()
 
-    async def _look_for_stranded(self) -> None:
+    async def _find_stuck_documents(self) -> None:
         try:
-            await self._schemas.prepared(self._codec, DocumentIndexRequested)
-            await self._stranded.check()
+            await self._schemas.prepare(self._codec, DocumentIndexRequested)
+            await self._stuck_documents.check()
         except (BrokersUnreachableError, KafkaRefusedError, Unavailable, SchemaMissingError) as error:
-            log.warning("cannot look for stranded documents", error=message(error))
+            log.warning("cannot search for stuck documents", error=message(error))
 
     async def _remove_old_payloads(self) -> None:
-        """Remove the payloads of events that are older than the ledger, which no longer run if they come again."""
+        """Remove the payloads of events older than the ledger's retention, which are rejected if they come again."""
         if self._codec.claims is None:
             return
         newest = datetime.now(tz=UTC).date() - timedelta(days=self._settings.ledger_retention_days + 1)
         try:
             removed = await asyncio.to_thread(remove_old, self._codec.claims.store, newest, PAYLOAD_DAYS)
-        except Exception as error:  # noqa: BLE001 - no error of a storage may end the worker
-            log.warning("old payloads could not be removed", error=message(error))
+        except Exception as error:  # noqa: BLE001 - no storage error may end the worker
+            log.warning("cannot remove old payloads", error=message(error))
             return
         if removed:
             log.info("old payloads removed", payloads=removed)
 
-    async def _keep_ledger(self) -> None:
+    async def _maintain_partitions(self) -> None:
         today, kept = datetime.now(tz=UTC).date(), self._settings.ledger_retention_days
         async with self._bookkeeping.begin() as connection:
             await connection.run_sync(ensure_partitions, today, kept)
@@ -98,13 +98,13 @@ class Maintenance:
             await connection.run_sync(drop_old_partitions, today - timedelta(days=kept))
 
 
-async def _every(seconds: float, do: Callable[[], Awaitable[None]]) -> None:
-    """Repeat a job. If the database does not answer, try again earlier; the worker goes on."""
+async def _repeat(seconds: float, job: Callable[[], Awaitable[None]]) -> None:
+    """Run a job every `seconds` until cancelled. After a database error, run it again earlier."""
     while True:
         pause = seconds
         try:
-            await do()
+            await job()
         except (SQLAlchemyError, OSError) as error:
-            pause = min(seconds, PAUSE)
-            log.warning("upkeep failed, trying again", error=message(error), retry_in_seconds=pause)
+            pause = min(seconds, RETRY_DELAY)
+            log.warning("maintenance failed; retrying", error=message(error), retry_in_seconds=pause)
         await asyncio.sleep(pause)

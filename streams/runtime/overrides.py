@@ -1,4 +1,4 @@
-"""What an operator changes without a release: the TOML file that STREAMS_OVERRIDES names.
+"""Overrides: what operators change without a release, in the TOML file that STREAMS_OVERRIDES names.
 
     [handlers.index-document]
     soft_time_limit = "20m"
@@ -15,7 +15,7 @@
     prefetch = 8000
     connections = 20
 
-What the file leaves out stays as declared. A name or field that does not exist is refused, or a typo would go unseen.
+Fields that the file does not have stay as declared. Unknown names and fields are rejected, so that a typo is noticed.
 """
 
 import tomllib
@@ -36,7 +36,7 @@ VARIABLE = "STREAMS_OVERRIDES"
 
 
 class OverridesError(SettingsError):
-    """The overrides cannot be used; the message is one line that names the file or the place in it."""
+    """The overrides are invalid. The message is one line that names the file, and the field in it."""
 
 
 def _duration(text: str) -> str:
@@ -53,7 +53,7 @@ class _Section(BaseModel):
 
 
 class RetryOverride(_Section):
-    """Fields of `Backoff`."""
+    """Overrides of a retry policy: the fields of `Backoff`."""
 
     first: Duration | None = None
     factor: float | None = Field(None, ge=1)
@@ -61,8 +61,8 @@ class RetryOverride(_Section):
     limit: Duration | None = None
     jitter: float | None = Field(None, ge=0, le=1)
 
-    def over(self, declared: Backoff) -> Backoff:
-        """The retry plan in force."""
+    def apply_to(self, declared: Backoff) -> Backoff:
+        """Return the declared retry policy with these overrides."""
         return Backoff(
             first=self.first or declared.first,
             factor=self.factor or declared.factor,
@@ -73,24 +73,24 @@ class RetryOverride(_Section):
 
 
 class HandlerOverride(_Section):
-    """What may be changed of a handler."""
+    """Overrides of a handler."""
 
     retry: RetryOverride | None = None
     soft_time_limit: Limit | None = None
     time_limit: Limit | None = None
     concurrency: int | None = Field(None, ge=1)
-    """Runs of this handler at once in one worker process; the pool's number stays the upper bound."""
+    """Concurrent runs of this handler in one worker process; the concurrency of the pool is the upper limit."""
 
 
 class TopicOverride(_Section):
-    """What may be changed of a topic."""
+    """Overrides of a topic."""
 
     pool: PoolName | None = None
     partitions: int | None = Field(None, ge=1)
 
 
 class PoolOverride(_Section):
-    """What may be changed of a pool; see `streams.topics.Pool`."""
+    """Overrides of a pool; see `streams.topics.Pool`."""
 
     concurrency: int | None = Field(None, ge=1)
     prefetch: int | None = Field(None, ge=8)
@@ -98,7 +98,7 @@ class PoolOverride(_Section):
 
 
 class Overrides(_Section):
-    """The whole file: handlers by their name, topics by theirs (without the prefix), pools by theirs."""
+    """The whole file: handlers, topics and pools by name. Topic names are without the prefix."""
 
     handlers: dict[str, HandlerOverride] = Field(default_factory=dict)
     topics: dict[str, TopicOverride] = Field(default_factory=dict)
@@ -106,7 +106,7 @@ class Overrides(_Section):
 
 
 def load_overrides(path: Path | None) -> Overrides:
-    """The overrides in a file; none where no file is named. Raises OverridesError."""
+    """Load the overrides from a file; None: there are none. Raises OverridesError."""
     if path is None:
         return Overrides()
     try:
@@ -126,9 +126,12 @@ def load_overrides(path: Path | None) -> Overrides:
 
 
 def apply_to_handlers(handlers: Iterable[Handler[Event]], overrides: Overrides) -> list[Handler[Event]]:
-    """The handlers as they are in force. Raises OverridesError for an unknown name, a soft limit over the hard one."""
+    """Return the handlers with their overrides.
+
+    Raises OverridesError for an unknown name, or a soft time limit above the hard one.
+    """
     declared = list(handlers)
-    _refuse_unknown("handler", overrides.handlers, (handler.name for handler in declared))
+    _reject_unknown("handler", overrides.handlers, (handler.name for handler in declared))
     return [
         _overridden(handler, overrides.handlers[handler.name]) if handler.name in overrides.handlers else handler
         for handler in declared
@@ -136,9 +139,9 @@ def apply_to_handlers(handlers: Iterable[Handler[Event]], overrides: Overrides) 
 
 
 def apply_to_topics(topics: Iterable[Topic], overrides: Overrides) -> list[Topic]:
-    """The topics as they are in force, for the catalogue. Raises OverridesError for an unknown name."""
+    """Return the topics with their overrides, for the catalogue. Raises OverridesError for an unknown name."""
     declared = list(topics)
-    _refuse_unknown("topic", overrides.topics, (topic.name for topic in declared))
+    _reject_unknown("topic", overrides.topics, (topic.name for topic in declared))
     in_force = []
     for topic in declared:
         override = overrides.topics.get(topic.name, TopicOverride())
@@ -149,7 +152,7 @@ def apply_to_topics(topics: Iterable[Topic], overrides: Overrides) -> list[Topic
 
 
 def apply_to_pools(pools: Iterable[Pool], overrides: Overrides) -> list[Pool]:
-    """The pools as they are in force."""
+    """Return the pools with their overrides."""
     in_force = []
     for pool in pools:
         override = overrides.pools.get(pool.name, PoolOverride())
@@ -165,7 +168,7 @@ def apply_to_pools(pools: Iterable[Pool], overrides: Overrides) -> list[Pool]:
 
 
 def concurrency_limits(overrides: Overrides) -> dict[str, int]:
-    """Handler name → how many of its runs one worker process may have at once; handlers without a limit are absent."""
+    """Return handler name → its concurrent runs in one worker process, for handlers with a limit."""
     return {
         name: override.concurrency for name, override in overrides.handlers.items() if override.concurrency is not None
     }
@@ -174,7 +177,7 @@ def concurrency_limits(overrides: Overrides) -> dict[str, int]:
 def _overridden(handler: Handler[Event], override: HandlerOverride) -> Handler[Event]:
     changed = replace(
         handler,
-        retry=handler.retry if override.retry is None else override.retry.over(handler.retry),
+        retry=handler.retry if override.retry is None else override.retry.apply_to(handler.retry),
         soft_time_limit=override.soft_time_limit or handler.soft_time_limit,
         time_limit=override.time_limit or handler.time_limit,
     )
@@ -187,7 +190,7 @@ def _overridden(handler: Handler[Event], override: HandlerOverride) -> Handler[E
     return changed
 
 
-def _refuse_unknown(what: str, named: Iterable[str], known: Iterable[str]) -> None:
+def _reject_unknown(what: str, named: Iterable[str], known: Iterable[str]) -> None:
     names = sorted(known)
     for name in named:
         if name not in names:

@@ -29,11 +29,11 @@ class PipelineApp(StreamsApp):
         return cast("Consumer", self.consumer)
 
     async def on_start(self) -> None:
-        """Open what the delivery engines need before the first chunk can come."""
+        """Open the resources of the delivery engines before the first chunk arrives."""
         await super().on_start()
         await self.worker.start()
 
     async def on_stop(self) -> None:
-        """Stop the delivery engines once the consumers have drained."""
+        """Stop the delivery engines after the consumers have drained."""
         await super().on_stop()
         await self.worker.stop(clean=not self.crashed)

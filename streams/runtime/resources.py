@@ -36,8 +36,8 @@ from streams.transport.kafka.producer import RecordProducer
 
 log = get_logger(__name__)
 BOOKKEEPING_CONNECTIONS = 4
-"""Connections of each pool for claims, heartbeats and settlements."""
-UPKEEP_CONNECTIONS = 8
+"""Connections per pool for claims, heartbeats and settlements."""
+WORKER_CONNECTIONS = 8
 """Connections for the relay, the crash guard, the maintenance of the ledger and the health page."""
 DATABASE = "database"
 """The dependency's name in the output of `streams breakers`."""
@@ -48,19 +48,19 @@ Crash = Callable[[BaseException], None]
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """What the composition root gives a worker. Nothing in it is open yet."""
+    """The configuration of a worker from the composition root. Nothing in it is open yet."""
 
     settings: Settings
     catalogue: Catalogue
     codec: Codec
     handlers: Sequence[Handler[Event]]
     limits: Mapping[str, int]
-    """Handler name → its runs at the same time in this process, for handlers with a limit of their own."""
+    """Handler name → its concurrent runs in this process, for handlers with a limit of their own."""
     pools: Sequence[Pool]
     """Most urgent first."""
-    records: RecordProducer
+    producer: RecordProducer
     services: Callable[[], Sequence[object]]
-    """Builds what handlers get by type: `work.use(Platform)`."""
+    """Builds the services that handlers get by type: `work.use(Platform)`."""
     preload: Sequence[str]
     """Modules that the compute processes import before their first task."""
     crash: Crash
@@ -68,12 +68,12 @@ class WorkerConfig:
 
 @dataclass(frozen=True, slots=True)
 class SharedResources:
-    """What the engines of all pools share."""
+    """The resources that the engines of all pools share."""
 
     worker: str
     """`host:pid` of this process, as the ledger and `streams breakers` show it."""
     database: Database
-    """For everything but deliveries: each pool has connections of its own for those."""
+    """For everything except deliveries: each pool has its own connections for those."""
     compute: ComputePool
     breakers: BreakerRegistry
     schemas: SchemaLoader
@@ -85,7 +85,7 @@ class SharedResources:
 
 @dataclass(frozen=True, slots=True)
 class WorkerResources:
-    """What a running worker has open."""
+    """The open resources of a running worker."""
 
     shared: SharedResources
     engines: Mapping[PoolName, PoolEngine]
@@ -93,53 +93,55 @@ class WorkerResources:
 
 @asynccontextmanager
 async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]:
-    """Open what a worker needs and start its background tasks. Close everything when the block ends.
+    """Open the resources of a worker and start its background tasks. Close everything when the block ends.
 
-    If opening fails, what is open by then is closed again. If the block raises, the worker has failed: the crash guard
-    keeps its notes. Every resource is closed, even if closing another one raises.
+    If opening fails, the resources that are already open are closed. If the block raises, the worker has failed: the
+    crash-loop guard keeps its rows. Every resource is closed, even if closing another one raises.
     """
     settings = config.settings
     async with AsyncExitStack() as stack:
         compute = ComputePool(settings.compute_processes, preload=config.preload, memory=settings.compute_memory)
         stack.push_async_callback(asyncio.to_thread, compute.close)
-        database = _open_database(stack, settings, effects=1, bookkeeping=UPKEEP_CONNECTIONS)
-        # Each pool has connections of its own: handlers that wait for rows must not block the other pools.
+        database = _open_database(stack, settings, effects=1, bookkeeping=WORKER_CONNECTIONS)
+        # Each pool has its own connections, so that handlers that wait for locks do not block the other pools.
         databases = {
             pool.name: _open_database(
                 stack, settings, effects=pool.connections or pool.concurrency, bookkeeping=BOOKKEEPING_CONNECTIONS
             )
             for pool in reversed(config.pools)
         }
-        breakers = _breakers(config)
-        gate = DatabaseGate(database.bookkeeping, partial(breakers.tell, DATABASE))
+        breakers = _build_breakers(config)
+        gate = DatabaseGate(database.bookkeeping, partial(breakers.report, DATABASE))
         stack.push_async_callback(gate.close)
         worker = f"{socket.gethostname()}:{os.getpid()}"
-        guard = _crash_guard(config, database, gate, worker)
+        guard = _build_guard(config, database, gate, worker)
         stack.push_async_exit(partial(_close_guard, guard))
         pauses = Pauses(database.bookkeeping)
-        await pauses.look()
+        await pauses.refresh()
         shared = SharedResources(
             worker=worker,
             database=database,
             compute=compute,
             breakers=breakers,
-            schemas=_schema_fetches(config, breakers),
+            schemas=_build_schema_loader(config, breakers),
             gate=gate,
             guard=guard,
             pauses=pauses,
             services=Services(*config.services()),
         )
-        engines = _engines(config, shared, databases)
-        upkeep = _upkeep(config, shared, engines)
-        stack.push_async_callback(upkeep.close)
-        breaker_rows = BreakerReports(database.bookkeeping, breakers, worker)
-        stack.push_async_callback(breaker_rows.forget)
+        engines = _build_engines(config, shared, databases)
+        maintenance = _build_maintenance(config, shared, engines)
+        stack.push_async_callback(maintenance.close)
+        breaker_reports = BreakerReports(database.bookkeeping, breakers, worker)
+        stack.push_async_callback(breaker_reports.delete)
         stack.callback(shared.schemas.close)
         stack.callback(breakers.close)
-        shared.schemas.warm(config.codec, [topic.event for topic in config.catalogue])
+        shared.schemas.preload(config.codec, [topic.event for topic in config.catalogue])
         _tune_garbage_collector()
-        relay = Relay(database.bookkeeping, config.records, settings)
-        _start_tasks(stack, config, relay, [compute.started(), breaker_rows.run(), pauses.watch(), *upkeep.work()])
+        relay = Relay(database.bookkeeping, config.producer, settings)
+        _start_tasks(
+            stack, config, relay, [compute.started(), breaker_reports.run(), pauses.watch(), *maintenance.jobs()]
+        )
         for engine in reversed(engines.values()):
             stack.push_async_callback(engine.stop)
         yield WorkerResources(shared, engines)
@@ -151,28 +153,28 @@ def _open_database(stack: AsyncExitStack, settings: Settings, *, effects: int, b
     return database
 
 
-def _breakers(config: WorkerConfig) -> BreakerRegistry:
+def _build_breakers(config: WorkerConfig) -> BreakerRegistry:
     registry = [REGISTRY] if config.settings.has_http_registry else []
     needs = [need for handler in config.handlers for need in handler.needs]
     return BreakerRegistry([DATABASE, KAFKA, *registry, *needs])
 
 
-def _schema_fetches(config: WorkerConfig, breakers: BreakerRegistry) -> SchemaLoader:
+def _build_schema_loader(config: WorkerConfig, breakers: BreakerRegistry) -> SchemaLoader:
     return SchemaLoader(breakers, config.crash)
 
 
-def _crash_guard(config: WorkerConfig, database: Database, gate: DatabaseGate, worker: str) -> CrashLoopGuard:
+def _build_guard(config: WorkerConfig, database: Database, gate: DatabaseGate, worker: str) -> CrashLoopGuard:
     return CrashLoopGuard(database.bookkeeping, gate, worker, config.crash)
 
 
 async def _close_guard(
     guard: CrashLoopGuard, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
 ) -> None:
-    """Close the guard, not cleanly if the resources are closed by an exception."""
+    """Close the guard; not cleanly if an exception closes the resources."""
     await guard.close(clean=error is None)
 
 
-def _engines(
+def _build_engines(
     config: WorkerConfig, shared: SharedResources, databases: Mapping[PoolName, Database]
 ) -> dict[PoolName, PoolEngine]:
     by_topic = handlers_by_topic(config.catalogue, config.handlers)
@@ -201,27 +203,29 @@ def _pool_context(
         by_topic=by_topic,
         limits=config.limits,
         database=database,
-        records=config.records,
+        producer=config.producer,
         services=shared.services,
         compute=shared.compute,
         gate=shared.gate,
-        settling=asyncio.Semaphore(BOOKKEEPING_CONNECTIONS // 2),
+        settlement_slots=asyncio.Semaphore(BOOKKEEPING_CONNECTIONS // 2),
         guard=shared.guard,
         breakers=shared.breakers,
         pauses=shared.pauses,
         schemas=shared.schemas,
-        place=WorkerIdentity(pool.name, pool.priority, shared.worker),
+        worker_identity=WorkerIdentity(pool.name, pool.priority, shared.worker),
         crash=config.crash,
     )
 
 
 def _export_window(pool: str, engine: PoolEngine) -> None:
-    """Export how many deliveries run and wait. Read at each scrape, since both change with every delivery."""
+    """Export the numbers of running and waiting deliveries. They are read at each scrape."""
     metrics.in_flight(pool).set_function(lambda: engine.running)
-    metrics.waiting(pool).set_function(lambda: engine.received)
+    metrics.waiting(pool).set_function(lambda: engine.waiting)
 
 
-def _upkeep(config: WorkerConfig, shared: SharedResources, engines: Mapping[PoolName, PoolEngine]) -> Maintenance:
+def _build_maintenance(
+    config: WorkerConfig, shared: SharedResources, engines: Mapping[PoolName, PoolEngine]
+) -> Maintenance:
     return Maintenance(
         config.settings,
         shared.database.bookkeeping,
@@ -233,9 +237,9 @@ def _upkeep(config: WorkerConfig, shared: SharedResources, engines: Mapping[Pool
 
 
 def _tune_garbage_collector() -> None:
-    """Freeze the objects that exist by now, since they stay until the process ends, and collect less often.
+    """Exclude the existing objects from garbage collection, and collect less often.
 
-    A delivery leaves few reference cycles behind.
+    These objects stay until the process ends, and a delivery leaves few reference cycles.
     """
     gc.collect()
     gc.freeze()
@@ -243,22 +247,22 @@ def _tune_garbage_collector() -> None:
 
 
 def _start_tasks(
-    stack: AsyncExitStack, config: WorkerConfig, relay: Relay, work: Iterable[Coroutine[object, object, None]]
+    stack: AsyncExitStack, config: WorkerConfig, relay: Relay, jobs: Iterable[Coroutine[object, object, None]]
 ) -> None:
-    """Start the relay and the other background tasks; an exception of any of them ends the process.
+    """Start the relay and the other background tasks. An exception in any of them ends the process.
 
-    When the stack is closed the relay may finish what is under way, within `settle_timeout`. The others are cancelled.
+    When the stack closes, the relay may finish its current work within `settle_timeout`. The others are cancelled.
     """
     stop_relay = asyncio.Event()
-    relaying = _start_task(relay.run(stop_relay), config.crash)
-    others = [_start_task(one, config.crash) for one in work]
+    relay_task = _start_task(relay.run(stop_relay), config.crash)
+    others = [_start_task(one, config.crash) for one in jobs]
 
     async def end() -> None:
         stop_relay.set()
         for task in others:
             task.cancel()
-        await asyncio.wait([relaying, *others], timeout=config.settings.settle_timeout)
-        relaying.cancel()
+        await asyncio.wait([relay_task, *others], timeout=config.settings.settle_timeout)
+        relay_task.cancel()
 
     stack.push_async_callback(end)
 

@@ -4,17 +4,17 @@ from faust.web import Request, Response, View
 
 from streams.observability import metrics
 from streams.observability.metrics import GroupCounts, Lag
-from streams.runtime.health import Health, Seen, judge
+from streams.runtime.health import Health, WorkerState, health_of
 from streams.runtime.pipeline_app import PipelineApp
 from streams.settings import Settings
 
 
 def add_pages(app: PipelineApp, settings: Settings) -> None:
-    """Add the pages to the app; a health page answers 503 where the answer is no."""
+    """Add the pages to the app. A health page returns status 503 if the worker is not live or not ready."""
 
     async def health() -> Health:
-        return judge(
-            Seen(
+        return health_of(
+            WorkerState(
                 members={"consumers": app.group_consumer.assigned()},
                 dead_threads=["consumers"] if app.group_consumer.stalled() else [],
                 database_error=await app.worker.database_error(),

@@ -1,6 +1,6 @@
-"""What one worker process runs in addition to Faust: one delivery engine per pool, the relay, the maintenance.
+"""The worker: what a process runs in addition to Faust. One delivery engine per pool, the relay, the maintenance.
 
-Loads no Faust: `bootstrap` connects it with the app. `resources` opens and closes what it needs.
+Loads no Faust: `bootstrap` connects it with the app. `resources` opens and closes its resources.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from streams.transport.kafka.records import Assignment
 
 
 class WorkerFailedError(Exception):
-    """The worker does not end cleanly; closes its resources as failed."""
+    """Raised inside the resources to close them as failed: the worker does not end cleanly."""
 
 
 class Worker:
-    """The engines of one process and their resources. Listens to assignments and revocations of the transport."""
+    """The engines of one process and their resources. The transport's listener for assignments and revocations."""
 
     def __init__(self, config: WorkerConfig) -> None:
         self._config = config
@@ -41,7 +41,7 @@ class Worker:
         """Check the topics and the database before the start.
 
         Raises:
-            StartError: Something is missing. The message is one line that names it and says what to do.
+            StartError: Something is missing. The message is one line: what is missing, and what to do.
         """
         problems = await asyncio.to_thread(check_topics, self._config.settings, self._config.catalogue)
         if problems:
@@ -55,19 +55,19 @@ class Worker:
     async def start(self) -> None:
         """Open the resources and start the engines and the background tasks.
 
-        If that raises, or if `stop` is called meanwhile, everything is closed again.
+        If that raises, or if `stop` is called during the start, everything is closed again.
         """
         resources = await self._stack.enter_async_context(open_resources(self._config))
         if self.stopping:
-            await self.stop(clean=False)  # nothing ran: the guard has no notes of this process to take back
+            await self.stop(clean=False)  # nothing ran, so the guard has no rows of this process
         else:
             self._resources = resources
 
     async def stop(self, *, clean: bool = True) -> None:
-        """Stop the engines and close the resources. Call it after the consumers are closed; again does nothing.
+        """Stop the engines and close the resources. Call it after the consumers are closed. Idempotent.
 
         Args:
-            clean: False if a failure ends the process. The crash guard then keeps its notes for the next start.
+            clean: False if a failure ends the process. The crash-loop guard then keeps its rows for the next start.
         """
         self.stopping = True
         with suppress(WorkerFailedError):
@@ -77,12 +77,12 @@ class Worker:
 
     @property
     def open_breakers(self) -> Mapping[str, str]:
-        """The dependencies with an open breaker → why the work that needs them waits."""
+        """The dependencies whose breaker is not closed → why deliveries that need them wait."""
         known = () if self._resources is None else self._resources.shared.breakers.all
         return {breaker.dependency: breaker.error or "" for breaker in known if breaker.state != "closed"}
 
     async def database_error(self) -> str | None:
-        """Ask the database for an answer. Returns why there is none, in one line; None: it answers."""
+        """Query the database. Return its error in one line; None: it answers."""
         if self._resources is None:
             return "not connected yet"
         try:
@@ -98,18 +98,18 @@ class Worker:
         """Do nothing: the chunks of new partitions follow."""
 
     async def on_revoking(self, assignments: Collection[Assignment]) -> None:
-        """Finish the running deliveries of these partitions and start no others of them."""
+        """Finish the running deliveries of these partitions, and start no others."""
         await asyncio.gather(*(engine.on_revoking(assignments) for engine in self.engines.values()))
 
     def on_revoked(self, assignments: Collection[Assignment]) -> None:
-        """Cancel what still runs of these partitions and forget them."""
+        """Cancel the deliveries of these partitions that still run, and discard the waiting ones."""
         if self._resources is None:
             return
         for engine in self._resources.engines.values():
             engine.on_revoked(assignments)
-        self._resources.shared.guard.gone(assignments)
+        self._resources.shared.guard.on_revoked(assignments)
 
     async def drain(self) -> None:
-        """Finish what runs, hand over long work, start nothing: the worker leaves its groups."""
+        """Start no delivery, finish the running ones, release long ones: the worker leaves its groups."""
         self.stopping = True
         await asyncio.gather(*(engine.drain() for engine in self.engines.values()))

@@ -1,4 +1,4 @@
-"""One pool's delivery engine on the real database and real brokers, fed by a test instead of by a consumer."""
+"""A delivery engine of one pool on a real database and real brokers. A test feeds it instead of a consumer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -35,7 +35,7 @@ PATIENCE = 20.0
 
 
 class SlowRecords(RecordProducer):
-    """The real producer, its acknowledgements so many seconds late."""
+    """The real producer with acknowledgements that are `seconds` late."""
 
     def __init__(self, settings: Settings, seconds: float) -> None:
         super().__init__(settings)
@@ -60,7 +60,7 @@ class SlowRecords(RecordProducer):
 
 @dataclass
 class Bench:
-    """An engine and what it was given. `crashes`: failures of the engine itself, which would end the process."""
+    """An engine and its dependencies. `crashes` has failures of the engine itself, which would end the process."""
 
     settings: Settings
     context: PoolContext
@@ -69,7 +69,7 @@ class Bench:
     crashes: list[BaseException] = field(default_factory=list)
 
     def record(self, event: Event, offset: int, headers: Headers = (), timestamp: int | None = None) -> Record:
-        """The record of an event on partition 0 of its topic."""
+        """Return the record of an event on partition 0 of its topic."""
         encoded = self.codec.encode(event)
         at = now_ms() if timestamp is None else timestamp
         return Record(
@@ -77,11 +77,11 @@ class Bench:
         )
 
     def feed(self, *events: Event) -> Assignment:
-        """Hand events of one class over as a chunk of an event topic."""
+        """Feed events of one class as a chunk of an event topic."""
         return self.feed_records([self.record(event, offset) for offset, event in enumerate(events)])
 
     def feed_records(self, records: Sequence[Record], tier_delay: float | None = None) -> Assignment:
-        """Hand records of one partition over; with a delay, as those of a retry tier."""
+        """Feed records of one partition; with a delay, as records of a retry tier."""
         assignment = Assignment(records[0].topic, records[0].partition)
         assignment.deliver(records)
         chunk = Chunk(assignment, list(records))
@@ -92,7 +92,7 @@ class Bench:
         return assignment
 
     async def until(self, condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
-        """Return once the condition holds; fails with what it waited for, or with the engine's own failure."""
+        """Return when the condition is true. Fail with what it waited for, or with a failure of the engine."""
         deadline = asyncio.get_running_loop().time() + seconds
         while not condition():
             assert not self.crashes, f"the engine failed: {self.crashes[0]!r}"
@@ -101,17 +101,17 @@ class Bench:
         assert not self.crashes, f"the engine failed: {self.crashes[0]!r}"
 
     async def settled(self, assignment: Assignment, seconds: float = PATIENCE) -> None:
-        """Return once every record of the assignment is settled."""
+        """Return when every record of the assignment is settled."""
         await self.until(lambda: assignment.unsettled == 0, "the records to be settled", seconds)
 
     async def query(self, sql: str, **parameters: object) -> list[dict[str, Any]]:
-        """Rows of the database, or nothing for a statement without any."""
+        """Execute a statement; return its rows, if any."""
         async with AsyncSession(self.context.database.bookkeeping) as session, session.begin():
             found = await session.execute(text(sql), parameters)
             return [dict(row) for row in found.mappings()] if found.returns_rows else []  # type: ignore[attr-defined]
 
     async def executions(self) -> list[dict[str, Any]]:
-        """The ledger, oldest first."""
+        """Return the rows of the ledger, the oldest first."""
         return await self.query("select * from streams.executions order by event_id, handler")
 
 
@@ -123,7 +123,7 @@ async def open_bench(
     concurrency: int = 4,
     records: RecordProducer | None = None,
 ) -> AsyncIterator[Bench]:
-    """An engine of these handlers; everything ends with the block."""
+    """Open an engine with these handlers. Everything is closed at the end of the block."""
     configure_logging(settings.model_copy(update={"log_format": "json"}))
     catalogue: Catalogue = load_catalogue(settings)
     codec = build_codec(settings, catalogue, blocking=False)
@@ -144,16 +144,16 @@ async def open_bench(
         by_topic=handlers_by_topic(catalogue, handlers),
         limits={},
         database=database,
-        records=records,
+        producer=records,
         services=Services(),
         compute=compute,
         gate=gate,
-        settling=asyncio.Semaphore(2),
+        settlement_slots=asyncio.Semaphore(2),
         breakers=breakers,
         schemas=SchemaLoader(breakers, crashes.append),
         pauses=Pauses(database.bookkeeping),
         guard=CrashLoopGuard(database.bookkeeping, gate, "bench", crashes.append),
-        place=WorkerIdentity(pool, 1, "bench"),
+        worker_identity=WorkerIdentity(pool, 1, "bench"),
         crash=crashes.append,
     )
     engine = PoolEngine(context)

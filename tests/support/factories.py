@@ -1,7 +1,7 @@
 """Creates events, records and deliveries for unit tests, with default values for all fields."""
 
 from schemas import DocumentDeleted, Event, MessageCreated
-from streams.delivery.delivery import Delivery, Pending
+from streams.delivery.delivery import Delivery, PendingRecord
 from streams.delivery.handler import Handler
 from streams.delivery.work import Work
 from streams.headers import Headers
@@ -78,7 +78,7 @@ def a_delivery(
         handler or a_handler(),
         CATALOGUE.topic("document.deleted"),
         record,
-        Pending(chunk, offset, 1),
+        PendingRecord(chunk, offset, 1),
         seq=seq,
         attempts=attempts,
     )

@@ -1,4 +1,4 @@
-"""Whether work may begin now: the one question before every run, about pauses, breakers and expiry."""
+"""Decides before every run whether a delivery may start: pauses, circuit breakers, expiry."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,18 +15,18 @@ from streams.delivery.handler import Handler
 
 
 class BlockReason(NamedTuple):
-    """Why work must not begin."""
+    """Why a delivery must not start."""
 
     why: str
     seconds: float | None
-    """After which to ask again; None: the event has expired, it never runs."""
+    """Seconds until it is checked again; None: the event has expired and never runs."""
 
 
 EXPIRED = BlockReason("expired", None)
 
 
 class Blocked(NamedTuple):
-    """Deliveries of a unit that must not begin, the reason, and the other deliveries of the unit."""
+    """The deliveries of a unit that must not start, the reason, and the other deliveries of the unit."""
 
     deliveries: list[Delivery]
     reason: BlockReason
@@ -35,7 +35,7 @@ class Blocked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What decides for one pool whether work may begin. `clock` gives ms since the epoch."""
+    """Decides for one pool whether deliveries may start. `clock` returns ms since the epoch."""
 
     gate: DatabaseGate
     pauses: Pauses
@@ -44,7 +44,10 @@ class Admission:
     clock: Callable[[], int] = now_ms
 
     def blocked(self, deliveries: Sequence[Delivery]) -> Blocked | None:
-        """Those of a unit that must not begin now; None: all may. A unit has one topic and one handler."""
+        """Return the deliveries of a unit that must not start now; None: all may start.
+
+        A unit has one topic and one handler.
+        """
         first = deliveries[0]
         topic = first.topic
         if (self.pauses.any or self.breakers.any_open) and (
@@ -57,18 +60,19 @@ class Admission:
         return Blocked(over, EXPIRED, [delivery for delivery in deliveries if id(delivery) not in late])
 
     def blocked_handler(self, topic: str, handler: Handler[Event]) -> BlockReason | None:
-        """Why a handler must not begin with any event of a topic (its name on the cluster) now; None: it may."""
+        """Return why a handler must not start for any event of a topic (its name on the cluster); None: it may."""
         pauses, breakers = self.pauses, self.breakers
-        if pauses.holds(topic, handler.name):
+        if pauses.is_paused(topic, handler.name):
             return BlockReason("paused", DEFERRAL)
-        if breakers.any_open and (missing := breakers.blocks(handler)):
-            return BlockReason(f"{missing} does not answer", breakers.remaining(missing))
+        if breakers.any_open and (missing := breakers.blocking_dependency(handler)):
+            return BlockReason(f"{missing} does not answer", breakers.seconds_until_probe(missing))
         return None
 
-    def holds_back(self, delivery: Delivery) -> bool:
-        """Whether a delivery stays in the window, and so pauses its partition, until a pause or an outage is over.
+    def stays_queued(self, delivery: Delivery) -> bool:
+        """Return whether a blocked delivery stays in its lane until the pause or outage is over.
 
-        Only on a topic whose handlers are all blocked. Elsewhere it would stop other work, so it is deferred.
+        That is so only for an event topic whose handlers are all blocked. Backpressure then pauses the partition. In
+        other cases it would stop other work, so the delivery is deferred to a retry tier.
         """
         topic = delivery.topic.name
         if delivery.record.topic != topic or not (self.pauses.any or self.breakers.any_open):
@@ -76,10 +80,10 @@ class Admission:
         return all(self.blocked_handler(topic, handler) is not None for handler in self.by_topic[topic])
 
     @contextmanager
-    def probing(self, handler: Handler[Event]) -> Iterator[None]:
-        """A delivery of the handler runs: where a breaker is open, it is the one that probes."""
-        self.breakers.enter(handler)
+    def track_run(self, handler: Handler[Event]) -> Iterator[None]:
+        """Report the start and end of a run to the breakers. If a breaker is open, this run is its probe."""
+        self.breakers.run_started(handler)
         try:
             yield
         finally:
-            self.breakers.left(handler)
+            self.breakers.run_ended(handler)

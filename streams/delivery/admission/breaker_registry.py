@@ -1,4 +1,4 @@
-"""The breakers of a process: handlers ask before they run, and tell what they found."""
+"""The circuit breakers of a process: checked before a handler runs, updated with the outcome of each run."""
 
 import asyncio
 import time
@@ -14,18 +14,18 @@ from streams.observability.redaction import redacted
 
 log = get_logger(__name__)
 SHORTEST_WAIT = 1.0
-"""Seconds at least until a delivery that waits for a dependency is looked at again."""
+"""Minimum number of seconds until a delivery that waits for a dependency is checked again."""
 
 
 class BreakerRegistry:
-    """One for all pools of a process. Lives on the event loop."""
+    """One breaker per dependency, shared by all pools of a process. Runs on the event loop."""
 
     def __init__(self, dependencies: Iterable[str]) -> None:
         self._breakers = {name: CircuitBreaker(name) for name in sorted(set(dependencies))}
         self._listeners: list[Callable[[], None]] = []
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.any_open = False
-        """Whether any is not closed: looked at for every delivery, so it costs one attribute."""
+        """Whether any breaker is not closed. An attribute, because it is read for every delivery."""
         for name in self._breakers:
             metrics.breaker_open(name).set(0)
 
@@ -35,35 +35,35 @@ class BreakerRegistry:
         return tuple(self._breakers.values())
 
     def on_change(self, listener: Callable[[], None]) -> None:
-        """Call it when work that was held back may go on."""
+        """Call the listener when blocked deliveries may continue."""
         self._listeners.append(listener)
 
-    def blocks(self, handler: Handler[Event]) -> str | None:
-        """The dependency for which the handler may not run now; None: it may."""
+    def blocking_dependency(self, handler: Handler[Event]) -> str | None:
+        """Return the dependency because of which the handler must not run now; None: it may run."""
         now = time.monotonic()
-        return next((name for name in handler.needs if not self._of(name).permits(now)), None)
+        return next((name for name in handler.needs if not self._breaker(name).permits(now)), None)
 
-    def remaining(self, dependency: str) -> float:
-        """Seconds until a probe of it is due, and a second at least."""
-        return max(SHORTEST_WAIT, self._of(dependency).retry_at - time.monotonic())
+    def seconds_until_probe(self, dependency: str) -> float:
+        """Return the seconds until the dependency is probed, at least `SHORTEST_WAIT`."""
+        return max(SHORTEST_WAIT, self._breaker(dependency).retry_at - time.monotonic())
 
-    def enter(self, handler: Handler[Event]) -> None:
-        """A delivery of the handler begins; where a breaker is open it is the one that probes."""
+    def run_started(self, handler: Handler[Event]) -> None:
+        """Note that a run of the handler starts. If a breaker is open, this run is its probe."""
         for name in handler.needs:
-            self._of(name).enter()
+            self._breaker(name).run_started()
 
-    def left(self, handler: Handler[Event]) -> None:
-        """A delivery of the handler ended, whatever it told before."""
+    def run_ended(self, handler: Handler[Event]) -> None:
+        """Note that a run of the handler ended. A probe without a result leaves the probe to the next run."""
         for name in handler.needs:
-            breaker = self._of(name)
+            breaker = self._breaker(name)
             if breaker.state == "probing":
-                breaker.undecided(time.monotonic())
+                breaker.run_ended(time.monotonic())
                 self._changed()
 
     def succeeded(self, handler: Handler[Event]) -> None:
-        """The handler has done its work."""
+        """Close the breakers of the handler's dependencies after a successful run."""
         for name in handler.needs:
-            breaker = self._of(name)
+            breaker = self._breaker(name)
             if breaker.state != "closed":
                 log.info("dependency answers again", dependency=name)
             if breaker.failures:
@@ -71,41 +71,46 @@ class BreakerRegistry:
                 self._changed()
 
     def failed(self, error: Unavailable) -> bool:
-        """A dependency did not answer; True: its breaker is open by now, and the delivery waits, uncounted."""
-        breaker = self._of(error.dependency)
+        """Count a failure of a dependency. Return whether its breaker is open: the delivery then waits, uncounted."""
+        breaker = self._breaker(error.dependency)
         was_closed = breaker.state == "closed"
         breaker.failed(time.monotonic(), redacted(str(error)))
         if breaker.state == "closed":
             return False
         if was_closed:
-            log.warning("dependency does not answer, work that needs it waits", dependency=breaker.dependency)
+            log.warning("dependency does not answer; deliveries that need it wait", dependency=breaker.dependency)
         self._wake_at_probe(breaker)
         self._changed()
         return True
 
-    def blocked_by(self, error: Unavailable) -> float | None:
-        """Seconds that a delivery which failed so has to wait; None: its breaker is closed, the failure counts."""
-        breaker = self._of(error.dependency)
-        return None if breaker.state == "closed" else self.remaining(error.dependency)
+    def retry_delay(self, error: Unavailable) -> float | None:
+        """Return the seconds that a delivery with this failure waits; None: its breaker is closed, so it counts."""
+        breaker = self._breaker(error.dependency)
+        return None if breaker.state == "closed" else self.seconds_until_probe(error.dependency)
 
-    def tell(self, dependency: str, error: str | None) -> None:
-        """What was found of a dependency for which work waits in its own way: why it fails, or None: it answers."""
-        breaker = self._of(dependency)
+    def report(self, dependency: str, error: str | None) -> None:
+        """Set the state of a dependency that has its own way to wait, such as the database.
+
+        Args:
+            dependency: Its name.
+            error: Why it does not answer; None: it answers.
+        """
+        breaker = self._breaker(dependency)
         if error is None:
             if breaker.failures:
                 breaker.succeeded()
                 self._changed()
         else:
-            breaker.opened(time.monotonic(), error)
+            breaker.force_open(time.monotonic(), error)
             self._changed()
 
     def close(self) -> None:
-        """Wake nobody any more."""
+        """Stop the timers and remove the listeners."""
         for timer in self._timers.values():
             timer.cancel()
         self._listeners.clear()
 
-    def _of(self, dependency: str) -> CircuitBreaker:
+    def _breaker(self, dependency: str) -> CircuitBreaker:
         breaker = self._breakers.get(dependency)
         if breaker is None:
             breaker = self._breakers[dependency] = CircuitBreaker(dependency)
@@ -115,7 +120,7 @@ class BreakerRegistry:
         if (former := self._timers.get(breaker.dependency)) is not None:
             former.cancel()
         loop = asyncio.get_running_loop()
-        self._timers[breaker.dependency] = loop.call_later(self.remaining(breaker.dependency), self._changed)
+        self._timers[breaker.dependency] = loop.call_later(self.seconds_until_probe(breaker.dependency), self._changed)
 
     def _changed(self) -> None:
         self.any_open = any(breaker.state != "closed" for breaker in self._breakers.values())

@@ -1,4 +1,4 @@
-"""What each worker tells of its breakers, for operators: rows that `streams breakers` reads."""
+"""Reports the state of a worker's circuit breakers in the database: rows that `streams breakers` reads."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -12,10 +12,10 @@ from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
-TELL_INTERVAL = 5.0
-"""Seconds between two tellings where nothing changes; what is a minute old is of a worker that is gone."""
+REPORT_INTERVAL = 5.0
+"""Seconds between two reports while nothing changes. A row that is a minute old belongs to a worker that ended."""
 
-TELL = text(
+UPSERT = text(
     """
     insert into streams.breakers (worker, dependency, state, failures, retry_at, error)
     values (:worker, :dependency, :state, :failures, :retry_at, :error)
@@ -24,13 +24,13 @@ TELL = text(
         seen_at = clock_timestamp()
     """
 )
-FORGET = text(
+DELETE = text(
     "delete from streams.breakers where worker = :worker or seen_at < clock_timestamp() - interval '1 minute'"
 )
 
 
 class BreakerReports:
-    """Tells when a breaker changes, and at least every five seconds."""
+    """Writes the rows when a breaker changes, and at least every five seconds."""
 
     def __init__(self, engine: AsyncEngine, breakers: BreakerRegistry, worker: str) -> None:
         self._engine = engine
@@ -40,31 +40,31 @@ class BreakerReports:
         breakers.on_change(self._changed.set)
 
     async def run(self) -> None:
-        """Until cancelled; a database that is away is told later."""
+        """Write the rows until cancelled. While the database is unavailable, try every second."""
         while True:
             try:
-                await self._tell()
+                await self._report()
             except (SQLAlchemyError, OSError) as error:
-                log.debug("cannot tell of the breakers", error=message(error))
+                log.debug("cannot report the circuit breakers", error=message(error))
                 await asyncio.sleep(1)
             try:
-                async with asyncio.timeout(TELL_INTERVAL):
+                async with asyncio.timeout(REPORT_INTERVAL):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
-    async def forget(self) -> None:
-        """The worker ends: nothing of it is left. If the database is away its rows grow old, and go with the next."""
+    async def delete(self) -> None:
+        """Delete the rows of this worker. If the database is unavailable, another worker deletes them by their age."""
         try:
             async with self._engine.begin() as connection:
-                await connection.execute(FORGET, {"worker": self._worker})
+                await connection.execute(DELETE, {"worker": self._worker})
         except (SQLAlchemyError, OSError) as error:
-            log.debug("cannot take back what was told of the breakers", error=message(error))
+            log.debug("cannot delete the rows of the circuit breakers", error=message(error))
 
-    async def _tell(self) -> None:
+    async def _report(self) -> None:
         self._changed.clear()
         now = datetime.now(tz=UTC)
-        told = [
+        rows = [
             {
                 "worker": self._worker,
                 "dependency": breaker.dependency,
@@ -72,11 +72,11 @@ class BreakerReports:
                 "failures": breaker.failures,
                 "retry_at": None
                 if breaker.state == "closed"
-                else now + timedelta(seconds=self._breakers.remaining(breaker.dependency)),
+                else now + timedelta(seconds=self._breakers.seconds_until_probe(breaker.dependency)),
                 "error": breaker.error,
             }
             for breaker in self._breakers.all
         ]
-        if told:
+        if rows:
             async with self._engine.begin() as connection:
-                await connection.execute(TELL, told)
+                await connection.execute(UPSERT, rows)

@@ -1,12 +1,15 @@
-"""Finds the record that kills its process: no attempt of it is ever counted, so nothing else would end it.
+"""Finds a poison record: one that crashes its worker process. Its attempts are never counted, so no policy ends it.
 
-An assignment of a partition that brings records is noted with the offset at which it begins; a clean end takes the
-note back. At the third start on one offset everything but long work runs one at a time for a while, and is noted
-before it runs. A delivery that was noted at two deaths is the culprit: it dies as `crashed`. While one such note
-stands for a partition its next owner is careful at once: what ran before the culprit may have been settled meanwhile,
-so that the partition begins at another offset.
+1. The start of an assignment is recorded with its first offset when its first records arrive. A clean shutdown or
+   revocation deletes the row.
+2. At the third start on one offset, deliveries run in isolation for a while: one at a time. Each is recorded as a
+   suspect before it runs, and the row is deleted when the run ends.
+3. A delivery that was a suspect at two crashes is dead-lettered with the reason `crashed`.
 
-Long work goes on beside it, for its leases tell: what loses three dies before anything could be noted at two deaths.
+While a partition has a suspect, its next owner isolates at once. Records before the suspect may have been settled in
+the meantime, so the partition may start at another offset.
+
+Long deliveries are not isolated. Their leases show the same: three lost leases make a dead letter.
 """
 
 import asyncio
@@ -16,25 +19,25 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from streams.delivery.admission.database_gate import DatabaseGate, trouble
+from streams.delivery.admission.database_gate import DatabaseGate, database_error_kind
 from streams.delivery.delivery import Delivery
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 from streams.transport.kafka.records import Assignment
 
 log = get_logger(__name__)
-CAUTIOUS_FROM = 3
-"""Starts on one offset, without a clean end between them, from which on deliveries run one at a time."""
-RUNS_UNTIL_DEATH = 2
-"""Runs alone that ended with their process; one may be a coincidence, such as an operator's kill -9."""
-CAUTION_SECONDS = 60.0
-"""How long a worker is careful; what kills it later finds a new start, and is looked for again."""
+ISOLATE_FROM_START = 3
+"""From this start on one offset, without a clean end in between, deliveries run one at a time."""
+RUNS_UNTIL_DEAD = 2
+"""Isolated runs that ended with a crash. One may be a coincidence, such as an operator's `kill -9`."""
+ISOLATION_SECONDS = 60.0
+"""How long a worker isolates deliveries. A later crash is a new start, and isolation begins again."""
 PAUSE = 1.0
-"""Seconds until a note that the database refused is tried again."""
-KEPT = "7 days"
-"""How long a note of a delivery is kept that nobody runs any more."""
+"""Seconds until a statement that the database rejected is tried again."""
+SUSPECT_RETENTION = "7 days"
+"""How long the row of a suspect is kept if no worker runs its delivery again."""
 
-NOTE_START = text(
+UPSERT_START = text(
     """
     insert into streams.partition_starts as s (group_id, topic, partition, next_offset, starts, worker)
     values (:group, :topic, :partition, :offset, 1, :worker)
@@ -47,8 +50,10 @@ NOTE_START = text(
     ) as suspected
     """
 )
-FORGET_OLD = text(f"delete from streams.suspects where begun_at < clock_timestamp() - interval '{KEPT}'")  # noqa: S608 - a constant
-TAKE_BACK = text(
+DELETE_OLD_SUSPECTS = text(
+    f"delete from streams.suspects where begun_at < clock_timestamp() - interval '{SUSPECT_RETENTION}'"  # noqa: S608 - a constant
+)
+DELETE_STARTS = text(
     """
     delete from streams.partition_starts s
     using unnest(cast(:groups as text[]), cast(:topics as text[]), cast(:partitions as int[]))
@@ -56,8 +61,8 @@ TAKE_BACK = text(
     where s.group_id = d.group_id and s.topic = d.topic and s.partition = d.partition and s.worker = :worker
     """
 )
-TAKE_ALL_BACK = text("delete from streams.partition_starts where worker = :worker")
-NOTE_RUN = text(
+DELETE_ALL_STARTS = text("delete from streams.partition_starts where worker = :worker")
+UPSERT_SUSPECT = text(
     """
     insert into streams.suspects as s (group_id, topic, partition, "offset", handler, runs, worker)
     values (:group, :topic, :partition, :offset, :handler, 1, :worker)
@@ -66,7 +71,7 @@ NOTE_RUN = text(
     returning runs
     """
 )
-CLEAR = text(
+DELETE_SUSPECT = text(
     """
     delete from streams.suspects where group_id = :group and topic = :topic and partition = :partition
         and "offset" = :offset and handler = :handler
@@ -75,134 +80,155 @@ CLEAR = text(
 
 
 class CrashLoopGuard:
-    """One for all pools of a process, since a process dies as a whole. Lives on the event loop."""
+    """The guard of one process, shared by its pools, since a process crashes as a whole. Runs on the event loop."""
 
     def __init__(
         self, engine: AsyncEngine, gate: DatabaseGate, worker: str, crash: Callable[[BaseException], None]
     ) -> None:
-        """`crash` ends the process, when taking a note back fails by our own fault."""
+        """Create a guard that isolates nothing.
+
+        Args:
+            engine: The database with the rows of starts and suspects.
+            gate: Says whether that database answers.
+            worker: `host:pid` of this process.
+            crash: Ends the process when a background task of the guard fails with an unexpected error.
+        """
         self._engine = engine
         self._gate = gate
         self._worker = worker
         self._crash = crash
-        self._noted: set[Assignment] = set()
+        self._registered: set[Assignment] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._one_at_a_time = asyncio.Lock()
-        self._calm: asyncio.TimerHandle | None = None
+        self._run_lock = asyncio.Lock()
+        self._isolation_timer: asyncio.TimerHandle | None = None
 
     @property
-    def cautious(self) -> bool:
-        """Whether deliveries run one at a time now."""
-        return self._calm is not None
+    def is_isolating(self) -> bool:
+        """Whether deliveries run one at a time now. Long deliveries are the exception."""
+        return self._isolation_timer is not None
 
-    def has_noted(self, assignment: Assignment) -> bool:
-        """Whether the chunks of an assignment may be taken over."""
-        return assignment in self._noted or assignment.start is None
+    def is_registered(self, assignment: Assignment) -> bool:
+        """Return whether the start of an assignment is recorded, so that its chunks may be processed."""
+        return assignment in self._registered or assignment.start is None
 
-    async def noted(self, assignment: Assignment) -> None:
-        """Return once the start of an assignment is noted; one caller at a time for each.
+    async def register(self, assignment: Assignment) -> None:
+        """Record the start of an assignment, and return when that is done. One caller at a time for each assignment.
 
-        It is called at the first chunk, for a partition without records cannot kill anybody.
+        It is called at the first chunk, because a partition without records cannot crash a worker.
         """
-        if not self.has_noted(assignment):
-            await self._note_start(assignment)
-            self._noted.add(assignment)
+        if not self.is_registered(assignment):
+            await self._record_start(assignment)
+            self._registered.add(assignment)
 
-    def gone(self, assignments: Collection[Assignment]) -> None:
-        """These went while the process lived: whatever ran of them did not kill it."""
-        known = self._noted.intersection(assignments)
-        self._noted -= known
+    def on_revoked(self, assignments: Collection[Assignment]) -> None:
+        """Delete the starts of revoked assignments: their records did not crash this process."""
+        known = self._registered.intersection(assignments)
+        self._registered -= known
         if known:
-            self._begin(self._try(TAKE_BACK, {**self._places(known), "worker": self._worker}))
+            self._start_task(
+                self._execute_if_available(DELETE_STARTS, {**self._columns(known), "worker": self._worker})
+            )
 
     async def close(self, *, clean: bool) -> None:
-        """The process ends; a clean end takes back its notes, that of a failed engine is one more start."""
-        if self._calm is not None:
-            self._calm.cancel()
+        """Stop the guard.
+
+        Args:
+            clean: True: delete the starts of this process. False: the process failed, so its starts keep counting.
+        """
+        if self._isolation_timer is not None:
+            self._isolation_timer.cancel()
         for task in self._tasks:
             task.cancel()
         if clean:
-            await self._try(TAKE_ALL_BACK, {"worker": self._worker})
+            await self._execute_if_available(DELETE_ALL_STARTS, {"worker": self._worker})
 
-    async def run_alone(
-        self, delivery: Delivery, run: Callable[[], Awaitable[None]], bury: Callable[[], Awaitable[None]]
+    async def run_isolated(
+        self, delivery: Delivery, run: Callable[[], Awaitable[None]], dead_letter: Callable[[], Awaitable[None]]
     ) -> None:
-        """Run it while nothing else of the process does, or bury it where that killed the process before."""
-        async with self._one_at_a_time:
-            identity = {
+        """Run a delivery alone, or dead-letter it if `RUNS_UNTIL_DEAD` isolated runs of it ended with a crash.
+
+        Args:
+            delivery: What runs.
+            run: Runs and settles it.
+            dead_letter: Settles it as dead; called in place of `run`.
+        """
+        async with self._run_lock:
+            suspect = {
                 "group": delivery.assignment.group_id if delivery.assignment else "",
                 "topic": delivery.record.topic,
                 "partition": delivery.record.partition,
                 "offset": delivery.record.offset,
                 "handler": delivery.handler.name,
             }
-            (begun,) = await self._surely(NOTE_RUN, {**identity, "worker": self._worker})
-            if begun["runs"] <= RUNS_UNTIL_DEATH:
+            (row,) = await self._execute_until_done(UPSERT_SUSPECT, {**suspect, "worker": self._worker})
+            if row["runs"] <= RUNS_UNTIL_DEAD:
                 await run()
-                await self._surely(CLEAR, identity)
+                await self._execute_until_done(DELETE_SUSPECT, suspect)
                 return
-            log.error("a record kills its worker", **identity)
-            await bury()
-            await self._surely(CLEAR, identity)
-            self._be_calm()
+            log.error("record crashed its worker repeatedly; dead-lettering it", **suspect)
+            await dead_letter()
+            await self._execute_until_done(DELETE_SUSPECT, suspect)
+            self._end_isolation()
 
-    async def _note_start(self, assignment: Assignment) -> None:
-        place = {"group": assignment.group_id, "topic": assignment.topic, "partition": assignment.partition}
-        (noted,) = await self._surely(NOTE_START, {**place, "offset": assignment.start, "worker": self._worker})
-        if noted["suspected"] or noted["starts"] >= CAUTIOUS_FROM:
+    async def _record_start(self, assignment: Assignment) -> None:
+        partition = {"group": assignment.group_id, "topic": assignment.topic, "partition": assignment.partition}
+        (row,) = await self._execute_until_done(
+            UPSERT_START, {**partition, "offset": assignment.start, "worker": self._worker}
+        )
+        if row["suspected"] or row["starts"] >= ISOLATE_FROM_START:
             log.warning(
-                "workers ended again and again at this partition: deliveries run one at a time for a while",
-                seconds=CAUTION_SECONDS,
+                "workers ended repeatedly at this partition; deliveries run one at a time for a while",
+                seconds=ISOLATION_SECONDS,
                 topic=assignment.topic,
                 partition=assignment.partition,
                 offset=assignment.start,
             )
-            await self._surely(FORGET_OLD, {})
-            self._be_careful()
+            await self._execute_until_done(DELETE_OLD_SUSPECTS, {})
+            self._start_isolation()
 
-    def _be_careful(self) -> None:
-        if self._calm is not None:
-            self._calm.cancel()
-        self._calm = asyncio.get_running_loop().call_later(CAUTION_SECONDS, self._be_calm)
+    def _start_isolation(self) -> None:
+        if self._isolation_timer is not None:
+            self._isolation_timer.cancel()
+        self._isolation_timer = asyncio.get_running_loop().call_later(ISOLATION_SECONDS, self._end_isolation)
 
-    def _be_calm(self) -> None:
-        if self._calm is not None:
-            self._calm.cancel()
-            self._calm = None
+    def _end_isolation(self) -> None:
+        if self._isolation_timer is not None:
+            self._isolation_timer.cancel()
+            self._isolation_timer = None
 
-    def _places(self, assignments: Collection[Assignment]) -> dict[str, object]:
+    def _columns(self, assignments: Collection[Assignment]) -> dict[str, object]:
         return {
             "groups": [assignment.group_id for assignment in assignments],
             "topics": [assignment.topic for assignment in assignments],
             "partitions": [assignment.partition for assignment in assignments],
         }
 
-    async def _surely(self, statement: TextClause, values: Mapping[str, object]) -> list[Mapping[str, int]]:
-        """Execute it, however long that takes: without its note nothing may run."""
+    async def _execute_until_done(self, statement: TextClause, values: Mapping[str, object]) -> list[Mapping[str, int]]:
+        """Execute a statement, and repeat it until the database accepts it: nothing may run without its row."""
         while True:
-            await self._gate.passed()
+            await self._gate.wait_until_open()
             try:
                 return await self._execute(statement, values)
             except SQLAlchemyError as error:
-                if trouble(error) == "outage":
+                if database_error_kind(error) == "outage":
                     self._gate.trip(error)
                 else:
-                    log.warning("a note of the crash guard was refused, trying again", error=message(error))
+                    log.warning("statement of the crash-loop guard rejected; retrying", error=message(error))
                     await asyncio.sleep(PAUSE)
 
-    async def _try(self, statement: TextClause, values: Mapping[str, object]) -> None:
-        """Execute it if the database answers: what stays behind makes a later worker careful, no more."""
+    async def _execute_if_available(self, statement: TextClause, values: Mapping[str, object]) -> None:
+        """Execute a statement once. A row that stays behind only makes a later worker isolate its deliveries."""
         try:
             await self._execute(statement, values)
         except (SQLAlchemyError, OSError) as error:
-            log.warning("a note of the crash guard could not be taken back", error=message(error))
+            log.warning("cannot delete rows of the crash-loop guard", error=message(error))
 
     async def _execute(self, statement: TextClause, values: Mapping[str, object]) -> list[Mapping[str, int]]:
         async with self._engine.begin() as connection:
             found = await connection.execute(statement, dict(values))
             return [dict(row) for row in found.mappings()] if found.returns_rows else []
 
-    def _begin(self, work: Awaitable[None]) -> None:
+    def _start_task(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -210,5 +236,5 @@ class CrashLoopGuard:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("the crash guard failed", exc_info=error)
+            log.critical("crash-loop guard failed", exc_info=error)
             self._crash(error)

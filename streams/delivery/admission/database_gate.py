@@ -1,4 +1,4 @@
-"""Whether the database answers: while it does not, work on it waits and no attempt is burned."""
+"""Blocks work on the database while it does not answer. No attempt is counted meanwhile."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,22 +14,23 @@ from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
 PROBE_INTERVAL = 0.5
-"""Seconds between two questions to a database that did not answer."""
+"""Seconds between two probes of a database that did not answer."""
 CONFLICT_RERUNS = 5
-"""Times that a unit is run again after a serialization failure or deadlock, uncounted, before it is a failure."""
+"""Uncounted reruns of a unit after a serialization failure or deadlock. The next one is a failed attempt."""
 _OUTAGE_CLASSES = ("08", "53", "57P")
 _CONFLICT_CODES = ("40001", "40P01")
-_HELD_UP_CODES = ("25P03", "25P04", "55P03")
-"""Ended by the limits of `transaction.bound`; the first two end the connection too, but no outage is behind them."""
+_TIMEOUT_CODES = ("25P03", "25P04", "55P03")
+"""Errors of the time-outs in `transaction.SET_TIMEOUTS`. The first two also close the connection, without an outage."""
 
-Trouble = Literal["outage", "conflict", "held up"]
+DatabaseErrorKind = Literal["outage", "conflict", "timeout"]
 
 
-def trouble(error: BaseException) -> Trouble | None:
-    """What kind of the database's errors this is; None: the delivery's own.
+def database_error_kind(error: BaseException) -> DatabaseErrorKind | None:
+    """Return the kind of a database error; None: it is a failure of the delivery itself.
 
-    outage: it is away. conflict: a lost race that a rerun settles. held up: the transaction or its wait for a row took
-    too long: a handler's own failure, but no reason for the engine's bookkeeping to give up.
+    outage: the database is unavailable. conflict: a serialization failure or deadlock; a rerun may succeed. timeout:
+    the transaction or its wait for a lock took too long. For a handler that is a failed attempt; bookkeeping
+    statements are retried.
     """
     if isinstance(error, PoolTimeoutError):
         return "outage"
@@ -38,56 +39,56 @@ def trouble(error: BaseException) -> Trouble | None:
     code = getattr(error.orig, "sqlstate", None)
     if code in _CONFLICT_CODES:
         return "conflict"
-    if code in _HELD_UP_CODES:
-        return "held up"
+    if code in _TIMEOUT_CODES:
+        return "timeout"
     if error.connection_invalidated or (code is None and isinstance(error, OperationalError)):
         return "outage"
     return "outage" if code is not None and code.startswith(_OUTAGE_CLASSES) else None
 
 
 class DatabaseGate:
-    """Open while the database answers. Closes on an outage, asks on its own until it answers, opens again."""
+    """Open while the database answers. It closes on an outage, probes in the background, and opens again."""
 
-    def __init__(self, engine: AsyncEngine, tell: Callable[[str | None], None] = lambda _error: None) -> None:
-        """`tell` hears why the database does not answer, and None when it does again."""
+    def __init__(self, engine: AsyncEngine, report: Callable[[str | None], None] = lambda _error: None) -> None:
+        """Create an open gate. `report` is called with the error of an outage, and with None when it is over."""
         self._engine = engine
-        self._tell = tell
+        self._report = report
         self._open = asyncio.Event()
         self._open.set()
         self._probe: asyncio.Task[None] | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether the database answered when it was last heard of."""
+        """Whether the database answered last time."""
         return self._open.is_set()
 
-    async def passed(self) -> None:
+    async def wait_until_open(self) -> None:
         """Return once the gate is open."""
         await self._open.wait()
 
     def trip(self, error: BaseException) -> None:
-        """Close after an outage; harmless where it is closed already."""
+        """Close the gate after an outage and start to probe. Idempotent."""
         if self._open.is_set():
-            log.warning("database does not answer, work on it waits", error=message(error))
+            log.warning("database does not answer; deliveries wait", error=message(error))
             self._open.clear()
-            self._tell(message(error))
-            self._probe = asyncio.create_task(self._ask_until_it_answers())
+            self._report(message(error))
+            self._probe = asyncio.create_task(self._probe_until_available())
 
-    async def _ask_until_it_answers(self) -> None:
+    async def _probe_until_available(self) -> None:
         while True:
             await asyncio.sleep(PROBE_INTERVAL)
             try:
                 async with self._engine.connect() as connection:
                     await connection.execute(text("select 1"))
-            except Exception as error:  # noqa: BLE001 - whatever it is, a gate that nobody opens stalls everything
+            except Exception as error:  # noqa: BLE001 - a gate that stays closed would stop the whole worker
                 log.debug("database still does not answer", error=message(error))
             else:
                 log.info("database answers again")
-                self._tell(None)
+                self._report(None)
                 self._open.set()
                 return
 
     async def close(self) -> None:
-        """End the questions."""
+        """Stop the probe."""
         if self._probe is not None:
             self._probe.cancel()

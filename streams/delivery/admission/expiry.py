@@ -1,4 +1,4 @@
-"""Which deliveries have expired: from their event's `ce_expirytime` on no attempt of them begins."""
+"""Finds expired deliveries: no attempt starts at or after the event's `ce_expirytime`."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,9 +7,11 @@ from streams.delivery.delivery import Delivery, at_ms, now_ms
 
 
 def expired(deliveries: Sequence[Delivery], clock: Callable[[], int] = now_ms) -> list[Delivery]:
-    """Those of them, all of one topic, whose time is over by the clock (ms since the epoch), which few have to ask.
+    """Return the expired deliveries among deliveries of one topic. A header that is no RFC 3339 time is ignored.
 
-    A header that is no RFC 3339 time says nothing: the event is worked on.
+    Args:
+        deliveries: All of one topic.
+        clock: Returns ms since the epoch. Called only if a delivery has the header.
     """
     if not deliveries[0].topic.expires:
         return []
@@ -22,6 +24,6 @@ def expired(deliveries: Sequence[Delivery], clock: Callable[[], int] = now_ms) -
 
 
 def _is_over(delivery: Delivery, now: int) -> bool:
-    """Whether the delivery has an expiry, and it is not after `now` (ms since the epoch)."""
+    """Return whether the delivery has an expiry time at or before `now` (ms since the epoch)."""
     expires_at = headers.last_time(delivery.record.headers, headers.CE_EXPIRYTIME)
     return expires_at is not None and expires_at <= at_ms(now)

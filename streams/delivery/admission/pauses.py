@@ -1,4 +1,4 @@
-"""What operators have paused: topics and handlers, kept in the database, so that a pause outlives every restart."""
+"""Topics and handlers that operators have paused. Stored in the database, so that a pause survives a restart."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,16 +11,16 @@ from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
-LOOK_INTERVAL = 1.0
-"""Seconds between two looks at what is paused."""
+REFRESH_INTERVAL = 1.0
+"""Seconds between two queries."""
 DEFERRAL = 15.0
-"""Seconds until a delivery that is out of its topic's line is looked at again while its handler is paused."""
+"""Seconds until a deferred delivery of a paused handler is checked again."""
 
-PAUSED = text("select kind, name from streams.pauses")
+SELECT_PAUSES = text("select kind, name from streams.pauses")
 
 
 class Pauses:
-    """One for all pools of a process. Lives on the event loop."""
+    """The pauses that one process knows, shared by its pools. Runs on the event loop."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -29,21 +29,21 @@ class Pauses:
 
     @property
     def any(self) -> bool:
-        """Whether anything is paused: looked at for every delivery, so it costs little."""
+        """Whether anything is paused. Cheap, because it is read for every delivery."""
         return bool(self._paused)
 
     def on_change(self, listener: Callable[[], None]) -> None:
-        """Call it when work that was held back may go on."""
+        """Call the listener when the pauses have changed."""
         self._listeners.append(listener)
 
-    def holds(self, topic: str, handler: str) -> bool:
-        """Whether a topic (its name on the cluster) or a handler is paused."""
+    def is_paused(self, topic: str, handler: str) -> bool:
+        """Return whether a topic (its name on the cluster) or a handler is paused."""
         return ("topic", topic) in self._paused or ("handler", handler) in self._paused
 
-    async def look(self) -> None:
-        """Learn what is paused now. Raises what the database raises."""
+    async def refresh(self) -> None:
+        """Read the pauses from the database. Raises SQLAlchemyError or OSError if that fails."""
         async with self._engine.connect() as connection:
-            rows: list[RowMapping] = list((await connection.execute(PAUSED)).mappings())
+            rows: list[RowMapping] = list((await connection.execute(SELECT_PAUSES)).mappings())
         paused = frozenset((str(row["kind"]), str(row["name"])) for row in rows)
         if paused == self._paused:
             return
@@ -56,10 +56,10 @@ class Pauses:
             listener()
 
     async def watch(self) -> None:
-        """Look again and again; while the database is away what was paused stays so."""
+        """Refresh until cancelled. While the database is unavailable, the last known pauses stay in force."""
         while True:
-            await asyncio.sleep(LOOK_INTERVAL)
+            await asyncio.sleep(REFRESH_INTERVAL)
             try:
-                await self.look()
+                await self.refresh()
             except (SQLAlchemyError, OSError) as error:
-                log.debug("cannot look at what is paused", error=message(error))
+                log.debug("cannot read the pauses", error=message(error))

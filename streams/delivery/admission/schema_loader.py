@@ -1,6 +1,7 @@
-"""Fetches the schemas that a registry over HTTP has to be asked for first, outside the event loop.
+"""Fetches missing schemas from a schema registry over HTTP, outside the event loop.
 
-While the registry does not answer nothing is buried and no attempt counts: what needs a schema waits for it.
+While the registry does not answer, records and handlers that need a schema wait. Nothing is dead-lettered and no
+attempt is counted.
 """
 
 import asyncio
@@ -24,106 +25,113 @@ REGISTRY = "schema-registry"
 """The dependency's name, as `streams breakers` shows it."""
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
-"""Seconds until the registry is asked again for the same thing; they double, and each worker's differ a little."""
+"""Seconds until a request to the registry is repeated. The pause doubles each time, with some jitter."""
 
 T = TypeVar("T")
 
 
 class SchemaLoader:
-    """One for all pools of a process. Lives on the event loop; with a file registry it never has anything to do."""
+    """The loader of one process, shared by its pools. Runs on the event loop. A file registry never needs it."""
 
     def __init__(self, breakers: BreakerRegistry, crash: Callable[[BaseException], None]) -> None:
-        """`crash` ends the process, when a fetch fails by our own fault."""
+        """Create a loader. `crash` ends the process when a fetch fails with an unexpected error."""
         self._breakers = breakers
         self._crash = crash
         self._fetches: dict[object, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._one_at_a_time = asyncio.Semaphore(1)
+        self._request_lock = asyncio.Semaphore(1)
 
-    async def ready(self, decode: Callable[[], T]) -> T:
-        """The result of `decode`, which is called until it misses no schema."""
+    async def decode_when_loaded(self, decode: Callable[[], T]) -> T:
+        """Return the result of `decode`, which is called again after each missing schema was fetched."""
         while True:
             try:
                 return decode()
             except SchemaNotFetchedError as missing:
-                await self.fetched(missing)
+                await self.fetch(missing)
 
-    async def fetched(self, missing: SchemaNotFetchedError) -> None:
-        """Return once the registry has answered; it is asked once for all that wait for the same."""
-        await asyncio.shield(self._fetching(missing))
+    async def fetch(self, missing: SchemaNotFetchedError) -> None:
+        """Fetch a schema, and return when the registry has answered. All callers for one schema share one request."""
+        await asyncio.shield(self._fetch_task(missing))
 
-    def when_fetched(self, missing: SchemaNotFetchedError, resume: Callable[[], None]) -> None:
-        """Fetch it in the background, and then call `resume`."""
+    def fetch_in_background(self, missing: SchemaNotFetchedError, resume: Callable[[], None]) -> None:
+        """Fetch a schema in the background, and then call `resume`."""
 
         async def fetch() -> None:
-            await self.fetched(missing)
+            await self.fetch(missing)
             resume()
 
-        self._begin(fetch())
+        self._start_task(fetch())
 
-    async def prepared(self, codec: Codec, kind: type[Event]) -> None:
-        """Return when events of the class can be encoded without asking. Raises Unavailable, SchemaMissingError."""
+    async def prepare(self, codec: Codec, kind: type[Event]) -> None:
+        """Fetch what is needed to encode events of a class.
+
+        Raises:
+            Unavailable: The registry does not answer.
+            SchemaMissingError: The registry does not have the schema.
+        """
         try:
             codec.prepare(kind)
         except SchemaNotFetchedError as missing:
             known = Unavailable(REGISTRY, "the schema registry does not answer")
-            if self._fetches and self._breakers.blocked_by(known):
-                raise known from missing  # it is being asked for something else: a transaction does not wait for that
+            if self._fetches and self._breakers.retry_delay(known):
+                raise known from missing  # a transaction must not wait behind requests that already fail
             try:
-                await self._ask(missing)
+                await self._fetch_once(missing)
             except RegistryUnavailableError as error:
                 raise Unavailable(REGISTRY, str(error)) from error
             codec.prepare(kind)
 
-    def warm(self, codec: Codec, kinds: Collection[type[Event]]) -> None:
-        """Learn in the background what publishing each class needs, so that no handler has to wait for it."""
+    def preload(self, codec: Codec, kinds: Collection[type[Event]]) -> None:
+        """Fetch in the background what publishing each class needs, so that no handler has to wait for it."""
         for kind in kinds:
-            self._learn(codec, kind)
+            self._preload_class(codec, kind)
 
     def close(self) -> None:
-        """Ask no more, and do not wait for an answer that is still to come."""
+        """Cancel the requests, without waiting for their answers."""
         for task in self._tasks:
             task.cancel()
 
-    def _learn(self, codec: Codec, kind: type[Event]) -> None:
+    def _preload_class(self, codec: Codec, kind: type[Event]) -> None:
         try:
             codec.prepare(kind)
         except SchemaNotFetchedError as missing:
-            self.when_fetched(missing, partial(self._learn, codec, kind))
+            self.fetch_in_background(missing, partial(self._preload_class, codec, kind))
         except SchemaMissingError as error:
             log.warning("events of a class cannot be published", event_class=kind.__name__, error=str(error))
 
-    def _fetching(self, missing: SchemaNotFetchedError) -> "asyncio.Task[None]":
+    def _fetch_task(self, missing: SchemaNotFetchedError) -> "asyncio.Task[None]":
         task = self._fetches.get(missing.what)
         if task is None:
-            task = self._fetches[missing.what] = self._begin(self._fetch(missing))
+            task = self._fetches[missing.what] = self._start_task(self._fetch_until_answered(missing))
             task.add_done_callback(lambda _task: self._fetches.pop(missing.what))
         return task
 
-    async def _fetch(self, missing: SchemaNotFetchedError) -> None:
+    async def _fetch_until_answered(self, missing: SchemaNotFetchedError) -> None:
         pause = FIRST_PAUSE
         while True:
             try:
-                await self._ask(missing)
+                await self._fetch_once(missing)
             except RegistryUnavailableError as error:
                 log.warning(
-                    "schema registry does not answer, what needs it waits", error=str(error), schema=str(missing.what)
+                    "schema registry does not answer; deliveries that need the schema wait",
+                    error=str(error),
+                    schema=str(missing.what),
                 )
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - only to spread the workers
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
                 return
 
-    async def _ask(self, missing: SchemaNotFetchedError) -> None:
+    async def _fetch_once(self, missing: SchemaNotFetchedError) -> None:
         try:
-            async with self._one_at_a_time:
-                await _beside(missing.fetch)
+            async with self._request_lock:
+                await _call_in_daemon_thread(missing.fetch)
         except RegistryUnavailableError as error:
-            self._breakers.tell(REGISTRY, str(error))
+            self._breakers.report(REGISTRY, str(error))
             raise
-        self._breakers.tell(REGISTRY, None)
+        self._breakers.report(REGISTRY, None)
 
-    def _begin(self, work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
+    def _start_task(self, work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -132,16 +140,16 @@ class SchemaLoader:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("a fetch of a schema failed", exc_info=error)
+            log.critical("fetching a schema failed", exc_info=error)
             self._crash(error)
 
 
-async def _beside(fetch: Callable[[], object]) -> None:
-    """Call it in a thread that the process does not wait for when it ends: a request may take its whole time-out."""
+async def _call_in_daemon_thread(fetch: Callable[[], object]) -> None:
+    """Call `fetch` in a daemon thread: the process must not wait for a request when it ends."""
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[None] = loop.create_future()
 
-    def tell(error: Exception | None) -> None:
+    def set_outcome(error: Exception | None) -> None:
         if answered.done():
             return
         if error is None:
@@ -153,10 +161,10 @@ async def _beside(fetch: Callable[[], object]) -> None:
         failure: Exception | None = None
         try:
             fetch()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where the answer is awaited
+        except Exception as error:  # noqa: BLE001 - it is raised again in the task that waits
             failure = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(tell, failure)
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits
+            loop.call_soon_threadsafe(set_outcome, failure)
 
     threading.Thread(target=run, name="schema-registry", daemon=True).start()
     await answered

@@ -1,1 +1,1 @@
-"""One run of a handler: its session, its limits, its transaction."""
+"""One run of a handler: its `Work`, its transaction and its time limits."""

@@ -1,4 +1,4 @@
-"""One attempt as its handler sees it: `Work` for single and batch handlers, for long ones, and for settlements."""
+"""Implements `Work` for single and batch handlers, for long handlers, and for settlements."""
 
 import asyncio
 import inspect
@@ -39,10 +39,10 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True, slots=True)
 class AttemptContext:
-    """What attempts of one pool's handlers work with."""
+    """The dependencies of the attempts of one pool."""
 
     database: Database
-    place: WorkerIdentity
+    worker_identity: WorkerIdentity
     codec: Codec
     schemas: SchemaLoader
     services: Services
@@ -51,7 +51,7 @@ class AttemptContext:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """What knows whether the database and the other dependencies of a process answer."""
+    """Knows whether the database and the other dependencies of a process answer."""
 
     gate: DatabaseGate
     breakers: BreakerRegistry
@@ -59,13 +59,13 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class OpenTransaction:
-    """A transaction that somebody else has begun, and will end."""
+    """A transaction that the caller has begun and will end."""
 
     session: AsyncSession
 
 
 class EffectWork:
-    """One attempt inside one transaction: single and batch handlers, and what is called while settling."""
+    """`Work` of an attempt in one transaction: single and batch handlers, `on_dead` and `on_soft_limit`."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class EffectWork:
 
     @property
     def session(self) -> AsyncSession:
-        """The effect's session; the transaction begins with its first statement."""
+        """The session of the handler's transaction, which begins with its first statement."""
         return self._transaction.session
 
     @property
@@ -91,30 +91,30 @@ class EffectWork:
         return datetime.fromtimestamp(self._began + self._handler.soft_time_limit, tz=UTC)
 
     def step(self, *, final: bool = False) -> AbstractAsyncContextManager[AsyncSession]:
-        """Only long handlers have steps; this one has its `session` open already."""
+        """Raise TypeError: only long handlers have steps."""
         message = f"{self._handler.name} is no long handler: use work.session (step, final={final})"
         raise TypeError(message)
 
     async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
-        """Into the outbox, in the effect's transaction."""
-        await self._context.schemas.prepared(self._context.codec, type(event))
+        """Write an event to the outbox in the handler's transaction."""
+        await self._context.schemas.prepare(self._context.codec, type(event))
         return await _publish(Outbox(self.session, self._context.codec), event, at, expires_at)
 
     async def heartbeat(self) -> None:
-        """Nothing to keep: the transaction itself holds the claim."""
+        """Do nothing: there is no lease. The transaction itself holds the claim."""
 
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """In a killable process, until this attempt's hard limit."""
+        """Run code in a process that is killed at the hard limit of this attempt."""
         seconds = _seconds_left(self._handler, self._began)
         return await self._context.compute.run(function, args, kwargs, seconds=seconds)
 
     def use(self, kind: type[T]) -> T:
-        """A service by its type."""
+        """Return a service by its type. Raises LookupError."""
         return self._context.services.use(kind)
 
 
 class LongWork:
-    """One attempt under a lease, in steps; no transaction is open between them."""
+    """`Work` of an attempt under a lease. It has one transaction per step, and none between them."""
 
     def __init__(self, context: AttemptContext, delivery: Delivery, lease: leases.Lease) -> None:
         self._context = context
@@ -122,13 +122,13 @@ class LongWork:
         self._lease = lease
         self._session: AsyncSession | None = None
         self.finished = False
-        self.attempt = delivery.run
+        self.attempt = delivery.run_number
         self._began = time.time()
         self.deadline = datetime.fromtimestamp(self._began + delivery.handler.soft_time_limit, tz=UTC)
 
     @property
     def session(self) -> AsyncSession:
-        """The session of the step that is open."""
+        """The session of the open step."""
         if self._session is None:
             message = f"{self._delivery.handler.name} is a long handler: open a step with `async with work.step()`"
             raise TypeError(message)
@@ -136,10 +136,10 @@ class LongWork:
 
     @asynccontextmanager
     async def step(self, *, final: bool = False) -> AsyncIterator[AsyncSession]:
-        """One short transaction that starts by locking the lease's row. Raises LeaseLostError."""
+        """Open one short transaction, which first locks the row of the lease. Raises LeaseLostError."""
         context, delivery = self._context, self._delivery
         async with effect_session(context.database.effects, delivery.handler.time_limit) as session:
-            if not await leases.hold_lease(session, self._lease):
+            if not await leases.lock_lease(session, self._lease):
                 message = f"the lease on {self._lease.resource} is lost"
                 raise LeaseLostError(message)
             self._session = session
@@ -152,8 +152,8 @@ class LongWork:
         self.finished = self.finished or final
 
     async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
-        """Into the outbox, in the step's transaction."""
-        await self._context.schemas.prepared(self._context.codec, type(event))
+        """Write an event to the outbox in the transaction of the step."""
+        await self._context.schemas.prepare(self._context.codec, type(event))
         return await _publish(Outbox(self.session, self._context.codec), event, at, expires_at)
 
     async def heartbeat(self) -> None:
@@ -164,12 +164,12 @@ class LongWork:
                 raise LeaseLostError(message)
 
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """In a killable process, until this attempt's hard limit."""
+        """Run code in a process that is killed at the hard limit of this attempt."""
         seconds = _seconds_left(self._delivery.handler, self._began)
         return await self._context.compute.run(function, args, kwargs, seconds=seconds)
 
     def use(self, kind: type[T]) -> T:
-        """A service by its type."""
+        """Return a service by its type. Raises LookupError."""
         return self._context.services.use(kind)
 
 
@@ -178,8 +178,8 @@ def _seconds_left(handler: Handler[Event], began: float) -> float:
     return max(0.1, handler.time_limit - (time.time() - began))
 
 
-def awaited(call: Awaitable[T]) -> Coroutine[object, object, T]:
-    """Return what a handler's function returned as a coroutine, which a task needs; it may return any awaitable."""
+def as_coroutine(call: Awaitable[T]) -> Coroutine[object, object, T]:
+    """Return an awaitable as a coroutine. A handler may return any awaitable, but a task needs a coroutine."""
     return call if inspect.iscoroutine(call) else _await(call)
 
 
@@ -187,30 +187,33 @@ async def _await(call: Awaitable[T]) -> T:
     return await call
 
 
-async def tidy_up(context: AttemptContext, delivery: Delivery, error: SoftTimeLimitExceeded) -> None:
-    """Call `on_soft_limit` with a fresh session and the handler's own limits.
+async def call_on_soft_limit(context: AttemptContext, delivery: Delivery, error: SoftTimeLimitExceeded) -> None:
+    """Call `on_soft_limit` with a new session and the handler's own limits.
 
-    Its failure is only logged; the failure that is settled is that of the limit.
+    Its failure is only logged. The delivery is settled with the error of the limit.
 
     Args:
-        context: What the call works with.
-        delivery: What ran into its soft limit.
-        error: What the handler's own failure is settled with.
+        context: The pool's dependencies.
+        delivery: What exceeded its soft limit.
+        error: The error that the delivery is settled with.
     """
     handler = delivery.handler
     if handler.on_soft_limit is None:
         return
     try:
         async with EffectTransaction(context.database.effects, handler.time_limit) as transaction:
-            work = EffectWork(context, transaction, handler, delivery.run)
+            work = EffectWork(context, transaction, handler, delivery.run_number)
             call = handler.on_soft_limit(delivery.event, work, error)
-            await run_within(awaited(call), handler.soft_time_limit, handler.time_limit)
+            await run_within(as_coroutine(call), handler.soft_time_limit, handler.time_limit)
     except Exception:
         log.exception("on_soft_limit failed", handler=handler.name)
 
 
 async def _publish(outbox: Outbox, event: Event, at: datetime | None, expires_at: datetime | None) -> UUID:
-    """A large value goes into the storage first: in a thread, and a storage that is away is not the event's fault."""
+    """Publish, in a thread if the value may be large: such a value is first written to the storage.
+
+    Raises Unavailable if the storage is unavailable, because the event is not the cause.
+    """
     if not may_be_large(event):
         return outbox.publish(event, at, expires_at)
     try:

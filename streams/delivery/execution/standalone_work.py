@@ -1,4 +1,4 @@
-"""A handler's `Work` outside of any engine: for a cancellation, and for the tests of a handler's author."""
+"""Implements `Work` without an engine: for cancellations, and for tests of handlers."""
 
 import asyncio
 import time
@@ -18,16 +18,13 @@ T = TypeVar("T")
 P = ParamSpec("P")
 OpenSession = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 Publish = Callable[[Event, datetime | None, datetime | None], UUID]
-"""As `Outbox.publish`."""
+"""Takes and returns what `Outbox.publish` does."""
 
 
 class StandaloneWork:
-    """One attempt in transactions of the caller's, computing in a thread.
+    """`Work` of an attempt in transactions of the caller. `compute` runs in a thread."""
 
-    Of a long handler each step is one transaction of `open_session`; of others `session` is the one that is open.
-    """
-
-    def __init__(  # noqa: PLR0913 - what stands for the engine
+    def __init__(  # noqa: PLR0913 - one argument per part of the engine
         self,
         handler: Handler[Event],
         *,
@@ -37,6 +34,16 @@ class StandaloneWork:
         open_session: OpenSession | None = None,
         attempt: int = 1,
     ) -> None:
+        """Create the work of one attempt.
+
+        Args:
+            handler: Whose attempt it is.
+            publish: Called by `publish`.
+            services: Returned by `use`.
+            session: The open transaction of a single or batch handler.
+            open_session: Opens the transaction of each step of a long handler.
+            attempt: The number of the run.
+        """
         self._handler = handler
         self._publish = publish
         self._services = services
@@ -47,7 +54,7 @@ class StandaloneWork:
 
     @property
     def session(self) -> AsyncSession:
-        """The transaction that is open."""
+        """The session of the open transaction. Raises TypeError if there is none."""
         if self._session is None:
             open_one = "a long handler opens a step first" if self._handler.kind == "long" else "give an engine"
             message = f"{self._handler.name} has no open transaction here: {open_one}"
@@ -56,7 +63,7 @@ class StandaloneWork:
 
     @asynccontextmanager
     async def step(self, *, final: bool = False) -> AsyncIterator[AsyncSession]:
-        """A long handler's transaction."""
+        """Open one transaction of a long handler."""
         if self._handler.kind != "long":
             message = f"{self._handler.name} is no long handler: use work.session (step, final={final})"
             raise TypeError(message)
@@ -71,16 +78,16 @@ class StandaloneWork:
                 self._session = None
 
     async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
-        """As the caller wants it."""
+        """Call the caller's `publish`."""
         return self._publish(event, at, expires_at)
 
     async def heartbeat(self) -> None:
-        """There is no lease to keep."""
+        """Do nothing: there is no lease."""
 
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """In a thread."""
+        """Run code in a thread."""
         return await asyncio.to_thread(function, *args, **kwargs)
 
     def use(self, kind: type[T]) -> T:
-        """A service by its type."""
+        """Return a service by its type. Raises LookupError."""
         return self._services.use(kind)

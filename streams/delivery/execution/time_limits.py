@@ -1,8 +1,8 @@
-"""Soft and hard time limits around a handler's work, which runs in the task that calls it, step by step.
+"""Soft and hard time limits for a handler, which runs in the task of its caller.
 
-A task of its own for every attempt would cost more than a small handler does. So a step (what runs between two waits)
-is run here, in a context of its own; work that never waits costs one call. `asyncio.timeout`, task groups and
-`current_task` see the calling task all along.
+A task per attempt would cost more than a small handler does. So the steps of the handler's coroutine (the code between
+two awaits) are run here, in a context of their own. Work that never waits costs one call. `asyncio.timeout`, task
+groups and `current_task` see the calling task. Only work that outlives its hard limit gets a task of its own.
 """
 
 import asyncio
@@ -16,28 +16,36 @@ from streams.durations import format_duration
 
 T = TypeVar("T")
 CANCEL_GRACE = 2.0
-"""Seconds that work which is cancelled from outside (revocation, shutdown) may take to end."""
+"""Seconds that work may take to end after a cancellation from outside (revocation, shutdown)."""
 
-_left_behind: set["asyncio.Task[object]"] = set()
-"""Work that nobody waits for any more; asyncio itself holds tasks by weak references only."""
+_abandoned_tasks: set["asyncio.Task[object]"] = set()
+"""Work that is no longer awaited. asyncio itself keeps only weak references to tasks."""
 
 
 async def run_within(work: Coroutine[object, object, T], soft: float, hard: float) -> T:
-    """What the handler returns or raises; limits in seconds from now.
+    """Run work within its time limits, and return or raise what it does.
 
-    At `soft` it is cancelled: if it ends by `hard` with that cancellation, SoftTimeLimitExceeded is raised; if it
-    returns or raises something of its own instead, that counts. Past `hard` it is not awaited any more and
-    TimeLimitExceeded is raised: what it still does, now in a task of its own, must be fenced by the caller. So it is
-    with work that has not ended CANCEL_GRACE after a cancellation from outside, which is raised on in any case.
-    After either the calling task still counts as being cancelled: it should end soon, for a time-out that the work
-    has begun in it may strike once more.
+    At `soft` the work is cancelled. If it returns or raises another exception before `hard`, that counts.
 
-    A cancellation of the work's own making is a failure (UnaskedCancellationError): as CancelledError it would pass
-    for one of the calling task, whose delivery nobody would settle then.
+    At `hard` the work is no longer awaited. It continues in a task of its own, so the caller must fence its effects.
+    The same happens to work that does not end within CANCEL_GRACE after a cancellation from outside; CancelledError
+    is raised in that case. Afterwards the calling task still counts as being cancelled. It should end soon, because a
+    time-out that the work started in it may fire once more.
+
+    Args:
+        work: The handler's coroutine.
+        soft: Seconds from now.
+        hard: Seconds from now.
+
+    Raises:
+        SoftTimeLimitExceeded: The work ended by its cancellation at `soft`.
+        TimeLimitExceeded: The work did not end by `hard`.
+        UnaskedCancellationError: The work raised CancelledError although it was not cancelled. As CancelledError it
+            would look like a cancellation of the calling task, and the delivery would never be settled.
     """
     task = asyncio.current_task()
     if task is None:
-        message = "there is no task to run within"
+        message = "run_within must be called in a task"
         raise RuntimeError(message)
     context, before = copy_context(), task.cancelling()
     try:
@@ -46,36 +54,36 @@ async def run_within(work: Coroutine[object, object, T], soft: float, hard: floa
         result: T = ended.value
         return result
     except asyncio.CancelledError as error:
-        raise _unasked() from error
+        raise _unrequested() from error
     limited = _Limited(work, context, task, before, awaited, soft=soft, hard=hard)
     try:
         result = await limited
     except GeneratorExit:
         raise
     except BaseException as error:
-        verdict = limited.verdict(error)
-        if verdict is error:
+        outcome = limited.outcome(error)
+        if outcome is error:
             raise
-        raise verdict from error
+        raise outcome from error
     finally:
-        limited.stop_clocks()
+        limited.cancel_timers()
     if limited.cancelled_from_outside:
         raise asyncio.CancelledError
     return result
 
 
-class _LeftBehindError(BaseException):
-    """The work has not ended in time: it goes on without being waited for."""
+class _AbandonedError(BaseException):
+    """The work has not ended in time: it continues and is no longer awaited."""
 
 
 class _Limited(Generic[T]):
-    """Work that has come to its first wait, which is for `awaited`, in `task`.
+    """Work that runs in `task` and waits for the first time, for `awaited`.
 
-    Cancellations are told apart by counting those of the task: what a step adds is of the work's own making, what
-    the limits add is known, and the rest came from outside. Time-outs and task groups take theirs back.
+    Cancellations are distinguished by counting those of the task: those that a step adds are the work's own, those of
+    the limits are counted here, and all others came from outside. Time-outs and task groups undo theirs.
     """
 
-    def __init__(  # noqa: PLR0913 - what was begun, and its bounds
+    def __init__(  # noqa: PLR0913 - the state of the started work, and its limits
         self,
         work: Coroutine[object, object, T],
         context: Context,
@@ -91,10 +99,10 @@ class _Limited(Generic[T]):
         self._task = task
         self._awaited = awaited
         self._soft, self._hard = soft, hard
-        self._known = task.cancelling()
+        self._own_cancellations = task.cancelling()
         """Cancellations of the task that are not from outside."""
         self._before = before
-        self._past_soft = self._past_hard = self._left = False
+        self._past_soft = self._past_hard = self._abandoned = False
         self._loop = asyncio.get_running_loop()
         self._limit = self._loop.call_later(soft, self._pass_soft)
         self._grace: asyncio.TimerHandle | None = None
@@ -109,9 +117,9 @@ class _Limited(Generic[T]):
                 self._work.close()
                 raise
             except asyncio.CancelledError as error:
-                self._cancelled()
+                self._on_cancelled()
                 step = partial(self._work.throw, error)
-            except BaseException as error:  # noqa: BLE001 - all that a task is woken with is the work's
+            except BaseException as error:  # noqa: BLE001 - the work gets every exception of its task
                 step = partial(self._work.throw, error)
             else:
                 step = partial(self._work.send, None)
@@ -122,16 +130,16 @@ class _Limited(Generic[T]):
                 result: T = ended.value
                 return result
             finally:
-                self._known += max(0, self._task.cancelling() - before)
+                self._own_cancellations += max(0, self._task.cancelling() - before)
 
     @property
     def cancelled_from_outside(self) -> bool:
-        """Whether somebody else wants the calling task to end."""
-        return self._task.cancelling() > self._known
+        """Whether the calling task was cancelled by code outside this work."""
+        return self._task.cancelling() > self._own_cancellations
 
-    def verdict(self, error: BaseException) -> BaseException:
-        """What the end of the work by this error means to its caller."""
-        if isinstance(error, _LeftBehindError):
+    def outcome(self, error: BaseException) -> BaseException:
+        """Return the exception that the caller gets when the work ends with this error."""
+        if isinstance(error, _AbandonedError):
             if not self._past_hard:
                 return asyncio.CancelledError()
             message = f"still running after its hard time limit of {format_duration(self._hard)}"
@@ -141,27 +149,27 @@ class _Limited(Generic[T]):
         if not isinstance(error, asyncio.CancelledError):
             return error
         if not self._past_soft:
-            return _unasked()
+            return _unrequested()
         message = f"cancelled at its soft time limit of {format_duration(self._soft)}"
         return SoftTimeLimitExceeded(message)
 
-    def stop_clocks(self) -> None:
-        """No limit strikes any more; where the work has ended, its cancellations are over."""
+    def cancel_timers(self) -> None:
+        """Cancel the timers. If the work has ended, undo the cancellations of the limits."""
         self._limit.cancel()
         if self._grace is not None:
             self._grace.cancel()
-        if not self._left and not self.cancelled_from_outside:
+        if not self._abandoned and not self.cancelled_from_outside:
             while self._task.cancelling() > self._before:
                 self._task.uncancel()
 
-    def _cancelled(self) -> None:
-        """The task was woken by a cancellation. Raises _LeftBehindError where the work had its chance."""
-        if self._left:
-            going_on = self._loop.create_task(_go_on(self._work, self._context))
-            _left_behind.add(going_on)
-            going_on.add_done_callback(_left_behind.discard)
-            going_on.add_done_callback(forget)
-            raise _LeftBehindError
+    def _on_cancelled(self) -> None:
+        """Handle a cancellation of the task. Raises _AbandonedError if the work had its time to end."""
+        if self._abandoned:
+            resumed = self._loop.create_task(_resume(self._work, self._context))
+            _abandoned_tasks.add(resumed)
+            resumed.add_done_callback(_abandoned_tasks.discard)
+            resumed.add_done_callback(ignore_outcome)
+            raise _AbandonedError
         if self._grace is None and self.cancelled_from_outside:
             self._grace = self._loop.call_later(CANCEL_GRACE, self._pass_grace)
 
@@ -171,26 +179,26 @@ class _Limited(Generic[T]):
         self._limit = self._loop.call_later(max(0.0, self._hard - self._soft), self._pass_hard)
 
     def _pass_hard(self) -> None:
-        self._past_hard = self._left = True
+        self._past_hard = self._abandoned = True
         self._cancel()
 
     def _pass_grace(self) -> None:
         self._grace = None
         if self.cancelled_from_outside:
-            self._left = True
+            self._abandoned = True
             self._cancel()
 
     def _cancel(self) -> None:
-        self._known += 1
+        self._own_cancellations += 1
         self._task.cancel()
 
 
-async def _go_on(work: Coroutine[object, object, T], context: Context) -> T:
-    return await _LeftWork(work, context)
+async def _resume(work: Coroutine[object, object, T], context: Context) -> T:
+    return await _AbandonedWork(work, context)
 
 
-class _LeftWork(Generic[T]):
-    """Work that goes on alone, from the cancellation that it did not heed in time."""
+class _AbandonedWork(Generic[T]):
+    """Abandoned work, which continues in its own task from the cancellation that it ignored."""
 
     def __init__(self, work: Coroutine[object, object, T], context: Context) -> None:
         self._work = work
@@ -209,17 +217,17 @@ class _LeftWork(Generic[T]):
             except GeneratorExit:
                 self._work.close()
                 raise
-            except BaseException as error:  # noqa: BLE001 - all that a task is woken with is the work's
+            except BaseException as error:  # noqa: BLE001 - the work gets every exception of its task
                 step = partial(self._work.throw, error)
             else:
                 step = partial(self._work.send, None)
 
 
-def _unasked() -> UnaskedCancellationError:
-    return UnaskedCancellationError("cancelled from within: something that the handler awaited was cancelled")
+def _unrequested() -> UnaskedCancellationError:
+    return UnaskedCancellationError("the handler was not cancelled, but something that it awaited was")
 
 
-def forget(task: "asyncio.Task[T]") -> None:
-    """Take the outcome of a task that nobody awaits any more, so that it is not reported as unretrieved."""
+def ignore_outcome(task: "asyncio.Task[T]") -> None:
+    """Retrieve the exception of a task that is no longer awaited, so that asyncio does not report it."""
     if not task.cancelled():
         task.exception()

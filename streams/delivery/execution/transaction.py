@@ -1,4 +1,4 @@
-"""The effect's transaction: bounded by the server itself, undone on any failure, never reused after a cancellation."""
+"""The transaction of a handler: limited by the server, rolled back on failure, never reused after a cancellation."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,11 +14,11 @@ from sqlalchemy.orm import Session, SessionTransaction
 from streams.delivery.errors import BrokenTransactionError, SoftTimeLimitExceeded, TimeLimitExceeded
 
 TRANSACTION_MARGIN = 2.0
-"""Seconds that the server grants a transaction beyond the hard limit: a frozen worker holds no row longer."""
+"""Seconds beyond the hard limit after which the server ends a transaction, so that a frozen worker holds no lock."""
 LOCK_TIMEOUT = 10.0
-"""Seconds that a statement waits for a row; then it is the delivery's own failure and is retried."""
+"""Seconds that a statement waits for a lock. Then the attempt fails and is retried."""
 
-BOUND = text(
+SET_TIMEOUTS = text(
     """
     select set_config('lock_timeout', cast(:lock as text), true),
         set_config(
@@ -29,15 +29,15 @@ BOUND = text(
 
 
 class EffectTransaction:
-    """A transaction that commits at the end of its block, begun when its session is first used.
+    """A transaction that begins when its session is first used, and commits at the end of its block.
 
-    A handler that touches no row costs no connection. `time_limit` is the handler's hard limit in seconds: from its
-    begin the server bounds the transaction, and its waits for locks. Before PostgreSQL 17 there is no limit on a
-    whole transaction; the one on idling inside it takes its place.
+    A handler that executes no statement uses no connection. `time_limit` is the handler's hard limit in seconds. The
+    server limits the transaction and its waits for locks. PostgreSQL before version 17 has no limit for a whole
+    transaction; there `idle_in_transaction_session_timeout` is used.
 
-    The end of the block raises BrokenTransactionError where a failure in it was swallowed, or the transaction was
-    ended from within. Once ended the session is closed for good: a handler that is not awaited any more gets no new
-    transaction by it, and the pool its connection back.
+    The end of the block raises BrokenTransactionError if the handler swallowed a database error or ended the
+    transaction itself. After the block the session stays closed: a handler that is no longer awaited cannot begin
+    another transaction, and the connection returns to the pool.
     """
 
     __slots__ = ("_begun", "_closed", "_engine", "_session", "_time_limit", "backend_pid")
@@ -49,14 +49,14 @@ class EffectTransaction:
         self._begun: SessionTransaction | None = None
         self._closed = False
         self.backend_pid: int | None = None
-        """The server process behind it, to be ended if its handler does not end by itself; None: not begun."""
+        """The server process; it is terminated if the handler does not end by itself. None: not begun."""
 
     @property
     def session(self) -> AsyncSession:
         """The session; its first statement begins the transaction."""
         if self._session is None:
             self._session = AsyncSession(self._engine, expire_on_commit=False, close_resets_only=False)
-            event.listen(self._session.sync_session, "after_begin", self._bind)
+            event.listen(self._session.sync_session, "after_begin", self._set_timeouts)
             if self._closed:
                 self._session.sync_session.close()
         return self._session
@@ -75,7 +75,7 @@ class EffectTransaction:
             if error is None:
                 await self._commit(session)
             else:
-                await self._undo(session, error)
+                await self._roll_back(session, error)
         finally:
             await session.close()
 
@@ -84,17 +84,17 @@ class EffectTransaction:
             await self._check(session)
             await session.commit()
         except BaseException as error:
-            await self._undo(session, error)
+            await self._roll_back(session, error)
             raise
 
-    async def _undo(self, session: AsyncSession, error: BaseException) -> None:
+    async def _roll_back(self, session: AsyncSession, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError | SoftTimeLimitExceeded | TimeLimitExceeded):
             await session.invalidate()
         else:
             await session.rollback()
 
-    def _bind(self, _session: Session, transaction: SessionTransaction, connection: Connection) -> None:
-        """SQLAlchemy's `after_begin`, for savepoints too: bound the transaction that has begun."""
+    def _set_timeouts(self, _session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+        """Set the time-outs of a transaction. SQLAlchemy's `after_begin`, which is also called for savepoints."""
         if transaction.nested:
             return
         if self._begun is None:
@@ -102,28 +102,28 @@ class EffectTransaction:
         pid = getattr(getattr(connection.connection.driver_connection, "info", None), "backend_pid", None)
         self.backend_pid = pid if isinstance(pid, int) else None
         limits = {"lock": LOCK_TIMEOUT * 1000, "whole": (self._time_limit + TRANSACTION_MARGIN) * 1000}
-        connection.execute(BOUND, {name: round(limit) for name, limit in limits.items()})
+        connection.execute(SET_TIMEOUTS, {name: round(limit) for name, limit in limits.items()})
 
     async def _check(self, session: AsyncSession) -> None:
-        """Whether a COMMIT would keep all that was done since the transaction had begun."""
+        """Raise BrokenTransactionError if a COMMIT would not keep everything since the transaction began."""
         await session.flush()
         if self._begun is None:
             return
         current = session.sync_session.get_transaction()
         if current is not self._begun:
-            message = "the transaction was ended from within: the engine commits it, use begin_nested() to undo a part"
+            message = "the handler ended its transaction, which the engine commits; use begin_nested() to undo a part"
             raise BrokenTransactionError(message)
         connection = await session.connection()
         raw = await connection.get_raw_connection()
         info = getattr(raw.driver_connection, "info", None)
         if getattr(info, "transaction_status", None) == TransactionStatus.INERROR:
             # The server would answer the COMMIT with a silent rollback.
-            message = "a failed statement was swallowed: use begin_nested() around what may fail"
+            message = "a database error was swallowed; use begin_nested() around a statement that may fail"
             raise BrokenTransactionError(message)
 
 
 @asynccontextmanager
 async def effect_session(engine: AsyncEngine, time_limit: float) -> AsyncIterator[AsyncSession]:
-    """The session of an EffectTransaction."""
+    """Open an EffectTransaction and yield its session."""
     async with EffectTransaction(engine, time_limit) as transaction:
         yield transaction.session

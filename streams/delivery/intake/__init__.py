@@ -1,1 +1,1 @@
-"""From a chunk of records to deliveries: what a record needs first is loaded, then it is decoded."""
+"""Turns chunks of records into deliveries: loads what a record needs, then decodes it."""

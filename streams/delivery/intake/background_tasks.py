@@ -1,4 +1,4 @@
-"""Tasks in the background of a pool's units: records sent on, settlements that wait for Kafka, chunks that wait."""
+"""Background tasks of a pool: forwarded records, settlements that wait for Kafka, chunks that wait for input."""
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
@@ -6,46 +6,52 @@ from collections.abc import Callable, Collection, Coroutine
 from streams.delivery.errors import StrayCancellationError
 from streams.transport.kafka.records import Assignment, Chunk, Record
 
-AT_ONCE = 16
-"""Records that are being sent on at the same time."""
+CONCURRENT_SENDS = 16
+"""Records that are sent at the same time."""
 
 
 class BackgroundTasks:
-    """Tasks, each with the assignment that it belongs to. Lives on the event loop.
+    """Tasks, each with its assignment. Runs on the event loop.
 
-    A task that fails, or that somebody else cancels, ends the process: its records would never be settled.
+    A task that fails, or that other code cancels, ends the process, because its records would never be settled.
     """
 
     def __init__(self, fail: Callable[[BaseException], None]) -> None:
-        """`fail` ends the process. It is called with the error of a task."""
+        """Create an empty set of tasks. `fail` ends the process; it is called with the error of a task."""
         self._fail = fail
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(CONCURRENT_SENDS)
         self._cancelled: set[asyncio.Task[None]] = set()
         self.tasks: dict[asyncio.Task[None], Assignment | None] = {}
-        """Those under way."""
+        """The running tasks."""
 
-    def do(self, assignment: Assignment | None, work: Coroutine[object, object, None]) -> None:
-        """Run it in a task."""
+    def start(self, assignment: Assignment | None, work: Coroutine[object, object, None]) -> None:
+        """Run a coroutine in a task of this assignment."""
         task = asyncio.create_task(work)
         self.tasks[task] = assignment
         task.add_done_callback(self._done)
 
     def send(self, chunk: Chunk, record: Record, sending: Coroutine[object, object, None]) -> None:
-        """Send a record of the chunk on, then acknowledge it."""
+        """Forward a record of the chunk, then acknowledge its offset.
+
+        Args:
+            chunk: The chunk of the record.
+            record: What is acknowledged.
+            sending: Sends it.
+        """
 
         async def send() -> None:
             async with self._slots:
                 await sending
             chunk.settle(record.offset)
 
-        self.do(chunk.assignment, send())
+        self.start(chunk.assignment, send())
 
     def tasks_of(self, assignments: Collection[Assignment]) -> list[asyncio.Task[None]]:
-        """The tasks that belong to these assignments."""
+        """Return the tasks of these assignments."""
         return [task for task, assignment in self.tasks.items() if assignment in assignments]
 
     def cancel(self, tasks: Collection[asyncio.Task[None]]) -> None:
-        """Cancel some of the tasks."""
+        """Cancel these tasks."""
         self._cancelled.update(tasks)
         for task in tasks:
             task.cancel()
@@ -56,5 +62,5 @@ class BackgroundTasks:
             if (error := task.exception()) is not None:
                 self._fail(error)
         elif task not in self._cancelled:
-            self._fail(StrayCancellationError("a background task was cancelled, and not by its engine"))
+            self._fail(StrayCancellationError("a background task was cancelled by code other than its engine"))
         self._cancelled.discard(task)

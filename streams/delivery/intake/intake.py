@@ -1,4 +1,4 @@
-"""Takes over what the transport hands to a pool: deliveries go to the scheduler, other records where they belong."""
+"""Accepts the chunks of a pool: deliveries go to the scheduler, other records to a tier or a DLQ."""
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
@@ -10,9 +10,9 @@ from streams.delivery.admission.schema_loader import SchemaLoader
 from streams.delivery.dead_letter import UnreadableRecord
 from streams.delivery.delivery import Delivery, acknowledge_all, due_at_of, now_ms
 from streams.delivery.intake.background_tasks import BackgroundTasks
-from streams.delivery.intake.decoding import Decoder, MissingPayload, ReadChunk, ReadRecord, Rerouted
+from streams.delivery.intake.decoding import DecodedChunk, DecodedRecord, Decoder, MissingPayload, Rerouted
 from streams.delivery.intake.partition_queue import PartitionQueues
-from streams.delivery.intake.payload_loader import PayloadLoader, pieces_of
+from streams.delivery.intake.payload_loader import PayloadLoader, split_chunk
 from streams.delivery.scheduling.retry_tiers import Hop, Run, Wait, next_move
 from streams.delivery.scheduling.scheduler import Scheduler
 from streams.delivery.settlement.forwarding import Forwarding
@@ -20,14 +20,14 @@ from streams.observability.logs import delivery_context
 from streams.schema_registry.clients import SchemaNotFetchedError
 from streams.transport.kafka.records import Assignment, Chunk, Record
 
-STORAGE_REST = 15
-"""Seconds until a record whose payload could not be had is looked at again."""
+STORAGE_RETRY_DELAY = 15
+"""Seconds until a record whose payload could not be loaded is read again."""
 
 
 class Intake:
-    """The entrance of one pool. Lives on the event loop."""
+    """The intake of one pool. Runs on the event loop."""
 
-    def __init__(  # noqa: PLR0913 - what the engine puts together
+    def __init__(  # noqa: PLR0913 - one argument per dependency
         self,
         decoder: Decoder,
         scheduler: Scheduler,
@@ -41,19 +41,19 @@ class Intake:
         delays: Sequence[float],
         fail: Callable[[BaseException], None],
     ) -> None:
-        """Make an entrance at which nothing waits.
+        """Create an empty intake.
 
         Args:
-            decoder: Reads records.
+            decoder: Decodes records.
             scheduler: Gets the deliveries.
-            guard: Notes the start of an assignment before its first chunk is read.
-            schemas: Fetches what the decoder misses.
-            payloads: Loads the values that lie in the storage.
-            forwarding: Sends on what is no delivery of this pool.
-            background: Where that is done.
+            guard: Records the start of an assignment before its first chunk is decoded.
+            schemas: Fetches schemas that the decoder needs.
+            payloads: Loads payloads from the storage.
+            forwarding: Forwards records that are not deliveries of this pool.
+            background: Runs the forwarding.
             tier: The retry topic of the pool for a delay in seconds.
-            delays: Those of the retry tiers, in seconds, ascending from 0.
-            fail: Ends the process, with the error of what waits here.
+            delays: The delays of the retry tiers in seconds, ascending from 0.
+            fail: Ends the process; called with the error of a waiting chunk.
         """
         self._decoder = decoder
         self._scheduler = scheduler
@@ -64,140 +64,145 @@ class Intake:
         self._background = background
         self._tier = tier
         self._delays = delays
-        self._queues = PartitionQueues(self._take_now, self._take, fail)
+        self._queues = PartitionQueues(self._try_process, self._process, fail)
         self._closed = False
 
     def accept(self, chunk: Chunk) -> None:
-        """Take over a chunk of an event topic; that of a partition which is leaving is its next owner's."""
-        if not self._is_leaving(chunk):
+        """Accept a chunk of an event topic. A chunk of a partition that is being revoked is ignored."""
+        if not self._is_ignored(chunk):
             self._queues.put(chunk, None)
 
     def accept_tier(self, chunk: Chunk, delay: float) -> None:
-        """Take over a chunk of a retry tier of that delay (seconds); as `accept`."""
-        if not self._is_leaving(chunk):
+        """Accept a chunk of a retry tier with this delay (seconds), like `accept`."""
+        if not self._is_ignored(chunk):
             self._queues.put(chunk, delay)
 
-    def forget(self, assignments: Collection[Assignment]) -> None:
-        """Forget what waits here of these assignments."""
-        self._queues.forget(assignments)
+    def discard(self, assignments: Collection[Assignment]) -> None:
+        """Discard the waiting chunks of these assignments."""
+        self._queues.discard(assignments)
 
     def close(self) -> None:
-        """Take nothing over any more, and forget what waits."""
+        """Ignore further chunks, and discard the waiting ones."""
         self._closed = True
         self._queues.close()
         self._payloads.close()
 
-    def _is_leaving(self, chunk: Chunk) -> bool:
+    def _is_ignored(self, chunk: Chunk) -> bool:
         return self._closed or chunk.assignment.revoking or chunk.assignment.revoked
 
-    def _take_now(self, chunk: Chunk, tier_delay: float | None) -> bool:
-        """Take a chunk over where nothing has to be awaited; False: nothing was done."""
-        if not self._guard.has_noted(chunk.assignment):
+    def _try_process(self, chunk: Chunk, tier_delay: float | None) -> bool:
+        """Process a chunk if nothing must be awaited first; False: nothing was done."""
+        if not self._guard.is_registered(chunk.assignment):
             return False
         if tier_delay is not None:
-            self._take_retries(chunk, tier_delay)
+            self._process_retries(chunk, tier_delay)
             return True
         try:
             read = self._decoder.decode_chunk(chunk, {})
         except SchemaNotFetchedError:
             return False
-        if read.elsewhere:
+        if read.tickets:
             return False
-        self._hand_on(chunk, read)
+        self._dispatch(chunk, read)
         return True
 
-    async def _take(self, chunk: Chunk, tier_delay: float | None) -> None:
-        """Take a chunk over once there is what it needs: its note, its schemas, its payloads piece by piece."""
-        await self._guard.noted(chunk.assignment)
+    async def _process(self, chunk: Chunk, tier_delay: float | None) -> None:
+        """Process a chunk after its start is recorded and its schemas and payloads are loaded."""
+        await self._guard.register(chunk.assignment)
         if tier_delay is not None:
-            self._take_retries(chunk, tier_delay)
+            self._process_retries(chunk, tier_delay)
             return
-        read = await self._schemas.ready(partial(self._decoder.decode_chunk, chunk, {}))
-        if not read.elsewhere:
-            self._hand_on(chunk, read)
+        read = await self._schemas.decode_when_loaded(partial(self._decoder.decode_chunk, chunk, {}))
+        if not read.tickets:
+            self._dispatch(chunk, read)
             return
-        for piece in pieces_of(chunk, read.elsewhere):
-            payloads = await self._payloads.load(piece)
-            self._hand_on(
-                piece.chunk, await self._schemas.ready(partial(self._decoder.decode_chunk, piece.chunk, payloads))
+        for part in split_chunk(chunk, read.tickets):
+            payloads = await self._payloads.load(part)
+            self._dispatch(
+                part.chunk,
+                await self._schemas.decode_when_loaded(partial(self._decoder.decode_chunk, part.chunk, payloads)),
             )
 
-    def _hand_on(self, chunk: Chunk, read: ReadChunk) -> None:
-        if self._is_leaving(chunk):
+    def _dispatch(self, chunk: Chunk, read: DecodedChunk) -> None:
+        if self._is_ignored(chunk):
             return
-        for record in read.away:
+        for record in read.unavailable:
             handlers = self._decoder.handlers_of(chunk.topic)
-            self._background.send(chunk, record, self._forwarding.put_off(record, handlers, after=STORAGE_REST))
-        for refused in read.unreadable:
-            self._background.send(chunk, refused.record, self._bury(refused))
-        if crowded := self._scheduler.add(read.deliveries):
-            self._background.do(chunk.assignment, self._set_aside(crowded))
+            self._background.send(
+                chunk, record, self._forwarding.defer_unread(record, handlers, after=STORAGE_RETRY_DELAY)
+            )
+        for unreadable in read.unreadable:
+            self._background.send(chunk, unreadable.record, self._dead_letter(unreadable))
+        if over_share := self._scheduler.add(read.deliveries):
+            self._background.start(chunk.assignment, self._move_to_tier_zero(over_share))
 
-    def _take_retries(self, chunk: Chunk, tier_delay: float) -> None:
-        """Take over the records of a tier. One that has to wait waits alone: they are of many topics, in no order."""
+    def _process_retries(self, chunk: Chunk, tier_delay: float) -> None:
+        """Process the records of a tier. A record that must wait does not block the others: a tier has no order."""
         for record in chunk.records:
-            if self._is_leaving(chunk):
+            if self._is_ignored(chunk):
                 return
             try:
                 read = self._decoder.decode_retry(chunk, record, None)
             except SchemaNotFetchedError:
-                self._queues.wait_alone(chunk.assignment, self._wait_for_schema(chunk, record, tier_delay))
+                self._queues.run_in_background(chunk.assignment, self._wait_for_schema(chunk, record, tier_delay))
             else:
-                self._hand_on_retry(chunk, record, tier_delay, read)
+                self._dispatch_retry(chunk, record, tier_delay, read)
 
-    def _hand_on_retry(self, chunk: Chunk, record: Record, tier_delay: float, read: ReadRecord) -> None:
-        if self._is_leaving(chunk):
+    def _dispatch_retry(self, chunk: Chunk, record: Record, tier_delay: float, read: DecodedRecord) -> None:
+        if self._is_ignored(chunk):
             return
         if isinstance(read, Delivery):
             self._scheduler.add_retry(read, tier_delay)
         elif isinstance(read, UnreadableRecord):
-            self._background.send(chunk, record, self._bury(read))
+            self._background.send(chunk, record, self._dead_letter(read))
         elif isinstance(read, Rerouted):
-            self._queues.wait_alone(chunk.assignment, self._move_after_rest(chunk, read))
+            self._queues.run_in_background(chunk.assignment, self._move_after_wait(chunk, read))
         elif isinstance(read.why, Ticket):
             waiting = self._wait_for_payload(chunk, record, tier_delay, read.why, read)
-            self._queues.wait_alone(chunk.assignment, waiting)
+            self._queues.run_in_background(chunk.assignment, waiting)
         elif read.why == "done":
             chunk.settle(record.offset)
         else:
-            due_at = now_ms() + STORAGE_REST * 1000
+            due_at = now_ms() + STORAGE_RETRY_DELAY * 1000
             self._background.send(chunk, record, self._forwarding.moved(record, self._tier(0.0), due_at=due_at))
 
     async def _wait_for_schema(self, chunk: Chunk, record: Record, tier_delay: float) -> None:
-        read = await self._schemas.ready(partial(self._decoder.decode_retry, chunk, record, None))
-        self._hand_on_retry(chunk, record, tier_delay, read)
+        read = await self._schemas.decode_when_loaded(partial(self._decoder.decode_retry, chunk, record, None))
+        self._dispatch_retry(chunk, record, tier_delay, read)
 
     async def _wait_for_payload(
-        self, chunk: Chunk, record: Record, tier_delay: float, ticket: Ticket, absent: MissingPayload
+        self, chunk: Chunk, record: Record, tier_delay: float, ticket: Ticket, missing: MissingPayload
     ) -> None:
-        """A large event waits in its tier as a ticket: its payload is loaded when it is due."""
+        """Wait until a large event is due, and load its payload only then."""
         while True:
             now = now_ms()
             match next_move(now, due_at_of(record), record.timestamp, tier_delay, self._delays):
                 case Run():
-                    payload = await self._payloads.load_one(chunk.assignment, ticket, absent.handler)
-                    read = await self._schemas.ready(partial(self._decoder.decode_retry, chunk, record, payload))
-                    self._hand_on_retry(chunk, record, tier_delay, read)
+                    payload = await self._payloads.load_one(chunk.assignment, ticket, missing.handler)
+                    read = await self._schemas.decode_when_loaded(
+                        partial(self._decoder.decode_retry, chunk, record, payload)
+                    )
+                    self._dispatch_retry(chunk, record, tier_delay, read)
                     return
                 case Hop(longer):
-                    if not self._is_leaving(chunk):
+                    if not self._is_ignored(chunk):
                         self._background.send(chunk, record, self._forwarding.moved(record, self._tier(longer)))
                     return
                 case Wait(until):
                     await asyncio.sleep((until - now) / 1000)
 
-    async def _move_after_rest(self, chunk: Chunk, read: Rerouted) -> None:
-        await asyncio.sleep(read.rest)
-        if not self._is_leaving(chunk):
+    async def _move_after_wait(self, chunk: Chunk, read: Rerouted) -> None:
+        await asyncio.sleep(read.wait)
+        if not self._is_ignored(chunk):
             moved = self._forwarding.moved(read.record, read.tier, **_changes(read))
             self._background.send(chunk, read.record, moved)
 
-    async def _set_aside(self, crowded: list[Delivery]) -> None:
-        """Take a flooding tenant's deliveries out of the window, so that what comes behind them is seen."""
-        await self._forwarding.set_aside(crowded)
-        acknowledge_all(crowded)
+    async def _move_to_tier_zero(self, over_share: list[Delivery]) -> None:
+        """Move deliveries over their tenant's share to tier zero, so that the partition is consumed further."""
+        await self._forwarding.move_to_tier_zero(over_share)
+        acknowledge_all(over_share)
 
-    async def _bury(self, read: UnreadableRecord) -> None:
+    async def _dead_letter(self, read: UnreadableRecord) -> None:
         with delivery_context(
             event_id=read.event_id,
             topic=read.topic,

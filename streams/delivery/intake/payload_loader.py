@@ -1,4 +1,4 @@
-"""Values that lie in the storage: loaded before their records are read, removed when every handler has succeeded."""
+"""Loads payloads from the storage before their records are decoded, and removes them after every handler succeeded."""
 
 import asyncio
 import time
@@ -16,8 +16,8 @@ from schemas.event import event_time
 from streams.codec import DecodeError
 from streams.codec.claim_check import TICKET_MAGIC, ClaimCheck, Ticket, TicketError
 from streams.delivery.admission.breaker_registry import BreakerRegistry
-from streams.delivery.admission.database_gate import DatabaseGate, trouble
-from streams.delivery.delivery import Delivery, Pending
+from streams.delivery.admission.database_gate import DatabaseGate, database_error_kind
+from streams.delivery.delivery import Delivery, PendingRecord
 from streams.delivery.errors import Unavailable
 from streams.delivery.handler import Handler
 from streams.observability.error_text import message
@@ -27,21 +27,21 @@ from streams.transport.kafka.records import Assignment, Chunk, Record
 
 log = get_logger(__name__)
 STORAGE = "storage"
-"""The dependency's name, as handlers' needs and `streams breakers` have it."""
-AT_ONCE = 4
-"""Payloads that are being read at the same time, of one pool."""
-PIECE = 32 * 1024 * 1024
-"""Bytes of payloads that are got together; a chunk that needs more is taken piece by piece."""
-MOST_HELD = 128 * 1024 * 1024
-"""Bytes of payloads whose deliveries are not settled, from which on a pool gets no more."""
-AWAY_BOUND = 10.0
-"""Seconds for which a chunk waits for a storage that is away; then its tickets go aside and the rest goes on."""
+"""The dependency's name in `Handler.needs` and in `streams breakers`."""
+CONCURRENT_READS = 4
+"""Payloads of one pool that are read at the same time."""
+PART_BYTES = 32 * 1024 * 1024
+"""Bytes of payloads that are loaded together. A chunk that needs more is processed in parts."""
+MEMORY_LIMIT = 128 * 1024 * 1024
+"""Bytes of payloads with unsettled deliveries. At this limit a pool loads no more."""
+UNAVAILABLE_TIMEOUT = 10.0
+"""Seconds that a chunk waits for an unavailable storage. Then its tickets move to tier zero and the rest continues."""
 PAUSE, MISSING_PAUSE = 1.0, 0.5
-"""Seconds until a storage that is away, or a file that is not there, is looked at again."""
-MISSING_LOOKS = 3
-"""Looks until a file counts as missing: a network file system may be late."""
-LOOK = 0.05
-"""Seconds until it is looked again whether there is room."""
+"""Seconds until an unavailable storage, or a missing file, is tried again."""
+MISSING_TRIES = 3
+"""Tries until a file counts as missing: a network file system may show it late."""
+MEMORY_CHECK_INTERVAL = 0.05
+"""Seconds between two checks for free memory."""
 
 SUCCEEDED = text(
     """
@@ -52,64 +52,67 @@ SUCCEEDED = text(
 
 
 @dataclass(slots=True, eq=False)
-class Held:
-    """Bytes in memory, as long as the partition is here and the record's deliveries are not settled."""
+class Reservation:
+    """Memory of a payload, reserved until the record's deliveries are settled or its partition is revoked."""
 
     assignment: Assignment
     size: int
-    pending: Pending | None = None
-    dropped: bool = False
+    pending: PendingRecord | None = None
+    released: bool = False
 
     @property
-    def counts(self) -> bool:
-        """Whether the bytes are still needed."""
+    def is_active(self) -> bool:
+        """Whether the payload is still needed."""
         settled = self.pending is not None and self.pending.deliveries == 0
-        return not (self.dropped or self.assignment.revoked or settled)
+        return not (self.released or self.assignment.revoked or settled)
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A payload, and its share of the memory."""
+    """A payload and its reservation of memory."""
 
     value: bytes
-    held: Held
+    reservation: Reservation
 
 
-Payload: TypeAlias = Loaded | DecodeError | Literal["done", "away"]
-"""What came of a ticket; done: the payload is gone because every handler has succeeded; away: the storage is."""
+Payload: TypeAlias = Loaded | DecodeError | Literal["done", "unavailable"]
+"""The result of loading a ticket.
+
+done: the payload was removed because every handler has succeeded. unavailable: the storage does not answer.
+"""
 Payloads: TypeAlias = Mapping[int, Payload]
-"""By the offset of their record."""
+"""By the offset of the record."""
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Records of one partition, and the tickets among them by their offsets."""
+class ChunkPart:
+    """Records of one partition, and their tickets by offset."""
 
     chunk: Chunk
     tickets: Mapping[int, Ticket]
 
 
-def pieces_of(chunk: Chunk, tickets: Mapping[int, Ticket], most: int = PIECE) -> list[Piece]:
-    """A chunk in pieces of at most so many bytes of payloads, or of one payload; their records in order."""
-    pieces: list[Piece] = []
+def split_chunk(chunk: Chunk, tickets: Mapping[int, Ticket], most: int = PART_BYTES) -> list[ChunkPart]:
+    """Split a chunk into parts with at most `most` bytes of payloads each, or with one payload. Keeps the order."""
+    parts: list[ChunkPart] = []
     records: list[Record] = []
     own: dict[int, Ticket] = {}
     size = 0
     for record in chunk.records:
         ticket = tickets.get(record.offset)
         if ticket is not None and own and size + ticket.size > most:
-            pieces.append(Piece(Chunk(chunk.assignment, records), own))
+            parts.append(ChunkPart(Chunk(chunk.assignment, records), own))
             records, own, size = [], {}, 0
         records.append(record)
         if ticket is not None:
             own[record.offset] = ticket
             size += ticket.size
-    pieces.append(Piece(Chunk(chunk.assignment, records), own))
-    return pieces
+    parts.append(ChunkPart(Chunk(chunk.assignment, records), own))
+    return parts
 
 
 class PayloadLoader:
-    """Loads the payloads of one pool's tickets. Lives on the event loop; without tickets it has nothing to do."""
+    """Loads the payloads of one pool's tickets. Runs on the event loop."""
 
     def __init__(
         self,
@@ -120,13 +123,13 @@ class PayloadLoader:
         *,
         by_topic: Mapping[str, tuple[Handler[Event], ...]],
     ) -> None:
-        """Take what loading and removing needs.
+        """Create the loader of one pool.
 
         Args:
             claims: The storage of the payloads; None: no storage is known here.
-            bookkeeping: The database with the ledger, which says whether a payload is still needed.
-            gate: Whether that database answers.
-            breakers: Hear whether the storage answers.
+            bookkeeping: The database with the ledger, which shows whether a payload is still needed.
+            gate: Says whether that database answers.
+            breakers: Get the state of the storage.
             by_topic: The handlers of each topic.
         """
         self._claims = claims
@@ -135,30 +138,30 @@ class PayloadLoader:
         self._breakers = breakers
         self._by_topic = by_topic
         self._removals: set[asyncio.Task[None]] = set()
-        self._held: list[Held] = []
-        self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._reservations: list[Reservation] = []
+        self._read_slots = asyncio.Semaphore(CONCURRENT_READS)
         self._used = False
-        """Whether there ever was a ticket."""
+        """Whether a ticket was ever loaded."""
 
-    async def load(self, piece: Piece) -> Payloads:
-        """Load the payloads of a piece of an event topic's chunk together."""
+    async def load(self, part: ChunkPart) -> Payloads:
+        """Load the payloads of a part of a chunk of an event topic."""
         self._used = True
-        assignment = piece.chunk.assignment
-        held = {offset: Held(assignment, ticket.size) for offset, ticket in piece.tickets.items()}
-        await self._room(list(held.values()))
-        handlers = self._by_topic.get(piece.chunk.topic, ())
-        loads = (self._load(ticket, held[offset], handlers) for offset, ticket in piece.tickets.items())
-        return dict(zip(piece.tickets, await asyncio.gather(*loads), strict=True))
+        assignment = part.chunk.assignment
+        reservations = {offset: Reservation(assignment, ticket.size) for offset, ticket in part.tickets.items()}
+        await self._reserve(list(reservations.values()))
+        handlers = self._by_topic.get(part.chunk.topic, ())
+        loads = (self._load(ticket, reservations[offset], handlers) for offset, ticket in part.tickets.items())
+        return dict(zip(part.tickets, await asyncio.gather(*loads), strict=True))
 
     async def load_one(self, assignment: Assignment, ticket: Ticket, handler: Handler[Event]) -> Payload:
-        """Load the payload of one record of a tier."""
+        """Load the payload of one record of a retry tier."""
         self._used = True
-        held = Held(assignment, ticket.size)
-        await self._room([held])
-        return await self._load(ticket, held, [handler])
+        reservation = Reservation(assignment, ticket.size)
+        await self._reserve([reservation])
+        return await self._load(ticket, reservation, [handler])
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
-        """A unit has ended: remove the payloads of its events that are not needed any more."""
+        """Remove the payloads of a finished unit that are no longer needed."""
         if not self._used:
             return
         for delivery in deliveries:
@@ -168,71 +171,74 @@ class PayloadLoader:
                 removal.add_done_callback(self._removals.discard)
 
     def close(self) -> None:
-        """Remove nothing any more: what could be removed is, by its age."""
+        """Cancel the removals. Maintenance removes the remaining payloads by their age."""
         for removal in self._removals:
             removal.cancel()
 
-    async def _room(self, wanted: Iterable[Held]) -> None:
-        """Reserve memory for what is got together: all of it or none, so that two never wait for each other."""
-        asked = list(wanted)
-        size = sum(held.size for held in asked)
+    async def _reserve(self, wanted: Iterable[Reservation]) -> None:
+        """Reserve memory for payloads that are loaded together: all or nothing, which prevents deadlocks."""
+        reservations = list(wanted)
+        size = sum(reservation.size for reservation in reservations)
         while True:
-            self._held = [held for held in self._held if held.counts]
-            if not self._held or sum(held.size for held in self._held) + size <= MOST_HELD:
-                self._held.extend(asked)
+            self._reservations = [reservation for reservation in self._reservations if reservation.is_active]
+            if (
+                not self._reservations
+                or sum(reservation.size for reservation in self._reservations) + size <= MEMORY_LIMIT
+            ):
+                self._reservations.extend(reservations)
                 return
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(MEMORY_CHECK_INTERVAL)
 
-    async def _load(self, ticket: Ticket, held: Held, handlers: Sequence[Handler[Event]]) -> Payload:
-        found = await self._find(ticket, handlers)
+    async def _load(self, ticket: Ticket, reservation: Reservation, handlers: Sequence[Handler[Event]]) -> Payload:
+        found = await self._read(ticket, handlers)
         if isinstance(found, bytes):
-            return Loaded(found, held)
-        held.dropped = True
+            return Loaded(found, reservation)
+        reservation.released = True
         return found
 
-    async def _find(
+    async def _read(
         self, ticket: Ticket, handlers: Sequence[Handler[Event]]
-    ) -> bytes | DecodeError | Literal["done", "away"]:
-        claims, until, looks = self._claims, time.monotonic() + AWAY_BOUND, 0
+    ) -> bytes | DecodeError | Literal["done", "unavailable"]:
+        claims, until, tries = self._claims, time.monotonic() + UNAVAILABLE_TIMEOUT, 0
         if claims is None:
-            return DecodeError("decode", f"the value is in a storage that is not known here, {ticket.key}")
+            return DecodeError("decode", f"the value is in a storage, but none is configured here: {ticket.key}")
         while True:
             try:
-                async with self._at_once:
+                async with self._read_slots:
                     payload = await asyncio.to_thread(claims.get, ticket)
             except FileMissingError:
                 if await self.succeeded(ticket.event_id, handlers):
                     return "done"
-                looks += 1
-                if looks == MISSING_LOOKS:
+                tries += 1
+                if tries == MISSING_TRIES:
                     return DecodeError("decode", f"the payload {ticket.key} is not in the storage")
                 await asyncio.sleep(MISSING_PAUSE)
             except TicketError as error:
                 return DecodeError("decode", str(error))
-            except Exception as error:  # noqa: BLE001 - whatever else a storage says, no record is to blame
+            except Exception as error:  # noqa: BLE001 - any other storage error is not caused by the record
                 self._breakers.failed(Unavailable(STORAGE, message(error)))
-                log.warning("a payload cannot be had, its record waits", payload=ticket.key, error=message(error))
+                log.warning("cannot load a payload; its record waits", payload=ticket.key, error=message(error))
                 if time.monotonic() > until:
-                    return "away"
+                    return "unavailable"
                 await asyncio.sleep(PAUSE)
             else:
-                self._breakers.tell(STORAGE, None)
+                self._breakers.report(STORAGE, None)
                 return payload
 
     async def succeeded(self, event_id: UUID, handlers: Sequence[Handler[Event]]) -> bool:
-        """Whether the ledger has a success of every handler; of one without a ledger it cannot say so."""
+        """Return whether the ledger has a success of every handler; False if a handler has no ledger."""
         made_at = event_time(event_id)
         if made_at is None or not handlers or not all(handler.ledger for handler in handlers):
             return False
         names = [handler.name for handler in handlers]
         while True:
-            await self._gate.passed()
+            await self._gate.wait_until_open()
             try:
                 async with self._bookkeeping.connect() as connection:
                     wanted = {"day": made_at.date(), "event_id": event_id, "handlers": names}
                     return bool((await connection.execute(SUCCEEDED, wanted)).scalar_one() == len(names))
             except SQLAlchemyError as error:
-                if trouble(error) != "outage":
+                if database_error_kind(error) != "outage":
                     raise
                 self._gate.trip(error)
 
@@ -243,7 +249,7 @@ class PayloadLoader:
         try:
             handlers = self._by_topic.get(delivery.topic.name, ())
             if await self.succeeded(delivery.event.event_id, handlers):
-                async with self._at_once:
+                async with self._read_slots:
                     await asyncio.to_thread(claims.store.delete, Ticket.read(delivery.record.value).key)
-        except Exception as error:  # noqa: BLE001 - as above; what is left goes by its age
-            log.warning("a payload was not removed, its age will", error=message(error))
+        except Exception as error:  # noqa: BLE001 - as above; maintenance removes it by its age
+            log.warning("cannot remove a payload; maintenance removes it later", error=message(error))

@@ -41,7 +41,7 @@ CLAIM_EFFECT = text(
     returning e.event_id
     """
 )
-"""Claims deliveries and writes their success at once: the rows count only if the handler's transaction commits."""
+"""Claims deliveries and writes their success at once: the rows become visible only with the handler's commit."""
 
 COMPLETE_EFFECT = text(
     """
@@ -52,21 +52,21 @@ COMPLETE_EFFECT = text(
 )
 
 
-async def claim_effect(session: AsyncSession, deliveries: Sequence[Delivery], place: WorkerIdentity) -> set[UUID]:
-    """Claim deliveries, and return the ids of the events that are to run; the others ran already, or moved on.
+async def claim_effect(session: AsyncSession, deliveries: Sequence[Delivery], identity: WorkerIdentity) -> set[UUID]:
+    """Claim deliveries, and return the ids of the events to run. The others ran before, or have a newer record.
 
     Args:
         session: The handler's transaction, in which this is the first statement.
-        deliveries: Of one handler and of distinct events.
-        place: Who runs them.
+        deliveries: Deliveries of one handler, with distinct events.
+        identity: Who runs them.
     """
     rows = await session.execute(
         CLAIM_EFFECT,
         {
             "handler": deliveries[0].handler.name,
-            "pool": place.pool,
-            "priority": place.priority,
-            "worker": place.worker,
+            "pool": identity.pool,
+            "priority": identity.priority,
+            "worker": identity.worker,
             **_columns(deliveries),
         },
     )
@@ -74,7 +74,7 @@ async def claim_effect(session: AsyncSession, deliveries: Sequence[Delivery], pl
 
 
 def _columns(deliveries: Sequence[Delivery]) -> dict[str, str]:
-    """Return what `_FROM_ARRAYS` unnests: one row of each delivery."""
+    """Return the arrays that `_FROM_ARRAYS` unnests: one row per delivery."""
     origins = [delivery.origin for delivery in deliveries]
     return {
         "days": array_text(delivery.day for delivery in deliveries),
@@ -87,17 +87,17 @@ def _columns(deliveries: Sequence[Delivery]) -> dict[str, str]:
         "tenants": array_text(storable(delivery.event.tenant_id) for delivery in deliveries),
         "args": array_text(args_json(delivery) for delivery in deliveries),
         "seqs": array_text(delivery.seq for delivery in deliveries),
-        "runs": array_text(delivery.run for delivery in deliveries),
+        "runs": array_text(delivery.run_number for delivery in deliveries),
         "created": array_text(at_ms(origin.timestamp) for origin in origins),
     }
 
 
 async def complete_effect(session: AsyncSession, deliveries: Sequence[Delivery], result: JSON) -> None:
-    """Write when a handler ended that took its time, and what it returned.
+    """Write when a handler ended, and what it returned.
 
     Args:
         session: The handler's transaction.
-        deliveries: Of one handler, claimed in this transaction.
+        deliveries: Deliveries of one handler, claimed in this transaction.
         result: What the handler returned.
     """
     await session.execute(

@@ -1,6 +1,6 @@
-"""The ledger's statements for long deliveries: claimed, held, given back or finished under a lease.
+"""The ledger's statements for long deliveries: claim, extend, release and finish a lease.
 
-Locks are taken in one order everywhere: the lease's row, then the execution's.
+Every transaction locks in the same order: the row of the lease, then the row of the execution.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.delivery.delivery import Delivery
 from streams.delivery.handler import JSON
-from streams.delivery.ledger.columns import WorkerIdentity, description, headers_json, identity, result_json
+from streams.delivery.ledger.columns import WorkerIdentity, fixed_columns, headers_json, primary_key, result_json
 
 CLAIM_LEASE = text(
     """
@@ -63,9 +63,9 @@ EXTEND_EXECUTION = text(
     """
 )
 
-DROP_LEASE = text("delete from streams.leases where resource = :resource and token = :token")
+RELEASE_LEASE = text("delete from streams.leases where resource = :resource and token = :token")
 
-DROP_EXPIRED_LEASE = text(
+RELEASE_EXPIRED_LEASE = text(
     "delete from streams.leases where resource = :resource and token = :token and until < clock_timestamp()"
 )
 
@@ -80,7 +80,7 @@ FINISH_LONG = text(
     """
 )
 
-NOTE_RESULT = text(
+ADD_RESULT = text(
     """
     update streams.executions set result = cast(:result as jsonb)
     where day = :day and event_id = :event_id and handler = :handler and status = 'success'
@@ -90,7 +90,7 @@ NOTE_RESULT = text(
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A long delivery's hold on its resource: only the holder of the token may commit."""
+    """The lease of a long delivery on its resource. Only the holder of the token may commit."""
 
     resource: str
     token: UUID
@@ -98,7 +98,7 @@ class Lease:
 
 
 async def claim_lease(session: AsyncSession, delivery: Delivery, lease: Lease) -> bool:
-    """Take the resource, or take it over where its lease has expired; False: another delivery holds it."""
+    """Take the lease if it is free or has expired; False: another delivery holds it."""
     row = await session.execute(
         CLAIM_LEASE,
         {
@@ -112,22 +112,22 @@ async def claim_lease(session: AsyncSession, delivery: Delivery, lease: Lease) -
     return row.first() is not None
 
 
-async def claim_long(session: AsyncSession, delivery: Delivery, lease: Lease, place: WorkerIdentity) -> bool:
-    """Claim a long delivery and keep its record in its row; False: it ran, runs, or has moved on.
+async def claim_long(session: AsyncSession, delivery: Delivery, lease: Lease, identity: WorkerIdentity) -> bool:
+    """Claim a long delivery and store its record in its row; False: it ran, runs, or has a newer record.
 
     Args:
         session: The transaction that has claimed the lease.
         delivery: What is claimed.
-        lease: On its resource.
-        place: Who runs it.
+        lease: The lease on its resource.
+        identity: Who runs it.
     """
     row = await session.execute(
         CLAIM_LONG,
         {
-            **identity(delivery),
-            **description(delivery, place),
+            **primary_key(delivery),
+            **fixed_columns(delivery, identity),
             "seq": delivery.seq,
-            "run": delivery.run,
+            "run": delivery.run_number,
             "replays": delivery.replays,
             "resource": lease.resource,
             "token": lease.token,
@@ -139,53 +139,53 @@ async def claim_long(session: AsyncSession, delivery: Delivery, lease: Lease, pl
     return row.first() is not None
 
 
-async def hold_lease(session: AsyncSession, lease: Lease) -> bool:
-    """Lock the lease's row for this transaction; False: it is lost, so nothing here may commit."""
+async def lock_lease(session: AsyncSession, lease: Lease) -> bool:
+    """Lock the row of the lease in this transaction; False: the lease is lost, so this must not commit."""
     row = await session.execute(LOCK_LEASE, {"resource": lease.resource, "token": lease.token})
     return row.first() is not None
 
 
 async def extend_lease(session: AsyncSession, delivery: Delivery, lease: Lease) -> bool:
-    """Extend the lease from now on, as a heartbeat does; False: the lease is lost."""
+    """Extend the lease from now (a heartbeat); False: the lease is lost."""
     held = await session.execute(
         EXTEND_LEASE, {"resource": lease.resource, "token": lease.token, "seconds": lease.seconds}
     )
     if held.first() is None:
         return False
-    await session.execute(EXTEND_EXECUTION, {**identity(delivery), "token": lease.token, "seconds": lease.seconds})
+    await session.execute(EXTEND_EXECUTION, {**primary_key(delivery), "token": lease.token, "seconds": lease.seconds})
     return True
 
 
-async def drop_lease(session: AsyncSession, lease: Lease) -> None:
-    """Release the resource."""
-    await session.execute(DROP_LEASE, {"resource": lease.resource, "token": lease.token})
+async def release_lease(session: AsyncSession, lease: Lease) -> None:
+    """Release the lease."""
+    await session.execute(RELEASE_LEASE, {"resource": lease.resource, "token": lease.token})
 
 
-async def drop_expired_lease(session: AsyncSession, lease: Lease) -> None:
-    """Release the resource of a worker that went away, unless it was taken over or a heartbeat came after all."""
-    await session.execute(DROP_EXPIRED_LEASE, {"resource": lease.resource, "token": lease.token})
+async def release_expired_lease(session: AsyncSession, lease: Lease) -> None:
+    """Release the lease of a stopped worker, unless it was taken over or a late heartbeat extended it."""
+    await session.execute(RELEASE_EXPIRED_LEASE, {"resource": lease.resource, "token": lease.token})
 
 
 async def finish_long(session: AsyncSession, delivery: Delivery, lease: Lease, result: JSON) -> None:
-    """Write a long delivery's success and release its resource.
+    """Write a long delivery's success and release its lease.
 
     Args:
         session: A transaction that has locked the lease's row.
         delivery: What succeeded.
-        lease: On its resource.
+        lease: The lease on its resource.
         result: What its handler returned.
     """
     await session.execute(
         FINISH_LONG,
         {
-            **identity(delivery),
+            **primary_key(delivery),
             "token": lease.token,
             "result": result_json(result),
         },
     )
-    await drop_lease(session, lease)
+    await release_lease(session, lease)
 
 
-async def note_result(session: AsyncSession, delivery: Delivery, result: JSON) -> None:
-    """Add what a handler returned to the row of a delivery that has succeeded."""
-    await session.execute(NOTE_RESULT, {**identity(delivery), "result": result_json(result)})
+async def add_result(session: AsyncSession, delivery: Delivery, result: JSON) -> None:
+    """Add the result of a handler to the row of a delivery that has succeeded."""
+    await session.execute(ADD_RESULT, {**primary_key(delivery), "result": result_json(result)})

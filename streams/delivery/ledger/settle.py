@@ -1,4 +1,4 @@
-"""The ledger's statements for settlements: lock the row, write how the attempt ended, index a dead letter."""
+"""The ledger's statements for settlements: lock the row, write the outcome, index a dead letter."""
 
 import json
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas.event import event_time
 from streams.delivery.delivery import Delivery
-from streams.delivery.ledger.columns import WorkerIdentity, description, identity, storable
+from streams.delivery.ledger.columns import WorkerIdentity, fixed_columns, primary_key, storable
 
 FINAL = ("success", "failure")
 
 HISTORY_LIMIT = 50
-"""Attempts and deferrals that a row keeps, the newest."""
+"""Number of attempts and deferrals in a row's history; older ones are removed."""
 
 INSERT_IF_MISSING = text(
     """
@@ -59,14 +59,14 @@ WAS_SETTLED = text(
     """
 )
 
-BURY = text(
+MARK_DEAD = text(
     """
     update streams.executions set status = 'failure', reason = :reason, error = :error, due_at = null,
         completed_at = clock_timestamp()
     where day = :day and event_id = :event_id and handler = :handler and status = 'retry'
     """
 )
-"""For a waiting delivery whose handler no worker knows: a replay starts from `failure`."""
+"""Ends a waiting delivery whose handler is unknown: a replay needs the status `failure`."""
 
 INSERT_DEAD_LETTER = text(
     """
@@ -84,51 +84,51 @@ INSERT_DEAD_LETTER = text(
 
 
 async def lock_execution(
-    session: AsyncSession, delivery: Delivery, place: WorkerIdentity, started_at: datetime
+    session: AsyncSession, delivery: Delivery, identity: WorkerIdentity, started_at: datetime
 ) -> RowMapping:
-    """Return the delivery's row, inserted where there was none and locked until the transaction ends.
+    """Return the delivery's row, inserted if missing, locked until the transaction ends.
 
     Args:
         session: The settling transaction.
         delivery: Whose row it is.
-        place: Who settles it.
+        identity: Who settles it.
         started_at: When the attempt began.
     """
     await session.execute(
         INSERT_IF_MISSING,
         {
-            **identity(delivery),
-            **description(delivery, place),
+            **primary_key(delivery),
+            **fixed_columns(delivery, identity),
             "seq": delivery.seq,
             "attempts": delivery.attempts,
             "started_at": started_at,
         },
     )
-    row = await session.execute(LOCK_EXECUTION, identity(delivery))
+    row = await session.execute(LOCK_EXECUTION, primary_key(delivery))
     return row.mappings().one()
 
 
 async def was_settled(session: AsyncSession, delivery: Delivery, entry: Mapping[str, object]) -> bool:
-    """Return whether the row, which this transaction has locked, has this entry in its history.
+    """Return whether the locked row has this entry in its history.
 
-    After a COMMIT without an answer this tells whether it was done. Other attempts may have come after it.
+    After a COMMIT without a reply this shows whether it succeeded. Later attempts may follow the entry.
     """
-    row = await session.execute(WAS_SETTLED, {**identity(delivery), "entry": json.dumps([entry])})
+    row = await session.execute(WAS_SETTLED, {**primary_key(delivery), "entry": json.dumps([entry])})
     return bool(row.scalar())
 
 
 async def settle(session: AsyncSession, values: Mapping[str, object]) -> None:
-    """Write how an attempt ended; `values` as `settled_values` returns them."""
+    """Write the outcome of an attempt; `values` comes from `settled_values`."""
     await session.execute(SETTLE, {**values, "history_limit": HISTORY_LIMIT})
 
 
 async def index_dead_letter(session: AsyncSession, row: Mapping[str, object]) -> None:
-    """Write a dead letter's row, as `dead_letter_row` returns it, unless it is there already."""
+    """Insert a dead letter's row, which comes from `dead_letter_row`, unless it exists."""
     await session.execute(INSERT_DEAD_LETTER, dict(row))
 
 
-async def bury(session: AsyncSession, event_id: UUID, handler: str, reason: str, error: str) -> None:
-    """Write the death of a delivery that no handler can be given, where it has a row.
+async def mark_dead(session: AsyncSession, event_id: UUID, handler: str, reason: str, error: str) -> None:
+    """Set the row of a delivery without a known handler to `failure`, if there is one.
 
     Args:
         session: The transaction that indexes its dead letter.
@@ -140,7 +140,7 @@ async def bury(session: AsyncSession, event_id: UUID, handler: str, reason: str,
     made_at = event_time(event_id)
     if made_at is not None:
         await session.execute(
-            BURY,
+            MARK_DEAD,
             {
                 "day": made_at.date(),
                 "event_id": event_id,

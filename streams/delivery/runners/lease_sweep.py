@@ -1,4 +1,4 @@
-"""Finds long deliveries whose worker went away and hands them on; after three lost leases they are dead letters."""
+"""Settles long deliveries whose lease expired: each is retried, or dead-lettered after three lost leases."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from schemas import Event
 from streams import headers
 from streams.codec import DecodeError, PayloadElsewhereError
 from streams.codec.claim_check import TicketError
-from streams.delivery.delivery import Delivery, number
+from streams.delivery.delivery import Delivery, header_number
 from streams.delivery.execution.attempt import AttemptContext
 from streams.delivery.handler import Handler
 from streams.delivery.ledger import leases
@@ -23,10 +23,10 @@ from streams.topics import Catalogue, UnknownEventError
 from streams.transport.kafka.records import Record
 
 log = get_logger(__name__)
-BATCH = 100
-"""Lost deliveries that one sweep hands on at most; the next sweep continues."""
+SWEEP_LIMIT = 100
+"""Maximum number of deliveries that one sweep settles. The next sweep continues."""
 
-LOST = text(
+SELECT_LOST = text(
     """
     select * from streams.executions
     where status = 'started' and lease_until < clock_timestamp() and pool = :pool
@@ -36,7 +36,7 @@ LOST = text(
 
 
 class LeaseSweep:
-    """Finds and settles what one pool lost; several workers may sweep at once, the rows' locks decide."""
+    """Settles the lost deliveries of one pool. Several workers may sweep at once; row locks decide."""
 
     def __init__(
         self,
@@ -45,13 +45,13 @@ class LeaseSweep:
         handlers: Mapping[str, Handler[Event]],
         settlement: Settlement,
     ) -> None:
-        """Take what a sweep needs.
+        """Create the sweep of one pool.
 
         Args:
             context: The pool's database, worker and codec.
             catalogue: The topics that claimed records came from.
             handlers: By name.
-            settlement: Ends what was lost; it settles one after the other, nothing in the background.
+            settlement: Settles the lost deliveries, one after the other and not in the background.
         """
         self._context = context
         self._catalogue = catalogue
@@ -59,18 +59,22 @@ class LeaseSweep:
         self._settlement = settlement
 
     async def run(self) -> int:
-        """Hand on what was lost; returns how many."""
+        """Settle the lost deliveries; return how many there were."""
         async with AsyncSession(self._context.database.bookkeeping) as session:
-            rows = (await session.execute(LOST, {"pool": self._context.place.pool, "limit": BATCH})).mappings().all()
+            rows = (
+                (await session.execute(SELECT_LOST, {"pool": self._context.worker_identity.pool, "limit": SWEEP_LIMIT}))
+                .mappings()
+                .all()
+            )
         for row in rows:
-            await self._hand_on(row)
+            await self._settle_lost(row)
         return len(rows)
 
-    async def _hand_on(self, row: RowMapping) -> None:
+    async def _settle_lost(self, row: RowMapping) -> None:
         delivery = await self._delivery(row)
         if delivery is None:
             return
-        lease = leases.Lease(row["resource"], row["lease_token"], seconds=0.0)  # it is over, and not extended
+        lease = leases.Lease(row["resource"], row["lease_token"], seconds=0.0)  # it has expired and is never extended
         with delivery_context(
             event_id=row["event_id"],
             topic=row["topic"],
@@ -80,7 +84,7 @@ class LeaseSweep:
             attempt=row["attempts"],
             tenant_id=row["tenant_id"],
         ):
-            log.warning("lease ran out, handing the delivery on", worker=row["worker"])
+            log.warning("lease expired; settling the delivery of a stopped worker", worker=row["worker"])
             await self._settlement.crashed(Attempt(delivery, row["started_at"], lease), row["lost_leases"])
 
     async def _event(self, topic: str, value: bytes) -> Event:
@@ -93,7 +97,7 @@ class LeaseSweep:
             return codec.decode(topic, await asyncio.to_thread(codec.claims.get, elsewhere.ticket))
 
     async def _delivery(self, row: RowMapping) -> Delivery | None:
-        """Return the delivery as it was claimed; None where this version cannot read it: a newer one will."""
+        """Return the delivery as it was claimed; None if only another version can read it."""
         handler = self._handlers.get(row["handler"])
         if handler is None:
             return None
@@ -101,10 +105,10 @@ class LeaseSweep:
             topic = self._catalogue.topic(row["topic"])
             event = await self._event(topic.name, row["record_value"])
         except SchemaNotFetchedError as missing:
-            self._context.schemas.when_fetched(missing, lambda: None)
-            return None  # The next look finds it again.
+            self._context.schemas.fetch_in_background(missing, lambda: None)
+            return None  # The next sweep finds it again.
         except (DecodeError, UnknownEventError, FileMissingError, StorageAwayError, TicketError):
-            log.exception("a claimed record cannot be read", event_id=str(row["event_id"]))
+            log.exception("cannot read a claimed record", event_id=str(row["event_id"]))
             return None
         timestamp = round(row["created_at"].timestamp() * 1000)
         record = Record(
@@ -126,5 +130,5 @@ class LeaseSweep:
             seq=row["seq"],
             attempts=row["attempts"] - 1,
             replays=row["replays"],
-            first_failed_at=number(record, headers.FIRST_FAILED_AT),
+            first_failed_at=header_number(record, headers.FIRST_FAILED_AT),
         )

@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
 from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
-from streams.delivery.admission.database_gate import CONFLICT_RERUNS, trouble
+from streams.delivery.admission.database_gate import CONFLICT_RERUNS, database_error_kind
 from streams.delivery.delivery import Delivery, at_ms, now_ms
 from streams.delivery.errors import LeaseLostError, SoftTimeLimitExceeded, Unavailable
-from streams.delivery.execution.attempt import AttemptContext, Availability, LongWork, tidy_up
+from streams.delivery.execution.attempt import AttemptContext, Availability, LongWork, call_on_soft_limit
 from streams.delivery.execution.time_limits import run_within
 from streams.delivery.handler import JSON, Handler
 from streams.delivery.ledger import leases
@@ -23,9 +23,9 @@ from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
 BUSY_PAUSE = 2.0
-"""Seconds until a delivery whose resource another one holds is looked at again."""
+"""Seconds until a delivery whose resource is busy is tried again."""
 CLAIM_PAUSE = 0.1
-"""Seconds until a claim is repeated after a lost race."""
+"""Seconds until a claim is repeated after a serialization failure or deadlock."""
 HEARTBEATS_PER_LEASE = 3
 
 
@@ -40,13 +40,13 @@ class LeasedRunner:
         availability: Availability,
         lease_seconds: float,
     ) -> None:
-        """Take what running needs.
+        """Create the runner of one pool.
 
         Args:
-            context: What the handlers work with.
-            settlement: Ends what fails, expires or has to wait.
+            context: The dependencies of the handlers.
+            settlement: Settles deliveries that fail or must wait.
             telemetry: Called after each commit.
-            availability: Claims wait while the database is away; handlers report whether their dependencies answer.
+            availability: Claims wait during a database outage; handlers report whether their dependencies answer.
             lease_seconds: How long a lease lasts without a heartbeat.
         """
         self._context = context
@@ -57,16 +57,16 @@ class LeasedRunner:
         self._lease_seconds = lease_seconds
 
     async def run(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery] | None:
-        """Run one delivery from its claim to its settlement; when cancelled, give its lease back.
+        """Run one delivery from its claim to its settlement. A cancellation releases its lease.
 
-        Returns it if the database went away before it was claimed; None: it is settled, or its lease holds it.
+        Returns the delivery if the database failed before the claim; None: it is settled, or claimed by its lease.
         """
         (delivery,) = deliveries
         began = at_ms(now_ms())
         try:
             lease = self._lease(delivery)
             claimed = await self._claim(delivery, lease)
-        except Exception as error:  # noqa: BLE001 - a name that no lease can have is this delivery's failure
+        except Exception as error:  # noqa: BLE001 - for example a wrong resource name; the attempt fails
             self._telemetry.failed(delivery, error, (at_ms(now_ms()) - began).total_seconds())
             await self._settlement.failed(Attempt(delivery, began), error)
             return None
@@ -81,8 +81,8 @@ class LeasedRunner:
             try:
                 await self._work(attempt, lease)
             except asyncio.CancelledError:
-                # A worker that leaves hands its work on at once, uncounted, instead of letting the lease expire.
-                await asyncio.shield(self._settlement.given_back(attempt, "worker leaves"))
+                # Release it to another worker at once, uncounted. Otherwise it would wait for the lease to expire.
+                await asyncio.shield(self._settlement.released(attempt, "worker stops"))
                 raise
         else:
             self._telemetry.skipped([delivery], [])
@@ -91,7 +91,7 @@ class LeasedRunner:
     def _lease(self, delivery: Delivery) -> leases.Lease:
         handler = delivery.handler
         if handler.resource is None:
-            message = f"long handler {handler.name} names no resource"
+            message = f"long handler {handler.name} has no resource"
             raise TypeError(message)
         return leases.Lease(handler.resource(delivery.event), uuid4(), self._lease_seconds)
 
@@ -106,12 +106,12 @@ class LeasedRunner:
                 async with AsyncSession(self._context.database.bookkeeping) as session:
                     if not await leases.claim_lease(session, delivery, lease):
                         return "busy"
-                    if not await leases.claim_long(session, delivery, lease, self._context.place):
+                    if not await leases.claim_long(session, delivery, lease, self._context.worker_identity):
                         return "moved on"
                     await session.commit()
                     return "claimed"
             except SQLAlchemyError as error:
-                kind = trouble(error)
+                kind = database_error_kind(error)
                 if kind is None:
                     raise
                 if kind == "outage":
@@ -123,61 +123,61 @@ class LeasedRunner:
         delivery = attempt.delivery
         work = LongWork(self._context, delivery, lease)
         try:
-            result = await self._run_again(delivery, work)
+            result = await self._run_with_reruns(delivery, work)
             if not work.finished:
                 await self._finish(delivery, lease, result)
             elif result is not None:
-                await self._note_result(delivery, result)
+                await self._add_result(delivery, result)
         except LeaseLostError:
             self._telemetry.lease_lost(delivery, lease.resource)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is settled, never swallowed
-            if trouble(error) == "outage":
+        except Exception as error:  # noqa: BLE001 - every exception of a handler is settled
+            if database_error_kind(error) == "outage":
                 self._gate.trip(error)
-                await self._settlement.deferred(attempt, "database was away", after=0.0)
+                await self._settlement.deferred(attempt, "database was unavailable", after=0.0)
                 return
-            if isinstance(error, Unavailable) and (wait := self._breakers.blocked_by(error)):
+            if isinstance(error, Unavailable) and (wait := self._breakers.retry_delay(error)):
                 await self._settlement.deferred(attempt, str(error), after=wait)
                 return
-            self._telemetry.failed(delivery, error, _took(attempt))
+            self._telemetry.failed(delivery, error, _seconds_since(attempt))
             if isinstance(error, SoftTimeLimitExceeded):
-                await tidy_up(self._context, delivery, error)
+                await call_on_soft_limit(self._context, delivery, error)
             await self._settlement.failed(attempt, error)
         else:
-            self._telemetry.succeeded([delivery], _took(attempt))
+            self._telemetry.succeeded([delivery], _seconds_since(attempt))
             self._breakers.succeeded(delivery.handler)
 
-    async def _run_again(self, delivery: Delivery, work: LongWork) -> JSON:
-        """Run it again after a lost race for rows, and where a dependency failed that may not be away.
+    async def _run_with_reruns(self, delivery: Delivery, work: LongWork) -> JSON:
+        """Run the handler, again after a deadlock or serialization failure, and after failures of a dependency.
 
-        Under the same lease; its steps find what they have committed.
+        The reruns use the same lease. The steps must find what earlier runs have committed.
         """
         for rerun in range(CONFLICT_RERUNS):
             try:
-                return await self._run_held(delivery, work)
+                return await self._run_with_heartbeats(delivery, work)
             except DBAPIError as error:
-                if trouble(error) != "conflict":
+                if database_error_kind(error) != "conflict":
                     raise
-                log.info("lost a race for rows, running again", error=message(error))
+                log.info("serialization failure or deadlock; running again", error=message(error))
             except Unavailable as error:
                 if self._breakers.failed(error) or rerun >= FAILURES_UNTIL_OPEN:
                     raise
-                log.info("a dependency did not answer, running again", error=message(error))
+                log.info("dependency did not answer; running again", error=message(error))
                 await asyncio.sleep(UNAVAILABLE_PAUSE * (rerun + 1))
-        return await self._run_held(delivery, work)
+        return await self._run_with_heartbeats(delivery, work)
 
-    async def _run_held(self, delivery: Delivery, work: LongWork) -> JSON:
-        """Call the handler; cancel it as soon as a heartbeat finds the lease lost."""
+    async def _run_with_heartbeats(self, delivery: Delivery, work: LongWork) -> JSON:
+        """Call the handler with heartbeats in the background. Cancel it when a heartbeat finds the lease lost."""
         handler = delivery.handler
         running = asyncio.create_task(
             run_within(_call(handler, delivery.event, work), handler.soft_time_limit, handler.time_limit)
         )
-        beating = asyncio.create_task(self._keep_lease(work))
+        heartbeats = asyncio.create_task(self._keep_lease(work))
         try:
-            await asyncio.wait({running, beating}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({running, heartbeats}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 running.cancel()
                 await asyncio.wait({running})
-                message = "the lease ran out under the work"
+                message = "the lease expired while the handler ran"
                 raise LeaseLostError(message)
             return running.result()
         except asyncio.CancelledError:
@@ -185,10 +185,10 @@ class LeasedRunner:
             await asyncio.wait({running})
             raise
         finally:
-            beating.cancel()
+            heartbeats.cancel()
 
     async def _keep_lease(self, work: LongWork) -> None:
-        """Extend the lease again and again, and return when it is lost; a database that is away does not lose it."""
+        """Extend the lease until it is lost. Database outages are tolerated."""
         while True:
             await asyncio.sleep(self._lease_seconds / HEARTBEATS_PER_LEASE)
             try:
@@ -196,28 +196,28 @@ class LeasedRunner:
             except LeaseLostError:
                 return
             except SQLAlchemyError as error:
-                if trouble(error) is None:
+                if database_error_kind(error) is None:
                     raise
                 log.warning("heartbeat failed", error=message(error))
 
     async def _finish(self, delivery: Delivery, lease: leases.Lease, result: JSON) -> None:
         async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
-            if not await leases.hold_lease(session, lease):
+            if not await leases.lock_lease(session, lease):
                 message = f"the lease on {lease.resource} is lost"
                 raise LeaseLostError(message)
             await leases.finish_long(session, delivery, lease, result)
 
-    async def _note_result(self, delivery: Delivery, result: JSON) -> None:
-        """Write what a handler returned after its final step, which has settled the delivery: that stays."""
+    async def _add_result(self, delivery: Delivery, result: JSON) -> None:
+        """Write the handler's result after its final step. A failure is only logged: the delivery is settled."""
         try:
             async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
-                await leases.note_result(session, delivery, result)
+                await leases.add_result(session, delivery, result)
         except Exception:
-            log.exception("the result of a delivery that has succeeded could not be kept")
+            log.exception("cannot store the result of a successful delivery")
 
 
-def _took(attempt: Attempt) -> float:
-    """Return the seconds since an attempt began."""
+def _seconds_since(attempt: Attempt) -> float:
+    """Return the seconds since an attempt started."""
     return (at_ms(now_ms()) - attempt.started_at).total_seconds()
 
 

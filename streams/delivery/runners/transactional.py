@@ -11,23 +11,29 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
 from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
-from streams.delivery.admission.database_gate import CONFLICT_RERUNS, trouble
+from streams.delivery.admission.database_gate import CONFLICT_RERUNS, database_error_kind
 from streams.delivery.delivery import Delivery, acknowledge_all, at_ms, now_ms
 from streams.delivery.errors import SoftTimeLimitExceeded, TimeLimitExceeded, Unavailable
-from streams.delivery.execution.attempt import AttemptContext, Availability, EffectWork, awaited, tidy_up
+from streams.delivery.execution.attempt import (
+    AttemptContext,
+    Availability,
+    EffectWork,
+    as_coroutine,
+    call_on_soft_limit,
+)
 from streams.delivery.execution.time_limits import run_within
 from streams.delivery.execution.transaction import EffectTransaction
 from streams.delivery.handler import JSON, Handler, Kind
-from streams.delivery.ledger import claim as claim_module
+from streams.delivery.ledger.claim import claim_effect, complete_effect
 from streams.delivery.settlement.settlement import Attempt, Settlement
 from streams.delivery.telemetry import Telemetry
 
-NOTED_DURATION: Mapping[Kind, float] = {"single": 0.1, "batch": 1.0}
-"""Seconds of work from which on a statement of its own writes the end; shorter work has its start as its end.
+RECORDED_DURATION: Mapping[Kind, float] = {"single": 0.1, "batch": 1.0}
+"""Seconds of work above which another statement writes the end time. Shorter runs have their start as their end.
 
-A batch's statement writes each of its rows once more, which takes a quarter of what charging messages can do.
+For a batch this statement updates each row once more, which costs a quarter of the throughput of charging messages.
 """
-TERMINATE = text("select pg_terminate_backend(:pid)")
+TERMINATE_BACKEND = text("select pg_terminate_backend(:pid)")
 
 
 class TransactionalRunner:
@@ -36,13 +42,13 @@ class TransactionalRunner:
     def __init__(
         self, context: AttemptContext, settlement: Settlement, telemetry: Telemetry, availability: Availability
     ) -> None:
-        """Take what running needs.
+        """Create the runner of one pool.
 
         Args:
-            context: What the handlers work with.
-            settlement: Ends what fails, expires or has to wait.
+            context: The dependencies of the handlers.
+            settlement: Settles deliveries that fail or must wait.
             telemetry: Called after each commit.
-            availability: Units wait while the database is away; handlers report whether their dependencies answer.
+            availability: Units wait during a database outage; handlers report whether their dependencies answer.
         """
         self._context = context
         self._settlement = settlement
@@ -51,9 +57,9 @@ class TransactionalRunner:
         self._breakers = availability.breakers
 
     async def run(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery] | None:
-        """Run a unit; a batch that fails is halved until the bad event stands alone. Offset order is kept.
+        """Run a unit. A failing batch is halved until the bad event is alone. Offset order is kept.
 
-        Returns the deliveries that are not settled because the database went away; None: all are.
+        Returns the deliveries that are not settled because the database failed; None: all are settled.
         """
         parts = [list(deliveries)]
         while parts:
@@ -66,9 +72,9 @@ class TransactionalRunner:
             if repeated:
                 distinct.extend(repeated)
                 distinct.sort(key=lambda delivery: delivery.record.offset)
-            if trouble(error) == "outage":
+            if database_error_kind(error) == "outage":
                 return [*distinct, *(delivery for later in reversed(parts) for delivery in later)]
-            if isinstance(error, Unavailable) and (waiting := self._breakers.blocked_by(error)):
+            if isinstance(error, Unavailable) and (waiting := self._breakers.retry_delay(error)):
                 await self._settlement.deferred_all(distinct, str(error), after=waiting)
                 continue
             if len(distinct) > 1:
@@ -79,23 +85,23 @@ class TransactionalRunner:
         return None
 
     async def _attempt(self, deliveries: list[Delivery]) -> tuple[Exception | None, int]:
-        """Run until it commits or fails; lost races are repeated, an outage has closed the gate.
+        """Run until the transaction commits or fails. Conflicts are rerun; an outage closes the gate.
 
-        Returns the error, or None, and when the last run began (ms since the epoch).
+        Returns the error, or None, and the start of the last run (ms since the epoch).
         """
         reruns = 0
         while True:
             began = now_ms()
             try:
                 await self._transaction(deliveries)
-            except Exception as error:  # noqa: BLE001 - whatever a handler raises is settled, never swallowed
-                kind = trouble(error)
+            except Exception as error:  # noqa: BLE001 - every exception of a handler is settled
+                kind = database_error_kind(error)
                 if kind == "outage":
                     self._gate.trip(error)
                     return error, began
                 if kind == "conflict" and reruns < CONFLICT_RERUNS:
                     reruns += 1
-                elif self._runs_again(error) and reruns < FAILURES_UNTIL_OPEN:
+                elif self._may_rerun(error) and reruns < FAILURES_UNTIL_OPEN:
                     reruns += 1
                     await asyncio.sleep(UNAVAILABLE_PAUSE * reruns)
                 else:
@@ -105,53 +111,53 @@ class TransactionalRunner:
                     self._breakers.succeeded(deliveries[0].handler)
                 return None, began
 
-    def _runs_again(self, error: Exception) -> bool:
-        """Return whether a dependency failed that is not yet known to be away: the next run shows it."""
+    def _may_rerun(self, error: Exception) -> bool:
+        """Return whether a dependency failed whose breaker is still closed: another run shows its state."""
         return isinstance(error, Unavailable) and not self._breakers.failed(error)
 
     async def _transaction(self, deliveries: list[Delivery]) -> None:
-        handler, place = deliveries[0].handler, self._context.place
+        handler, identity = deliveries[0].handler, self._context.worker_identity
         began = time.perf_counter()
         async with EffectTransaction(self._context.database.effects, handler.time_limit) as transaction:
             todo = deliveries
-            # Without a ledger too a delivery that has failed or was deferred has a row, which has to end with it.
-            if kept := deliveries if handler.ledger else [delivery for delivery in deliveries if delivery.seq]:
-                claimed = await claim_module.claim_effect(transaction.session, kept, place)
-                gone = {delivery.event.event_id for delivery in kept} - claimed
-                todo = [delivery for delivery in deliveries if delivery.event.event_id not in gone]
+            # Even without a ledger, a delivery that failed or was deferred has a row, which must end with it.
+            if recorded := deliveries if handler.ledger else [delivery for delivery in deliveries if delivery.seq]:
+                claimed = await claim_effect(transaction.session, recorded, identity)
+                skipped = {delivery.event.event_id for delivery in recorded} - claimed
+                todo = [delivery for delivery in deliveries if delivery.event.event_id not in skipped]
             if todo:
                 result = await self._call(handler, todo, transaction)
                 took = time.perf_counter() - began
-                if handler.ledger and (result is not None or took > NOTED_DURATION[handler.kind]):
-                    await claim_module.complete_effect(transaction.session, todo, result)
+                if handler.ledger and (result is not None or took > RECORDED_DURATION[handler.kind]):
+                    await complete_effect(transaction.session, todo, result)
         self._telemetry.succeeded(todo, time.perf_counter() - began)
         if len(todo) < len(deliveries):
             self._telemetry.skipped(deliveries, todo)
 
     async def _call(self, handler: Handler[Event], deliveries: list[Delivery], transaction: EffectTransaction) -> JSON:
-        """Call the handler within its limits; past the hard one its database backend is terminated."""
-        work = EffectWork(self._context, transaction, handler, max(delivery.run for delivery in deliveries))
+        """Call the handler within its time limits. At the hard limit its database backend is terminated."""
+        work = EffectWork(self._context, transaction, handler, max(delivery.run_number for delivery in deliveries))
         events = [delivery.event for delivery in deliveries]
         call = handler.function(events if handler.kind == "batch" else events[0], work)
         try:
-            return await run_within(awaited(call), handler.soft_time_limit, handler.time_limit)
+            return await run_within(as_coroutine(call), handler.soft_time_limit, handler.time_limit)
         except TimeLimitExceeded:
             if transaction.backend_pid is not None:
                 async with AsyncSession(self._context.database.bookkeeping) as bookkeeping, bookkeeping.begin():
-                    await bookkeeping.execute(TERMINATE, {"pid": transaction.backend_pid})
+                    await bookkeeping.execute(TERMINATE_BACKEND, {"pid": transaction.backend_pid})
             raise
 
     async def _fail(self, delivery: Delivery, error: Exception, started_at: datetime) -> None:
         self._telemetry.failed(delivery, error, (at_ms(now_ms()) - started_at).total_seconds())
         if isinstance(error, SoftTimeLimitExceeded):
-            await tidy_up(self._context, delivery, error)
+            await call_on_soft_limit(self._context, delivery, error)
         await self._settlement.failed(Attempt(delivery, started_at), error)
 
 
 def _distinct(deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
-    """Return one delivery of each event, and the repeats: one statement cannot claim a row twice.
+    """Return one delivery per event, and the duplicates: one statement cannot claim a row twice.
 
-    The one is the first of the highest `seq`: an older one would be rejected by the fence, and the newer one with it.
+    The chosen one is the first with the highest `seq`. One with a lower `seq` would be rejected by the fence.
     """
     if len(deliveries) == 1 or len({delivery.event.event_id.int for delivery in deliveries}) == len(deliveries):
         return list(deliveries), []

@@ -1,1 +1,1 @@
-"""Which delivery runs next, and when: lanes, retry tiers, the delay queue."""
+"""Decides which delivery runs next, and when: lanes, retry tiers, delay queue."""

@@ -1,4 +1,4 @@
-"""Records of retry tiers that are not due yet: a heap by the time at which each is to be looked at."""
+"""The delay queue: retries that are not due yet, in a heap ordered by the time of their next check."""
 
 import asyncio
 import heapq
@@ -11,18 +11,18 @@ from streams.delivery.delivery import Delivery, due_at_of, now_ms
 from streams.delivery.scheduling.retry_tiers import Hop, Run, Wait, next_move
 from streams.transport.kafka.records import Assignment
 
-LOOK = 1.0
-"""Seconds between looks at the clock while something waits."""
-STEP = 1.0
-"""Seconds by which a clock that has been ahead of the monotonic one was stepped, not slewed."""
+WAKE_INTERVAL = 1.0
+"""Maximum number of seconds between two checks of the clock while retries wait."""
+CLOCK_STEP = 1.0
+"""Seconds: a larger change of the wall clock against the monotonic clock is a step, not a slew."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A delivery that rests in a tier of `tier_delay` seconds.
+class WaitingRetry:
+    """A delivery that waits in a tier of `tier_delay` seconds.
 
-    Its time goes on by the monotonic clock from that of its arrival, which is not before that of its record: a clock
-    that is stepped back, or is behind that of the worker which sent the record, makes nothing late by the difference.
+    Its time starts at its arrival, which is never before the timestamp of its record, and follows the monotonic clock.
+    So a wall clock that is stepped back, or is behind the clock of the sending worker, does not delay the retry.
     """
 
     delivery: Delivery
@@ -30,55 +30,62 @@ class Waiting:
     arrival: int
     """ms since the epoch."""
     since: float
-    """The same moment by the monotonic clock, seconds."""
+    """The arrival by the monotonic clock, in seconds."""
 
     def now(self) -> int:
-        """The time that holds for it, ms since the epoch; never behind this process's clock."""
+        """Return the current time for this delivery, ms since the epoch; never behind the wall clock."""
         return max(now_ms(), self.arrival + int((time.monotonic() - self.since) * 1000))
 
-    def at(self, moment: int) -> float:
-        """When it is that time (ms since the epoch) for it, by the monotonic clock."""
+    def monotonic_at(self, moment: int) -> float:
+        """Return the monotonic time, in seconds, of a moment (ms since the epoch)."""
         return self.since + (moment - self.arrival) / 1000
 
 
 class DelayQueue:
-    """Wakes each delivery when it is due, or when it has to hop on to another tier.
+    """Runs each delivery when it is due, or forwards it to another tier.
 
-    Bounded by the transport, which pauses a tier's partition when too many of its records are unsettled.
+    Backpressure limits its size: the transport pauses a tier's partition with too many unsettled records.
     """
 
     def __init__(
         self, delays: tuple[float, ...], run: Callable[[Delivery], None], hop: Callable[[Delivery, float], None]
     ) -> None:
+        """Create an empty queue.
+
+        Args:
+            delays: The delays of the retry tiers in seconds, ascending from 0.
+            run: Called with a delivery that is due.
+            hop: Called with a delivery and the delay of the tier (seconds) that it moves to.
+        """
         self._delays = delays
         self._run = run
         self._hop = hop
-        self._heap: list[tuple[float, int, Waiting]] = []
+        self._heap: list[tuple[float, int, WaitingRetry]] = []
         self._order = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
-        self._offset = _offset()
+        self._clock_offset = _clock_offset()
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def put(self, delivery: Delivery, tier_delay: float) -> None:
-        """Run it, send it on, or keep it until its time."""
+        """Run a delivery, forward it, or keep it until it is due. `tier_delay` is that of its tier, in seconds."""
         arrival = max(now_ms(), delivery.record.timestamp)
-        self._place(Waiting(delivery, tier_delay, arrival, time.monotonic()))
-        self._arm()
+        self._dispatch(WaitingRetry(delivery, tier_delay, arrival, time.monotonic()))
+        self._set_timer()
 
     def discard(self, assignments: set[Assignment]) -> None:
-        """Forget the deliveries of revoked partitions."""
+        """Discard the deliveries of revoked partitions."""
         self._heap = [entry for entry in self._heap if entry[2].delivery.assignment not in assignments]
         heapq.heapify(self._heap)
-        self._arm()
+        self._set_timer()
 
     def close(self) -> None:
-        """Wake nothing any more."""
+        """Discard all deliveries."""
         self._heap.clear()
-        self._arm()
+        self._set_timer()
 
-    def _place(self, waiting: Waiting) -> None:
+    def _dispatch(self, waiting: WaitingRetry) -> None:
         record = waiting.delivery.record
         move = next_move(waiting.now(), due_at_of(record), record.timestamp, waiting.tier_delay, self._delays)
         match move:
@@ -87,36 +94,36 @@ class DelayQueue:
             case Hop(delay):
                 self._hop(waiting.delivery, delay)
             case Wait(until):
-                heapq.heappush(self._heap, (waiting.at(until), next(self._order), waiting))
+                heapq.heappush(self._heap, (waiting.monotonic_at(until), next(self._order), waiting))
 
-    def _follow_the_clock(self) -> None:
-        """After a step forward what came before it counts anew: its arrival was told by a clock that was behind."""
-        offset, before = _offset(), self._offset
-        self._offset = offset
-        if offset - before <= STEP:
+    def _adjust_to_clock_step(self) -> None:
+        """Compute the arrivals again after the wall clock was stepped forward: it was behind when they came."""
+        offset, before = _clock_offset(), self._clock_offset
+        self._clock_offset = offset
+        if offset - before <= CLOCK_STEP:
             return
         now = time.monotonic()
         waiting, self._heap = self._heap, []
         for _, _, one in waiting:
-            self._place(Waiting(one.delivery, one.tier_delay, one.now(), now))
+            self._dispatch(WaitingRetry(one.delivery, one.tier_delay, one.now(), now))
 
     def _wake(self) -> None:
-        self._follow_the_clock()
+        self._adjust_to_clock_step()
         now = time.monotonic()
         while self._heap and self._heap[0][0] <= now:
             _, _, waiting = heapq.heappop(self._heap)
-            self._place(waiting)
-        self._arm()
+            self._dispatch(waiting)
+        self._set_timer()
 
-    def _arm(self) -> None:
+    def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._heap:
-            delay = min(LOOK, max(0.0, self._heap[0][0] - time.monotonic()))
+            delay = min(WAKE_INTERVAL, max(0.0, self._heap[0][0] - time.monotonic()))
             self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
 
 
-def _offset() -> float:
-    """How far the clock is ahead of the monotonic one, in seconds."""
+def _clock_offset() -> float:
+    """Return the difference between the wall clock and the monotonic clock, in seconds."""
     return now_ms() / 1000 - time.monotonic()

@@ -1,4 +1,4 @@
-"""Which delivery runs next: one at a time within a lane, lanes in turn between topics, then tenants. No I/O."""
+"""Lanes: one delivery at a time per lane; lanes take turns by topic, then by tenant. No I/O."""
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -11,9 +11,9 @@ from streams.delivery.handler import Handler
 
 
 class LaneKey(NamedTuple):
-    """A lane: the deliveries of one key in a partition; a batch handler's lane is the whole partition.
+    """Identifies a lane: one key of a partition and one handler. The lane of a batch handler is the whole partition.
 
-    A tuple, since one is made for every delivery.
+    A tuple, because one is created for every delivery.
     """
 
     topic: str
@@ -24,7 +24,7 @@ class LaneKey(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """Deliveries waiting in offset order."""
+    """Waiting deliveries in offset order."""
 
     key: LaneKey
     waiting: deque[Delivery] = field(default_factory=deque)
@@ -33,7 +33,7 @@ class Lane:
 
 @dataclass(slots=True, eq=False)
 class Unit:
-    """What runs at once: one delivery, or a batch handler's list in offset order."""
+    """What one slot runs: one delivery, or a batch of deliveries in offset order."""
 
     lane: Lane
     handler: Handler[Event]
@@ -41,55 +41,57 @@ class Unit:
 
 
 def lane_key(delivery: Delivery) -> LaneKey:
-    """The lane of a delivery."""
+    """Return the lane of a delivery."""
     record, handler = delivery.record, delivery.handler
     return LaneKey(record.topic, record.partition, handler.name, None if handler.kind == "batch" else delivery.key)
 
 
 Turn = OrderedDict[str | None, deque[Lane]]
-ASIDE_TURN = 4
-"""Topics that are aside get every fourth turn."""
+LOW_PRIORITY_TURN = 4
+"""Low-priority topics get every fourth turn."""
 
 
 class Lanes:
-    """The window of one pool: everything handed over that does not run yet."""
+    """The window of one pool: all accepted deliveries that do not run yet."""
 
     def __init__(
         self,
         limits: Mapping[str, int] | None = None,
         *,
-        share: int | None = None,
-        aside: Collection[str] = (),
-        holds_back: Callable[[Delivery], bool] | None = None,
+        tenant_share: int | None = None,
+        low_priority: Collection[str] = (),
+        stays_queued: Callable[[Delivery], bool] | None = None,
     ) -> None:
-        """What bounds the turns.
+        """Create empty lanes.
 
-        `limits`: handler name → its units that may run at once, for handlers that have a limit of their own.
-        `share`: deliveries of one tenant that may wait here, of one partition; None: any number.
-        `aside`: topics that get one turn in four while others wait: there a tenant's deliveries past its share go.
-        `holds_back`: whether a delivery, and with it its lane, has to stay until `release`.
+        Args:
+            limits: Handler name → its concurrent units, for handlers with a limit of their own.
+            tenant_share: Maximum number of waiting deliveries per tenant and partition; None: no limit.
+            low_priority: Topics that get one turn in four while others wait. Tier zero is one of them: deliveries over
+                their tenant's share move there.
+            stays_queued: Returns whether a delivery, and with it its lane, must wait until `release`.
         """
         self._limits = limits or {}
-        self._share = share
-        self._aside = frozenset(aside)
+        self._tenant_share = tenant_share
+        self._low_priority = frozenset(low_priority)
         self._lanes: dict[LaneKey, Lane] = {}
         self._turns: OrderedDict[str, Turn] = OrderedDict()
-        self._aside_turns: OrderedDict[str, Turn] = OrderedDict()
+        self._low_priority_turns: OrderedDict[str, Turn] = OrderedDict()
         self._served = 0
-        self._of_tenants: Counter[tuple[str, int, str | None]] = Counter()
-        self._under_way: Counter[str] = Counter()
-        self._held: dict[str, deque[Lane]] = {}
-        self._holds_back = holds_back
-        self._held_back: list[Lane] = []
+        self._waiting_of_tenant: Counter[tuple[str, int, str | None]] = Counter()
+        self._running: Counter[str] = Counter()
+        self._at_limit: dict[str, deque[Lane]] = {}
+        self._stays_queued = stays_queued
+        self._blocked: list[Lane] = []
         self.waiting = 0
 
     def add_all(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
-        """Put deliveries of one partition at the end of their lanes; returns those past their tenant's share, not put.
+        """Add deliveries of one partition to their lanes; return those over their tenant's share, which are not added.
 
-        A batch handler's deliveries share one look-up, and know no share: they wait for nobody long.
+        The deliveries of a batch handler share one lane lookup. They have no share, because they never wait long.
         """
         shared: dict[str, Lane] = {}
-        crowded: list[Delivery] = []
+        over_share: list[Delivery] = []
         for delivery in deliveries:
             handler = delivery.handler
             lane = shared.get(handler.name)
@@ -100,19 +102,19 @@ class Lanes:
             if handler.kind == "batch":
                 shared[handler.name] = self._put(delivery)
                 continue
-            tenancy = _tenancy(delivery)
-            waiting = self._of_tenants.get(tenancy, 0)
-            if self._share is not None and waiting >= self._share:
-                crowded.append(delivery)
+            tenant_key = _tenant_key(delivery)
+            waiting = self._waiting_of_tenant.get(tenant_key, 0)
+            if self._tenant_share is not None and waiting >= self._tenant_share:
+                over_share.append(delivery)
             else:
-                self._of_tenants[tenancy] = waiting + 1
+                self._waiting_of_tenant[tenant_key] = waiting + 1
                 self._put(delivery)
-        return crowded
+        return over_share
 
     def add(self, delivery: Delivery) -> None:
-        """Put a delivery at the end of its lane."""
+        """Add a delivery at the end of its lane."""
         if delivery.handler.kind != "batch":
-            self._of_tenants[_tenancy(delivery)] += 1
+            self._waiting_of_tenant[_tenant_key(delivery)] += 1
         self._put(delivery)
 
     def _put(self, delivery: Delivery) -> Lane:
@@ -127,7 +129,7 @@ class Lanes:
         return lane
 
     def take(self) -> Unit | None:
-        """The next unit, whose lane now runs until `done`; None where nothing is ready."""
+        """Return the next unit; its lane is busy until `done`. None: nothing is ready."""
         lane = self._next_lane()
         if lane is None:
             return None
@@ -136,67 +138,69 @@ class Lanes:
             deliveries = [lane.waiting.popleft() for _ in range(min(handler.batch_size, len(lane.waiting)))]
         else:
             deliveries = [lane.waiting.popleft()]
-            self._count_out(deliveries[0])
+            self._uncount(deliveries[0])
         lane.running = True
-        self._under_way[handler.name] += 1
+        self._running[handler.name] += 1
         self.waiting -= len(deliveries)
         return Unit(lane, handler, deliveries)
 
     def done(self, unit: Unit) -> None:
-        """The unit has ended: its lane may go on."""
+        """Note that a unit has ended: its lane is free."""
         lane, name = unit.lane, unit.handler.name
         lane.running = False
-        self._under_way[name] -= 1
-        if held := self._held.get(name):
-            self._enqueue(held.popleft())
+        self._running[name] -= 1
+        if lanes := self._at_limit.get(name):
+            self._enqueue(lanes.popleft())
         if lane.waiting:
             self._enqueue(lane)
         else:
             self._lanes.pop(lane.key, None)
 
     def release(self) -> None:
-        """Lanes that were held back may be asked again."""
-        held, self._held_back = self._held_back, []
-        for lane in held:
+        """Make the blocked lanes ready again."""
+        blocked, self._blocked = self._blocked, []
+        for lane in blocked:
             self._enqueue(lane)
 
     def discard(self, unwanted: Callable[[Delivery], bool]) -> int:
-        """Forget waiting deliveries, such as those of revoked partitions; returns how many."""
+        """Discard waiting deliveries, such as those of revoked partitions; return how many."""
         before = self.waiting
         for lane in self._lanes.values():
             lane.waiting = deque(delivery for delivery in lane.waiting if not unwanted(delivery))
         self._lanes = {key: lane for key, lane in self._lanes.items() if lane.waiting or lane.running}
         self._turns.clear()
-        self._aside_turns.clear()
-        self._held.clear()
-        self._held_back.clear()
+        self._low_priority_turns.clear()
+        self._at_limit.clear()
+        self._blocked.clear()
         for lane in self._lanes.values():
             if lane.waiting and not lane.running:
                 self._enqueue(lane)
         left = [delivery for lane in self._lanes.values() for delivery in lane.waiting]
-        self._of_tenants = Counter(_tenancy(delivery) for delivery in left if delivery.handler.kind != "batch")
+        self._waiting_of_tenant = Counter(
+            _tenant_key(delivery) for delivery in left if delivery.handler.kind != "batch"
+        )
         self.waiting = len(left)
         return before - self.waiting
 
     def _next_lane(self) -> Lane | None:
-        """The lane whose turn it is; lanes of handlers at their limit are held until one of their units ends."""
-        while turns := self._whose_turn():
+        """Return the next lane. Lanes of a handler at its limit wait until one of its units ends."""
+        while turns := self._next_turns():
             topic, turn = next(iter(turns.items()))
             tenant, ready = next(iter(turn.items()))
             lane = ready.popleft()
-            _pass_on(turns, topic, tenant)
+            _rotate(turns, topic, tenant)
             name = lane.key.handler
             limit = self._limits.get(name)
-            if limit is not None and self._under_way[name] >= limit:
-                self._held.setdefault(name, deque()).append(lane)
-            elif self._holds_back is not None and self._holds_back(lane.waiting[0]):
-                self._held_back.append(lane)
+            if limit is not None and self._running[name] >= limit:
+                self._at_limit.setdefault(name, deque()).append(lane)
+            elif self._stays_queued is not None and self._stays_queued(lane.waiting[0]):
+                self._blocked.append(lane)
             else:
                 return lane
         return None
 
     def _enqueue(self, lane: Lane) -> None:
-        turns = self._aside_turns if lane.key.topic in self._aside else self._turns
+        turns = self._low_priority_turns if lane.key.topic in self._low_priority else self._turns
         turn = turns.get(lane.key.topic)
         if turn is None:
             turn = turns[lane.key.topic] = OrderedDict()
@@ -207,28 +211,28 @@ class Lanes:
         else:
             ready.append(lane)
 
-    def _whose_turn(self) -> OrderedDict[str, Turn]:
-        """The topics whose turn it is; empty where nothing is ready."""
-        if not self._aside_turns or not self._turns:
-            return self._turns or self._aside_turns
+    def _next_turns(self) -> OrderedDict[str, Turn]:
+        """Return the topics of the next turn; empty if nothing is ready."""
+        if not self._low_priority_turns or not self._turns:
+            return self._turns or self._low_priority_turns
         self._served += 1
-        return self._turns if self._served % ASIDE_TURN else self._aside_turns
+        return self._turns if self._served % LOW_PRIORITY_TURN else self._low_priority_turns
 
-    def _count_out(self, delivery: Delivery) -> None:
-        tenancy = _tenancy(delivery)
-        left = self._of_tenants[tenancy] - 1
+    def _uncount(self, delivery: Delivery) -> None:
+        tenant_key = _tenant_key(delivery)
+        left = self._waiting_of_tenant[tenant_key] - 1
         if left:
-            self._of_tenants[tenancy] = left
+            self._waiting_of_tenant[tenant_key] = left
         else:
-            del self._of_tenants[tenancy]
+            del self._waiting_of_tenant[tenant_key]
 
 
-def _tenancy(delivery: Delivery) -> tuple[str, int, str | None]:
+def _tenant_key(delivery: Delivery) -> tuple[str, int, str | None]:
     return delivery.record.topic, delivery.record.partition, delivery.event.tenant_id
 
 
-def _pass_on(turns: OrderedDict[str, Turn], topic: str, tenant: str | None) -> None:
-    """Move a served tenant and topic behind the others; drop them where they have nothing more."""
+def _rotate(turns: OrderedDict[str, Turn], topic: str, tenant: str | None) -> None:
+    """Move a served tenant and topic behind the others; remove them if they have no ready lane."""
     turn = turns[topic]
     if turn[tenant]:
         turn.move_to_end(tenant)

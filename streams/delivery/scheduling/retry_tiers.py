@@ -1,4 +1,4 @@
-"""Which retry tier a delivery waits in, and what a record in a tier does next. Pure, without I/O."""
+"""Retry tiers: the tier for a delay, and the next step of a record in a tier. No I/O."""
 
 import bisect
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ class RetryTiers:
     pool: PoolName
     delays: tuple[float, ...]
     topics: tuple[str, ...]
-    """Of each delay, in the same order."""
+    """The topic of each delay, in the same order."""
 
     @classmethod
     def of(cls, catalogue: Catalogue, pool: PoolName) -> "RetryTiers":
-        """Return the tiers that the settings give a pool."""
+        """Return the tiers of a pool from the settings."""
         tiers = catalogue.tiers(pool)
         return cls(pool, tuple(tiers.values()), tuple(tiers))
 
@@ -29,44 +29,51 @@ class RetryTiers:
         return self.topics[0]
 
     def topic_for(self, remaining: float) -> str:
-        """Return the topic of the longest tier that is not longer than what remains (seconds)."""
+        """Return the topic of the longest tier whose delay is at most `remaining` seconds."""
         return self.topics[self.delays.index(tier_for(remaining, self.delays))]
 
 
 def tier_for(remaining: float, delays: Sequence[float]) -> float:
-    """The longest tier not longer than what remains (seconds); `delays` ascend from 0."""
+    """Return the longest delay that is at most `remaining` seconds; `delays` ascend from 0."""
     return delays[max(0, bisect.bisect_right(delays, remaining) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Stay in the heap until then (ms since the epoch), then ask again."""
+    """Wait in the delay queue until this time (ms since the epoch), then decide again."""
 
     until: int
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """Go on to the tier of this delay (seconds): the offset here must not wait for the rest."""
+    """Move to the tier of this delay (seconds), so that the offset here can be committed."""
 
     delay: float
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Due."""
+    """Run now: the delivery is due."""
 
 
 def next_move(now: int, due_at: int, arrived_at: int, tier_delay: float, delays: Sequence[float]) -> Wait | Hop | Run:
-    """What a record in a tier does now; times in ms since the epoch, delays in seconds, `delays` ascend from 0.
+    """Decide the next step of a record in a tier.
 
-    It rests in its tier for the tier's delay, then hops while a tier fits into what remains. A remainder shorter
-    than the shortest real tier, and jitter, are waited out in place, so the due time is met exactly.
+    It waits in its tier for the tier's delay, then moves to the longest tier that fits the remaining time. If only tier
+    zero fits, it waits here, so that it runs exactly when it is due.
+
+    Args:
+        now: ms since the epoch.
+        due_at: When the delivery is due, ms since the epoch.
+        arrived_at: Timestamp of the record, ms since the epoch.
+        tier_delay: The delay of its tier in seconds.
+        delays: The delays of all tiers in seconds, ascending from 0.
     """
     if due_at <= now:
         return Run()
-    rest_over = arrived_at + round(tier_delay * 1000)
-    if now < rest_over:
-        return Wait(min(due_at, rest_over))
+    tier_ends = arrived_at + round(tier_delay * 1000)
+    if now < tier_ends:
+        return Wait(min(due_at, tier_ends))
     hop = tier_for((due_at - now) / 1000, delays)
     return Hop(hop) if hop > 0 else Wait(due_at)

@@ -57,10 +57,10 @@ def dead_record(
     """Return the record for a DLQ: key, value and headers byte for byte, and headers about the failure.
 
     Args:
-        record: What came, from an event topic or a retry tier.
+        record: The record of an event topic or a retry tier.
         topic: The DLQ.
         info: What failed, how often, since when.
-        kept_value: The value instead of the record's own, where that has secret fields.
+        kept_value: The value to use if the record's own value has secret fields.
     """
     dead = kept_value or DeadValue(record.value)
     origin = origin_of(record)
@@ -115,10 +115,10 @@ def dead_letter_row(
     """Return the columns of `streams.dead_letters` for a record that is in its DLQ.
 
     Args:
-        record: What came.
-        placed: Where its dead letter is.
-        info: As in the dead letter's headers.
-        tenant_id: The event's, where it could be read.
+        record: The record of an event topic or a retry tier.
+        placed: The position of its dead letter.
+        info: As in the headers of the dead letter.
+        tenant_id: The tenant of the event; None: unknown.
     """
     origin = origin_of(record)
     return {

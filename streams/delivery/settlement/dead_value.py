@@ -1,4 +1,4 @@
-"""Builds the value of a dead letter: the record's own, unless a field of it is secret."""
+"""Builds the value of a dead letter: the record's own value, unless a field is secret."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,12 +10,12 @@ from streams.transport.kafka.records import Record
 
 Protection = Literal["encrypted", "masked", "removed"]
 FOR_GOOD: frozenset[str] = frozenset({"masked", "removed"})
-"""What was done to a value that nobody can undo."""
+"""Protections that cannot be undone."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadValue:
-    """The value of a dead letter, and what was done to it; None: nothing, it is as it came."""
+    """The value of a dead letter, and its protection; None: it is unchanged."""
 
     value: bytes | None
     protection: Protection | None = None
@@ -24,13 +24,13 @@ class DeadValue:
 def dead_value(codec: Codec, topic: str, record: Record) -> DeadValue:
     """Return the value for the DLQ of a topic, byte for byte unless the schema marks a field as secret.
 
-    Then it is encrypted where there is a key, else encoded anew with its secrets masked. A value that cannot be read
-    is left out: nobody knows where its secrets are.
+    A value with secret fields is encrypted if there is a key. Otherwise it is encoded again with masked secrets. A
+    value that cannot be decoded is removed, because its secrets cannot be found.
 
     Args:
-        codec: Its schemas mark the secret fields.
-        topic: The event's topic.
-        record: What came.
+        codec: Has the schemas that mark secret fields.
+        topic: The topic of the event.
+        record: The record that is dead-lettered.
     """
     value = record.value
     if value is None or (value[:1] != ENCRYPTED_MAGIC and not has_secret(codec.writer_schemas.marks(topic, value))):

@@ -1,4 +1,4 @@
-"""Decides how a delivery goes on after an attempt that did not succeed. Pure: values in, an `Outcome` out."""
+"""Decides what follows an attempt that did not succeed. Pure: values in, an `Outcome` out."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from streams.delivery.handler import Handler
 from streams.observability.error_text import ErrorText
 
 CRASHES_UNTIL_DEATH = 3
-"""Lost leases after which a long delivery counts as the one that kills its workers."""
+"""Lost leases after which a long delivery is dead-lettered, because it probably crashes its workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +31,22 @@ class Outcome:
     """How an attempt ended: the next state of the delivery's row, and what its next record says."""
 
     status: str
-    """`retry` or `failure`, as the row has it."""
+    """The status of the row: `retry` or `failure`."""
     seq: int
     attempts: int
     history_outcome: str
-    """How the row's history calls the end of the attempt."""
+    """The `outcome` of the attempt in the row's history."""
     ended_at: int
     """When the attempt ended, ms since the epoch; its settlement may take longer."""
     error: ErrorText | None = None
     due_at: int | None = None
-    """Of a retry: when it runs again, ms since the epoch."""
+    """For a retry: when it runs again, ms since the epoch."""
     reason: Reason | None = None
-    """Of a failure: why the delivery is dead."""
+    """For a failure: why the delivery is dead."""
     lost: int = 0
-    """Leases lost with this attempt."""
+    """Leases that this attempt lost: 0 or 1."""
     why: str = ""
-    """Of a deferral: why the delivery is deferred, for logs."""
+    """For a deferral: its cause, for logs."""
 
     @property
     def is_dead(self) -> bool:
@@ -63,11 +63,11 @@ def decide(handler: Handler[Event], run: int, error: BaseException, now: int, sp
     """Decide what follows a failed run of a handler.
 
     Args:
-        handler: Its retry policy and its fatal errors count.
+        handler: Has the retry policy and the fatal errors.
         run: The number of the run that failed; 1 is the first.
         error: What it failed with.
         now: ms since the epoch.
-        spread: In [0, 1); places the delay within the policy's jitter.
+        spread: A random number in [0, 1): the part of the policy's jitter to add.
     """
     if isinstance(error, Permanent):
         return Dead(Reason.PERMANENT)
@@ -84,26 +84,26 @@ def decide(handler: Handler[Event], run: int, error: BaseException, now: int, sp
 
 
 def after_failure(delivery: Delivery, error: BaseException, text: ErrorText, *, now: int, spread: float) -> Outcome:
-    """Return the outcome of a failed attempt: another attempt by the handler's policy, or death.
+    """Return the outcome of a failed attempt: another attempt as the retry policy says, or a dead letter.
 
     Args:
         delivery: What was attempted.
-        error: What the attempt failed with.
+        error: The error of the attempt.
         text: The error as text, for the row, the records and the log.
         now: ms since the epoch.
         spread: As in `decide`.
     """
-    decision = decide(delivery.handler, delivery.run, error, now, spread)
+    decision = decide(delivery.handler, delivery.run_number, error, now, spread)
     if isinstance(decision, Again):
-        return Outcome("retry", delivery.seq + 1, delivery.run, "retry", now, text, due_at=decision.due_at)
-    return Outcome("failure", delivery.seq + 1, delivery.run, "failure", now, text, reason=decision.reason)
+        return Outcome("retry", delivery.seq + 1, delivery.run_number, "retry", now, text, due_at=decision.due_at)
+    return Outcome("failure", delivery.seq + 1, delivery.run_number, "failure", now, text, reason=decision.reason)
 
 
 def after_deferral(delivery: Delivery, why: str, *, after: float, now: int) -> Outcome:
     """Return the outcome of a delivery that runs later; no attempt is counted.
 
     Args:
-        delivery: What did not run, or did not run to its end.
+        delivery: What did not run, or did not finish.
         why: The cause, for logs.
         after: Seconds until it runs.
         now: ms since the epoch.
@@ -113,17 +113,17 @@ def after_deferral(delivery: Delivery, why: str, *, after: float, now: int) -> O
 
 
 def after_lost_lease(delivery: Delivery, lost_before: int, *, now: int) -> Outcome:
-    """Return the outcome of an attempt whose worker let its lease expire: it runs again at once, or is dead.
+    """Return the outcome of an attempt whose worker let its lease expire: it runs again at once, or is dead-lettered.
 
     Args:
         delivery: The long delivery.
-        lost_before: Leases that it had lost before this one.
+        lost_before: Leases that the delivery lost before this one.
         now: ms since the epoch.
     """
     lost = lost_before + 1
-    line = f"the worker that ran it went away ({lost} of {CRASHES_UNTIL_DEATH})"
+    line = f"the worker that ran it stopped without settling it ({lost} of {CRASHES_UNTIL_DEATH})"
     text = ErrorText(type_name="LeaseLost", message=line, stack="")
-    seq, run = delivery.seq + 1, delivery.run
+    seq, run = delivery.seq + 1, delivery.run_number
     if lost < CRASHES_UNTIL_DEATH:
         return Outcome("retry", seq, run, "crashed", now, text, due_at=now, lost=1)
     return Outcome("failure", seq, run, "crashed", now, text, reason=Reason.CRASHED, lost=1)
@@ -136,6 +136,6 @@ def after_expiry(delivery: Delivery, text: ErrorText, *, now: int) -> Outcome:
 
 
 def after_process_deaths(delivery: Delivery, *, now: int) -> Outcome:
-    """Return the outcome of a delivery that ended its process in each run; `now` in ms since the epoch."""
-    text = ErrorText("ProcessKilled", "its worker's process ended each time that it ran", "")
-    return Outcome("failure", delivery.seq + 1, delivery.run, "crashed", now, text, reason=Reason.CRASHED)
+    """Return the outcome of a delivery that crashed its process in each run; `now` in ms since the epoch."""
+    text = ErrorText("ProcessKilled", "the worker process crashed in each run of this delivery", "")
+    return Outcome("failure", delivery.seq + 1, delivery.run_number, "crashed", now, text, reason=Reason.CRASHED)

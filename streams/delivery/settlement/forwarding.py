@@ -1,4 +1,4 @@
-"""Sends records on that were not attempted: to a DLQ, to another tier, or out of a partition's window."""
+"""Forwards records that were not attempted: to a DLQ, to another tier, or to tier zero."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from schemas import Event
 from streams.delivery.dead_letter import DeadLetterInfo, UnreadableRecord
 from streams.delivery.delivery import Delivery, now_ms
 from streams.delivery.handler import Handler
-from streams.delivery.ledger import settle as settle_module
+from streams.delivery.ledger.settle import index_dead_letter, mark_dead
 from streams.delivery.settlement.dead_letter import dead_letter_row
 from streams.delivery.settlement.pending_send import PendingSend, Sender
 from streams.delivery.settlement.records import OutgoingRecord, RetryState, moved_record, retry_record, unread_record
@@ -20,7 +20,7 @@ from streams.transport.kafka.records import Record
 
 
 class Forwarding:
-    """Sends records of one pool on; waits while database or brokers are away."""
+    """Forwards records of one pool. Waits while the database or the brokers are unavailable."""
 
     def __init__(
         self,
@@ -30,13 +30,13 @@ class Forwarding:
         telemetry: Telemetry,
         loop: SettleLoop,
     ) -> None:
-        """Take what forwarding needs.
+        """Create the forwarding of one pool.
 
         Args:
             bookkeeping: The database, for the index of dead letters.
             sender: Produces the records.
-            destinations: The topics of these records.
-            telemetry: Called when the records are where they belong.
+            destinations: The retry tiers and DLQs.
+            telemetry: Called after the records are acknowledged.
             loop: Repeats until that succeeds.
         """
         self._bookkeeping = bookkeeping
@@ -46,7 +46,7 @@ class Forwarding:
         self._loop = loop
 
     async def unreadable(self, unreadable: UnreadableRecord) -> None:
-        """Send a record that no handler can be given to the DLQ of its topic, bytes untouched unless it has secrets."""
+        """Send an undeliverable record to the DLQ of its topic, byte for byte unless it has secret fields."""
         dead_letters, died_at, sending = self._destinations.dead_letters, now_ms(), PendingSend(self._sender)
         record, reason, error = unreadable.record, unreadable.reason, unreadable.error
         event_id, handler = unreadable.event_id, unreadable.handler
@@ -55,48 +55,46 @@ class Forwarding:
         )
 
         async def settle() -> None:
-            placed = await sending.placed(dead_letters.record(unreadable.topic, record, info))
+            placed = await sending.send(dead_letters.record(unreadable.topic, record, info))
             async with AsyncSession(self._bookkeeping) as session, session.begin():
-                await settle_module.index_dead_letter(
-                    session, dead_letter_row(record, placed, info, unreadable.tenant_id)
-                )
+                await index_dead_letter(session, dead_letter_row(record, placed, info, unreadable.tenant_id))
                 if event_id is not None and handler is not None:
-                    await settle_module.bury(session, event_id, handler, reason, error.message)
+                    await mark_dead(session, event_id, handler, reason, error.message)
 
         await self._loop.until_settled(settle)
         self._telemetry.unreadable(unreadable)
 
     async def moved(self, record: Record, tier: str, **changes: int) -> None:
-        """Put a waiting record into another tier, uncounted; `changes` as in `moved_record`."""
+        """Move a retry record to another tier. No attempt is counted; `changes` are those of `moved_record`."""
         await self._send([moved_record(record, tier, **changes)])
 
-    async def put_off(self, record: Record, handlers: Iterable[Handler[Event]], *, after: float) -> None:
-        """Hand an event topic's record that cannot be read now to the tier of delay zero, for each handler, uncounted.
+    async def defer_unread(self, record: Record, handlers: Iterable[Handler[Event]], *, after: float) -> None:
+        """Send a record that cannot be read now to tier zero, once per handler. No attempt is counted.
 
-        As in `set_aside`, no row is written.
+        As in `move_to_tier_zero`, no row is written.
 
         Args:
-            record: What came.
-            handlers: Those of its topic.
+            record: The record of an event topic.
+            handlers: The handlers of its topic.
             after: Seconds until it is read again.
         """
         tier, due_at = self._destinations.tiers.first, now_ms() + round(after * 1000)
         await self._send([unread_record(record, one.name, tier, due_at) for one in handlers])
 
-    async def set_aside(self, deliveries: Sequence[Delivery]) -> None:
-        """Hand deliveries that were not attempted to the tier of delay zero, uncounted.
+    async def move_to_tier_zero(self, deliveries: Sequence[Delivery]) -> None:
+        """Move deliveries that were not attempted to tier zero. No attempt is counted.
 
-        No row is written: the fence and the claim let one of two copies run, should a crash leave both.
+        No row is written. A crash may leave two copies; the claim and the fence let only one of them run.
         """
         tier, now = self._destinations.tiers.first, now_ms()
         await self._send([retry_record(one, tier, RetryState(one.seq, one.attempts, now)) for one in deliveries])
-        self._telemetry.set_aside(deliveries)
+        self._telemetry.moved_to_tier_zero(deliveries)
 
     async def _send(self, records: Sequence[OutgoingRecord]) -> None:
-        """Send these records until each is acknowledged."""
+        """Send records until each is acknowledged."""
         sendings = [(PendingSend(self._sender), record) for record in records]
 
         async def settle() -> None:
-            await asyncio.gather(*(sending.placed(record) for sending, record in sendings))
+            await asyncio.gather(*(sending.send(record) for sending, record in sendings))
 
         await self._loop.until_settled(settle)

@@ -3,10 +3,10 @@
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.delivery.admission.database_gate import trouble
+from streams.delivery.admission.database_gate import database_error_kind
 from streams.delivery.delivery import Delivery
 from streams.delivery.errors import SoftTimeLimitExceeded, TimeLimitExceeded
-from streams.delivery.execution.attempt import AttemptContext, EffectWork, OpenTransaction, awaited
+from streams.delivery.execution.attempt import AttemptContext, EffectWork, OpenTransaction, as_coroutine
 from streams.delivery.execution.time_limits import CANCEL_GRACE, run_within
 from streams.observability.error_text import ErrorText, describe, type_name
 from streams.observability.logs import get_logger
@@ -15,53 +15,53 @@ log = get_logger(__name__)
 
 
 class OnDeadCutOffError(Exception):
-    """`on_dead` did not end in time, or broke the connection: its transaction cannot be the settlement's."""
+    """`on_dead` exceeded its time limit or broke the connection, so its transaction cannot settle the delivery."""
 
 
 class OnDead:
-    """Rolls back the business status of deliveries that die."""
+    """Calls `on_dead` of deliveries that are dead-lettered."""
 
     def __init__(self, attempts: AttemptContext, time_limit: float) -> None:
-        """`time_limit`: seconds that a handler's `on_dead` may take."""
+        """Create the caller. `time_limit` is the number of seconds that `on_dead` may take."""
         self._attempts = attempts
         self._time_limit = time_limit
 
     async def call(self, session: AsyncSession, delivery: Delivery, error: BaseException) -> str | None:
-        """Call the handler's `on_dead`, and return what it failed with, if it did.
+        """Call the handler's `on_dead`, and return its error, if any.
 
         Args:
             session: The settling transaction.
-            delivery: What dies.
+            delivery: What is dead-lettered.
             error: Why.
 
         Raises:
             OnDeadCutOffError: It took too long, or broke the connection.
-            SQLAlchemyError: The database is away, or a race for rows was lost.
+            SQLAlchemyError: A database outage, a serialization failure or a deadlock.
         """
         on_dead, limit = delivery.handler.on_dead, self._time_limit
         if on_dead is None:
             return None
         try:
             async with session.begin_nested():
-                work = EffectWork(self._attempts, OpenTransaction(session), delivery.handler, delivery.run)
-                await run_within(awaited(on_dead(delivery.event, work, error)), limit, limit + CANCEL_GRACE)
+                work = EffectWork(self._attempts, OpenTransaction(session), delivery.handler, delivery.run_number)
+                await run_within(as_coroutine(on_dead(delivery.event, work, error)), limit, limit + CANCEL_GRACE)
         except (SoftTimeLimitExceeded, TimeLimitExceeded) as late:
-            raise OnDeadCutOffError(told(late).message) from late
+            raise OnDeadCutOffError(described(late).message) from late
         except Exception as failure:
-            kind = trouble(failure)
-            if kind == "held up" and isinstance(failure, DBAPIError) and failure.connection_invalidated:
-                raise OnDeadCutOffError(told(failure).message) from failure
+            kind = database_error_kind(failure)
+            if kind == "timeout" and isinstance(failure, DBAPIError) and failure.connection_invalidated:
+                raise OnDeadCutOffError(described(failure).message) from failure
             if kind in {"outage", "conflict"}:
                 raise
             log.exception("on_dead failed")
-            return told(failure).message
+            return described(failure).message
         return None
 
 
-def told(error: BaseException) -> ErrorText:
-    """Describe an exception; one whose own text fails must not keep its delivery from being settled."""
+def described(error: BaseException) -> ErrorText:
+    """Describe an exception, even one whose `__str__` fails: its delivery must be settled anyway."""
     try:
         return describe(error)
     except Exception as unprintable:
-        log.exception("an exception cannot be printed", error_type=type_name(error))
-        return ErrorText(type_name(error), f"its text cannot be told: {type_name(unprintable)}", "")
+        log.exception("cannot get the text of an exception", error_type=type_name(error))
+        return ErrorText(type_name(error), f"its text cannot be read: {type_name(unprintable)}", "")

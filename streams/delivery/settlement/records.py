@@ -1,4 +1,4 @@
-"""What a settlement leaves behind: records for retry tiers, and the row's values. Pure: values in, values out."""
+"""Builds what a settlement writes: records for retry tiers, and the values of the row. Pure, without I/O."""
 
 import json
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ from datetime import datetime
 
 from streams import headers
 from streams.delivery.delivery import Delivery, Origin, at_ms, origin_of
-from streams.delivery.ledger.columns import identity, storable
+from streams.delivery.ledger.columns import primary_key, storable
 from streams.delivery.settlement.decision import Outcome
 from streams.headers import Headers
 from streams.transport.kafka.records import Record
 
 HISTORY_ENTRIES = 5
-"""Attempts kept in a retry record's history header; the ledger has them all."""
+"""Attempts in the history header of a retry record; the ledger has more of them."""
 HISTORY_ERROR_BYTES = 200
 
 
@@ -38,27 +38,27 @@ class RetryState:
     first_failed_at: int | None = None
     """ms since the epoch."""
     history: Sequence[object] = ()
-    """As `history_entry`, the oldest first."""
+    """Entries from `history_entry`, the oldest first."""
 
 
 def retry_state(delivery: Delivery, outcome: Outcome) -> RetryState:
-    """Return what the record of a delivery that runs again says, after an attempt with this outcome."""
+    """Return the header values of a retry record after an attempt with this outcome."""
     due_at = outcome.ended_at if outcome.due_at is None else outcome.due_at
     history, first_failed_at = read_history(delivery.record.headers), delivery.first_failed_at
     if outcome.error_line is not None:
-        history.append(history_entry(delivery.run, outcome.ended_at, outcome.error_line))
+        history.append(history_entry(delivery.run_number, outcome.ended_at, outcome.error_line))
         if first_failed_at is None:
             first_failed_at = outcome.ended_at
     return RetryState(outcome.seq, outcome.attempts, due_at, first_failed_at, history)
 
 
 def retry_record(delivery: Delivery, topic: str, state: RetryState) -> OutgoingRecord:
-    """Return the delivery's record for a retry tier: key, value and event headers as they came, `streams-*` replaced.
+    """Return a delivery's record for a retry tier: key, value and headers unchanged, `streams-*` headers replaced.
 
     Args:
         delivery: What runs again.
         topic: The tier's topic.
-        state: What the headers say about it.
+        state: The values of its headers.
     """
     kept = headers.without(delivery.record.headers, headers.STREAMS_PREFIX)
     added = _retry_headers(delivery.handler.name, state, delivery.origin)
@@ -73,10 +73,10 @@ def retry_record(delivery: Delivery, topic: str, state: RetryState) -> OutgoingR
 
 
 def unread_record(record: Record, handler: str, topic: str, due_at: int) -> OutgoingRecord:
-    """Return an event topic's record for a retry tier, for one handler that has not been given it.
+    """Return an undecoded record of an event topic for a retry tier and one handler.
 
     Args:
-        record: What came.
+        record: The record of the event topic.
         handler: The handler's name.
         topic: The tier's topic.
         due_at: When to read it again, ms since the epoch.
@@ -89,10 +89,10 @@ def unread_record(record: Record, handler: str, topic: str, due_at: int) -> Outg
 def moved_record(
     record: Record, topic: str, due_at: int | None = None, unknown_since: int | None = None
 ) -> OutgoingRecord:
-    """Return a tier's record for another tier, uncounted and as it is, but for the times that are given.
+    """Return a retry record for another tier, unchanged except for the given times. No attempt is counted.
 
     Args:
-        record: What came from a tier.
+        record: The record of a tier.
         topic: The other tier's topic.
         due_at: When it runs, ms since the epoch.
         unknown_since: Since when no worker has known its handler, ms since the epoch.
@@ -109,7 +109,7 @@ def moved_record(
 
 
 def history_entry(run: int, at: int, error: str) -> dict[str, object]:
-    """Return one failed attempt for the history header.
+    """Return the entry of one failed attempt for the history header.
 
     Args:
         run: The number of the attempt.
@@ -121,7 +121,7 @@ def history_entry(run: int, at: int, error: str) -> dict[str, object]:
 
 
 def read_history(record_headers: Headers) -> list[object]:
-    """Return the attempts in a retry record's history header; nothing where it is missing or unreadable."""
+    """Return the attempts in the history header of a retry record; empty if it is missing or invalid."""
     raw = headers.last(record_headers, headers.HISTORY)
     if raw is None:
         return []
@@ -135,18 +135,18 @@ def read_history(record_headers: Headers) -> list[object]:
 def settled_values(
     delivery: Delivery, outcome: Outcome, started_at: datetime, worker: str, note: str | None
 ) -> dict[str, object]:
-    """Return the parameters of `ledger.SETTLE`.
+    """Return the parameters of `ledger.settle.SETTLE`.
 
     Args:
         delivery: Whose row it is.
         outcome: The row's next state.
         started_at: When the attempt began.
         worker: Who settles it.
-        note: The error as row and history have it.
+        note: The error for the row and its history.
     """
     error = storable(note)
     return {
-        **identity(delivery),
+        **primary_key(delivery),
         "status": outcome.status,
         "seq": outcome.seq,
         "attempts": outcome.attempts,
@@ -161,7 +161,7 @@ def settled_values(
 
 
 def attempt_entry(delivery: Delivery, outcome: Outcome, started_at: datetime, worker: str) -> dict[str, object]:
-    """Return one object of the row's `history`, without its error; it tells attempts apart.
+    """Return one object of the row's `history`, without its error. It is different for each attempt.
 
     Args:
         delivery: What was attempted.
@@ -170,7 +170,7 @@ def attempt_entry(delivery: Delivery, outcome: Outcome, started_at: datetime, wo
         worker: Who ran it, or settles it.
     """
     return {
-        "attempt": delivery.run,
+        "attempt": delivery.run_number,
         "started_at": started_at.isoformat(),
         "completed_at": at_ms(outcome.ended_at).isoformat(),
         "outcome": outcome.history_outcome,

@@ -1,6 +1,6 @@
 """Settles attempts that did not succeed: one transaction that locks, sends the record, updates the row and commits.
 
-What follows is decided in `decision`, records and values are built in `outgoing`, and `reporting` comes after the
+`decision` decides the outcome, `records` and `dead_letter` build records and values, `telemetry` reports after the
 commit.
 """
 
@@ -19,7 +19,7 @@ from streams.delivery.errors import ExpiredError
 from streams.delivery.execution.attempt import AttemptContext
 from streams.delivery.execution.transaction import effect_session
 from streams.delivery.ledger import leases
-from streams.delivery.ledger import settle as settle_module
+from streams.delivery.ledger.settle import FINAL, index_dead_letter, lock_execution, settle, was_settled
 from streams.delivery.scheduling.retry_tiers import RetryTiers
 from streams.delivery.settlement.dead_letter import DeadLetters, dead_letter_info, dead_letter_row
 from streams.delivery.settlement.decision import (
@@ -30,7 +30,7 @@ from streams.delivery.settlement.decision import (
     after_lost_lease,
     after_process_deaths,
 )
-from streams.delivery.settlement.on_dead import OnDead, OnDeadCutOffError, told
+from streams.delivery.settlement.on_dead import OnDead, OnDeadCutOffError, described
 from streams.delivery.settlement.pending_send import PendingSend, Sender
 from streams.delivery.settlement.records import attempt_entry, retry_record, retry_state, settled_values
 from streams.delivery.settlement.settle_loop import SettleLoop
@@ -40,15 +40,15 @@ from streams.observability.logs import get_logger
 from streams.transport.kafka.records import RecordMetadata
 
 log = get_logger(__name__)
-SETTLING_TIMES = 4
-"""Times the sender's timeout that the transaction of a settlement may take: its statements, `on_dead`, the record."""
+TRANSACTION_TIMEOUT_FACTOR = 4
+"""Time limit of a settlement's transaction, as a multiple of the sender's timeout."""
 TIERS = "tiers"
-"""All tiers of the pool, as one target of records."""
+"""The target of all retry tiers of the pool."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A run of a delivery: when it began, and of a long delivery the lease that it ran under."""
+    """A run of a delivery: its start, and the lease of a long delivery."""
 
     delivery: Delivery
     started_at: datetime
@@ -57,7 +57,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Destinations:
-    """Where the records of one pool go that are not done: to its retry tiers, or to the DLQs."""
+    """Where the failed records of one pool go: its retry tiers and the DLQs."""
 
     tiers: RetryTiers
     dead_letters: DeadLetters
@@ -65,7 +65,7 @@ class Destinations:
 
 @dataclass(slots=True)
 class Settling:
-    """One attempt's settlement over all its tries."""
+    """The state of one settlement over all its tries."""
 
     attempt: Attempt
     outcome: Outcome
@@ -73,15 +73,15 @@ class Settling:
     """What `on_dead` is called with."""
     record: PendingSend
     placed: RecordMetadata | None = None
-    """Where the record is."""
+    """The position of the sent record."""
     on_dead_failure: str | None = None
-    """Why `on_dead` was cut off; it is not called again."""
+    """Why `on_dead` was cut off. It is then not called again."""
     may_be_committed: bool = False
-    """Whether a try has reached its COMMIT: only the row shows then whether that was done."""
+    """Whether a try has reached its COMMIT. Only the row then shows whether it succeeded."""
 
 
 class Settlement:
-    """Settles deliveries of one pool, and acknowledges them; waits while database or brokers are away, loses none."""
+    """Settles and acknowledges deliveries of one pool. Waits while the database or the brokers are unavailable."""
 
     def __init__(
         self,
@@ -91,17 +91,17 @@ class Settlement:
         telemetry: Telemetry,
         loop: SettleLoop,
     ) -> None:
-        """Take what a settlement needs.
+        """Create the settlement of one pool.
 
         Args:
-            attempts: The pool's database, worker and codec, and what `on_dead` works with.
-            sender: Produces the records. `on_dead` has as long as one try to send.
-            destinations: The topics of these records.
+            attempts: The pool's dependencies, also for `on_dead`.
+            sender: Produces the records. Its timeout is also the time limit of `on_dead`.
+            destinations: The retry tiers and DLQs.
             telemetry: Called after each commit.
             loop: Repeats a settlement until it succeeds.
         """
         self._bookkeeping = attempts.database.bookkeeping
-        self._place = attempts.place
+        self._worker_identity = attempts.worker_identity
         self._sender = sender
         self._tiers = destinations.tiers
         self._dead_letters = destinations.dead_letters
@@ -110,43 +110,48 @@ class Settlement:
         self._on_dead = OnDead(attempts, sender.timeout)
 
     async def failed(self, attempt: Attempt, error: BaseException) -> None:
-        """End a failed attempt by its handler's policy: another attempt at its time, or death."""
+        """Settle a failed attempt as the retry policy says: another attempt later, or a dead letter."""
         now, spread = now_ms(), random.random()  # noqa: S311 - jitter
-        await self._end(attempt, after_failure(attempt.delivery, error, told(error), now=now, spread=spread), error)
+        await self._end(
+            attempt, after_failure(attempt.delivery, error, described(error), now=now, spread=spread), error
+        )
 
     async def deferred(self, attempt: Attempt, why: str, *, after: float) -> None:
-        """Hand a delivery on, to run after so many seconds; no attempt is counted."""
+        """Move a delivery to a retry tier, to run after `after` seconds. No attempt is counted."""
         await self._end(attempt, after_deferral(attempt.delivery, why, after=after, now=now_ms()))
 
     async def deferred_all(self, deliveries: Iterable[Delivery], why: str, *, after: float) -> None:
-        """Hand deliveries on that were not attempted, as `deferred`, one after the other."""
+        """Defer deliveries that were not attempted, one after the other; see `deferred`."""
         for delivery in deliveries:
-            await self.deferred(_not_begun(delivery), why, after=after)
+            await self.deferred(_without_run(delivery), why, after=after)
 
-    async def given_back(self, attempt: Attempt, why: str) -> None:
-        """Hand a delivery on at once, uncounted, within the time of one try to send: else its lease expires."""
+    async def released(self, attempt: Attempt, why: str) -> None:
+        """Release a cancelled delivery to another worker at once. No attempt is counted.
+
+        It takes at most the sender's timeout. If it fails, the lease expires and the sweep settles the delivery.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._sender.timeout):
                 await self.deferred(attempt, why, after=0.0)
 
     async def crashed(self, attempt: Attempt, lost_before: int) -> None:
-        """End an attempt whose worker let its lease expire; `lost_before`: leases lost before this one."""
+        """Settle an attempt whose lease expired; `lost_before` is the number of leases lost before this one."""
         await self._end(attempt, after_lost_lease(attempt.delivery, lost_before, now=now_ms()))
 
     async def expired(self, delivery: Delivery) -> None:
-        """End a delivery whose event expired before an attempt could begin."""
+        """Dead-letter a delivery whose event expired before an attempt could start."""
         expires_at = last_text(delivery.record.headers, CE_EXPIRYTIME)
-        error = ExpiredError(f"it expired at {expires_at}, before an attempt could begin")
-        await self._end(_not_begun(delivery), after_expiry(delivery, told(error), now=now_ms()), error)
+        error = ExpiredError(f"the event expired at {expires_at}, before an attempt could start")
+        await self._end(_without_run(delivery), after_expiry(delivery, described(error), now=now_ms()), error)
 
     async def expired_all(self, deliveries: Iterable[Delivery]) -> None:
-        """End deliveries as `expired`, one after the other."""
+        """Dead-letter expired deliveries, one after the other; see `expired`."""
         for delivery in deliveries:
             await self.expired(delivery)
 
     async def killed(self, delivery: Delivery) -> None:
-        """End a delivery that ended its process in each run."""
-        await self._end(_not_begun(delivery), after_process_deaths(delivery, now=now_ms()))
+        """Dead-letter a delivery that crashed its process in each run."""
+        await self._end(_without_run(delivery), after_process_deaths(delivery, now=now_ms()))
 
     async def _end(self, attempt: Attempt, outcome: Outcome, error: BaseException | None = None) -> None:
         """Settle until it succeeds, report, acknowledge."""
@@ -154,7 +159,7 @@ class Settlement:
         settling = Settling(attempt, outcome, error, PendingSend(self._sender))
 
         async def settle() -> None:
-            """Try once; an `on_dead` that is cut off takes the transaction with it, so then once more without it."""
+            """Try once. If `on_dead` is cut off, the transaction is lost; then try again without it."""
             try:
                 settled = await self._settle(settling)
             except OnDeadCutOffError as cut_off:
@@ -168,39 +173,41 @@ class Settlement:
         await self._loop.settle(delivery, target, settle)
 
     async def _settle(self, settling: Settling) -> bool:
-        """Try once: lock, see whether the delivery has moved on, send, update, commit; False: it has moved on."""
-        attempt, outcome, worker = settling.attempt, settling.outcome, self._place.worker
-        async with effect_session(self._bookkeeping, self._sender.timeout * SETTLING_TIMES) as session:
+        """Try once: lock, check whether the delivery has moved on, send, update, commit; False: it has moved on."""
+        attempt, outcome, worker = settling.attempt, settling.outcome, self._worker_identity.worker
+        async with effect_session(self._bookkeeping, self._sender.timeout * TRANSACTION_TIMEOUT_FACTOR) as session:
             held = await _lock_lease(session, attempt, outcome)
             if not held and not settling.may_be_committed:
-                log.info("lease is lost, its new holder settles the delivery")
+                log.info("lease is lost; its new holder settles the delivery")
                 return False
-            row = await settle_module.lock_execution(session, attempt.delivery, self._place, attempt.started_at)
+            row = await lock_execution(session, attempt.delivery, self._worker_identity, attempt.started_at)
             if settling.may_be_committed:
                 entry = attempt_entry(attempt.delivery, outcome, attempt.started_at, worker)
-                if await settle_module.was_settled(session, attempt.delivery, entry):
+                if await was_settled(session, attempt.delivery, entry):
                     return True
             if not held or moved_on(row, attempt) or (outcome.lost and not row["expired"]):
                 log.info("delivery has moved on already", status=row["status"], seq=row["seq"])
                 return False
-            note = await self._die(session, settling) if outcome.is_dead else await self._hand_over(settling)
+            note = (
+                await self._send_dead_letter(session, settling) if outcome.is_dead else await self._send_retry(settling)
+            )
             values = settled_values(attempt.delivery, outcome, attempt.started_at, worker, note)
-            await settle_module.settle(session, values)
+            await settle(session, values)
             if attempt.lease is not None:
-                await leases.drop_lease(session, attempt.lease)
+                await leases.release_lease(session, attempt.lease)
             settling.may_be_committed = True
         return True
 
-    async def _hand_over(self, settling: Settling) -> str | None:
-        """Send the retry record to the longest tier that fits; returns the error as the row has it."""
+    async def _send_retry(self, settling: Settling) -> str | None:
+        """Send the retry record to the longest tier that fits; return the error for the row."""
         delivery, outcome = settling.attempt.delivery, settling.outcome
         state = retry_state(delivery, outcome)
         tier = self._tiers.topic_for((state.due_at - now_ms()) / 1000)
-        settling.placed = await settling.record.placed(retry_record(delivery, tier, state))
+        settling.placed = await settling.record.send(retry_record(delivery, tier, state))
         return outcome.error_line
 
-    async def _die(self, session: AsyncSession, settling: Settling) -> str | None:
-        """Call `on_dead`, send the dead letter, index it; returns the error as the row has it."""
+    async def _send_dead_letter(self, session: AsyncSession, settling: Settling) -> str | None:
+        """Call `on_dead`, send the dead letter, index it; return the error for the row."""
         delivery, outcome, note = settling.attempt.delivery, settling.outcome, settling.outcome.error_line
         info = dead_letter_info(delivery, outcome, self._dead_letters.group)
         failure = settling.on_dead_failure or await self._on_dead.call(
@@ -209,10 +216,8 @@ class Settlement:
         if failure:
             note = f"{note} (on_dead failed: {failure})"
         topic, record = delivery.topic.name, delivery.record
-        settling.placed = await settling.record.placed(self._dead_letters.record(topic, record, info))
-        await settle_module.index_dead_letter(
-            session, dead_letter_row(record, settling.placed, info, delivery.event.tenant_id)
-        )
+        settling.placed = await settling.record.send(self._dead_letters.record(topic, record, info))
+        await index_dead_letter(session, dead_letter_row(record, settling.placed, info, delivery.event.tenant_id))
         return note
 
     def _report(self, settling: Settling) -> None:
@@ -227,23 +232,23 @@ class Settlement:
             self._telemetry.retried(delivery, settling.placed.topic, at_ms(outcome.due_at))
 
 
-def _not_begun(delivery: Delivery) -> Attempt:
+def _without_run(delivery: Delivery) -> Attempt:
     return Attempt(delivery, at_ms(now_ms()))
 
 
 async def _lock_lease(session: AsyncSession, attempt: Attempt, outcome: Outcome) -> bool:
-    """Lock the attempt's lease before its row, as everywhere; False: it is another's."""
+    """Lock the attempt's lease, always before the row; False: another attempt holds it."""
     if attempt.lease is None:
         return True
     if outcome.lost:
-        await leases.drop_expired_lease(session, attempt.lease)
+        await leases.release_expired_lease(session, attempt.lease)
         return True
-    return await leases.hold_lease(session, attempt.lease)
+    return await leases.lock_lease(session, attempt.lease)
 
 
 def moved_on(row: RowMapping, attempt: Attempt) -> bool:
     """Return whether the locked row says that this attempt's outcome no longer counts."""
-    if row["status"] in settle_module.FINAL or row["seq"] > attempt.delivery.seq:
+    if row["status"] in FINAL or row["seq"] > attempt.delivery.seq:
         return True
     if attempt.lease is None:
         return bool(row["status"] == "started")

@@ -1,4 +1,4 @@
-"""A dependency that is away: work on it waits, nothing else does, and no attempt is burned."""
+"""An unavailable dependency: only deliveries that need it wait, and no attempt is counted."""
 
 import asyncio
 
@@ -18,13 +18,13 @@ ONCE = Backoff(attempts=1)
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An outage of a second is long."""
+    """Make the pauses short, so that an outage of a second is long."""
     monkeypatch.setattr(circuit_breaker, "FIRST_PAUSE", 0.3)
     monkeypatch.setattr(circuit_breaker, "LONGEST_PAUSE", 0.3)
 
 
 class Provider:
-    """A dependency that can be switched off; counts how often it is asked."""
+    """A dependency that can be switched off. It counts its calls."""
 
     def __init__(self) -> None:
         self.up = False
@@ -37,7 +37,7 @@ class Provider:
 
 
 async def test_a_topic_that_needs_it_throughout_waits_in_its_partition(trial: Settings) -> None:
-    """Of fifty events three ask, then one a pause: these are deferred; the others are done when it answers."""
+    """Of fifty events three call the provider, then one per pause. These are deferred; the others run later."""
     provider = Provider()
 
     async def ask(event: SingleTrialRequested, work: Work) -> None:
@@ -62,7 +62,7 @@ async def test_a_topic_that_needs_it_throughout_waits_in_its_partition(trial: Se
 
 
 async def test_beside_others_its_deliveries_are_deferred(trial: Settings) -> None:
-    """The topic's other handler has done all of its work while the provider is away; then the rest is done too."""
+    """The topic's other handler finishes all its work during the outage. After it the deferred deliveries run."""
     provider = Provider()
 
     async def ask(event: SingleTrialRequested, work: Work) -> None:
@@ -122,7 +122,7 @@ async def test_batch_and_long_handlers_wait_too(trial: Settings) -> None:
 
 
 async def test_a_failure_among_successes_is_the_deliverys_own(trial: Settings) -> None:
-    """The provider chokes on one event and answers the others: that one is given up, and no breaker opens for long."""
+    """The provider fails for one event only: that event is dead-lettered, and no breaker opens for long."""
     asked: list[str] = []
 
     async def ask(event: SingleTrialRequested, work: Work) -> None:

@@ -1,4 +1,4 @@
-"""The crash guard without the deaths, which tests/crash has: its notes are as a killed process leaves them."""
+"""The crash-loop guard without crashes (see tests/crash): the tests write the rows that a killed process leaves."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ RAN: list[str] = []
 
 @handles(SingleTrialRequested)
 async def note_it(event: SingleTrialRequested, work: Work) -> None:
-    """Says that it ran."""
+    """Record that the handler ran."""
     assert isinstance(work.session, AsyncSession)
     RAN.append(event.entity)
 
@@ -30,7 +30,7 @@ def nothing_ran() -> None:
 
 
 def begin(bench: Bench, *events: SingleTrialRequested) -> Assignment:
-    """A worker gets the partition, at offset 0, and its records."""
+    """Assign the partition at offset 0 and deliver its records."""
     records = [bench.record(event, offset) for offset, event in enumerate(events)]
     assignment = Assignment(records[0].topic, 0, bench.context.group)
     assignment.start = 0
@@ -44,33 +44,33 @@ async def starts(bench: Bench) -> list[int]:
 
 
 async def no_suspects(bench: Bench) -> None:
-    """A run's note goes right after its offset is settled."""
+    """Return when no suspect is left. A row is deleted shortly after its offset is settled."""
     async with asyncio.timeout(10):
-        while await bench.query("select * from streams.suspects"):  # noqa: ASYNC110 - only the database can be asked
+        while await bench.query("select * from streams.suspects"):  # noqa: ASYNC110 - only the database shows it
             await asyncio.sleep(0.01)
 
 
 async def test_a_third_start_on_one_offset_makes_careful_and_a_moved_offset_does_not(trial: Settings) -> None:
-    """Two processes die before they have settled anything; the third runs one at a time and leaves no note behind."""
+    """Two processes end before they settle anything. The third runs deliveries in isolation and leaves no suspect."""
     for number in (1, 2, 3):
         async with open_bench(trial, note_it) as bench:
             settled = begin(bench, SingleTrialRequested(entity=f"e{number}"))
             await bench.settled(settled)
-            assert bench.context.guard.cautious is (number == 3)
+            assert bench.context.guard.is_isolating is (number == 3)
             assert await starts(bench) == [number]
             await no_suspects(bench)
     async with open_bench(trial, note_it) as bench:
         moved = Assignment(settled.topic, 0, bench.context.group)
         moved.start = 1
-        assert not bench.context.guard.has_noted(moved)
-        await bench.context.guard.noted(moved)
-        assert bench.context.guard.has_noted(moved)
+        assert not bench.context.guard.is_registered(moved)
+        await bench.context.guard.register(moved)
+        assert bench.context.guard.is_registered(moved)
         assert await starts(bench) == [1]
     assert RAN == ["e1", "e2", "e3"]
 
 
 async def test_a_suspect_makes_careful_at_any_offset(trial: Settings) -> None:
-    """It ran alone when its process died; what came before it is settled since. Below the start it counts no more."""
+    """Records before the suspect were settled since. A suspect below the start of the assignment is ignored."""
     event = SingleTrialRequested(entity="e")
     async with open_bench(trial, note_it) as bench:
         topic = bench.codec.encode(event).topic
@@ -85,12 +85,12 @@ async def test_a_suspect_makes_careful_at_any_offset(trial: Settings) -> None:
         for place, careful in ((1, False), (0, True)):
             assignment = Assignment(topic, place, bench.context.group)
             assignment.start = 5 * place
-            await bench.context.guard.noted(assignment)
-            assert bench.context.guard.cautious is careful
+            await bench.context.guard.register(assignment)
+            assert bench.context.guard.is_isolating is careful
 
 
 async def test_what_ran_alone_at_two_deaths_is_a_dead_letter_and_is_not_run(trial: Settings) -> None:
-    """The culprit alone: `crashed`, in the ledger and as a dead letter; its neighbours run."""
+    """Only the suspect is dead-lettered, with the reason `crashed`. Its neighbours run."""
     async with open_bench(trial, note_it) as bench:
         events = [SingleTrialRequested(entity=f"e{number}") for number in range(3)]
         topic = bench.codec.encode(events[0]).topic
@@ -115,12 +115,12 @@ async def test_what_ran_alone_at_two_deaths_is_a_dead_letter_and_is_not_run(tria
             ]
         )
         assert [row["reason"] for row in await bench.query("select reason from streams.dead_letters")] == ["crashed"]
-        assert bench.context.guard.cautious is False
+        assert bench.context.guard.is_isolating is False
         assert await bench.query("select * from streams.suspects") == []
 
 
 async def test_a_clean_end_takes_its_notes_back_and_only_its_own(trial: Settings) -> None:
-    """Revocation and shutdown are no deaths; what another worker has noted since stays."""
+    """A revocation or a shutdown is not a crash. Rows of another worker stay."""
     async with open_bench(trial, note_it) as bench:
         await bench.settled(begin(bench, SingleTrialRequested(entity="e")))
         other = CrashLoopGuard(

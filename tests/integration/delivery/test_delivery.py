@@ -1,6 +1,6 @@
-"""How events become effects once: single, batch and long handlers, retries, dead letters, limits, poison.
+"""Each event has one effect: single, batch and long handlers, retries, dead letters, time limits, poison records.
 
-One worker serves all of them; each test looks at its own events.
+One worker runs all of them; each test checks its own events.
 """
 
 import json
@@ -30,7 +30,7 @@ def run(stack: Stack, template: str, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def handlers(effects: Sequence[dict[str, object]]) -> list[object]:
-    """Which handlers the effects are of."""
+    """Return the handlers of the effects."""
     return [row["handler"] for row in effects]
 
 
@@ -47,7 +47,7 @@ def test_single_handlers_run_once_and_in_the_order_of_their_key(run: TrialRun) -
 
 
 def test_a_failure_is_retried_at_its_time_never_early_and_then_succeeds(run: TrialRun) -> None:
-    """Two failures, delays 1 s and 2 s: the third attempt succeeds; only its effect stands; late by under a second."""
+    """Two failures with delays of 1 s and 2 s: only the third attempt has an effect, less than a second late."""
     event = SingleTrialRequested(entity="e", plan="fail", times=2)
     run.publish(event)
     (row,) = run.ended(event)
@@ -65,7 +65,7 @@ def test_a_failure_is_retried_at_its_time_never_early_and_then_succeeds(run: Tri
 
 
 def test_an_exhausted_delivery_dies_with_all_headers_and_comes_back_by_replay(run: TrialRun) -> None:
-    """Three failures: a dead letter that says so, `on_dead` ran once; replayed it has a fresh budget of attempts."""
+    """Three failures: a dead letter, and `on_dead` ran once. A replay starts with all attempts."""
     event = SingleTrialRequested(entity="e", tenant_id="t-7", plan="fail", times=3)
     run.publish(event)
     run.ended(event)
@@ -78,15 +78,15 @@ def test_an_exhausted_delivery_dies_with_all_headers_and_comes_back_by_replay(ru
     shown = run.streams.json("dlq", "show", str(letter["id"]))
     assert "kafka_dlt-original-topic" in json.dumps(shown)
     run.streams.json("dlq", "replay", str(letter["id"]))
-    # The replay's budget is fresh, so its attempts count from 1 and the trial fails three times more: it dies again.
+    # The attempts of the replay count from 1, so the trial fails three times again and is dead-lettered again.
     deaths = "select count(*) from streams.dead_letters where event_id = :id"
-    wait_for(lambda: scalar(run.engine, deaths, id=event.event_id) == 2, "the second death")
+    wait_for(lambda: scalar(run.engine, deaths, id=event.event_id) == 2, "the second dead letter")
     (row,) = run.ended(event)
     assert (row["status"], row["attempts"], row["replays"]) == ("failure", 3, 1)
 
 
 def test_a_permanent_failure_dies_at_once_and_a_broken_on_dead_is_told_with_it(run: TrialRun) -> None:
-    """One attempt; the row's error names both the failure and what broke in `on_dead`."""
+    """There is one attempt. The error of the row names the failure and the error of `on_dead`."""
     event = SingleTrialRequested(entity="broken-on-dead", plan="permanent", times=9)
     run.publish(event)
     (row,) = run.ended(event)
@@ -113,7 +113,7 @@ def test_a_failed_batch_is_halved_until_the_bad_event_stands_alone(run: TrialRun
 
 
 def test_a_long_handler_is_acknowledged_at_its_claim_and_runs_once(run: TrialRun) -> None:
-    """Three long events on one partition, 3 s each: the lag is gone while they run; each effect comes once."""
+    """Three long events on one partition, 3 s each: the lag is 0 while they run, and each has one effect."""
     events = [LongTrialRequested(entity=f"e{number}", plan="sleep", seconds=3) for number in range(3)]
     run.publish(*events)
     ids = [event.event_id for event in events]
@@ -134,7 +134,7 @@ def test_a_long_handler_is_acknowledged_at_its_claim_and_runs_once(run: TrialRun
 
 
 def test_the_soft_limit_cancels_rolls_back_and_lets_the_handler_tidy_up(run: TrialRun) -> None:
-    """A sleep over the soft limit: no effect of it, `on_soft_limit` ran with a session of its own, then it succeeds."""
+    """A sleep over the soft limit has no effect; `on_soft_limit` runs with its own session; the retry succeeds."""
     event = SingleTrialRequested(entity="e", plan="sleep", seconds=30, times=1)
     run.publish(event)
     run.ended(event)
@@ -142,7 +142,7 @@ def test_the_soft_limit_cancels_rolls_back_and_lets_the_handler_tidy_up(run: Tri
 
 
 def test_the_hard_limit_leaves_a_stubborn_handler_behind_and_others_go_on(run: TrialRun) -> None:
-    """A handler that swallows its cancellation for 6 s: its attempt is fenced at 2 s, a neighbour is not held up."""
+    """A handler swallows its cancellation for 6 s: its attempt is fenced at 2 s, and another event is not delayed."""
     stubborn = SingleTrialRequested(entity="stubborn", plan="swallow", seconds=6, times=1)
     neighbour = SingleTrialRequested(entity="neighbour")
     run.publish(stubborn, neighbour)
@@ -154,7 +154,7 @@ def test_the_hard_limit_leaves_a_stubborn_handler_behind_and_others_go_on(run: T
 
 
 def test_code_that_never_awaits_is_killed_in_its_process_at_the_limit(run: TrialRun) -> None:
-    """60 s of spinning in `work.compute`: cancelled at the soft limit, then the next attempt succeeds."""
+    """A loop of 60 s in `work.compute` is cancelled at the soft limit; the next attempt succeeds."""
     event = SingleTrialRequested(entity="e", plan="compute", seconds=60, times=1)
     run.publish(event)
     run.ended(event)
@@ -163,7 +163,7 @@ def test_code_that_never_awaits_is_killed_in_its_process_at_the_limit(run: Trial
 
 @pytest.mark.parametrize("damage", ["not-avro", "unknown-schema", "invalid", "null", "old-id", "random-id"])
 def test_what_no_handler_can_be_given_dies_untouched_and_the_partition_goes_on(damage: str, run: TrialRun) -> None:
-    """The bytes as they came, the reason named; the good event behind it on the same partition succeeds."""
+    """The dead letter has the same bytes and the reason. The next event of the partition succeeds."""
     codec = build_codec(run.settings, load_catalogue(run.settings))
     after = SingleTrialRequested(entity="e")
     good = codec.encode(after)
@@ -189,7 +189,7 @@ def test_what_no_handler_can_be_given_dies_untouched_and_the_partition_goes_on(d
 
 
 def produced(settings: Settings, topic: str, value: bytes | None) -> TopicPartition:
-    """Put a record where events with the key `e` go, with a header of its own; where it is."""
+    """Produce a record to the partition of the key `e`, with its own header; return its position."""
     placed: list[TopicPartition] = []
 
     def report(error: object, message: Message) -> None:
@@ -203,7 +203,7 @@ def produced(settings: Settings, topic: str, value: bytes | None) -> TopicPartit
 
 
 def letters_of(run: TrialRun, place: TopicPartition) -> Sequence[dict[str, object]]:
-    """The dead letters of the record in that place."""
+    """Return the dead letters of the record at this position."""
     where = 'topic = :topic and "partition" = :partition and "offset" = :offset'
     return rows(
         run.engine,
@@ -215,7 +215,7 @@ def letters_of(run: TrialRun, place: TopicPartition) -> Sequence[dict[str, objec
 
 
 def dlq_value(settings: Settings, place: dict[str, object]) -> tuple[bytes | None, bytes]:
-    """Value and own header of a record, read from Kafka without the pipeline's code."""
+    """Return value and own header of a record, read from Kafka without the pipeline's code."""
     consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": "looks-only"})
     consumer.assign(
         [TopicPartition(str(place["dlq_topic"]), int(str(place["dlq_partition"])), int(str(place["dlq_offset"])))]
@@ -228,7 +228,7 @@ def dlq_value(settings: Settings, place: dict[str, object]) -> tuple[bytes | Non
 
 
 def test_a_record_as_large_as_its_topic_takes_still_fits_into_its_dlq(run: TrialRun) -> None:
-    """Headers are added on the way: the copy is larger than the record, and neither broker nor client may refuse it."""
+    """The copy has more headers than the record, and neither broker nor client may reject it."""
     event = SingleTrialRequested(entity="e", tenant_id="t" * 1_000_000, plan="permanent", times=9)
     run.publish(event)
     run.ended(event)

@@ -1,4 +1,4 @@
-"""What one bad event, handler or moment must not do: stall a pool, end a worker, lose or repeat work."""
+"""A bad event or handler, or an outage, must not block a pool, end a worker, or lose or repeat work."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from schemas import Event
 from schemas.event import new_event_id
 from streams import headers
 from streams.delivery import Backoff, Permanent, Retry, Work, handles
-from streams.delivery.admission.database_gate import trouble
+from streams.delivery.admission.database_gate import database_error_kind
 from streams.delivery.delivery import now_ms
 from streams.delivery.execution import transaction
 from streams.delivery.execution.time_limits import CANCEL_GRACE
@@ -39,7 +39,7 @@ LATER = Backoff(first="1h", attempts=3)
 
 
 def tier_headers(bench: Bench, event: Event, handler: str, **changed: object) -> Headers:
-    """The headers of a retry record of an event; names as in `streams-…`, `_` for `-`."""
+    """Return the headers of a retry record; keyword `due_at` is the header `streams-due-at`."""
     topic = bench.context.catalogue.of(type(event)).name
     known = {"handler": handler, "seq": 1, "attempt": 1, "due_at": 0, "origin_topic": topic, "origin_partition": 0}
     every = {**known, "origin_offset": 0, "origin_timestamp": now_ms(), **changed}
@@ -49,19 +49,19 @@ def tier_headers(bench: Bench, event: Event, handler: str, **changed: object) ->
 
 
 def statuses(rows: Sequence[dict[str, object]]) -> dict[object, object]:
-    """Handler → status of its one delivery."""
+    """Return handler → status of its one delivery."""
     return {row["handler"]: row["status"] for row in rows}
 
 
 async def do_nothing(_event: Event, _work: Work) -> None:
-    """Succeeds."""
+    """Succeed."""
 
 
-# What a handler may do
+# Faults of handlers
 
 
 async def test_a_handler_that_raises_a_cancellation_of_its_own_has_failed(trial: Settings) -> None:
-    """A cancelled task that the handler awaits is no cancellation by the engine: retried, nothing stalls."""
+    """The handler awaits a cancelled task. The engine did not cancel it, so it is retried and nothing blocks."""
 
     async def await_a_cancelled_task(_event: Event, _work: Work) -> None:
         inner = asyncio.create_task(asyncio.sleep(60))
@@ -74,13 +74,13 @@ async def test_a_handler_that_raises_a_cancellation_of_its_own_has_failed(trial:
     )
     async with open_bench(trial, single, long) as bench:
         await bench.settled(bench.feed(SingleTrialRequested(entity="e")))
-        await bench.until(lambda: bench.engine.running == 0, "the long work's end")
+        await bench.until(lambda: bench.engine.running == 0, "the long delivery to end")
         found = await bench.executions()
     assert [(row["status"], row["attempts"]) for row in found] == [("retry", 1), ("retry", 1)]
 
 
 async def test_a_hook_that_never_ends_holds_no_slot(trial: Settings) -> None:
-    """The deliveries settle all the same, and a death says that `on_dead` did not do its part."""
+    """The deliveries are settled anyway, and the error of a dead one says that `on_dead` failed."""
     settings = trial.model_copy(update={"settle_timeout": 1.0})
 
     async def hang(_event: Event, _work: Work, _error: BaseException) -> None:
@@ -148,7 +148,7 @@ RESULTS: dict[str, tuple[JSON, str]] = {
 
 
 async def test_a_result_is_json_of_8_kib_or_says_why_not(trial: Settings) -> None:
-    """What is no JSON fails the delivery; NUL, surrogates and size cost no work; nothing undoes a final step."""
+    """A result that is not JSON fails the delivery. NUL, surrogates and size do not; nothing undoes a final step."""
 
     def answer(*, final: bool, result: JSON) -> object:
         async def function(_event: LongTrialRequested, work: Work) -> JSON:
@@ -181,7 +181,7 @@ async def test_a_result_is_json_of_8_kib_or_says_why_not(trial: Settings) -> Non
 
 
 async def test_any_delay_that_is_asked_for_can_be_settled(trial: Settings) -> None:
-    """A provider's header may say anything: the delay is bounded, the engine lives."""
+    """A provider may send any delay. It is limited, and the engine continues."""
 
     def ask(after: float) -> object:
         async def function(_event: Event, _work: Work) -> None:
@@ -200,14 +200,14 @@ async def test_any_delay_that_is_asked_for_can_be_settled(trial: Settings) -> No
 
 
 class UnprintableError(Exception):
-    """An exception that cannot be told."""
+    """An exception without a text."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
 
 
 async def test_any_error_text_can_be_settled(trial: Settings) -> None:
-    """PostgreSQL takes no NUL and UTF-8 no lone surrogate: the text gives way, the delivery settles."""
+    """PostgreSQL rejects NUL, and UTF-8 rejects lone surrogates: the text is changed, and the delivery is settled."""
     errors = {
         "nul": ValueError("a\x00b"),
         "surrogate": ValueError("\udc80"),
@@ -236,11 +236,11 @@ async def test_any_error_text_can_be_settled(trial: Settings) -> None:
     assert all(row["handler"].startswith(row["status"]) for row in rows)
 
 
-# What an event may be
+# Faults of events
 
 
 async def test_a_resource_that_no_lease_can_have_is_the_deliverys_failure(trial: Settings) -> None:
-    """A NUL, a name too long for an index, a function that raises: these fail, the engine and a neighbour go on."""
+    """A NUL, a name too long for an index, a function that raises: only these deliveries fail."""
 
     def name(event: LongTrialRequested) -> str:
         names = {"nul": "a\x00b", "long": os.urandom(10_000).hex(), "good": "good"}
@@ -256,7 +256,7 @@ async def test_a_resource_that_no_lease_can_have_is_the_deliverys_failure(trial:
 
 
 async def test_any_time_of_an_event_comes_to_an_end(trial: Settings) -> None:
-    """An id whose milliseconds reach beyond the calendar is a dead letter; any record's timestamp can be kept."""
+    """An event id with a time beyond the year 9999 is a dead letter. Any record timestamp is accepted."""
     async with open_bench(trial, handles(SingleTrialRequested, name="none")(do_nothing)) as bench:
         last = UUID(int=((1 << 48) - 1 << 80) | 0x7 << 76 | 0b10 << 62)
         far = SingleTrialRequested(event_id=last, entity="e")
@@ -269,7 +269,7 @@ async def test_any_time_of_an_event_comes_to_an_end(trial: Settings) -> None:
 
 
 async def test_foreign_numbers_in_headers_end_no_worker(trial: Settings) -> None:
-    """On an event topic they mean nothing; in a tier the record still comes to an end."""
+    """On an event topic they are ignored. In a tier the record is settled anyway."""
     foreign: dict[str, int] = {
         "origin_partition": 10**12,
         "origin_offset": 10**30,
@@ -296,7 +296,7 @@ async def test_foreign_numbers_in_headers_end_no_worker(trial: Settings) -> None
     assert [row["partition"] for row in letters] == [0] * 16
 
 
-# Records and their fences
+# Records and the fence
 
 
 async def test_the_newest_of_two_records_of_a_delivery_decides(trial: Settings) -> None:
@@ -322,7 +322,7 @@ async def test_the_newest_of_two_records_of_a_delivery_decides(trial: Settings) 
 
 
 async def test_brokers_that_take_their_time_are_given_one_record(trial: Settings) -> None:
-    """The acknowledgement of a dead letter comes after several tries to settle: there is one dead letter."""
+    """The acknowledgement of a dead letter arrives after several tries: there is one dead letter."""
 
     async def fail(_event: Event, _work: Work) -> None:
         raise Permanent("no")
@@ -337,7 +337,7 @@ async def test_brokers_that_take_their_time_are_given_one_record(trial: Settings
 
 
 async def test_a_handler_without_a_ledger_leaves_no_retry_behind(trial: Settings) -> None:
-    """Its first failure makes a row; the run that succeeds ends it."""
+    """The first failure inserts a row; the successful run ends it."""
 
     async def fail_once(_event: Event, work: Work) -> None:
         if work.attempt == 1:
@@ -353,8 +353,8 @@ async def test_a_handler_without_a_ledger_leaves_no_retry_behind(trial: Settings
         await bench.settled(bench.feed(SingleTrialRequested(entity="f")))
 
 
-async def test_a_record_for_an_unknown_handler_rests_before_it_is_forwarded(trial: Settings) -> None:
-    """It waits out its due time instead of going round through Kafka as fast as that can."""
+async def test_a_record_for_an_unknown_handler_waits_before_it_is_forwarded(trial: Settings) -> None:
+    """It waits until it is due, instead of circulating through Kafka at full speed."""
     async with open_bench(trial, handles(SingleTrialRequested, name="known")(do_nothing)) as bench:
         event = SingleTrialRequested(entity="e")
         due = now_ms() + 1500
@@ -364,7 +364,7 @@ async def test_a_record_for_an_unknown_handler_rests_before_it_is_forwarded(tria
 
 
 async def test_an_unreadable_retry_keeps_its_handler(trial: Settings) -> None:
-    """A retry that outlived the ledger's retention is that handler's dead letter, and its row says so."""
+    """A retry older than the ledger's retention is a dead letter of its handler, and its row says so."""
     async with open_bench(trial, handles(SingleTrialRequested, name="known")(do_nothing)) as bench:
         beyond = datetime.now(tz=UTC) - timedelta(days=trial.ledger_retention_days + 1)
         old = new_event_id(round(beyond.timestamp() * 1000))
@@ -379,7 +379,7 @@ async def test_an_unreadable_retry_keeps_its_handler(trial: Settings) -> None:
 async def test_a_loop_that_was_blocked_beyond_the_limit_is_the_handlers_failure(
     trial: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server ended the transaction for its duration: that is no outage, or the event would be rerun for ever."""
+    """The server ended the transaction at its time-out. As an outage it would be rerun forever."""
     monkeypatch.setattr(transaction, "TRANSACTION_MARGIN", 0.2)
 
     async def block(_event: Event, _work: Work) -> None:
@@ -401,7 +401,7 @@ HELD_ROW = """
 async def test_a_row_that_another_worker_holds_delays_a_settlement_and_no_more(
     trial: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A frozen worker holds the row longer than `lock_timeout`: the engine waits it out."""
+    """A frozen worker locks the row longer than `lock_timeout`; the engine waits until it is free."""
     monkeypatch.setattr(transaction, "LOCK_TIMEOUT", 0.2)
 
     async def fail(_event: Event, _work: Work) -> None:
@@ -420,7 +420,7 @@ async def test_a_row_that_another_worker_holds_delays_a_settlement_and_no_more(
 
 
 async def test_a_backend_that_ends_under_a_savepoint_burns_no_attempt(trial: Settings) -> None:
-    """As in a restart of the server: the unit is run again, uncounted."""
+    """As in a restart of the server, the unit runs again and no attempt is counted."""
     running = asyncio.Event()
 
     async def savepoint(event: SingleTrialRequested, work: Work) -> None:
@@ -442,7 +442,7 @@ async def test_a_backend_that_ends_under_a_savepoint_burns_no_attempt(trial: Set
 
 
 async def test_a_server_that_does_not_answer_is_an_outage() -> None:
-    """A connection that times out has no SQLSTATE and a class of its own."""
+    """A connection time-out has no SQLSTATE and its own exception class."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -450,14 +450,14 @@ async def test_a_server_that_does_not_answer_is_an_outage() -> None:
         engine = create_engine(f"postgresql+psycopg://nobody@127.0.0.1:{port}/x", connect_args={"connect_timeout": 2})
         with pytest.raises(OperationalError) as raised:
             engine.connect()
-    assert trouble(raised.value) == "outage"
+    assert database_error_kind(raised.value) == "outage"
 
 
-# Leaving, and being left behind
+# Revocations and abandoned work
 
 
-async def test_attempts_that_nobody_awaits_keep_no_connection(trial: Settings) -> None:
-    """As many stubborn handlers as the pool has connections: the next event runs at once, and none can write late."""
+async def test_abandoned_attempts_keep_no_connection(trial: Settings) -> None:
+    """One such handler per connection of the pool: the next event runs at once, and none can write late."""
     late: list[str] = []
 
     async def stubborn(event: SingleTrialRequested, work: Work) -> None:
@@ -486,7 +486,7 @@ async def test_attempts_that_nobody_awaits_keep_no_connection(trial: Settings) -
 
 
 async def test_a_batch_that_is_half_done_still_belongs_to_its_partition(trial: Settings) -> None:
-    """Its first half is acknowledged, the second runs when the partition goes: it is waited for, then cancelled."""
+    """The first half is acknowledged. The second runs during the revocation, which waits and then cancels it."""
     running, cancelled = asyncio.Event(), asyncio.Event()
 
     async def batch(events: Sequence[BatchTrialRequested], _work: Work) -> None:
@@ -513,8 +513,8 @@ async def test_a_batch_that_is_half_done_still_belongs_to_its_partition(trial: S
         await bench.until(lambda: bench.engine.running == 0, "the unit's end")
 
 
-async def test_what_waits_of_a_lost_partition_is_forgotten(trial: Settings) -> None:
-    """Lost partitions are told without a chance to drain: what has not begun does not begin."""
+async def test_waiting_deliveries_of_a_lost_partition_are_discarded(trial: Settings) -> None:
+    """A lost partition cannot drain: waiting deliveries never start."""
     ran: list[str] = []
 
     async def slow(event: SingleTrialRequested, _work: Work) -> None:
@@ -527,11 +527,11 @@ async def test_what_waits_of_a_lost_partition_is_forgotten(trial: Settings) -> N
         fed.revoked = True
         bench.engine.on_revoked([fed])
         await bench.until(lambda: bench.engine.running == 0, "the end")
-        assert (len(ran), bench.engine.received) == (1, 0)
+        assert (len(ran), bench.engine.waiting) == (1, 0)
 
 
 async def test_a_compute_process_that_is_killed_costs_one_attempt(trial: Settings) -> None:
-    """As the kernel does for want of memory; the next run has a new process."""
+    """As the kernel does when memory is short. The next run has a new process."""
 
     async def compute(event: SingleTrialRequested, work: Work) -> None:
         await work.compute(spin if event.plan == "succeed" else die, 0.01)
@@ -552,7 +552,7 @@ def die(_: float) -> None:
 def test_a_zombie_does_not_hold_up_the_workers_end(
     trial: Settings, engine: Engine, worker: Callable[..., WorkerProcess]
 ) -> None:
-    """Left behind at its hard limit, it swallows every cancellation: SIGTERM ends the worker all the same, code 0."""
+    """Abandoned at its hard limit, it swallows every cancellation. SIGTERM still ends the worker with code 0."""
     one = worker().start()
     publish(trial, [SingleTrialRequested(entity="e", plan="swallow", seconds=120, times=9)])
     wait_for(lambda: scalar(engine, "select count(*) from streams.executions where status = 'retry'"), "the hard limit")
@@ -562,7 +562,7 @@ def test_a_zombie_does_not_hold_up_the_workers_end(
 
 
 async def test_a_lost_race_reruns_a_long_handler_uncounted(trial: Settings) -> None:
-    """A deadlock in a step, twice: the third run ends it, as the first attempt."""
+    """Two deadlocks in a step: the third run succeeds, and counts as the first attempt."""
     runs: list[int] = []
 
     async def race(event: LongTrialRequested, work: Work) -> None:

@@ -1,4 +1,4 @@
-"""What a worker does with a handler that uses its tools wrongly, and with one that lost its lease."""
+"""Handlers that use the API wrongly, and a handler that loses its lease."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -43,7 +43,7 @@ def worker(stack: Stack, template: str, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def run(worker: WorkerProcess) -> Iterator[TrialRun]:
-    """How the tests publish and look."""
+    """Publish events and read their outcome."""
     own = {name: value for name, value in worker.environment.items() if name.startswith("STREAMS_")}
     settings = settings_in(own)
     engine = sync_engine(settings)
@@ -52,7 +52,7 @@ def run(worker: WorkerProcess) -> Iterator[TrialRun]:
 
 
 @pytest.mark.parametrize(
-    ("event", "told"),
+    ("event", "expected"),
     [
         (SingleMistakeMade(mistake="step"), "err-single is no long handler: use work.session"),
         (SingleMistakeMade(mistake="service"), "nothing provides Missing"),
@@ -61,18 +61,18 @@ def run(worker: WorkerProcess) -> Iterator[TrialRun]:
     ],
     ids=["step of a single", "service of a single", "session of a long", "service of a long"],
 )
-def test_a_tool_used_wrongly_is_a_dead_letter_that_says_what_to_do(run: TrialRun, event: Event, told: str) -> None:
-    """It is the delivery's own failure; the worker goes on."""
+def test_a_tool_used_wrongly_is_a_dead_letter_that_says_what_to_do(run: TrialRun, event: Event, expected: str) -> None:
+    """Only the delivery fails; the worker continues."""
     run.publish(event)
     (row,) = run.ended(event)
     assert row["status"] == "failure"
-    assert told in str(row["error"])
+    assert expected in str(row["error"])
     (letter,) = run.letters(event)
-    assert told in str(letter["error_message"])
+    assert expected in str(letter["error_message"])
 
 
 def test_a_handler_knows_when_its_soft_limit_comes(run: TrialRun) -> None:
-    """Within the default of 30 seconds from the beginning of the attempt, in UTC."""
+    """The deadline is in UTC, within the default of 30 seconds after the start of the attempt."""
     event = SingleMistakeMade(mistake="none")
     before = datetime.now(tz=UTC)
     run.publish(event)
@@ -85,14 +85,14 @@ def test_a_handler_knows_when_its_soft_limit_comes(run: TrialRun) -> None:
 @pytest.mark.parametrize(
     ("mistake", "logged"),
     [
-        ("lose the lease and go on", "lease lost, another worker has this delivery now"),
-        ("lose the lease and fail", "lease is lost, its new holder settles the delivery"),
+        ("lose the lease and go on", "lease lost; another worker has this delivery"),
+        ("lose the lease and fail", "lease is lost; its new holder settles the delivery"),
     ],
 )
 def test_a_worker_without_its_lease_settles_nothing(
     run: TrialRun, worker: WorkerProcess, mistake: str, logged: str
 ) -> None:
-    """Neither its next step begins nor its failure counts: the delivery is handed on and succeeds."""
+    """Its next step does not start and its failure does not count. Another run succeeds."""
     event = LongMistakeMade.model_validate({"mistake": mistake})
     run.publish(event)
     (row,) = run.ended(event)

@@ -1,4 +1,4 @@
-"""Large events on real servers: whole to every handler, small on Kafka, gone from the storage when all is done."""
+"""Large events on real servers: whole for each handler, small on Kafka, removed from the storage at the end."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ BODY = "Größe " * 120_000
 
 @pytest.fixture
 def bucket() -> Iterator[dict[str, str]]:
-    """The settings for a bucket on an S3 server of its own."""
+    """The settings of a bucket on a separate S3 server."""
     with s3_server() as url:
         yield {
             "STREAMS_STORAGE_URL": f"s3://{BUCKET}/dify",
@@ -42,7 +42,7 @@ def bucket() -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """The test's settings, with the reports known to every process."""
+    """The test's settings, with the report topics for every process."""
     registry = tmp_path / "registry"
     export(build_catalogue(Settings(handlers=(reports.__name__,))), registry)
     return {
@@ -59,7 +59,7 @@ def settled(engine: Engine, expected: int) -> bool:
 
 
 def payloads(store: Store, *events: ReportRequested) -> list[str]:
-    """What lies in the storage of the days of these events."""
+    """Return the payloads in the storage of the days of these events."""
     days = {Ticket.of(event.event_id, b"").key.split("/")[1] for event in events}
     return sorted(key for day in days for key in store.keys(f"claims/{day}"))
 
@@ -67,7 +67,7 @@ def payloads(store: Store, *events: ReportRequested) -> list[str]:
 def test_every_way_of_publishing_is_whole_to_every_handler(
     topics: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
-    """Outbox, producers, the command and a handler's own: both handlers get each body, in order with the small ones.
+    """Outbox, producers, the command, a handler: both handlers get each whole event, in order with small ones.
 
     Kafka and the ledger hold little of it, and the storage nothing in the end.
     """
@@ -111,7 +111,7 @@ def test_every_way_of_publishing_is_whole_to_every_handler(
 def test_a_dead_letter_keeps_its_payload_and_a_lost_one_is_a_dead_letter(
     topics: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
-    """Replayed, the handler gets the whole event again. A payload that was lost is told by its key."""
+    """After a replay the handler gets the whole event. The error of a lost payload contains its key."""
     codec = build_codec(topics, build_catalogue(topics))
     store = open_store(topics)
     refused = ReportRequested(report_id="one", text=BODY, fails="file")
@@ -135,17 +135,17 @@ def test_a_dead_letter_keeps_its_payload_and_a_lost_one_is_a_dead_letter(
 
     store.write(Ticket.of(lost.event_id, b"").key, kept)
     commands.json("dlq", "replay", str(letters["decode"]["id"]))
-    wait_for(lambda: settled(engine, 4), "the lost one to be found again")
+    wait_for(lambda: settled(engine, 4), "the delivery whose payload was restored")
     assert {row["result"] for row in rows(engine, "select result from streams.executions where key = 'two'")} == {
         digest(lost)
     }
     commands.json("dlq", "replay", str(letters["permanent"]["id"]))
-    wait_for(lambda: len(commands.rows("dlq", "list")) == 1, "the refused one to die again")
+    wait_for(lambda: len(commands.rows("dlq", "list")) == 1, "the failing delivery to be dead-lettered again")
     assert one.stop() == 0
 
 
 async def test_a_sender_whose_storage_is_away_is_told(topics: Settings) -> None:
-    """Nothing is sent that could not be read."""
+    """The event is not sent, because nobody could read it."""
     assert topics.handlers
     away = topics.model_copy(update={"storage_url": "s3://payloads", "storage_endpoint_url": "http://127.0.0.1:9"})
     codec = build_codec(away, build_catalogue(away))
@@ -158,7 +158,7 @@ async def test_a_sender_whose_storage_is_away_is_told(topics: Settings) -> None:
 def test_a_bucket_serves_as_well_as_a_folder(
     topics: Settings, engine: Engine, worker: MakeWorker, bucket: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sender and worker by the settings alone."""
+    """Sender and worker need only the settings."""
     assert topics.handlers
     for name, value in bucket.items():
         monkeypatch.setenv(name, value)

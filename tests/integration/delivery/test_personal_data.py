@@ -28,7 +28,7 @@ MARKED = (CODE, MAIL, OTHER, BORN)
 
 @pytest.fixture
 def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """The test's settings, with the letters known to every process."""
+    """The test's settings, with the invitation topic for every process."""
     registry = tmp_path / "registry"
     export(build_catalogue(Settings(handlers=(letters.__name__,))), registry)
     return {
@@ -56,14 +56,14 @@ def settled(engine: Engine, expected: int) -> bool:
     return count == expected
 
 
-def told_of(value: object) -> list[str]:
-    """What of the marked values is in a text or bytes."""
+def marked_values_in(value: object) -> list[str]:
+    """Return the marked values that a text or bytes contain."""
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
     return [marked for marked in MARKED if marked in text]
 
 
 def records_of(settings: Settings, topic: str) -> list[tuple[bytes | None, list[tuple[str, bytes]]]]:
-    """Value and headers of all that a topic has."""
+    """Return value and headers of all records of a topic."""
     consumer = Consumer({**client_config(settings), "group.id": "reading", "enable.partition.eof": True})
     found = []
     try:
@@ -85,7 +85,7 @@ def records_of(settings: Settings, topic: str) -> list[tuple[bytes | None, list[
 def test_marked_values_are_in_records_and_nowhere_else(
     topics: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
-    """Handlers that log, return and raise them: ledger, index, DLQ headers, log and every command have stars instead.
+    """Handlers log, return and raise them: ledger, index, DLQ headers, log and every command show stars instead.
 
     Without a key the dead letters have their codes masked, keep the rest, and are not replayed.
     """
@@ -96,7 +96,7 @@ def test_marked_values_are_in_records_and_nowhere_else(
 
     for table in ("executions", "dead_letters", "outbox", "breakers"):
         for row in rows(engine, f"select * from streams.{table}"):
-            assert told_of(row) == [], table
+            assert marked_values_in(row) == [], table
     (done,) = rows(engine, "select * from streams.executions where handler = 'invite' and args->>'plan' = 'retry'")
     assert done["result"] == "invited ***, ***, born ***, with ***"
     assert done["args"]["recipients"] == [{"mail": "***", "locale": "en"}] * 2  # type: ignore[index]  # a jsonb
@@ -107,7 +107,7 @@ def test_marked_values_are_in_records_and_nowhere_else(
     dlq = build_catalogue(topics).dlq(f"{topics.topic_prefix}invitation.requested")
     codec = build_codec(topics, build_catalogue(topics))
     for value, sent in records_of(topics, dlq):
-        assert told_of(dict(sent)) == []
+        assert marked_values_in(dict(sent)) == []
         assert dict(sent)[headers.DLQ_PROTECTION] == b"masked"
         event = codec.decode(f"{topics.topic_prefix}invitation.requested", value)
         assert isinstance(event, InvitationRequested)
@@ -121,14 +121,14 @@ def test_marked_values_are_in_records_and_nowhere_else(
     for arguments in (*asked, *((*each, "--json") for each in asked)):
         output = commands.run(*arguments).stdout
         assert output
-        assert told_of(output) == []
+        assert marked_values_in(output) == []
     refused = commands.run("dlq", "replay", str(found[0]["id"]))
     assert refused.returncode != 0
     assert "cannot be replayed: its secrets were masked" in refused.stderr
 
     assert one.stop() == 0
     assert "inviting" in one.output()
-    assert told_of(one.output()) == []
+    assert marked_values_in(one.output()) == []
 
 
 def test_with_a_key_copies_are_encrypted_and_a_replay_brings_them_back(
@@ -146,7 +146,7 @@ def test_with_a_key_copies_are_encrypted_and_a_replay_brings_them_back(
         for record in records_of(topics, topic)
     ]
     assert len(copies) == 3
-    assert [told_of(value) + told_of(dict(sent)) for value, sent in copies] == [[], [], []]
+    assert [marked_values_in(value) + marked_values_in(dict(sent)) for value, sent in copies] == [[], [], []]
 
     (found,) = commands.rows("dlq", "list", "--handler", "invite")
     unopened = json.loads(commands.run("dlq", "show", str(found["id"]), "--json").stdout)
@@ -158,21 +158,21 @@ def test_with_a_key_copies_are_encrypted_and_a_replay_brings_them_back(
     (again,) = rows(engine, "select error_message from streams.dead_letters order by died_at desc limit 1")
     assert again == {"error_message": "the code *** of ***, *** is not valid"}
     assert one.stop() == 0
-    assert told_of(one.output()) == []
+    assert marked_values_in(one.output()) == []
 
 
 def test_topics_with_secrets_are_to_keep_them_for_an_hour(topics: Settings) -> None:
-    """As made, and as `topics check` looks at them."""
+    """Both when they are created and in `topics check`."""
     assert plan_topics(topics, build_catalogue(topics)).changes == ()
     topic = build_catalogue(topics).topic("invitation.requested")
     assert topic.retention == 3600.0
 
 
 def test_a_publisher_is_not_told_the_values_it_sent(commands: Commands, topics: Settings) -> None:
-    """A command that refuses an event names the field."""
+    """A command that rejects an event names only the field."""
     assert topics.handlers
     fields = {"letter_id": "l", "code": 493817, "recipients": [{"mail": MAIL, "locale": 5}]}
     refused = commands.run("publish", "invitation.requested", json.dumps(fields))
     assert refused.returncode == 2
     assert "field 'code'" in refused.stderr
-    assert told_of(refused.stderr + refused.stdout) == []
+    assert marked_values_in(refused.stderr + refused.stdout) == []

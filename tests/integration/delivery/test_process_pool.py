@@ -1,4 +1,4 @@
-"""A file that loops or eats memory ends its own attempt; the worker and the other attempts go on."""
+"""A file that loops or uses too much memory fails its own attempt. The worker and other attempts continue."""
 
 import asyncio
 import os
@@ -36,7 +36,7 @@ async def _read(pool: ComputePool) -> Extracted:
 
 
 async def test_memory_is_bounded(pool: ComputePool) -> None:
-    """Within the limit it runs; past it the attempt fails with the setting's name, and the next file is read."""
+    """Above the limit the attempt fails with the name of the setting, and the next file is read."""
     assert await pool.run(_eat, (32,), {}, seconds=30) == 32 << 20
 
     with pytest.raises(OutOfMemoryError, match=r"_eat needs more than 256 MiB of memory.*STREAMS_COMPUTE_MEMORY"):
@@ -46,7 +46,7 @@ async def test_memory_is_bounded(pool: ComputePool) -> None:
 
 
 async def test_a_loop_is_killed(pool: ComputePool) -> None:
-    """At its time, not later; the next file is read by a new process."""
+    """It is killed at its time limit, and a new process reads the next file."""
     await _read(pool)
     started = asyncio.get_running_loop().time()
 
@@ -58,7 +58,7 @@ async def test_a_loop_is_killed(pool: ComputePool) -> None:
 
 
 async def test_a_process_that_keeps_too_much_is_replaced() -> None:
-    """What leaks is not the next attempt's fault: past three quarters of the bound another process does its work."""
+    """A leak must not fail the next attempt: above three quarters of the limit, another process runs it."""
     pool = ComputePool(1, preload=["streams.dify.extraction"], memory=512)
     try:
         ran = [await pool.run(leak, (150,), {}, seconds=30) for _ in range(4)]

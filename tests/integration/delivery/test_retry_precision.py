@@ -1,4 +1,4 @@
-"""When retries run: never early, and hardly late on a worker that has nothing else to do."""
+"""Retries are never early, and hardly late on an idle worker."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +17,7 @@ LATENESS = """
     select extract(epoch from t.at - (e.history->0->>'completed_at')::timestamptz)::float - :wait as late
     from trials as t join streams.executions as e using (event_id) where t.attempt = 2 order by 1
 """
-"""Seconds from the due time to the second attempt's effect; the first attempt's end begins the wait."""
+"""Seconds from the due time to the effect of the second attempt. The wait starts at the end of the first one."""
 
 
 def ask_later(count: int, seconds: float) -> list[SingleTrialRequested]:
@@ -25,12 +25,12 @@ def ask_later(count: int, seconds: float) -> list[SingleTrialRequested]:
 
 
 def lateness(engine: Engine, wait: float) -> list[float]:
-    """Of each second attempt, in ascending order."""
+    """Return the lateness of each second attempt in seconds, in ascending order."""
     return [float(str(row["late"])) for row in rows(engine, LATENESS, wait=wait)]
 
 
 def test_none_is_early_or_a_second_late(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
-    """Of thirty retries, a few at a time, while other tests keep the machine busy."""
+    """Thirty retries, ten at a time, while other tests use the machine."""
     worker().start()
     retry_in_turns(trial, engine, turns=3, wait=0.7)
     late = lateness(engine, 0.7)
@@ -40,19 +40,19 @@ def test_none_is_early_or_a_second_late(trial: Settings, engine: Engine, worker:
 
 
 def retry_in_turns(settings: Settings, engine: Engine, *, turns: int, wait: float) -> None:
-    """Ten retries at a time; the next when these are done."""
+    """Run ten retries per turn; the next turn starts when they are done."""
     for turn in range(1, turns + 1):
         publish(settings, ask_later(10, wait))
         wait_for(partial(all_done, engine, 10 * turn), "the retries")
 
 
 def all_done(engine: Engine, count: int) -> bool:
-    """Whether so many executions have succeeded."""
+    """Return whether `count` executions have succeeded."""
     return scalar(engine, DONE) == count
 
 
 def test_a_restart_makes_none_early(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
-    """One worker tries them, they wait in their tier while it ends, and the next one runs them."""
+    """One worker runs the first attempts and ends; the retries wait in their tier; the next worker runs them."""
     publish(trial, ask_later(20, 6.0))
     first = worker().start()
     wait_for(lambda: attempted(engine) == 20, "the first attempts")
@@ -63,5 +63,5 @@ def test_a_restart_makes_none_early(trial: Settings, engine: Engine, worker: Mak
 
 
 def attempted(engine: Engine) -> object:
-    """How many executions have had an attempt, whatever has become of them since."""
+    """Return the number of executions with at least one attempt, in any status."""
     return scalar(engine, "select count(*) from streams.executions where attempts > 0 and status <> 'started'")

@@ -36,23 +36,23 @@ Function = Callable[[SingleTrialRequested, Work], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Case:
-    """A handler, and what is expected of its one delivery."""
+    """A handler, and the expected outcome of its one delivery."""
 
     handler: Handler[SingleTrialRequested]
     status: str
     outcome: str
-    """As the metric has it."""
+    """The outcome in the metric."""
     line: str
-    """As the log has it."""
+    """The message in the log."""
 
 
 async def hang(_event: Event, _work: Work, _error: BaseException) -> None:
-    """Do not end: `on_dead` is cut off, and its transaction with it."""
+    """Never end: `on_dead` is cut off, and its transaction is lost."""
     await asyncio.sleep(3600)
 
 
 def cases(before: Callable[[], None]) -> dict[str, Case]:
-    """Each way to settle; `before` is called in the attempt, ahead of the settlement's COMMIT."""
+    """Return each kind of settlement. `before` is called in the attempt, before the COMMIT of the settlement."""
 
     def failing(error: Exception) -> Function:
         async def fail(_event: SingleTrialRequested, _work: Work) -> None:
@@ -83,12 +83,12 @@ def cases(before: Callable[[], None]) -> dict[str, Case]:
 
 
 def through(settings: Settings, url: str) -> Settings:
-    """The same settings with the database behind a proxy, and little time for `on_dead`."""
+    """Return the settings with the database behind a proxy, and little time for `on_dead`."""
     return settings.model_copy(update={"database_url": SecretStr(url), "settle_timeout": 1.0})
 
 
 def counted(bench: Bench, case: Case) -> dict[str, float]:
-    """The metrics of the case's handler."""
+    """Return the metrics of the handler."""
     topic = bench.context.catalogue.of(SingleTrialRequested).name
     labels = {"topic": topic, "handler": case.handler.name}
     return {
@@ -102,13 +102,13 @@ def counted(bench: Bench, case: Case) -> dict[str, float]:
 
 
 def lines_of(output: str, message: str) -> int:
-    """How often a message is in the log."""
+    """Return how often a message is in the log."""
     lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     return sum(line["message"] == message for line in lines)
 
 
 def records_of(bench: Bench, case: Case) -> int:
-    """How many records the DLQ or the tiers have."""
+    """Return the number of records in the DLQ or in the tiers."""
     catalogue, settings = bench.context.catalogue, bench.settings
     if case.status == "failure":
         return end_offsets(settings, catalogue.dlq(catalogue.of(SingleTrialRequested).name))
@@ -130,7 +130,7 @@ async def test_a_settlement_cut_off_in_its_commit_is_reported_once(
             before = counted(bench, case)
             fed = bench.feed(SingleTrialRequested(entity="e"))
             await bench.settled(fed)
-            await bench.until(lambda: bench.engine.running == 0, "the end of long work")
+            await bench.until(lambda: bench.engine.running == 0, "the long delivery to end")
             after = counted(bench, case)
             (row,) = await bench.executions()
             letters = await bench.query("select * from streams.dead_letters")
@@ -146,7 +146,7 @@ async def test_a_settlement_cut_off_in_its_commit_is_reported_once(
 async def test_a_delivery_that_moved_on_before_the_second_try_is_not_reported(
     trial: Settings, engine: Engine, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The first try came to nothing, and another worker settles the delivery while this one has no database."""
+    """The first try fails, and another worker settles the delivery while this one has no database."""
     with cut_commits(database_url) as (cutter, url):
 
         def plan() -> None:
@@ -170,5 +170,5 @@ async def test_a_delivery_that_moved_on_before_the_second_try_is_not_reported(
 
 
 def cut_off(cutter: CommitCutter) -> bool:
-    """Whether the planned cut is done."""
+    """Return whether the planned cut has happened."""
     return cutter.unsent == 1

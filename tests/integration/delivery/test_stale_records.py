@@ -1,4 +1,4 @@
-"""Records that came too late, twice, or from another version: they end visibly, and run nothing a second time."""
+"""Records that arrive late, twice, or from another version: they are settled, and nothing runs twice."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,7 +27,7 @@ CLAIMED = """
 
 
 def tier_headers(topic: str, **own: object) -> Headers:
-    """Of a retry record that came from a topic; names as in `streams-…`, `_` for `-`."""
+    """Return the headers of a retry record; keyword `due_at` is the header `streams-due-at`."""
     known = {"seq": 1, "attempt": 1, "due_at": 0, "origin_topic": topic, "origin_partition": 0, "origin_offset": 0}
     every = {**known, "origin_timestamp": now_ms(), **own}
     return tuple(
@@ -36,7 +36,7 @@ def tier_headers(topic: str, **own: object) -> Headers:
 
 
 async def do_nothing(_event: Event, _work: Work) -> None:
-    """Succeeds."""
+    """Succeed."""
 
 
 KNOWN = handles(SingleTrialRequested, name="known")(do_nothing)
@@ -47,7 +47,7 @@ def topic_of(bench: Bench, event: type[Event]) -> str:
 
 
 async def test_a_handler_that_is_unknown_for_a_day_is_a_dead_letter(trial: Settings) -> None:
-    """So is a retry record that names none at all; younger ones wait for the deploy that brings the handler."""
+    """So is a retry record without a handler. Younger ones wait for a deployment with the handler."""
     async with open_bench(trial, KNOWN) as bench:
         topic = topic_of(bench, SingleTrialRequested)
         old, nameless = SingleTrialRequested(entity="old"), SingleTrialRequested(entity="nameless")
@@ -69,7 +69,7 @@ async def test_a_handler_that_is_unknown_for_a_day_is_a_dead_letter(trial: Setti
 async def test_a_retry_of_a_topic_that_the_catalogue_has_no_more_is_a_dead_letter(
     trial: Settings, make_topic: Callable[[str, int], None]
 ) -> None:
-    """Its DLQ is still there: a topic is taken out of the catalogue, and its topics stay on the cluster."""
+    """Its DLQ still exists: the topics of a removed catalogue entry stay on the cluster."""
     async with open_bench(trial, KNOWN) as bench:
         gone = f"{trial.topic_prefix}trial.given-up"
         make_topic(bench.context.catalogue.dlq(gone), 1)
@@ -80,7 +80,7 @@ async def test_a_retry_of_a_topic_that_the_catalogue_has_no_more_is_a_dead_lette
 
 
 async def test_a_second_record_of_a_long_delivery_runs_nothing(trial: Settings) -> None:
-    """Published twice, such as by a relay that died before it deleted the row: the second finds the success."""
+    """Published twice, for example by a relay that crashed before it deleted the row: the second finds the success."""
 
     async def once(event: LongTrialRequested, work: Work) -> None:
         async with work.step(final=True):
@@ -99,8 +99,8 @@ async def test_a_second_record_of_a_long_delivery_runs_nothing(trial: Settings) 
     assert len(effects) == 1
 
 
-async def test_a_long_handler_past_its_soft_limit_tidies_up(trial: Settings) -> None:
-    """As a single one: `on_soft_limit` has a transaction of its own, then the attempt counts as failed."""
+async def test_a_long_handler_past_its_soft_limit_runs_on_soft_limit(trial: Settings) -> None:
+    """As for a single handler, `on_soft_limit` has its own transaction. Then the attempt counts as failed."""
 
     async def hang(_event: LongTrialRequested, work: Work) -> None:
         await work.heartbeat()
@@ -126,7 +126,7 @@ async def test_a_long_handler_past_its_soft_limit_tidies_up(trial: Settings) -> 
 
 
 async def test_a_claimed_record_that_this_version_cannot_read_is_left_to_a_newer_one(trial: Settings) -> None:
-    """Its worker is gone, and the sweep of an older version must neither end it nor fail on it."""
+    """Its worker has stopped, and the sweep of an older version must neither settle it nor fail."""
     async with open_bench(trial, KNOWN) as bench:
         topic = topic_of(bench, SingleTrialRequested)
         readable = bench.record(SingleTrialRequested(entity="e"), 0).value

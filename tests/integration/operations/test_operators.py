@@ -90,7 +90,7 @@ def test_an_event_in_the_outbox_is_cancelled(trial: Settings, engine: Engine, co
     assert rows(engine, "select 1 from streams.outbox") == []
     unknown = commands.run("executions", "cancel", str(uuid4()))
     assert unknown.returncode == 1
-    assert "nor has the outbox" in unknown.stderr
+    assert "no unsent row in the outbox" in unknown.stderr
 
 
 def test_settings_show_what_is_in_force_and_no_secret(commands: Commands) -> None:

@@ -1,4 +1,4 @@
-"""What a worker opens is closed in its order, whatever fails: on the real database, in this process."""
+"""A worker closes its resources in order, even if something fails. Real database, in this process."""
 
 import asyncio
 import gc
@@ -33,7 +33,7 @@ from tests.support.processes.worker_process import rows, scalar, wait_for
 
 @pytest.fixture(autouse=True)
 def collector() -> Iterator[None]:
-    """A worker tunes the garbage collector of its process, which is that of the tests here."""
+    """Reset the garbage collector, which a worker tunes in the process of these tests."""
     thresholds = gc.get_threshold()
     yield
     gc.unfreeze()
@@ -54,7 +54,7 @@ async def configured(settings: Settings, services: Callable[[], list[object]] = 
             handlers=build_handlers(settings),
             limits={},
             pools=build_pools(settings),
-            records=records,
+            producer=records,
             services=services,
             preload=(),
             crash=failures.append,
@@ -65,7 +65,7 @@ async def configured(settings: Settings, services: Callable[[], list[object]] = 
 
 
 def connections(engine: Engine, settings: Settings) -> int:
-    """How many connections of the worker the database has."""
+    """Return the number of database connections of the worker."""
     found = scalar(
         engine,
         "select count(*) from pg_stat_activity where application_name in (:effects, :bookkeeping)",
@@ -76,7 +76,7 @@ def connections(engine: Engine, settings: Settings) -> int:
 
 
 def no_connections(engine: Engine, settings: Settings) -> None:
-    """The server notices the end of a connection a moment later."""
+    """Wait until no connection is left. The server notices a closed connection a moment later."""
     wait_for(lambda: connections(engine, settings) == 0, "the connections to be closed")
 
 
@@ -84,22 +84,22 @@ async def test_everything_is_closed_in_order(
     settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    begun: dict[str, asyncio.Event] = {}
+    started: dict[str, asyncio.Event] = {}
 
-    def note(kind: type, method: str) -> None:
+    def record_call(kind: type, method: str) -> None:
         original = getattr(kind, method)
 
-        def noted(self: object, *args: object, **kwargs: object) -> object:
+        def recorded(self: object, *args: object, **kwargs: object) -> object:
             order.append(f"{kind.__name__}.{method}")
             return original(self, *args, **kwargs)
 
-        monkeypatch.setattr(kind, method, noted)
+        monkeypatch.setattr(kind, method, recorded)
 
-    def note_end(kind: type, method: str) -> None:
+    def record_end(kind: type, method: str) -> None:
         original = getattr(kind, method)
-        task = begun[f"{kind.__name__}.{method}"] = asyncio.Event()
+        task = started[f"{kind.__name__}.{method}"] = asyncio.Event()
 
-        async def noted(self: object, *args: object) -> None:
+        async def recorded(self: object, *args: object) -> None:
             task.set()
             try:
                 await original(self, *args)
@@ -108,25 +108,25 @@ async def test_everything_is_closed_in_order(
                 raise
             order.append(f"{kind.__name__}.{method} returned")
 
-        monkeypatch.setattr(kind, method, noted)
+        monkeypatch.setattr(kind, method, recorded)
 
-    note(PoolEngine, "stop")
-    note_end(Relay, "run")
-    note_end(Pauses, "watch")
-    note(BreakerRegistry, "close")
-    note(SchemaLoader, "close")
-    note(BreakerReports, "forget")
-    note(Maintenance, "close")
-    note(CrashLoopGuard, "close")
-    note(DatabaseGate, "close")
-    note(Database, "dispose")
-    note(ComputePool, "close")
+    record_call(PoolEngine, "stop")
+    record_end(Relay, "run")
+    record_end(Pauses, "watch")
+    record_call(BreakerRegistry, "close")
+    record_call(SchemaLoader, "close")
+    record_call(BreakerReports, "delete")
+    record_call(Maintenance, "close")
+    record_call(CrashLoopGuard, "close")
+    record_call(DatabaseGate, "close")
+    record_call(Database, "dispose")
+    record_call(ComputePool, "close")
     before = asyncio.all_tasks()
     async with configured(settings) as config:
         async with open_resources(config) as opened:
             assert list(opened.engines) == [pool.name for pool in config.pools]
             async with asyncio.timeout(10):
-                await asyncio.gather(*(task.wait() for task in begun.values()))
+                await asyncio.gather(*(task.wait() for task in started.values()))
             assert connections(engine, settings)
             assert not order
         pools = len(config.pools)
@@ -135,7 +135,7 @@ async def test_everything_is_closed_in_order(
         assert order[pools + 2 :] == [
             "BreakerRegistry.close",
             "SchemaLoader.close",
-            "BreakerReports.forget",
+            "BreakerReports.delete",
             "Maintenance.close",
             "CrashLoopGuard.close",
             "DatabaseGate.close",
@@ -146,7 +146,7 @@ async def test_everything_is_closed_in_order(
     assert asyncio.all_tasks() == before
 
 
-async def test_a_start_that_the_database_refuses_leaves_no_connection(settings: Settings, engine: Engine) -> None:
+async def test_a_start_that_the_database_rejects_leaves_no_connection(settings: Settings, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("drop table streams.pauses")
     before = asyncio.all_tasks()
@@ -161,7 +161,7 @@ async def test_a_start_that_the_database_refuses_leaves_no_connection(settings: 
 
 
 async def test_services_that_cannot_be_built_leave_no_connection(settings: Settings, engine: Engine) -> None:
-    """They come after the first connections and before the engines."""
+    """They are built after the first connections and before the engines."""
 
     def fail() -> list[object]:
         raise LookupError("no such model")
@@ -188,10 +188,10 @@ async def test_a_stop_while_it_starts_closes_everything(settings: Settings, engi
     assert asyncio.all_tasks() == before
 
 
-async def test_one_that_cannot_be_closed_keeps_no_other_open(
+async def test_a_resource_that_cannot_be_closed_does_not_keep_others_open(
     settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_upkeep: Maintenance) -> None:
+    async def fail(_maintenance: Maintenance) -> None:
         raise OSError("cannot be closed")
 
     monkeypatch.setattr(Maintenance, "close", fail)
@@ -205,8 +205,8 @@ async def test_one_that_cannot_be_closed_keeps_no_other_open(
     assert asyncio.all_tasks() == before
 
 
-async def test_a_failed_worker_keeps_the_notes_of_its_guard(settings: Settings, engine: Engine) -> None:
-    """A later start then knows that a process ended on this offset; a clean end takes the note back."""
+async def test_a_failed_worker_keeps_the_rows_of_its_guard(settings: Settings, engine: Engine) -> None:
+    """A later start then knows that a process failed on this offset. A clean end deletes the row."""
     left: dict[bool, list[dict[str, object]]] = {}
     for clean in (False, True):
         async with configured(settings) as config:
@@ -216,7 +216,7 @@ async def test_a_failed_worker_keeps_the_notes_of_its_guard(settings: Settings, 
             assignment = Assignment(topic, 0, config.catalogue.group("default"))
             assignment.start = 0
             async with asyncio.timeout(10):
-                await worker.engines["default"].context.guard.noted(assignment)
+                await worker.engines["default"].context.guard.register(assignment)
             await worker.stop(clean=clean)
             left[clean] = list(rows(engine, "select topic, starts from streams.partition_starts"))
     assert left == {False: [{"topic": topic, "starts": 1}], True: []}

@@ -1,4 +1,4 @@
-"""`faust -A streams worker` from its start to its end: refusals, pages, logs, the other Faust commands."""
+"""`faust -A streams worker` from start to end: start errors, pages, logs, other Faust commands."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ MakeWorker = Callable[..., WorkerProcess]
 
 
 def refusal(one: WorkerProcess) -> str:
-    """The one line of a worker that did not start; it must have ended by itself, with an exit code that says so."""
+    """Return the one error line of a worker that did not start, after it ended with the right exit code."""
     assert one.start(ready=False).wait(40) == 1, one.output()
     critical = [line for line in one.lines() if line["level"] == "critical"]
     assert len(critical) == 1, one.output()
@@ -30,16 +30,16 @@ def refusal(one: WorkerProcess) -> str:
 
 @pytest.mark.usefixtures("settings")
 def test_no_kafka_is_one_line_that_names_the_setting(worker: MakeWorker) -> None:
-    told = refusal(worker(STREAMS_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", STREAMS_KAFKA_REQUEST_TIMEOUT="2s"))
-    assert "127.0.0.1:1" in told
-    assert "STREAMS_KAFKA_BOOTSTRAP_SERVERS" in told
+    error = refusal(worker(STREAMS_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", STREAMS_KAFKA_REQUEST_TIMEOUT="2s"))
+    assert "127.0.0.1:1" in error
+    assert "STREAMS_KAFKA_BOOTSTRAP_SERVERS" in error
 
 
 @pytest.mark.usefixtures("topics")
 def test_no_database_is_one_line_that_names_the_setting_and_hides_the_password(worker: MakeWorker) -> None:
-    told = refusal(worker(STREAMS_DATABASE_URL=f"postgresql://me:secret@127.0.0.1:{free_port()}/x"))
-    assert "STREAMS_DATABASE_URL" in told
-    assert "secret" not in told
+    error = refusal(worker(STREAMS_DATABASE_URL=f"postgresql://me:secret@127.0.0.1:{free_port()}/x"))
+    assert "STREAMS_DATABASE_URL" in error
+    assert "secret" not in error
 
 
 @pytest.mark.usefixtures("topics")
@@ -51,16 +51,16 @@ def test_a_database_without_our_schema_is_one_line_that_says_what_to_run(worker:
 
 @pytest.mark.usefixtures("settings")
 def test_missing_topics_are_one_line_that_names_one_and_what_to_run(worker: MakeWorker, settings: Settings) -> None:
-    told = refusal(worker())
-    assert f"{settings.topic_prefix}document.index-requested" in told
-    assert "streams topics apply" in told
+    error = refusal(worker())
+    assert f"{settings.topic_prefix}document.index-requested" in error
+    assert "streams topics apply" in error
 
 
 @pytest.mark.usefixtures("topics")
 def test_other_partitions_than_declared_are_one_line(worker: MakeWorker) -> None:
-    told = refusal(worker(STREAMS_PARTITIONS="7"))
-    assert "has 2 partitions, but 7 are declared" in told
-    assert "streams topics apply" in told
+    error = refusal(worker(STREAMS_PARTITIONS="7"))
+    assert "has 2 partitions, but 7 are declared" in error
+    assert "streams topics apply" in error
 
 
 def test_a_wrong_setting_is_named(worker: MakeWorker) -> None:
@@ -73,7 +73,7 @@ def test_a_wrong_setting_is_named(worker: MakeWorker) -> None:
 def test_a_worker_is_ready_measured_and_ends_with_code_0(
     worker: MakeWorker, settings: Settings, engine: Engine
 ) -> None:
-    """Pages answer; metrics show a message's way and kafka_exporter's lag names; SIGTERM ends it within its bound."""
+    """Pages answer, metrics use the lag names of kafka_exporter, and SIGTERM ends the worker in time."""
     one = worker(STREAMS_LOG_LEVEL="debug").start()
     assert json.loads(one.page("/health/live")[1])["live"] is True
     message = MessageCreated(
@@ -103,9 +103,9 @@ def test_a_worker_is_ready_measured_and_ends_with_code_0(
         "streams_rebalances_total",
     ):
         assert metric in page
-    told = [line for line in one.lines() if line["message"] == "delivery succeeded"]
+    lines = [line for line in one.lines() if line["message"] == "delivery succeeded"]
     assert (
-        told[0]
+        lines[0]
         | {
             "event_id": str(message.event_id),
             "topic": name,
@@ -113,15 +113,15 @@ def test_a_worker_is_ready_measured_and_ends_with_code_0(
             "attempt": 1,
             "tenant_id": message.tenant_id,
         }
-        == told[0]
+        == lines[0]
     )
-    assert {"partition", "offset", "timestamp", "level", "logger"} <= told[0].keys()
+    assert {"partition", "offset", "timestamp", "level", "logger"} <= lines[0].keys()
     assert one.stop() == 0
 
 
 @pytest.mark.usefixtures("topics")
 def test_pools_can_be_hosted_by_workers_of_their_own(worker: MakeWorker, settings: Settings, engine: Engine) -> None:
-    """A worker of `low` alone leaves messages where they are; their group's name does not depend on it."""
+    """A worker of `low` alone does not consume messages. The group names do not depend on the hosted pools."""
     worker(STREAMS_POOLS="low").start()
     gone = DocumentDeleted(
         tenant_id="0b6ac1e8-67e1-4a3f-8f4c-6cf0a1f6a001",
@@ -136,7 +136,7 @@ def test_pools_can_be_hosted_by_workers_of_their_own(worker: MakeWorker, setting
 
 @pytest.mark.usefixtures("topics")
 def test_events_wait_for_a_worker_that_has_a_handler(worker: MakeWorker, settings: Settings, engine: Engine) -> None:
-    """A worker without one settles none of them, while it works on others of the pool; with the next they are done."""
+    """A worker without the handler settles none of them, but other events of the pool. The next worker runs them."""
     name = load_catalogue(settings).of(TenantUpdated).name
     waiting = TenantUpdated(tenant_id="t1")
     former = worker(STREAMS_POOLS="default").start()
@@ -161,7 +161,7 @@ def test_faust_lists_an_agent_per_topic_and_tier(environment: dict[str, str], se
 
 
 def test_the_app_is_found_after_bootstrap_was_imported(environment: dict[str, str]) -> None:
-    """A module named like the attribute would hide it from `-A streams`."""
+    """A module with the name of the attribute would hide it from `-A streams`."""
     code = "import streams.bootstrap, streams; from faust.cli.base import find_app; print(find_app('streams').conf.id)"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -178,7 +178,7 @@ def test_the_app_is_found_after_bootstrap_was_imported(environment: dict[str, st
 def test_faust_send_puts_a_record_on_a_topic(
     environment: dict[str, str], settings: Settings, commands: Commands
 ) -> None:
-    """Raw bytes as Faust sends them: they arrive, whatever they are."""
+    """Faust sends raw bytes, and they arrive unchanged."""
     name = load_catalogue(settings).of(DocumentDeleted).name
     sent = faust(environment, "send", name, "not avro")
     assert sent.returncode == 0, sent.stderr
@@ -188,7 +188,7 @@ def test_faust_send_puts_a_record_on_a_topic(
 
 
 def faust(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A Faust command on our app."""
+    """Run a Faust command on the app."""
     return subprocess.run(
         [BIN / "faust", "-A", "streams", *arguments],
         env={**environment, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},

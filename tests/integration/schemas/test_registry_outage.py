@@ -1,4 +1,4 @@
-"""A schema registry over HTTP that is away, or slow: what needs it waits, all else goes on, and nothing dies of it."""
+"""An unavailable or slow schema registry: records that need it wait, others run, and none is dead-lettered."""
 
 import asyncio
 import threading
@@ -44,7 +44,7 @@ def server() -> Iterator[RegistryServer]:
 
 @pytest.fixture
 def remote(trial: Settings, server: RegistryServer) -> Settings:
-    """The trial's settings with its schemas registered there."""
+    """The trial's settings, with its schemas registered at the server."""
     settings = with_registry(trial, server.url)
     assert list(register(load_catalogue(settings), open_http_registry(settings)))
     return settings
@@ -59,7 +59,7 @@ batch = handles(BatchTrialRequested, name="batch", retry=ONCE)(take)
 
 
 class Sender:
-    """Makes records as a producer does, whose schemas were known before the registry went away."""
+    """Encodes records like a producer that fetched its schemas before the outage."""
 
     def __init__(self, settings: Settings) -> None:
         self._codec: Codec = build_codec(settings, load_catalogue(settings))
@@ -72,13 +72,13 @@ class Sender:
 
 
 def feed(bench: Bench, assignment: Assignment, records: list[Record]) -> None:
-    """One more chunk of a partition."""
+    """Deliver another chunk of a partition."""
     assignment.deliver(records)
     bench.engine.accept(Chunk(assignment, records))
 
 
 async def test_a_partition_waits_in_its_order_and_others_go_on(remote: Settings, server: RegistryServer) -> None:
-    """Nothing is settled or buried meanwhile; the schema is asked for once it answers, and only once."""
+    """Nothing is settled or dead-lettered in the meantime. After the outage the schema is fetched once."""
     sender = Sender(remote)
     async with open_bench(remote, single, batch) as bench:
         known = [sender.record(BatchTrialRequested(entity="b"), 0)]
@@ -89,11 +89,11 @@ async def test_a_partition_waits_in_its_order_and_others_go_on(remote: Settings,
         events = [SingleTrialRequested(entity="e") for _ in range(6)]
         for offset in range(0, 6, 2):
             feed(bench, waiting, [sender.record(events[number], number) for number in (offset, offset + 1)])
-        await bench.until(lambda: bench.context.breakers.any_open, "the breaker to tell")
+        await bench.until(lambda: bench.context.breakers.any_open, "the breaker to open")
         others = bench.feed_records([sender.record(BatchTrialRequested(entity="b"), at) for at in range(1, 20)])
         await bench.settled(others)
-        (told,) = [one for one in bench.context.breakers.all if one.state != "closed"]
-        assert (told.dependency, "does not answer" in (told.error or "")) == ("schema-registry", True)
+        (breaker,) = [one for one in bench.context.breakers.all if one.state != "closed"]
+        assert (breaker.dependency, "does not answer" in (breaker.error or "")) == ("schema-registry", True)
         assert waiting.unsettled == 6
         assert await bench.query("select 1 from streams.dead_letters") == []
 
@@ -107,7 +107,7 @@ async def test_a_partition_waits_in_its_order_and_others_go_on(remote: Settings,
 
 
 async def test_a_silent_registry_holds_no_event_loop(remote: Settings, server: RegistryServer) -> None:
-    """It is asked from a thread: timers of the loop stay on time, and other topics' events are done meanwhile."""
+    """The request runs in a thread: timers of the event loop stay on time, and events of other topics run."""
     sender = Sender(remote)
     async with open_bench(remote, single, batch) as bench:
         await bench.settled(bench.feed_records([sender.record(BatchTrialRequested(entity="b"), 0)]))
@@ -128,7 +128,7 @@ async def test_a_silent_registry_holds_no_event_loop(remote: Settings, server: R
 
 
 async def test_of_a_tier_only_the_record_waits(remote: Settings, server: RegistryServer) -> None:
-    """A tier has records of many topics."""
+    """A tier has records of many topics, so the others must not wait."""
     sender = Sender(remote)
     headers = {one.name: (("streams-handler", one.name.encode()), ("streams-seq", b"1")) for one in (single, batch)}
 
@@ -152,14 +152,14 @@ async def test_of_a_tier_only_the_record_waits(remote: Settings, server: Registr
             retried(BatchTrialRequested(entity="b"), 1, "batch"),
         ]
         fed = bench.feed_records(records, tier_delay=0.0)
-        await bench.until(lambda: fed.unsettled == 1, "the one that is known")
+        await bench.until(lambda: fed.unsettled == 1, "the record whose schema is known")
         assert fed.committable in {None, 0}
         server.start()
         await bench.settled(fed)
 
 
 async def test_what_a_handler_publishes_waits_uncounted(remote: Settings, server: RegistryServer) -> None:
-    """The id of that event is not known yet: the delivery is deferred, and no attempt is burned."""
+    """The schema id of the published event is unknown: the delivery is deferred, and no attempt is counted."""
     sender = Sender(remote)
 
     async def pass_on(event: SingleTrialRequested, work: Work) -> None:
@@ -185,14 +185,14 @@ async def test_what_a_handler_publishes_waits_uncounted(remote: Settings, server
 def test_a_worker_starts_without_it_and_works_when_it_comes(
     remote: Settings, server: RegistryServer, worker: MakeWorker, engine: Engine, commands: Commands
 ) -> None:
-    """It is ready, its health page and `streams breakers` tell, its records wait; then all is done."""
+    """It is ready; its health page and `streams breakers` report the outage; its records wait and then run."""
     publish(remote, [SingleTrialRequested(entity=f"e{number}") for number in range(10)])
     server.stop()
     one = worker(STREAMS_SCHEMA_REGISTRY_URL=remote.schema_registry_url, STREAMS_SCHEMA_FILES=str(remote.schema_files))
     one.start()
-    wait_for(lambda: "schema-registry" in one.page("/health/ready")[1], "the health page to tell")
+    wait_for(lambda: "schema-registry" in one.page("/health/ready")[1], "the health page to report it")
     assert one.page("/health/ready")[0] == 200
-    wait_for(lambda: ("schema-registry", "open") in breakers(commands), "the breakers to tell")
+    wait_for(lambda: ("schema-registry", "open") in breakers(commands), "`streams breakers` to report it")
     assert scalar(engine, "select count(*) from streams.executions") == 0
     server.start()
     wait_for(lambda: scalar(engine, "select count(*) from streams.executions where status = 'success'") == 10, "all")
@@ -201,5 +201,5 @@ def test_a_worker_starts_without_it_and_works_when_it_comes(
 
 
 def breakers(commands: Commands) -> set[tuple[object, object]]:
-    """What `streams breakers` shows: dependency and state."""
+    """Return dependency and state from `streams breakers`."""
     return {(row["dependency"], row["state"]) for row in commands.rows("breakers")}

@@ -29,7 +29,7 @@ from streams.codec.claim_check import (
 )
 from streams.delivery.dead_letter import DeadLetterInfo
 from streams.delivery.errors import Reason
-from streams.delivery.intake.payload_loader import pieces_of
+from streams.delivery.intake.payload_loader import split_chunk
 from streams.delivery.settlement.dead_letter import dead_record
 from streams.delivery.settlement.records import unread_record
 from streams.observability.error_text import ErrorText
@@ -199,7 +199,7 @@ def test_what_is_surely_small_never_encodes_to_more(report: str, text: str, part
 def test_pieces_keep_the_order_and_stay_below_the_bound(sizes: list[int | None], most: int) -> None:
     chunk = Chunk(Assignment("t", 0), [a_record(offset) for offset in range(len(sizes))])
     tickets = {offset: Ticket("k", size, "") for offset, size in enumerate(sizes) if size is not None}
-    pieces = pieces_of(chunk, tickets, most)
+    pieces = split_chunk(chunk, tickets, most)
     assert [record for piece in pieces for record in piece.chunk.records] == chunk.records
     assert {offset: ticket for piece in pieces for offset, ticket in piece.tickets.items()} == tickets
     for piece in pieces:

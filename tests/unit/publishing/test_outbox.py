@@ -53,14 +53,14 @@ def test_an_event_for_later_is_of_its_time_to_the_ledger(distance: timedelta, re
     event = an_event().model_copy(update={"event_id": new_event_id(round(now.timestamp() * 1000))})
     later = with_scheduled_id(event, now + distance, now)
     then = IdWindow.at(now + distance, retention)
-    assert then.refusal(later.event_id) is None
+    assert then.rejection(later.event_id) is None
     made_at = event_time(later.event_id)
     assert made_at is not None
     assert abs(made_at - (now + distance)) <= timedelta(milliseconds=1)
     assert later == event.model_copy(update={"event_id": later.event_id})
     assert with_scheduled_id(event, now + distance, now) == later
     if distance > timedelta(days=retention + 1):
-        refusal = then.refusal(event.event_id)
+        refusal = then.rejection(event.event_id)
         assert refusal is not None
         assert refusal[0] is Reason.EXPIRED
 

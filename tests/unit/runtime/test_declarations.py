@@ -1,4 +1,4 @@
-"""What a worker reads: the topics that have a handler, and no other."""
+"""A worker consumes only the topics that have a handler."""
 
 from schemas import DocumentDeleted, MessageCreated
 from streams.runtime.declarations import build_groups, build_handlers, topics_to_read
@@ -7,7 +7,7 @@ from tests.support.factories import CATALOGUE, SETTINGS, a_handler
 
 
 def test_a_topic_without_a_handler_is_in_no_group() -> None:
-    """Its events would be acknowledged with nothing done."""
+    """Otherwise its offsets would be committed with no work done."""
     read = topics_to_read(CATALOGUE, [a_handler()])
     assert read == {CATALOGUE.of(DocumentDeleted).name}
     groups = {group.pool: group.topics for group in build_groups(CATALOGUE, read, POOLS)}
@@ -15,8 +15,8 @@ def test_a_topic_without_a_handler_is_in_no_group() -> None:
     assert CATALOGUE.of(MessageCreated).name not in groups["high"]
 
 
-def test_retry_tiers_are_read_whatever_waits_in_them() -> None:
-    """The last handler of a pool may be gone while its deliveries wait."""
+def test_retry_tiers_are_always_consumed() -> None:
+    """The last handler of a pool may be removed while its deliveries wait."""
     for group in build_groups(CATALOGUE, frozenset(), POOLS):
         assert set(group.topics) == set(CATALOGUE.tiers(group.pool))  # type: ignore[arg-type]  # a pool's name
 

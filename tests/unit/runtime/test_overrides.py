@@ -1,4 +1,4 @@
-"""What an operator's TOML file changes, and what it may not say."""
+"""Overrides in an operator's TOML file: what they change, and what is rejected."""
 
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def test_a_topic_takes_pool_and_partitions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("[handlers.clean-document]\ntimelimit = '1s'", "handlers.clean-document.timelimit: there is no such field"),
         ("[handlers.clean-document.retry]\nfist = '1s'", "handlers.clean-document.retry.fist: there is no such"),
@@ -94,25 +94,25 @@ def test_a_topic_takes_pool_and_partitions(tmp_path: Path) -> None:
         ("[handlers", "is not TOML"),
     ],
 )
-def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, told: str) -> None:
+def test_an_invalid_file_is_rejected_in_one_line(tmp_path: Path, text: str, expected: str) -> None:
     """The line names the variable, the file and the place in it."""
     path = written(tmp_path, text)
     with pytest.raises(OverridesError) as refused:
         load_overrides(path)
     line = str(refused.value)
     assert line.startswith(f"STREAMS_OVERRIDES: {path}")
-    assert told in line
+    assert expected in line
     assert "\n" not in line
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    """A setting that names a file that is not there must not pass as no overrides."""
+def test_a_missing_file_is_rejected(tmp_path: Path) -> None:
+    """A missing file must not count as no overrides."""
     with pytest.raises(OverridesError, match=r"STREAMS_OVERRIDES: .*none\.toml: No such file"):
         load_overrides(tmp_path / "none.toml")
 
 
-def test_unknown_names_are_refused_with_those_that_exist(tmp_path: Path) -> None:
-    """A typo in a handler's or topic's name would otherwise change nothing, unseen."""
+def test_unknown_names_are_rejected_with_the_known_ones(tmp_path: Path) -> None:
+    """Otherwise a typo in a name would silently change nothing."""
     overrides = load_overrides(written(tmp_path, "[handlers.clean-dokument]\n[topics.'document.delted']\n"))
     with pytest.raises(OverridesError, match="no handler 'clean-dokument'; there are: clean-document"):
         apply_to_handlers(handlers(), overrides)
@@ -120,8 +120,8 @@ def test_unknown_names_are_refused_with_those_that_exist(tmp_path: Path) -> None
         apply_to_topics(BUILT_IN, overrides)
 
 
-def test_a_soft_limit_over_the_hard_one_is_refused(tmp_path: Path) -> None:
-    """Also where only one of them comes from the file."""
+def test_a_soft_limit_above_the_hard_one_is_rejected(tmp_path: Path) -> None:
+    """Even if only one of them comes from the file."""
     overrides = load_overrides(written(tmp_path, "[handlers.clean-document]\ntime_limit = '10s'\n"))
     with pytest.raises(OverridesError, match=r"clean-document: the soft time limit \(30 s\) is over the hard one"):
         apply_to_handlers(handlers(), overrides)

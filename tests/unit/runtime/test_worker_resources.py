@@ -1,4 +1,4 @@
-"""A worker whose start fails or is cancelled leaves no task, no thread, no process and no connection."""
+"""A worker whose start fails or is cancelled leaves no task, thread, process or connection."""
 
 import asyncio
 import gc
@@ -35,7 +35,7 @@ def a_worker(
             handlers=[a_handler()],
             limits={},
             pools=POOLS,
-            records=RecordProducer(settings),
+            producer=RecordProducer(settings),
             services=services,
             preload=(),
             crash=crash,
@@ -59,7 +59,7 @@ async def test_a_start_without_a_database_leaves_nothing() -> None:
     with pytest.raises(OperationalError):
         await worker.start()
     assert left() == before
-    assert not failures, "the exception of the start says it"
+    assert not failures, "only the start reports the exception"
     assert worker.engines == {}
     assert await worker.database_error() == "not connected yet"
     await worker.stop()  # Faust stops an app whose start has failed, too.

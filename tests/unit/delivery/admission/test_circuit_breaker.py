@@ -1,4 +1,4 @@
-"""When work on a dependency stops, and when it is tried again."""
+"""The circuit breaker: when it opens, probes and closes."""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -26,7 +26,7 @@ def test_one_probe_goes_through_when_the_pause_is_over() -> None:
     breaker = opened()
     assert not breaker.permits(FIRST_PAUSE - 0.1)
     assert breaker.permits(FIRST_PAUSE)
-    breaker.enter()
+    breaker.run_started()
     assert not breaker.permits(FIRST_PAUSE)
     breaker.succeeded()
     assert breaker.permits(FIRST_PAUSE)
@@ -36,28 +36,28 @@ def test_each_probe_that_fails_doubles_the_pause_up_to_its_limit() -> None:
     breaker, now, pauses = opened(), 0.0, []
     for _ in range(6):
         now = breaker.retry_at
-        breaker.enter()
+        breaker.run_started()
         breaker.failed(now, "still away")
         pauses.append(breaker.pause)
     assert pauses == [10.0, 20.0, 40.0, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
 
 
-def test_what_ran_before_it_opened_does_not_lengthen_the_pause() -> None:
+def test_a_failure_of_an_earlier_run_does_not_lengthen_the_pause() -> None:
     breaker = opened()
-    breaker.failed(1.0, "one of those under way")
+    breaker.failed(1.0, "an earlier run")
     assert breaker.retry_at == FIRST_PAUSE
 
 
-def test_a_probe_that_says_nothing_leaves_its_turn_to_another() -> None:
+def test_a_probe_without_a_result_leaves_the_probe_to_another_delivery() -> None:
     breaker = opened()
-    breaker.enter()
-    breaker.undecided(7.0)
+    breaker.run_started()
+    breaker.run_ended(7.0)
     assert breaker.permits(7.0)
     assert breaker.state == "open"
 
 
-class AnyCourse(RuleBasedStateMachine):
-    """Whatever happens in whatever order, work is never stopped for longer than the longest pause."""
+class AnyHistory(RuleBasedStateMachine):
+    """In any order of outcomes, work is never blocked longer than the longest pause."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class AnyCourse(RuleBasedStateMachine):
     @precondition(lambda self: self.breaker.permits(self.now))
     @rule()
     def begin(self) -> None:
-        self.breaker.enter()
+        self.breaker.run_started()
         self.running += 1
 
     @precondition(lambda self: self.running)
@@ -84,10 +84,10 @@ class AnyCourse(RuleBasedStateMachine):
         elif outcome == "succeeded":
             self.breaker.succeeded()
         if self.breaker.state == "probing":
-            self.breaker.undecided(self.now)
+            self.breaker.run_ended(self.now)
 
     @invariant()
-    def it_says_when_it_tries_again(self) -> None:
+    def the_next_probe_is_bounded(self) -> None:
         assert self.breaker.retry_at <= self.now + LONGEST_PAUSE
         if self.breaker.state == "probing":
             assert self.running
@@ -95,4 +95,4 @@ class AnyCourse(RuleBasedStateMachine):
             assert self.breaker.permits(self.now)
 
 
-TestItNeverStaysShut = AnyCourse.TestCase
+TestItNeverStaysOpen = AnyHistory.TestCase

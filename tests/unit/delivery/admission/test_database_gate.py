@@ -1,4 +1,4 @@
-"""Which errors of the database are an outage, which a lost race, and which the delivery's own."""
+"""Database errors are classified as outage, conflict, timeout, or a failure of the delivery."""
 
 import psycopg
 import pytest
@@ -6,11 +6,11 @@ from psycopg import errors
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from streams.delivery.admission.database_gate import trouble
+from streams.delivery.admission.database_gate import database_error_kind
 
 
 def raised(original: psycopg.Error, kind: type[DBAPIError] = DBAPIError, *, cut: bool = False) -> DBAPIError:
-    """As SQLAlchemy raises what the driver raised; `cut`: the connection is gone with it."""
+    """Return the driver's error as SQLAlchemy raises it. `cut`: the connection is closed."""
     return kind("select 1", {}, original, connection_invalidated=cut)
 
 
@@ -27,8 +27,8 @@ def raised(original: psycopg.Error, kind: type[DBAPIError] = DBAPIError, *, cut:
         (raised(psycopg.InterfaceError("the connection is closed"), cut=True), "outage"),
         (raised(errors.SerializationFailure()), "conflict"),
         (raised(errors.DeadlockDetected()), "conflict"),
-        (raised(errors.LockNotAvailable()), "held up"),
-        (raised(errors.IdleInTransactionSessionTimeout(), cut=True), "held up"),
+        (raised(errors.LockNotAvailable()), "timeout"),
+        (raised(errors.IdleInTransactionSessionTimeout(), cut=True), "timeout"),
         (raised(errors.UniqueViolation(), IntegrityError), None),
         (raised(errors.UndefinedTable()), None),
         (raised(errors.QueryCanceled(), OperationalError), None),
@@ -38,6 +38,6 @@ def raised(original: psycopg.Error, kind: type[DBAPIError] = DBAPIError, *, cut:
     ],
     ids=lambda value: type(getattr(value, "orig", value)).__name__ if isinstance(value, Exception) else str(value),
 )
-def test_an_error_is_sorted_by_what_it_says_of_the_database(error: Exception, kind: str | None) -> None:
-    """Only an outage closes the gate of all: one poison event must not stop a pool."""
-    assert trouble(error) == kind
+def test_an_error_is_classified(error: Exception, kind: str | None) -> None:
+    """Only an outage closes the gate: one poison event must not stop a pool."""
+    assert database_error_kind(error) == kind

@@ -1,4 +1,4 @@
-"""Which deliveries have expired."""
+"""Expired deliveries are found by their header."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ def test_those_whose_time_is_over_and_no_others(times: list[int | None], now: in
     assert expired(deliveries, lambda: now * 1000) == over
 
 
-def test_what_is_no_time_says_nothing() -> None:
+def test_an_invalid_time_is_ignored() -> None:
     assert expired([expiring(b"soon"), expiring(b"2020-01-01T00:00:00")], lambda: 2_000_000_000_000) == []
 
 

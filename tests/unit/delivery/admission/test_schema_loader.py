@@ -1,4 +1,4 @@
-"""The registry is asked once for all that wait for the same schema, and nobody waits for ever."""
+"""All callers that wait for one schema share one request to the registry, and none waits forever."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ from streams.schema_registry.clients import SchemaNotFetchedError
 
 
 class Registry:
-    """Answers once `answer` is set; what it raises first can be told."""
+    """A registry that answers once `answer` is set, after it has raised the given errors."""
 
     def __init__(self, *errors: Exception) -> None:
         self.answer = threading.Event()
@@ -23,7 +23,7 @@ class Registry:
         self._errors = list(errors)
 
     def decode(self) -> str:
-        """What needs the schema."""
+        """Decode something that needs the schema."""
         if not self.known:
             raise SchemaNotFetchedError(7, self._fetch)
         return "event"
@@ -52,20 +52,20 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0)
 
 
-async def test_all_that_wait_for_a_schema_share_one_request(schemas: SchemaLoader) -> None:
+async def test_all_callers_for_one_schema_share_one_request(schemas: SchemaLoader) -> None:
     registry = Registry()
-    waiting = [asyncio.create_task(schemas.ready(registry.decode)) for _ in range(3)]
+    waiting = [asyncio.create_task(schemas.decode_when_loaded(registry.decode)) for _ in range(3)]
     await until(lambda: registry.asked)
     assert not any(task.done() for task in waiting)
     registry.answer.set()
     assert await asyncio.gather(*waiting) == ["event"] * 3
     assert registry.asked == 1
-    assert await schemas.ready(registry.decode) == "event"
+    assert await schemas.decode_when_loaded(registry.decode) == "event"
 
 
-async def test_one_that_is_cancelled_leaves_the_request_to_the_others(schemas: SchemaLoader) -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_request_of_the_others(schemas: SchemaLoader) -> None:
     registry = Registry()
-    leaving, staying = (asyncio.create_task(schemas.ready(registry.decode)) for _ in range(2))
+    leaving, staying = (asyncio.create_task(schemas.decode_when_loaded(registry.decode)) for _ in range(2))
     await until(lambda: registry.asked)
     leaving.cancel()
     await asyncio.wait([leaving])
@@ -80,26 +80,26 @@ async def test_a_registry_that_does_not_answer_is_asked_again(
     monkeypatch.setattr(schema_loader, "FIRST_PAUSE", 0.0)
     registry = Registry(RegistryUnavailableError("refused"))
     registry.answer.set()
-    assert await schemas.ready(registry.decode) == "event"
+    assert await schemas.decode_when_loaded(registry.decode) == "event"
     assert registry.asked == 2
 
 
-async def test_a_failure_of_our_own_reaches_all_that_wait_and_ends_the_process(
+async def test_an_unexpected_error_reaches_all_callers_and_ends_the_process(
     schemas: SchemaLoader, crashes: list[BaseException]
 ) -> None:
     error = RuntimeError("a mistake")
     registry = Registry(error)
     registry.answer.set()
     with pytest.raises(RuntimeError, match="a mistake"):
-        await schemas.ready(registry.decode)
+        await schemas.decode_when_loaded(registry.decode)
     assert crashes == [error]
-    schemas.when_fetched(SchemaNotFetchedError(7, registry._fetch), lambda: crashes.append(KeyError("resumed")))
+    schemas.fetch_in_background(SchemaNotFetchedError(7, registry._fetch), lambda: crashes.append(KeyError("resumed")))
     await until(lambda: len(crashes) == 2)
 
 
-async def test_at_the_end_nothing_waits_any_more(schemas: SchemaLoader, crashes: list[BaseException]) -> None:
+async def test_close_cancels_the_callers(schemas: SchemaLoader, crashes: list[BaseException]) -> None:
     registry = Registry()
-    waiting = asyncio.create_task(schemas.ready(registry.decode))
+    waiting = asyncio.create_task(schemas.decode_when_loaded(registry.decode))
     await until(lambda: registry.asked)
     schemas.close()
     await asyncio.wait([waiting])

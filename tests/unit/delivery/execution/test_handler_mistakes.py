@@ -1,4 +1,4 @@
-"""Mistakes of a handler's author are found where they are made, with a line that says what to do."""
+"""A wrong use of the API raises an error at once, with one line that says what to do."""
 
 import pytest
 
@@ -30,12 +30,12 @@ LONG = handles(DocumentDeleted, name="h", kind="long", resource=lambda event: ev
 
 
 def test_a_long_handler_names_its_resource() -> None:
-    with pytest.raises(TypeError, match="long handler open_step names no resource"):
+    with pytest.raises(TypeError, match="long handler open_step needs a resource"):
         handles(DocumentDeleted, kind="long")(open_step)
 
 
 @pytest.mark.parametrize(
-    ("handler", "error", "told"),
+    ("handler", "error", "expected"),
     [
         (SINGLE(open_step), TypeError, r"h is no long handler: use work\.session"),
         (LONG(open_step), TypeError, "h opens a step: give an engine"),
@@ -45,7 +45,7 @@ def test_a_long_handler_names_its_resource() -> None:
     ids=["step of a single", "step without an engine", "session of a long", "a missing service"],
 )
 async def test_a_tool_used_wrongly_says_what_to_do(
-    handler: Handler[DocumentDeleted], error: type[Exception], told: str
+    handler: Handler[DocumentDeleted], error: type[Exception], expected: str
 ) -> None:
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=expected):
         await run(handler, an_event())

@@ -17,7 +17,7 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
-async def test_what_the_work_returns_and_raises_comes_through() -> None:
+async def test_results_and_exceptions_reach_the_caller() -> None:
     async def give() -> int:
         return 7
 
@@ -29,12 +29,12 @@ async def test_what_the_work_returns_and_raises_comes_through() -> None:
         await run_within(fail(), 1, 2)
 
 
-async def test_work_past_the_soft_limit_is_cancelled_and_told_so() -> None:
+async def test_work_is_cancelled_at_its_soft_limit() -> None:
     with pytest.raises(SoftTimeLimitExceeded, match="soft time limit"):
         await run_within(forever(), 0.01, 5)
 
 
-async def test_work_that_tidies_up_and_returns_after_the_soft_limit_counts() -> None:
+async def test_a_result_after_the_soft_limit_counts() -> None:
     async def tidy() -> str:
         try:
             await forever()
@@ -45,7 +45,7 @@ async def test_work_that_tidies_up_and_returns_after_the_soft_limit_counts() -> 
     assert await run_within(tidy(), 0.01, 5) == "tidied"
 
 
-async def test_work_that_swallows_its_cancellation_is_left_behind_at_the_hard_limit() -> None:
+async def test_work_that_swallows_its_cancellation_is_abandoned_at_the_hard_limit() -> None:
     released = asyncio.Event()
 
     async def stubborn() -> None:
@@ -78,7 +78,7 @@ async def test_cancelled_from_outside_the_work_is_cancelled_too() -> None:
     assert ended.is_set()
 
 
-async def test_work_that_swallows_a_cancellation_from_outside_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_work_that_swallows_a_cancellation_from_outside_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.delivery.execution.time_limits.CANCEL_GRACE", 0.05)
     released, ended = asyncio.Event(), asyncio.Event()
 
@@ -99,7 +99,7 @@ async def test_work_that_swallows_a_cancellation_from_outside_is_left_behind(mon
     await asyncio.wait_for(ended.wait(), 5)
 
 
-async def test_what_it_returns_after_a_cancellation_from_outside_does_not_count() -> None:
+async def test_a_result_after_a_cancellation_from_outside_does_not_count() -> None:
     async def tidy() -> str:
         try:
             await forever()
@@ -140,7 +140,7 @@ async def awaits_what_was_cancelled() -> None:
 @pytest.mark.parametrize(
     "work", [cancelled_before_it_waits, cancels_itself, cancels_itself_later, awaits_what_was_cancelled]
 )
-async def test_a_cancellation_of_its_own_making_is_a_failure(
+async def test_a_cancellation_that_the_work_raises_itself_is_a_failure(
     work: Callable[[], Coroutine[object, object, None]],
 ) -> None:
     with pytest.raises(UnaskedCancellationError):
@@ -148,7 +148,7 @@ async def test_a_cancellation_of_its_own_making_is_a_failure(
     await asyncio.sleep(0)  # the calling task goes on
 
 
-async def test_time_outs_and_task_groups_of_its_own_work_and_leave_no_trace() -> None:
+async def test_timeouts_and_task_groups_inside_the_work_leave_no_cancellation() -> None:
     async def fail() -> None:
         await asyncio.sleep(0)
         raise KeyError("mine")
@@ -174,7 +174,7 @@ async def test_time_outs_and_task_groups_of_its_own_work_and_leave_no_trace() ->
     assert task.cancelling() == 0
 
 
-async def test_the_soft_limit_strikes_through_a_time_out_of_its_own() -> None:
+async def test_the_soft_limit_fires_inside_a_timeout_of_the_work() -> None:
     async def work() -> None:
         async with asyncio.timeout(5):
             await forever()
@@ -186,7 +186,7 @@ async def test_the_soft_limit_strikes_through_a_time_out_of_its_own() -> None:
     assert task.cancelling() == 0
 
 
-async def test_the_calling_task_is_being_cancelled_after_the_hard_limit_and_what_was_left_is_not() -> None:
+async def test_after_the_hard_limit_the_calling_task_is_being_cancelled_and_the_abandoned_work_is_not() -> None:
     released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def stubborn() -> None:
@@ -206,7 +206,7 @@ async def test_the_calling_task_is_being_cancelled_after_the_hard_limit_and_what
     released.set_result(None)
 
 
-async def test_what_it_sets_in_its_context_is_its_own_and_it_sees_its_callers() -> None:
+async def test_the_work_sees_context_variables_of_its_caller_and_its_changes_stay_inside() -> None:
     value: ContextVar[str] = ContextVar("value", default="none")
     value.set("the caller's")
 
@@ -222,7 +222,7 @@ async def test_what_it_sets_in_its_context_is_its_own_and_it_sees_its_callers() 
 
 
 @given(st.lists(st.sampled_from(["wait", "time-out", "group", "bare", "fail"]), max_size=8))
-async def test_any_steps_come_to_their_end(steps: list[str]) -> None:
+async def test_any_sequence_of_steps_ends(steps: list[str]) -> None:
     async def work() -> int:
         for step in steps:
             if step == "wait":

@@ -1,4 +1,4 @@
-"""Records of other producers: what librdkafka gives of them, and headers that are not as ours."""
+"""Records of third-party producers: unusual headers, as librdkafka returns them."""
 
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
@@ -21,7 +21,7 @@ def a_message(message_headers: list[tuple[str, str | bytes | None]]) -> Message:
 
 
 def test_a_header_without_a_value_has_an_empty_one() -> None:
-    """Kafka allows it, and a record that is carried on keeps the header."""
+    """Kafka allows it, and a forwarded record keeps the header."""
     record = to_record(a_message([("x", None), ("y", b"\xff"), ("z", "text")]))
     assert record.headers == (("x", b""), ("y", b"\xff"), ("z", b"text"))
     assert (record.offset, record.timestamp_type) == (7, "CreateTime")
@@ -32,8 +32,8 @@ def test_a_record_without_headers_has_none() -> None:
 
 
 @pytest.mark.parametrize("broken", [b"no json", b"\xff\xfe", b'{"attempt": 1}', b""])
-def test_a_history_that_cannot_be_read_begins_anew(broken: bytes) -> None:
-    """A broken header of somebody else must not keep a delivery from its retry."""
+def test_an_invalid_history_is_ignored(broken: bytes) -> None:
+    """An invalid header of a third-party producer must not prevent a retry."""
     delivery = a_delivery(headers=((headers.HISTORY, broken),))
     assert read_history(delivery.record.headers) == []
 

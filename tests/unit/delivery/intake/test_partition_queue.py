@@ -1,4 +1,4 @@
-"""Chunks of a partition that wait keep their order, hold up no other partition, and never stop without a word."""
+"""Waiting chunks keep the order of their partition, block no other partition, and never stop silently."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,41 +14,41 @@ from streams.transport.kafka.records import Assignment, Chunk
 from tests.support.factories import a_record
 
 
-class Line:
-    """Queues, and what they need: a chunk is taken over once `open(offset)` was called for its first record."""
+class Queues:
+    """Queues whose chunks are processed once `open` was called for their first record."""
 
     def __init__(self) -> None:
-        self.taken: list[tuple[int, int]] = []
+        self.processed: list[tuple[int, int]] = []
         self.delays: list[float | None] = []
         self.failures: list[BaseException] = []
         self.error: Exception | None = None
         self._gates: dict[tuple[int, int], asyncio.Event] = {}
-        self.queues = PartitionQueues(self._take_now, self._take, self.failures.append)
+        self.queues = PartitionQueues(self._try_process, self._process, self.failures.append)
 
     def put(self, assignment: Assignment, offset: int, *, waits: bool = False, delay: float | None = None) -> None:
-        """Hand a chunk of one record over; `waits`: only `open` lets it go on."""
+        """Put a chunk with one record. `waits`: it is processed only after `open`."""
         if waits:
             self._gates[assignment.partition, offset] = asyncio.Event()
         self.queues.put(Chunk(assignment, [a_record(offset, partition=assignment.partition)]), delay)
 
     def open(self, partition: int, offset: int) -> None:
-        """There is what the chunk waits for."""
+        """Let a chunk be processed."""
         self._gates[partition, offset].set()
 
-    def _take_now(self, chunk: Chunk, delay: float | None) -> bool:
+    def _try_process(self, chunk: Chunk, delay: float | None) -> bool:
         place = _place(chunk)
         gate = self._gates.get(place)
         if gate is not None and not gate.is_set():
             return False
-        self.taken.append(place)
+        self.processed.append(place)
         self.delays.append(delay)
         return True
 
-    async def _take(self, chunk: Chunk, delay: float | None) -> None:
+    async def _process(self, chunk: Chunk, delay: float | None) -> None:
         await self._gates[_place(chunk)].wait()
         if self.error is not None:
             raise self.error
-        assert self._take_now(chunk, delay)
+        assert self._try_process(chunk, delay)
 
 
 def _place(chunk: Chunk) -> tuple[int, int]:
@@ -65,88 +65,88 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0)
 
 
-def test_while_nothing_waits_a_chunk_is_taken_over_in_the_call_and_without_a_loop() -> None:
-    line, (only,) = Line(), partitions()
-    line.put(only, 0)
-    line.put(only, 1, delay=10.0)
-    assert line.taken == [(0, 0), (0, 1)]
-    assert line.delays == [None, 10.0]
+def test_with_an_empty_queue_a_chunk_is_processed_in_the_call_and_without_a_loop() -> None:
+    queues, (only,) = Queues(), partitions()
+    queues.put(only, 0)
+    queues.put(only, 1, delay=10.0)
+    assert queues.processed == [(0, 0), (0, 1)]
+    assert queues.delays == [None, 10.0]
 
 
-async def test_a_chunk_that_waits_keeps_those_of_its_partition_behind_it_and_others_go_on() -> None:
-    line, (slow, quick) = Line(), partitions(2)
-    line.put(slow, 0, waits=True)
-    line.put(slow, 1)
-    line.put(quick, 0)
+async def test_a_waiting_chunk_blocks_later_chunks_of_its_partition_only() -> None:
+    queues, (slow, quick) = Queues(), partitions(2)
+    queues.put(slow, 0, waits=True)
+    queues.put(slow, 1)
+    queues.put(quick, 0)
     await asyncio.sleep(0)
-    line.put(slow, 2, waits=True)
-    line.put(slow, 3)
-    assert line.taken == [(1, 0)]
-    line.open(0, 0)
-    await until(lambda: len(line.taken) == 3)
-    assert line.taken[1:] == [(0, 0), (0, 1)]
-    line.open(0, 2)
-    await until(lambda: len(line.taken) == 5)
-    line.put(slow, 4)
-    assert line.taken[3:] == [(0, 2), (0, 3), (0, 4)], "the queue is gone once it is empty"
+    queues.put(slow, 2, waits=True)
+    queues.put(slow, 3)
+    assert queues.processed == [(1, 0)]
+    queues.open(0, 0)
+    await until(lambda: len(queues.processed) == 3)
+    assert queues.processed[1:] == [(0, 0), (0, 1)]
+    queues.open(0, 2)
+    await until(lambda: len(queues.processed) == 5)
+    queues.put(slow, 4)
+    assert queues.processed[3:] == [(0, 2), (0, 3), (0, 4)], "the queue is removed once it is empty"
 
 
-async def test_revocation_forgets_what_waits_and_leaves_the_other_partitions() -> None:
-    line, (leaving, staying) = Line(), partitions(2)
+async def test_a_revocation_discards_the_chunks_of_its_partition_only() -> None:
+    queues, (leaving, staying) = Queues(), partitions(2)
     for assignment in (leaving, staying):
-        line.put(assignment, 0, waits=True)
-        line.put(assignment, 1)
+        queues.put(assignment, 0, waits=True)
+        queues.put(assignment, 1)
     await asyncio.sleep(0)
-    line.queues.forget([leaving])
-    line.open(0, 0)
-    line.open(1, 0)
-    await until(lambda: len(line.taken) == 2)
+    queues.queues.discard([leaving])
+    queues.open(0, 0)
+    queues.open(1, 0)
+    await until(lambda: len(queues.processed) == 2)
     await asyncio.sleep(0)
-    assert line.taken == [(1, 0), (1, 1)]
-    assert line.failures == []
+    assert queues.processed == [(1, 0), (1, 1)]
+    assert queues.failures == []
 
 
-async def test_revocation_before_the_task_has_begun_forgets_too() -> None:
-    line, (leaving,) = Line(), partitions()
-    line.put(leaving, 0, waits=True)
-    line.queues.forget([leaving])
-    line.open(0, 0)
+async def test_a_revocation_before_the_task_has_started_discards_too() -> None:
+    queues, (leaving,) = Queues(), partitions()
+    queues.put(leaving, 0, waits=True)
+    queues.queues.discard([leaving])
+    queues.open(0, 0)
     for _ in range(3):
         await asyncio.sleep(0)
-    assert (line.taken, line.failures) == ([], [])
+    assert (queues.processed, queues.failures) == ([], [])
 
 
-async def test_a_record_that_waits_alone_holds_up_nothing_and_is_forgotten_with_its_partition() -> None:
-    line, (only,) = Line(), partitions()
-    went_on = asyncio.Event()
+async def test_a_waiting_record_blocks_nothing_and_is_cancelled_with_its_partition() -> None:
+    queues, (only,) = Queues(), partitions()
+    cancelled = asyncio.Event()
 
     async def wait() -> None:
         try:
             await asyncio.sleep(60)
         finally:
-            went_on.set()
+            cancelled.set()
 
-    line.queues.wait_alone(only, wait())
-    line.put(only, 1)
-    assert line.taken == [(0, 1)]
+    queues.queues.run_in_background(only, wait())
+    queues.put(only, 1)
+    assert queues.processed == [(0, 1)]
     await asyncio.sleep(0)
-    line.queues.forget([only])
+    queues.queues.discard([only])
     async with asyncio.timeout(5):
-        await went_on.wait()
+        await cancelled.wait()
     await asyncio.sleep(0)
-    assert line.failures == []
+    assert queues.failures == []
 
 
-async def test_a_failure_of_our_own_ends_the_process() -> None:
-    line, (only,) = Line(), partitions()
-    line.error = RuntimeError("a mistake")
-    line.put(only, 0, waits=True)
-    line.open(0, 0)
-    await until(lambda: line.failures)
-    assert line.failures == [line.error]
+async def test_an_unexpected_error_ends_the_process() -> None:
+    queues, (only,) = Queues(), partitions()
+    queues.error = RuntimeError("a mistake")
+    queues.put(only, 0, waits=True)
+    queues.open(0, 0)
+    await until(lambda: queues.failures)
+    assert queues.failures == [queues.error]
 
 
-async def test_a_failure_of_what_waits_behind_ends_the_process_too() -> None:
+async def test_an_unexpected_error_of_a_later_chunk_ends_the_process_too() -> None:
     def fail(_chunk: Chunk, _delay: float | None) -> bool:
         if entered:
             raise error
@@ -165,27 +165,27 @@ async def test_a_failure_of_what_waits_behind_ends_the_process_too() -> None:
     assert failures == [error]
 
 
-async def test_what_somebody_else_cancels_ends_the_process() -> None:
-    """The records would never be settled, and their partition would stand still without a word."""
-    line, (only,) = Line(), partitions()
+async def test_a_cancellation_by_other_code_ends_the_process() -> None:
+    """Otherwise the records would never be settled, and their partition would stop silently."""
+    queues, (only,) = Queues(), partitions()
     before = asyncio.all_tasks()
-    line.put(only, 0, waits=True)
+    queues.put(only, 0, waits=True)
     await asyncio.sleep(0)
     (task,) = asyncio.all_tasks() - before
     task.cancel()
-    await until(lambda: line.failures)
-    assert [type(error) for error in line.failures] == [StrayCancellationError]
+    await until(lambda: queues.failures)
+    assert [type(error) for error in queues.failures] == [StrayCancellationError]
 
 
-async def test_at_the_end_nothing_is_taken_over_any_more() -> None:
-    line, (only,) = Line(), partitions()
-    line.put(only, 0, waits=True)
+async def test_close_discards_the_waiting_chunks() -> None:
+    queues, (only,) = Queues(), partitions()
+    queues.put(only, 0, waits=True)
     await asyncio.sleep(0)
-    line.queues.close()
-    line.open(0, 0)
+    queues.queues.close()
+    queues.open(0, 0)
     for _ in range(3):
         await asyncio.sleep(0)
-    assert (line.taken, line.failures) == ([], [])
+    assert (queues.processed, queues.failures) == ([], [])
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
@@ -193,27 +193,27 @@ async def test_at_the_end_nothing_is_taken_over_any_more() -> None:
     plan=st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=20),
     opening=st.randoms(use_true_random=False),
 )
-def test_in_any_interleaving_each_partition_is_taken_over_in_its_order(
+def test_in_any_interleaving_each_partition_is_processed_in_order(
     steps: int, plan: list[tuple[int, bool]], opening: Random
 ) -> None:
     async def run() -> None:
-        line, assignments = Line(), partitions(3)
+        queues, assignments = Queues(), partitions(3)
         shut = []
         for offset, (partition, waits) in enumerate(plan):
-            line.put(assignments[partition], offset, waits=waits)
+            queues.put(assignments[partition], offset, waits=waits)
             if waits:
                 shut.append((partition, offset))
             for _ in range(steps):
                 await asyncio.sleep(0)
         opening.shuffle(shut)
         for place in shut:
-            line.open(*place)
+            queues.open(*place)
             for _ in range(steps):
                 await asyncio.sleep(0)
-        await until(lambda: len(line.taken) == len(plan))
+        await until(lambda: len(queues.processed) == len(plan))
         for number in range(3):
-            offsets = [offset for partition, offset in line.taken if partition == number]
+            offsets = [offset for partition, offset in queues.processed if partition == number]
             assert offsets == sorted(offsets)
-        assert line.failures == []
+        assert queues.failures == []
 
     asyncio.run(run())

@@ -1,4 +1,4 @@
-"""What the ledger's row shows of an event: readable, bounded, and acceptable to PostgreSQL."""
+"""The event in the ledger's row: readable, limited in size, accepted by PostgreSQL."""
 
 import json
 from dataclasses import replace
@@ -24,13 +24,13 @@ def args(event: Event) -> dict[str, object]:
     return shown
 
 
-def test_a_small_event_is_shown_whole() -> None:
+def test_a_small_event_is_stored_whole() -> None:
     shown = args(NoteTaken(title="t", body="b" * (LONG_TEXT + 1)))
     assert shown["body"] == "b" * (LONG_TEXT + 1)
 
 
-def test_of_a_large_event_each_long_text_is_cut_wherever_it_is() -> None:
-    """Short fields stay whole, so that one still sees which event it is."""
+def test_each_long_text_of_a_large_event_is_cut() -> None:
+    """Short fields stay whole, so that the event can be identified."""
     long = "é" * ARGS_LIMIT
     shown = args(NoteTaken(title="short", body=long, parts=({"name": "first", "text": long},)))
     cut = f"{long[:LONG_TEXT]}… ({ARGS_LIMIT} characters)"
@@ -40,6 +40,6 @@ def test_of_a_large_event_each_long_text_is_cut_wherever_it_is() -> None:
 
 @pytest.mark.parametrize("size", [1, ARGS_LIMIT])
 def test_a_nul_character_is_replaced(size: int) -> None:
-    """PostgreSQL's JSON has no room for one."""
+    """PostgreSQL rejects NUL characters in JSON."""
     shown = args(NoteTaken(title="a\x00b", body="x" * size))
     assert shown["title"] == "a\ufffdb"

@@ -1,4 +1,4 @@
-"""Arrays as PostgreSQL reads them: its manual, 8.15.6."""
+"""Array literals of PostgreSQL (manual, 8.15.6)."""
 
 from datetime import date
 from uuid import UUID
@@ -12,13 +12,13 @@ def test_elements_are_quoted_and_none_is_null() -> None:
     assert array_text(["a", None, "NULL", ""]) == '{"a",NULL,"NULL",""}'
 
 
-def test_what_ends_an_element_is_escaped() -> None:
-    """Backslashes and quotes, in this order: an escape is not escaped again."""
+def test_quotes_and_backslashes_are_escaped() -> None:
+    """Backslashes first, then quotes, so that an escape is not escaped again."""
     assert array_text(['{"a": "b, c"}']) == r'{"{\"a\": \"b, c\"}"}'
     assert array_text(['\\"']) == r'{"\\\""}'
 
 
-def test_elements_of_other_types_are_as_str_gives_them() -> None:
+def test_elements_of_other_types_are_converted_with_str() -> None:
     """Numbers, days and ids, as their columns read them."""
     assert array_text([1, date(2026, 1, 2), UUID(int=1)]) == '{"1","2026-01-02","00000000-0000-0000-0000-000000000001"}'
 

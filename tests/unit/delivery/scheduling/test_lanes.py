@@ -1,4 +1,4 @@
-"""Which delivery runs next."""
+"""Lanes: which delivery runs next."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ from tests.support.factories import a_delivery, a_handler
 
 
 def drain(lanes: Lanes) -> list[str]:
-    """Take and finish units one by one; the keys and offsets in the order in which they ran."""
+    """Run the units one by one; return their keys and offsets in order."""
     ran = []
     while (unit := lanes.take()) is not None:
         ran.append(" ".join(f"{delivery.key.decode()}@{delivery.record.offset}" for delivery in unit.deliveries))
@@ -29,7 +29,7 @@ def test_deliveries_of_one_key_run_one_at_a_time_in_offset_order() -> None:
     assert drain(lanes) == ["d1@1", "d1@2"]
 
 
-def test_other_keys_go_on_beside_a_key_that_runs() -> None:
+def test_other_keys_run_while_one_key_is_busy() -> None:
     lanes = Lanes()
     lanes.add(a_delivery("slow", offset=0))
     running = lanes.take()
@@ -66,7 +66,7 @@ def test_a_batch_handler_takes_its_partition_s_events_as_one_list_up_to_its_size
     assert drain(lanes) == ["d0@0 d1@1 d2@2", "d3@3 d4@4"]
 
 
-def test_revoked_partitions_are_forgotten_and_the_others_go_on() -> None:
+def test_deliveries_of_revoked_partitions_are_discarded_and_the_others_run() -> None:
     lanes = Lanes()
     gone, kept = Assignment("document.deleted", 0), Assignment("document.deleted", 1)
     lanes.add(a_delivery("d1", offset=0, assignment=gone))
@@ -78,8 +78,8 @@ def test_revoked_partitions_are_forgotten_and_the_others_go_on() -> None:
 
 
 def test_a_tenant_s_deliveries_past_its_share_are_not_put() -> None:
-    """Of each partition; another tenant has a share of its own, and room comes back as deliveries are taken."""
-    lanes = Lanes(share=2)
+    """The share is per partition and tenant. It becomes free again as deliveries run."""
+    lanes = Lanes(tenant_share=2)
     flood = [a_delivery(f"d{offset}", offset=offset, tenant="big") for offset in range(4)]
     assert lanes.add_all(flood) == flood[2:]
     assert lanes.add_all([a_delivery("d", offset=9, tenant="small")]) == []
@@ -92,8 +92,8 @@ def test_a_tenant_s_deliveries_past_its_share_are_not_put() -> None:
 
 
 def test_what_is_aside_gets_one_turn_in_four() -> None:
-    """And every turn while nothing else is ready."""
-    lanes = Lanes(aside=["dataset.deleted"])
+    """Low-priority topics get every turn while no other topic is ready."""
+    lanes = Lanes(low_priority=["dataset.deleted"])
     for offset in range(5):
         lanes.add(a_delivery(f"aside{offset}", offset=offset, topic="dataset.deleted"))
     for offset in range(6):
@@ -108,7 +108,7 @@ def test_what_is_aside_gets_one_turn_in_four() -> None:
 def test_every_delivery_runs_once_and_in_the_order_of_its_lane(
     plan: list[tuple[str, str | None, int, bool]],
 ) -> None:
-    """Any interleaving of arrivals, starts and ends: nothing is lost, doubled or run beside its own key."""
+    """In any interleaving no delivery is lost, runs twice, or runs at the same time as another one of its lane."""
     lanes, running, ran = Lanes(), list[Unit](), list[tuple[int, str, int]]()
     for offset, (key, tenant, partition, also_finish) in enumerate(plan):
         lanes.add(a_delivery(key, offset=offset, tenant=tenant, partition=partition))
@@ -149,9 +149,9 @@ def test_a_handler_with_a_limit_of_its_own_leaves_the_other_slots_to_others() ->
     assert drain(lanes) == ["d2@1"]
 
 
-def test_lanes_that_are_held_back_wait_for_their_release_and_others_go_on() -> None:
+def test_blocked_lanes_wait_for_their_release_and_others_run() -> None:
     held = {"index-document"}
-    lanes = Lanes(holds_back=lambda delivery: delivery.handler.name in held)
+    lanes = Lanes(stays_queued=lambda delivery: delivery.handler.name in held)
     for offset in range(2):
         lanes.add(a_delivery("d1", offset=offset, handler=a_handler("index-document")))
     lanes.add(a_delivery("d2", offset=2))

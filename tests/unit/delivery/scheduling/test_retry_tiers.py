@@ -1,4 +1,4 @@
-"""Which tier a delivery waits in, and what a record in a tier does next."""
+"""Retry tiers: the tier for a delay, and the next step of a record in a tier."""
 
 import pytest
 from hypothesis import given
@@ -26,7 +26,7 @@ def test_the_tiers_of_a_pool_are_those_of_the_settings() -> None:
     assert tiers.topic_for(700.0) == CATALOGUE.tier("low", 600.0)
 
 
-def test_a_record_rests_for_its_tier_s_delay_then_hops_while_time_remains() -> None:
+def test_a_record_waits_for_the_delay_of_its_tier_then_hops_while_time_remains() -> None:
     due_at = NOW + 75_000
     assert next_move(NOW, due_at, NOW, 60.0, DELAYS) == Wait(NOW + 60_000)
     assert next_move(NOW + 60_000, due_at, NOW, 60.0, DELAYS) == Hop(10.0)
@@ -38,7 +38,7 @@ def test_a_record_rests_for_its_tier_s_delay_then_hops_while_time_remains() -> N
 def test_a_record_runs_exactly_when_it_is_due_after_finitely_many_hops(
     delays: tuple[float, ...], wait_ms: int, first_tier: float
 ) -> None:
-    """Whatever tiers there are, also one that is no longer configured: never early, never stranded."""
+    """With any tiers, even one that is no longer configured, it is never early and never stuck."""
     due_at, now, arrived, tier = NOW + wait_ms, NOW, NOW, first_tier
     for _ in range(10 + 3 * (wait_ms // 1000)):
         move = next_move(now, due_at, arrived, tier, delays)

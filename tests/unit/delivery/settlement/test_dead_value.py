@@ -1,4 +1,4 @@
-"""What of a record with secrets goes into a DLQ, is sealed, and is shown."""
+"""Records with secret fields: what goes into a DLQ, what is encrypted, what is shown."""
 
 from base64 import urlsafe_b64encode
 from enum import StrEnum
@@ -40,7 +40,7 @@ class CodeSent(Event):
 
 
 class CodeSentLater(CodeSent):
-    """The class of a version that does not mark what the schema marks."""
+    """The event class of a version that does not mark the fields that the schema marks."""
 
     code: str
 
@@ -105,7 +105,7 @@ def test_with_a_key_it_is_encrypted_and_comes_back_byte_for_byte(codec: Codec) -
 
 
 @pytest.mark.parametrize(("keys", "why"), [("", "set STREAMS_DLQ_KEY to its key"), (NEW, "does not have")])
-def test_a_sealed_value_that_cannot_be_opened_is_told_in_one_line(codec: Codec, keys: str, why: str) -> None:
+def test_an_encrypted_value_that_cannot_be_decrypted_is_one_line(codec: Codec, keys: str, why: str) -> None:
     sealed = Encryptor(OLD).encrypt(codec.encode(EVENT).value)
     other = with_keys(codec, keys)
     with pytest.raises(SealedError, match=why):
@@ -163,7 +163,7 @@ def test_an_event_that_avro_refuses_is_not_repeated_by_the_error(codec: Codec) -
     assert refused.value.__suppress_context__
 
 
-def test_a_key_that_is_none_is_refused_in_one_line() -> None:
+def test_an_invalid_key_is_rejected_in_one_line() -> None:
     with pytest.raises(SettingsError, match="STREAMS_DLQ_KEY: not a Fernet key"):
         Encryptor("secret")
     assert Encryptor(" ").encrypt(b"x") == b"x"

@@ -1,4 +1,4 @@
-"""What follows an attempt that did not succeed: another attempt at its time, or death."""
+"""What follows an attempt that did not succeed: another attempt later, or a dead letter."""
 
 import pytest
 from hypothesis import given
@@ -67,17 +67,17 @@ def test_an_ordinary_error_is_retried_after_the_policy_s_delay() -> None:
     assert decide(a_handler(), 1, ValueError("no"), NOW, 0.0) == Again(NOW + 10_000)
 
 
-def test_the_last_attempt_s_error_is_death_by_exhaustion() -> None:
+def test_an_error_of_the_last_attempt_is_a_dead_letter_with_the_reason_exhausted() -> None:
     assert decide(a_handler(retry=Backoff(attempts=3)), 3, ValueError("no"), NOW, 0.0) == Dead(Reason.EXHAUSTED)
 
 
-def test_permanent_and_listed_fatal_errors_die_at_the_first_attempt() -> None:
+def test_permanent_and_fatal_errors_are_dead_letters_at_the_first_attempt() -> None:
     assert decide(a_handler(), 1, Permanent("empty"), NOW, 0.0) == Dead(Reason.PERMANENT)
     assert decide(a_handler(fatal=(KeyError,)), 1, KeyError("x"), NOW, 0.0) == Dead(Reason.FATAL)
 
 
 @pytest.mark.parametrize("error", [SoftTimeLimitExceeded("soft"), TimeLimitExceeded("hard")])
-def test_a_time_limit_is_retried_and_named_when_it_was_the_last(error: Exception) -> None:
+def test_a_time_limit_is_retried_and_is_the_reason_at_the_last_attempt(error: Exception) -> None:
     handler = a_handler(retry=Backoff(attempts=2))
     assert isinstance(decide(handler, 1, error, NOW, 0.0), Again)
     assert decide(handler, 2, error, NOW, 0.0) == Dead(Reason.TIME_LIMIT)
@@ -91,10 +91,10 @@ def test_retry_after_sets_the_time_but_not_the_number_of_attempts() -> None:
 
 
 @given(policies, errors, seqs, attempts, spreads)
-def test_every_failure_is_either_tried_again_in_time_or_dead_with_a_reason(
+def test_every_failure_is_either_retried_or_dead_with_a_reason(
     policy: Backoff, error: Exception, seq: int, attempts: int, spread: float
 ) -> None:
-    """Whatever a handler raises under whatever policy: the fence rises by one, the attempt counts, nothing is both."""
+    """For any error and policy: `seq` grows by one, the attempt counts, and the outcome is one of the two."""
     delivery = a_delivery(handler=a_handler(retry=policy), seq=seq, attempts=attempts)
     outcome = after_failure(delivery, error, TEXT, now=NOW, spread=spread)
     assert (outcome.seq, outcome.attempts, outcome.ended_at) == (seq + 1, attempts + 1, NOW)
@@ -124,7 +124,7 @@ def test_a_deferral_counts_no_attempt(seq: int, attempts: int, after: float) -> 
 
 
 @given(seqs, attempts, st.integers(0, 10))
-def test_the_third_lost_lease_is_death(seq: int, attempts: int, lost_before: int) -> None:
+def test_the_third_lost_lease_is_a_dead_letter(seq: int, attempts: int, lost_before: int) -> None:
     outcome = after_lost_lease(a_delivery(seq=seq, attempts=attempts), lost_before, now=NOW)
     assert (outcome.seq, outcome.attempts, outcome.lost) == (seq + 1, attempts + 1, 1)
     dead = lost_before + 1 >= CRASHES_UNTIL_DEATH
@@ -132,7 +132,7 @@ def test_the_third_lost_lease_is_death(seq: int, attempts: int, lost_before: int
     assert outcome.reason == (Reason.CRASHED if dead else None)
 
 
-def test_what_expired_and_what_kills_its_process_is_dead() -> None:
+def test_an_expired_delivery_and_one_that_crashes_its_process_are_dead_letters() -> None:
     delivery = a_delivery(seq=4, attempts=2)
     expired, killed = after_expiry(delivery, TEXT, now=NOW), after_process_deaths(delivery, now=NOW)
     assert (expired.reason, expired.attempts, expired.seq) == (Reason.EXPIRED, 2, 5)

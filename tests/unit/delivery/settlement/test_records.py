@@ -1,4 +1,4 @@
-"""Retry and DLQ records: what came stays byte for byte, what the pipeline adds is replaced and capped."""
+"""Retry and DLQ records: the original stays byte for byte; added headers are replaced and limited in size."""
 
 import json
 import struct
@@ -43,7 +43,7 @@ def test_a_retry_record_keeps_key_value_and_the_event_s_headers_and_says_when_it
     assert headers.last_int(record.headers, headers.ORIGIN_OFFSET) == 41
 
 
-def test_headers_of_an_earlier_hop_are_replaced_and_never_stacked() -> None:
+def test_headers_of_an_earlier_retry_are_replaced_and_never_repeated() -> None:
     delivery = a_delivery("d1", headers=ORIGINAL)
     once = retry_record(delivery, "tier", RetryState(seq=1, attempts=1, due_at=1, first_failed_at=1))
     again = a_delivery("d1", headers=once.headers)
@@ -64,20 +64,20 @@ def test_the_history_keeps_the_last_attempts_only() -> None:
 def test_a_dead_letter_carries_both_families_of_headers_in_their_encodings() -> None:
     record = dead_record(a_record(17, partition=3, headers=ORIGINAL), "document.deleted.streams.dlq", DEATH)
     assert record.headers[: len(ORIGINAL)] == ORIGINAL
-    told = dict(record.headers[len(ORIGINAL) :])
-    assert told["__dlq.errors.topic"] == b"document.deleted"
-    assert (told["__dlq.errors.partition"], told["__dlq.errors.offset"]) == (b"3", b"17")
-    assert (told["__dlq.errors.group"], told["__dlq.errors.delivery.count"]) == (b"streams.low", b"6")
-    assert told["__dlq.errors.message"] == b"it broke"
-    assert told["__dlq.errors.reason"] == b"exhausted"
-    assert told["kafka_dlt-original-partition"] == struct.pack(">i", 3)
-    assert told["kafka_dlt-original-offset"] == struct.pack(">q", 17)
-    assert told["kafka_dlt-original-timestamp"] == struct.pack(">q", 1_700_000_000_000)
-    assert told["kafka_dlt-original-timestamp-type"] == b"CreateTime"
-    assert told["kafka_dlt-exception-fqcn"] == b"ValueError"
+    added = dict(record.headers[len(ORIGINAL) :])
+    assert added["__dlq.errors.topic"] == b"document.deleted"
+    assert (added["__dlq.errors.partition"], added["__dlq.errors.offset"]) == (b"3", b"17")
+    assert (added["__dlq.errors.group"], added["__dlq.errors.delivery.count"]) == (b"streams.low", b"6")
+    assert added["__dlq.errors.message"] == b"it broke"
+    assert added["__dlq.errors.reason"] == b"exhausted"
+    assert added["kafka_dlt-original-partition"] == struct.pack(">i", 3)
+    assert added["kafka_dlt-original-offset"] == struct.pack(">q", 17)
+    assert added["kafka_dlt-original-timestamp"] == struct.pack(">q", 1_700_000_000_000)
+    assert added["kafka_dlt-original-timestamp-type"] == b"CreateTime"
+    assert added["kafka_dlt-exception-fqcn"] == b"ValueError"
 
 
-def test_a_record_that_dies_in_a_tier_names_its_origin() -> None:
+def test_a_dead_letter_of_a_tier_names_its_origin() -> None:
     hop = retry_record(a_delivery("d1", offset=41), "t", RetryState(1, 1, 1, 1))
     record = dead_record(a_record(5, topic="t", headers=hop.headers), "dlq", DEATH)
     assert headers.last_int(record.headers, headers.DLQ_OFFSET) == 41
@@ -85,7 +85,7 @@ def test_a_record_that_dies_in_a_tier_names_its_origin() -> None:
 
 
 @given(st.text(max_size=100_000), st.text(max_size=100_000))
-def test_what_the_pipeline_adds_stays_within_the_headers_cap(message: str, stack: str) -> None:
+def test_added_headers_stay_within_their_limit(message: str, stack: str) -> None:
     death = DeadLetterInfo(Reason.PERMANENT, ErrorText("E", message, stack), 1, 1, 1, "g", "h", UUID(int=7))
     record = dead_record(a_record(), "dlq", death)
     assert sum(len(name) + len(value) for name, value in record.headers) <= headers.HEADERS_LIMIT
@@ -131,7 +131,7 @@ def test_a_row_s_values_are_those_of_the_outcome_without_a_nul() -> None:
     assert known.items() <= entry.items(), "what the row is searched for is in it"
 
 
-def test_a_death_is_described_by_its_outcome() -> None:
+def test_the_outcome_describes_the_dead_letter() -> None:
     delivery = a_delivery("d1", seq=2, attempts=1)
     info = dead_letter_info(delivery, after_expiry(delivery, TEXT, now=NOW), "streams.low")
     assert (info.reason, info.attempts, info.died_at, info.first_failed_at) == (Reason.EXPIRED, 1, NOW, NOW)
