@@ -90,6 +90,10 @@ STAY_IN_THEIR_PROCESS = (
 """Prefixes of exceptions that end a command or a step of the engine, and are in no record."""
 
 
+@pytest.mark.requirement(
+    "Source tree and packaging",
+    "exceptions carry their public import path, in headers, ledger rows and fingerprints",
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_an_exception_is_found_under_the_name_that_travels(name: str) -> None:
     """The class that the name leads to says the same name of itself, so it also comes back from another process."""
@@ -100,6 +104,10 @@ def test_an_exception_is_found_under_the_name_that_travels(name: str) -> None:
     assert pickle.loads(pickle.dumps(found)) is found  # noqa: S301 - made in the line itself
 
 
+@pytest.mark.requirement(
+    "Source tree and packaging",
+    "exceptions carry their public import path, in headers, ledger rows and fingerprints",
+)
 def test_every_exception_of_the_packages_is_listed() -> None:
     """A new one is added to `NAMES` with a public path, or stays in its process."""
     found = {type_name(kind.__new__(kind)) for kind in _exceptions()}

@@ -64,6 +64,7 @@ def chunk(topic: str) -> Chunk:
     return Chunk(assignment, found)
 
 
+@pytest.mark.requirement("Transport", "private names of Faust are held to the pinned version")
 @pytest.mark.parametrize("package", ["faust-streaming", "mode-streaming"])
 def test_the_installed_version_is_the_pinned_one(package: str) -> None:
     pinned = re.search(rf'"{package}==([^"]+)"', PROJECT.read_text())
@@ -75,6 +76,7 @@ def test_the_entry_point_gives_the_transport() -> None:
     assert transport.by_url(URL("librdkafka://somewhere:9092")) is Transport
 
 
+@pytest.mark.requirement("Transport", "private names of Faust are held to the pinned version")
 def test_the_compiled_stream_iterator_reads_two_private_names() -> None:
     """Any other name would be missing in our consumer and conductor."""
     compiled: Any = vars(faust_streams)["_CStreamIterator"]
@@ -134,6 +136,7 @@ async def test_two_readers_of_one_topic_are_refused(app: StreamsApp) -> None:
         aiter(app.topic("t"))
 
 
+@pytest.mark.requirement("Transport", "what is not there is refused with a line")
 async def test_tables_and_replies_are_refused_with_a_line(app: StreamsApp) -> None:
     @app.agent(app.topic("t"))
     async def read(stream: StreamT[Chunk]) -> None:

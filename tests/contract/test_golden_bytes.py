@@ -17,6 +17,7 @@ EACH_VERSION = pytest.mark.parametrize("version", list(REGISTRY), ids=lambda ver
 TOPICS = {CATALOGUE.subject(topic.name): topic for topic in CATALOGUE}
 
 
+@pytest.mark.requirement("Schema evolution", "golden bytes of every version are kept and read back")
 @EACH_VERSION
 def test_each_version_has_golden_bytes(version: RegisteredSchema) -> None:
     """At least two records. They are created once, together with the version."""
@@ -25,6 +26,7 @@ def test_each_version_has_golden_bytes(version: RegisteredSchema) -> None:
     assert all(one.hex for one in kept), f"{golden.file_of(version).name} lacks bytes: run `{golden.MAKE}`"
 
 
+@pytest.mark.requirement("Schema evolution", "readers resolve old writers' schemas")
 @EACH_VERSION
 def test_golden_bytes_are_read_by_today_s_class(version: RegisteredSchema) -> None:
     """The values that were written are read again. Later fields have their defaults."""
@@ -45,6 +47,7 @@ def test_golden_bytes_are_read_by_today_s_class(version: RegisteredSchema) -> No
         }
 
 
+@pytest.mark.requirement("Schema evolution", "golden bytes of every version are kept and read back")
 @EACH_VERSION
 def test_the_newest_version_is_written_as_it_was(version: RegisteredSchema) -> None:
     """The bytes of an event change only with its schema."""
@@ -61,6 +64,7 @@ def test_no_golden_bytes_are_left_over() -> None:
     assert {path.name for path in golden.FOLDER.glob("*.json")} == {golden.file_of(one).name for one in REGISTRY}
 
 
+@pytest.mark.requirement("Schema evolution", "golden bytes of every version are kept and read back")
 def test_bytes_that_are_there_are_never_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only missing ones are created: a file, or the bytes of values that were written by hand."""
     monkeypatch.setattr(golden, "FOLDER", tmp_path)

@@ -129,11 +129,13 @@ DOCUMENTED_ONLY = {("streams.observability.redaction", "masked_event")}
 """Imported on a page to show what the pipeline does; not promised to programs."""
 
 
+@pytest.mark.requirement("Source tree and packaging", "public import paths are listed and stay")
 @pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in PUBLIC.items() for name in names])
 def test_each_public_name_resolves(module: str, name: str) -> None:
     assert getattr(importlib.import_module(module), name) is not None
 
 
+@pytest.mark.requirement("Source tree and packaging", "public import paths are listed and stay")
 @pytest.mark.parametrize("module", PUBLIC)
 def test_a_module_declares_its_public_names(module: str) -> None:
     assert sorted(importlib.import_module(module).__all__) == sorted(PUBLIC[module])
@@ -146,6 +148,7 @@ def test_documentation_and_examples_import_public_names_only() -> None:
     assert found - promised == DOCUMENTED_ONLY
 
 
+@pytest.mark.requirement("Source tree and packaging", "a producer loads nothing that only workers need")
 def test_publishing_loads_neither_faust_nor_what_only_workers_need() -> None:
     """A producer in another service has none of them: they come with the extra `worker`."""
     of_workers = {"faust", "mode", "psycopg", "sqlalchemy.ext.asyncio", "structlog", "typer"}

@@ -3,6 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.support.pages import ROOT
 
 MODULES_PER_FOLDER = 12
@@ -29,6 +31,7 @@ def _modules(*folders: str) -> list[Path]:
     return [path.relative_to(ROOT) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
+@pytest.mark.requirement("Source tree and packaging", "a folder has at most a dozen modules, but `cli`")
 def test_a_folder_holds_at_most_a_dozen_modules() -> None:
     modules = _modules("streams", "schemas", "tests", "benchmarks", "examples")
     folders = Counter(str(path.parent) for path in modules if path.name != "__init__.py")
@@ -38,6 +41,7 @@ def test_a_folder_holds_at_most_a_dozen_modules() -> None:
     } == {}
 
 
+@pytest.mark.requirement("Source tree and packaging", "a module has at most 300 lines")
 def test_a_module_fits_on_a_few_screens() -> None:
     modules = _modules("streams", "schemas", "benchmarks")
     lines = {str(path): len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in modules}
@@ -45,6 +49,7 @@ def test_a_module_fits_on_a_few_screens() -> None:
     assert {name: many for name, many in lines.items() if many > LINES_PER_MODULE} == {}
 
 
+@pytest.mark.requirement("Source tree and packaging", "no former name is left")
 def test_names_are_those_of_the_field() -> None:
     modules = [path for path in _modules("streams", "schemas", "benchmarks") if "versions" not in path.parts]
 

@@ -41,6 +41,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, endpoint: str) -> S
     return bucket_settings(endpoint, f"s3://files/{quote(tmp_path.name)}")
 
 
+@pytest.mark.requirement("Large events", "file and S3 behind one port")
 async def test_written_read_replaced_deleted(settings: Settings) -> None:
     storage = open_storage(settings)
     key = "upload_files/t/ü 1.txt"
@@ -110,6 +111,7 @@ def each_call_is_away(store: Store, match: str) -> None:
             call()
 
 
+@pytest.mark.requirement("Large events", "file and S3 behind one port")
 def test_a_bucket_that_nobody_serves_is_away() -> None:
     each_call_is_away(open_store(bucket_settings("http://127.0.0.1:9")), "s3://files does not work: Could not connect")
 
@@ -121,6 +123,7 @@ def test_a_bucket_that_is_not_there_is_away(endpoint: str) -> None:
             call()
 
 
+@pytest.mark.requirement("Large events", "file and S3 behind one port")
 def test_without_boto3_the_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "boto3", None)
     with pytest.raises(SettingsError, match="install the extra `s3`"):

@@ -11,6 +11,7 @@ from streams.testing import Published, run
 from tests.support.factories import an_event
 
 
+@pytest.mark.requirement("Faults and operations", "`streams.testing.run`")
 async def test_it_gives_the_result_and_what_was_published() -> None:
     at = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -39,6 +40,7 @@ async def test_what_the_handler_raises_comes_out() -> None:
         await run(handles(DocumentDeleted)(function), an_event())
 
 
+@pytest.mark.requirement("Faults and operations", "`streams.testing.run`")
 async def test_limits_and_results_are_checked_as_in_a_worker() -> None:
     async def slow(_event: DocumentDeleted, _work: Work) -> None:
         await asyncio.sleep(60)

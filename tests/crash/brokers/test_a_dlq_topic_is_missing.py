@@ -27,6 +27,7 @@ SUCCEEDED = "select count(*) from streams.executions where status = 'success'"
 FAILED = "select count(*) from streams.executions where status = 'failure'"
 
 
+@pytest.mark.requirement("Faults and operations", "the DLQ topic missing, both protocols")
 @pytest.mark.timeout(240)
 @both_protocols
 def test_dead_letters_wait_for_their_topic_and_other_work_continues(

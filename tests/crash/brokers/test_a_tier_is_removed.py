@@ -7,6 +7,7 @@ earlier. `topics apply --prune` deletes the topic once it is empty, not earlier.
 import time
 from collections.abc import Callable
 
+import pytest
 from sqlalchemy import Engine
 
 from streams.settings import Settings
@@ -24,6 +25,10 @@ WAIT = 15.0
 WAITING = 50
 
 
+@pytest.mark.requirement(
+    "Faults and operations",
+    "a tier removed from the settings while records wait in it, both protocols; `topics apply --prune`",
+)
 @both_protocols
 def test_records_of_a_removed_tier_are_handled_when_due(
     trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, environment: dict[str, str]

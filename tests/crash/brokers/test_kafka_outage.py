@@ -25,6 +25,7 @@ OUTAGE = 60.0
 """Seconds."""
 
 
+@pytest.mark.requirement("Faults and operations", "Kafka gone for a minute, both protocols")
 @pytest.mark.timeout(420)
 @both_protocols
 def test_all_work_waits_for_kafka(

@@ -38,6 +38,7 @@ def template(stack: Stack) -> str:
     return make_template(stack)
 
 
+@pytest.mark.requirement("Faults and operations", "one of three brokers killed and brought back, both protocols")
 @pytest.mark.timeout(420)
 @both_protocols
 def test_the_other_brokers_continue(

@@ -26,6 +26,7 @@ MakeWorker = Callable[..., WorkerProcess]
 RESTARTS = 4
 
 
+@pytest.mark.requirement("Faults and operations", "PostgreSQL restarted in the middle of batches, both protocols")
 @pytest.mark.timeout(300)
 @both_protocols
 def test_work_waits_and_no_attempt_is_counted(

@@ -21,6 +21,7 @@ MakeWorker = Callable[..., WorkerProcess]
 CUTS = 40
 
 
+@pytest.mark.requirement("Faults and operations", "a connection cut during COMMIT, both protocols")
 @pytest.mark.timeout(300)
 @both_protocols
 def test_a_lost_commit_and_a_lost_answer_leave_one_effect(

@@ -27,6 +27,7 @@ SMALL_DISK = 'cp -r "$0" "$0.copy" && mount -t tmpfs -o size=4m tmpfs "$0" && cp
 PICTURES = 3
 
 
+@pytest.mark.requirement("Faults and operations", "a full disk for storage, both protocols")
 @pytest.mark.timeout(180)
 @both_protocols
 async def test_documents_wait_for_free_space(

@@ -22,6 +22,7 @@ MakeWorker = Callable[..., WorkerProcess]
 DOCUMENTS = 16
 
 
+@pytest.mark.requirement("Faults and operations", "Redis gone, both protocols")
 @pytest.mark.timeout(180)
 @both_protocols
 async def test_documents_are_indexed_without_redis(

@@ -43,6 +43,10 @@ def environment(environment: dict[str, str], tmp_path: Path, port: int) -> dict[
     }
 
 
+@pytest.mark.requirement(
+    "Large events",
+    "a storage that is away is a dependency, not a dead letter; a sender is told",
+)
 @pytest.mark.timeout(300)
 @both_protocols
 def test_large_events_wait_without_attempts_and_small_ones_continue(

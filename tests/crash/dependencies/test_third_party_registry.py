@@ -36,6 +36,7 @@ def apicurio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apicurio]:
         yield running
 
 
+@pytest.mark.requirement("Schema evolution", "… with a real one of another house, killed under a worker")
 def test_an_incompatible_schema_is_refused(trial: Settings, apicurio: Apicurio) -> None:
     settings = with_registry(trial, apicurio.url)
     registry = open_http_registry(settings)
@@ -58,6 +59,7 @@ def test_an_incompatible_schema_is_refused(trial: Settings, apicurio: Apicurio) 
     assert build_codec(settings, load_catalogue(settings)).decode(encoded.topic, encoded.value) == event
 
 
+@pytest.mark.requirement("Schema evolution", "… with a real one of another house, killed under a worker")
 def test_cached_schemas_stay_usable_without_the_registry(
     trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams, apicurio: Apicurio
 ) -> None:

@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.processes.worker_process import ROOT
 
 FIELDS = {"name", "value", "unit", "target", "met", "detail"}
@@ -22,6 +24,7 @@ NAMES = {
 }
 
 
+@pytest.mark.requirement("Speed and size", "every scenario that needs no peer runs and says what it measured")
 def test_every_scenario_reports_its_results() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *SCENARIOS, "--scale", "0.01"],

@@ -35,6 +35,10 @@ LARGE = 60
 """Records of a megabyte: more than a partition's window in bytes."""
 
 
+@pytest.mark.requirement(
+    "Faults and operations",
+    "a backlog of a million, watched for five minutes; large records; 100,000 records of one key",
+)
 @pytest.mark.timeout(900)
 def test_memory_stays_flat(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
     count = publish(trial, events())
@@ -61,6 +65,10 @@ def events() -> Iterator[SingleTrialRequested]:
         yield SingleTrialRequested(entity=f"e{number % 1000}", tenant_id=f"t{number % 50}", plan="sleep", seconds=0.05)
 
 
+@pytest.mark.requirement(
+    "Faults and operations",
+    "a backlog of a million, watched for five minutes; large records; 100,000 records of one key",
+)
 @pytest.mark.timeout(1200)
 def test_large_records_and_a_long_lane(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
     """Sixty records of a megabyte are handled. 100,000 of one key run one by one, and another tenant's meanwhile."""

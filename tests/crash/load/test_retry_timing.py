@@ -19,6 +19,7 @@ __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]
 
 
+@pytest.mark.requirement("Faults and operations", "retry precision on an idle worker and over restarts")
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("wait", [0.7, 3.3])
 def test_the_99th_percentile_of_lateness_is_at_most_250_ms(
@@ -32,6 +33,7 @@ def test_the_99th_percentile_of_lateness_is_at_most_250_ms(
     assert late[197] <= 0.25, late[190:]
 
 
+@pytest.mark.requirement("Faults and operations", "retry precision on an idle worker and over restarts")
 @pytest.mark.timeout(240)
 def test_no_retry_is_early_after_a_stop_and_a_kill(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
     publish(trial, ask_later(60, 12.0))

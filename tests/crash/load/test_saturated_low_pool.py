@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from statistics import median
 
+import pytest
 from sqlalchemy import Engine
 
 from streams.settings import Settings
@@ -22,6 +23,11 @@ SLOTS_OF_LOW = 4
 SLACK = 0.05
 
 
+@pytest.mark.requirement(
+    "Delivery",
+    "pools' own concurrency, prefetch and connections; `low` saturated leaves `high` as it was",
+)
+@pytest.mark.requirement("Faults and operations", "`low` saturated leaves `high`'s latency")
 def test_the_latency_of_high_stays_the_same(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
     worker().start()
     before = latency(trial, engine, "before")

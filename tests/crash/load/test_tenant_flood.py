@@ -7,6 +7,7 @@ neither lost nor handled twice, and the move costs no attempt.
 import time
 from collections.abc import Callable
 
+import pytest
 from sqlalchemy import Engine
 
 from streams.settings import Settings
@@ -22,6 +23,11 @@ SINGLES = 8
 PATIENCE = 300.0
 
 
+@pytest.mark.requirement(
+    "Delivery",
+    "a flooding tenant is moved aside: another's work, published after 5,000, is done within 5 s",
+)
+@pytest.mark.requirement("Faults and operations", "a tenant that floods is moved aside")
 def test_another_tenant_s_work_is_done_within_five_seconds(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
     flood = [
         SingleTrialRequested(entity="one-partition", tenant_id="big", plan="sleep", seconds=0.02)

@@ -21,6 +21,7 @@ CRASHES = 4
 """Two starts with normal concurrency, then two in which the record runs alone."""
 
 
+@pytest.mark.requirement("Faults and operations", "a record that kills its process every time, both protocols")
 @both_protocols
 @pytest.mark.parametrize("kind", [SingleTrialRequested, BatchTrialRequested])
 def test_only_the_record_that_kills_its_worker_is_a_dead_letter(
@@ -48,6 +49,7 @@ def test_only_the_record_that_kills_its_worker_is_a_dead_letter(
     assert scalar(engine, own) == 0
 
 
+@pytest.mark.requirement("Delivery", "what kills its worker three times is a dead letter")
 def test_a_long_delivery_that_kills_its_worker_three_times_is_a_dead_letter(
     trial: Settings, engine: Engine, worker: MakeWorker
 ) -> None:

@@ -7,6 +7,7 @@ worker process keeps running, and the ordinary documents are completed at their 
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine
 
 from benchmarks.corpus import pdf
@@ -29,6 +30,10 @@ TOO_LARGE = 20_000_000
 """Sentences of a text that does not fit into the memory limit of this test."""
 
 
+@pytest.mark.requirement(
+    "Extraction",
+    "a document that loops, or wants too much memory: a dead letter, and the worker lives on",
+)
 async def test_documents_over_the_time_or_memory_limit_fail_alone(
     topics: Settings, engine: Engine, worker: MakeWorker, database_url: str, tmp_path: Path
 ) -> None:

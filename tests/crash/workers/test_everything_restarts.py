@@ -26,6 +26,10 @@ __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]
 
 
+@pytest.mark.requirement(
+    "Events for later",
+    "surviving everything: all servers and workers are stopped and started again",
+)
 @pytest.mark.timeout(300)
 @both_protocols
 def test_scheduled_events_are_handled_at_their_time(

@@ -6,6 +6,7 @@ attempt. Ordinary events continue meanwhile. The worker stops in time although t
 
 from collections.abc import Callable
 
+import pytest
 from sqlalchemy import Engine
 
 from streams.settings import Settings
@@ -21,6 +22,7 @@ MakeWorker = Callable[..., WorkerProcess]
 STUBBORN = 12
 
 
+@pytest.mark.requirement("Faults and operations", "a handler that swallows cancellation, both protocols")
 @both_protocols
 def test_each_event_has_one_effect(trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams) -> None:
     stubborn = [

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import Engine
 
 from schemas import DocumentIndexRequested, MessageCreated
@@ -25,6 +26,8 @@ PARAGRAPHS = 120
 MESSAGES = 30_000
 
 
+@pytest.mark.requirement("Races", "a worker killed at each step")
+@pytest.mark.requirement("Faults and operations", "a worker killed while it indexes, rows compared")
 async def test_indexing_continues_after_each_kill_without_duplicates(
     topics: Settings, engine: Engine, worker: MakeWorker, database_url: str, tmp_path: Path
 ) -> None:
@@ -83,6 +86,7 @@ async def test_indexing_continues_after_each_kill_without_duplicates(
         assert len(stored) == len(found)
 
 
+@pytest.mark.requirement("Faults and operations", "a worker killed while it charges messages, sums compared")
 async def test_messages_are_charged_once_despite_kills(
     topics: Settings, engine: Engine, worker: MakeWorker, database_url: str, tmp_path: Path, streams: Streams
 ) -> None:

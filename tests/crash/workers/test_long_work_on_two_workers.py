@@ -7,6 +7,7 @@ costs no attempt.
 import time
 from collections.abc import Callable
 
+import pytest
 from sqlalchemy import Engine
 
 from streams.settings import Settings
@@ -25,6 +26,7 @@ def effects(engine: Engine) -> list[object]:
     return [row["handler"] for row in rows(engine, EFFECTS)]
 
 
+@pytest.mark.requirement("Delivery", "one resource, one long delivery at a time")
 def test_two_long_events_on_one_resource_run_one_after_the_other(
     trial: Settings, engine: Engine, worker: MakeWorker
 ) -> None:
@@ -41,6 +43,7 @@ def test_two_long_events_on_one_resource_run_one_after_the_other(
     assert first.stop() == 0
 
 
+@pytest.mark.requirement("Delivery", "SIGTERM gives leases back")
 def test_after_sigterm_another_worker_finishes_the_long_work(
     trial: Settings, engine: Engine, worker: MakeWorker
 ) -> None:

@@ -31,6 +31,7 @@ IN_FLIGHT = 3 * BATCH_ROWS
 """Rows that a killed relay may have sent in its open transaction: two batches, and the rows settled before them."""
 
 
+@pytest.mark.requirement("Publishing", "killing relays at any moment loses none")
 @pytest.mark.timeout(420)
 def test_no_event_is_lost_and_keys_keep_their_order(
     topics: Settings, engine: Engine, environment: dict[str, str], tmp_path: Path

@@ -23,6 +23,10 @@ __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]
 
 
+@pytest.mark.requirement(
+    "Faults and operations",
+    "a worker stopped beyond its session that wakes is fenced, both protocols",
+)
 @pytest.mark.timeout(300)
 @both_protocols
 def test_the_resumed_worker_is_fenced(trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams) -> None:

@@ -46,6 +46,7 @@ def set_clock(shift: Path, seconds: int) -> None:
         file.write(struct.pack("=q", seconds))
 
 
+@pytest.mark.requirement("Faults and operations", "the clock stepping back, both protocols")
 @pytest.mark.timeout(240)
 @both_protocols
 def test_no_retry_is_delayed_by_the_clock_step(

@@ -24,6 +24,7 @@ BETWEEN = (0.2, 2.0)
 """Seconds from a worker being ready to the next kill, from and to."""
 
 
+@pytest.mark.requirement("Faults and operations", "workers killed again and again under load, both protocols")
 @pytest.mark.timeout(420)
 @both_protocols
 def test_each_event_has_one_effect(trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams) -> None:

@@ -22,6 +22,7 @@ MakeWorker = Callable[..., WorkerProcess]
 CHANGES = 8
 
 
+@pytest.mark.requirement("Faults and operations", "workers joining and leaving during retries, both protocols")
 @pytest.mark.timeout(420)
 @both_protocols
 def test_each_event_has_one_effect(trial: Settings, engine: Engine, worker: MakeWorker, streams: Streams) -> None:

@@ -83,6 +83,12 @@ async def _fill(site: Site, documents: int = 2, paragraphs: int = 3, **columns: 
     return dataset
 
 
+@pytest.mark.requirement(
+    "The work on the platform's tables",
+    "clean a dataset, in bounded steps that publish their continuation",
+)
+@pytest.mark.requirement("Clean-up", "of any size, in bounded steps that read no whole table")
+@pytest.mark.requirement("Clean-up", "of a dataset with everything that hangs on it")
 @pytest.mark.usefixtures("small_steps")
 async def test_everything_of_the_dataset_goes_in_steps(site: Site) -> None:
     """There are many bounded steps.
@@ -123,6 +129,7 @@ async def test_a_dataset_of_ordinary_size_takes_one_step(site: Site) -> None:
     assert stored(site) == set()
 
 
+@pytest.mark.requirement("The work on the platform's tables", "a clean-up whose row still stands touches nothing")
 async def test_a_dataset_that_still_stands_is_not_touched(site: Site) -> None:
     """It retries, with the reason row-still-exists for a dead letter. Nothing is deleted."""
     dataset = await _fill(site, documents=1)
@@ -136,6 +143,11 @@ async def test_a_dataset_that_still_stands_is_not_touched(site: Site) -> None:
     assert stored(site) == files_before
 
 
+@pytest.mark.requirement(
+    "Clean-up",
+    "of a dataset whose documents are gone already; without doc_form, technique, index_struct, binding; "
+    "pgvector and Qdrant",
+)
 async def test_its_documents_are_gone_already(of_store: Site) -> None:
     """The documents were deleted and cleaned up before. Collection, keyword table and rules are deleted too."""
     site = of_store
@@ -157,6 +169,11 @@ async def test_its_documents_are_gone_already(of_store: Site) -> None:
     assert stored(site) == set()
 
 
+@pytest.mark.requirement(
+    "Clean-up",
+    "of a dataset whose documents are gone already; without doc_form, technique, index_struct, binding; "
+    "pgvector and Qdrant",
+)
 async def test_nothing_is_known_of_how_it_was_indexed(of_store: Site) -> None:
     """There is no doc_form, technique, index_struct or tenant, and the binding is deleted.
 
@@ -173,6 +190,7 @@ async def test_nothing_is_known_of_how_it_was_indexed(of_store: Site) -> None:
     assert stored(site) == set()
 
 
+@pytest.mark.requirement("Clean-up", "of a dataset with everything that hangs on it")
 async def test_an_economy_dataset(site: Site) -> None:
     """There is no collection. The keyword table is deleted."""
     dataset = await _fill(site, indexing_technique="economy")
@@ -181,6 +199,7 @@ async def test_an_economy_dataset(site: Site) -> None:
     assert await left(site, dataset_id=dataset.id) == {}
 
 
+@pytest.mark.requirement("Clean-up", "of a dataset with everything that hangs on it")
 async def test_what_no_document_or_segment_knows_goes_too(site: Site) -> None:
     """Child chunks and segments whose documents were deleted without them."""
     dataset = await _fill(site)
@@ -195,6 +214,7 @@ async def test_what_no_document_or_segment_knows_goes_too(site: Site) -> None:
     assert await left(site, dataset_id=dataset.id) == {}
 
 
+@pytest.mark.requirement("Clean-up", "a check that nothing is left")
 async def test_what_is_left_is_found(site: Site) -> None:
     """The rows of one table at a time stay without an error. The clean-up names the table and the number of rows.
 
@@ -221,6 +241,7 @@ async def test_what_is_left_is_found(site: Site) -> None:
         assert await vectors.count(session, shared, document_id=other.id) == 3
 
 
+@pytest.mark.requirement("Clean-up", "of a dataset with everything that hangs on it")
 async def test_a_collection_of_another_name_goes_too(site: Site) -> None:
     """index_struct names the collection that the dataset used. The collection of its id is dropped as well."""
     named = "Older_prefix_0_Node"
@@ -264,6 +285,7 @@ async def test_dataset_and_document_deleted_in_any_order(site: Site) -> None:
     assert await left(site, dataset_id=dataset.id) == {}
 
 
+@pytest.mark.requirement("The work on the platform's tables", "delete wins")
 async def test_a_dataset_deleted_while_a_document_is_indexed(site: Site) -> None:
     """Indexing stops at its next step. The clean-up after that deletes everything."""
     dataset = await site.add_dataset()
@@ -280,6 +302,7 @@ async def test_a_dataset_deleted_while_a_document_is_indexed(site: Site) -> None
     assert await left(site, dataset_id=dataset.id) == {}
 
 
+@pytest.mark.requirement("Clean-up", "killed at any statement")
 async def test_a_worker_killed_at_any_statement(of_store: Site) -> None:
     """The neighbour always keeps everything. The last repetition leaves nothing."""
     site = of_store

@@ -37,6 +37,11 @@ def _of(document: Document) -> dict[str, str]:
     return {"dataset_id": document.dataset_id, "document_id": document.id}
 
 
+@pytest.mark.requirement("The work on the platform's tables", "clean a document")
+@pytest.mark.requirement(
+    "Clean-up",
+    "of one document: vectors, keywords, child chunks, segments, images, source file, metadata bindings, and the rest",
+)
 async def test_everything_of_the_document_goes_and_nothing_else(site: Site) -> None:
     """Rows of every table, vectors, source file and image are deleted, and the result has their numbers.
 
@@ -60,6 +65,10 @@ async def test_everything_of_the_document_goes_and_nothing_else(site: Site) -> N
     assert await site.run(clean_document, site.document_deleted(document, source_file(document))) == NOTHING
 
 
+@pytest.mark.requirement(
+    "Clean-up",
+    "of one document: vectors, keywords, child chunks, segments, images, source file, metadata bindings, and the rest",
+)
 async def test_what_no_segment_knows_goes_too(site: Site) -> None:
     """Segments were deleted without the rest. Child chunks and vectors are found by the document's id."""
     document = await add_full(site, await site.add_dataset())
@@ -86,6 +95,7 @@ async def test_a_node_id_of_another_form_harms_nothing(site: Site) -> None:
     assert await left(site, **_of(document)) == {}
 
 
+@pytest.mark.requirement("Clean-up", "a check that nothing is left")
 async def test_what_is_left_is_found(site: Site) -> None:
     """The rows of one table at a time stay without an error. The clean-up names the table and the number of rows."""
     dataset = await site.add_dataset()
@@ -105,6 +115,7 @@ async def test_what_is_left_is_found(site: Site) -> None:
     assert await left(site, **_of(document)) == {}
 
 
+@pytest.mark.requirement("Clean-up", "a check that nothing is left")
 async def test_a_keyword_that_is_left_is_found(site: Site) -> None:
     """The same for a table that cannot be changed."""
     document = await add_full(site, await site.add_dataset(indexing_technique="economy"))
@@ -113,6 +124,7 @@ async def test_a_keyword_that_is_left_is_found(site: Site) -> None:
     assert said.endswith("has ended, but these are left: 3 keyword nodes")
 
 
+@pytest.mark.requirement("The work on the platform's tables", "a clean-up whose row still stands touches nothing")
 async def test_a_document_that_still_stands_is_not_touched(site: Site) -> None:
     """Published too early, or the DELETE was rolled back: it retries with reason row-still-exists.
 
@@ -161,6 +173,10 @@ async def test_a_document_that_was_never_indexed(site: Site) -> None:
     assert await site.run(clean_document, site.document_deleted(document)) == NOTHING
 
 
+@pytest.mark.requirement(
+    "Clean-up",
+    "of one document: vectors, keywords, child chunks, segments, images, source file, metadata bindings, and the rest",
+)
 async def test_only_images_of_the_document_itself_go(site: Site) -> None:
     """Extracted images are deleted, in any spelling of the link, also those of a deleted document.
 
@@ -213,6 +229,7 @@ async def test_an_id_that_is_none_is_refused_for_good(site: Site) -> None:
         await site.run(clean_document, event)
 
 
+@pytest.mark.requirement("Clean-up", "killed at any statement")
 @pytest.mark.parametrize("technique", ["high_quality", "economy"])
 async def test_a_worker_killed_at_any_statement(site: Site, technique: str) -> None:
     """The neighbour always keeps everything. The last repetition leaves nothing."""

@@ -46,6 +46,7 @@ async def _delete(site: Site, documents: list[Document]) -> None:
         await site.delete(Document, id=document.id)
 
 
+@pytest.mark.requirement("Clean-up", "of many")
 async def test_a_batch_goes_in_steps_and_nothing_else(site: Site) -> None:
     """One `document.deleted` per document, a bounded number per step.
 
@@ -83,6 +84,7 @@ async def test_a_batch_goes_in_steps_and_nothing_else(site: Site) -> None:
     assert stored(site) == kept_files
 
 
+@pytest.mark.requirement("Clean-up", "of many")
 async def test_one_that_still_stands_holds_up_the_batch(site: Site) -> None:
     """At any place in the list: it retries with reason row-still-exists. Nothing is deleted."""
     dataset = await site.add_dataset()
@@ -118,6 +120,7 @@ async def test_an_id_that_is_none_is_refused_for_good(site: Site) -> None:
     assert await site.published() == []
 
 
+@pytest.mark.requirement("Clean-up", "of Notion pages: rows, then the rest; a missing one stops nothing")
 async def test_removed_documents_leave_nothing(site: Site) -> None:
     """Rows and their dependent rows are deleted in steps.
 
@@ -153,6 +156,7 @@ async def test_a_document_of_another_tenant_is_not_removed(site: Site) -> None:
     assert await site.count(Document, id=document.id) == 1
 
 
+@pytest.mark.requirement("Clean-up", "of Notion pages: rows, then the rest; a missing one stops nothing")
 async def test_the_event_has_what_the_clean_up_needs(site: Site) -> None:
     """The event has the form, the tenant and the file of an upload, and no file for a Notion page."""
     dataset = await site.add_dataset()
@@ -169,6 +173,7 @@ async def test_the_event_has_what_the_clean_up_needs(site: Site) -> None:
     assert {one.tenant_id for one in published.values()} == {site.tenant_id}
 
 
+@pytest.mark.requirement("Clean-up", "of Notion pages: rows, then the rest; a missing one stops nothing")
 async def test_removal_waits_for_a_step_of_the_indexing(site: Site) -> None:
     """The removal waits while a step holds the lock. It holds no lock that the step may wait for."""
     dataset = await site.add_dataset()
@@ -196,6 +201,7 @@ async def _wait_for_a_lock(site: Site) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.requirement("Clean-up", "killed at any statement")
 async def test_workers_killed_at_any_statement(site: Site) -> None:
     """For a batch and for a removal: each step is atomic."""
     dataset = await site.add_dataset()

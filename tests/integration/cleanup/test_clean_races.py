@@ -79,6 +79,7 @@ def _all_deleted(site: Site, dataset: Dataset, documents: list[Document]) -> Doc
     )
 
 
+@pytest.mark.requirement("Clean-up", "clean-ups that meet each other")
 @pytest.mark.parametrize("technique", ["high_quality", "economy"])
 async def test_documents_and_their_dataset_at_once(site: Site, technique: str) -> None:
     """Four documents and their dataset: nothing is left, no clean-up fails, a neighbour keeps everything."""
@@ -90,6 +91,7 @@ async def test_documents_and_their_dataset_at_once(site: Site, technique: str) -
     await check()
 
 
+@pytest.mark.requirement("Clean-up", "clean-ups that meet each other")
 @pytest.mark.parametrize("technique", ["high_quality", "economy"])
 async def test_a_batch_and_single_ones_of_the_same_documents(site: Site, technique: str) -> None:
     """Concurrently, and the batch twice: everything is deleted once, and no clean-up fails."""
@@ -107,6 +109,7 @@ async def test_a_batch_and_single_ones_of_the_same_documents(site: Site, techniq
     await check()
 
 
+@pytest.mark.requirement("Clean-up", "clean-ups that meet each other")
 @pytest.mark.parametrize("kind", ["document", "dataset"])
 async def test_the_same_clean_up_twice_at_once(site: Site, kind: str) -> None:
     """Two workers process the same delivery. One finds fewer rows, and neither fails."""
@@ -125,6 +128,7 @@ async def test_the_same_clean_up_twice_at_once(site: Site, kind: str) -> None:
         await check()
 
 
+@pytest.mark.requirement("Clean-up", "clean-ups that meet each other")
 async def test_a_dataset_deleted_between_the_steps_of_its_document(site: Site) -> None:
     """The dataset's whole clean-up runs after the first, second, … step of the document's. Nothing is left."""
     after, more = 0, True

@@ -21,6 +21,7 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
         yield opened
 
 
+@pytest.mark.requirement("Clean-up", "of any size, in bounded steps that read no whole table")
 async def test_a_large_document_goes_in_bounded_steps(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Child chunks first, then segments with their images, then the other rows: never more than the limit of a step."""
     monkeypatch.setattr(delete_module, "ROWS_PER_STEP", 3)
@@ -90,6 +91,7 @@ _READ_WHOLE = text("select relname, seq_tup_read from pg_stat_user_tables where 
 _TABLES = ["document_segments", "child_chunks", "upload_files"]
 
 
+@pytest.mark.requirement("Clean-up", "of any size, in bounded steps that read no whole table")
 @pytest.mark.parametrize("whole_dataset", [True, False])
 async def test_no_step_reads_a_whole_table(site: Site, *, whole_dataset: bool) -> None:
     """There are thousands of segments, and as many of others. PostgreSQL reports no sequential reads."""

@@ -60,6 +60,7 @@ def an_execution(engine: Engine, **fields: object) -> UUID:
     return event_id
 
 
+@pytest.mark.requirement("Commands", "`executions list`, `show`, `summary` and their fields")
 def test_the_list_is_newest_first_with_its_fields_and_filters(
     settings: Settings, commands: Commands, engine: Engine
 ) -> None:
@@ -83,6 +84,7 @@ def test_the_list_is_newest_first_with_its_fields_and_filters(
         ]
 
 
+@pytest.mark.requirement("Commands", "`executions list`, `show`, `summary` and their fields")
 def test_show_has_every_attempt(commands: Commands, engine: Engine) -> None:
     history = [
         {"attempt": 1, "started_at": "2026-01-01T00:00:00Z", "outcome": "retry", "error": "busy"},
@@ -111,6 +113,7 @@ def test_an_event_without_an_execution_is_one_line(settings: Settings, commands:
     assert "too large" in commands.run("executions", "show", str(event.event_id)).stderr
 
 
+@pytest.mark.requirement("Commands", "`executions list`, `show`, `summary` and their fields")
 def test_the_summary_counts_every_handler_while_no_worker_runs(
     topics: Settings, commands: Commands, engine: Engine
 ) -> None:
@@ -156,6 +159,7 @@ def test_a_database_that_is_missing_or_not_migrated_is_one_line(
     assert "streams db upgrade" in missing.stderr
 
 
+@pytest.mark.requirement("Commands", "`db upgrade`")
 def test_db_upgrade_makes_the_schema_and_may_be_repeated(commands: Commands, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("drop schema streams cascade"))

@@ -70,6 +70,7 @@ def a_dead_letter(engine: Engine, topic: str, offset: int) -> str:
 NOW_MS = int(datetime.now(tz=UTC).timestamp() * 1000)
 
 
+@pytest.mark.requirement("Output of commands", "ids can be given as a prefix")
 def test_an_event_is_found_by_the_beginning_of_its_id(commands: Commands, engine: Engine) -> None:
     """With or without hyphens, and in capitals. A second handler of the event does not make it ambiguous."""
     event_id = in_ledger(engine, at_time(NOW_MS, 1))
@@ -82,6 +83,7 @@ def test_an_event_is_found_by_the_beginning_of_its_id(commands: Commands, engine
         assert len(found) == 2
 
 
+@pytest.mark.requirement("Output of commands", "ids can be given as a prefix")
 def test_an_ambiguous_beginning_changes_nothing_and_names_the_ids(commands: Commands, engine: Engine) -> None:
     """Events in the outbox count too. The error is one line, with exit code 2."""
     ids = [at_time(NOW_MS, 0xA001), at_time(NOW_MS, 0xA002)]
@@ -136,6 +138,7 @@ def test_ids_are_found_in_their_order_however_many_there_are(engine: Engine) -> 
         assert find_event_ids(connection, *event_id_range("ff"), 10) == []
 
 
+@pytest.mark.requirement("Output of commands", "ids can be given as a prefix")
 def test_a_dead_letter_is_found_by_its_beginning_and_a_whole_id_is_never_one(
     commands: Commands, engine: Engine
 ) -> None:
@@ -232,6 +235,10 @@ def test_the_oldest_record_is_the_first_that_is_not_settled(topics: Settings) ->
     assert found == {(name, 0): datetime.fromtimestamp((NOW_MS - 60_000 + 3) / 1000, tz=UTC)}
 
 
+@pytest.mark.requirement(
+    "Output of commands",
+    "`lag`: one line per topic with total, oldest and rate, only what has lag unless `--all`",
+)
 def test_lag_has_one_line_for_each_topic_that_has_lag(streams: Streams, topics: Settings) -> None:
     """It has total, oldest and rate. Topics without lag need --all. JSON always has every partition."""
     catalogue = build_catalogue(topics)

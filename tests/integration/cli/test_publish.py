@@ -3,6 +3,8 @@
 import json
 from uuid import UUID
 
+import pytest
+
 from streams.codec import build_codec
 from streams.headers import CE_EXPIRYTIME
 from streams.settings import Settings
@@ -18,6 +20,7 @@ def lines(count: int) -> str:
     return "".join(json.dumps({**GOOD, "document_id": f"d{number}"}) + "\n" for number in range(count))
 
 
+@pytest.mark.requirement("Commands", "`publish EVENT JSON`, `publish EVENT -`")
 def test_one_event_prints_its_id_and_is_on_its_topic(topics: Settings, commands: Commands) -> None:
     done = commands.run("publish", "document.deleted", json.dumps(GOOD))
     assert (done.returncode, done.stderr) == (0, "")
@@ -29,6 +32,7 @@ def test_one_event_prints_its_id_and_is_on_its_topic(topics: Settings, commands:
     assert {event.event_id for event in events} == {UUID(done.stdout.strip()), UUID(given["event_id"])}
 
 
+@pytest.mark.requirement("Bad input", "`publish` with a wrong name or field: one line, exit 2, nothing sent")
 def test_a_wrong_request_is_one_line_exit_2_and_nothing_is_sent(topics: Settings, commands: Commands) -> None:
     for arguments, named in (
         (("no.such", "{}"), "no.such"),
@@ -56,12 +60,14 @@ def test_an_expiry_is_a_header_of_the_record(topics: Settings, commands: Command
         assert why in done.stderr
 
 
+@pytest.mark.requirement("Commands", "`publish EVENT JSON`, `publish EVENT -`")
 def test_lines_are_streamed_and_counted(topics: Settings, commands: Commands) -> None:
     assert commands.json("publish", "document.deleted", "-", stdin=lines(7000)) == {"acknowledged": 7000}
     assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 7000
     assert "3 events acknowledged" in commands.run("publish", "document.deleted", "-", stdin=lines(3)).stdout
 
 
+@pytest.mark.requirement("Bad input", "`publish -` stops at the first bad line with its number and the count")
 def test_the_first_invalid_line_stops_with_its_number_and_the_count(topics: Settings, commands: Commands) -> None:
     done = commands.run("publish", "document.deleted", "-", "--json", stdin=lines(4) + "{}\n" + lines(4))
     assert done.returncode == 2

@@ -74,6 +74,7 @@ def test_upgrades_at_once_make_everything_once(empty: Settings) -> None:
     assert upgrade(empty).partitions == ()
 
 
+@pytest.mark.requirement("Commands", "`db upgrade`")
 def test_an_upgrade_touches_no_other_schema(empty: Settings) -> None:
     upgrade(empty)
     with sync_engine(empty).connect() as connection:
@@ -103,11 +104,13 @@ def test_a_database_that_is_behind_is_named_with_what_to_run(settings: Settings,
         check_database(settings)
 
 
+@pytest.mark.requirement("Bad input", "a missing database or schema: one line")
 def test_a_database_without_the_schema_is_named_with_what_to_run(empty: Settings) -> None:
     with pytest.raises(DatabaseNotMigratedError, match="run `streams db upgrade`"):
         check_database(empty)
 
 
+@pytest.mark.requirement("Bad input", "a missing database or schema: one line")
 def test_a_missing_database_is_one_line_without_the_password() -> None:
     settings = Settings(database_url=SecretStr("postgresql://app:secret@127.0.0.1:1/platform"))
     for attempt in (check_database, upgrade):

@@ -36,6 +36,10 @@ class Provider:
             raise Unavailable("provider", "the provider answered 503")
 
 
+@pytest.mark.requirement(
+    "Faults and operations",
+    "breakers: open on consecutive failures, pure and mixed topics, probe, close, no attempt burned",
+)
 async def test_a_topic_that_needs_it_throughout_waits_in_its_partition(trial: Settings) -> None:
     """Of fifty events three call the provider, then one per pause. These are deferred; the others run later."""
     provider = Provider()
@@ -61,6 +65,10 @@ async def test_a_topic_that_needs_it_throughout_waits_in_its_partition(trial: Se
     assert not bench.context.breakers.any_open
 
 
+@pytest.mark.requirement(
+    "Faults and operations",
+    "breakers: open on consecutive failures, pure and mixed topics, probe, close, no attempt burned",
+)
 async def test_beside_others_its_deliveries_are_deferred(trial: Settings) -> None:
     """The topic's other handler finishes all its work during the outage. After it the deferred deliveries run."""
     provider = Provider()
@@ -85,6 +93,10 @@ async def test_beside_others_its_deliveries_are_deferred(trial: Settings) -> Non
     assert provider.asked <= 10
 
 
+@pytest.mark.requirement(
+    "Faults and operations",
+    "breakers: open on consecutive failures, pure and mixed topics, probe, close, no attempt burned",
+)
 async def test_batch_and_long_handlers_wait_too(trial: Settings) -> None:
     provider = Provider()
 
@@ -121,6 +133,10 @@ async def test_batch_and_long_handlers_wait_too(trial: Settings) -> None:
     assert {row["handler"] for row in rows if row["status"] == "success"} >= {"many"}
 
 
+@pytest.mark.requirement(
+    "Faults and operations",
+    "breakers: open on consecutive failures, pure and mixed topics, probe, close, no attempt burned",
+)
 async def test_a_failure_among_successes_is_the_deliverys_own(trial: Settings) -> None:
     """The provider fails for one event only: that event is dead-lettered, and no breaker opens for long."""
     asked: list[str] = []

@@ -50,6 +50,7 @@ async def no_suspects(bench: Bench) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.requirement("Faults and operations", "a record that kills its process every time, both protocols")
 async def test_a_third_start_on_one_offset_makes_careful_and_a_moved_offset_does_not(trial: Settings) -> None:
     """Two processes end before they settle anything. The third runs deliveries in isolation and leaves no suspect."""
     for number in (1, 2, 3):
@@ -69,6 +70,7 @@ async def test_a_third_start_on_one_offset_makes_careful_and_a_moved_offset_does
     assert RAN == ["e1", "e2", "e3"]
 
 
+@pytest.mark.requirement("Faults and operations", "a record that kills its process every time, both protocols")
 async def test_a_suspect_makes_careful_at_any_offset(trial: Settings) -> None:
     """Records before the suspect were settled since. A suspect below the start of the assignment is ignored."""
     event = SingleTrialRequested(entity="e")
@@ -89,6 +91,7 @@ async def test_a_suspect_makes_careful_at_any_offset(trial: Settings) -> None:
             assert bench.context.guard.is_isolating is careful
 
 
+@pytest.mark.requirement("Faults and operations", "a record that kills its process every time, both protocols")
 async def test_what_ran_alone_at_two_deaths_is_a_dead_letter_and_is_not_run(trial: Settings) -> None:
     """Only the suspect is dead-lettered, with the reason `crashed`. Its neighbours run."""
     async with open_bench(trial, note_it) as bench:
@@ -119,6 +122,7 @@ async def test_what_ran_alone_at_two_deaths_is_a_dead_letter_and_is_not_run(tria
         assert await bench.query("select * from streams.suspects") == []
 
 
+@pytest.mark.requirement("Faults and operations", "a record that kills its process every time, both protocols")
 async def test_a_clean_end_takes_its_notes_back_and_only_its_own(trial: Settings) -> None:
     """A revocation or a shutdown is not a crash. Rows of another worker stay."""
     async with open_bench(trial, note_it) as bench:

@@ -34,6 +34,7 @@ def handlers(effects: Sequence[dict[str, object]]) -> list[object]:
     return [row["handler"] for row in effects]
 
 
+@pytest.mark.requirement("Delivery", "single handlers: once, in the order of their key")
 def test_single_handlers_run_once_and_in_the_order_of_their_key(run: TrialRun) -> None:
     """200 events over 5 keys, 20 of them published twice: one effect each, in each key's order of publishing."""
     events = [SingleTrialRequested(entity=f"k{number % 5}") for number in range(200)]
@@ -46,6 +47,7 @@ def test_single_handlers_run_once_and_in_the_order_of_their_key(run: TrialRun) -
         assert ran == [event.event_id for event in events if event.entity == key]
 
 
+@pytest.mark.requirement("Delivery", "retries at their time, never early")
 def test_a_failure_is_retried_at_its_time_never_early_and_then_succeeds(run: TrialRun) -> None:
     """Two failures with delays of 1 s and 2 s: only the third attempt has an effect, less than a second late."""
     event = SingleTrialRequested(entity="e", plan="fail", times=2)
@@ -64,6 +66,8 @@ def test_a_failure_is_retried_at_its_time_never_early_and_then_succeeds(run: Tri
     assert run.letters(event) == []
 
 
+@pytest.mark.requirement("Delivery", "a DLQ with all headers, replay with a fresh budget")
+@pytest.mark.requirement("Publishing", "relays in the workers or `streams relay`")
 def test_an_exhausted_delivery_dies_with_all_headers_and_comes_back_by_replay(run: TrialRun) -> None:
     """Three failures: a dead letter, and `on_dead` ran once. A replay starts with all attempts."""
     event = SingleTrialRequested(entity="e", tenant_id="t-7", plan="fail", times=3)
@@ -85,6 +89,7 @@ def test_an_exhausted_delivery_dies_with_all_headers_and_comes_back_by_replay(ru
     assert (row["status"], row["attempts"], row["replays"]) == ("failure", 3, 1)
 
 
+@pytest.mark.requirement("Delivery", "`on_dead`, and its own failure")
 def test_a_permanent_failure_dies_at_once_and_a_broken_on_dead_is_told_with_it(run: TrialRun) -> None:
     """There is one attempt. The error of the row names the failure and the error of `on_dead`."""
     event = SingleTrialRequested(entity="broken-on-dead", plan="permanent", times=9)
@@ -95,6 +100,7 @@ def test_a_permanent_failure_dies_at_once_and_a_broken_on_dead_is_told_with_it(r
     assert "on_dead broke" in str(row["error"])
 
 
+@pytest.mark.requirement("Delivery", "batch handlers: halved until the bad event stands alone")
 def test_a_failed_batch_is_halved_until_the_bad_event_stands_alone(run: TrialRun) -> None:
     """100 events of one key, one of them bad: 99 effects, one dead letter, order kept, and batches were used."""
     events = [
@@ -112,6 +118,7 @@ def test_a_failed_batch_is_halved_until_the_bad_event_stands_alone(run: TrialRun
     assert [row["event_id"] for row in rows(run.engine, dead, ids=ids)] == [ids[37]]
 
 
+@pytest.mark.requirement("Delivery", "long handlers: acknowledged at their claim, run once")
 def test_a_long_handler_is_acknowledged_at_its_claim_and_runs_once(run: TrialRun) -> None:
     """Three long events on one partition, 3 s each: the lag is 0 while they run, and each has one effect."""
     events = [LongTrialRequested(entity=f"e{number}", plan="sleep", seconds=3) for number in range(3)]
@@ -133,6 +140,7 @@ def test_a_long_handler_is_acknowledged_at_its_claim_and_runs_once(run: TrialRun
     assert scalar(run.engine, left, ids=ids) == 0
 
 
+@pytest.mark.requirement("Delivery", "soft limit")
 def test_the_soft_limit_cancels_rolls_back_and_lets_the_handler_tidy_up(run: TrialRun) -> None:
     """A sleep over the soft limit has no effect; `on_soft_limit` runs with its own session; the retry succeeds."""
     event = SingleTrialRequested(entity="e", plan="sleep", seconds=30, times=1)
@@ -141,6 +149,7 @@ def test_the_soft_limit_cancels_rolls_back_and_lets_the_handler_tidy_up(run: Tri
     assert handlers(run.effects(event)) == ["limit: SoftTimeLimitExceeded", "try-single"]
 
 
+@pytest.mark.requirement("Delivery", "hard limit")
 def test_the_hard_limit_leaves_a_stubborn_handler_behind_and_others_go_on(run: TrialRun) -> None:
     """A handler swallows its cancellation for 6 s: its attempt is fenced at 2 s, and another event is not delayed."""
     stubborn = SingleTrialRequested(entity="stubborn", plan="swallow", seconds=6, times=1)
@@ -153,6 +162,7 @@ def test_the_hard_limit_leaves_a_stubborn_handler_behind_and_others_go_on(run: T
     assert handlers(run.effects(stubborn)).count("try-single") == 1
 
 
+@pytest.mark.requirement("Delivery", "hard limit")
 def test_code_that_never_awaits_is_killed_in_its_process_at_the_limit(run: TrialRun) -> None:
     """A loop of 60 s in `work.compute` is cancelled at the soft limit; the next attempt succeeds."""
     event = SingleTrialRequested(entity="e", plan="compute", seconds=60, times=1)
@@ -161,6 +171,10 @@ def test_code_that_never_awaits_is_killed_in_its_process_at_the_limit(run: Trial
     assert handlers(run.effects(event)) == ["limit: SoftTimeLimitExceeded", "try-single"]
 
 
+@pytest.mark.requirement(
+    "Bad input",
+    "no Avro, unknown schema id, failed validation: DLQ, bytes as they came, the partition goes on",
+)
 @pytest.mark.parametrize("damage", ["not-avro", "unknown-schema", "invalid", "null", "old-id", "random-id"])
 def test_what_no_handler_can_be_given_dies_untouched_and_the_partition_goes_on(damage: str, run: TrialRun) -> None:
     """The dead letter has the same bytes and the reason. The next event of the partition succeeds."""

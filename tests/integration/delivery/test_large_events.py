@@ -64,6 +64,14 @@ def payloads(store: Store, *events: ReportRequested) -> list[str]:
     return sorted(key for day in days for key in store.keys(f"claims/{day}"))
 
 
+@pytest.mark.requirement(
+    "Large events",
+    "bodies above 512 KiB through the storage, transparent to both sides: outbox, producers, command, a handler's own",
+)
+@pytest.mark.requirement(
+    "Large events",
+    "the payload is deleted only after every handler succeeded: dead letters keep it, a replay finds it",
+)
 def test_every_way_of_publishing_is_whole_to_every_handler(
     topics: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
@@ -108,6 +116,11 @@ def test_every_way_of_publishing_is_whole_to_every_handler(
     assert one.stop() == 0
 
 
+@pytest.mark.requirement(
+    "Large events",
+    "the payload is deleted only after every handler succeeded: dead letters keep it, a replay finds it",
+)
+@pytest.mark.requirement("Large events", "a missing or foreign payload is a dead letter; a ticket leads nowhere else")
 def test_a_dead_letter_keeps_its_payload_and_a_lost_one_is_a_dead_letter(
     topics: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
@@ -144,6 +157,10 @@ def test_a_dead_letter_keeps_its_payload_and_a_lost_one_is_a_dead_letter(
     assert one.stop() == 0
 
 
+@pytest.mark.requirement(
+    "Large events",
+    "a storage that is away is a dependency, not a dead letter; a sender is told",
+)
 async def test_a_sender_whose_storage_is_away_is_told(topics: Settings) -> None:
     """The event is not sent, because nobody could read it."""
     assert topics.handlers
@@ -155,6 +172,7 @@ async def test_a_sender_whose_storage_is_away_is_told(topics: Settings) -> None:
         assert (await producer.publish(ReportRequested(report_id="one", text="small"))).offset == 0
 
 
+@pytest.mark.requirement("Large events", "file and S3 behind one port")
 def test_a_bucket_serves_as_well_as_a_folder(
     topics: Settings, engine: Engine, worker: MakeWorker, bucket: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,10 @@ def function(path: str) -> Callable[..., object]:
     return found
 
 
+@pytest.mark.requirement(
+    "Source tree and packaging",
+    "at most 12 stations in 6 folders from poll to settled, each folder entered once",
+)
 def test_there_are_few_stations_and_each_folder_is_entered_once() -> None:
     folders = [path.rsplit(".", 3)[0] for path in stations()]
     entered = [folder for place, folder in enumerate(folders) if place == 0 or folders[place - 1] != folder]
@@ -61,12 +65,20 @@ def test_each_station_leads_to_the_next_before_the_engine() -> None:
     assert "async for chunk in chunks" in inspect.getsource(function(consume))
 
 
+@pytest.mark.requirement(
+    "Source tree and packaging",
+    "a page with a picture walks an event through its functions, and is held to the code",
+)
 def test_the_picture_has_the_stations() -> None:
     drawn = re.findall(r">\d+ ([\w.]+)</text>", PICTURE.read_text(encoding="utf-8"))
 
     assert drawn == [".".join(path.rsplit(".", 2)[1:]) for path in stations()]
 
 
+@pytest.mark.requirement(
+    "Source tree and packaging",
+    "a page with a picture walks an event through its functions, and is held to the code",
+)
 @pytest.mark.parametrize("fails", [False, True])
 async def test_an_event_passes_the_stations_in_their_order(trial: Settings, *, fails: bool) -> None:
     """The last one only where the attempt fails."""

@@ -82,6 +82,11 @@ def records_of(settings: Settings, topic: str) -> list[tuple[bytes | None, list[
     return found  # type: ignore[return-value]  # the client's types allow a dictionary of headers
 
 
+@pytest.mark.requirement(
+    "Personal data",
+    "masked in `executions`, `dlq` output, DLQ headers and logs, by handlers that log, return and raise "
+    "them; the records stay whole",
+)
 def test_marked_values_are_in_records_and_nowhere_else(
     topics: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
@@ -131,6 +136,10 @@ def test_marked_values_are_in_records_and_nowhere_else(
     assert marked_values_in(one.output()) == []
 
 
+@pytest.mark.requirement(
+    "Personal data",
+    "a secret field: the DLQ copy is encrypted, and replayed whole; without a key it is masked",
+)
 def test_with_a_key_copies_are_encrypted_and_a_replay_brings_them_back(
     topics: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
@@ -161,6 +170,7 @@ def test_with_a_key_copies_are_encrypted_and_a_replay_brings_them_back(
     assert marked_values_in(one.output()) == []
 
 
+@pytest.mark.requirement("Personal data", "a secret field: the topic keeps records for an hour")
 def test_topics_with_secrets_are_to_keep_them_for_an_hour(topics: Settings) -> None:
     """Both when they are created and in `topics check`."""
     assert plan_topics(topics, build_catalogue(topics)).changes == ()
@@ -168,6 +178,7 @@ def test_topics_with_secrets_are_to_keep_them_for_an_hour(topics: Settings) -> N
     assert topic.retention == 3600.0
 
 
+@pytest.mark.requirement("Personal data", "errors repeat no marked value, nor a run of it; senders' errors neither")
 def test_a_publisher_is_not_told_the_values_it_sent(commands: Commands, topics: Settings) -> None:
     """A command that rejects an event names only the field."""
     assert topics.handlers

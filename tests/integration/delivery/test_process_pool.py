@@ -35,6 +35,7 @@ async def _read(pool: ComputePool) -> Extracted:
     return await pool.run(extract, (pdf("Still here"), "pdf", DOCUMENT), {}, seconds=30)
 
 
+@pytest.mark.requirement("Extraction", "a loop, too much memory")
 async def test_memory_is_bounded(pool: ComputePool) -> None:
     """Above the limit the attempt fails with the name of the setting, and the next file is read."""
     assert await pool.run(_eat, (32,), {}, seconds=30) == 32 << 20
@@ -45,6 +46,7 @@ async def test_memory_is_bounded(pool: ComputePool) -> None:
     assert (await _read(pool)).text == "Still here"
 
 
+@pytest.mark.requirement("Extraction", "a loop, too much memory")
 async def test_a_loop_is_killed(pool: ComputePool) -> None:
     """It is killed at its time limit, and a new process reads the next file."""
     await _read(pool)
@@ -57,6 +59,7 @@ async def test_a_loop_is_killed(pool: ComputePool) -> None:
     assert (await _read(pool)).text == "Still here"
 
 
+@pytest.mark.requirement("Faults and operations", "killable processes replaced after 50 tasks, and at a memory bound")
 async def test_a_process_that_keeps_too_much_is_replaced() -> None:
     """A leak must not fail the next attempt: above three quarters of the limit, another process runs it."""
     pool = ComputePool(1, preload=["streams.dify.extraction"], memory=512)
@@ -67,6 +70,7 @@ async def test_a_process_that_keeps_too_much_is_replaced() -> None:
     assert ran == [1, 2, 3, 1]
 
 
+@pytest.mark.requirement("Faults and operations", "killable processes replaced after 50 tasks, and at a memory bound")
 async def test_a_process_is_replaced_after_so_many_tasks(pool: ComputePool) -> None:
     ran = [await pool.run(os.getpid, (), {}, seconds=30) for _ in range(TASKS_PER_PROCESS * 2)]
     assert len(set(ran)) in {2, 3}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+import pytest
 from sqlalchemy import Engine
 
 from streams.settings import Settings
@@ -29,6 +30,7 @@ def lateness(engine: Engine, wait: float) -> list[float]:
     return [float(str(row["late"])) for row in rows(engine, LATENESS, wait=wait)]
 
 
+@pytest.mark.requirement("Faults and operations", "retry precision on an idle worker and over restarts")
 def test_none_is_early_or_a_second_late(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
     """Thirty retries, ten at a time, while other tests use the machine."""
     worker().start()
@@ -51,6 +53,7 @@ def all_done(engine: Engine, count: int) -> bool:
     return scalar(engine, DONE) == count
 
 
+@pytest.mark.requirement("Faults and operations", "retry precision on an idle worker and over restarts")
 def test_a_restart_makes_none_early(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
     """One worker runs the first attempts and ends; the retries wait in their tier; the next worker runs them."""
     publish(trial, ask_later(20, 6.0))

@@ -115,6 +115,10 @@ def records_of(bench: Bench, case: Case) -> int:
     return sum(end_offsets(settings, tier) for tier in catalogue.tiers(bench.context.pool.name))
 
 
+@pytest.mark.requirement(
+    "Source tree and packaging",
+    "a settlement that is repeated after a connection was cut at COMMIT counts and logs its death once",
+)
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("name", list(cases(lambda: None)))
 async def test_a_settlement_cut_off_in_its_commit_is_reported_once(
@@ -143,6 +147,10 @@ async def test_a_settlement_cut_off_in_its_commit_is_reported_once(
     assert lines_of(capsys.readouterr().err, case.line) == 1
 
 
+@pytest.mark.requirement(
+    "Source tree and packaging",
+    "a settlement that is repeated after a connection was cut at COMMIT counts and logs its death once",
+)
 async def test_a_delivery_that_moved_on_before_the_second_try_is_not_reported(
     trial: Settings, engine: Engine, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,6 +90,7 @@ async def test_what_one_message_costs(site: Site, fields: dict[str, object], use
     assert await _used(site, provider) == used
 
 
+@pytest.mark.requirement("The work on the platform's tables", "the limit in the middle of a batch")
 async def test_the_limit_is_met_in_the_middle_of_a_batch(site: Site) -> None:
     """950 of 1000 are used: the first 100 are charged in full, the second 100 not at all."""
     provider = make_provider(site.tenant_id, quota_used=950)
@@ -98,6 +99,10 @@ async def test_the_limit_is_met_in_the_middle_of_a_batch(site: Site) -> None:
     assert await _used(site, provider) == 1050
 
 
+@pytest.mark.requirement(
+    "The work on the platform's tables",
+    "rows match either name; custom touches only `last_used`",
+)
 async def test_either_name_finds_the_row(site: Site) -> None:
     """A row may have the short name or the plugin's name. Each row is charged once per message."""
     short = make_provider(site.tenant_id)
@@ -110,6 +115,10 @@ async def test_either_name_finds_the_row(site: Site) -> None:
     assert [await _used(site, row) for row in (short, long, other)] == [200, 100, 0]
 
 
+@pytest.mark.requirement(
+    "The work on the platform's tables",
+    "rows match either name; custom touches only `last_used`",
+)
 async def test_custom_touches_only_last_used_and_not_too_often(site: Site) -> None:
     """A custom provider is not charged. last_used is updated if it is null or 300 s old."""
     now = utc_now()
@@ -140,6 +149,7 @@ async def test_a_system_message_notes_the_use_too(site: Site) -> None:
     assert (await _row(site, custom)).last_used is not None
 
 
+@pytest.mark.requirement("The work on the platform's tables", "charge a message as if one by one")
 async def test_a_batch_ends_like_one_by_one(site: Site) -> None:
     """400 random messages over tenants, names, types and units give the same rows as the platform's own UPDATE."""
     chance = random.Random(7)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
@@ -11,6 +12,7 @@ from streams.dify.redis import redis_opener
 from streams.settings import Settings
 
 
+@pytest.mark.requirement("Development", "no test depends on another's logging")
 async def test_documents_that_end_together_do_not_wait_and_tell_of_it_once(settings: Settings) -> None:
     """Each tries twice. The first one that fails logs a warning, and later ones do not try."""
     nowhere = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})

@@ -56,6 +56,7 @@ async def _file_is_there(site: Site, dataset: Dataset) -> bool:
     return await site.platform.storage.exists(keyword_file(site.tenant_id, dataset.id))
 
 
+@pytest.mark.requirement("Clean-up", "a keyword table kept as a file")
 async def test_indexing_takes_it_into_the_row(site: Site) -> None:
     """The content of the file stays and new keywords are added. The next writer of the table deletes the file."""
     dataset, _ = await _store_as_file(site, LEAVE)
@@ -69,6 +70,10 @@ async def test_indexing_takes_it_into_the_row(site: Site) -> None:
     assert not await _file_is_there(site, dataset)
 
 
+@pytest.mark.requirement(
+    "Clean-up",
+    "of one document: vectors, keywords, child chunks, segments, images, source file, metadata bindings, and the rest",
+)
 async def test_clean_up_takes_it_into_the_row(site: Site) -> None:
     """Without the keywords of the deleted document, with those of the other one."""
     dataset, (leave, printer) = await _store_as_file(site, LEAVE, PRINTER)
@@ -86,6 +91,7 @@ async def test_clean_up_takes_it_into_the_row(site: Site) -> None:
     assert not await _file_is_there(site, dataset)
 
 
+@pytest.mark.requirement("Clean-up", "a keyword table kept as a file")
 async def test_a_crash_before_any_statement_loses_nothing(site: Site) -> None:
     """While the row refers to a file, the file exists and is complete."""
     dataset, (leave, _) = await _store_as_file(site, LEAVE, PRINTER)
@@ -101,6 +107,7 @@ async def test_a_crash_before_any_statement_loses_nothing(site: Site) -> None:
     assert "printer" in await _keywords(site, dataset)
 
 
+@pytest.mark.requirement("Clean-up", "a keyword table kept as a file")
 async def test_a_crash_in_any_step_of_an_indexing_loses_nothing(site: Site) -> None:
     """The same during an indexing, before each of its commits."""
     dataset, _ = await _store_as_file(site, LEAVE)
@@ -130,6 +137,7 @@ async def test_a_file_that_was_never_written_is_an_empty_table(site: Site) -> No
     assert "holiday" in await _keywords(site, dataset)
 
 
+@pytest.mark.requirement("Clean-up", "a keyword table kept as a file")
 async def test_a_file_that_is_lost_is_not_taken_for_an_empty_one(site: Site) -> None:
     """The table has documents. Indexing fails and names the file; a clean-up has nothing to remove and succeeds."""
     dataset, (leave, _) = await _store_as_file(site, LEAVE, PAPER)

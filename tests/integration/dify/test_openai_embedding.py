@@ -37,6 +37,10 @@ def embedder(url: str, **values: object) -> Embedder:
     return build_openai_embedder(Settings.model_validate({**known, **values}))
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "embedding batches at the provider's size, several under way at once",
+)
 async def test_vectors_of_length_one_in_batches(server: EmbeddingServer) -> None:
     """No request has more texts than the setting. The key is sent. The dimensions are requested once."""
     model = embedder(server.url, embedding_batch=3, embedding_api_key="sk-secret")
@@ -54,6 +58,10 @@ async def test_vectors_of_length_one_in_batches(server: EmbeddingServer) -> None
     assert set(server.keys) == {"Bearer sk-secret"}
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "embedding batches at the provider's size, several under way at once",
+)
 async def test_several_requests_are_under_way_at_once(server: EmbeddingServer) -> None:
     """The server answers only when three requests are waiting. Sequential requests would never end."""
     server.together = threading.Barrier(3)
@@ -62,6 +70,10 @@ async def test_several_requests_are_under_way_at_once(server: EmbeddingServer) -
     assert all(isinstance(answer, list) for answer in answers)
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "embedding batches at the provider's size, several under way at once",
+)
 async def test_no_more_requests_at_once_than_the_setting_says(server: EmbeddingServer) -> None:
     """Two calls of one worker share the limit. A server that waits for three requests never gets them."""
     server.together = threading.Barrier(3)
@@ -74,6 +86,10 @@ async def test_no_more_requests_at_once_than_the_setting_says(server: EmbeddingS
     assert len(server.requests) == 2
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "a vector with NaN or a wrong length fails that text alone, never shifts or poisons others",
+)
 async def test_answers_in_another_order_stay_with_their_texts(server: EmbeddingServer) -> None:
     """The index decides, not the position."""
     server.change = lambda items: items[::-1]
@@ -113,6 +129,7 @@ async def test_a_text_that_fails_only_among_others_gets_its_vector(server: Embed
     assert answers == [pytest.approx(unit(numbers_of(text))) for text in TEXTS]
 
 
+@pytest.mark.requirement("Embedding and loading", "a text that is refused fails alone, for good")
 async def test_a_text_that_is_refused_stands_alone(server: EmbeddingServer) -> None:
     """400 for every request with this text. The others have vectors, and the text is not sent again and again."""
     server.refused.add(TEXTS[4])
@@ -125,6 +142,7 @@ async def test_a_text_that_is_refused_stands_alone(server: EmbeddingServer) -> N
     assert len(server.requests) <= 8
 
 
+@pytest.mark.requirement("Embedding and loading", "a text that is refused fails alone, for good")
 async def test_an_endpoint_that_refuses_everything_is_not_asked_for_each_text(server: EmbeddingServer) -> None:
     """For example a wrong model name: an error for all texts, after few requests."""
     server.refused.update([*TEXTS, PROBE])
@@ -166,6 +184,10 @@ async def test_too_many_requests_says_when(server: EmbeddingServer) -> None:
     assert len(server.requests) == 2
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "429 → retry at `Retry-After`, other 4xx → permanent, 5xx and time-outs → retry",
+)
 @pytest.mark.parametrize(
     ("status", "kind"),
     [

@@ -40,6 +40,10 @@ async def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     await client.close()
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "Qdrant behind the same port, in the platform's layout, shared collections too",
+)
 async def test_a_document_is_indexed_found_and_removed(site: Site) -> None:
     """Points have the platform's layout and the segments' node ids. index_struct names the store."""
     dataset = await site.add_dataset()
@@ -72,6 +76,10 @@ async def test_a_document_is_indexed_found_and_removed(site: Site) -> None:
     assert await site.vectors(dataset.id) == 1
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "Qdrant: a crash in any commit, delete wins, a clean-up repeated once, a server that fails or is gone",
+)
 async def test_a_crash_in_any_commit_leaves_no_point_twice(site: Site) -> None:
     """Qdrant has written, PostgreSQL has not committed. The repetition writes the same points again."""
     dataset = await site.add_dataset()
@@ -94,6 +102,10 @@ async def test_a_crash_in_any_commit_leaves_no_point_twice(site: Site) -> None:
     assert step > 6
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "Qdrant: a crash in any commit, delete wins, a clean-up repeated once, a server that fails or is gone",
+)
 async def test_delete_wins_between_any_two_steps(site: Site) -> None:
     """The document is deleted after the first, second, … step. Nothing is left."""
     dataset = await site.add_dataset()
@@ -115,6 +127,10 @@ async def test_delete_wins_between_any_two_steps(site: Site) -> None:
     assert step > 4
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "Qdrant behind the same port, in the platform's layout, shared collections too",
+)
 async def test_datasets_of_one_model_share_their_binding_s_collection(site: Site) -> None:
     """Each dataset finds its own points.
 
@@ -143,6 +159,10 @@ async def test_datasets_of_one_model_share_their_binding_s_collection(site: Site
         assert await passages(session, site.platform, other.id, "room 14", 1) != []
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "Qdrant: a crash in any commit, delete wins, a clean-up repeated once, a server that fails or is gone",
+)
 async def test_a_clean_up_is_repeated_once(site: Site) -> None:
     """15 minutes after the deletion. The second clean-up publishes no further one, and deletes late writes."""
     dataset = await site.add_dataset()
@@ -200,6 +220,10 @@ def answering(status: int, headers: dict[str, str]) -> Iterator[str]:
         server.server_close()
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "Qdrant: a crash in any commit, delete wins, a clean-up repeated once, a server that fails or is gone",
+)
 @pytest.mark.parametrize(
     ("status", "headers", "kind"),
     [(500, {}, VectorStoreError), (403, {}, Permanent), (429, {"Retry-After": "7"}, Retry)],
@@ -217,6 +241,10 @@ async def test_a_server_that_fails(site: Site, status: int, headers: dict[str, s
     assert (await site.document(document.id)).indexing_status != "completed"
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "Qdrant: a crash in any commit, delete wins, a clean-up repeated once, a server that fails or is gone",
+)
 async def test_a_server_that_is_gone_comes_back(site: Site) -> None:
     """An ordinary failure. After the store is back, the same request completes."""
     dataset = await site.add_dataset()

@@ -25,6 +25,10 @@ def make_entry(vector: list[float], document_id: str, node_id: str | None = None
     return Entry(node_id or str(uuid4()), content, "hash", document_id, str(uuid4()), vector)
 
 
+@pytest.mark.requirement(
+    "The work on the platform's tables",
+    "pgvector in the platform's layout, deterministic node ids",
+)
 async def test_the_table_is_the_platforms(site: Site) -> None:
     """Name, columns and HNSW index are the ones that the platform uses."""
     dataset_id = str(uuid4())

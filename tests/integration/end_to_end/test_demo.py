@@ -45,6 +45,10 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.requirement("A new user's two commands", "`make demo` on a machine with Python ≥ 3.11 and nothing else")
+@pytest.mark.requirement("The local stack", "nothing is left running after the demo")
+@pytest.mark.requirement("The demo", "all of its steps, each looked up; under 90 s; nothing left")
+@pytest.mark.requirement("Bad input", "a file missing in the storage: retries, then DLQ")
 def test_the_demo_shows_the_whole_job_and_leaves_nothing_running(tmp_path: Path) -> None:
     """It exits with 0 in time, every figure matches the handbook, and no process is left."""
     done = demo(tmp_path, "--json")
@@ -68,6 +72,8 @@ def test_the_demo_shows_the_whole_job_and_leaves_nothing_running(tmp_path: Path)
     assert processes_in(tmp_path) == []
 
 
+@pytest.mark.requirement("The demo", "non-zero if anything it claims did not happen")
+@pytest.mark.requirement("The demo", "a folder of one's own; one without documents is refused")
 def test_a_document_that_cannot_be_indexed_fails_the_demo(tmp_path: Path) -> None:
     """It exits with 1 and one line that names the document and the reason."""
     documents = tmp_path / "documents"
@@ -82,6 +88,7 @@ def test_a_document_that_cannot_be_indexed_fails_the_demo(tmp_path: Path) -> Non
     assert processes_in(tmp_path) == []
 
 
+@pytest.mark.requirement("The local stack", "nothing is left running after the demo")
 @pytest.mark.parametrize(("number", "moment"), [(signal.SIGINT, "is ready"), (signal.SIGTERM, "servers answer")])
 def test_an_interrupted_demo_leaves_nothing_running(number: signal.Signals, moment: str, tmp_path: Path) -> None:
     """Ctrl-C once the worker is ready, and SIGTERM while it starts: exit 130, one line, and no process is left.
@@ -105,6 +112,7 @@ def test_an_interrupted_demo_leaves_nothing_running(number: signal.Signals, mome
     assert processes_in(tmp_path) == []
 
 
+@pytest.mark.requirement("The demo", "a folder of one's own; one without documents is refused")
 def test_a_folder_without_documents_is_refused(tmp_path: Path) -> None:
     """Nothing is started. It exits with 2 and one line that names the supported file types."""
     (tmp_path / "picture.png").write_bytes(b"")

@@ -102,6 +102,11 @@ def shell(topics: Settings, environment: dict[str, str], tmp_path: Path) -> Iter
 
 
 # A page has many commands. On a busy machine they take minutes together.
+@pytest.mark.requirement(
+    "A new user's two commands",
+    "README: what it is, the two commands, what the demo showed, a picture, an event with its handler",
+)
+@pytest.mark.requirement("The example service", "the README walks through it with curl")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "page", [page for page in pages() if any(map(runnable, page.blocks))], ids=lambda page: page.name

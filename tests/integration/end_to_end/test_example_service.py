@@ -54,6 +54,11 @@ def published(settings: Settings, engine: Engine) -> list[Event]:
     return [codec.decode(str(row["topic"]), row["value"]) for row in found]  # type: ignore[arg-type]  # a bytea
 
 
+@pytest.mark.requirement(
+    "The example service",
+    "a small FastAPI app under `examples/` makes and deletes documents on the platform's tables and "
+    "publishes through the outbox",
+)
 def test_a_document_is_created_shown_and_deleted_with_its_events(
     settings: Settings, engine: Engine, client: TestClient, dataset: str, tmp_path: Path
 ) -> None:
@@ -88,6 +93,11 @@ def test_a_document_is_created_shown_and_deleted_with_its_events(
     assert client.get(f"/documents/{document['id']}").status_code == 404
 
 
+@pytest.mark.requirement(
+    "The example service",
+    "a small FastAPI app under `examples/` makes and deletes documents on the platform's tables and "
+    "publishes through the outbox",
+)
 def test_a_failed_commit_publishes_no_event(
     settings: Settings, engine: Engine, client: TestClient, dataset: str
 ) -> None:
@@ -100,6 +110,11 @@ def test_a_failed_commit_publishes_no_event(
     assert published(settings, engine) == []
 
 
+@pytest.mark.requirement(
+    "The example service",
+    "a small FastAPI app under `examples/` makes and deletes documents on the platform's tables and "
+    "publishes through the outbox",
+)
 def test_missing_rows_are_answered_with_404(settings: Settings, engine: Engine, client: TestClient) -> None:
     nowhere = uuid4()
     assert client.post(f"/datasets/{nowhere}/documents", json={"name": "a.md", "text": "x"}).status_code == 404

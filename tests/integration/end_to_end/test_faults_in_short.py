@@ -42,6 +42,7 @@ def quarter_done(engine: Engine, count: int) -> bool:
     return int(str(scalar(engine, "select count(*) from trials"))) > count // 4
 
 
+@pytest.mark.requirement("Faults and operations", "a short version of the faults")
 @pytest.mark.timeout(200)
 def test_killed_workers(trial: Settings, engine: Engine, worker: MakeWorker, commands: Commands) -> None:
     load = mixed(400)
@@ -55,6 +56,7 @@ def test_killed_workers(trial: Settings, engine: Engine, worker: MakeWorker, com
     stop_cleanly(other)
 
 
+@pytest.mark.requirement("Faults and operations", "a short version of the faults")
 @pytest.mark.timeout(200)
 def test_a_restarted_database(
     stack: Stack, trial: Settings, engine: Engine, worker: MakeWorker, commands: Commands
@@ -71,6 +73,7 @@ def test_a_restarted_database(
     stop_cleanly(one)
 
 
+@pytest.mark.requirement("Faults and operations", "a short version of the faults")
 @pytest.mark.timeout(200)
 def test_connections_cut_in_commit(
     trial: Settings, engine: Engine, worker: MakeWorker, commands: Commands, database_url: str

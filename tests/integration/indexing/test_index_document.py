@@ -37,6 +37,10 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing, "INSERT_BATCH", 3)
 
 
+@pytest.mark.requirement(
+    "The work on the platform's tables",
+    "index a document: statuses, times, counts, segments, vectors",
+)
 async def test_a_document_is_indexed(site: Site) -> None:
     """Every column that the platform shows is set. Segments, vectors and index_struct exist."""
     dataset = await site.add_dataset()
@@ -94,6 +98,7 @@ def _table(dataset_id: str) -> str:
     return f"embedding_vector_index_{dataset_id.replace('-', '_')}_node"[:63]
 
 
+@pytest.mark.requirement("The work on the platform's tables", "txt, md, html")
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -132,6 +137,8 @@ async def test_a_repeat_does_nothing(site: Site) -> None:
     assert await site.vectors(dataset.id) == len(await site.segments(document.id))
 
 
+@pytest.mark.requirement("The work on the platform's tables", "resumes after a crash without a duplicate")
+@pytest.mark.requirement("Clean, rules, split, forms", "a crash after each step, in each form")
 @pytest.mark.usefixtures("small_groups")
 async def test_a_crash_after_any_step_is_made_good(site: Site) -> None:
     """Killed after the first, second, … step, the next attempt ends with the same rows: none twice, none missing."""
@@ -154,6 +161,7 @@ async def test_a_crash_after_any_step_is_made_good(site: Site) -> None:
     assert step > 6
 
 
+@pytest.mark.requirement("The work on the platform's tables", "resumes after a crash without a duplicate")
 @pytest.mark.usefixtures("small_groups")
 async def test_a_crash_while_embedding_resumes_where_it_was(site: Site) -> None:
     """Segments with vectors keep their completion time. The others follow."""
@@ -177,6 +185,7 @@ async def test_a_crash_while_embedding_resumes_where_it_was(site: Site) -> None:
     assert None not in after.values()
 
 
+@pytest.mark.requirement("The work on the platform's tables", "the embedding cache in front of the model")
 async def test_the_same_text_is_embedded_once(site: Site) -> None:
     """The second document's vectors come from the cache. An invalid entry is replaced."""
     dataset = await site.add_dataset()
@@ -255,6 +264,7 @@ async def test_two_documents_of_a_new_dataset_at_once(site: Site) -> None:
     assert {(await site.document(document.id)).indexing_status for document in documents} == {"completed"}
 
 
+@pytest.mark.requirement("Bad input", "a file missing in the storage: retries, then DLQ")
 async def test_a_missing_file_is_retried_and_can_come_later(site: Site) -> None:
     """An ordinary failure.
 
@@ -291,6 +301,11 @@ async def test_a_death_never_overwrites_completed(site: Site) -> None:
     assert (await site.document(document.id)).indexing_status == "completed"
 
 
+@pytest.mark.requirement(
+    "Bad input",
+    "a corrupt or empty file, an unknown rule or form: permanent, the document says why",
+)
+@pytest.mark.requirement("Clean, rules, split, forms", "the limits and their errors")
 @pytest.mark.parametrize(
     ("content", "name", "columns", "message"),
     [
@@ -328,6 +343,10 @@ async def test_what_cannot_be_indexed_is_refused_for_good(
     assert await site.segments(document.id) == []
 
 
+@pytest.mark.requirement(
+    "Bad input",
+    "a corrupt or empty file, an unknown rule or form: permanent, the document says why",
+)
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
@@ -367,6 +386,7 @@ async def test_gone_and_paused_documents_are_left_alone(site: Site) -> None:
     assert await site.run(index_document, stranger) == {"skipped": "the dataset is gone"}
 
 
+@pytest.mark.requirement("The work on the platform's tables", "delete wins")
 @pytest.mark.usefixtures("small_groups")
 async def test_delete_wins_between_any_two_steps(site: Site) -> None:
     """The document is deleted after the first, second, … step: indexing stops, clean-up leaves nothing."""
@@ -389,6 +409,8 @@ async def test_delete_wins_between_any_two_steps(site: Site) -> None:
     assert step > 4
 
 
+@pytest.mark.requirement("The work on the platform's tables", "delete wins")
+@pytest.mark.requirement("Races", "delete of the document before, at and after each step")
 async def test_a_delete_waits_for_the_step_that_is_under_way(site: Site) -> None:
     """While a step's transaction is open, neither row can be deleted. So nothing is written after a DELETE."""
     dataset = await site.add_dataset()
@@ -411,6 +433,7 @@ async def _delete_at_once(site: Site, table: str, row: str) -> None:
         await session.execute(text(f"delete from {table} where id = :id"), {"id": row})
 
 
+@pytest.mark.requirement("Schemas", "one message a document")
 async def test_each_document_is_requested_once(site: Site) -> None:
     """`document.index-created` becomes one request per document, in order."""
     dataset_id = str(uuid4())

@@ -54,6 +54,7 @@ async def expected(site: Site, *documents: Document) -> dict[str, list[str]]:
     return {keyword: sorted(found) for keyword, found in nodes.items()}
 
 
+@pytest.mark.requirement("Embedding and loading", "economy: keywords in segments and table; a question finds them")
 async def test_a_document_is_found_by_its_keywords(site: Site) -> None:
     """Keywords are in the segments and in the table, in the platform's form.
 
@@ -81,6 +82,10 @@ async def test_a_document_is_found_by_its_keywords(site: Site) -> None:
     assert 0 < found[0].score <= 1
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "economy: no rewrite race; resume; delete wins; an error fails the attempt",
+)
 async def test_a_crash_after_any_step_is_made_good(site: Site) -> None:
     """The next attempt ends with the same table as an undisturbed one."""
     step, crashed = 0, True
@@ -98,6 +103,10 @@ async def test_a_crash_after_any_step_is_made_good(site: Site) -> None:
     assert step > 6
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "economy: no rewrite race; resume; delete wins; an error fails the attempt",
+)
 async def test_delete_wins_between_any_two_steps(site: Site) -> None:
     """Deleted after the first, second, … step: the clean-up removes all keywords of this document only."""
     dataset = await site.add_dataset(indexing_technique="economy")
@@ -122,6 +131,10 @@ async def test_delete_wins_between_any_two_steps(site: Site) -> None:
     assert step > 5
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "economy: no rewrite race; resume; delete wins; an error fails the attempt",
+)
 async def test_many_documents_at_once_lose_no_keyword(site: Site) -> None:
     """Six documents write the same table while two others are removed: every entry exists, and no other."""
     dataset = await site.add_dataset(indexing_technique="economy")
@@ -174,6 +187,10 @@ async def test_a_deleted_dataset_leaves_no_table(site: Site) -> None:
     assert await site.count(DatasetKeywordTable, dataset_id=dataset.id) == 0
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "economy: no rewrite race; resume; delete wins; an error fails the attempt",
+)
 async def test_an_error_in_the_keywords_fails_the_attempt(site: Site) -> None:
     """An invalid table is an error of the document, which does not complete without being searchable."""
     dataset = await site.add_dataset(indexing_technique="economy")
@@ -186,6 +203,7 @@ async def test_an_error_in_the_keywords_fails_the_attempt(site: Site) -> None:
     assert (await site.document(document.id)).indexing_status == "error"
 
 
+@pytest.mark.requirement("Embedding and loading", "hierarchical and question documents in economy datasets")
 async def test_a_hierarchical_document_is_found_by_its_parents_keywords(site: Site) -> None:
     """Parents have keywords. Child chunks have none and are completed with them. Clean-up deletes both."""
     dataset = await site.add_dataset(indexing_technique="economy")

@@ -74,6 +74,10 @@ async def test_a_document_is_indexed_and_found(site: Site, server: EmbeddingServ
     assert best.score == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "a vector with NaN or a wrong length fails that text alone, never shifts or poisons others",
+)
 @pytest.mark.parametrize("special", [[float("nan")] * 8, [1.0] * 9, None], ids=["nan", "length", "none"])
 async def test_a_bad_vector_fails_its_segment_alone(site: Site, server: EmbeddingServer, special: object) -> None:
     """The others are loaded and found by their own texts.
@@ -125,6 +129,7 @@ async def test_a_bad_vector_fails_its_segment_alone(site: Site, server: Embeddin
     assert await site.vectors(dataset.id) == 2 * len(texts)
 
 
+@pytest.mark.requirement("Embedding and loading", "a text that is refused fails alone, for good")
 async def test_a_refused_text_fails_its_segment_for_good(site: Site, server: EmbeddingServer) -> None:
     """Permanent, with the segment's position and the endpoint's message.
 
@@ -153,6 +158,10 @@ async def test_a_refused_text_fails_its_segment_for_good(site: Site, server: Emb
     assert (await site.document(document.id)).indexing_status == "completed"
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "a vector with NaN or a wrong length fails that text alone, never shifts or poisons others",
+)
 async def test_a_bad_vector_of_a_child_chunk(site: Site, server: EmbeddingServer) -> None:
     """The chunk shows the reason, and its segment has the status error. After the fix, both have no error."""
     dataset = await site.add_dataset()
@@ -180,6 +189,10 @@ async def test_a_bad_vector_of_a_child_chunk(site: Site, server: EmbeddingServer
     assert await site.vectors(dataset.id) == 5
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "429 → retry at `Retry-After`, other 4xx → permanent, 5xx and time-outs → retry",
+)
 async def test_too_many_requests_is_a_retry_at_that_time(site: Site, server: EmbeddingServer) -> None:
     """Earlier answers are loaded and not requested again."""
     dataset = await site.add_dataset()
@@ -204,6 +217,10 @@ async def test_too_many_requests_is_a_retry_at_that_time(site: Site, server: Emb
     assert (await site.document(document.id)).indexing_status == "completed"
 
 
+@pytest.mark.requirement(
+    "Embedding and loading",
+    "429 → retry at `Retry-After`, other 4xx → permanent, 5xx and time-outs → retry",
+)
 @pytest.mark.parametrize(("status", "kind"), [(500, Unavailable), (401, Permanent), (400, Permanent)])
 async def test_other_failures(site: Site, server: EmbeddingServer, status: int, kind: type[Exception]) -> None:
     """5xx does not count as an attempt, 4xx is permanent. The message contains the endpoint and its answer."""

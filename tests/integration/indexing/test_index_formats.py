@@ -46,6 +46,7 @@ async def _content(site: Site, document: Document) -> str:
     return "\n".join(segment.content for segment in await site.segments(document.id))
 
 
+@pytest.mark.requirement("Extraction", "each format gives its text")
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -72,6 +73,10 @@ async def test_each_format_is_indexed(site: Site, name: str, content: bytes, wor
     assert await site.vectors(dataset.id) == len(await site.segments(document.id)) > 0
 
 
+@pytest.mark.requirement(
+    "Extraction",
+    "encrypted, damaged, empty, of another type: a reason, which the document shows",
+)
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
@@ -95,6 +100,7 @@ async def test_what_cannot_be_read_is_refused_in_the_document_s_words(
     assert (failed.indexing_status, failed.error) == ("error", reason)
 
 
+@pytest.mark.requirement("Extraction", "images are stored, and go with their document")
 async def test_images_of_a_word_file_are_stored_and_go_with_it(site: Site) -> None:
     """Rows and files have the ids that the segments link to. A repetition creates none. Clean-up leaves nothing."""
     dataset = await site.add_dataset()
@@ -124,6 +130,7 @@ def _images(site: Site) -> list[Path]:
     return [path for path in (folder / "image_files").rglob("*") if path.is_file()]
 
 
+@pytest.mark.requirement("Extraction", "images are stored, and go with their document")
 @pytest.mark.parametrize("crash_after", [2, 3])
 @pytest.mark.parametrize("whole_dataset", [False, True])
 async def test_images_go_though_no_segment_links_to_them(site: Site, crash_after: int, *, whole_dataset: bool) -> None:
@@ -159,6 +166,7 @@ def _block(kind: str, text: str, block_id: str = "x", **more: object) -> dict[st
     return {"type": kind, "id": block_id, kind: {"rich_text": [{"plain_text": text}]}, **more}
 
 
+@pytest.mark.requirement("Extraction", "Notion pages and databases")
 async def test_a_notion_page_is_read_with_its_nested_blocks(site: Site, service: Service) -> None:
     """In order, over two pages of the list, with the integration's token."""
     path = f"GET /v1/blocks/{PAGE}/children"
@@ -176,6 +184,7 @@ async def test_a_notion_page_is_read_with_its_nested_blocks(site: Site, service:
     assert info["last_edited_time"] == EDITED
 
 
+@pytest.mark.requirement("Extraction", "the token of a Notion page's workspace")
 async def test_a_workspace_s_own_token_is_used(site: Site, service: Service) -> None:
     """The token of the page's workspace: not another tenant's, and not a disabled one."""
     service.answer(f"GET /v1/blocks/{PAGE}/children", {"results": [_block("paragraph", "Hello.")]})
@@ -199,6 +208,7 @@ async def test_a_workspace_s_own_token_is_used(site: Site, service: Service) -> 
     assert {token for _, token in service.requests} == {"Bearer right"}
 
 
+@pytest.mark.requirement("Extraction", "Notion pages and databases")
 async def test_a_notion_database_is_its_rows(site: Site, service: Service) -> None:
     row = {
         "properties": {
@@ -216,6 +226,7 @@ async def test_a_notion_database_is_its_rows(site: Site, service: Service) -> No
     assert await _content(site, document) == "Name: Oslo;Days: 2;Kind: city"
 
 
+@pytest.mark.requirement("Extraction", "web pages")
 async def test_a_web_page_is_read_by_jina(site: Site, service: Service) -> None:
     service.answer("GET /https://example.org/a", {"data": {"content": "# Lunch\n\nSoup."}})
     document = await _from(site, "website_crawl", url="https://example.org/a", provider="jinareader")
@@ -225,6 +236,7 @@ async def test_a_web_page_is_read_by_jina(site: Site, service: Service) -> None:
     assert "Soup." in await _content(site, document)
 
 
+@pytest.mark.requirement("Extraction", "web pages")
 async def test_a_crawled_page_is_found_among_its_job_s(site: Site, service: Service) -> None:
     """On the second page of the job's result."""
     further = f"{service.url}/v1/crawl/job-1?skip=1"
@@ -242,6 +254,7 @@ async def test_a_crawled_page_is_found_among_its_job_s(site: Site, service: Serv
     assert [token for _, token in service.requests] == ["Bearer fire-key"] * 2
 
 
+@pytest.mark.requirement("Extraction", "web pages")
 async def test_a_page_that_watercrawl_has_found(site: Site, service: Service) -> None:
     """On the second page of the crawl's results, as a file whose signed URL is read without the key."""
     crawl = "/api/v1/core/crawl-requests/job-1/results/"
@@ -258,6 +271,7 @@ async def test_a_page_that_watercrawl_has_found(site: Site, service: Service) ->
     assert [key for _, key in service.requests] == ["water-key", "water-key", None]
 
 
+@pytest.mark.requirement("Extraction", "web pages")
 async def test_watercrawl_crawls_a_page_now(site: Site, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no job. A crawl of the page is started and waited for. If it fails, there is no page."""
     monkeypatch.setattr(watercrawl, "_POLL_SECONDS", 0.01)
@@ -276,6 +290,7 @@ async def test_watercrawl_crawls_a_page_now(site: Site, service: Service, monkey
         await site.run(index_document, site.request(document))
 
 
+@pytest.mark.requirement("Extraction", "web pages")
 async def test_a_page_without_a_job_is_scraped(site: Site, service: Service) -> None:
     service.answer("POST /v1/scrape", {"data": {"markdown": "Soup is hot."}})
     document = await _from(site, "website_crawl", url="https://example.org/a", provider="firecrawl", mode="scrape")
@@ -283,6 +298,7 @@ async def test_a_page_without_a_job_is_scraped(site: Site, service: Service) -> 
     assert await _content(site, document) == "Soup is hot."
 
 
+@pytest.mark.requirement("Extraction", "429, 4xx, 5xx of a source")
 async def test_a_service_that_wants_patience_gets_it(site: Site, service: Service) -> None:
     """429: a retry after the time of Retry-After."""
     service.answer(f"GET /v1/blocks/{PAGE}/children", {}, 429, Retry_After="7")
@@ -292,6 +308,7 @@ async def test_a_service_that_wants_patience_gets_it(site: Site, service: Servic
     assert asked.value.after == 7.0
 
 
+@pytest.mark.requirement("Extraction", "429, 4xx, 5xx of a source")
 async def test_a_service_s_other_refusals_are_for_good(site: Site, service: Service) -> None:
     service.answer(f"GET /v1/blocks/{PAGE}/children", {"message": "not shared"}, 403)
     document = await _from(site, "notion_import", notion_page_id=PAGE, type="page")
@@ -299,6 +316,7 @@ async def test_a_service_s_other_refusals_are_for_good(site: Site, service: Serv
         await site.run(index_document, site.request(document))
 
 
+@pytest.mark.requirement("Extraction", "429, 4xx, 5xx of a source")
 async def test_a_service_in_trouble_is_asked_again(site: Site, service: Service) -> None:
     """5xx, then an unavailable server: neither Permanent nor a retry at a certain time."""
     service.answer("GET /https://example.org/a", {}, 503)

@@ -63,6 +63,10 @@ async def _vector_ids(site: Site, dataset: Dataset) -> set[str]:
         return set(await session.scalars(text(f"select id::text from {table}")))
 
 
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "hierarchical documents: parents are segments, only children are vectors, a search shows the parent",
+)
 async def test_a_hierarchical_document_is_indexed(site: Site) -> None:
     """Paragraphs are segments, sentences are child chunks. Only chunks have vectors. All rows are completed."""
     dataset = await site.add_dataset()
@@ -94,6 +98,10 @@ async def test_a_hierarchical_document_is_indexed(site: Site) -> None:
     assert await _vector_ids(site, dataset) == {child.index_node_id for child in children}
 
 
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "hierarchical documents: parents are segments, only children are vectors, a search shows the parent",
+)
 async def test_a_question_finds_the_parent_of_the_child_that_answers_it(site: Site) -> None:
     """The passage is the whole parent, once, although several of its children match."""
     dataset = await site.add_dataset()
@@ -107,6 +115,10 @@ async def test_a_question_finds_the_parent_of_the_child_that_answers_it(site: Si
     assert [passage.text for passage in found] == [parent.decode(), "The printer eats green paper only."]
 
 
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "hierarchical documents: parents are segments, only children are vectors, a search shows the parent",
+)
 async def test_all_of_a_document_as_one_parent(site: Site) -> None:
     """At any length. Its paragraphs are the children, in one sequence."""
     dataset = await site.add_dataset()
@@ -135,6 +147,7 @@ async def test_a_custom_rule_splits_at_its_separator(site: Site) -> None:
     assert contents == ["one", "two", "[p](https://example.org/p.png)"]
 
 
+@pytest.mark.requirement("Clean, rules, split, forms", "a crash after each step, in each form")
 @pytest.mark.usefixtures("small_groups")
 @pytest.mark.parametrize("rules", [PARAGRAPHS, FULL_DOC], ids=["paragraph", "full-doc"])
 async def test_a_crash_after_any_step_is_made_good(site: Site, rules: Mapping[str, object]) -> None:
@@ -176,6 +189,7 @@ async def test_a_parent_is_completed_with_its_last_child(site: Site) -> None:
     assert seen > 8
 
 
+@pytest.mark.requirement("Clean, rules, split, forms", "clean-up leaves no child chunk, answer or vector")
 @pytest.mark.usefixtures("small_groups")
 async def test_delete_wins_between_any_two_steps(site: Site) -> None:
     """The document is deleted after the first, second, … step: clean-up leaves no child chunk and no vector."""

@@ -82,6 +82,10 @@ def _for(wanted: str, other: Answer) -> Answer:
     return lambda text, before: other(text, before) if text == wanted else two_pairs(text, before)
 
 
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "Q&A documents: pairs in the text's order, several chunks at once",
+)
 async def test_a_document_becomes_questions_and_answers(site: Site, server: ChatServer) -> None:
     """The content is the question, with its answer, in the order of the text. Several chunks are sent concurrently."""
     dataset = await site.add_dataset()
@@ -115,6 +119,10 @@ async def test_a_question_is_answered(site: Site) -> None:
     assert found.text == f"question:What of Room 7? answer:{CHUNKS[6]}"
 
 
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "each chunk is retried on its own, none is silently lost, what is answered is kept",
+)
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -139,6 +147,10 @@ async def test_one_chunks_trouble_is_its_own(site: Site, server: ChatServer, tro
     assert server.request_counts == {**dict.fromkeys(CHUNKS, 1), CHUNKS[4]: 3}
 
 
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "each chunk is retried on its own, none is silently lost, what is answered is kept",
+)
 async def test_a_chunk_that_fails_for_good_fails_the_attempt_and_nothing_else(site: Site, server: ChatServer) -> None:
     """There is no segment without it. Answers are stored, and the next attempt sends only the missing chunks."""
     dataset = await site.add_dataset()
@@ -162,6 +174,10 @@ async def test_a_chunk_that_fails_for_good_fails_the_attempt_and_nothing_else(si
     assert await _kept(site) == 0
 
 
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "the chat endpoint: `Retry-After` → retry at that time, other 4xx → permanent, gone → retry",
+)
 async def test_a_long_pause_is_a_retry_at_that_time(site: Site, server: ChatServer) -> None:
     """429 with `Retry-After: 90`: no further chunk is sent, and the delivery is retried after 90 s."""
     dataset = await site.add_dataset()
@@ -174,6 +190,10 @@ async def test_a_long_pause_is_a_retry_at_that_time(site: Site, server: ChatServ
     assert (await site.document(document.id)).indexing_status == "splitting"
 
 
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "the chat endpoint: `Retry-After` → retry at that time, other 4xx → permanent, gone → retry",
+)
 async def test_an_endpoint_that_is_gone_is_a_retry(site: Site) -> None:
     """No server listens. It does not count as an attempt, and ends after a few chunks."""
     dead = ChatEndpoint("http://127.0.0.1:9/v1", "the-model", None, timeout=5)
@@ -183,6 +203,10 @@ async def test_an_endpoint_that_is_gone_is_a_retry(site: Site) -> None:
         await elsewhere.run(index_document, elsewhere.request(document))
 
 
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "the chat endpoint: `Retry-After` → retry at that time, other 4xx → permanent, gone → retry",
+)
 async def test_a_refusal_is_for_good(site: Site, server: ChatServer) -> None:
     """401: no retry can succeed, and the document shows the endpoint's message."""
     document = await _add(site, await site.add_dataset())
@@ -192,6 +216,7 @@ async def test_a_refusal_is_for_good(site: Site, server: ChatServer) -> None:
     assert server.request_counts.total() <= 10
 
 
+@pytest.mark.requirement("Clean, rules, split, forms", "a crash after each step, in each form")
 async def test_a_crash_after_any_step_is_made_good(site: Site, server: ChatServer) -> None:
     """Killed after the first, second, … step, the next attempt ends with the same rows and sends nothing twice."""
     dataset = await site.add_dataset()
@@ -213,6 +238,7 @@ async def test_a_crash_after_any_step_is_made_good(site: Site, server: ChatServe
     assert most_kept > 5
 
 
+@pytest.mark.requirement("Clean, rules, split, forms", "clean-up leaves no child chunk, answer or vector")
 async def test_delete_wins_between_any_two_steps(site: Site) -> None:
     """Deleted after the first, second, … step: no answers, segments or vectors are left."""
     dataset = await site.add_dataset()
@@ -235,6 +261,7 @@ async def test_delete_wins_between_any_two_steps(site: Site) -> None:
     assert step > 5
 
 
+@pytest.mark.requirement("Clean, rules, split, forms", "clean-up leaves no child chunk, answer or vector")
 async def test_a_deleted_dataset_leaves_no_answers(site: Site, server: ChatServer) -> None:
     """Also the answers of an indexing that became a dead letter."""
     dataset = await site.add_dataset()
@@ -249,6 +276,7 @@ async def test_a_deleted_dataset_leaves_no_answers(site: Site, server: ChatServe
     assert await _kept(site) == 0
 
 
+@pytest.mark.requirement("Embedding and loading", "hierarchical and question documents in economy datasets")
 async def test_questions_are_found_by_their_keywords(site: Site) -> None:
     """In an economy dataset: no vector, no tokens, and an answer for each question."""
     dataset = await site.add_dataset(indexing_technique="economy")

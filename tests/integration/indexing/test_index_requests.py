@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine
 
 from schemas import DocumentIndexRequested
@@ -16,6 +17,7 @@ MakeWorker = Callable[..., WorkerProcess]
 SETTLED = "select result from streams.executions where handler = 'index-document' and status = 'success'"
 
 
+@pytest.mark.requirement("Pause, resume, retry, duplicates", "two requests for one document at once do the work once")
 async def test_requests_at_once_do_the_work_once(
     topics: Settings, engine: Engine, worker: MakeWorker, database_url: str, tmp_path: Path
 ) -> None:

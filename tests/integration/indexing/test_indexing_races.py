@@ -91,6 +91,7 @@ async def _document(scene: Scene, *, again: bool) -> Document:
     return document
 
 
+@pytest.mark.requirement("Races", "delete of the document before, at and after each step")
 @pytest.mark.parametrize("moment", ["at", "after"])
 async def test_a_document_is_deleted_at_each_step(site: Site, kind: Kind, moment: str) -> None:
     """`at`: the deletion waits for the step that locks the row. The indexing stops, and clean-up leaves nothing."""
@@ -133,6 +134,7 @@ async def _delete_at(site: Site, document: Document, step: int, moment: str) -> 
     return await site.run(index_document, site.request(document), before_commit=during, after_step=after)
 
 
+@pytest.mark.requirement("Races", "delete of the dataset")
 async def test_the_dataset_is_deleted_after_each_step(site: Site, kind: Kind) -> None:
     """Its whole clean-up runs between two steps of the indexing, which stops. Nothing is left of any document."""
     elsewhere = await _scene(site, kind)
@@ -158,6 +160,11 @@ async def test_the_dataset_is_deleted_after_each_step(site: Site, kind: Kind) ->
     assert step > 3
 
 
+@pytest.mark.requirement(
+    "Pause, resume, retry, duplicates",
+    "a paused document stops at the next step and goes on later from there",
+)
+@pytest.mark.requirement("Races", "pause during load")
 @pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
 async def test_a_pause_after_each_step(site: Site, kind: Kind, *, again: bool) -> None:
     """It stops at the next step.
@@ -203,6 +210,7 @@ async def _loaded(site: Site, document: Document) -> dict[str, object]:
     }
 
 
+@pytest.mark.requirement("Races", "index and re-index at once")
 @pytest.mark.parametrize("mark", [False, True], ids=["plain", "marked"])
 async def test_a_newer_request_at_each_step(site: Site, kind: Kind, *, mark: bool) -> None:
     """The platform changes the content during an indexing. It stops, and only the new content is left."""
@@ -230,6 +238,7 @@ async def test_a_newer_request_at_each_step(site: Site, kind: Kind, *, mark: boo
     assert step > 3
 
 
+@pytest.mark.requirement("Races", "index and re-index at once")
 async def test_a_newer_request_waits_for_a_step_that_changes_the_status(site: Site) -> None:
     """So `waiting` is never overwritten: the step before it commits first, the step after it stops."""
     kind = KINDS["text"]
@@ -261,6 +270,7 @@ async def test_a_newer_request_waits_for_a_step_that_changes_the_status(site: Si
     assert step > 3
 
 
+@pytest.mark.requirement("Races", "a worker killed at each step")
 @pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
 async def test_a_worker_is_killed_at_and_after_each_step(site: Site, kind: Kind, *, again: bool) -> None:
     """Before and after its commit: the next attempt ends as an undisturbed one."""
@@ -286,6 +296,10 @@ async def test_a_worker_is_killed_at_and_after_each_step(site: Site, kind: Kind,
     assert step > 3
 
 
+@pytest.mark.requirement(
+    "Pause, resume, retry, duplicates",
+    "re-indexing: at every moment the old or the new can be found",
+)
 @pytest.mark.parametrize("trouble", ["none", "killed", "given up"])
 async def test_indexed_anew_something_is_found_at_every_moment(site: Site, kind: Kind, trouble: str) -> None:
     """Within each step, after it and all the time, the previous or the new content is found.
@@ -345,6 +359,7 @@ class UnavailableStore(PgVectorIndex):
         return found
 
 
+@pytest.mark.requirement("Races", "the vector store gone at each step")
 @pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
 async def test_the_vector_store_is_gone_at_each_call(site: Site, kind: Kind, *, again: bool) -> None:
     """The attempt fails with the reason. The next one, with the store back, ends as an undisturbed one."""
@@ -368,6 +383,7 @@ async def test_the_vector_store_is_gone_at_each_call(site: Site, kind: Kind, *, 
     assert calls > 0
 
 
+@pytest.mark.requirement("Races", "the vector store gone at each step")
 async def test_the_vector_store_is_gone_at_each_call_of_a_clean_up(site: Site) -> None:
     """No partial deletion stays: the next attempt, with the store back, leaves nothing."""
     scene = await _scene(site, KINDS["text"])
@@ -396,6 +412,7 @@ def _with_store(site: Site, store: VectorIndex) -> Site:
     return replace(site, platform=replace(site.platform, vectors=store))
 
 
+@pytest.mark.requirement("Pause, resume, retry, duplicates", "two requests for one document at once do the work once")
 async def test_two_attempts_at_once_end_like_one(site: Site) -> None:
     """Handlers run concurrently, which only happens after a lost lease. Nothing is duplicated or missing."""
     scene = await _scene(site, KINDS["text"])

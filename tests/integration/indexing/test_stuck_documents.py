@@ -74,6 +74,7 @@ def add_execution(engine: Engine, **args: object) -> None:
         )
 
 
+@pytest.mark.requirement("Faults and operations", "stranded documents are asked for again, without flooding")
 async def test_only_what_nothing_could_go_on_with(site: Site, settings: Settings, engine: Engine) -> None:
     """Of documents in every state, and with every kind of pending work, two are requested again, once."""
     dataset = await site.add_dataset()
@@ -101,6 +102,7 @@ async def test_only_what_nothing_could_go_on_with(site: Site, settings: Settings
     await found.close()
 
 
+@pytest.mark.requirement("Faults and operations", "stranded documents are asked for again, without flooding")
 async def test_what_was_unread_when_it_was_seen_may_name_it(site: Site, settings: Settings) -> None:
     """While a record of that time is unsettled, nothing is requested. Later records do not matter."""
     dataset = await site.add_dataset()
@@ -116,6 +118,7 @@ async def test_what_was_unread_when_it_was_seen_may_name_it(site: Site, settings
     await found.close()
 
 
+@pytest.mark.requirement("Faults and operations", "stranded documents are asked for again, without flooding")
 async def test_a_backlog_is_not_flooded(site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most a few per run, and none while many records are unread."""
     monkeypatch.setattr(stuck_documents, "BATCH", 5)
@@ -145,6 +148,7 @@ async def test_one_of_several_workers_looks(site: Site, settings: Settings) -> N
     await second.close()
 
 
+@pytest.mark.requirement("Faults and operations", "stranded documents are asked for again, without flooding")
 async def test_a_worker_puts_it_right(site: Site, topics: Settings, engine: Engine, worker: MakeWorker) -> None:
     """With real topics: a document that the platform's queue lost is completed."""
     assert topics.application

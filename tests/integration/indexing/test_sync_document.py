@@ -58,6 +58,10 @@ async def _contents(site: Site, document: Document) -> list[str]:
     return [segment.content for segment in await site.segments(document.id) if segment.enabled]
 
 
+@pytest.mark.requirement(
+    "Pause, resume, retry, duplicates",
+    "a page that was edited is indexed anew, one that was not is left alone",
+)
 async def test_a_notion_page_is_indexed_anew_once_it_was_edited(site: Site, service: Service) -> None:
     """Not edited: no request. Edited: one request; the previous content is found until it has run."""
     _notion(service, "2026-11-02T09:30:00.000Z", "Soup today.")
@@ -85,6 +89,10 @@ async def test_a_notion_page_is_indexed_anew_once_it_was_edited(site: Site, serv
     assert await _sync(site, document) == {"changed": False}
 
 
+@pytest.mark.requirement(
+    "Pause, resume, retry, duplicates",
+    "a page that was edited is indexed anew, one that was not is left alone",
+)
 async def test_a_web_page_is_always_indexed_anew(site: Site, service: Service) -> None:
     """Its changes cannot be detected."""
     service.answer("GET /https://example.org/a", {"data": {"content": "Soup."}})
@@ -109,6 +117,7 @@ async def test_a_page_that_was_never_indexed_is(site: Site, service: Service) ->
     assert await _sync(site, document) == {"changed": True}
 
 
+@pytest.mark.requirement("Pause, resume, retry, duplicates", "a source in trouble leaves the document as it is")
 async def test_a_source_that_cannot_be_asked_leaves_the_document(site: Site, service: Service) -> None:
     """The error is retried or permanent. As a dead letter, the document stays completed and searchable."""
     _notion(service, "2026-11-02T09:30:00.000Z", "Soup today.")
@@ -136,6 +145,10 @@ async def test_what_cannot_be_synchronised(site: Site) -> None:
     assert await _sync(site, paused) == {"skipped": "the document is gone"}
 
 
+@pytest.mark.requirement(
+    "Pause, resume, retry, duplicates",
+    "the platform's keys that block a retry go when it has ended",
+)
 async def test_the_platform_s_keys_go_when_the_work_has_ended(site: Site, service: Service, settings: Settings) -> None:
     """While `document_<id>_is_retried` or `_is_sync` exists, the API rejects further requests of a user."""
     service.answer("GET /https://example.org/a", {"data": {"content": "Soup."}})
@@ -152,6 +165,10 @@ async def test_the_platform_s_keys_go_when_the_work_has_ended(site: Site, servic
         assert redis.exists(*keys) == 0
 
 
+@pytest.mark.requirement(
+    "Pause, resume, retry, duplicates",
+    "the platform's keys that block a retry go when it has ended",
+)
 async def test_redis_may_be_away(database_url: str, tmp_path: Path) -> None:
     """The document is indexed, and the next one does not wait for Redis again."""
     async with open_site(database_url, tmp_path, redis_url="redis://127.0.0.1:1/0") as site:

@@ -76,6 +76,7 @@ def running(stack: LocalStack) -> LocalStack:
     return stack
 
 
+@pytest.mark.requirement("The local stack", "Kafka, PostgreSQL with pgvector and the platform's tables, Redis answer")
 def test_every_server_answers_where_env_says(running: LocalStack) -> None:
     """`env` names a cluster, the platform's tables, a cache, and a storage folder; all of them answer."""
     environment = running.environment()
@@ -104,6 +105,7 @@ def test_brokers_let_a_dead_worker_s_partitions_go_soon(running: LocalStack) -> 
     assert found["unclean.leader.election.enable"] == "false"
 
 
+@pytest.mark.requirement("The local stack", "`up` may be repeated")
 def test_up_on_a_running_stack_changes_nothing(running: LocalStack) -> None:
     before = pids(running)
     done = streams_local(running.folder, "up", "--json")
@@ -113,6 +115,7 @@ def test_up_on_a_running_stack_changes_nothing(running: LocalStack) -> None:
     ]
 
 
+@pytest.mark.requirement("The local stack", "`env` is all that a shell needs")
 def test_env_is_something_a_shell_can_take(running: LocalStack) -> None:
     done = streams_local(running.folder, "env")
     shown = subprocess.run(
@@ -126,6 +129,7 @@ def test_env_is_something_a_shell_can_take(running: LocalStack) -> None:
     assert json.loads(streams_local(running.folder, "env", "--json").stdout) == running.environment()
 
 
+@pytest.mark.requirement("The local stack", "`down` then `up` within 15 s, data and addresses kept")
 def test_down_then_up_within_15_seconds_keeps_data_and_addresses(running: LocalStack) -> None:
     """No server runs after `down`, and the ports are free. Two concurrent `up` start each server once."""
     before = running.environment()
@@ -146,6 +150,7 @@ def test_down_then_up_within_15_seconds_keeps_data_and_addresses(running: LocalS
     assert_data(before)
 
 
+@pytest.mark.requirement("The local stack", "servers that were killed come back")
 def test_servers_that_were_killed_come_back_with_their_data(running: LocalStack) -> None:
     """SIGKILL of all three, and `up` immediately after it, while the system still removes them."""
     for pid in pids(running):
@@ -156,6 +161,7 @@ def test_servers_that_were_killed_come_back_with_their_data(running: LocalStack)
     assert_data(running.environment())
 
 
+@pytest.mark.requirement("The local stack", "a failed start prints the server's own last lines")
 def test_a_failed_start_says_why_and_leaves_nothing_running(running: LocalStack) -> None:
     """PostgreSQL cannot read its settings.
 
@@ -181,6 +187,7 @@ def test_the_number_of_brokers_of_a_folder_cannot_change(stack: LocalStack) -> N
         LocalStack(stack.folder, brokers=3).up()
 
 
+@pytest.mark.requirement("The local stack", "`--brokers N`, three copies from three brokers on")
 def test_three_brokers_keep_three_copies(tmp_path: Path) -> None:
     """Three brokers answer. A topic with default settings has three replicas, of which two must be in sync."""
     stack = LocalStack(tmp_path, brokers=3)
@@ -251,6 +258,7 @@ def test_a_server_that_ignores_the_wish_to_end_is_killed(tmp_path: Path) -> None
     assert server.pid is None
 
 
+@pytest.mark.requirement("The local stack", "free ports")
 def test_a_remembered_port_that_another_program_took_is_replaced() -> None:
     with subprocess.Popen(
         [

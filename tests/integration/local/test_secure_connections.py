@@ -109,6 +109,7 @@ def scram(broker: SecureKafka, password: str = PASSWORD) -> dict[str, str]:
     }
 
 
+@pytest.mark.requirement("Faults and operations", "TLS to Kafka (mutual too), PostgreSQL and Redis; SASL/SCRAM")
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("client", [mutual, scram])
 async def test_a_worker_works_over_tls_alone(
@@ -165,6 +166,7 @@ async def test_a_worker_works_over_tls_alone(
         assert redis.connections > 0
 
 
+@pytest.mark.requirement("Faults and operations", "TLS to Kafka (mutual too), PostgreSQL and Redis; SASL/SCRAM")
 def test_a_wrong_password_is_one_line(broker: SecureKafka, environment: dict[str, str]) -> None:
     settings = {**environment, **scram(broker, "wrong"), "STREAMS_KAFKA_REQUEST_TIMEOUT": "4s"}
     done = Streams(settings).run("topics", "check")
@@ -211,6 +213,7 @@ def master_of(sentinel: int) -> int | None:
     return int(found[1])
 
 
+@pytest.mark.requirement("Faults and operations", "Redis by Sentinel with a change of master")
 @pytest.mark.timeout(120)
 async def test_a_change_of_master_is_followed(tmp_path: Path) -> None:
     """The master is killed and the sentinel promotes the replica. The same client deletes keys there."""

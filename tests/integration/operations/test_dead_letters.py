@@ -270,6 +270,7 @@ def test_the_index_is_rebuilt_from_the_topics(
         assert rebuild(connection, settings, catalogue, codec) == 0
 
 
+@pytest.mark.requirement("Commands", "`dlq list`, `show`, `replay` and their fields")
 def test_the_list_command_filters_and_has_its_fields(kill: Kill, commands: Commands, engine: Engine) -> None:
     exhausted, undecoded = kill(), kill(reason=Reason.DECODE, readable=False)
     (row,) = commands.rows("dlq", "list", "--handler", HANDLER)
@@ -286,6 +287,7 @@ def test_the_list_command_filters_and_has_its_fields(kill: Kill, commands: Comma
     assert commands.run("dlq", "list", "--topic", "no.such").returncode == 2
 
 
+@pytest.mark.requirement("Commands", "`dlq list`, `show`, `replay` and their fields")
 def test_the_show_command_shows_the_record_and_the_event(kill: Kill, commands: Commands) -> None:
     dead, unreadable = kill(), kill(reason=Reason.DECODE, readable=False)
     shown = commands.json("dlq", "show", dead.id)
@@ -303,6 +305,7 @@ def test_the_show_command_shows_the_record_and_the_event(kill: Kill, commands: C
     assert "'no:0:0'" in missing.stderr
 
 
+@pytest.mark.requirement("Commands", "`dlq list`, `show`, `replay` and their fields")
 def test_the_replay_command_takes_ids_or_all_and_tells_what_it_refused(
     kill: Kill, commands: Commands, engine: Engine
 ) -> None:

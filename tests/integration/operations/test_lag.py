@@ -49,6 +49,7 @@ def by_place(rows: list[Lag]) -> dict[tuple[str, int], Lag]:
     return {(row.topic, row.partition): row for row in rows}
 
 
+@pytest.mark.requirement("Commands", "`lag` and its fields, right with and without workers")
 @pytest.mark.parametrize("partitions", [4])
 def test_without_any_worker_everything_counts(topics: Settings) -> None:
     """The groups do not exist: all records count, from the earliest one."""
@@ -68,6 +69,7 @@ def test_without_any_worker_everything_counts(topics: Settings) -> None:
     assert catalogue.dlq(name) not in {row.topic for row in rows}
 
 
+@pytest.mark.requirement("Commands", "`lag` and its fields, right with and without workers")
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_while_a_member_works_and_after_it_left(topics: Settings, protocol: str) -> None:
     """Committed partitions count from their offset, the others in full. The same after the group has left."""
@@ -112,6 +114,7 @@ def test_tiers_of_former_delays_count(topics: Settings, make_topic: MakeTopic) -
     assert by_place(group_lag(topics, catalogue))[former, 0].lag == 3
 
 
+@pytest.mark.requirement("Commands", "`lag` and its fields, right with and without workers")
 @pytest.mark.parametrize("partitions", [4])
 def test_the_command_shows_the_fields(commands: Commands, topics: Settings) -> None:
     """One row per partition."""

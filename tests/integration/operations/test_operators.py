@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -21,6 +22,7 @@ MakeWorker = Callable[..., WorkerProcess]
 DONE = "select count(*) from streams.executions where status = 'success'"
 
 
+@pytest.mark.requirement("Faults and operations", "pause and resume that outlive restarts")
 def test_a_pause_outlives_restarts_and_ends_with_its_resume(
     trial: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
@@ -59,6 +61,7 @@ def test_what_is_not_there_cannot_be_paused(settings: Settings, commands: Comman
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.requirement("Faults and operations", "cancel of a waiting execution")
 def test_a_waiting_execution_is_cancelled_and_never_runs_again(
     trial: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
@@ -80,6 +83,7 @@ def test_a_waiting_execution_is_cancelled_and_never_runs_again(
     assert "try-single is failure" in again.stderr
 
 
+@pytest.mark.requirement("Faults and operations", "cancel of a waiting execution")
 def test_an_event_in_the_outbox_is_cancelled(trial: Settings, engine: Engine, commands: Commands) -> None:
     later = datetime.now(tz=UTC) + timedelta(hours=1)
     with Session(engine) as session, session.begin():
@@ -93,6 +97,10 @@ def test_an_event_in_the_outbox_is_cancelled(trial: Settings, engine: Engine, co
     assert "no unsent row in the outbox" in unknown.stderr
 
 
+@pytest.mark.requirement(
+    "Faults and operations",
+    "`streams settings`: effective values, secrets masked, unknown names refused",
+)
 def test_settings_show_what_is_in_force_and_no_secret(commands: Commands) -> None:
     commands.environment["STREAMS_DATABASE_URL"] = "postgresql://me:hidden@host:5432/streams"
     commands.environment["STREAMS_KAFKA_SASL_PASSWORD"] = "hidden"
@@ -113,6 +121,10 @@ def test_settings_show_what_is_in_force_and_no_secret(commands: Commands) -> Non
     }
 
 
+@pytest.mark.requirement(
+    "Faults and operations",
+    "`streams settings`: effective values, secrets masked, unknown names refused",
+)
 def test_a_name_that_is_no_setting_is_refused(commands: Commands) -> None:
     commands.environment["STREAMS_DATABSE_URL"] = "postgresql://host/streams"
     done = commands.run("settings")
@@ -120,6 +132,7 @@ def test_a_name_that_is_no_setting_is_refused(commands: Commands) -> None:
     assert done.stderr == "streams: STREAMS_DATABSE_URL is not a setting; did you mean STREAMS_DATABASE_URL?\n"
 
 
+@pytest.mark.requirement("Faults and operations", "breakers seen from outside")
 def test_breakers_are_seen_from_outside(trial: Settings, worker: MakeWorker, commands: Commands) -> None:  # noqa: ARG001 - made
     """The breakers of each worker, and those of all workers. None of a worker that has ended."""
     one = worker().start()

@@ -43,6 +43,7 @@ def one_line(text: str) -> str:
     return line
 
 
+@pytest.mark.requirement("Commands", "`topics list`, `apply`, `check` and their fields")
 def test_apply_makes_what_the_catalogue_declares(commands: Commands, settings: Settings) -> None:
     """Event topics, DLQs and tiers with their configuration. Then check agrees, and a second apply changes nothing."""
     made = commands.json("topics", "apply")
@@ -63,6 +64,7 @@ def test_apply_makes_what_the_catalogue_declares(commands: Commands, settings: S
     assert check_topics(settings, catalogue) == []
 
 
+@pytest.mark.requirement("Commands", "`topics list`, `apply`, `check` and their fields")
 def test_check_fails_on_an_empty_cluster(commands: Commands, settings: Settings) -> None:
     """One line with the first problem and their number. A worker lists all missing topics in one line."""
     done = commands.run("topics", "check")
@@ -87,6 +89,7 @@ def test_apply_grows_a_topic(commands: Commands, settings: Settings, make_topic:
     assert check_topics(settings, build_catalogue(settings)) == []
 
 
+@pytest.mark.requirement("Commands", "topics never shrink")
 @pytest.mark.parametrize("partitions", [4])
 def test_topics_never_shrink(commands: Commands, settings: Settings, make_topic: MakeTopic) -> None:
     """All other topics are created, the command fails with one line, the topic stays, and a worker does not start."""
@@ -141,6 +144,7 @@ def test_replication_that_the_cluster_cannot_give_is_one_line(environment: dict[
     assert "replication factor of 3" in done.stderr
 
 
+@pytest.mark.requirement("Commands", "`topics list`, `apply`, `check` and their fields")
 def test_list_shows_what_is_in_force(environment: dict[str, str], tmp_path: Path) -> None:
     """The required fields for every topic, with overrides. No server is needed."""
     overrides = tmp_path / "overrides.toml"
@@ -187,6 +191,7 @@ def test_an_override_of_a_handler_is_in_the_list(environment: dict[str, str], tm
     assert "STREAMS_OVERRIDES: no handler 'nobody'; there are: " in one_line(done.stderr)
 
 
+@pytest.mark.requirement("Commands", "`pools`")
 def test_pools(environment: dict[str, str]) -> None:
     """Name, priority, concurrency, prefetch and topics. Each topic is in one pool."""
     rows = Commands(environment).json("pools")

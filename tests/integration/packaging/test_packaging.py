@@ -110,6 +110,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.requirement("A new user's two commands", "a producer installs the base alone")
 @pytest.mark.timeout(240)
 def test_the_base_install_publishes_and_brings_no_worker(
     python: Path, topics: Settings, environment: dict[str, str], commands: Commands
@@ -125,11 +126,16 @@ def test_the_base_install_publishes_and_brings_no_worker(
     assert there.strip() == "[]"
 
 
+@pytest.mark.requirement("Source tree and packaging", "`__version__`, `streams --version`")
 def test_the_installed_package_knows_its_version(python: Path) -> None:
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert run(python, "-c", "import streams; print(streams.__version__)").strip() == stated
 
 
+@pytest.mark.requirement(
+    "Source tree and packaging",
+    "`py.typed` is shipped in both packages; a user's file is type-checked against the wheel",
+)
 @pytest.mark.timeout(240)
 def test_a_user_gets_types_from_the_installed_wheel(python: Path, tmp_path: Path) -> None:
     """Strict mypy accepts a package with an event, a handler, a publisher and settings, and sees a user's mistakes."""
@@ -139,6 +145,10 @@ def test_a_user_gets_types_from_the_installed_wheel(python: Path, tmp_path: Path
     assert '"Settings" has no attribute "kafka_servers"' in found
 
 
+@pytest.mark.requirement(
+    "Source tree and packaging",
+    "`py.typed` is shipped in both packages; a user's file is type-checked against the wheel",
+)
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("package", ["streams", "schemas"])
 def test_without_its_marker_a_package_has_no_types(python: Path, tmp_path: Path, package: str) -> None:

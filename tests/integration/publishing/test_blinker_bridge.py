@@ -225,6 +225,15 @@ def check_event(case: Case, senders: Senders, *, at_once: bool) -> None:
         assert timedelta(seconds=1) <= found.wait < timedelta(seconds=2)
 
 
+@pytest.mark.requirement(
+    "Bridges",
+    "`connect_signals(...)` listens to the platform's ten signals by their wire names",
+)
+@pytest.mark.requirement(
+    "Bridges",
+    "given the platform's session, it writes into its open transaction: no race before the commit",
+)
+@pytest.mark.requirement("Bridges", "each of the ten before commit, after commit and with a rollback")
 @pytest.mark.usefixtures("connected")
 @EACH_SIGNAL
 def test_before_the_commit(senders: Senders, case: Case) -> None:
@@ -237,6 +246,11 @@ def test_before_the_commit(senders: Senders, case: Case) -> None:
     check_event(case, senders, at_once=not case.own)
 
 
+@pytest.mark.requirement(
+    "Bridges",
+    "signals that some path sends after its commit: a transaction of their own, due one second later",
+)
+@pytest.mark.requirement("Bridges", "each of the ten before commit, after commit and with a rollback")
 @pytest.mark.usefixtures("connected")
 @EACH_SIGNAL
 def test_after_the_commit(senders: Senders, case: Case) -> None:
@@ -249,6 +263,15 @@ def test_after_the_commit(senders: Senders, case: Case) -> None:
     check_event(case, senders, at_once=False)
 
 
+@pytest.mark.requirement(
+    "Bridges",
+    "given the platform's session, it writes into its open transaction: no race before the commit",
+)
+@pytest.mark.requirement(
+    "Bridges",
+    "signals that some path sends after its commit: a transaction of their own, due one second later",
+)
+@pytest.mark.requirement("Bridges", "each of the ten before commit, after commit and with a rollback")
 @pytest.mark.usefixtures("connected")
 @EACH_SIGNAL
 def test_with_a_rollback(senders: Senders, case: Case) -> None:
@@ -263,6 +286,10 @@ def test_with_a_rollback(senders: Senders, case: Case) -> None:
         assert senders.outbox() == []
 
 
+@pytest.mark.requirement(
+    "Bridges",
+    "what fails in the bridge fails in the sender; what is missing is found at the start",
+)
 @pytest.mark.usefixtures("connected")
 def test_what_fails_in_the_bridge_fails_in_the_sender(senders: Senders) -> None:
     """No row is committed without its event. The line names the signal."""
@@ -274,6 +301,7 @@ def test_what_fails_in_the_bridge_fails_in_the_sender(senders: Senders) -> None:
     assert senders.outbox() == []
 
 
+@pytest.mark.requirement("Bridges", "existing senders stay as they are: what they send is flattened here")
 @pytest.mark.usefixtures("connected")
 def test_the_tenant_of_a_document_is_looked_up(senders: Senders) -> None:
     """From its dataset, in the sender's transaction. A missing dataset or an invalid id leaves it empty."""
@@ -285,6 +313,7 @@ def test_the_tenant_of_a_document_is_looked_up(senders: Senders) -> None:
     assert [found.event.tenant_id for found in senders.outbox()] == [TENANT, None, None]
 
 
+@pytest.mark.requirement("Bridges", "existing senders stay as they are: what they send is flattened here")
 @pytest.mark.usefixtures("connected")
 def test_an_id_that_the_database_gives_is_there(senders: Senders) -> None:
     session = senders.current()
@@ -295,6 +324,10 @@ def test_an_id_that_the_database_gives_is_there(senders: Senders) -> None:
     assert senders.event().tenant_id == tenant.id
 
 
+@pytest.mark.requirement(
+    "Bridges",
+    "`connect_signals(...)` listens to the platform's ten signals by their wire names",
+)
 def test_signals_are_connected_once(senders: Senders) -> None:
     """A second connection would publish two events. After `disconnect`, signals are free; a part can be chosen."""
     bridge = connect_signals(senders.current, codec=senders.codec, signals=["tenant-was-created"])
@@ -308,6 +341,10 @@ def test_signals_are_connected_once(senders: Senders) -> None:
         connect_signals(senders.current, codec=senders.codec, signals=["app-was-eaten"])
 
 
+@pytest.mark.requirement(
+    "Bridges",
+    "what fails in the bridge fails in the sender; what is missing is found at the start",
+)
 def test_a_schema_that_is_missing_is_found_at_the_start(senders: Senders, tmp_path: Path) -> None:
     (tmp_path / "registry.json").write_text('{"schemas": []}')
     bare = Settings(schema_registry_url=f"file:{tmp_path}")
@@ -328,6 +365,7 @@ def environments_codec(senders: Senders, settings: Settings) -> Iterator[None]:
     default_codec.cache_clear()
 
 
+@pytest.mark.requirement("Bridges", "`init_app(app)` fits the platform's list of extensions")
 @pytest.mark.usefixtures("environments_codec")
 def test_it_is_an_extension_of_the_app(senders: Senders) -> None:
     """With the platform's session and credits. A second app replaces the first. One without a database is rejected."""

@@ -35,6 +35,10 @@ def tasks(senders: Senders) -> CeleryTasks:
     return celery_tasks(senders.current, codec=senders.codec)
 
 
+@pytest.mark.requirement(
+    "Bridges",
+    "an object with `.delay` and `.apply_async` for each replaced task name that publishes the event",
+)
 def test_a_call_after_the_commit_is_not_lost(senders: Senders, tasks: CeleryTasks) -> None:
     """Its arguments come from rows that the commit has expired. Reading opens a transaction that is not committed."""
     dataset = senders.current.get_one(Dataset, DATASET)
@@ -54,6 +58,10 @@ def test_a_call_after_the_commit_is_not_lost(senders: Senders, tasks: CeleryTask
     assert published.id == published.task_id == found.event_id
 
 
+@pytest.mark.requirement(
+    "Bridges",
+    "an object with `.delay` and `.apply_async` for each replaced task name that publishes the event",
+)
 @pytest.mark.parametrize(("end", "events"), [("commit", 1), ("rollback", 0)])
 def test_a_call_before_the_commit_is_in_its_transaction(
     senders: Senders, tasks: CeleryTasks, end: str, events: int
@@ -78,6 +86,7 @@ def test_without_an_open_transaction_it_has_its_own(senders: Senders, tasks: Cel
 LATER = datetime(2199, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
+@pytest.mark.requirement("Bridges", "countdown and eta honoured")
 @pytest.mark.parametrize(
     ("option", "due"),
     [
@@ -104,6 +113,7 @@ def test_it_is_due_when_the_call_says(
     assert before <= found.due_at <= due(datetime.now(tz=UTC))
 
 
+@pytest.mark.requirement("Bridges", "expires honoured")
 @pytest.mark.parametrize(
     ("expires", "when"),
     [
@@ -125,6 +135,8 @@ def test_it_expires_when_the_call_says(
     assert before <= datetime.fromisoformat(found.expires) <= when(datetime.now(tz=UTC))
 
 
+@pytest.mark.requirement("Bridges", "countdown and eta honoured")
+@pytest.mark.requirement("Bridges", "expires honoured")
 def test_options_hold_in_the_sender_s_transaction_too(senders: Senders, tasks: CeleryTasks) -> None:
     with senders.current.begin():
         tasks.clean_document_task.apply_async((DOCUMENT, DATASET, None, None), eta=LATER, expires=LATER)
@@ -132,6 +144,10 @@ def test_options_hold_in_the_sender_s_transaction_too(senders: Senders, tasks: C
     assert (found.due_at, found.expires) == (LATER, LATER.isoformat())
 
 
+@pytest.mark.requirement(
+    "Bridges",
+    "an object with `.delay` and `.apply_async` for each replaced task name that publishes the event",
+)
 def test_tasks_are_known_by_their_names(tasks: CeleryTasks) -> None:
     """Celery's names too. A task without an event is reported."""
     full = "tasks.document_indexing_task.document_indexing_task"
@@ -144,6 +160,10 @@ def test_tasks_are_known_by_their_names(tasks: CeleryTasks) -> None:
         _ = tasks["send_mail"]
 
 
+@pytest.mark.requirement(
+    "Bridges",
+    "arguments bind as the task's own; options that would not be honoured are refused",
+)
 def test_what_cannot_be_honoured_is_refused(senders: Senders, tasks: CeleryTasks) -> None:
     """Wrong arguments as in a call of the task, options without a meaning here, values of another type."""
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'document_id'"):

@@ -44,6 +44,7 @@ def a_charge(tokens: int) -> MessageCreated:
     )
 
 
+@pytest.mark.requirement("Publishing", "`EventProducer`, sync and asyncio: delivery reports awaited")
 def test_a_published_event_is_where_it_says(producer: EventProducer, settings: Settings, codec: Codec) -> None:
     event = a_deletion()
     where = producer.publish(event)
@@ -54,6 +55,7 @@ def test_a_published_event_is_where_it_says(producer: EventProducer, settings: S
     assert ("ce_id", str(event.event_id).encode()) in (message.headers() or [])
 
 
+@pytest.mark.requirement("Publishing", "one idempotent client: nothing twice, in the order of its key")
 def test_many_are_published_in_the_order_of_their_key(
     producer: EventProducer, settings: Settings, codec: Codec
 ) -> None:
@@ -65,6 +67,7 @@ def test_many_are_published_in_the_order_of_their_key(
     assert [codec.decode(topic, message.value()).event_id for message in came] == [event.event_id for event in events]
 
 
+@pytest.mark.requirement("Publishing", "one idempotent client: nothing twice, in the order of its key")
 @pytest.mark.parametrize("partitions", [4])
 def test_a_key_has_the_partition_that_java_would_give_it(producer: EventProducer) -> None:
     """murmur2 of the key, positive, modulo the partitions: computed with Kafka's own Utils.murmur2 for these keys."""
@@ -112,6 +115,7 @@ def test_an_error_of_the_iterable_passes_through_and_what_was_sent_is_there(
     assert end_offsets(settings, f"{settings.topic_prefix}document.deleted") == 300
 
 
+@pytest.mark.requirement("Bad input", "a missing topic: one line")
 def test_a_missing_topic_is_named_with_what_to_run(settings: Settings, codec: Codec) -> None:
     """No `topics` fixture: the catalogue's topics do not exist."""
     with (
@@ -121,6 +125,7 @@ def test_a_missing_topic_is_named_with_what_to_run(settings: Settings, codec: Co
         producer.publish(a_deletion())
 
 
+@pytest.mark.requirement("Publishing", "a bounded time with Kafka down, then a clear error")
 def test_kafka_out_of_reach_is_said_within_the_timeout(settings: Settings, codec: Codec) -> None:
     nowhere = settings.model_copy(update={"kafka_bootstrap_servers": f"127.0.0.1:{free_port()}"})
     with EventProducer(nowhere, codec, timeout=1.5) as producer:
@@ -131,6 +136,7 @@ def test_kafka_out_of_reach_is_said_within_the_timeout(settings: Settings, codec
     assert failed.value.acknowledged == 0
 
 
+@pytest.mark.requirement("Publishing", "back-pressure instead of a full-queue error")
 def test_a_full_queue_is_back_pressure_and_no_error(topics: Settings, codec: Codec) -> None:
     """The client has room for ten records. Hundreds are sent all the same, also from several threads."""
     narrow = topics.model_copy(update={"kafka_config": {"queue.buffering.max.messages": "10"}})
@@ -141,6 +147,7 @@ def test_a_full_queue_is_back_pressure_and_no_error(topics: Settings, codec: Cod
     assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 600
 
 
+@pytest.mark.requirement("Publishing", "back-pressure instead of a full-queue error")
 async def test_a_full_queue_holds_up_no_other_coroutine(topics: Settings, codec: Codec) -> None:
     narrow = topics.model_copy(update={"kafka_config": {"queue.buffering.max.messages": "10", "linger.ms": "50"}})
     longest = 0.0
@@ -164,6 +171,7 @@ async def test_a_full_queue_holds_up_no_other_coroutine(topics: Settings, codec:
     assert await asyncio.to_thread(end_offsets, topics, f"{topics.topic_prefix}document.deleted") == 101
 
 
+@pytest.mark.requirement("Publishing", "flush on exit")
 def test_what_was_sent_is_flushed_on_exit(topics: Settings, codec: Codec) -> None:
     """No code waits for a report, and the client delays records for longer than the block lasts."""
     slow = topics.model_copy(update={"kafka_config": {"linger.ms": "500"}})
@@ -173,6 +181,7 @@ def test_what_was_sent_is_flushed_on_exit(topics: Settings, codec: Codec) -> Non
     assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 50
 
 
+@pytest.mark.requirement("Publishing", "a bounded time with Kafka down, then a clear error")
 def test_with_kafka_away_and_the_queue_full_the_time_is_bounded_too(settings: Settings, codec: Codec) -> None:
     away = {
         "kafka_bootstrap_servers": f"127.0.0.1:{free_port()}",
@@ -188,6 +197,7 @@ def test_with_kafka_away_and_the_queue_full_the_time_is_bounded_too(settings: Se
             first.result(10)
 
 
+@pytest.mark.requirement("Publishing", "a bounded time with Kafka down, then a clear error")
 async def test_asyncio_too_says_within_the_timeout_that_kafka_is_away(settings: Settings, codec: Codec) -> None:
     nowhere = settings.model_copy(update={"kafka_bootstrap_servers": f"127.0.0.1:{free_port()}"})
     async with AsyncEventProducer(nowhere, codec, timeout=1.0) as producer:
@@ -228,6 +238,7 @@ def test_a_producer_from_before_a_fork_says_so_instead_of_hanging(producer: Even
         child.join()
 
 
+@pytest.mark.requirement("Publishing", "`EventProducer`, sync and asyncio: delivery reports awaited")
 async def test_asyncio_publishes_beside_other_work(topics: Settings, codec: Codec) -> None:
     async with AsyncEventProducer(topics, codec, timeout=10) as producer:
         places = await asyncio.gather(*(producer.publish(a_deletion(str(number))) for number in range(200)))

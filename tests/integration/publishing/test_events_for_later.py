@@ -56,6 +56,7 @@ def of(engine: Engine, event_id: UUID) -> dict[str, object]:
     return dict(found[0]) if found else {}
 
 
+@pytest.mark.requirement("Events for later", "`publish(event, at=…)`, at any distance in time")
 def test_they_go_out_at_their_time_from_any_distance(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
     """One in 3 s, and one that was written 400 days ago for now, far beyond the ledger's 30 days."""
     soon = now() + timedelta(seconds=3)
@@ -77,6 +78,11 @@ def test_they_go_out_at_their_time_from_any_distance(trial: Settings, engine: En
     assert all(event_time(one) is not None for one in published)
 
 
+@pytest.mark.requirement(
+    "Events for later",
+    "`expires_at`: not attempted, `failure`, reason `expired`; first deliveries, retries, in batches, "
+    "long work; `on_dead`; replay",
+)
 def test_what_has_expired_is_not_attempted(
     trial: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
@@ -118,6 +124,7 @@ def test_what_has_expired_is_not_attempted(
     wait_for(lambda: of(engine, straight.event_id)["status"] == "success", "the replay, which does not expire")
 
 
+@pytest.mark.requirement("Events for later", "what expires while it is held back")
 def test_what_expires_while_its_handler_is_paused_ends_when_that_goes_on(
     trial: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
@@ -134,6 +141,7 @@ def test_what_expires_while_its_handler_is_paused_ends_when_that_goes_on(
     assert rows(engine, "select handler from trials") == [{"handler": "dead: ExpiredError"}]
 
 
+@pytest.mark.requirement("Events for later", "cancellable until due: `streams scheduled list`, `cancel`")
 def test_they_are_listed_and_cancelled_until_they_have_gone_out(
     trial: Settings, engine: Engine, commands: Commands
 ) -> None:
@@ -200,6 +208,7 @@ class Counting:
         return [None] * len(keys)
 
 
+@pytest.mark.requirement("Events for later", "either cancelled or gone out")
 async def test_either_it_is_cancelled_or_it_goes_out(trial: Settings, engine: Engine, database: Database) -> None:
     """Cancelled one by one, half of them due meanwhile, with two relays: each is either cancelled or sent."""
     codec = build_codec(trial, load_catalogue(trial))
@@ -229,6 +238,7 @@ async def test_either_it_is_cancelled_or_it_goes_out(trial: Settings, engine: En
     assert len(cancelled) >= 30
 
 
+@pytest.mark.requirement("Events for later", "either cancelled or gone out")
 async def test_what_is_on_its_way_cannot_be_cancelled(
     trial: Settings, engine: Engine, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,7 @@ def a_deletion(document: str = "d1") -> DocumentDeleted:
     return DocumentDeleted(tenant_id="t1", document_id=document, dataset_id="s1", doc_form="text_model")
 
 
+@pytest.mark.requirement("Publishing", "`Outbox(session).publish(event)` for sync and async sessions")
 def test_a_commit_brings_the_event_in(settings: Settings, engine: Engine, codec: Codec) -> None:
     """The row is the encoded record with its headers, ready for the relay."""
     event = a_deletion()
@@ -45,6 +46,7 @@ def test_a_commit_brings_the_event_in(settings: Settings, engine: Engine, codec:
     assert (row["due_at"], row["failed_at"]) == (None, None)
 
 
+@pytest.mark.requirement("Publishing", "nothing goes out if the transaction rolls back, everything if it commits")
 def test_a_rollback_takes_it_away(engine: Engine, codec: Codec) -> None:
     with Session(engine) as session:
         Outbox(session, codec).publish(a_deletion())
@@ -62,6 +64,7 @@ def publish_and_fail(engine: Engine, codec: Codec) -> None:
         raise ZeroDivisionError
 
 
+@pytest.mark.requirement("Publishing", "nothing goes out if the transaction rolls back, everything if it commits")
 def test_a_savepoint_rolled_back_takes_only_its_own(engine: Engine, codec: Codec) -> None:
     with Session(engine) as session, session.begin():
         Outbox(session, codec).publish(a_deletion("kept"))
@@ -71,6 +74,7 @@ def test_a_savepoint_rolled_back_takes_only_its_own(engine: Engine, codec: Codec
     assert [row["key"] for row in rows(engine, "select key from streams.outbox")] == [b"kept"]
 
 
+@pytest.mark.requirement("Publishing", "`Outbox(session).publish(event)` for sync and async sessions")
 async def test_an_async_session_is_served_alike(async_engine: AsyncEngine, engine: Engine, codec: Codec) -> None:
     at = datetime.now(tz=UTC) + timedelta(hours=1)
     async with AsyncSession(async_engine) as session, session.begin():
@@ -81,6 +85,7 @@ async def test_an_async_session_is_served_alike(async_engine: AsyncEngine, engin
     assert rows(engine, "select key, due_at from streams.outbox") == [{"key": b"later", "due_at": at}]
 
 
+@pytest.mark.requirement("Publishing", "batches, order per key")
 def test_rows_keep_the_order_of_publishing(engine: Engine, codec: Codec) -> None:
     """In a transaction, also with many flushes at once, ids rise in the order of publishing."""
     names = [f"d{number}" for number in range(2500)]

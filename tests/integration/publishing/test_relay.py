@@ -68,6 +68,8 @@ async def until(condition: object, expected: object) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.requirement("Publishing", "nothing goes out if the transaction rolls back, everything if it commits")
+@pytest.mark.requirement("Publishing", "rows deleted once Kafka acknowledged")
 async def test_rows_go_out_as_they_are_in_order_and_are_deleted(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine
 ) -> None:
@@ -89,6 +91,7 @@ async def test_rows_go_out_as_they_are_in_order_and_are_deleted(
     assert tuple(came[0].headers() or ()) == encoded[0].headers
 
 
+@pytest.mark.requirement("Publishing", "batches, order per key")
 async def test_batches_overlap_and_a_key_s_order_holds(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +110,7 @@ async def test_batches_overlap_and_a_key_s_order_holds(
     assert await asyncio.to_thread(end_offsets, settings, topic) == len(events)
 
 
+@pytest.mark.requirement("Publishing", "batches, order per key")
 async def test_large_rows_go_in_smaller_batches(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +124,7 @@ async def test_large_rows_go_in_smaller_batches(
     assert [await relay.step(), await relay.step()] == [2, 1]
 
 
+@pytest.mark.requirement("Publishing", "how much waits, as metrics")
 async def test_its_metrics_tell_how_much_waits(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine
 ) -> None:
@@ -151,6 +156,7 @@ async def test_a_row_is_never_early(
     assert [row["key"] for row in rows(engine, "select key from streams.outbox")] == [b"later"]
 
 
+@pytest.mark.requirement("Publishing", "poisoned rows set aside with their error; seen, retried, dropped")
 async def test_what_kafka_refuses_is_set_aside_and_the_rest_goes_on(
     database: Database,
     records: RecordProducer,
@@ -189,6 +195,7 @@ class Unwilling:
         return told
 
 
+@pytest.mark.requirement("Publishing", "rows deleted once Kafka acknowledged")
 async def test_a_topic_that_is_down_holds_up_no_other(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine
 ) -> None:
@@ -205,6 +212,10 @@ async def test_a_topic_that_is_down_holds_up_no_other(
     assert scalar(engine, "select count(*) from streams.outbox where failed_at is not null") == 0
 
 
+@pytest.mark.requirement(
+    "Publishing",
+    "one active at a time, stand-bys that take over within 2 s, whether it was killed or frozen",
+)
 async def test_one_relay_is_active_and_another_takes_over(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine
 ) -> None:
@@ -226,6 +237,10 @@ async def test_one_relay_is_active_and_another_takes_over(
     await asyncio.gather(*running, return_exceptions=True)
 
 
+@pytest.mark.requirement(
+    "Publishing",
+    "one active at a time, stand-bys that take over within 2 s, whether it was killed or frozen",
+)
 async def test_a_locked_relay_row_makes_a_stand_by(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine
 ) -> None:
@@ -237,6 +252,7 @@ async def test_a_locked_relay_row_makes_a_stand_by(
     assert await relay.step() == 1
 
 
+@pytest.mark.requirement("Publishing", "killing relays at any moment loses none")
 async def test_it_outlives_the_database_s_outage(
     database: Database,
     records: RecordProducer,
@@ -278,6 +294,10 @@ async def test_an_idle_relay_sends_soon_and_stops_at_once(
     await asyncio.wait_for(running, 2)
 
 
+@pytest.mark.requirement(
+    "Publishing",
+    "a Debezium EventRouter configuration that maps our columns, tested by the schema",
+)
 async def test_debezium_and_the_relay_of_the_rest_have_each_row_between_them(
     database: Database, records: RecordProducer, settings: Settings, engine: Engine
 ) -> None:

@@ -64,6 +64,7 @@ def active_and_stand_by(relay: MakeRelay) -> tuple[RelayProcess, RelayProcess]:
     return first, second
 
 
+@pytest.mark.requirement("Publishing", "relays in the workers or `streams relay`")
 def test_it_carries_what_is_committed_and_ends_at_sigterm(topics: Settings, engine: Engine, relay: MakeRelay) -> None:
     """Alone, without a worker. It reports how many rows it sent, and ends with code 0."""
     one = relay()
@@ -74,6 +75,10 @@ def test_it_carries_what_is_committed_and_ends_at_sigterm(topics: Settings, engi
     assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 100
 
 
+@pytest.mark.requirement(
+    "Publishing",
+    "one active at a time, stand-bys that take over within 2 s, whether it was killed or frozen",
+)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 def test_a_stand_by_takes_over_within_two_seconds(
     topics: Settings, engine: Engine, relay: MakeRelay, number: signal.Signals
@@ -97,6 +102,7 @@ def test_a_stand_by_takes_over_within_two_seconds(
     assert end_offsets(topics, f"{topics.topic_prefix}document.deleted") == 20
 
 
+@pytest.mark.requirement("Publishing", "`streams relay` without a database or Kafka: one line, or `--wait`")
 def test_what_is_not_there_at_the_start_is_one_line(settings: Settings, commands: Commands) -> None:
     assert settings.application
     port = free_port()
@@ -111,6 +117,7 @@ def test_what_is_not_there_at_the_start_is_one_line(settings: Settings, commands
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.requirement("Publishing", "`streams relay` without a database or Kafka: one line, or `--wait`")
 def test_with_wait_it_waits_for_them(topics: Settings, relay: MakeRelay) -> None:
     """It runs until it is stopped."""
     one = relay(
@@ -133,6 +140,7 @@ def set_aside(engine: Engine, settings: Settings) -> list[int]:
     return [int(str(row["id"])) for row in found]
 
 
+@pytest.mark.requirement("Publishing", "poisoned rows set aside with their error; seen, retried, dropped")
 def test_what_was_set_aside_is_listed_retried_and_dropped(
     settings: Settings, engine: Engine, commands: Commands
 ) -> None:
@@ -155,6 +163,7 @@ def test_what_was_set_aside_is_listed_retried_and_dropped(
     assert {row["error"] for row in left} == {None}
 
 
+@pytest.mark.requirement("Publishing", "poisoned rows set aside with their error; seen, retried, dropped")
 def test_what_waits_can_be_neither_retried_nor_dropped(settings: Settings, engine: Engine, commands: Commands) -> None:
     """Nothing is changed if one of several ids is wrong, or none is given."""
     first, *_ = set_aside(engine, settings)

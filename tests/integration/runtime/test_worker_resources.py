@@ -80,6 +80,7 @@ def no_connections(engine: Engine, settings: Settings) -> None:
     wait_for(lambda: connections(engine, settings) == 0, "the connections to be closed")
 
 
+@pytest.mark.requirement("Source tree and packaging", "a worker's resources are opened and closed by one exit stack")
 async def test_everything_is_closed_in_order(
     settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +147,7 @@ async def test_everything_is_closed_in_order(
     assert asyncio.all_tasks() == before
 
 
+@pytest.mark.requirement("Source tree and packaging", "a worker's resources are opened and closed by one exit stack")
 async def test_a_start_that_the_database_rejects_leaves_no_connection(settings: Settings, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("drop table streams.pauses")

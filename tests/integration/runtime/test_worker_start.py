@@ -28,6 +28,7 @@ def refusal(one: WorkerProcess) -> str:
     return str(critical[0]["message"])
 
 
+@pytest.mark.requirement("Bad input", "a worker that may not start says why in one line and ends with 1")
 @pytest.mark.usefixtures("settings")
 def test_no_kafka_is_one_line_that_names_the_setting(worker: MakeWorker) -> None:
     error = refusal(worker(STREAMS_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", STREAMS_KAFKA_REQUEST_TIMEOUT="2s"))
@@ -35,6 +36,7 @@ def test_no_kafka_is_one_line_that_names_the_setting(worker: MakeWorker) -> None
     assert "STREAMS_KAFKA_BOOTSTRAP_SERVERS" in error
 
 
+@pytest.mark.requirement("Bad input", "a worker that may not start says why in one line and ends with 1")
 @pytest.mark.usefixtures("topics")
 def test_no_database_is_one_line_that_names_the_setting_and_hides_the_password(worker: MakeWorker) -> None:
     error = refusal(worker(STREAMS_DATABASE_URL=f"postgresql://me:secret@127.0.0.1:{free_port()}/x"))
@@ -42,6 +44,7 @@ def test_no_database_is_one_line_that_names_the_setting_and_hides_the_password(w
     assert "secret" not in error
 
 
+@pytest.mark.requirement("Bad input", "a worker that may not start says why in one line and ends with 1")
 @pytest.mark.usefixtures("topics")
 def test_a_database_without_our_schema_is_one_line_that_says_what_to_run(worker: MakeWorker, engine: Engine) -> None:
     with engine.begin() as connection:
@@ -49,6 +52,7 @@ def test_a_database_without_our_schema_is_one_line_that_says_what_to_run(worker:
     assert "streams db upgrade" in refusal(worker())
 
 
+@pytest.mark.requirement("Bad input", "a worker that may not start says why in one line and ends with 1")
 @pytest.mark.usefixtures("settings")
 def test_missing_topics_are_one_line_that_names_one_and_what_to_run(worker: MakeWorker, settings: Settings) -> None:
     error = refusal(worker())
@@ -56,6 +60,7 @@ def test_missing_topics_are_one_line_that_names_one_and_what_to_run(worker: Make
     assert "streams topics apply" in error
 
 
+@pytest.mark.requirement("Bad input", "a worker that may not start says why in one line and ends with 1")
 @pytest.mark.usefixtures("topics")
 def test_other_partitions_than_declared_are_one_line(worker: MakeWorker) -> None:
     error = refusal(worker(STREAMS_PARTITIONS="7"))
@@ -63,12 +68,14 @@ def test_other_partitions_than_declared_are_one_line(worker: MakeWorker) -> None
     assert "streams topics apply" in error
 
 
+@pytest.mark.requirement("Bad input", "a worker that may not start says why in one line and ends with 1")
 def test_a_wrong_setting_is_named(worker: MakeWorker) -> None:
     one = worker(STREAMS_POOLS="high,urgent").start(ready=False)
     assert one.wait(40) != 0
     assert "STREAMS_POOLS" in one.output()
 
 
+@pytest.mark.requirement("Logs and metrics", "the pages of a running worker, and its log")
 @pytest.mark.usefixtures("topics")
 def test_a_worker_is_ready_measured_and_ends_with_code_0(
     worker: MakeWorker, settings: Settings, engine: Engine
@@ -119,6 +126,7 @@ def test_a_worker_is_ready_measured_and_ends_with_code_0(
     assert one.stop() == 0
 
 
+@pytest.mark.requirement("Transport", "one process hosts all pools or some")
 @pytest.mark.usefixtures("topics")
 def test_pools_can_be_hosted_by_workers_of_their_own(worker: MakeWorker, settings: Settings, engine: Engine) -> None:
     """A worker of `low` alone does not consume messages. The group names do not depend on the hosted pools."""
@@ -134,6 +142,7 @@ def test_pools_can_be_hosted_by_workers_of_their_own(worker: MakeWorker, setting
     assert scalar(engine, "select pool from streams.executions") == "low"
 
 
+@pytest.mark.requirement("Bridges", "events whose handler comes later are not acknowledged before it is there")
 @pytest.mark.usefixtures("topics")
 def test_events_wait_for_a_worker_that_has_a_handler(worker: MakeWorker, settings: Settings, engine: Engine) -> None:
     """A worker without the handler settles none of them, but other events of the pool. The next worker runs them."""
@@ -151,6 +160,7 @@ def test_events_wait_for_a_worker_that_has_a_handler(worker: MakeWorker, setting
     assert found["result"] == "t1 at attempt 1"
 
 
+@pytest.mark.requirement("Transport", "`faust -A streams agents` lists an agent per topic and tier")
 def test_faust_lists_an_agent_per_topic_and_tier(environment: dict[str, str], settings: Settings) -> None:
     listed = faust(environment, "agents")
     assert listed.returncode == 0, listed.stderr
@@ -160,6 +170,7 @@ def test_faust_lists_an_agent_per_topic_and_tier(environment: dict[str, str], se
     assert f"{settings.application}.default.retry.0s" in listed.stdout
 
 
+@pytest.mark.requirement("Transport", "`-A streams` finds the app also after `import streams.bootstrap`")
 def test_the_app_is_found_after_bootstrap_was_imported(environment: dict[str, str]) -> None:
     """A module with the name of the attribute would hide it from `-A streams`."""
     code = "import streams.bootstrap, streams; from faust.cli.base import find_app; print(find_app('streams').conf.id)"
@@ -174,6 +185,7 @@ def test_the_app_is_found_after_bootstrap_was_imported(environment: dict[str, st
     assert done.stdout.strip() == environment["STREAMS_APPLICATION"], done.stderr
 
 
+@pytest.mark.requirement("Transport", "`faust -A streams send`")
 @pytest.mark.usefixtures("topics")
 def test_faust_send_puts_a_record_on_a_topic(
     environment: dict[str, str], settings: Settings, commands: Commands

@@ -31,6 +31,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(find_java().path), *QUICK, *WITHOUT_HADOOP, "-cp", class_path, TOOLS]
 
 
+@pytest.mark.requirement("Schema evolution", "Apache Avro's own Java tools read the files")
 def test_avro_s_own_tools_read_every_version(tools: list[str]) -> None:
     """The committed file and the golden bytes, unchanged: Java reads the values that were written."""
     versions = list(FileRegistry())
@@ -42,6 +43,7 @@ def test_avro_s_own_tools_read_every_version(tools: list[str]) -> None:
             assert found == [as_avro_s_json(version.schema, sample.values) for sample in kept], version.file
 
 
+@pytest.mark.requirement("Schema evolution", "Apache Avro's own Java tools read the files")
 def test_avro_s_own_tools_refuse_what_is_none(tools: list[str]) -> None:
     """Otherwise the test above would prove nothing."""
     version = next(iter(FileRegistry()))

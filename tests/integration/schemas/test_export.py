@@ -75,6 +75,11 @@ HANDLERS = ()
 """
 
 
+@pytest.mark.requirement(
+    "Schema evolution",
+    "`make check` fails, without a server, when a changed event could not be read by consumers of the "
+    "last released schema or could not read its records",
+)
 def test_a_change_that_breaks_fails_check_and_export_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +111,11 @@ def test_a_change_that_breaks_fails_check_and_export_in_one_line(
     assert commands.run("schemas", "check").returncode == 0
 
 
+@pytest.mark.requirement(
+    "Schema evolution",
+    "`make check` fails, without a server, when a changed event could not be read by consumers of the "
+    "last released schema or could not read its records",
+)
 def test_make_check_asks_the_gate() -> None:
     """Without a server: the line names the committed folder."""
     makefile = (COMMITTED.parents[1] / "Makefile").read_text(encoding="utf-8")

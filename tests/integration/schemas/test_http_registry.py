@@ -71,6 +71,7 @@ def commands(server: RegistryServer) -> Commands:
     return Commands({"STREAMS_SCHEMA_REGISTRY_URL": server.url})
 
 
+@pytest.mark.requirement("Schema evolution", "`streams schemas register`")
 def test_register_is_repeatable_and_tells_the_registry_s_ids(server: RegistryServer, commands: Commands) -> None:
     """As an operator runs it: one row per version, the level set, the same result the second time."""
     planned = commands.json("schemas", "register", "--dry-run")
@@ -87,6 +88,7 @@ def test_register_is_repeatable_and_tells_the_registry_s_ids(server: RegistrySer
     assert server.contents == before
 
 
+@pytest.mark.requirement("Schema evolution", "`streams schemas register`")
 def test_what_the_registry_refuses_is_one_line(server: RegistryServer, commands: Commands) -> None:
     """Somebody registered an incompatible schema under our subject: the registry's reason, exit code 1."""
     foreign = {"type": "record", "name": "DocumentDeleted", "fields": [{"name": "document_id", "type": "long"}]}
@@ -104,6 +106,7 @@ def test_what_the_registry_refuses_is_one_line(server: RegistryServer, commands:
     assert "streams schemas export" in done.stderr
 
 
+@pytest.mark.requirement("Schema evolution", "the codec works with a Confluent-compatible registry over HTTP, cached")
 def test_an_event_goes_there_and_back_and_each_thing_is_asked_once(server: RegistryServer) -> None:
     """Its id is looked up by its content. A consumer requests the schema of an id once, for any number of records."""
     codec = registered(server)
@@ -120,6 +123,7 @@ def test_an_event_goes_there_and_back_and_each_thing_is_asked_once(server: Regis
     assert server.requests == [f"GET /schemas/ids/{next(iter(server.contents))}"]
 
 
+@pytest.mark.requirement("Schema evolution", "unknown ids are fetched once")
 def test_many_threads_ask_once(server: RegistryServer) -> None:
     value = registered(server).encode(deleted()).value
     consumer = build_codec(settings_of(server), catalogue_of())
@@ -130,6 +134,7 @@ def test_many_threads_ask_once(server: RegistryServer) -> None:
     assert len(server.requests) == 1
 
 
+@pytest.mark.requirement("Schema evolution", "the codec works with a Confluent-compatible registry over HTTP, cached")
 def test_releases_live_beside_each_other(server: RegistryServer, tmp_path: Path) -> None:
     """A producer of the previous release keeps its own version, and each release reads the other's records."""
     old = registered(server)
@@ -149,6 +154,7 @@ def test_releases_live_beside_each_other(server: RegistryServer, tmp_path: Path)
     assert read.model_dump() == of_new.model_dump(exclude={"batch"})
 
 
+@pytest.mark.requirement("Schema evolution", "unknown ids are fetched once")
 def test_an_unknown_id_is_asked_for_once_in_a_while(server: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until then its records become dead letters with this reason. Once it is registered, a replay succeeds."""
     monkeypatch.setattr(confluent, "UNKNOWN_SECONDS", 0.5)
@@ -206,6 +212,10 @@ def test_what_is_not_registered_cannot_be_written(server: RegistryServer) -> Non
         )
 
 
+@pytest.mark.requirement(
+    "Schema evolution",
+    "down or silent later: known ids go on, the rest waits, nothing is buried",
+)
 def test_a_registry_that_goes_away_stops_only_what_is_new(server: RegistryServer) -> None:
     """Cached schemas work for ever. A new one fails within the time-out, and works when the registry is back."""
     codec = registered(server)
@@ -222,6 +232,10 @@ def test_a_registry_that_goes_away_stops_only_what_is_new(server: RegistryServer
     assert fresh.decode("document.deleted", fresh.encode(deleted()).value)
 
 
+@pytest.mark.requirement(
+    "Schema evolution",
+    "down or silent later: known ids go on, the rest waits, nothing is buried",
+)
 @pytest.mark.parametrize("status", [429, 500, 503, 404])
 def test_an_answer_that_is_none_says_nothing_of_a_schema(server: RegistryServer, status: int) -> None:
     """A proxy's 404 differs from the registry's, which has an error code. No record may be dead-lettered for it."""
@@ -231,6 +245,10 @@ def test_an_answer_that_is_none_says_nothing_of_a_schema(server: RegistryServer,
         build_codec(settings_of(server), catalogue_of()).decode("document.deleted", value)
 
 
+@pytest.mark.requirement(
+    "Schema evolution",
+    "down or silent later: known ids go on, the rest waits, nothing is buried",
+)
 def test_a_registry_that_is_silent_is_given_up(server: RegistryServer) -> None:
     """At most twice the time-out: the client retries once, for a connection that was closed while idle."""
     server.silent = threading.Event()
@@ -241,6 +259,7 @@ def test_a_registry_that_is_silent_is_given_up(server: RegistryServer) -> None:
     server.silent.set()
 
 
+@pytest.mark.requirement("Schema evolution", "a registry that is down at start")
 def test_a_producer_is_told_in_one_line(server: RegistryServer) -> None:
     """Nothing is sent, and nothing is lost: the sender gets the error."""
     server.stop()
@@ -252,6 +271,7 @@ def test_a_producer_is_told_in_one_line(server: RegistryServer) -> None:
         producer.publish(deleted())
 
 
+@pytest.mark.requirement("Schema evolution", "it holds no event loop")
 async def test_an_event_loop_s_producer_asks_in_a_thread(server: RegistryServer) -> None:
     """The first event of a class waits for the registry. The event loop does not."""
     server.silent = threading.Event()
@@ -268,12 +288,14 @@ async def test_an_event_loop_s_producer_asks_in_a_thread(server: RegistryServer)
     assert latest < 0.4
 
 
+@pytest.mark.requirement("Schema evolution", "basic authentication, TLS")
 def test_a_password_belongs_into_its_setting() -> None:
     """A password in a URL would be in every message and log line."""
     with pytest.raises(RegistryError, match="STREAMS_SCHEMA_REGISTRY_PASSWORD"):
         build_codec(Settings(schema_registry_url="https://me:secret@registry:8081"), catalogue_of())
 
 
+@pytest.mark.requirement("Schema evolution", "basic authentication, TLS")
 def test_a_password_and_certificates(tmp_path: Path) -> None:
     """Basic authentication over mutual TLS. Without either, a line says what to check."""
     certificates = make_certificates(tmp_path)
@@ -297,6 +319,7 @@ def test_a_password_and_certificates(tmp_path: Path) -> None:
         build_codec(settings_of(server, schema_registry_ca_location=tmp_path / "none.pem"), catalogue_of())
 
 
+@pytest.mark.requirement("Schema evolution", "the codec works with a Confluent-compatible registry over HTTP, cached")
 def test_another_address_takes_over(server: RegistryServer) -> None:
     """Several URLs, separated by commas: the next one is used if one does not answer."""
     both = Settings(schema_registry_url=f"http://127.0.0.1:1,{server.url}")

@@ -77,6 +77,10 @@ def feed(bench: Bench, assignment: Assignment, records: list[Record]) -> None:
     bench.engine.accept(Chunk(assignment, records))
 
 
+@pytest.mark.requirement(
+    "Schema evolution",
+    "down or silent later: known ids go on, the rest waits, nothing is buried",
+)
 async def test_a_partition_waits_in_its_order_and_others_go_on(remote: Settings, server: RegistryServer) -> None:
     """Nothing is settled or dead-lettered in the meantime. After the outage the schema is fetched once."""
     sender = Sender(remote)
@@ -106,6 +110,7 @@ async def test_a_partition_waits_in_its_order_and_others_go_on(remote: Settings,
     assert len(server.requests) == 1
 
 
+@pytest.mark.requirement("Schema evolution", "it holds no event loop")
 async def test_a_silent_registry_holds_no_event_loop(remote: Settings, server: RegistryServer) -> None:
     """The request runs in a thread: timers of the event loop stay on time, and events of other topics run."""
     sender = Sender(remote)
@@ -127,6 +132,10 @@ async def test_a_silent_registry_holds_no_event_loop(remote: Settings, server: R
     assert latest < 1
 
 
+@pytest.mark.requirement(
+    "Schema evolution",
+    "down or silent later: known ids go on, the rest waits, nothing is buried",
+)
 async def test_of_a_tier_only_the_record_waits(remote: Settings, server: RegistryServer) -> None:
     """A tier has records of many topics, so the others must not wait."""
     sender = Sender(remote)
@@ -158,6 +167,10 @@ async def test_of_a_tier_only_the_record_waits(remote: Settings, server: Registr
         await bench.settled(fed)
 
 
+@pytest.mark.requirement(
+    "Schema evolution",
+    "down or silent later: known ids go on, the rest waits, nothing is buried",
+)
 async def test_what_a_handler_publishes_waits_uncounted(remote: Settings, server: RegistryServer) -> None:
     """The schema id of the published event is unknown: the delivery is deferred, and no attempt is counted."""
     sender = Sender(remote)
@@ -182,6 +195,7 @@ async def test_what_a_handler_publishes_waits_uncounted(remote: Settings, server
         assert not bench.context.breakers.any_open
 
 
+@pytest.mark.requirement("Schema evolution", "a registry that is down at start")
 def test_a_worker_starts_without_it_and_works_when_it_comes(
     remote: Settings, server: RegistryServer, worker: MakeWorker, engine: Engine, commands: Commands
 ) -> None:

@@ -115,6 +115,7 @@ class Play:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.requirement("Faults and operations", "the same on real brokers, both protocols")
 @pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
 async def test_any_interleaving_commits_what_is_settled_and_no_more(
     settings: Settings, make_topic: Callable[[str, int], None], protocol: str

@@ -16,6 +16,7 @@ def scene(stack: Stack, tmp_path: Path) -> Iterator[Scene]:
     made.end()
 
 
+@pytest.mark.requirement("Transport", "commits follow the contiguous settled prefix")
 def test_a_slow_record_holds_its_offset_and_nothing_else(scene: Scene) -> None:
     """Records after a slow one are settled first. The committed offset waits for the slow one, then jumps."""
     values = [f"v{number}" for number in range(1000)]
@@ -46,6 +47,7 @@ def test_a_partition_with_nothing_settled_shows_in_the_group(scene: Scene) -> No
     assert scene.committed() == [0, 0]
 
 
+@pytest.mark.requirement("Transport", "backpressure pauses partitions")
 def test_a_full_partition_is_paused_and_goes_on(scene: Scene) -> None:
     """Above `high`, no more records arrive, but the member stays. Below `low`, the rest follows, each record once."""
     scene.produce([f"gate-{number}" for number in range(6000)], partition=0)

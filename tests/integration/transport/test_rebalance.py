@@ -20,6 +20,7 @@ def scene(stack: Stack, tmp_path: Path) -> Iterator[Scene]:
     made.end()
 
 
+@pytest.mark.requirement("Transport", "workers join and leave: nothing lost, nothing repeated")
 @PROTOCOLS
 def test_workers_that_join_and_leave_lose_and_repeat_nothing(scene: Scene, protocol: str) -> None:
     """A second worker joins, the first stops by SIGTERM. Each record is settled once; the offsets are at the end."""
@@ -70,6 +71,7 @@ def test_a_killed_worker_repeats_only_what_was_unsettled(scene: Scene) -> None:
     assert {line["partition"] for line in scene.lines("settled", second)} == {0}
 
 
+@pytest.mark.requirement("Transport", "late acknowledgements are fenced")
 def test_work_that_outlasts_its_partition_cannot_settle_it(scene: Scene) -> None:
     """After the time limit, the partition is revoked. The old owner's settlement is ignored; the new one repeats it."""
     first = scene.start(STREAMS_REVOKE_DRAIN_TIMEOUT="0.5s")
@@ -87,6 +89,7 @@ def test_work_that_outlasts_its_partition_cannot_settle_it(scene: Scene) -> None
     wait_until(lambda: scene.committed() == [1] * 4, 5, "every offset is at the end, once")
 
 
+@pytest.mark.requirement("Transport", "late acknowledgements are fenced")
 def test_a_frozen_worker_that_wakes_is_fenced(scene: Scene) -> None:
     """A worker that was stopped for longer than its session loses its partitions. Its later settlements are ignored."""
     short = {

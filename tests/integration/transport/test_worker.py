@@ -23,6 +23,7 @@ def scene(stack: Stack, tmp_path: Path) -> Iterator[Scene]:
     made.end()
 
 
+@pytest.mark.requirement("Transport", "`faust -A streams worker` consumes, drains on SIGTERM within a bound, exits 0")
 def test_sigterm_lets_running_work_finish(scene: Scene) -> None:
     """SIGTERM waits for running work, commits it, leaves the group and exits with 0."""
     worker = scene.start()
@@ -43,6 +44,7 @@ def breakable_scene(breakable_stack: Stack, tmp_path: Path) -> Iterator[Scene]:
     made.end()
 
 
+@pytest.mark.requirement("Transport", "`faust -A streams worker` consumes, drains on SIGTERM within a bound, exits 0")
 def test_sigterm_ends_in_time_while_the_broker_is_frozen(breakable_scene: Scene) -> None:
     """Neither work that outlasts the drain nor an unreachable broker can delay the end: exit code 0 in time."""
     scene = breakable_scene
@@ -96,6 +98,7 @@ def listeners(servers: str) -> list[psutil.Process]:
     return processes
 
 
+@pytest.mark.requirement("Bad input", "a missing Kafka at start: one line, non-zero")
 def test_without_a_broker_the_worker_says_so_and_ends(scene: Scene) -> None:
     """One line names the address and the setting. Exit code 1."""
     address = f"127.0.0.1:{free_port()}"
@@ -127,6 +130,7 @@ def test_an_agent_that_raises_ends_the_worker_and_loses_nothing(scene: Scene) ->
     assert scene.committed() == [2, 0]
 
 
+@pytest.mark.requirement("Transport", "a fatal error ends the process")
 def test_a_fatal_error_of_kafka_ends_the_worker(scene: Scene) -> None:
     """A second static member with the same id is rejected by the new protocol: exit code 1, one line."""
     static = {
@@ -142,6 +146,7 @@ def test_a_fatal_error_of_kafka_ends_the_worker(scene: Scene) -> None:
     assert "UNRELEASED_INSTANCE_ID" in lines[0] or "Fatal" in lines[0]
 
 
+@pytest.mark.requirement("Transport", "timers, pages, `agents` and `send` are Faust's own")
 def test_faust_keeps_its_ways(scene: Scene) -> None:
     """Timers, pages, commands, `agents` and `send` are Faust's own and work. A used web port gives one line."""
     worker = scene.start()

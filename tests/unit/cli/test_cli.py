@@ -89,6 +89,7 @@ def test_a_command_loads_no_handlers() -> None:
     assert not loaded & {"numpy", "streams.agents", "streams.dify.platform", "streams.cli.dlq"}
 
 
+@pytest.mark.requirement("Source tree and packaging", "`__version__`, `streams --version`")
 def test_the_version_is_the_one_of_the_project(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +135,7 @@ COMMANDS = {path: (command, context) for path, command, context in every_command
 EACH_COMMAND = pytest.mark.parametrize("path", COMMANDS)
 
 
+@pytest.mark.requirement("Output of commands", "every command's page has an example")
 @EACH_COMMAND
 def test_every_page_has_examples_that_parse(path: str) -> None:
     """Each example is an existing command with valid options and arguments."""
@@ -158,6 +160,7 @@ def parse(group: TyperGroup, context: Context) -> None:
             parse(command, parsed)
 
 
+@pytest.mark.requirement("Output of commands", "help says types as words")
 @EACH_COMMAND
 def test_every_page_says_types_as_words(path: str) -> None:
     """There are no Python annotations and no nested brackets; a flag takes no value. The page fits on 80 columns."""
@@ -171,6 +174,7 @@ def test_every_page_says_types_as_words(path: str) -> None:
             assert option.is_flag or re.match(r"  --\S+ ([A-Z]+|[a-z|]+)( |$)", line), line
 
 
+@pytest.mark.requirement("Output of commands", "`--output table|json|jsonl|csv`")
 def test_a_command_that_prints_rows_prints_them_in_every_format() -> None:
     """The options --output, --json and --wide come together."""
     with_rows = set()

@@ -71,6 +71,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+@pytest.mark.requirement("Output of commands", "`--output table|json|jsonl|csv`")
 def test_json_is_an_array_and_json_lines_its_elements(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows(ROWS, COLUMNS, Output(Format.JSON))
     whole = capsys.readouterr().out
@@ -82,6 +83,7 @@ def test_json_is_an_array_and_json_lines_its_elements(capsys: pytest.CaptureFixt
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == json.loads(whole)
 
 
+@pytest.mark.requirement("Output of commands", "`--output table|json|jsonl|csv`")
 def test_csv_can_be_read_back(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows(ROWS, COLUMNS, Output(Format.CSV))
     assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == [
@@ -153,6 +155,7 @@ def test_the_lines_of_a_stack_trace_are_kept() -> None:
     assert escape_lines("one\r\n\ttwo\n\x1b[31mthree") == ["one", "    two", "\\x1b[31mthree"]
 
 
+@pytest.mark.requirement("Output of commands", "relative times")
 @pytest.mark.parametrize(
     ("seconds", "formatted"),
     [

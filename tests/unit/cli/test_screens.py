@@ -11,6 +11,7 @@ EACH_SCREEN = pytest.mark.parametrize("name", screens.SCREENS)
 LISTS = [name for name in screens.SCREENS if not name.endswith("-show")]
 
 
+@pytest.mark.requirement("Output of commands", "screens of 80 and 200 columns, and pipes, as golden files")
 @EACH_SCREEN
 def test_a_screen_is_the_same_as_its_golden_file(name: str) -> None:
     for path, screen in screens.golden_files(name).items():
@@ -28,6 +29,10 @@ def test_a_table_is_no_wider_than_the_terminal(name: str, width: int) -> None:
     assert max(map(cell_len, screens.lines(name, screens.terminal(width)))) <= width
 
 
+@pytest.mark.requirement(
+    "Output of commands",
+    "a table shows the columns that matter, whole, by the terminal's width; `--wide` for all",
+)
 @pytest.mark.parametrize(("name", "column"), [("dlq-list", "id"), ("executions-list", "event_id"), ("lag", "topic")])
 @pytest.mark.parametrize("width", [20, 80, 200])
 def test_ids_and_names_are_whole_at_any_width(name: str, column: str, width: int) -> None:
@@ -38,6 +43,7 @@ def test_ids_and_names_are_whole_at_any_width(name: str, column: str, width: int
     assert all(any(one in line.split() for line in shown) for one in expected)
 
 
+@pytest.mark.requirement("Output of commands", "piped output is never wrapped or cut")
 @pytest.mark.parametrize("name", LISTS)
 def test_a_pipe_gets_one_line_for_each_row_and_no_more(name: str) -> None:
     heading, *piped = screens.lines(name, screens.pipe())
@@ -53,6 +59,7 @@ def test_a_screen_has_no_control_characters(name: str) -> None:
         assert all(line.isprintable() for line in screens.lines(name, screen))
 
 
+@pytest.mark.requirement("Output of commands", "piped output is never wrapped or cut")
 def test_a_long_value_is_cut_on_a_terminal_and_whole_in_a_pipe() -> None:
     value = "base64:" + "A" * 5_000
     letter = {**screens.SHOWN_LETTER, "value": value}
@@ -63,6 +70,7 @@ def test_a_long_value_is_cut_on_a_terminal_and_whole_in_a_pipe() -> None:
         assert f"  {value}" in [line.plain for line in dead_letter_page(letter, whole)]
 
 
+@pytest.mark.requirement("Output of commands", "`show` commands print stacks as stacks and headers as lines, once")
 @pytest.mark.parametrize("screen", [screens.terminal(80), screens.terminal(200), screens.pipe()])
 def test_a_stack_trace_is_shown_once_and_line_by_line(screen: Screen) -> None:
     shown = screens.lines("dlq-show", screen)

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -34,6 +35,10 @@ def terminal(width: int) -> Screen:
     return Screen(is_terminal=True, width=width, now=NOW)
 
 
+@pytest.mark.requirement(
+    "Output of commands",
+    "a table shows the columns that matter, whole, by the terminal's width; `--wide` for all",
+)
 @given(NEEDS, WIDTHS)
 def test_the_chosen_columns_fit(needs: list[WidthNeed], width: int) -> None:
     """A single column that is wider than the terminal is still shown whole."""
@@ -125,6 +130,7 @@ def test_a_cut_text_ends_with_dots_and_fits() -> None:
     assert cell_len(shown) <= 21
 
 
+@pytest.mark.requirement("Output of commands", "a status has its colour; data is never markup")
 def test_markup_in_a_value_is_not_interpreted_and_a_status_has_its_colour() -> None:
     columns = (Column("status", 1, styles={"failure": "red"}), Column("error", 2))
     (line,) = build_table(columns, [{"status": "failure", "error": "[bold]no[/bold]"}], terminal(80)).lines

@@ -60,12 +60,14 @@ def by_fastavro(fields: Mapping[str, object]) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.requirement("Publishing", "encoding by our own writer gives fastavro's bytes, or its error")
 @given(st.fixed_dictionaries({name: values for name, (_, values) in TYPES.items()}))
 def test_bytes_are_fastavro_s(fields: dict[str, object]) -> None:
     assert FAST
     assert WRITE(fields) == by_fastavro(fields)
 
 
+@pytest.mark.requirement("Publishing", "encoding by our own writer gives fastavro's bytes, or its error")
 @pytest.mark.parametrize(
     "odd",
     [

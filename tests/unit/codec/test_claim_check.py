@@ -79,6 +79,10 @@ def codec(tmp_path: Path, store: Folder) -> Codec:
     return Codec(files, files, catalogue(), "test", claims=claims)
 
 
+@pytest.mark.requirement(
+    "Large events",
+    "bodies above 512 KiB through the storage, transparent to both sides: outbox, producers, command, a handler's own",
+)
 def test_a_large_value_is_in_the_storage_and_a_ticket_in_the_record(codec: Codec, store: Folder) -> None:
     event = ReportRequested(report_id="r1", text="x" * 3000)
     record = codec.encode(event)
@@ -98,6 +102,10 @@ def test_a_large_value_is_in_the_storage_and_a_ticket_in_the_record(codec: Codec
     assert codec.encode(event).value == record.value, "publishing it again overwrites the same payload"
 
 
+@pytest.mark.requirement(
+    "Large events",
+    "bodies above 512 KiB through the storage, transparent to both sides: outbox, producers, command, a handler's own",
+)
 def test_a_value_at_the_limit_goes_to_kafka_as_it_is(codec: Codec, store: Folder) -> None:
     empty = len(codec.encode(ReportRequested(report_id="r1", text="")).value)
     fits = codec.encode(ReportRequested(report_id="r1", text="x" * (LIMIT - empty - 1)))
@@ -107,6 +115,7 @@ def test_a_value_at_the_limit_goes_to_kafka_as_it_is(codec: Codec, store: Folder
     assert len(store.keys(folder_of(datetime.now(tz=UTC).date()))) == 1
 
 
+@pytest.mark.requirement("Large events", "bounded: the largest body by setting, memory piece by piece")
 def test_what_is_too_large_or_secret_is_refused(codec: Codec, store: Folder) -> None:
     with pytest.raises(ValueError, match=f"the limit is {LARGEST}"):
         codec.encode(ReportRequested(report_id="r1", text="x" * LARGEST))
@@ -119,6 +128,7 @@ def test_what_is_too_large_or_secret_is_refused(codec: Codec, store: Folder) -> 
     assert store.keys(folder_of(datetime.now(tz=UTC).date())) == []
 
 
+@pytest.mark.requirement("Large events", "a missing or foreign payload is a dead letter; a ticket leads nowhere else")
 @pytest.mark.parametrize(
     "told",
     [
@@ -137,6 +147,7 @@ def test_a_ticket_leads_to_payloads_only(codec: Codec, told: bytes) -> None:
     assert not isinstance(refused.value, PayloadElsewhereError)
 
 
+@pytest.mark.requirement("Large events", "a missing or foreign payload is a dead letter; a ticket leads nowhere else")
 def test_a_payload_that_is_not_the_tickets_is_refused(codec: Codec, store: Folder) -> None:
     ticket = Ticket.read(codec.encode(ReportRequested(report_id="r1", text="x" * 3000)).value)
     assert codec.claims is not None
@@ -195,6 +206,7 @@ def test_what_is_surely_small_never_encodes_to_more(report: str, text: str, part
         assert len(WHOLE.encode_inline(event).value) <= SURELY_SMALL
 
 
+@pytest.mark.requirement("Large events", "bounded: the largest body by setting, memory piece by piece")
 @given(st.lists(st.one_of(st.none(), st.integers(1, 50)), min_size=1, max_size=30), st.integers(1, 60))
 def test_pieces_keep_the_order_and_stay_below_the_bound(sizes: list[int | None], most: int) -> None:
     chunk = Chunk(Assignment("t", 0), [a_record(offset) for offset in range(len(sizes))])
@@ -207,6 +219,7 @@ def test_pieces_keep_the_order_and_stay_below_the_bound(sizes: list[int | None],
         assert sum(ticket.size for ticket in piece.tickets.values()) <= most or len(piece.tickets) == 1
 
 
+@pytest.mark.requirement("Large events", "nothing is kept for ever")
 def test_payloads_go_by_the_day_of_their_event(store: Folder) -> None:
     """Payloads of events older than the ledger's rows are deleted. The others stay."""
     days = [date(2026, 3, day) for day in (1, 2, 3)]

@@ -21,12 +21,15 @@ from tests.support.factories import CATALOGUE, SETTINGS, an_event, make_message
 CODEC: Codec = build_codec(SETTINGS, CATALOGUE)
 
 
+@pytest.mark.requirement("Schemas", "an event comes back as it went")
 @given(st.text(), st.text(), st.one_of(st.none(), st.text()), st.datetimes(timezones=st.just(UTC)))
 def test_an_event_comes_back_as_it_went(document: str, tenant: str, file_id: str | None, at: datetime) -> None:
     event = an_event(document, tenant).model_copy(update={"file_id": file_id, "occurred_at": at})
     assert CODEC.decode("document.deleted", CODEC.encode(event).value) == event
 
 
+@pytest.mark.requirement("Schemas", "Confluent's wire format, the key, CloudEvents headers")
+@pytest.mark.requirement("Personal data", "traces: only `traceparent` is written, there are no spans yet")
 def test_the_record_has_the_wire_format_the_key_and_the_cloudevents_headers() -> None:
     event = an_event("d1")
     record = CODEC.encode(event)
@@ -77,6 +80,7 @@ def test_an_event_without_a_topic_is_refused_by_name() -> None:
         CODEC.encode(Stray())
 
 
+@pytest.mark.requirement("Schema evolution", "readers resolve old writers' schemas")
 def test_releases_that_share_a_folder_each_go_on_with_their_own_version(tmp_path: Path) -> None:
     """The previous release writes its own version while a newer one exists, and reads the newer one's records."""
 
@@ -110,6 +114,7 @@ def test_a_class_that_was_changed_and_not_exported_cannot_be_written() -> None:
         codec.encode(Wider(document_id="d", dataset_id="s", doc_form="f", batch="b"))
 
 
+@pytest.mark.requirement("Schemas", "event ids are UUIDv7")
 @given(st.integers(0, (1 << 48) - 1))
 def test_event_ids_are_uuid7_and_carry_their_time(milliseconds: int) -> None:
     made = new_event_id(milliseconds)
@@ -124,6 +129,7 @@ def test_other_uuids_carry_no_time() -> None:
     assert event_time(UUID("5b0c3c5e-5d54-4b5d-9c5e-3a5c7d1b2f10")) is None
 
 
+@pytest.mark.requirement("Events for later", "`publish(event, at=…)`, at any distance in time")
 @given(st.uuids(), st.integers(0, (1 << 48) - 1))
 def test_an_id_of_another_time_is_a_uuid7_of_that_time_and_the_same_each_time(event_id: UUID, moment: int) -> None:
     moved = with_time(event_id, moment)
@@ -132,6 +138,10 @@ def test_an_id_of_another_time_is_a_uuid7_of_that_time_and_the_same_each_time(ev
     assert moved.int & (1 << 62) - 1 == event_id.int & (1 << 62) - 1
 
 
+@pytest.mark.requirement(
+    "Events for later",
+    "the expiry as a CloudEvents header; nothing for topics whose events never expire",
+)
 def test_an_expiry_travels_in_the_header_of_cloudevents_and_only_where_there_is_one() -> None:
     """In UTC, whatever its offset. A time without an offset is rejected."""
     at = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=2)))
@@ -141,6 +151,10 @@ def test_an_expiry_travels_in_the_header_of_cloudevents_and_only_where_there_is_
         CODEC.encode(an_event(), at.replace(tzinfo=None))
 
 
+@pytest.mark.requirement(
+    "Events for later",
+    "the expiry as a CloudEvents header; nothing for topics whose events never expire",
+)
 def test_a_topic_whose_events_never_expire_takes_no_expiry() -> None:
     with pytest.raises(ValueError, match=r"message\.created: its events never expire"):
         CODEC.encode(make_message(), datetime.now(tz=UTC))
@@ -155,6 +169,10 @@ def test_times_in_headers_come_back(moment: datetime, offset: timedelta) -> None
     assert headers.last_time([("t", headers.time_text(moment))], "t") == moment
 
 
+@pytest.mark.requirement(
+    "Events for later",
+    "the expiry as a CloudEvents header; nothing for topics whose events never expire",
+)
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -13,6 +13,11 @@ SPACES: tuple[CleaningStep, ...] = ("remove_extra_spaces",)
 URLS: tuple[CleaningStep, ...] = ("remove_urls_emails",)
 
 
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "the platform's cleaning: control characters, spaces, URLs and e-mails with Markdown images kept, in "
+    "the rule's order",
+)
 @pytest.mark.parametrize(
     ("text", "cleaned"),
     [
@@ -30,6 +35,11 @@ def test_what_goes(text: str, cleaned: str) -> None:
     assert clean_text(text, SPACES) == cleaned
 
 
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "the platform's cleaning: control characters, spaces, URLs and e-mails with Markdown images kept, in "
+    "the rule's order",
+)
 @pytest.mark.parametrize(
     ("text", "cleaned"),
     [
@@ -55,6 +65,11 @@ def test_urls_and_emails_go_and_images_stay(text: str, cleaned: str) -> None:
     assert clean_text(text, URLS) == cleaned
 
 
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "the platform's cleaning: control characters, spaces, URLs and e-mails with Markdown images kept, in "
+    "the rule's order",
+)
 def test_steps_are_done_in_their_order() -> None:
     """Removing spaces first leaves two blanks around a removed text; in the other order there is one."""
     text = "at  https://example.org  now"
@@ -62,6 +77,7 @@ def test_steps_are_done_in_their_order() -> None:
     assert clean_text(text, (*URLS, *SPACES)) == "at now"
 
 
+@pytest.mark.requirement("Clean, rules, split, forms", "no text takes a time that grows with its square")
 @pytest.mark.parametrize("text", ["a" * 2_000_000 + " @", "![" * 500_000 + "@", "![[x]" * 200_000, "a@b" * 500_000])
 def test_no_text_takes_for_ever(text: str) -> None:
     """Long words and unclosed brackets: the time grows linearly, not quadratically."""

@@ -97,6 +97,7 @@ def _text_or_refusal(content: bytes, extension: str) -> tuple[str | None, str | 
         return None, str(error)
 
 
+@pytest.mark.requirement("Extraction", "any bytes are text or refused, in every format")
 @given(st.binary(max_size=300), st.sampled_from(EXTENSIONS))
 def test_any_bytes_are_text_or_refused(content: bytes, extension: str) -> None:
     """The result is text, or a RefusedError that the document can show. There is no other exception."""

@@ -14,6 +14,7 @@ OTHER = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a02"
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
 
 
+@pytest.mark.requirement("Extraction", "each format gives its text")
 @pytest.mark.parametrize(
     ("extension", "content", "text"),
     [
@@ -73,6 +74,10 @@ def test_an_empty_file_is_refused(extension: str) -> None:
         extract(b"", extension, DOCUMENT)
 
 
+@pytest.mark.requirement(
+    "Extraction",
+    "encrypted, damaged, empty, of another type: a reason, which the document shows",
+)
 @pytest.mark.parametrize(
     ("extension", "content", "message"),
     [
@@ -103,6 +108,7 @@ def test_what_cannot_be_read_says_why(extension: str, content: bytes, message: s
         extract(content, extension, DOCUMENT)
 
 
+@pytest.mark.requirement("Extraction", "zip bombs")
 @pytest.mark.parametrize("extension", ["docx", "xlsx", "pptx", "epub"])
 def test_a_zip_bomb_is_refused_before_it_unpacks(extension: str) -> None:
     """By its declared sizes: a few hundred kilobytes would unpack to more than the limit."""

@@ -33,6 +33,7 @@ def test_a_piece_of_punctuation_is_dropped_and_leaves_no_gap() -> None:
     assert [(piece.position, piece.content) for piece in pieces] == [(1, "one"), (2, "two")]
 
 
+@pytest.mark.requirement("Clean, rules, split, forms", "a table of cases computed by hand")
 @pytest.mark.parametrize(
     ("text", "rules", "pieces"),
     [
@@ -57,6 +58,7 @@ def test_parents_and_children(text: str, rules: Rules, pieces: list[tuple[str, l
     assert _contents(pieces_of(text, "hierarchical_model", rules)) == pieces
 
 
+@pytest.mark.requirement("Clean, rules, split, forms", "properties of every split")
 @given(st.text(alphabet="ab.\n !", max_size=300), st.sampled_from([PARAGRAPHS, FULL]))
 def test_every_parent_can_be_found(text: str, rules: Rules) -> None:
     """Every parent has children. Positions start at one, for children within their parent."""

@@ -29,6 +29,10 @@ def test_a_text_without_words_has_no_keywords() -> None:
     assert keywords_of(KeywordRequest(("", "the of and"), 10)) == [[], []]
 
 
+@pytest.mark.requirement(
+    "Development",
+    "no test and no result depends on another program's files in the temporary folder",
+)
 def test_another_dictionary_in_the_temporary_folder_is_neither_read_nor_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

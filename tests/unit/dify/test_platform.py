@@ -47,6 +47,10 @@ def test_the_platforms_hash() -> None:
     assert text_hash("hello") == "c0a2ae6e305366764fa6ba9ff8811afa22429dff0be3e5ad30e2ee9e738efcee"
 
 
+@pytest.mark.requirement(
+    "The work on the platform's tables",
+    "pgvector in the platform's layout, deterministic node ids",
+)
 @given(st.uuids(), st.integers(1, 10_000), st.text())
 def test_node_ids_say_the_same_on_every_run(document: UUID, position: int, content: str) -> None:
     key = text_hash(content)

@@ -16,6 +16,7 @@ def one_by_one(limit: int | None, used: int | None, amounts: list[int]) -> int |
     return used
 
 
+@pytest.mark.requirement("The work on the platform's tables", "charge a message as if one by one")
 @given(st.none() | st.integers(-1, 500), st.none() | st.integers(0, 500), st.lists(st.integers(0, 200), max_size=20))
 def test_a_batch_is_charged_like_one_by_one(limit: int | None, used: int | None, amounts: list[int]) -> None:
     assert quota_after(limit, used, amounts) == one_by_one(limit, used, amounts)

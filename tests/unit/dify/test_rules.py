@@ -12,12 +12,21 @@ def _rules(**parts: object) -> str:
     return json.dumps({"segmentation": {"separator": "\\n", "max_tokens": 100}, **parts})
 
 
+@pytest.mark.requirement("The work on the platform's tables", "the automatic process rule")
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "automatic, custom and hierarchical rules are read into values",
+)
 def test_automatic_is_the_same_whatever_the_text_says() -> None:
     """At most 500, overlap 50, extra spaces removed, URLs kept."""
     expected = Rules(cleaning=("remove_extra_spaces",), segmentation=Segmentation(size=500, overlap=50))
     assert rules_of("automatic", None) == rules_of("automatic", _rules()) == AUTOMATIC == expected
 
 
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "automatic, custom and hierarchical rules are read into values",
+)
 def test_a_custom_rule() -> None:
     """A backslash and an n are a newline. Disabled steps and remove_stopwords have no effect."""
     text = _rules(
@@ -41,6 +50,10 @@ def test_steps_keep_the_order_in_which_they_are_listed() -> None:
     )
 
 
+@pytest.mark.requirement(
+    "Clean, rules, split, forms",
+    "automatic, custom and hierarchical rules are read into values",
+)
 def test_a_hierarchical_rule() -> None:
     text = _rules(parent_mode="paragraph", subchunk_segmentation={"separator": ".", "max_tokens": 50})
     assert rules_of("hierarchical", text) == Rules(
@@ -58,12 +71,14 @@ def test_what_is_left_out_has_the_platforms_defaults() -> None:
     assert rules_of("custom", nothing) == rules_of("custom", text)
 
 
+@pytest.mark.requirement("Clean, rules, split, forms", "the limits and their errors")
 @pytest.mark.parametrize(("size", "overlap"), [(50, 0), (4000, 0), (4000, 4000), (50, 50)])
 def test_the_limits_are_within(size: int, overlap: int) -> None:
     segmentation = rules_of("custom", _rules(segmentation={"max_tokens": size, "chunk_overlap": overlap})).segmentation
     assert segmentation == Segmentation(size, overlap, "\n")
 
 
+@pytest.mark.requirement("Clean, rules, split, forms", "the limits and their errors")
 @pytest.mark.parametrize(
     ("mode", "text", "message"),
     [

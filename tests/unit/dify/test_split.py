@@ -22,11 +22,16 @@ SEGMENTATIONS = st.builds(
 )
 
 
+@pytest.mark.requirement("Clean, rules, split, forms", "properties of every split")
 @given(TEXTS, SEGMENTATIONS)
 def test_no_piece_is_longer_than_the_rule_says(text: str, segmentation: Segmentation) -> None:
     assert all(0 < len(piece) <= segmentation.size for piece in split(text, segmentation))
 
 
+@pytest.mark.requirement(
+    "Faults and operations",
+    "pure parts by properties: offset prefix, lanes, retry plan, splitting",
+)
 @given(TEXTS, SEGMENTATIONS)
 def test_no_visible_character_is_lost(text: str, segmentation: Segmentation) -> None:
     kept = Counter("".join(split(text, segmentation)))
@@ -83,6 +88,7 @@ def test_chinese_sentences_end_a_part() -> None:
     ]
 
 
+@pytest.mark.requirement("Clean, rules, split, forms", "a table of cases computed by hand")
 @pytest.mark.parametrize(
     ("text", "segmentation", "pieces"),
     [
@@ -116,6 +122,7 @@ def test_a_separator_of_its_own(text: str, segmentation: Segmentation, pieces: l
     assert split(text, segmentation) == pieces
 
 
+@pytest.mark.requirement("Clean, rules, split, forms", "properties of every split")
 @given(TEXTS, SEGMENTATIONS, st.sampled_from(["\n", "\n\n", "。", "a", "word", ""]))
 def test_with_a_separator_of_its_own_lengths_and_contents_hold(
     text: str, segmentation: Segmentation, separator: str
@@ -134,6 +141,7 @@ def test_short_parts_are_neither_joined_nor_overlapped(text: str, size: int, sep
         assert split(text, Segmentation(size, size // 2, separator)) == [part for part in parts if part]
 
 
+@pytest.mark.requirement("Clean, rules, split, forms", "no text takes a time that grows with its square")
 def test_a_large_text_takes_seconds() -> None:
     """4 MB in one line that is too long everywhere: no rule is quadratic."""
     pieces = split("word " * 800_000, Segmentation(500, 50, "\n"))

@@ -3,6 +3,7 @@
 import json
 import re
 
+import pytest
 from sqlalchemy import LargeBinary, Text, Uuid
 
 from streams import headers
@@ -36,6 +37,10 @@ def config() -> dict[str, str]:
     return dict(found)
 
 
+@pytest.mark.requirement(
+    "Publishing",
+    "a Debezium EventRouter configuration that maps our columns, tested by the schema",
+)
 def test_every_option_of_the_router_names_a_column_of_its_type() -> None:
     options = {name.removeprefix(ROUTER): value for name, value in config().items() if name.startswith(ROUTER)}
     assert options.keys() == COLUMNS.keys() | OTHERS
@@ -62,6 +67,10 @@ def test_columns_that_become_headers_exist_and_are_texts() -> None:
         assert name in {headers.CE_ID, headers.CE_TYPE}
 
 
+@pytest.mark.requirement(
+    "Publishing",
+    "a Debezium EventRouter configuration that maps our columns, tested by the schema",
+)
 def test_the_headers_that_come_are_those_that_the_page_tells() -> None:
     """Together with the literals: what is missing of a record's own headers is in the table as missing."""
     found = config()

@@ -1,6 +1,5 @@
 """What the pages say is what the code has."""
 
-import ast
 import re
 import tomllib
 from pathlib import Path
@@ -18,7 +17,7 @@ from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.runtime.overrides import Overrides, apply_to_handlers, apply_to_topics
 from streams.settings import Settings
 from streams.topics import BUILT_IN
-from tests.support import reference
+from tests.support import acceptance, reference
 from tests.support.pages import ROOT, RUN, SILENT, Page, accepted_tests, page, pages
 
 LONGEST_PAGE = 200
@@ -33,29 +32,12 @@ GLOSSARY = {
 EACH_PAGE = pytest.mark.parametrize("of", pages(), ids=lambda of: of.name)
 
 
-def test_each_test_named_in_acceptance_exists() -> None:
-    """A row whose test was renamed or removed shows nothing."""
-    named = accepted_tests()
-    assert len(named) > 50
+@pytest.mark.requirement("Development", "this page is generated from markers on the tests")
+def test_the_acceptance_page_is_generated_from_the_markers_of_the_tests() -> None:
+    """A marker that was added, changed or removed shows on the page: `python -m tests.support.acceptance`."""
+    assert len(accepted_tests()) > 50
 
-    missing = [name for name in named if not _exists(name)]
-
-    assert missing == []
-
-
-def _exists(name: str) -> bool:
-    path, _, function = name.partition("::")
-    file = ROOT / path
-    if not file.is_file():
-        return False
-    defined = set()
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        match node:
-            case ast.FunctionDef(name=found) | ast.AsyncFunctionDef(name=found) | ast.ClassDef(name=found):
-                defined.add(found)
-            case ast.Assign(targets=[ast.Name(id=found)]):
-                defined.add(found)
-    return function in defined
+    assert page("docs/acceptance.md").text == acceptance.page()
 
 
 @EACH_PAGE
@@ -86,6 +68,7 @@ def _anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+@pytest.mark.requirement("A new user's two commands", "the example of the README is the one in `examples`")
 @EACH_PAGE
 def test_a_block_that_names_a_file_is_that_file(of: Page) -> None:
     """An example that is shown is the one that is tested."""
@@ -94,6 +77,10 @@ def test_a_block_that_names_a_file_is_that_file(of: Page) -> None:
             assert block.text == (ROOT / block.info).read_text(encoding="utf-8")
 
 
+@pytest.mark.requirement(
+    "A new user's two commands",
+    "README: what it is, the two commands, what the demo showed, a picture, an event with its handler",
+)
 def test_the_readme_has_what_a_newcomer_asks() -> None:
     """The two commands, the demo's output, the picture, an event and its handler, the licence."""
     readme = page("README.md")
@@ -105,6 +92,7 @@ def test_the_readme_has_what_a_newcomer_asks() -> None:
     assert "](LICENSE)" in readme.text
 
 
+@pytest.mark.requirement("A new user's two commands", "the licence is Apache 2.0")
 def test_the_licence_is_apache_2() -> None:
     assert re.search(r"Apache License\s+Version 2\.0", (ROOT / "LICENSE").read_text(encoding="utf-8"))
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license"] == "Apache-2.0"
@@ -117,6 +105,7 @@ def test_the_readme_lists_every_command() -> None:
     assert missing == []
 
 
+@pytest.mark.requirement("Development", "pages in folders; the index leads to each")
 def test_the_index_leads_to_every_page() -> None:
     index = page("docs/index.md")
     linked = {(ROOT / "docs" / target).resolve() for target in re.findall(r"\]\(([^)#\s]+)\)", index.text)}
@@ -139,6 +128,7 @@ def test_modules_that_a_page_names_exist(of: Page) -> None:
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
+@pytest.mark.requirement("Development", "reference tables are generated from the code")
 def test_generated_tables_are_those_of_the_code() -> None:
     """`python -m tests.support.reference` writes them anew."""
     generated = [path for path in sorted(reference.FOLDER.glob("*.md")) if "<!-- generated: " in path.read_text()]
@@ -147,6 +137,7 @@ def test_generated_tables_are_those_of_the_code() -> None:
     assert stale == []
 
 
+@pytest.mark.requirement("Development", "a glossary")
 def test_the_glossary_has_its_words_in_order() -> None:
     _, _, rows = page("docs/glossary.md").text.partition("|---|---|---|\n")
     words = re.findall(r"^\| ([^|]+) \|", rows, re.MULTILINE)
@@ -155,6 +146,7 @@ def test_the_glossary_has_its_words_in_order() -> None:
     assert sorted(GLOSSARY - set(words)) == []
 
 
+@pytest.mark.requirement("Faults and operations", "every client's connect and request time-out by setting")
 def test_every_setting_is_listed_with_its_default() -> None:
     """Name and default of each, and of nothing else; a documented default, set in a shell, is the default."""
     row = re.compile(r"^\| `STREAMS_(\w+)` \| (?:`([^`]*)`)? *\|.*\|$", re.MULTILINE)
@@ -221,6 +213,7 @@ def test_the_names_on_the_cluster_are_as_documented() -> None:
         assert f"`{name}`" in text
 
 
+@pytest.mark.requirement("Source tree and packaging", "the architecture page shows the layers that are checked")
 def test_the_layers_are_those_that_are_checked() -> None:
     """The same modules in the same order as in the contract of `make check`."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]

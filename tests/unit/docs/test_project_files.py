@@ -31,6 +31,7 @@ def made_by(text: str) -> set[str]:
     return set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE))
 
 
+@pytest.mark.requirement("Development", "`make help` lists the targets")
 def test_make_help_lists_every_target() -> None:
     """A target without its line of help is found by nobody."""
     (phony,) = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)
@@ -40,6 +41,10 @@ def test_make_help_lists_every_target() -> None:
     assert {"setup", "unit", "test", "check", "format", "coverage"} <= listed
 
 
+@pytest.mark.requirement(
+    "Development",
+    "a forge's CI for Python 3.11 to 3.13, pre-commit, issue and pull request templates, changelog",
+)
 def test_the_forge_runs_check_and_test_with_every_supported_python() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     supported = {text.rpartition(" ")[2] for text in project["classifiers"] if "Python :: 3." in text}
@@ -66,6 +71,10 @@ def test_the_caches_are_keyed_by_files_that_exist() -> None:
     assert [pattern for pattern in patterns if not any(ROOT.glob(pattern))] == []
 
 
+@pytest.mark.requirement(
+    "Development",
+    "a forge's CI for Python 3.11 to 3.13, pre-commit, issue and pull request templates, changelog",
+)
 def test_the_hooks_before_a_commit_are_tools_of_the_lock() -> None:
     """Local hooks alone: nothing is fetched, and a hook finds what `make check` finds."""
     config = read(".pre-commit-config.yaml")
@@ -90,11 +99,16 @@ def test_an_issue_form_asks_for_something(name: str) -> None:
     assert all(part["attributes"]["label"] for part in asked)
 
 
+@pytest.mark.requirement(
+    "Development",
+    "a forge's CI for Python 3.11 to 3.13, pre-commit, issue and pull request templates, changelog",
+)
 def test_the_issue_forms_are_all_checked() -> None:
     found = {path.stem for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")}
     assert found - {"config"} == set(FORMS)
 
 
+@pytest.mark.requirement("Development", "CONTRIBUTING has the style and the commands of a developer")
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", ".github/pull_request_template.md"])
 def test_the_commands_that_a_contributor_is_told_exist(name: str) -> None:
     told = made_by((ROOT / name).read_text(encoding="utf-8"))
@@ -102,6 +116,10 @@ def test_the_commands_that_a_contributor_is_told_exist(name: str) -> None:
     assert told <= TARGETS
 
 
+@pytest.mark.requirement(
+    "Development",
+    "a forge's CI for Python 3.11 to 3.13, pre-commit, issue and pull request templates, changelog",
+)
 def test_the_changelog_has_a_part_for_what_comes_next() -> None:
     """In the form of Keep a Changelog: newest first, each part under a known heading."""
     text = page("CHANGELOG.md").text

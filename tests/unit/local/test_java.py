@@ -7,6 +7,7 @@ import pytest
 from streams.local.java import Java, parse_version
 
 
+@pytest.mark.requirement("The local stack", "the machine's Java, or that of a package")
 @pytest.mark.parametrize(
     ("output", "major"),
     [
@@ -21,6 +22,7 @@ def test_the_major_version_is_read_from_what_java_says(output: str, major: int |
     assert parse_version(output) == major
 
 
+@pytest.mark.requirement("The local stack", "the machine's Java, or that of a package")
 def test_an_older_java_is_not_given_options_that_it_refuses() -> None:
     assert Java(Path("java"), 17).quiet_options == ()
     assert Java(Path("java"), 22).quiet_options == ("--enable-native-access=ALL-UNNAMED",)

@@ -23,6 +23,7 @@ def locked_versions() -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.requirement("A new user's two commands", "the environment comes from a lock with hashes")
 @pytest.mark.parametrize("line", ASKED_FOR)
 def test_the_lock_has_a_version_that_pyproject_allows(line: str) -> None:
     requirement = Requirement(line)
@@ -30,12 +31,14 @@ def test_the_lock_has_a_version_that_pyproject_allows(line: str) -> None:
     assert any(version in requirement.specifier for version in versions), f"{line}: locked {versions}, run make lock"
 
 
+@pytest.mark.requirement("A new user's two commands", "the environment comes from a lock with hashes")
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
 def test_every_package_has_a_hash(lock: Path) -> None:
     for entry in re.split(r"(?m)^(?=[a-z0-9])", lock.read_text())[1:]:
         assert "--hash=sha256:" in entry, entry
 
 
+@pytest.mark.requirement("A new user's two commands", "no file has a registry's address")
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
 def test_no_lock_names_an_address(lock: Path) -> None:
     assert re.findall(r"(?i)://|index-url|find-links|trusted-host", lock.read_text()) == []
@@ -47,6 +50,7 @@ def test_the_lock_holds_what_builds_the_project() -> None:
         assert any(version in requirement.specifier for version in locked_versions()[requirement.name])
 
 
+@pytest.mark.requirement("A new user's two commands", "Kafka's jars are checked against committed sums")
 def test_every_jar_of_kafka_has_a_checksum_and_a_name_of_its_own() -> None:
     jars = committed_jars()
     assert [jar for jar in jars if not re.fullmatch(r"[0-9a-f]{64}", jar.sha256)] == []

@@ -22,6 +22,7 @@ def lines(captured: Lines) -> list[dict[str, object]]:
     return [json.loads(line) for line in err.splitlines()]
 
 
+@pytest.mark.requirement("Logs and metrics", "every line of a delivery has its fields; JSON, or readable")
 def test_a_delivery_is_on_every_line_of_it(capsys: Lines) -> None:
     """Our lines, a library's lines, and those of tasks started in the context. Not the line after it."""
     configure_logging(Settings(log_format="json"))
@@ -124,6 +125,7 @@ def test_auto_is_json_where_no_terminal_reads(capsys: Lines, monkeypatch: pytest
         lines(capsys)
 
 
+@pytest.mark.requirement("Logs and metrics", "every line of a delivery has its fields; JSON, or readable")
 def test_the_readable_format_has_the_fields_too(capsys: Lines) -> None:
     """One line, without colours if it is not a terminal."""
     configure_logging(Settings(log_format="console"))
@@ -135,6 +137,7 @@ def test_the_readable_format_has_the_fields_too(capsys: Lines) -> None:
     assert "\x1b" not in line
 
 
+@pytest.mark.requirement("Personal data", "masked in logs, ours and libraries', as JSON and on a terminal")
 def test_marked_values_are_masked_on_every_line_of_a_delivery(capsys: Lines) -> None:
     """In messages, fields and exceptions, ours and a library's. The fields that identify the event stay."""
     for wanted in ("json", "console"):

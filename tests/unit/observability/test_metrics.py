@@ -33,6 +33,7 @@ def exported_lag() -> Iterator[None]:
     metrics.export_groups(Settings(metrics_lag=False), tuple, tuple)
 
 
+@pytest.mark.requirement("Logs and metrics", "deliveries by outcome, duration, age, retries, dead letters, in flight")
 def test_deliveries_are_counted_by_outcome() -> None:
     """A batch counts each of its deliveries, but only one run."""
     meter = metrics.delivery_meter("message.created", "shop.high", "charge-message")
@@ -54,6 +55,7 @@ def test_a_meter_is_made_once() -> None:
     assert metrics.delivery_meter("a", "b", "c") is metrics.delivery_meter("a", "b", "c")
 
 
+@pytest.mark.requirement("Logs and metrics", "deliveries by outcome, duration, age, retries, dead letters, in flight")
 def test_retries_dead_letters_and_the_rest_have_their_labels() -> None:
     """The names and labels that dashboards use."""
     metrics.retries("shop.low.retry.10s", "clean-document").inc()
@@ -77,6 +79,7 @@ def test_the_outbox_is_counted() -> None:
     assert value("streams_outbox_failed_total") == before[1] + 1
 
 
+@pytest.mark.requirement("Logs and metrics", "lag of owned partitions under kafka_exporter's names")
 @pytest.mark.usefixtures("exported_lag")
 def test_lag_has_kafka_exporters_names_and_is_read_at_each_scrape() -> None:
     """Dashboards for kafka_exporter work with it. The end offset has no group label."""

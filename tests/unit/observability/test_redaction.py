@@ -76,6 +76,7 @@ LETTERS = st.characters(codec="utf-8", exclude_characters="*")
 VALUES = st.text(LETTERS, min_size=4, max_size=60)
 
 
+@pytest.mark.requirement("Personal data", "errors repeat no marked value, nor a run of it; senders' errors neither")
 @given(VALUES, VALUES, st.text(LETTERS, max_size=40), st.text(LETTERS, max_size=40), st.data())
 @example("493817", "ada@example.org", "code 493817 of ", " was refused", None)
 def test_no_run_of_a_marked_value_is_left_in_a_text(
@@ -122,6 +123,7 @@ def test_numbers_dates_and_what_is_nested_are_masked_too() -> None:
     assert redactor.redact_json(UUID(int=5)) == str(UUID(int=5))
 
 
+@pytest.mark.requirement("Personal data", "errors repeat no marked value, nor a run of it; senders' errors neither")
 def test_an_exception_is_told_without_them_also_where_it_is_cut_and_in_its_causes() -> None:
     bind_redactor(Redactor.of_events([sent("tok-0123456789abcdef" * 20)]))
     try:
@@ -138,6 +140,7 @@ def test_an_exception_is_told_without_them_also_where_it_is_cut_and_in_its_cause
         bind_redactor(None)
 
 
+@pytest.mark.requirement("Personal data", "errors repeat no marked value, nor a run of it; senders' errors neither")
 def test_a_validation_error_does_not_repeat_its_input() -> None:
     with pytest.raises(ValidationError) as refused:
         CodeSent.model_validate({"code": 493817, "recipients": [{"mail": 5, "locale": "en"}], "mail_id": "m"})

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
+
 from streams import headers
 from streams.delivery.dead_letter import DeadLetterInfo
 from streams.delivery.errors import Reason
@@ -60,6 +62,11 @@ def test_the_headers_of_a_death_come_off_and_leave_those_that_came() -> None:
     assert plain_headers(the_dead()) == CAME
 
 
+@pytest.mark.requirement(
+    "Events for later",
+    "`expires_at`: not attempted, `failure`, reason `expired`; first deliveries, retries, in batches, "
+    "long work; `on_dead`; replay",
+)
 def test_a_replay_does_not_expire() -> None:
     """A replayed record must be attempted, however old it is."""
     expired = Record(

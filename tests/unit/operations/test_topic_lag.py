@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,10 @@ def place(partition: int, current: int, end: int, topic: str = "t", group: str =
     return Lag(group, topic, partition, current_offset=current, end_offset=end, lag=end - current)
 
 
+@pytest.mark.requirement(
+    "Output of commands",
+    "`lag`: one line per topic with total, oldest and rate, only what has lag unless `--all`",
+)
 def test_partitions_are_added_up_by_group_and_topic() -> None:
     snapshot = LagSnapshot(1.0, [place(0, 1, 5), place(1, 2, 2), place(0, 0, 7, "u"), place(2, 0, 1)])
     found = topic_lags(snapshot)

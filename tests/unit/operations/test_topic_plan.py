@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from streams.operations.topics.plan import (
     ActualTopic,
     TopicSpec,
@@ -131,6 +133,7 @@ def test_too_few_replicas_are_a_problem() -> None:
     assert problem.startswith("message.created has 1 replicas, 3 are wanted")
 
 
+@pytest.mark.requirement("Bad input", "a missing topic: one line")
 def test_what_keeps_a_worker_from_starting() -> None:
     """A missing topic, or an event topic with another partition count than declared. One line each."""
     specs = desired()

@@ -46,6 +46,7 @@ def test_a_tenant_that_no_column_can_hold_keeps_no_event_from_its_row() -> None:
     assert outbox_row(CODEC.encode(an_event(tenant="t\x001")))["tenant_id"] == "t\ufffd1"
 
 
+@pytest.mark.requirement("Events for later", "`publish(event, at=…)`, at any distance in time")
 @given(st.timedeltas(timedelta(seconds=1), timedelta(days=4000)), st.integers(1, 30))
 def test_an_event_for_later_is_of_its_time_to_the_ledger(distance: timedelta, retention: int) -> None:
     """At its time, its id is neither too old nor too far ahead. Its original id would be."""
@@ -65,6 +66,7 @@ def test_an_event_for_later_is_of_its_time_to_the_ledger(distance: timedelta, re
         assert refusal[0] is Reason.EXPIRED
 
 
+@pytest.mark.requirement("Events for later", "it tells the id under which the event travels")
 def test_an_event_whose_time_has_come_keeps_its_id() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     event = an_event()
@@ -72,6 +74,7 @@ def test_an_event_whose_time_has_come_keeps_its_id() -> None:
     assert with_scheduled_id(event, now - timedelta(days=3), now) is event
 
 
+@pytest.mark.requirement("Events for later", "it tells the id under which the event travels")
 def test_publishing_tells_the_id_under_which_the_event_travels() -> None:
     """The id of a scheduled event has the scheduled time. The record and its row have the same id."""
     session, event = Session(), an_event()

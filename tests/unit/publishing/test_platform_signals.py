@@ -57,6 +57,7 @@ def system(*quotas: QuotaConfiguration, current: QuotaType | None = QuotaType.TR
     return ProviderConfiguration(ProviderType.SYSTEM, SystemConfiguration(current, list(quotas)))
 
 
+@pytest.mark.requirement("Bridges", "existing senders stay as they are: what they send is flattened here")
 @pytest.mark.parametrize(
     ("kind", "charged"),
     [(ChatAppGenerateEntity, True), (AgentChatAppGenerateEntity, True), (CompletionAppGenerateEntity, False)],
@@ -66,6 +67,7 @@ def test_only_chats_and_agents_are_charged(kind: type[EasyUIBasedAppGenerateEnti
     assert (message_created(MESSAGE, sent, model_credits=lambda _: 1) is not None) is charged
 
 
+@pytest.mark.requirement("Bridges", "existing senders stay as they are: what they send is flattened here")
 def test_a_message_has_all_that_its_charge_needs() -> None:
     """The quota is the one of the current type."""
     event = charge(
@@ -153,6 +155,7 @@ def test_a_document_without_a_form_is_text() -> None:
     assert document_deleted("x", {"dataset_id": "d1", "doc_form": None, "file_id": ""}).doc_form == "text_model"
 
 
+@pytest.mark.requirement("Bridges", "existing senders stay as they are: what they send is flattened here")
 def test_tool_nodes_are_those_that_call_a_tool() -> None:
     """A tool node without all its names has no cache."""
     nodes = [
@@ -199,6 +202,10 @@ def test_blinker_is_asked_for_when_it_is_needed(monkeypatch: pytest.MonkeyPatch)
         connect_signals(Session, codec=build_codec(SETTINGS, CATALOGUE))
 
 
+@pytest.mark.requirement(
+    "Bridges",
+    "`connect_signals(...)` listens to the platform's ten signals by their wire names",
+)
 def test_there_are_ten() -> None:
     """By the names in the platform's modules."""
     assert {signal.name for signal in platform_signals(lambda _: 1)} == {

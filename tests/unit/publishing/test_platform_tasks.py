@@ -10,6 +10,10 @@ from streams.publishing.bridges.platform_tasks import TASKS
 BY_NAME = {task.name: task for task in TASKS}
 
 
+@pytest.mark.requirement(
+    "Bridges",
+    "an object with `.delay` and `.apply_async` for each replaced task name that publishes the event",
+)
 @pytest.mark.parametrize(
     ("name", "arguments", "event", "fields"),
     [
@@ -79,6 +83,10 @@ def test_a_task_is_its_event(
     assert made.model_dump(include=set(fields)) == fields
 
 
+@pytest.mark.requirement(
+    "Bridges",
+    "arguments bind as the task's own; options that would not be honoured are refused",
+)
 def test_arguments_are_bound_as_the_task_s_own() -> None:
     made = BY_NAME["retry_document_indexing_task"].to_event(document_ids=["d"], dataset_id="s", user_id="u")
     assert isinstance(made, DocumentIndexCreated)

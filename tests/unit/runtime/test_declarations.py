@@ -1,11 +1,14 @@
 """A worker consumes only the topics that have a handler."""
 
+import pytest
+
 from schemas import DocumentDeleted, MessageCreated
 from streams.runtime.declarations import build_groups, build_handlers, topics_to_read
 from streams.topics import POOLS
 from tests.support.factories import CATALOGUE, SETTINGS, a_handler
 
 
+@pytest.mark.requirement("Bridges", "events whose handler comes later are not acknowledged before it is there")
 def test_a_topic_without_a_handler_is_in_no_group() -> None:
     """Otherwise its offsets would be committed with no work done."""
     read = topics_to_read(CATALOGUE, [a_handler()])

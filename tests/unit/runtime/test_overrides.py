@@ -59,6 +59,10 @@ def test_a_handler_takes_what_is_given_and_keeps_the_rest(tmp_path: Path) -> Non
     assert concurrency_limits(overrides) == {"clean-document": 2}
 
 
+@pytest.mark.requirement(
+    "Delivery",
+    "pools' own concurrency, prefetch and connections; `low` saturated leaves `high` as it was",
+)
 def test_a_pool_takes_its_sizes_and_the_others_keep_theirs(tmp_path: Path) -> None:
     """What is left out stays, and a pool that does not exist is refused."""
     overrides = load_overrides(written(tmp_path, "[pools.low]\nconcurrency = 9\nconnections = 3"))

@@ -56,6 +56,7 @@ def first_break(old: dict[str, Definition], new: dict[str, Definition], mode: Co
     return str(found[0]) if found else ""
 
 
+@pytest.mark.requirement("Schema evolution", "the message names the field and the fix")
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -85,6 +86,7 @@ def test_what_passes(old: dict[str, Definition], new: dict[str, Definition]) -> 
     assert first_break(old, new) == ""
 
 
+@pytest.mark.requirement("Schema evolution", "the message names the field and the fix")
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -214,6 +216,7 @@ ADDED: tuple[dict[str, Definition], dict[str, Definition]] = (
 REMOVED = (ADDED[1], ADDED[0])
 
 
+@pytest.mark.requirement("Schema evolution", "full and transitive by default, per event settable")
 @pytest.mark.parametrize("mode", COMPATIBILITIES)
 def test_each_mode_refuses_its_directions(mode: Compatibility) -> None:
     """Backward: old records are readable. Forward: old consumers can read. NONE: no check."""
@@ -223,6 +226,7 @@ def test_each_mode_refuses_its_directions(mode: Compatibility) -> None:
     assert bool(first_break(*widened, mode)) == mode.startswith(("FORWARD", "FULL"))
 
 
+@pytest.mark.requirement("Schema evolution", "full and transitive by default, per event settable")
 def test_transitive_looks_at_every_version_and_the_others_at_the_last() -> None:
     """v3 adds a field again that v2 had removed, with another type."""
     first = version(1, a=(INT | None, None))
@@ -245,6 +249,7 @@ def test_each_field_is_told_once() -> None:
     assert [one.field for one in found] == ["a"]
 
 
+@pytest.mark.requirement("Schema evolution", "full and transitive by default, per event settable")
 def test_an_event_sets_its_own_mode() -> None:
     """By a class variable. The default is full and transitive."""
     assert DocumentDeleted.compatibility == "FULL_TRANSITIVE"
@@ -252,6 +257,7 @@ def test_an_event_sets_its_own_mode() -> None:
     assert "compatibility" not in DocumentDeleted.model_fields
 
 
+@pytest.mark.requirement("Schema evolution", "what a class refuses though Avro reads it: texts of a Literal, bounds")
 def test_what_a_class_allows_is_found_in_nested_records_lists_and_unions() -> None:
     class Part(BaseModel):
         kind: Literal["x", "y"]

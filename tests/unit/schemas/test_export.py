@@ -48,6 +48,7 @@ def catalogue(*topics: Topic, prefix: str = "") -> Catalogue:
     return Catalogue(topics or BUILT_IN, Settings(topic_prefix=prefix))
 
 
+@pytest.mark.requirement("Schemas", "Avro files generated from the classes, and committed")
 def test_committed_files_are_what_the_classes_say() -> None:
     """Byte for byte what `streams schemas export` writes, for every event of the catalogue."""
     registry = FileRegistry()
@@ -75,6 +76,7 @@ def test_generated_schemas_are_valid_avro() -> None:
         fastavro.parse_schema(avro_schema(topic.event))
 
 
+@pytest.mark.requirement("Schemas", "a changed class gets a new version; what is committed stays")
 def test_a_changed_class_gets_a_new_version_and_the_old_file_stays(tmp_path: Path) -> None:
     """Records with the old id stay readable. A second export writes nothing."""
     export(catalogue(), tmp_path)
@@ -92,6 +94,11 @@ def test_a_changed_class_gets_a_new_version_and_the_old_file_stays(tmp_path: Pat
     assert drifts(deleted(DocumentDeleted), FileRegistry(tmp_path))[0].replaces == "document.deleted.v2.avsc"
 
 
+@pytest.mark.requirement(
+    "Schema evolution",
+    "`make check` fails, without a server, when a changed event could not be read by consumers of the "
+    "last released schema or could not read its records",
+)
 def test_a_change_that_breaks_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     """The message names the event, the field and the fix."""
     export(catalogue(), tmp_path)
@@ -105,6 +112,7 @@ def test_a_change_that_breaks_is_refused_before_anything_is_written(tmp_path: Pa
     assert (files_of(tmp_path), (tmp_path / INDEX).read_bytes()) == (before, index)
 
 
+@pytest.mark.requirement("Schema evolution", "full and transitive by default, per event settable")
 def test_an_event_may_ask_for_less(tmp_path: Path) -> None:
     """Old consumers do not get the removed field. The class declares that it only keeps backward compatibility."""
 
@@ -116,6 +124,7 @@ def test_an_event_may_ask_for_less(tmp_path: Path) -> None:
     assert [added.version for added in export(deleted(Backward), tmp_path)] == [2]
 
 
+@pytest.mark.requirement("Schema evolution", "an event in the making is exported again and again")
 def test_a_draft_is_replaced_until_it_is_made_for_good(tmp_path: Path) -> None:
     """A draft has its own id and file. A check fails while it is a draft."""
 
@@ -152,6 +161,7 @@ def test_what_a_class_allows_is_noted_once_for_versions_that_lack_it(tmp_path: P
     assert list(FileRegistry(tmp_path)) == list(FileRegistry())
 
 
+@pytest.mark.requirement("Schema evolution", "what a class refuses though Avro reads it: texts of a Literal, bounds")
 def test_a_value_more_is_a_version_more(tmp_path: Path) -> None:
     """For Avro it is a text in both versions, for the class it is not.
 

@@ -8,6 +8,7 @@ import pytest
 from schemas.registry import COMMITTED, INDEX, FileRegistry, RegistryError, registry_folder
 
 
+@pytest.mark.requirement("Schemas", "a committed file registry gives ids")
 def test_committed_ids_and_versions_are_unique() -> None:
     """An id always means the same schema, and a version number the same version of its subject."""
     index = json.loads((COMMITTED / INDEX).read_text(encoding="utf-8"))["schemas"]
@@ -18,6 +19,7 @@ def test_committed_ids_and_versions_are_unique() -> None:
     assert {path.name for path in COMMITTED.glob("*.avsc")} == {row["file"] for row in index}
 
 
+@pytest.mark.requirement("Schemas", "a committed file registry gives ids")
 def test_schemas_are_found_by_id_and_by_subject() -> None:
     """Both ways return the same schema. An unknown one is None."""
     registry = FileRegistry()

@@ -73,6 +73,7 @@ def valid(schema: object) -> bool:
     return not (isinstance(schema, list) and (isinstance(schema[1], list) or schema[1] == "null"))
 
 
+@pytest.mark.requirement("Schema evolution", "what the gate says is what a reader does")
 @example(("int", "long"))
 @example((["null", "int"], "int"))
 @given(pairs())
@@ -84,6 +85,7 @@ def test_what_the_gate_lets_through_can_be_read_and_what_it_stops_cannot(pair: P
     assert bool(found) == bool(unread), (found, unread)
 
 
+@pytest.mark.requirement("Schema evolution", "what the gate says is what a reader does")
 @pytest.mark.parametrize(("written", "wanted"), list(product(PRIMITIVES, PRIMITIVES)))
 def test_each_primitive_is_read_as_avro_says(written: str, wanted: str) -> None:
     writer, reader = record_of(written), record_of(wanted)
@@ -106,6 +108,7 @@ def test_a_type_may_contain_itself() -> None:
     assert list(parse(tree).paths()) == ["next", "n"]
 
 
+@pytest.mark.requirement("Schema evolution", "what the gate says is what a reader does")
 def test_logical_types_have_to_stay() -> None:
     """Stricter than Avro, which would read milliseconds as microseconds."""
     millis, micros = ({"type": "long", "logicalType": f"timestamp-{unit}"} for unit in ("millis", "micros"))

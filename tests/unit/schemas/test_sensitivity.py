@@ -49,6 +49,10 @@ class Plain(Event):
 MARKS = marks_of(Invited)
 
 
+@pytest.mark.requirement(
+    "Personal data",
+    "fields marked in the schema: in optionals, lists, nested models; carried by the Avro file and found there",
+)
 def test_marks_are_found_in_optionals_lists_nested_and_recursive_models() -> None:
     assert MARKS is not None
     assert set(MARKS) == {"code", "hint", "mails", "age", "person", "others", "by_place"}
@@ -71,11 +75,19 @@ def test_a_model_may_hold_itself() -> None:
     }
 
 
+@pytest.mark.requirement(
+    "Personal data",
+    "fields marked in the schema: in optionals, lists, nested models; carried by the Avro file and found there",
+)
 def test_an_event_without_marks_has_none_and_no_built_in_event_has_any() -> None:
     assert marks_of(Plain) is None
     assert [topic.name for topic in BUILT_IN if marks_of(topic.event) is not None] == []
 
 
+@pytest.mark.requirement(
+    "Personal data",
+    "fields marked in the schema: in optionals, lists, nested models; carried by the Avro file and found there",
+)
 def test_the_avro_file_carries_the_marks_and_gives_them_back() -> None:
     schema = avro_schema(Invited)
     fields = {field["name"]: field for field in schema["fields"]}  # type: ignore[attr-defined]  # a list of fields
@@ -102,6 +114,7 @@ def test_a_schema_without_tags_and_what_is_no_record_have_no_marks() -> None:
     )
 
 
+@pytest.mark.requirement("Personal data", "a secret field: the topic keeps records for an hour")
 def test_a_topic_of_secrets_keeps_them_for_an_hour_unless_it_says_otherwise() -> None:
     assert Topic("invited", Invited, key="group_id", pool="high").retention == SECRET_RETENTION
     assert Topic("invited", Invited, key="group_id", pool="high", retention=60.0).retention == 60.0
@@ -110,6 +123,10 @@ def test_a_topic_of_secrets_keeps_them_for_an_hour_unless_it_says_otherwise() ->
     assert not has_secret(marks_of(Person))
 
 
+@pytest.mark.requirement(
+    "Personal data",
+    "fields marked in the schema: in optionals, lists, nested models; carried by the Avro file and found there",
+)
 def test_a_key_that_is_marked_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are stored in plain text: in the record's key, in `ce_subject`, in the ledger."""
     monkeypatch.setattr("streams.topics.BUILT_IN", (Topic("invited", Invited, key="code", pool="high"),))

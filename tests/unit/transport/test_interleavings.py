@@ -5,6 +5,7 @@ no offset is committed past a record that was not settled in time; a prefix that
 at the next commit; a record is delivered again only if its settlement was not committed.
 """
 
+import pytest
 from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -125,5 +126,8 @@ class PartitionOverAssignments(RuleBasedStateMachine):
             assert self.held.outstanding == self.held.assignment.unsettled == len(self.open)
 
 
-TestPartitionOverAssignments = PartitionOverAssignments.TestCase
+TestPartitionOverAssignments = pytest.mark.requirement(
+    "Faults and operations",
+    "offsets: any interleaving of delivery, settlement, commit, revocation, reassignment, late acknowledgement",
+)(PartitionOverAssignments.TestCase)
 TestPartitionOverAssignments.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)

@@ -72,7 +72,10 @@ class PrefixAgainstModel(RuleBasedStateMachine):
         self.highest = now
 
 
-TestPrefixAgainstModel = PrefixAgainstModel.TestCase
+TestPrefixAgainstModel = pytest.mark.requirement(
+    "Faults and operations",
+    "pure parts by properties: offset prefix, lanes, retry plan, splitting",
+)(pytest.mark.requirement("Transport", "commits follow the contiguous settled prefix")(PrefixAgainstModel.TestCase))
 TestPrefixAgainstModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 

@@ -1,5 +1,6 @@
 """The circuit breaker: when it opens, probes and closes."""
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -13,6 +14,10 @@ def opened(now: float = 0.0) -> CircuitBreaker:
     return breaker
 
 
+@pytest.mark.requirement(
+    "Faults and operations",
+    "breakers: open on consecutive failures, pure and mixed topics, probe, close, no attempt burned",
+)
 def test_it_opens_at_consecutive_failures_only() -> None:
     breaker = CircuitBreaker("embeddings")
     for _ in range(FAILURES_UNTIL_OPEN * 3):
@@ -22,6 +27,10 @@ def test_it_opens_at_consecutive_failures_only() -> None:
     assert opened().state == "open"
 
 
+@pytest.mark.requirement(
+    "Faults and operations",
+    "breakers: open on consecutive failures, pure and mixed topics, probe, close, no attempt burned",
+)
 def test_one_probe_goes_through_when_the_pause_is_over() -> None:
     breaker = opened()
     assert not breaker.permits(FIRST_PAUSE - 0.1)

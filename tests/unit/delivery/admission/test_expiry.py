@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,11 @@ def expiring(value: bytes | None) -> Delivery:
     return a_delivery(headers=own if value is None else (*own, (headers.CE_EXPIRYTIME, value)))
 
 
+@pytest.mark.requirement(
+    "Events for later",
+    "`expires_at`: not attempted, `failure`, reason `expired`; first deliveries, retries, in batches, "
+    "long work; `on_dead`; replay",
+)
 @given(st.lists(st.none() | SECONDS, min_size=1), SECONDS)
 def test_those_whose_time_is_over_and_no_others(times: list[int | None], now: int) -> None:
     deliveries = [
@@ -32,6 +38,10 @@ def test_an_invalid_time_is_ignored() -> None:
     assert expired([expiring(b"soon"), expiring(b"2020-01-01T00:00:00")], lambda: 2_000_000_000_000) == []
 
 
+@pytest.mark.requirement(
+    "Events for later",
+    "the expiry as a CloudEvents header; nothing for topics whose events never expire",
+)
 def test_on_a_topic_whose_events_never_expire_no_header_is_looked_at() -> None:
     late = expiring(b"2020-01-01T00:00:00Z")
     assert expired([late], lambda: 2_000_000_000_000) == [late]

@@ -65,6 +65,10 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0)
 
 
+@pytest.mark.requirement(
+    "Source tree and packaging",
+    "one queue per assignment; nothing queued: one synchronous call",
+)
 def test_with_an_empty_queue_a_chunk_is_processed_in_the_call_and_without_a_loop() -> None:
     queues, (only,) = Queues(), partitions()
     queues.put(only, 0)
@@ -188,6 +192,10 @@ async def test_close_discards_the_waiting_chunks() -> None:
     assert (queues.processed, queues.failures) == ([], [])
 
 
+@pytest.mark.requirement(
+    "Source tree and packaging",
+    "one queue per assignment; nothing queued: one synchronous call",
+)
 @pytest.mark.parametrize("steps", [0, 1, 3])
 @given(
     plan=st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=20),

@@ -28,6 +28,7 @@ def due_in(clock: Clock, milliseconds: int) -> Delivery:
     return a_delivery("d1", timestamp=now, headers=(("streams-due-at", str(now + milliseconds).encode()),))
 
 
+@pytest.mark.requirement("Faults and operations", "the clock stepping back, both protocols")
 @pytest.mark.parametrize("step", [-3_600_000, 0, 50])
 async def test_a_step_of_the_clock_makes_nothing_wait_longer(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     clock, ran = Clock(monkeypatch), asyncio.Event()

@@ -1,5 +1,6 @@
 """Lanes: which delivery runs next."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ def drain(lanes: Lanes) -> list[str]:
     return ran
 
 
+@pytest.mark.requirement("Delivery", "lanes by key, in turn between topics and tenants")
 def test_deliveries_of_one_key_run_one_at_a_time_in_offset_order() -> None:
     lanes = Lanes()
     for offset in range(3):
@@ -49,6 +51,7 @@ def test_the_same_key_on_other_handlers_or_partitions_is_another_lane() -> None:
     assert len([unit for _ in range(3) if (unit := lanes.take()) is not None]) == 3
 
 
+@pytest.mark.requirement("Delivery", "lanes by key, in turn between topics and tenants")
 def test_topics_then_tenants_are_served_in_turn() -> None:
     lanes = Lanes()
     for offset in range(4):
@@ -77,6 +80,10 @@ def test_deliveries_of_revoked_partitions_are_discarded_and_the_others_run() -> 
     assert drain(lanes) == ["d3@0"]
 
 
+@pytest.mark.requirement(
+    "Delivery",
+    "a flooding tenant is moved aside: another's work, published after 5,000, is done within 5 s",
+)
 def test_a_tenant_s_deliveries_past_its_share_are_not_put() -> None:
     """The share is per partition and tenant. It becomes free again as deliveries run."""
     lanes = Lanes(tenant_share=2)
@@ -91,6 +98,10 @@ def test_a_tenant_s_deliveries_past_its_share_are_not_put() -> None:
     assert lanes.add_all(flood[:3]) == flood[2:3]
 
 
+@pytest.mark.requirement(
+    "Delivery",
+    "a flooding tenant is moved aside: another's work, published after 5,000, is done within 5 s",
+)
 def test_what_is_aside_gets_one_turn_in_four() -> None:
     """Low-priority topics get every turn while no other topic is ready."""
     lanes = Lanes(low_priority=["dataset.deleted"])
@@ -102,6 +113,10 @@ def test_what_is_aside_gets_one_turn_in_four() -> None:
     assert ran == ["line", "line", "line", "asid", "line", "line", "line", "asid", "asid", "asid", "asid"]
 
 
+@pytest.mark.requirement(
+    "Faults and operations",
+    "pure parts by properties: offset prefix, lanes, retry plan, splitting",
+)
 @given(
     st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["t1", "t2", None]), st.integers(0, 1), st.booleans()))
 )

@@ -34,6 +34,11 @@ def test_a_record_waits_for_the_delay_of_its_tier_then_hops_while_time_remains()
     assert next_move(due_at, due_at, NOW + 60_000, 10.0, DELAYS) == Run()
 
 
+@pytest.mark.requirement("Delivery", "retries at their time, never early")
+@pytest.mark.requirement(
+    "Faults and operations",
+    "pure parts by properties: offset prefix, lanes, retry plan, splitting",
+)
 @given(delays, st.integers(0, 100_000_000), st.sampled_from([0.0, 1.0, 60.0, 3600.0]))
 def test_a_record_runs_exactly_when_it_is_due_after_finitely_many_hops(
     delays: tuple[float, ...], wait_ms: int, first_tier: float

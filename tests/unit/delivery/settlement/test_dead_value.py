@@ -77,6 +77,10 @@ def with_keys(codec: Codec, keys: str) -> Codec:
     return a_codec(codec._resolver.files, catalogue(), Encryptor(keys))
 
 
+@pytest.mark.requirement(
+    "Personal data",
+    "a secret field: the DLQ copy is encrypted, and replayed whole; without a key it is masked",
+)
 def test_without_a_key_the_dead_letter_is_encoded_anew_with_its_secrets_masked(codec: Codec) -> None:
     """Personal fields stay whole: a dead letter is a record. It can still be read, by any tool that has the schema."""
     record = a_record(topic=TOPIC, value=codec.encode(EVENT).value)
@@ -92,6 +96,10 @@ def test_without_a_key_the_dead_letter_is_encoded_anew_with_its_secrets_masked(c
     assert out.value == dead.value
 
 
+@pytest.mark.requirement(
+    "Personal data",
+    "a secret field: the DLQ copy is encrypted, and replayed whole; without a key it is masked",
+)
 def test_with_a_key_it_is_encrypted_and_comes_back_byte_for_byte(codec: Codec) -> None:
     value = codec.encode(EVENT).value
     with_key = with_keys(codec, OLD)
@@ -117,6 +125,10 @@ def test_an_encrypted_value_that_cannot_be_decrypted_is_one_line(codec: Codec, k
     assert (shown.value, shown.event) == (f"*** ({len(sealed)} bytes)", None)
 
 
+@pytest.mark.requirement(
+    "Personal data",
+    "a secret field: the DLQ copy is encrypted, and replayed whole; without a key it is masked",
+)
 def test_what_cannot_be_read_or_masked_is_left_out(codec: Codec) -> None:
     cut = codec.encode(EVENT).value[:-4]
     dead = dead_value(codec, TOPIC, a_record(topic=TOPIC, value=cut))
@@ -132,6 +144,11 @@ def test_a_record_without_secrets_stays_byte_for_byte(codec: Codec) -> None:
         assert (dead.value, dead.protection) == (value, None)
 
 
+@pytest.mark.requirement(
+    "Personal data",
+    "exports: the event that is shown is masked, its bytes are not shown; by the schema alone where the "
+    "class does not mark",
+)
 def test_what_the_schema_marks_is_masked_where_the_class_does_not(codec: Codec) -> None:
     """A worker of another version, or a tool that has only the Avro file."""
     value = codec.encode(EVENT).value
@@ -144,6 +161,11 @@ def test_what_the_schema_marks_is_masked_where_the_class_does_not(codec: Codec) 
     assert gone.unreadable is not None
 
 
+@pytest.mark.requirement(
+    "Personal data",
+    "exports: the event that is shown is masked, its bytes are not shown; by the schema alone where the "
+    "class does not mark",
+)
 def test_an_event_is_shown_masked_and_its_bytes_are_not(codec: Codec) -> None:
     shown = show_value(codec, TOPIC, codec.encode(EVENT).value)
     assert shown.event["code"] == "***"  # type: ignore[index]  # JSON
@@ -153,6 +175,7 @@ def test_an_event_is_shown_masked_and_its_bytes_are_not(codec: Codec) -> None:
     assert shown.value.startswith("*** (")
 
 
+@pytest.mark.requirement("Personal data", "errors repeat no marked value, nor a run of it; senders' errors neither")
 def test_an_event_that_avro_refuses_is_not_repeated_by_the_error(codec: Codec) -> None:
     known = EVENT.model_dump(include={"event_id", "occurred_at", "tenant_id"})
     fields: dict[str, Any] = {**known, "code": ["493817"], "recipients": [], "mail_id": "m1"}

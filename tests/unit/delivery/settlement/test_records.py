@@ -5,6 +5,7 @@ import struct
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +62,7 @@ def test_the_history_keeps_the_last_attempts_only() -> None:
     assert len(headers.last(record.headers, headers.HISTORY) or b"") < 2_000
 
 
+@pytest.mark.requirement("Delivery", "a DLQ with all headers, replay with a fresh budget")
 def test_a_dead_letter_carries_both_families_of_headers_in_their_encodings() -> None:
     record = dead_record(a_record(17, partition=3, headers=ORIGINAL), "document.deleted.streams.dlq", DEATH)
     assert record.headers[: len(ORIGINAL)] == ORIGINAL

@@ -1,0 +1,174 @@
+"""The acceptance page, generated from the markers of the tests: `python -m tests.support.acceptance` writes it.
+
+A test names what it shows: `@pytest.mark.requirement("Delivery", "retries at their time, never early")`. What only a
+command shows stands in `COMMANDS`. Markers are read from the source, so no test module is imported.
+"""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "acceptance.md"
+MARKER = "requirement"
+HEAD = """\
+# Acceptance
+
+What this version does, and what shows it: a test or a command. This page is generated from the markers of the tests
+(`python -m tests.support.acceptance`). A run fails if a test named here was skipped.
+"""
+SECTIONS: dict[str, str] = {
+    "A new user's two commands": "",
+    "The local stack": "",
+    "Schemas": "",
+    "Transport": "",
+    "Delivery": "",
+    "The work on the platform's tables": "",
+    "Extraction": "",
+    "Pause, resume, retry, duplicates": "",
+    "Races": (
+        "The four kinds of documents (text, child chunks, keywords, images) are spread over `make "
+        "test` and `make crash`."
+    ),
+    "Speed and size": "Measured by `make bench`; the figures are in [performance.md](explanation/performance.md).",
+    "Commands": "",
+    "The demo": "",
+    "Logs and metrics": "",
+    "Bad input": "",
+    "Clean, rules, split, forms": "",
+    "Embedding and loading": "",
+    "Clean-up": "",
+    "Events for later": "",
+    "The example service": "",
+    "Bridges": "",
+    "Schema evolution": "",
+    "Publishing": "",
+    "Personal data": "",
+    "Large events": "",
+    "Faults and operations": "",
+    "Source tree and packaging": "",
+    "Output of commands": "",
+    "Development": "",
+}
+"""Sections in the order of the page, each with a line on top or without."""
+COMMANDS: dict[tuple[str, str], str] = {
+    ("A new user's two commands", "`make demo` on a machine with Python ≥ 3.11 and nothing else"): "`make demo`",
+    (
+        "A new user's two commands",
+        "`make test` sets up and passes the tests",
+    ): "`make test`, which `.ci/run` calls after `make check`",
+    (
+        "Speed and size",
+        (
+            "events that do nothing, and charging, beside stock Faust, FastStream, a raw loop, SQL "
+            "alone, Celery; latency"
+        ),
+    ): '`make bench ONLY="handling latency charging"`',
+    (
+        "Speed and size",
+        ("the cost of an event stays flat from 10,000 to 1,000,000 events, and from 1 to 64 partitions"),
+    ): "`make bench ONLY=flat`",
+    ("Publishing", "p99 from commit to Kafka, and events a second beside a raw producer"): "`make bench ONLY=relay`",
+    (
+        "Publishing",
+        (
+            "its rate, encoding included, beside a raw producer's: the target is missed, see "
+            "[performance.md](explanation/performance.md)"
+        ),
+    ): "`make bench ONLY=producing`",
+    ("Faults and operations", "`streams executions list` with ten million rows"): "`make bench ONLY=ledger`",
+    ("Faults and operations", "layers, types, lint"): "`make check`",
+    ("Source tree and packaging", "both import contracts, outer and inside `delivery`"): "`make check`",
+    (
+        "Development",
+        "the unit tests alone, within a minute; formatting; the list of targets",
+    ): "`make unit`, `make format`, `make help`",
+    ("Development", "coverage of delivery, transport and publishing is measured and shown"): "`make coverage`",
+    ("Development", "any order: `-p xdist -n 2 --dist load`, shuffled"): (
+        "`python -m pytest -n 2 --dist load --shuffle 1 tests/unit tests/contract tests/integration`"
+    ),
+}
+"""Section and requirement → the commands that show it, alone or with tests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One marker: the test shows the requirement."""
+
+    section: str
+    requirement: str
+    test: str
+    """``path::name``."""
+
+
+def requirements(root: Path = ROOT) -> list[Shown]:
+    """The markers of all tests, by path and line."""
+    found: list[Shown] = []
+    for path in sorted((root / "tests").rglob("test_*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        name = path.relative_to(root).as_posix()
+        found.extend(Shown(*texts, f"{name}::{test}") for test, texts in _marked(tree))
+    return found
+
+
+def _marked(tree: ast.Module) -> Iterator[tuple[str, tuple[str, str]]]:
+    for node in tree.body:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                for decorator in node.decorator_list:
+                    if (texts := _texts(decorator)) is not None:
+                        yield node.name, texts
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call):
+                # A stateful property: `TestX = pytest.mark.requirement(…)(Machine.TestCase)`.
+                made: ast.expr = call
+                while isinstance(made, ast.Call):
+                    if (texts := _texts(made)) is not None:
+                        yield name, texts
+                    made = made.func if (nested := _nested(made)) is None else nested
+            case _:
+                pass
+
+
+def _nested(call: ast.Call) -> ast.expr | None:
+    """The marked value inside a call that wraps another marker's result."""
+    return call.args[0] if len(call.args) == 1 and isinstance(call.args[0], ast.Call) else None
+
+
+def _texts(node: ast.expr) -> tuple[str, str] | None:
+    match node:
+        case ast.Call(
+            func=ast.Attribute(value=ast.Attribute(attr="mark"), attr="requirement"),
+            args=[ast.Constant(value=str(section)), ast.Constant(value=str(requirement))],
+        ):
+            return section, requirement
+    return None
+
+
+def page() -> str:
+    """The page's text. Raises KeyError for a marker whose section is not in `SECTIONS`."""
+    tests: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for shown in requirements():
+        tests[shown.section, shown.requirement].append(shown.test)
+    if unknown := {section for section, _ in tests} - set(SECTIONS):
+        message = f"sections that tests/support/acceptance.py does not list: {', '.join(sorted(unknown))}"
+        raise KeyError(message)
+    parts = [HEAD]
+    for section, intro in SECTIONS.items():
+        rows = sorted({key for key in (*tests, *COMMANDS) if key[0] == section})
+        lines = [f"## {section}", ""]
+        lines += [intro, ""] if intro else []
+        lines += ["| requirement | shown by |", "|---|---|"]
+        lines += [f"| {key[1]} | {_shown_by(COMMANDS.get(key), tests[key])} |" for key in rows]
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _shown_by(commands: str | None, tests: list[str]) -> str:
+    named = ", ".join(f"`{test}`" for test in tests)
+    return "; ".join(filter(None, (commands, named)))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
