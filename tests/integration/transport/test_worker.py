@@ -126,7 +126,7 @@ def test_an_agent_that_raises_ends_the_worker_and_loses_nothing(scene: Scene) ->
     wait_until(lambda: scene.committed() == [2, 0], 20, "it works")
     scene.produce(["raise-here"], partition=0)
     assert worker.wait() == 1
-    assert "an agent raised ValueError: an agent's own fault" in worker.text()
+    assert "an agent raised ValueError: an error of the agent" in worker.text()
     assert scene.committed() == [2, 0]
 
 
