@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.support.local_stack.stack import Stack
@@ -23,6 +23,13 @@ from tests.support.local_stack.stack import Stack
 ROOT = Path(__file__).parents[3]
 APP = "tests.support.apps.transport_app:app"
 FAUST = (sys.executable, "-m", "faust", "-A", APP)
+COORDINATOR_SECONDS = 10.0
+NO_COORDINATOR_YET = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+"""What a broker answers about the first group of a new cluster, while it creates the topic of offsets."""
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -146,7 +153,14 @@ class Scene:
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": self.group})
         try:
             places = [TopicPartition(self.topic, number) for number in range(self.partitions)]
-            return [place.offset for place in consumer.committed(places, timeout=10)]
+            deadline = time.monotonic() + COORDINATOR_SECONDS
+            while True:
+                try:
+                    return [place.offset for place in consumer.committed(places, timeout=10)]
+                except KafkaException as error:
+                    if error.args[0].code() not in NO_COORDINATOR_YET or time.monotonic() > deadline:
+                        raise
+                time.sleep(0.1)
         finally:
             consumer.close()
 
