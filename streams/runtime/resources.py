@@ -251,11 +251,20 @@ def _start_tasks(
 ) -> None:
     """Start the relay and the other background tasks. An exception in any of them ends the process.
 
-    When the stack closes, the relay may finish its current work within `settle_timeout`. The others are cancelled.
+    When the stack closes, the relay may finish its current work within `settle_timeout`. The others are cancelled; what
+    a driver raises when it is cancelled is logged, since the process ends already.
     """
     stop_relay = asyncio.Event()
-    relay_task = _start_task(relay.run(stop_relay), config.crash)
-    others = [_start_task(one, config.crash) for one in jobs]
+
+    def on_error(error: BaseException) -> None:
+        if stop_relay.is_set():
+            log.warning("background task failed while the worker stops", exc_info=error)
+        else:
+            log.critical("background task crashed", exc_info=error)
+            config.crash(error)
+
+    relay_task = _start_task(relay.run(stop_relay), on_error)
+    others = [_start_task(one, on_error) for one in jobs]
 
     async def end() -> None:
         stop_relay.set()
@@ -267,11 +276,10 @@ def _start_tasks(
     stack.push_async_callback(end)
 
 
-def _start_task(work: Coroutine[object, object, None], crash: Crash) -> "asyncio.Task[None]":
+def _start_task(work: Coroutine[object, object, None], on_error: Crash) -> "asyncio.Task[None]":
     def ended(task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("background task crashed", exc_info=error)
-            crash(error)
+            on_error(error)
 
     task = asyncio.create_task(work)
     task.add_done_callback(ended)

@@ -1,16 +1,20 @@
 """A worker whose start fails or is cancelled leaves no task, thread, process or connection."""
 
 import asyncio
+import contextlib
 import gc
 import threading
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import cast
 
 import psutil
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from streams.codec import build_codec
-from streams.runtime.resources import WorkerConfig
+from streams.publishing.outbox.relay import Relay
+from streams.runtime.resources import WorkerConfig, _start_tasks
 from streams.runtime.worker import Worker
 from streams.settings import Settings
 from streams.topics import POOLS
@@ -92,3 +96,35 @@ async def test_a_cancelled_start_leaves_nothing() -> None:
             await closed.wait()
     await server.wait_closed()
     assert left() == before
+
+
+class IdleRelay:
+    """A relay that has nothing to send."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+
+
+@pytest.mark.parametrize("at", ["stop", "work"])
+async def test_only_a_task_that_fails_by_itself_ends_the_process(at: str) -> None:
+    """A driver may raise an error of its own when its call is cancelled at the end."""
+    failures: list[BaseException] = []
+    failed = asyncio.Event()
+
+    def crash(error: BaseException) -> None:
+        failures.append(error)
+        failed.set()
+
+    config = a_worker(1, crash=crash)._config
+
+    async def fail() -> None:
+        with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+            await asyncio.wait_for(asyncio.Event().wait(), 0.01 if at == "work" else None)
+        raise AssertionError
+
+    async with AsyncExitStack() as stack:
+        _start_tasks(stack, config, cast("Relay", IdleRelay()), [fail()])
+        if at == "work":
+            await asyncio.wait_for(failed.wait(), 5)
+        await asyncio.sleep(0)
+    assert len(failures) == (at == "work")
