@@ -60,6 +60,14 @@ class SecureKafka(Kafka):
         }
 
 
+def distinct_ports(count: int) -> set[int]:
+    """Free ports, asked for until all differ: Kafka refuses two listeners on one port."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return found
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))
@@ -69,9 +77,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def broker(stack: Stack, certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
     """Start the broker with the user `worker` and its password."""
     folder = tmp_path_factory.mktemp("secure")
-    ports = {"kafka-1": free_port(), "kafka-controller-1": free_port()}
+    broker, controller, mutual, scram = distinct_ports(4)
+    ports = {"kafka-1": broker, "kafka-controller-1": controller}
     kafka = SecureKafka(folder, ports, brokers=1, cluster_id="c2VjdXJlLWNsdXN0ZXItMQ", cache=stack.folder / "cache")
-    kafka.certificates, kafka.mutual, kafka.scram = certificates, free_port(), free_port()
+    kafka.certificates, kafka.mutual, kafka.scram = certificates, mutual, scram
     kafka.start(StartUp(lambda _: None))
     admin = AdminClient({"bootstrap.servers": kafka.address})
     user = UserScramCredentialUpsertion(
