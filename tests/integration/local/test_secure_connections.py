@@ -18,6 +18,7 @@ from schemas import DocumentIndexRequested
 from streams.dify.indexing_flags import IndexingFlags
 from streams.dify.redis import redis_opener
 from streams.local.kafka import Kafka
+from streams.local.ports import allocate_ports
 from streams.local.process import StartUp
 from streams.settings import Settings, SettingsError
 from tests.integration.conftest import Stack
@@ -60,14 +61,6 @@ class SecureKafka(Kafka):
         }
 
 
-def distinct_ports(count: int) -> set[int]:
-    """Free ports, asked for until all differ: Kafka refuses two listeners on one port."""
-    found: set[int] = set()
-    while len(found) < count:
-        found.add(free_port())
-    return found
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))
@@ -77,10 +70,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def broker(stack: Stack, certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
     """Start the broker with the user `worker` and its password."""
     folder = tmp_path_factory.mktemp("secure")
-    broker, controller, mutual, scram = distinct_ports(4)
-    ports = {"kafka-1": broker, "kafka-controller-1": controller}
+    ports = allocate_ports({}, ("kafka-1", "kafka-controller-1", "mutual", "scram"))
     kafka = SecureKafka(folder, ports, brokers=1, cluster_id="c2VjdXJlLWNsdXN0ZXItMQ", cache=stack.folder / "cache")
-    kafka.certificates, kafka.mutual, kafka.scram = certificates, mutual, scram
+    kafka.certificates, kafka.mutual, kafka.scram = certificates, ports["mutual"], ports["scram"]
     kafka.start(StartUp(lambda _: None))
     admin = AdminClient({"bootstrap.servers": kafka.address})
     user = UserScramCredentialUpsertion(
