@@ -1,5 +1,6 @@
 """Runs Apache Kafka without ZooKeeper (KRaft): brokers from the fetched jars, one process per broker."""
 
+import os
 import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from streams.local.process import ServerFailedError, ServerProcess, StartUp
 
 REPLICATED_FROM = 3
 """With this number of brokers or more, records have three copies, and there are three controllers."""
+_ASCII = 128
 _FORMAT_TIMEOUT = 60
 _START_TIMEOUT = 90.0
 _LOGGING = {
@@ -137,16 +139,18 @@ class Kafka:
         data = process.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
         config = process.folder / "server.properties"
-        config.write_text("".join(f"{key}={value}\n" for key, value in self._config(node, data).items()))
+        config.write_text("".join(f"{key}={_escaped(value)}\n" for key, value in self._config(node, data).items()))
         run = [str(java.path), *java.quiet_options, *_jvm_options(self.brokers), "-cp", f"{jars}/*"]
         if not (data / "meta.properties").is_file():
             self._format(process.name, [*run, "kafka.tools.StorageTool"], config)
-        process.start([*run, "kafka.Kafka", str(config)])
+        process.start([*run, "kafka.Kafka", str(config)], environment=_environment())
 
     def _format(self, name: str, tool: list[str], config: Path) -> None:
         command = [*tool, "format", "--ignore-formatted", f"--cluster-id={self._cluster_id}", "-c", str(config)]
         try:
-            subprocess.run(command, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT, check=True)  # noqa: S603 - the Java found above
+            subprocess.run(  # noqa: S603 - the Java found above
+                command, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT, check=True, env=_environment()
+            )
         except subprocess.TimeoutExpired as error:
             raise ServerFailedError(f"{name} did not format its folder within {_FORMAT_TIMEOUT} s") from error
         except subprocess.CalledProcessError as error:
@@ -168,8 +172,7 @@ class Kafka:
             "advertised.listeners": listener,
             "inter.broker.listener.name": "BROKER",
             "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            # A backslash is an escape character in a properties file.
-            "log.dirs": str(data).replace("\\", "\\\\"),
+            "log.dirs": str(data),
         }
 
     def _wait(self, started: list[int], start_up: StartUp) -> None:
@@ -185,6 +188,18 @@ class Kafka:
             for node in started:
                 self.processes[node - 1].stop()
             raise
+
+
+def _escaped(value: str) -> str:
+    """Return a value for a properties file (java.util.Properties): what is not ASCII becomes escaped UTF-16 units."""
+    units = value.replace("\\", "\\\\").encode("utf-16-be", "surrogatepass")
+    codes = [int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2)]
+    return "".join(chr(code) if code < _ASCII else f"\\u{code:04x}" for code in codes)
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment with a UTF-8 locale: without one, Java cannot open a path that is not ASCII."""
+    return {**os.environ, "LC_ALL": "C.UTF-8"}
 
 
 def _client(address: str) -> AdminClient:

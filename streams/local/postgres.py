@@ -8,21 +8,28 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
+from psycopg.sql import SQL
 from sqlalchemy import NullPool, create_engine
 
+from streams.local.password import stored_password
 from streams.local.ports import HOST, allocate_ports
 from streams.local.process import ServerFailedError, ServerProcess, StartUp, wait_until_unused
 from streams.local.unprivileged_user import Account, AccountError, unprivileged_account
 
 DATABASE = "streams"
-USER = "postgres"
+USER = "pipeline"
+"""The role of the URL. It owns its databases and may create others, but it is no superuser. Its name is not that of a
+schema, which would come first in its search path."""
+_ADMIN = "postgres"
+_EXTENSIONS = ("vector",)
+"""Only a superuser may create them. They are in template1, so each new database has them."""
 _INIT_TIMEOUT = 120
 _START_TIMEOUT = 60.0
 _LEFTOVER_TIMEOUT = 10.0
 
 
 class Postgres:
-    """The database server of one folder. It trusts all connections, which can only come from this machine."""
+    """The database server of one folder. Its passwords are in files of the folder that only their owner can read."""
 
     port_names = ("postgres",)
 
@@ -41,8 +48,13 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """Return the database URL for STREAMS_DATABASE_URL."""
-        return f"postgresql://{USER}@{self.address}/{DATABASE}"
+        """Return the database URL for STREAMS_DATABASE_URL, with the password."""
+        return f"postgresql://{USER}:{stored_password(self.folder / 'password')}@{self.address}/{DATABASE}"
+
+    @property
+    def admin_url(self) -> str:
+        """Return the URL of the server's superuser, with the password."""
+        return f"postgresql://{_ADMIN}:{self._admin_password()}@{self.address}/postgres"
 
     def start(self, start_up: StartUp) -> None:
         """Start the server if it is not running, and create the platform's tables. Raises ServerFailedError."""
@@ -69,6 +81,9 @@ class Postgres:
             if not (self._data / "PG_VERSION").is_file():
                 start_up.report("PostgreSQL: creating its data folder")
                 self._initialize(binaries, account)
+            elif not self._admin_password_file.is_file():
+                message = f"{self._data} has no password: it is of an earlier version. Stop its server and remove it"
+                raise ServerFailedError(message)
             account.change_owner(self._data)
         except AccountError as error:
             raise ServerFailedError(f"PostgreSQL cannot run as root: {error}") from error
@@ -83,6 +98,8 @@ class Postgres:
             # TCP is enough. A socket has a limited path length, and its lock file would outlive a killed server.
             "unix_socket_directories": "",
             "max_connections": "200",
+            # The default is /dev/shm, which is small in a container.
+            "dynamic_shared_memory_type": "mmap",
         }
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         command = [str(binaries / "postgres"), "-D", str(self._data), *options]
@@ -94,12 +111,17 @@ class Postgres:
         fresh = self.folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
-        account.change_owner(fresh)
+        secret = self.folder / "password.new"
+        secret.touch(mode=0o600)
+        secret.write_text(self._admin_password())
+        for path in (fresh, secret):
+            account.change_owner(path)
         command = [
             str(binaries / "initdb"),
             f"--pgdata={fresh}",
-            f"--username={USER}",
-            "--auth=trust",
+            f"--username={_ADMIN}",
+            "--auth=scram-sha-256",
+            f"--pwfile={secret}",
             "--encoding=UTF8",
             # The same sort order on every machine, without the locales of the system.
             "--locale-provider=builtin",
@@ -123,6 +145,8 @@ class Postgres:
             raise ServerFailedError(f"PostgreSQL did not create its data folder within {_INIT_TIMEOUT} s") from error
         except subprocess.CalledProcessError as error:
             raise ServerFailedError("PostgreSQL cannot create its data folder", error.stdout + error.stderr) from error
+        finally:
+            secret.unlink(missing_ok=True)
         fresh.rename(self._data)
 
     def _answers(self) -> bool:
@@ -130,24 +154,44 @@ class Postgres:
             # The file says when the server is ready. An earlier connection would fill its log with errors.
             if (self._data / "postmaster.pid").read_text().split()[-1:] != ["ready"]:
                 return False
-            self._connect("postgres").close()
+            self._connect().close()
         except (FileNotFoundError, psycopg.OperationalError):
             return False
         return True
 
-    def _connect(self, database: str) -> psycopg.Connection:
+    def _connect(self, database: str = "postgres") -> psycopg.Connection:
+        """Return a connection of the superuser."""
         return psycopg.connect(
-            host=HOST, port=self._ports["postgres"], user=USER, dbname=database, connect_timeout=5, autocommit=True
+            host=HOST,
+            port=self._ports["postgres"],
+            user=_ADMIN,
+            password=self._admin_password(),
+            dbname=database,
+            connect_timeout=5,
+            autocommit=True,
         )
+
+    @property
+    def _admin_password_file(self) -> Path:
+        return self.folder / "admin-password"
+
+    def _admin_password(self) -> str:
+        return stored_password(self._admin_password_file)
 
     def _make_database(self) -> None:
         # Imported here, because `status` and `env` do not need the models, which take half a second to load.
         from streams.dify.models import create_platform_tables  # noqa: PLC0415
 
-        with self._connect("postgres") as connection:
-            found = connection.execute("select 1 from pg_database where datname = %s", (DATABASE,)).fetchone()
-            if found is None:
-                connection.execute(f"create database {DATABASE}")
+        with self._connect("template1") as connection:
+            for extension in _EXTENSIONS:
+                connection.execute(f"create extension if not exists {extension}")
+        with self._connect() as connection:
+            if connection.execute("select 1 from pg_roles where rolname = %s", (USER,)).fetchone() is None:
+                connection.execute(f"create role {USER} login createdb")
+            password = stored_password(self.folder / "password")
+            connection.execute(SQL("alter role " + USER + " password {}").format(password))
+            if connection.execute("select 1 from pg_database where datname = %s", (DATABASE,)).fetchone() is None:
+                connection.execute(f"create database {DATABASE} owner {USER}")
         engine = create_engine(self.url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
         with engine.begin() as connection:
             create_platform_tables(connection)

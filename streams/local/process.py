@@ -196,9 +196,22 @@ def _works_in(pid: int, folder: Path, program: str) -> bool:
     process = Path(f"/proc/{pid}")
     try:
         return (process / "cwd").samefile(folder) and (process / "exe").readlink().name == program
+    except PermissionError:
+        # It belongs to another user, and root may not look at its folder in a container (no CAP_SYS_PTRACE).
+        return _is_orphan(process, program)
     except OSError:
-        # It has ended, or belongs to another user. Neither is a process of this stack.
         return False
+
+
+def _is_orphan(process: Path, program: str) -> bool:
+    """Return whether this is a child of a server that has been killed; it then ends soon."""
+    try:
+        title = (process / "cmdline").read_bytes()
+        parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+        parent_name = Path(f"/proc/{parent}/comm").read_text().strip()
+    except (OSError, IndexError):
+        return False
+    return title.startswith(f"{program}: ".encode()) and parent_name != program
 
 
 def process_identity(pid: int) -> str | None:

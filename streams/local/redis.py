@@ -1,5 +1,6 @@
 """Runs Redis, from a package that contains the server, else from the PATH. It is a cache: `down` deletes its data."""
 
+import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from redis import Redis as Client
 from redis import RedisError
 
+from streams.local.password import stored_password
 from streams.local.ports import HOST, allocate_ports
 from streams.local.process import ServerFailedError, ServerProcess, StartUp
 
@@ -33,8 +35,8 @@ class Redis:
 
     @property
     def url(self) -> str:
-        """Return the URL for STREAMS_REDIS_URL."""
-        return f"redis://{self.address}/0"
+        """Return the URL for STREAMS_REDIS_URL, with the password."""
+        return f"redis://:{self._password()}@{self.address}/0"
 
     def start(self, start_up: StartUp) -> None:
         """Start the server if it is not running. Raises ServerFailedError."""
@@ -53,23 +55,31 @@ class Redis:
     def _start(self, start_up: StartUp) -> None:
         self._ports.update(allocate_ports(self._ports, self.port_names))
         settings = {
-            "--bind": HOST,
-            "--port": str(self._ports["redis"]),
-            "--dir": str(self.folder),
-            "--save": "",
-            "--appendonly": "no",
-            "--daemonize": "no",
+            "bind": HOST,
+            "port": str(self._ports["redis"]),
+            "dir": json.dumps(str(self.folder), ensure_ascii=False),
+            "save": '""',
+            "appendonly": "no",
+            "daemonize": "no",
+            # A client without it could write files as the user of the server (CONFIG SET dir).
+            "requirepass": self._password(),
         }
-        options = [part for setting in settings.items() for part in setting]
-        self._process.start([str(_binary()), *options])
+        # A command line would show the password to every user of the machine.
+        configuration = self.folder / "redis.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text("".join(f"{key} {value}\n" for key, value in settings.items()), encoding="utf-8")
+        self._process.start([str(_binary()), str(configuration)])
         self._process.wait_until(self._answers, start_up, timeout=_START_TIMEOUT)
 
     def stop(self) -> bool:
         """Stop the server. Returns True if it was running."""
         return self._process.stop()
 
+    def _password(self) -> str:
+        return stored_password(self.folder / "password")
+
     def _answers(self) -> bool:
-        with Client(host=HOST, port=self._ports["redis"], socket_connect_timeout=1, socket_timeout=2) as client:
+        with Client.from_url(self.url, socket_connect_timeout=1, socket_timeout=2) as client:
             try:
                 client.ping()
             except RedisError:

@@ -159,6 +159,14 @@ class LocalStack:
             "STREAMS_WEB_PORT": str(servers.state.ports[_WEB]),
         }
 
+    @property
+    def database_admin_url(self) -> str:
+        """Return the URL of PostgreSQL's superuser. Raises StackError if no stack was ever started."""
+        servers = self._load()
+        if servers is None:
+            raise StackError(f"there is no local stack in {self.folder}: run `streams local up`")
+        return servers.postgres.admin_url
+
     def _load(self) -> Servers | None:
         """Return the folder's servers with the current ports: another process may have started them meanwhile."""
         try:

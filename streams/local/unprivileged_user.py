@@ -52,8 +52,8 @@ class Account:
 def unprivileged_account(paths: Iterable[Path]) -> Account:
     """Return the account for a server that must not be root and uses `paths`. Raises AccountError.
 
-    If a parent of a path is closed to others (a checkout in root's home), the server runs in a user namespace. There it
-    is another user for itself, but root for the files. So the permissions of the folders stay the same.
+    If a parent of a path is closed to others (a checkout in root's home), the server keeps one capability, to pass
+    closed folders (CAP_DAC_OVERRIDE, capabilities(7)). No permission changes, and a container needs no user namespace.
     """
     if os.geteuid() != 0:
         return Account()
@@ -61,14 +61,32 @@ def unprivileged_account(paths: Iterable[Path]) -> Account:
         user = pwd.getpwnam(_UNPRIVILEGED)
     except KeyError as error:
         raise AccountError(f"there is no user {_UNPRIVILEGED}: run the local stack as a normal user") from error
+    owner = (user.pw_uid, user.pw_gid)
     closed = next((part for path in paths if (part := inaccessible_part(path)) is not None), None)
     if closed is None:
-        return Account(uid=user.pw_uid, gid=user.pw_gid, owner=(user.pw_uid, user.pw_gid))
-    namespace = (shutil.which("unshare") or "unshare", "--user", f"--map-user={user.pw_uid}", "--map-group=0")
-    if not _runs(namespace):
-        message = f"{closed} is closed to user {_UNPRIVILEGED}: run `chmod o+x {closed}`, or use another folder"
+        return Account(uid=user.pw_uid, gid=user.pw_gid, owner=owner)
+    prefix = _with_capability(*owner)
+    if not _runs(prefix):
+        message = (
+            f"{closed} is closed to user {_UNPRIVILEGED}, and `{' '.join(prefix[:1])}` of util-linux cannot pass the "
+            f"capability dac_override: use an open folder, or run as a normal user"
+        )
         raise AccountError(message)
-    return Account(prefix=namespace, owner=(0, 0))
+    return Account(prefix=prefix, owner=owner)
+
+
+def _with_capability(uid: int, gid: int) -> tuple[str, ...]:
+    """Return the command prefix that changes the user and keeps only CAP_DAC_OVERRIDE, for child processes too."""
+    return (
+        shutil.which("setpriv") or "setpriv",
+        f"--reuid={uid}",
+        f"--regid={gid}",
+        "--clear-groups",
+        "--bounding-set=-all,+dac_override",
+        "--inh-caps=-all,+dac_override",
+        "--ambient-caps=-all,+dac_override",
+        "--no-new-privs",
+    )
 
 
 def inaccessible_part(path: Path) -> Path | None:

@@ -48,6 +48,10 @@ SECTIONS: dict[str, str] = {
     "Personal data": "",
     "Large events": "",
     "Faults and operations": "",
+    "Faults of others": (
+        "What peers' bug reports, two reviews and a real deployment showed. c: reports of peers; R: the review for "
+        "loss, doubling and stalls; H, M, L: the security review by severity; S: a real database of the platform."
+    ),
     "Source tree and packaging": "",
     "Output of commands": "",
     "Development": "",

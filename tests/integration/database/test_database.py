@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -28,6 +29,7 @@ from streams.database.migrations import MigrationRefusedError, upgrade
 from streams.database.tables import metadata
 from streams.delivery.ledger.pg_arrays import array_text, byte_array_text
 from streams.settings import Settings
+from tests.support.local_stack.stack import Stack
 
 TODAY = date(2026, 3, 1)
 
@@ -120,17 +122,16 @@ def test_a_missing_database_is_one_line_without_the_password() -> None:
         assert "\n" not in str(refused.value)
 
 
-def test_a_refused_migration_changes_nothing(empty: Settings) -> None:
+def test_a_refused_migration_changes_nothing(empty: Settings, stack: Stack) -> None:
     """A role without the right to create a schema gets one line."""
     role = f"reader_{uuid4().hex[:8]}"
-    with sync_engine(empty).begin() as connection:
-        connection.execute(text(f"create role {role} login password 'secret'"))
-    # The server may be reached by a socket that trusts every role: only the role differs.
+    with psycopg.connect(stack.database_admin_url) as connection:
+        connection.execute(f"create role {role} login password 'secret'")
     url = database_url(empty).set(username=role, password="secret").render_as_string(hide_password=False)
     with pytest.raises(MigrationRefusedError, match="permission denied"):
         upgrade(empty.model_copy(update={"database_url": SecretStr(url)}))
-    with sync_engine(empty).begin() as connection:
-        connection.execute(text(f"drop role {role}"))
+    with psycopg.connect(stack.database_admin_url) as connection:
+        connection.execute(f"drop role {role}")
 
 
 def test_partitions_made_from_two_places_at_once(engine: Engine) -> None:

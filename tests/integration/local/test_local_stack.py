@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from redis import Redis
+from redis.exceptions import AuthenticationError
+from sqlalchemy.engine import make_url
 
 from streams.local import LocalStack, StackError
 from streams.local.ports import accepts, allocate_ports, is_free
@@ -93,6 +96,32 @@ def test_every_server_answers_where_env_says(running: LocalStack) -> None:
         assert client.ping()
     assert Path(environment["STREAMS_STORAGE_URL"].removeprefix("file:")).is_dir()
     assert is_free(int(environment["STREAMS_WEB_PORT"]))
+
+
+@pytest.mark.requirement("Faults of others", "M10: the local stack's PostgreSQL and Redis need a password")
+def test_other_users_of_the_machine_cannot_use_the_servers(running: LocalStack) -> None:
+    """PostgreSQL and Redis refuse a client without the password, which only the owner of the folder can read.
+
+    The role of the URL is no superuser, so it cannot start programs.
+    """
+    environment = running.environment()
+    address = make_url(environment["STREAMS_DATABASE_URL"])
+    for user in ("postgres", address.username):
+        with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+            psycopg.connect(host=address.host, port=address.port, user=user, dbname="streams", password="")
+    with (
+        psycopg.connect(environment["STREAMS_DATABASE_URL"]) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("copy (select 1) to program 'true'")
+    cache = make_url(environment["STREAMS_REDIS_URL"])
+    with Redis(host=str(cache.host), port=int(cache.port or 0)) as client, pytest.raises(AuthenticationError):
+        client.ping()
+    secrets = ("postgres/password", "postgres/admin-password", "redis/password", "redis/redis.conf")
+    assert {(running.folder / name).stat().st_mode & 0o777 for name in secrets} == {0o600}
+    shown = [psutil.Process(pid).cmdline() for pid in pids(running) if pid is not None]
+    password = str(address.password)
+    assert not any(password in part or str(cache.password) in part for command in shown for part in command)
 
 
 def test_brokers_let_a_dead_worker_s_partitions_go_soon(running: LocalStack) -> None:

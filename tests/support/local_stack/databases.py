@@ -34,7 +34,7 @@ def make_template(stack: Stack) -> str:
         if found is None:
             unfinished = f"unfinished_{name}"
             connection.execute(f"drop database if exists {unfinished} with (force)")
-            connection.execute(f"create database {unfinished} template template0")
+            connection.execute(f"create database {unfinished} template template1")
             _make_tables(url(stack, unfinished))
             connection.execute(f"alter database {unfinished} rename to {name}")
     return name

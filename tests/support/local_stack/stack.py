@@ -43,6 +43,8 @@ class Stack:
 
     environment: dict[str, str]
     folder: Path
+    database_admin_url: str
+    """The superuser of PostgreSQL. The URL of `environment` has the role of the pipeline."""
     kept: bool = False
     """Whether other sessions use the servers too. If so, no test may stop or freeze them."""
     run: str = field(default_factory=_new_run)
@@ -61,11 +63,11 @@ def session_stack(folder: Path) -> Iterator[Stack]:
         with TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=_IN_MEMORY) as memory:
             Path(memory).chmod(0o755)
             with running_stack(Path(memory) / "stack") as stack:
-                _write_without_waiting(stack.environment)
+                _write_without_waiting(stack.database_admin_url)
                 yield stack
     else:
         with running_stack(folder) as stack:
-            _write_without_waiting(stack.environment)
+            _write_without_waiting(stack.database_admin_url)
             yield stack
 
 
@@ -76,7 +78,7 @@ def running_stack(folder: Path, brokers: int | None = None) -> Iterator[Stack]:
     local = LocalStack(folder, brokers)
     local.up()
     try:
-        yield Stack(local.environment(), folder)
+        yield Stack(local.environment(), folder, local.database_admin_url)
     finally:
         local.down()
 
@@ -99,13 +101,13 @@ def kept_stack(folder: Path) -> Stack:
     status = local.status()
     if not status or not all(server.running for server in status):
         local.up()
-        _write_without_waiting(local.environment())
-    return Stack(local.environment(), folder, kept=True)
+        _write_without_waiting(local.database_admin_url)
+    return Stack(local.environment(), folder, local.database_admin_url, kept=True)
 
 
-def _write_without_waiting(environment: dict[str, str]) -> None:
+def _write_without_waiting(url: str) -> None:
     """Turn off PostgreSQL's waiting for its disk. Only a crash of the machine would lose data."""
-    with psycopg.connect(environment["STREAMS_DATABASE_URL"], autocommit=True) as connection:
+    with psycopg.connect(url, autocommit=True) as connection:
         for setting in ("fsync", "full_page_writes"):
             connection.execute(f"alter system set {setting} = off")
         connection.execute("select pg_reload_conf()")
