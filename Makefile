@@ -10,6 +10,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONNOUSERSITE := 1
+# In a locale without UTF-8, Python could not read the path of a checkout that is not ASCII (in site-packages/*.pth).
+export LC_ALL := C.UTF-8
 
 .PHONY: setup help demo unit test check format coverage crash bench lock clean
 
