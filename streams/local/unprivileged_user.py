@@ -76,7 +76,10 @@ def unprivileged_account(paths: Iterable[Path]) -> Account:
 
 
 def _with_capability(uid: int, gid: int) -> tuple[str, ...]:
-    """Return the command prefix that changes the user and keeps only CAP_DAC_OVERRIDE, for child processes too."""
+    """Return the command prefix that changes the user and keeps only CAP_DAC_OVERRIDE, for child processes too.
+
+    Without the secure bit, access(2) would ignore the capability, and PostgreSQL asks it about its own programs.
+    """
     return (
         shutil.which("setpriv") or "setpriv",
         f"--reuid={uid}",
@@ -85,6 +88,7 @@ def _with_capability(uid: int, gid: int) -> tuple[str, ...]:
         "--bounding-set=-all,+dac_override",
         "--inh-caps=-all,+dac_override",
         "--ambient-caps=-all,+dac_override",
+        "--securebits=+no_setuid_fixup",
         "--no-new-privs",
     )
 

