@@ -47,7 +47,9 @@ def upgrade(settings: Settings, today: date | None = None) -> Upgrade:
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
             before = revision(connection)
             if before is None or before < REVISION:
-                connection.execute(text(f"create schema if not exists {SCHEMA}"))
+                # `if not exists` would need the right to create schemas also where there is nothing to create.
+                if connection.scalar(text(f"select to_regnamespace('{SCHEMA}')")) is None:
+                    connection.execute(text(f"create schema {SCHEMA}"))
                 _run_migrations(connection)
             after = revision(connection)
             made = ensure_partitions(connection, day, settings.ledger_retention_days)
