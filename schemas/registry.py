@@ -124,7 +124,7 @@ def _load(path: Path) -> dict[str, object]:
     except OSError as error:
         message = f"{path}: {error.strerror}; `streams schemas export` creates the files of the registry"
         raise RegistryError(message) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"{path} is not JSON: {error}"
         raise RegistryError(message) from error
     if not isinstance(content, dict):

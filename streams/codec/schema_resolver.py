@@ -95,7 +95,7 @@ class SchemaResolver:
             evolved = own is not None and _canonical(own.schema) != _canonical(registered.schema)
             fields = field_reader(registered.schema, own.schema if own is not None and evolved else None)
         except Exception as error:  # anybody may register, and fastavro raises many kinds for an invalid schema
-            message = f"schema {schema_id} is not a valid Avro schema: {type(error).__name__}: {error}"
+            message = f"schema {schema_id} cannot be used: {type(error).__name__}: {error}"
             raise DecodeError("validation", message) from error
 
         # `model_validate` takes a tenth longer, for its other arguments.

@@ -6,7 +6,7 @@ import fastavro
 
 from schemas.registry import RegisteredSchema, RegistryUnavailableError
 from schemas.sensitivity import Marks, Sensitivity, marks_of, marks_of_schema
-from streams.codec.avro_reader import PREFIX_LENGTH
+from streams.codec.avro_reader import PREFIX_LENGTH, record_reader
 from streams.observability.redaction import blanked
 from streams.schema_registry.clients import Registry, SchemaNotFetchedError
 from streams.topics import Catalogue, UnknownEventError
@@ -40,10 +40,8 @@ class WriterSchemas:
         registered = self._schema(value)
         if registered is None:
             return None
-        buffer = io.BytesIO(value)
-        buffer.seek(PREFIX_LENGTH)
         try:
-            found = fastavro.schemaless_reader(buffer, fastavro.parse_schema(registered.schema))
+            found, _ = record_reader(registered.schema)(value)
         except Exception:  # noqa: BLE001 - fastavro raises many kinds for foreign bytes; all mean the same here
             return None
         return found if isinstance(found, dict) else None

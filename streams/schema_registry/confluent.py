@@ -222,6 +222,7 @@ def _registered(schema_id: int, answer: "Schema") -> RegisteredSchema:
     """Return the schema of an answer to a request by id. It has no subject, only its record's name."""
     try:
         content = json.loads(answer.schema_str or "")
-    except ValueError:  # another type than Avro, such as Protobuf: not a schema of an event
+    # Another type than Avro, such as Protobuf, or JSON that is nested without end: not a schema of an event.
+    except (ValueError, RecursionError):
         content = {}
     return RegisteredSchema(schema_id, "", 0, "", content if isinstance(content, dict) else {})

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from schemas import Event
+from schemas.avro_type import BadSchemaError
 from schemas.evolution import BreakingChange, Version, breaking_changes
 from schemas.registry import COMMITTED, INDEX, FileRegistry, RegisteredSchema
 from schemas.sensitivity import tag_schema
 from streams.schema_registry.constraints import allowed_values
+from streams.schema_registry.schema_limits import readable_type
 from streams.topics import Catalogue
 
 NAMESPACE = "streams"
@@ -88,6 +90,11 @@ def avro_schema(event: type[Event]) -> dict[str, object]:
             field.pop("default", None)
     _drop_defaults_of_enums(schema)
     tag_schema(schema, event)
+    try:
+        readable_type(schema)
+    except BadSchemaError as error:
+        message = f"{event.__name__} cannot be an event: {error}"
+        raise SchemaExportError(message) from error
     fields = schema.pop("fields")
     return {**schema, "fields": fields}
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import fastavro
 import pytest
+from pydantic import BaseModel
 
 from schemas import DocumentDeleted, Event, MessageCreated
 from schemas.evolution import Compatibility
@@ -235,3 +236,18 @@ def fields_of(schema: dict[str, object]) -> list[dict[str, object]]:
     fields = schema["fields"]
     assert isinstance(fields, list)
     return fields
+
+
+class Nothing(BaseModel):
+    """A model without fields takes no bytes in Avro."""
+
+
+@pytest.mark.requirement("Faults of others", "L5: an event with a list of things without bytes is not exported")
+def test_an_event_with_a_list_of_models_without_fields_is_not_exported() -> None:
+    class Listed(Event):
+        """Ten bytes of it could announce any number of items."""
+
+        things: list[Nothing]
+
+    with pytest.raises(SchemaExportError, match="Listed cannot be an event: things: a list"):
+        avro_schema(Listed)

@@ -80,3 +80,9 @@ def write(folder: Path, rows: list[dict[str, object]]) -> None:
     (folder / INDEX).write_text(json.dumps({"schemas": rows}), encoding="utf-8")
     for listed in rows:
         (folder / str(listed["file"])).write_text('{"type": "record"}', encoding="utf-8")
+
+
+def test_a_file_that_is_nested_without_end_is_an_error_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "registry.json").write_text("[" * 100_000)
+    with pytest.raises(RegistryError, match="is not JSON"):
+        FileRegistry(tmp_path)
