@@ -5,7 +5,7 @@ Everything here is pure except for one context variable: the redactor for the ev
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, date, datetime, time
 from typing import Final
@@ -22,6 +22,11 @@ RUN: Final = 8
 WORD_BELOW: Final = 4
 """A value with fewer characters is masked only where it is a whole word. One character is never masked: errors would
 not be readable."""
+MAX_TEXT: Final = 65_536
+"""Characters of a text that are kept. Errors and log lines are cut to much less anyway."""
+MAX_VALUES: Final = 262_144
+"""Characters of all marked values of a unit of work. With more, its texts are masked completely, not searched."""
+_WORD = re.compile(r"\w")
 
 
 def masked(fields: Mapping[str, object], marks: Marks) -> dict[str, object]:
@@ -54,11 +59,16 @@ def marked_values(fields: Mapping[str, object], marks: Marks) -> Iterator[str]:
 
 
 class Redactor:
-    """Masks marked values in texts. There is one per unit of work, so it reads the values only when needed."""
+    """Masks marked values in texts. There is one per unit of work, so it reads the values only when needed.
+
+    Time and memory grow with the lengths of the text and of the values, not with their product.
+    """
 
     def __init__(self, values: Callable[[], Iterable[str]]) -> None:
         self._find = values
-        self._known: Sequence[str] | None = None
+        self._parts: Mapping[int, set[str]] | None = None
+        """Short values, and all runs of the longer ones, by length. None: not read yet."""
+        self._masks_all = False
 
     @classmethod
     def of_fields(cls, fields: object, marks: Marks | None) -> "Redactor":
@@ -78,13 +88,32 @@ class Redactor:
         return cls(values)
 
     def __call__(self, text: str) -> str:
-        """Return the text without the values: it contains no `RUN` consecutive characters of any of them."""
-        if self._known is None:
-            self._known = sorted({_folded(form) for value in self._find() for form in _forms(value)})
-        folded = _folded(text)
-        ngrams = _ngrams(folded) if any(len(value) >= RUN for value in self._known) else {}
-        spans = sorted(span for value in self._known for span in _spans(folded, ngrams, value))
-        return _replace_spans(text, spans) if spans else text
+        """Return the text without the values: it contains no `RUN` consecutive characters of any of them.
+
+        Of a text with more than `MAX_TEXT` characters, the end is left out.
+        """
+        if self._parts is None:
+            self._read_values()
+        if self._masks_all:
+            return MASK
+        start = text[:MAX_TEXT]
+        covered = _covered(_folded(start), self._parts or {})
+        if len(text) > MAX_TEXT:  # the last characters may be the beginning of a value
+            return _with_masks(start[:-RUN], covered) + "…"
+        return _with_masks(text, covered) if any(covered) else text
+
+    def _read_values(self) -> None:
+        length, parts = 0, dict[int, set[str]]()
+        for value in self._find():
+            length += len(value)
+            if length > MAX_VALUES:
+                self._parts, self._masks_all = {}, True
+                return
+            for form in {_folded(form) for form in _forms(value)}:
+                size = min(len(form), RUN)
+                if size > 1:
+                    parts.setdefault(size, set()).update(form[at : at + size] for at in range(len(form) - size + 1))
+        self._parts = parts
 
     def redact_json(self, value: object) -> object:
         """Redact every text in a JSON value of a handler or a log line. Keys stay."""
@@ -192,38 +221,30 @@ def _folded(text: str) -> str:
     return "".join(one if len(small := one.lower()) != 1 else small for one in text)
 
 
-def _ngrams(text: str) -> dict[str, list[int]]:
-    places: dict[str, list[int]] = {}
-    for start in range(len(text) - RUN + 1):
-        places.setdefault(text[start : start + RUN], []).append(start)
-    return places
+def _covered(text: str, parts: Mapping[int, set[str]]) -> bytearray:
+    """Return one byte per character: 1 if it belongs to a value."""
+    covered = bytearray(len(text))
+    for size, known in parts.items():
+        mark = b"\x01" * size
+        for at in range(len(text) - size + 1):
+            if text[at : at + size] in known and (size >= WORD_BELOW or _is_word(text, at, at + size)):
+                covered[at : at + size] = mark
+    return covered
 
 
-def _spans(text: str, ngrams: Mapping[str, Sequence[int]], value: str) -> Iterator[tuple[int, int]]:
-    """Yield the spans of the value, or of long enough parts of it, in the text."""
-    if len(value) >= RUN:
-        for start in range(len(value) - RUN + 1):
-            for place in ngrams.get(value[start : start + RUN], ()):
-                yield place, place + RUN
-    elif len(value) >= WORD_BELOW:
-        yield from _occurrences(text, value)
-    elif len(value) > 1:
-        for match in re.finditer(rf"(?<!\w){re.escape(value)}(?!\w)", text):
-            yield match.span()
+def _is_word(text: str, start: int, end: int) -> bool:
+    """Return True if no letter, digit or underscore is next to a part of the text."""
+    return not (_WORD.match(text[start - 1]) if start else None) and not _WORD.match(text, end)
 
 
-def _occurrences(text: str, value: str) -> Iterator[tuple[int, int]]:
-    place = text.find(value)
-    while place >= 0:
-        yield place, place + len(value)
-        place = text.find(value, place + 1)
-
-
-def _replace_spans(text: str, spans: Sequence[tuple[int, int]]) -> str:
+def _with_masks(text: str, covered: bytearray) -> str:
+    """Return the text with one mask for each sequence of covered characters."""
     parts: list[str] = []
-    end = 0
-    for start, stop in spans:
-        if start > end or not parts:
-            parts += [text[end:start], MASK]
-        end = max(end, stop)
-    return "".join((*parts, text[end:]))
+    at = 0
+    while at < len(text):
+        is_value = covered[at]
+        end = covered.find(1 - is_value, at, len(text))
+        end = len(text) if end < 0 else end
+        parts.append(MASK if is_value else text[at:end])
+        at = end
+    return "".join(parts)

@@ -1,6 +1,8 @@
 """No text about an event contains the values of its marked fields."""
 
 import json
+import time
+import tracemalloc
 from datetime import date
 from typing import Annotated
 from uuid import UUID
@@ -13,7 +15,18 @@ from pydantic import BaseModel, ValidationError, field_validator
 from schemas import Event, Personal, Secret
 from schemas.sensitivity import Sensitivity, marks_of
 from streams.observability.error_text import MESSAGE_LIMIT, describe
-from streams.observability.redaction import MASK, RUN, Redactor, bind_redactor, blanked, masked, masked_event, redacted
+from streams.observability.redaction import (
+    MASK,
+    MAX_TEXT,
+    MAX_VALUES,
+    RUN,
+    Redactor,
+    bind_redactor,
+    blanked,
+    masked,
+    masked_event,
+    redacted,
+)
 
 
 class Recipient(BaseModel):
@@ -149,3 +162,44 @@ def test_a_validation_error_does_not_repeat_its_input() -> None:
 
 def test_nothing_is_bound_outside() -> None:
     assert redacted("493817") == "493817"
+
+
+@pytest.mark.requirement("Faults of others", "H5: masking takes time and memory that grow with the text and the values")
+@pytest.mark.parametrize(
+    ("code", "mails"),
+    [("-" * 30_000, 1), ("ab" * 15_000, 1), ("493817", 2_000), ("x", 5_000)],
+    ids=["a line of dashes", "two characters", "many values", "many short values"],
+)
+def test_masking_is_linear_in_the_text_and_the_values(code: str, mails: int) -> None:
+    """A quadratic search takes minutes and gigabytes for these."""
+    mail = code if mails == 1 else "Li"
+    event = CodeSent(
+        code=code, recipients=[Recipient(mail=f"{mail}{at % 90}", locale="en") for at in range(mails)], mail_id="m"
+    )
+    redactor = Redactor.of_events([event])
+    text = f"rejected: {code * 3} {mail} " * 20
+    tracemalloc.start()
+    started = time.thread_time()
+    told = redactor(text)
+    seconds = time.thread_time() - started
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert code not in told or len(code) == 1
+    assert (seconds < 8, most < 100 * 2**20) == (True, True), (seconds, most)  # under tracemalloc, several times slower
+
+
+@pytest.mark.requirement("Faults of others", "H5: masking takes time and memory that grow with the text and the values")
+def test_of_a_long_text_the_end_is_left_out_so_that_no_beginning_of_a_value_is_left() -> None:
+    redactor = Redactor.of_events([sent("tok-0123456789abcdef")])
+    for missing in range(25):
+        told = redactor("." * (MAX_TEXT - missing) + "tok-0123456789abcdef" + "." * 100)
+        assert "tok-" not in told
+        assert told.endswith("…")
+        assert len(told) <= MAX_TEXT
+
+
+@pytest.mark.requirement("Faults of others", "H5: masking takes time and memory that grow with the text and the values")
+def test_with_too_many_marked_values_to_search_for_texts_are_masked_completely() -> None:
+    redactor = Redactor.of_events([sent("0123456789" * (MAX_VALUES // 10))])
+    assert redactor("anything") == MASK
+    assert redactor.redact_json({"a": ["anything", None]}) == {"a": [MASK, None]}
