@@ -100,7 +100,7 @@ def test_nothing_abstract_is_left(app: StreamsApp) -> None:
 async def test_a_worker_starts_these_services_and_no_others(app: StreamsApp) -> None:
     """No leader election, no replies, no tables: their services would need Faust's own consumer."""
     names = [type(service).__name__ for service in app.boot_strategy.server()]
-    assert sorted(names) == ["AgentManager", "CacheBackend", "Conductor", "Consumer", "FaustProducer", "Web"]
+    assert sorted(names) == ["AgentManager", "CacheBackend", "Conductor", "Consumer", "FaustProducer", "StreamsWeb"]
 
 
 async def test_an_agents_stream_yields_the_chunk_itself_and_settles_nothing(app: StreamsApp) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from functools import cached_property
 from typing import Any, NoReturn
 
 import faust
@@ -12,6 +13,7 @@ from faust.types import ServiceT
 from mode import CrashingSupervisor
 
 from streams.settings import Settings
+from streams.transport.faust.web import StreamsWeb
 from streams.transport.kafka.client import check_brokers
 from streams.transport.kafka.errors import NotSupportedError, StartError
 from streams.transport.kafka.group import AssignmentListener, Group, check_readers
@@ -88,6 +90,11 @@ class StreamsApp(faust.App):
         self.checks: list[StartCheck] = [self._check_agents, self._check_web_address, self._check_brokers]
         """Run in order before anything starts. The first StartError ends the worker with its message."""
         super().__init__(settings.application, **{**_faust_options(settings), **options})
+
+    @cached_property
+    def web(self) -> StreamsWeb:
+        """The web server."""
+        return StreamsWeb(self)
 
     async def on_first_start(self) -> None:
         """Run the checks. Faust's data directory is not created, since there are no tables."""
