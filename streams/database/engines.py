@@ -11,6 +11,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, column, create_engine,
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from streams.database.ledger_errors import LedgerPool, mark_errors
 from streams.database.tables import SCHEMA
 from streams.settings import Settings, SettingsError
 
@@ -78,6 +79,7 @@ class Database:
         self.effects: AsyncEngine = create_async_engine(
             database_url(settings),
             hide_parameters=True,  # neither errors nor debug lines show the contents of rows
+            poolclass=LedgerPool,
             pool_size=effects_pool_size,
             max_overflow=0,
             pool_timeout=EFFECTS_POOL_TIMEOUT,
@@ -87,6 +89,7 @@ class Database:
         self.bookkeeping: AsyncEngine = create_async_engine(
             database_url(settings),
             hide_parameters=True,
+            poolclass=LedgerPool,
             pool_size=bookkeeping_pool_size,
             max_overflow=0,
             pool_timeout=BOOKKEEPING_POOL_TIMEOUT,
@@ -94,6 +97,15 @@ class Database:
             connect_args=connect_arguments(settings, BOOKKEEPING),
         )
         """The engine for claims, heartbeats, settlements, the relay and the lease sweep."""
+        self.probe: AsyncEngine = create_async_engine(
+            database_url(settings),
+            hide_parameters=True,
+            poolclass=NullPool,
+            connect_args=connect_arguments(settings, BOOKKEEPING),
+        )
+        """The engine that finds out whether the database answers. It always opens a new connection."""
+        for engine in (self.effects, self.bookkeeping, self.probe):
+            mark_errors(engine.sync_engine)
 
     async def dispose(self) -> None:
         """Close every connection of both pools."""
@@ -103,11 +115,13 @@ class Database:
 
 def sync_engine(settings: Settings) -> Engine:
     """Return an engine for a command. It opens a connection on demand and keeps none."""
-    return create_engine(
-        database_url(settings),
-        hide_parameters=True,
-        poolclass=NullPool,
-        connect_args=connect_arguments(settings, "command"),
+    return mark_errors(
+        create_engine(
+            database_url(settings),
+            hide_parameters=True,
+            poolclass=NullPool,
+            connect_args=connect_arguments(settings, "command"),
+        )
     )
 
 

@@ -58,6 +58,8 @@ class Delivery:
     replays: int = 0
     first_failed_at: int | None = None
     """ms since the epoch."""
+    lost_runs: int = 0
+    """Runs since the last counted one that lost their connection to the database."""
 
     @property
     def origin(self) -> Origin:

@@ -111,7 +111,7 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
             for pool in reversed(config.pools)
         }
         breakers = _build_breakers(config)
-        gate = DatabaseGate(database.bookkeeping, partial(breakers.report, DATABASE))
+        gate = DatabaseGate(database.probe, partial(breakers.report, DATABASE))
         stack.push_async_callback(gate.close)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         guard = _build_guard(config, database, gate, worker)

@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack, suppress
 
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from streams.database import DatabaseNotMigratedError, DatabaseUnavailableError, check_database
+from streams.delivery.admission.database_gate import IS_READ_ONLY
 from streams.delivery.engine import PoolEngine
 from streams.operations.topics.apply import check_topics
 from streams.runtime.resources import WorkerConfig, WorkerResources, open_resources
@@ -82,12 +82,13 @@ class Worker:
         return {breaker.dependency: breaker.error or "" for breaker in known if breaker.state != "closed"}
 
     async def database_error(self) -> str | None:
-        """Query the database. Return its error in one line; None: it answers."""
+        """Query the database. Return its error in one line; None: it answers and takes writes."""
         if self._resources is None:
             return "not connected yet"
         try:
             async with asyncio.timeout(2), self._resources.shared.database.bookkeeping.connect() as connection:
-                await connection.execute(text("select 1"))
+                if (await connection.execute(IS_READ_ONLY)).scalar():
+                    return "the server is read-only"
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             return " ".join(str(error).split()) or type(error).__name__
         return None

@@ -210,9 +210,7 @@ class CrashLoopGuard:
             try:
                 return await self._execute(statement, values)
             except SQLAlchemyError as error:
-                if database_error_kind(error) == "outage":
-                    self._gate.trip(error)
-                else:
+                if database_error_kind(error) != "outage" or not await self._gate.confirm(error):
                     log.warning("statement of the crash-loop guard rejected; retrying", error=message(error))
                     await asyncio.sleep(PAUSE)
 

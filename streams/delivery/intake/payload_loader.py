@@ -240,7 +240,8 @@ class PayloadLoader:
             except SQLAlchemyError as error:
                 if database_error_kind(error) != "outage":
                     raise
-                self._gate.trip(error)
+                if not await self._gate.confirm(error):
+                    await asyncio.sleep(PAUSE)
 
     async def _remove(self, delivery: Delivery) -> None:
         claims = self._claims

@@ -9,7 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
 from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
-from streams.delivery.admission.database_gate import CONFLICT_RERUNS, database_error_kind
+from streams.delivery.admission.database_gate import (
+    CONFLICT_RERUNS,
+    LOST_RUN_PAUSE,
+    OutageError,
+    counts_lost_run,
+    database_error_kind,
+)
 from streams.delivery.delivery import Delivery, at_ms, now_ms
 from streams.delivery.errors import LeaseLostError, SoftTimeLimitExceeded, Unavailable
 from streams.delivery.execution.attempt import AttemptContext, Availability, LongWork, call_on_soft_limit
@@ -114,8 +120,7 @@ class LeasedRunner:
                 kind = database_error_kind(error)
                 if kind is None:
                     raise
-                if kind == "outage":
-                    self._gate.trip(error)
+                if kind == "outage" and await self._gate.confirm(error):
                     return "outage"
                 await asyncio.sleep(CLAIM_PAUSE)
 
@@ -123,16 +128,11 @@ class LeasedRunner:
         delivery = attempt.delivery
         work = LongWork(self._context, delivery, lease)
         try:
-            result = await self._run_with_reruns(delivery, work)
-            if not work.finished:
-                await self._finish(delivery, lease, result)
-            elif result is not None:
-                await self._add_result(delivery, result)
+            await self._run_through_outages(delivery, work, lease)
         except LeaseLostError:
             self._telemetry.lease_lost(delivery, lease.resource)
         except Exception as error:  # noqa: BLE001 - every exception of a handler is settled
-            if database_error_kind(error) == "outage":
-                self._gate.trip(error)
+            if isinstance(error, OutageError):
                 await self._settlement.deferred(attempt, "database was unavailable", after=0.0)
                 return
             if isinstance(error, Unavailable) and (wait := self._breakers.retry_delay(error)):
@@ -145,6 +145,38 @@ class LeasedRunner:
         else:
             self._telemetry.succeeded([delivery], _seconds_since(attempt))
             self._breakers.succeeded(delivery.handler)
+
+    async def _run_through_outages(self, delivery: Delivery, work: LongWork, lease: leases.Lease) -> None:
+        """Run the handler to its success. Run it again under the same lease if it lost its connection for a moment.
+
+        Raises OutageError if the database does not answer for a while. The handler's last error is raised if its runs
+        always lose their connection.
+        """
+        while True:
+            try:
+                result = await self._run_with_reruns(delivery, work)
+                if not work.finished:
+                    await self._finish(delivery, lease, result)
+                elif result is not None:
+                    await self._add_result(delivery, result)
+            except SQLAlchemyError as error:
+                if database_error_kind(error) != "outage" or counts_lost_run([delivery], error):
+                    raise
+                if await self._gate.confirm(error) and not await self._answers_soon():
+                    raise OutageError from error
+                log.info("the handler lost its connection; running again", error=message(error))
+                await asyncio.sleep(LOST_RUN_PAUSE * delivery.lost_runs)
+            else:
+                return
+
+    async def _answers_soon(self) -> bool:
+        """Return whether an outage is over before the lease would need its next heartbeat."""
+        try:
+            async with asyncio.timeout(self._lease_seconds / HEARTBEATS_PER_LEASE):
+                await self._gate.wait_until_open()
+        except TimeoutError:
+            return False
+        return True
 
     async def _run_with_reruns(self, delivery: Delivery, work: LongWork) -> JSON:
         """Run the handler, again after a deadlock or serialization failure, and after failures of a dependency.

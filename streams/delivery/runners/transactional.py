@@ -11,7 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
 from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
-from streams.delivery.admission.database_gate import CONFLICT_RERUNS, database_error_kind
+from streams.delivery.admission.database_gate import (
+    CONFLICT_RERUNS,
+    LOST_RUN_PAUSE,
+    OutageError,
+    counts_lost_run,
+    database_error_kind,
+)
 from streams.delivery.delivery import Delivery, acknowledge_all, at_ms, now_ms
 from streams.delivery.errors import SoftTimeLimitExceeded, TimeLimitExceeded, Unavailable
 from streams.delivery.execution.attempt import (
@@ -72,7 +78,7 @@ class TransactionalRunner:
             if repeated:
                 distinct.extend(repeated)
                 distinct.sort(key=lambda delivery: delivery.record.offset)
-            if database_error_kind(error) == "outage":
+            if isinstance(error, OutageError):
                 return [*distinct, *(delivery for later in reversed(parts) for delivery in later)]
             if isinstance(error, Unavailable) and (waiting := self._breakers.retry_delay(error)):
                 await self._settlement.deferred_all(distinct, str(error), after=waiting)
@@ -87,6 +93,8 @@ class TransactionalRunner:
     async def _attempt(self, deliveries: list[Delivery]) -> tuple[Exception | None, int]:
         """Run until the transaction commits or fails. Conflicts are rerun; an outage closes the gate.
 
+        A run that lost its connection although the database answers is also rerun, a few times.
+
         Returns the error, or None, and the start of the last run (ms since the epoch).
         """
         reruns = 0
@@ -96,10 +104,11 @@ class TransactionalRunner:
                 await self._transaction(deliveries)
             except Exception as error:  # noqa: BLE001 - every exception of a handler is settled
                 kind = database_error_kind(error)
-                if kind == "outage":
-                    self._gate.trip(error)
-                    return error, began
-                if kind == "conflict" and reruns < CONFLICT_RERUNS:
+                if kind == "outage" and not counts_lost_run(deliveries, error):
+                    if await self._gate.confirm(error):
+                        return OutageError(), began
+                    await asyncio.sleep(LOST_RUN_PAUSE * max(delivery.lost_runs for delivery in deliveries))
+                elif kind == "conflict" and reruns < CONFLICT_RERUNS:
                     reruns += 1
                 elif self._may_rerun(error) and reruns < FAILURES_UNTIL_OPEN:
                     reruns += 1
@@ -149,6 +158,7 @@ class TransactionalRunner:
 
     async def _fail(self, delivery: Delivery, error: Exception, started_at: datetime) -> None:
         self._telemetry.failed(delivery, error, (at_ms(now_ms()) - started_at).total_seconds())
+        delivery.lost_runs = 0
         if isinstance(error, SoftTimeLimitExceeded):
             await call_on_soft_limit(self._context, delivery, error)
         await self._settlement.failed(Attempt(delivery, started_at), error)

@@ -3,7 +3,7 @@
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.delivery.admission.database_gate import database_error_kind
+from streams.delivery.admission.database_gate import counts_lost_run, database_error_kind
 from streams.delivery.delivery import Delivery
 from streams.delivery.errors import SoftTimeLimitExceeded, TimeLimitExceeded
 from streams.delivery.execution.attempt import AttemptContext, EffectWork, OpenTransaction, as_coroutine
@@ -50,6 +50,8 @@ class OnDead:
         except Exception as failure:
             kind = database_error_kind(failure)
             if kind == "timeout" and isinstance(failure, DBAPIError) and failure.connection_invalidated:
+                raise OnDeadCutOffError(described(failure).message) from failure
+            if kind == "outage" and counts_lost_run([delivery], failure):
                 raise OnDeadCutOffError(described(failure).message) from failure
             if kind in {"outage", "conflict"}:
                 raise

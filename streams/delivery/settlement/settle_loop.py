@@ -101,9 +101,7 @@ class SettleLoop:
                 kind = database_error_kind(error)
                 if kind is None:
                     raise
-                if kind == "outage":
-                    gate.trip(error)
-                else:
+                if kind != "outage" or not await gate.confirm(error):
                     log.warning("database error while settling; retrying", error=message(error))
                     await asyncio.sleep(PAUSE)
             else:

@@ -12,13 +12,15 @@ from typing import Literal
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from pydantic import SecretStr
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
 from schemas.event import new_event_id
 from streams import headers
+from streams.database import sync_engine
 from streams.delivery import Backoff, Permanent, Retry, Work, handles
 from streams.delivery.admission.database_gate import database_error_kind
 from streams.delivery.delivery import now_ms
@@ -447,7 +449,8 @@ async def test_a_server_that_does_not_answer_is_an_outage() -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         port = silent.getsockname()[1]
-        engine = create_engine(f"postgresql+psycopg://nobody@127.0.0.1:{port}/x", connect_args={"connect_timeout": 2})
+        url = SecretStr(f"postgresql://nobody@127.0.0.1:{port}/x")
+        engine = sync_engine(Settings(database_url=url, database_connect_timeout=2.0))
         with pytest.raises(OperationalError) as raised:
             engine.connect()
     assert database_error_kind(raised.value) == "outage"
