@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr = SecretStr("postgresql://127.0.0.1:5432/streams")
+    database_pooler: Literal["none", "transaction"] = Field(
+        "none", description="'transaction': the URL leads to a pooler such as PgBouncer, which shares connections"
+    )
     database_connect_timeout: Seconds = 5.0
     database_request_timeout: Seconds = Field(
         30.0, ge=1, description="seconds for a statement of the pipeline itself; handlers have their own limits"

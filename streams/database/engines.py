@@ -7,7 +7,20 @@ heartbeat or a settlement.
 from collections.abc import Mapping
 from datetime import date, timedelta
 
-from sqlalchemy import URL, Connection, Engine, NullPool, column, create_engine, func, make_url, select, table, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    NullPool,
+    column,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+    table,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -27,6 +40,8 @@ EFFECTS_POOL_TIMEOUT = 30.0
 BOOKKEEPING_POOL_TIMEOUT = 10.0
 """Seconds. It is shorter than a lease, so that a heartbeat without a connection is noticed in time."""
 BOOKKEEPING = "bookkeeping"
+POOLED = "streams_pooled"
+"""The execution option of an engine whose connections lead to a pooler."""
 PARTITIONS_AHEAD = 14
 PARTITION_LOCK = 0x5354_5245_414D_5301
 """The advisory lock for creating and dropping partitions. All workers check the partitions when they start."""
@@ -84,6 +99,7 @@ class Database:
             max_overflow=0,
             pool_timeout=EFFECTS_POOL_TIMEOUT,
             connect_args=connect_arguments(settings, "effects"),
+            execution_options={POOLED: is_pooled(settings)},
         )
         """The engine for the transactions of handlers."""
         self.bookkeeping: AsyncEngine = create_async_engine(
@@ -106,6 +122,8 @@ class Database:
         """The engine that finds out whether the database answers. It always opens a new connection."""
         for engine in (self.effects, self.bookkeeping, self.probe):
             mark_errors(engine.sync_engine)
+        if is_pooled(settings):
+            _limit_statements(self.bookkeeping, settings)
 
     async def dispose(self) -> None:
         """Close every connection of both pools."""
@@ -125,9 +143,13 @@ def sync_engine(settings: Settings) -> Engine:
     )
 
 
-def connect_arguments(settings: Settings, role: str) -> Mapping[str, str | int]:
-    """Return libpq's arguments besides the URL: the application name, and how soon a dead server is noticed."""
-    arguments: dict[str, str | int] = {
+def connect_arguments(settings: Settings, role: str) -> Mapping[str, str | int | None]:
+    """Return the driver's arguments besides the URL: the application name, and how soon a dead server is noticed.
+
+    Behind a pooler, the next transaction may have another server connection. So nothing is prepared, and the time-out
+    of bookkeeping is set in each transaction (`_limit_statements`).
+    """
+    arguments: dict[str, str | int | None] = {
         "application_name": f"{settings.application}-{role}",
         "connect_timeout": max(2, round(settings.database_connect_timeout)),  # libpq's minimum is 2 whole seconds
         "keepalives_idle": 15,
@@ -135,9 +157,26 @@ def connect_arguments(settings: Settings, role: str) -> Mapping[str, str | int]:
         "keepalives_count": 3,
         "tcp_user_timeout": round(settings.database_request_timeout * 1000),
     }
-    if role == BOOKKEEPING and "options" not in database_url(settings).query:
+    if is_pooled(settings):
+        arguments["prepare_threshold"] = None
+    elif role == BOOKKEEPING and "options" not in database_url(settings).query:
         arguments["options"] = f"-c statement_timeout={round(settings.database_request_timeout * 1000)}"
     return arguments
+
+
+def is_pooled(settings: Settings) -> bool:
+    """Return whether a pooler, such as PgBouncer in transaction mode, is between this process and the server."""
+    return settings.database_pooler == "transaction"
+
+
+def _limit_statements(engine: AsyncEngine, settings: Settings) -> None:
+    """Set the statement time-out at the start of each transaction of an engine."""
+    statement = f"set local statement_timeout = {round(settings.database_request_timeout * 1000)}"
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+    event.listen(engine.sync_engine, "begin", begin)
 
 
 def unavailable(settings: Settings, error: SQLAlchemyError) -> DatabaseUnavailableError:

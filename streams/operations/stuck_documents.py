@@ -7,12 +7,13 @@ is still stuck, no record names it.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from uuid import UUID, uuid4
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from schemas import DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
 from streams.codec import Codec
@@ -27,8 +28,18 @@ from streams.topics import Catalogue
 log = get_logger(__name__)
 BATCH = 50
 """The maximum number of documents requested at once, and of unread records before that: more would add to a backlog."""
-TRY_LOCK = text("select pg_try_advisory_lock(hashtext(:name))")
-UNLOCK = text("select pg_advisory_unlock_all()")
+TAKE_LEASE = text(
+    """
+    insert into streams.leases as l (resource, token, until, event_id, handler)
+    values (:resource, :token, clock_timestamp() + make_interval(secs => :seconds), :event_id, 'stuck-documents')
+    on conflict (resource) do update set token = excluded.token, until = excluded.until
+    where l.until < clock_timestamp() or l.token = excluded.token
+    returning l.token
+    """
+)
+"""Takes or extends the lease. A session's lock would not work with a connection pooler in transaction mode."""
+RELEASE_LEASE = text("delete from streams.leases where resource = :resource and token = :token")
+NO_EVENT = UUID(int=0)
 _NAMING_EVENTS = (DocumentIndexRequested, DocumentIndexCreated, DocumentSyncRequested)
 
 
@@ -45,7 +56,10 @@ class ObservedDocuments:
 
 
 class StuckDocuments:
-    """Checks for stuck documents in one worker: the one that holds the lock."""
+    """Checks for stuck documents in one worker: the one that holds the lease.
+
+    The lease lasts `stranded_after`, several times as long as the pause between two checks.
+    """
 
     def __init__(
         self,
@@ -73,12 +87,16 @@ class StuckDocuments:
             *(topic.name for topic in topics),
             *(tier for topic in topics for tier in catalogue.tiers(topic.pool)),
         }
-        self._lock: AsyncConnection | None = None
+        self._lease: Mapping[str, object] = {
+            "resource": f"{settings.application}: stuck documents",
+            "token": uuid4(),
+        }
         self._observed: ObservedDocuments | None = None
 
     async def check(self) -> int:
         """Request stuck documents again, and observe those that look stuck. Returns how many were requested."""
-        if not await self._has_lock():
+        if not await self._has_lease():
+            self._observed = None
             return 0
         # Read the lag before the documents: records that are published later name no older request.
         lags = [lag for lag in await asyncio.to_thread(self._read_lag) if lag.topic in self._naming_topics]
@@ -95,35 +113,16 @@ class StuckDocuments:
         return requested
 
     async def close(self) -> None:
-        """Release the lock, so that another worker can check."""
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            with contextlib.suppress(SQLAlchemyError):
-                await lock.execute(UNLOCK)
-            # Never return this connection to the pool: it may still hold the lock.
-            await lock.invalidate()
-            await lock.close()
+        """Release the lease, so that another worker can check. Without a database it expires."""
+        with contextlib.suppress(SQLAlchemyError, OSError):
+            async with self._engine.begin() as connection:
+                await connection.execute(RELEASE_LEASE, self._lease)
 
-    async def _has_lock(self) -> bool:
-        """Return True if this process holds the lock, which lasts as long as its connection."""
-        if self._lock is not None:
-            try:
-                await self._lock.execute(text("select 1"))
-                await self._lock.commit()
-            except Exception:
-                self._observed = None
-                await self.close()
-                raise
-            return True
-        connection = await self._engine.connect()
-        name = f"{self._settings.application}: stranded documents"
-        held = bool((await connection.execute(TRY_LOCK, {"name": name})).scalar())
-        await connection.commit()
-        if not held:
-            await connection.close()
-            return False
-        self._lock = connection
-        return True
+    async def _has_lease(self) -> bool:
+        """Return True if this process holds the lease, which is extended."""
+        values = {**self._lease, "seconds": self._settings.stranded_after, "event_id": NO_EVENT}
+        async with self._engine.begin() as connection:
+            return (await connection.execute(TAKE_LEASE, values)).first() is not None
 
     async def _request_again(self, ids: list[str]) -> int:
         async with AsyncSession(self._engine) as session, session.begin():

@@ -63,7 +63,7 @@ class Maintenance:
         ]
 
     async def close(self) -> None:
-        """Release the lock of the search for stuck documents."""
+        """Release the lease of the search for stuck documents."""
         await self._stuck_documents.close()
 
     async def _sweep(self) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
+from streams.database.engines import POOLED
 from streams.delivery.errors import BrokenTransactionError, SoftTimeLimitExceeded, TimeLimitExceeded
 
 TRANSACTION_MARGIN = 2.0
@@ -23,7 +24,8 @@ SET_TIMEOUTS = text(
     select set_config('lock_timeout', cast(:lock as text), true),
         set_config(
             case when current_setting('server_version_num')::int >= 170000 then 'transaction_timeout'
-                else 'idle_in_transaction_session_timeout' end, cast(:whole as text), true)
+                else 'idle_in_transaction_session_timeout' end, cast(:whole as text), true),
+        pg_backend_pid()
     """
 )
 
@@ -99,10 +101,13 @@ class EffectTransaction:
             return
         if self._begun is None:
             self._begun = transaction
+        limits = {"lock": LOCK_TIMEOUT * 1000, "whole": (self._time_limit + TRANSACTION_MARGIN) * 1000}
+        result = connection.execute(SET_TIMEOUTS, {name: round(limit) for name, limit in limits.items()})
+        if connection.get_execution_options().get(POOLED):
+            self.backend_pid = result.one()[2]
+            return
         pid = getattr(getattr(connection.connection.driver_connection, "info", None), "backend_pid", None)
         self.backend_pid = pid if isinstance(pid, int) else None
-        limits = {"lock": LOCK_TIMEOUT * 1000, "whole": (self._time_limit + TRANSACTION_MARGIN) * 1000}
-        connection.execute(SET_TIMEOUTS, {name: round(limit) for name, limit in limits.items()})
 
     async def _check(self, session: AsyncSession) -> None:
         """Raise BrokenTransactionError if a COMMIT would not keep everything since the transaction began."""
