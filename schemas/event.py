@@ -32,11 +32,16 @@ def with_time(event_id: UUID, milliseconds: int) -> UUID:
     return UUID(int=(milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | 0b10 << 62 | random_bits)
 
 
+_YEAR_10000 = 253_402_300_800_000
+"""Unix milliseconds of the first moment that `datetime` does not have."""
+
+
 def event_time(event_id: UUID) -> datetime | None:
-    """Return the time of a UUIDv7 (UTC, milliseconds), or None for any other UUID."""
-    if event_id.version != 7:  # noqa: PLR2004 - the version this function is about
+    """Return the time of a UUIDv7 (UTC, milliseconds). None for any other UUID, and for a year after 9999."""
+    milliseconds = event_id.int >> 80
+    if event_id.version != 7 or milliseconds >= _YEAR_10000:  # noqa: PLR2004 - the version this function is about
         return None
-    return datetime.fromtimestamp((event_id.int >> 80) / 1000, tz=UTC)
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
 
 
 class Event(BaseModel):

@@ -23,7 +23,10 @@ TICKET_MAGIC = b"\x02"
 CONTENT_TYPE = b"application/vnd.streams.ticket+json"
 """The record's `content-type`. It shows other consumers that the value is not Avro."""
 FOLDER = "claims"
-_KEY = re.compile(rf"{FOLDER}/\d{{8}}/(?P<id>[0-9a-f-]{{36}})")
+LONGEST_TICKET = 1024
+"""The maximum number of bytes of a ticket. Longer values are not parsed: a ticket has about 150."""
+_KEY = re.compile(rf"{FOLDER}/[0-9]{{8}}/[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}")
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class TicketError(ValueError):
@@ -56,13 +59,10 @@ class Ticket:
     @classmethod
     def read(cls, value: bytes) -> "Ticket":
         """Return the ticket of a record's value. It can name payloads only, no other files. Raises TicketError."""
-        try:
-            content = json.loads(value[1:])
-        except ValueError:
-            content = None
-        match content:
-            case {"key": str(key), "size": int(size), "sha256": str(digest)} if _KEY.fullmatch(key):
-                return cls(key, size, digest)
+        match _content(value):
+            case {"key": str(key), "size": int(size), "sha256": str(digest)}:
+                if size >= 0 and not isinstance(size, bool) and _is_key(key) and _DIGEST.fullmatch(digest):
+                    return cls(key, size, digest)
         message = "the value starts like a ticket for a payload, but it is not one"
         raise TicketError(message)
 
@@ -82,6 +82,25 @@ class Ticket:
             message = f"the payload {self.key} is not the published one"
             raise TicketError(message)
         return payload
+
+
+def _content(value: bytes) -> object:
+    """Return the JSON of a ticket, or None if there is none."""
+    if len(value) > LONGEST_TICKET:
+        return None
+    try:
+        return json.loads(value[1:].decode())  # bytes may be UTF-16, too
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_key(key: str) -> bool:
+    """Return True if a key is the one that a UUIDv7 has, in the folder of its day."""
+    if not _KEY.fullmatch(key):
+        return False
+    folder, _, event_id = key.rpartition("/")
+    made_at = event_time(UUID(event_id))
+    return made_at is not None and folder == folder_of(made_at.date())
 
 
 class ClaimCheck:
@@ -115,10 +134,14 @@ class ClaimCheck:
 
     def get(self, ticket: Ticket) -> bytes:
         """Return the payload of a ticket. Raises FileMissingError, StorageAwayError, TicketError."""
+        self.check_size(ticket)
+        return ticket.check(self.store.read(ticket.key))
+
+    def check_size(self, ticket: Ticket) -> None:
+        """Raise TicketError if the payload of a ticket is larger than the limit."""
         if ticket.size > self._largest:
             message = f"the payload {ticket.key} has {ticket.size} bytes, the limit is {self._largest}"
             raise TicketError(message)
-        return ticket.check(self.store.read(ticket.key))
 
 
 SURELY_SMALL = 64 * 1024

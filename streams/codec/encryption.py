@@ -1,8 +1,10 @@
 """Encrypts records with secret fields, from the worker on: in retry topics, the ledger and DLQs.
 
 An encrypted value is the byte 1 and a Fernet token of the original value. Confluent's wire format starts with byte 0.
+A producer may send a value that begins with byte 1 and is no token. It counts as any other value.
 """
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -13,12 +15,24 @@ if TYPE_CHECKING:
 
 ENCRYPTED_MAGIC = b"\x01"
 KEY_SETTING = "STREAMS_DLQ_KEY"
+_TOKEN = re.compile(rb"gAAAA[A-Za-z0-9_-]+={0,2}")
+"""A Fernet token in URL-safe base64: the version 0x80, a time of 64 bits that begins with zeros, and more."""
+_SHORTEST_TOKEN = 100
+"""The number of characters of a token of an empty value."""
 
 
 class SealedError(Exception):
     """An encrypted value cannot be decrypted here. The message is one line that says what is needed."""
 
     __module__ = "streams.codec"
+
+
+def is_encrypted(value: bytes | None) -> bool:
+    """Return True if a value has the form of an encrypted one. Only its key shows whether it is."""
+    if value is None or value[:1] != ENCRYPTED_MAGIC:
+        return False
+    token = len(value) - 1
+    return token >= _SHORTEST_TOKEN and token % 4 == 0 and _TOKEN.fullmatch(value, 1) is not None
 
 
 class Encryptor:
@@ -31,7 +45,7 @@ class Encryptor:
 
     def encrypt(self, value: bytes) -> bytes:
         """Return the encrypted value. Without a key, or if it is already encrypted, it is unchanged."""
-        if self._cipher is None or value[:1] == ENCRYPTED_MAGIC:
+        if self._cipher is None or is_encrypted(value):
             return value
         return ENCRYPTED_MAGIC + self._cipher.encrypt(value)
 
@@ -39,6 +53,9 @@ class Encryptor:
         """Return the decrypted value. A value that is not encrypted is unchanged. Raises SealedError."""
         if value[:1] != ENCRYPTED_MAGIC:
             return value
+        if not is_encrypted(value):
+            message = "the value starts like an encrypted one, but it is not one"
+            raise SealedError(message)
         if self._cipher is None:
             message = f"the value is encrypted: set {KEY_SETTING} to its key"
             raise SealedError(message)

@@ -164,7 +164,7 @@ class Codec:
             if value is not None and prefix[:1] == ENCRYPTED_MAGIC:
                 return self.decode(topic, self._decrypted(value))
             if value is not None and prefix[:1] == TICKET_MAGIC:
-                raise _payload_error(value)
+                raise self._payload_error(value)
             if len(prefix) < PREFIX_LENGTH or prefix[:1] != MAGIC or value is None:
                 message = "the value is not in Confluent's wire format: a zero byte and a schema id, then Avro"
                 raise DecodeError("decode", message)
@@ -179,15 +179,21 @@ class Codec:
             raise DecodeError("decode", message) from error
         try:
             return reader.event(fields)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
+        except Exception as error:  # a validator of the class may raise any kind; pydantic wraps only some
+            message = _rejected_field(error)
             marks = self.writer_schemas.marks(topic, value)
             if marks is not None:  # a custom validator may repeat the value that it rejects
-                message = f"field {place}: {Redactor.of_fields(fields, marks)(first['msg'])}"
-                raise DecodeError("validation", message) from None
-            message = f"field {place}: {first['msg']}"
+                raise DecodeError("validation", Redactor.of_fields(fields, marks)(message)) from None
             raise DecodeError("validation", message) from error
+
+    def _payload_error(self, value: bytes) -> DecodeError:
+        try:
+            ticket = Ticket.read(value)
+            if self.claims is not None:
+                self.claims.check_size(ticket)
+        except TicketError as error:
+            return DecodeError("decode", str(error))
+        return PayloadElsewhereError(ticket)
 
     def _decrypted(self, value: bytes) -> bytes:
         try:
@@ -205,11 +211,12 @@ class Codec:
         return self._writers[kind]
 
 
-def _payload_error(value: bytes) -> DecodeError:
-    try:
-        return PayloadElsewhereError(Ticket.read(value))
-    except TicketError as error:
-        return DecodeError("decode", str(error))
+def _rejected_field(error: Exception) -> str:
+    """Return why an event's class rejects the fields: the first field, or what a validator raised."""
+    if not isinstance(error, ValidationError):
+        return f"a validator raised {type(error).__name__}: {error}"
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"field {'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 def _rejection(topic: Topic, reason: str) -> ValueError:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from schemas.sensitivity import has_secret
 from streams.codec import Codec
-from streams.codec.encryption import ENCRYPTED_MAGIC
+from streams.codec.encryption import is_encrypted
 from streams.transport.kafka.records import Record
 
 Protection = Literal["encrypted", "masked", "removed"]
@@ -33,10 +33,10 @@ def dead_value(codec: Codec, topic: str, record: Record) -> DeadValue:
         record: The record that is dead-lettered.
     """
     value = record.value
-    if value is None or (value[:1] != ENCRYPTED_MAGIC and not has_secret(codec.writer_schemas.marks(topic, value))):
+    if value is None or (not is_encrypted(value) and not has_secret(codec.writer_schemas.marks(topic, value))):
         return DeadValue(value)
     sealed = codec.encryptor.encrypt(value)
-    if sealed[:1] == ENCRYPTED_MAGIC:
+    if is_encrypted(sealed):
         return DeadValue(sealed, "encrypted")
     masked = codec.writer_schemas.without_secrets(topic, value)
     return DeadValue(masked, "removed" if masked is None else "masked")

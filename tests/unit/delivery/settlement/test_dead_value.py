@@ -191,3 +191,15 @@ def test_an_invalid_key_is_rejected_in_one_line() -> None:
         Encryptor("secret")
     assert Encryptor(" ").encrypt(b"x") == b"x"
     assert Encryptor(OLD).encrypt(b"x")[:1] == ENCRYPTED_MAGIC
+
+
+@pytest.mark.requirement("Faults of others", "L3: a value that begins with byte 1 is not taken for an encrypted one")
+@pytest.mark.parametrize("keys", ["", NEW])
+def test_a_clear_value_that_begins_with_byte_1_does_not_stay_in_clear(codec: Codec, keys: str) -> None:
+    """Its secrets cannot be found, so it is removed, or encrypted if there is a key."""
+    record = a_record(topic=TOPIC, value=ENCRYPTED_MAGIC + b"493817")
+    dead = dead_value(with_keys(codec, keys), TOPIC, record)
+    assert dead.protection == ("encrypted" if keys else "removed")
+    assert b"493817" not in (dead.value or b"")
+    other = a_record(topic="document.deleted", value=ENCRYPTED_MAGIC + b"493817")
+    assert dead_value(codec, "document.deleted", other).protection is None
