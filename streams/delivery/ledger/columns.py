@@ -1,14 +1,22 @@
 """The values of a delivery's columns in the ledger."""
 
+import base64
 import json
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 
+from pydantic import BaseModel
+
+from schemas import Event
 from schemas.sensitivity import marks_of
 from streams.delivery.delivery import Delivery, at_ms
 from streams.delivery.handler import JSON
 from streams.headers import Headers
+from streams.observability.error_text import type_name
 from streams.observability.logs import get_logger
-from streams.observability.redaction import current_redactor, masked_event
+from streams.observability.redaction import current_redactor, masked, masked_event
 from streams.publishing.outbox.outbox import headers_to_json
 
 log = get_logger(__name__)
@@ -53,15 +61,64 @@ def fixed_columns(delivery: Delivery, identity: WorkerIdentity) -> dict[str, obj
 
 
 def args_json(delivery: Delivery) -> str:
-    """Return the event as JSON without the fields of other columns; marked fields are masked."""
-    event = delivery.event
-    if marks_of(type(event)) is None:
-        encoded = event.model_dump_json(exclude=_OWN_COLUMNS)
-    else:
-        encoded = json.dumps(masked_event(event, exclude=_OWN_COLUMNS), ensure_ascii=False)
-    if len(encoded) > ARGS_LIMIT:
-        encoded = json.dumps(_shortened(json.loads(encoded)), ensure_ascii=False)
+    """Return the event as JSON without the fields of other columns; marked fields are masked. Never raises.
+
+    JSON has no bytes and no NaN: bytes that are not UTF-8 are in base64, and such a number is null.
+    """
+    try:
+        try:
+            encoded = _event_json(delivery.event)
+        except Exception:  # noqa: BLE001 - pydantic and classes raise many kinds; the values decide which
+            encoded = json.dumps(_plain_fields(delivery.event), ensure_ascii=False, allow_nan=False)
+        if len(encoded) > ARGS_LIMIT:
+            encoded = json.dumps(_shortened(json.loads(encoded)), ensure_ascii=False)
+    except Exception as error:  # noqa: BLE001 - the row is for people; it must not decide about the event
+        return omitted_args(f"they are no JSON: {type_name(error)}")
     return _without_nul(encoded)
+
+
+def omitted_args(why: str) -> str:
+    """Return the value of `args` for a row without the event."""
+    return json.dumps({"omitted": why})
+
+
+def _event_json(event: Event) -> str:
+    """Return the event as JSON. Raises many kinds of errors for values that JSON or UTF-8 cannot represent."""
+    if marks_of(type(event)) is None:
+        return event.model_dump_json(exclude=_OWN_COLUMNS)
+    encoded = json.dumps(masked_event(event, exclude=_OWN_COLUMNS), ensure_ascii=False, allow_nan=False)
+    encoded.encode()
+    return encoded
+
+
+def _plain_fields(event: Event) -> dict[str, object]:
+    fields = {name: _plain(value) for name, value in event.__dict__.items() if name not in _OWN_COLUMNS}
+    marks = marks_of(type(event))
+    return fields if marks is None else masked(fields, marks)
+
+
+def _plain(value: object) -> object:  # noqa: PLR0911 - one per type
+    """Return the nearest value that JSON has."""
+    match value:
+        case None | bool() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case bytes():
+            return base64.b64encode(value).decode()
+        case BaseModel():
+            return {name: _plain(inner) for name, inner in value.__dict__.items()}
+        case Mapping():
+            return {_text(name): _plain(inner) for name, inner in value.items()}
+        case datetime() | date():
+            return value.isoformat()
+        case Iterable() if not isinstance(value, str):
+            return [_plain(inner) for inner in value]
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    return str(value).encode(errors="replace").decode()
 
 
 def _shortened(value: object) -> object:
