@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
-Headers: TypeAlias = tuple[tuple[str, bytes], ...]
-"""Headers in the order of the record. A name may occur more than once."""
+Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
+"""Headers in the order of the record. A name may occur more than once, and a header may have no value (null)."""
 
 # CloudEvents, binary mode
 CE_SPECVERSION: Final = "ce_specversion"
@@ -60,6 +60,8 @@ DLQ_FINGERPRINT: Final = DLQ_PREFIX + "fingerprint"
 DLQ_EVENT_ID: Final = DLQ_PREFIX + "event.id"
 DLQ_PROTECTION: Final = DLQ_PREFIX + "protection"
 """How a value with secret fields was protected: encrypted, masked or removed."""
+DLQ_OMITTED: Final = DLQ_PREFIX + "omitted"
+"""What the dead letter does not have of its record: "value", "headers", or both with a comma between."""
 
 SPRING_PREFIX: Final = "kafka_dlt-"
 SPRING_TOPIC: Final = SPRING_PREFIX + "original-topic"
@@ -107,8 +109,8 @@ def spring_long(value: int) -> bytes:
     return value.to_bytes(8, "big", signed=True)
 
 
-def last(headers: Iterable[tuple[str, bytes]], name: str) -> bytes | None:
-    """Return the last value of a header, or None. The newest hop appends after the older ones."""
+def last(headers: Iterable[tuple[str, bytes | None]], name: str) -> bytes | None:
+    """Return the last value of a header, since the newest hop appends. None: no such header, or it has no value."""
     found = None
     for header, value in headers:
         if header == name:
@@ -116,13 +118,13 @@ def last(headers: Iterable[tuple[str, bytes]], name: str) -> bytes | None:
     return found
 
 
-def last_text(headers: Iterable[tuple[str, bytes]], name: str) -> str | None:
+def last_text(headers: Iterable[tuple[str, bytes | None]], name: str) -> str | None:
     """Return the last value as text. Bytes that are not UTF-8 become replacement characters."""
     value = last(headers, name)
     return None if value is None else value.decode("utf-8", errors="replace")
 
 
-def last_int(headers: Iterable[tuple[str, bytes]], name: str) -> int | None:
+def last_int(headers: Iterable[tuple[str, bytes | None]], name: str) -> int | None:
     """Return the last value as a decimal number, or None if it is missing or not a number."""
     return as_int(last(headers, name))
 
@@ -137,7 +139,7 @@ def as_int(value: bytes | None) -> int | None:
         return None
 
 
-def last_time(headers: Iterable[tuple[str, bytes]], name: str) -> datetime | None:
+def last_time(headers: Iterable[tuple[str, bytes | None]], name: str) -> datetime | None:
     """Return the last value as a time (RFC 3339), or None if it is missing or not a time."""
     value = last(headers, name)
     if value is None:
@@ -149,6 +151,6 @@ def last_time(headers: Iterable[tuple[str, bytes]], name: str) -> datetime | Non
     return None if moment.utcoffset() is None else moment
 
 
-def without(headers: Iterable[tuple[str, bytes]], *prefixes: str) -> Headers:
+def without(headers: Iterable[tuple[str, bytes | None]], *prefixes: str) -> Headers:
     """Return the headers that do not start with one of the prefixes. A hop replaces its headers and adds no copies."""
     return tuple((name, value) for name, value in headers if not name.startswith(prefixes))

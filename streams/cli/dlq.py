@@ -285,8 +285,8 @@ def _content(settings: Settings, letter: DeadLetter, record: Record) -> dict[str
     }
 
 
-def _header(name: str, value: bytes) -> object:
-    return int.from_bytes(value, "big", signed=True) if name in _BIG_ENDIAN else _text(value)
+def _header(name: str, value: bytes | None) -> object:
+    return _text(value) if value is None or name not in _BIG_ENDIAN else int.from_bytes(value, "big", signed=True)
 
 
 def _text(value: bytes | None) -> str | None:

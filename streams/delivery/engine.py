@@ -8,6 +8,7 @@ from streams.delivery.admission.admission import Admission, Blocked
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery
 from streams.delivery.execution.attempt import AttemptContext, Availability
+from streams.delivery.execution.process_exit import contain_exits
 from streams.delivery.intake.background_tasks import BackgroundTasks
 from streams.delivery.intake.decoding import Decoder
 from streams.delivery.intake.intake import Intake
@@ -43,6 +44,7 @@ class PoolEngine:
 
     def __init__(self, context: PoolContext) -> None:
         self.context = context
+        contain_exits(asyncio.get_running_loop())
         self._background = BackgroundTasks(self._fail)
         self._tier = partial(context.catalogue.tier, context.pool.name)
         attempts = AttemptContext(

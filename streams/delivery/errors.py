@@ -91,6 +91,12 @@ class UnaskedCancellationError(Exception):
     __module__ = "streams.delivery"
 
 
+class ProcessExitError(Exception):
+    """The handler raised SystemExit or another exception that would end the process, for example by `sys.exit()`."""
+
+    __module__ = "streams.delivery"
+
+
 class BrokenTransactionError(Exception):
     """The handler left its transaction in a state that cannot be committed together with the ledger row."""
 

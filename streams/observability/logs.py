@@ -111,6 +111,11 @@ def bind_delivery(fields: Callable[[], Mapping[str, object]], redactor: Redactor
     bind_redactor(redactor)
 
 
+def has_delivery() -> bool:
+    """Return whether this task, or the one that started it, works on a delivery."""
+    return _delivery.get() is not None
+
+
 @contextmanager
 def delivery_context(  # noqa: PLR0913 - the fields of every line of a delivery
     *,

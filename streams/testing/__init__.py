@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from schemas import Event
 from streams.delivery.context import Services
-from streams.delivery.execution.attempt import as_coroutine
+from streams.delivery.execution.process_exit import start_call
 from streams.delivery.execution.standalone_work import StandaloneWork
 from streams.delivery.execution.time_limits import run_within
 from streams.delivery.handler import JSON, Handler
@@ -91,6 +91,6 @@ async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
 
 
 async def _limited(handler: Handler[E], given: object, work: StandaloneWork) -> JSON:
-    result = await run_within(as_coroutine(handler.function(given, work)), handler.soft_time_limit, handler.time_limit)
+    result = await run_within(start_call(handler.function, given, work), handler.soft_time_limit, handler.time_limit)
     result_json(result)
     return result

@@ -34,6 +34,7 @@ NAMES = (
     "streams.delivery.LeaseLostError",
     "streams.delivery.OutOfMemoryError",
     "streams.delivery.Permanent",
+    "streams.delivery.ProcessExitError",
     "streams.delivery.ResourceBusyError",
     "streams.delivery.Retry",
     "streams.delivery.SoftTimeLimitExceeded",

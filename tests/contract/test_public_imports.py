@@ -43,6 +43,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
         "LeaseLostError",
         "OutOfMemoryError",
         "Permanent",
+        "ProcessExitError",
         "Reason",
         "ResourceBusyError",
         "Retry",

@@ -1,9 +1,8 @@
 """Implements `Work` for single and batch handlers, for long handlers, and for settlements."""
 
 import asyncio
-import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from streams.delivery.admission.schema_loader import SchemaLoader
 from streams.delivery.context import Services
 from streams.delivery.delivery import Delivery
 from streams.delivery.errors import LeaseLostError, SoftTimeLimitExceeded, Unavailable
+from streams.delivery.execution.process_exit import start_call
 from streams.delivery.execution.time_limits import run_within
 from streams.delivery.execution.transaction import EffectTransaction, effect_session
 from streams.delivery.handler import Handler
@@ -178,15 +178,6 @@ def _seconds_left(handler: Handler[Event], began: float) -> float:
     return max(0.1, handler.time_limit - (time.time() - began))
 
 
-def as_coroutine(call: Awaitable[T]) -> Coroutine[object, object, T]:
-    """Return an awaitable as a coroutine. A handler may return any awaitable, but a task needs a coroutine."""
-    return call if inspect.iscoroutine(call) else _await(call)
-
-
-async def _await(call: Awaitable[T]) -> T:
-    return await call
-
-
 async def call_on_soft_limit(context: AttemptContext, delivery: Delivery, error: SoftTimeLimitExceeded) -> None:
     """Call `on_soft_limit` with a new session and the handler's own limits.
 
@@ -203,8 +194,8 @@ async def call_on_soft_limit(context: AttemptContext, delivery: Delivery, error:
     try:
         async with EffectTransaction(context.database.effects, handler.time_limit) as transaction:
             work = EffectWork(context, transaction, handler, delivery.run_number)
-            call = handler.on_soft_limit(delivery.event, work, error)
-            await run_within(as_coroutine(call), handler.soft_time_limit, handler.time_limit)
+            call = start_call(handler.on_soft_limit, delivery.event, work, error)
+            await run_within(call, handler.soft_time_limit, handler.time_limit)
     except Exception:
         log.exception("on_soft_limit failed", handler=handler.name)
 

@@ -12,6 +12,8 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from streams.delivery.errors import SoftTimeLimitExceeded, TimeLimitExceeded, UnaskedCancellationError
+from streams.delivery.execution.process_exit import exit_error
+from streams.delivery.scheduling.cancellation import is_cancelled_by_owner
 from streams.durations import format_duration
 
 T = TypeVar("T")
@@ -28,8 +30,8 @@ async def run_within(work: Coroutine[object, object, T], soft: float, hard: floa
     At `soft` the work is cancelled. If it returns or raises another exception before `hard`, that counts.
 
     At `hard` the work is no longer awaited. It continues in a task of its own, so the caller must fence its effects.
-    The same happens to work that does not end within CANCEL_GRACE after a cancellation from outside; CancelledError
-    is raised in that case. Afterwards the calling task still counts as being cancelled. It should end soon, because a
+    The same happens to work that does not end within CANCEL_GRACE after `cancel_task`; CancelledError is raised in
+    that case. Afterwards the calling task still counts as being cancelled. It should end soon, because a
     time-out that the work started in it may fire once more.
 
     Args:
@@ -42,6 +44,7 @@ async def run_within(work: Coroutine[object, object, T], soft: float, hard: floa
         TimeLimitExceeded: The work did not end by `hard`.
         UnaskedCancellationError: The work raised CancelledError although it was not cancelled. As CancelledError it
             would look like a cancellation of the calling task, and the delivery would never be settled.
+        ProcessExitError: The work raised SystemExit, KeyboardInterrupt or GeneratorExit, which would end the process.
     """
     task = asyncio.current_task()
     if task is None:
@@ -55,6 +58,10 @@ async def run_within(work: Coroutine[object, object, T], soft: float, hard: floa
         return result
     except asyncio.CancelledError as error:
         raise _unrequested() from error
+    except Exception:
+        raise
+    except BaseException as error:
+        raise exit_error(error) from error
     limited = _Limited(work, context, task, before, awaited, soft=soft, hard=hard)
     try:
         result = await limited
@@ -67,7 +74,7 @@ async def run_within(work: Coroutine[object, object, T], soft: float, hard: floa
         raise outcome from error
     finally:
         limited.cancel_timers()
-    if limited.cancelled_from_outside:
+    if limited.cancelled_by_owner:
         raise asyncio.CancelledError
     return result
 
@@ -80,7 +87,8 @@ class _Limited(Generic[T]):
     """Work that runs in `task` and waits for the first time, for `awaited`.
 
     Cancellations are distinguished by counting those of the task: those that a step adds are the work's own, those of
-    the limits are counted here, and all others came from outside. Time-outs and task groups undo theirs.
+    the limits are counted here, and all others came from outside. Time-outs undo theirs. A TaskGroup may not, so these
+    counts matter only if the work ends by a cancellation.
     """
 
     def __init__(  # noqa: PLR0913 - the state of the started work, and its limits
@@ -102,7 +110,7 @@ class _Limited(Generic[T]):
         self._own_cancellations = task.cancelling()
         """Cancellations of the task that are not from outside."""
         self._before = before
-        self._past_soft = self._past_hard = self._abandoned = False
+        self._past_soft = self._past_hard = self._abandoned = self._ended_from_outside = False
         self._loop = asyncio.get_running_loop()
         self._limit = self._loop.call_later(soft, self._pass_soft)
         self._grace: asyncio.TimerHandle | None = None
@@ -129,6 +137,10 @@ class _Limited(Generic[T]):
             except StopIteration as ended:
                 result: T = ended.value
                 return result
+            except (Exception, asyncio.CancelledError):
+                raise
+            except BaseException as error:
+                raise exit_error(error) from error
             finally:
                 self._own_cancellations += max(0, self._task.cancelling() - before)
 
@@ -137,17 +149,25 @@ class _Limited(Generic[T]):
         """Whether the calling task was cancelled by code outside this work."""
         return self._task.cancelling() > self._own_cancellations
 
-    def outcome(self, error: BaseException) -> BaseException:
+    @property
+    def cancelled_by_owner(self) -> bool:
+        """Whether the owner of the calling task has cancelled it."""
+        return is_cancelled_by_owner(self._task)
+
+    def outcome(self, error: BaseException) -> BaseException:  # noqa: PLR0911 - one per way to end
         """Return the exception that the caller gets when the work ends with this error."""
         if isinstance(error, _AbandonedError):
             if not self._past_hard:
                 return asyncio.CancelledError()
             message = f"still running after its hard time limit of {format_duration(self._hard)}"
             return TimeLimitExceeded(message)
-        if self.cancelled_from_outside:
+        if self.cancelled_by_owner:
             return asyncio.CancelledError()
         if not isinstance(error, asyncio.CancelledError):
             return error
+        if self.cancelled_from_outside:
+            self._ended_from_outside = True
+            return asyncio.CancelledError()
         if not self._past_soft:
             return _unrequested()
         message = f"cancelled at its soft time limit of {format_duration(self._soft)}"
@@ -158,7 +178,7 @@ class _Limited(Generic[T]):
         self._limit.cancel()
         if self._grace is not None:
             self._grace.cancel()
-        if not self._abandoned and not self.cancelled_from_outside:
+        if not self._abandoned and not self.cancelled_by_owner and not self._ended_from_outside:
             while self._task.cancelling() > self._before:
                 self._task.uncancel()
 
@@ -170,7 +190,7 @@ class _Limited(Generic[T]):
             resumed.add_done_callback(_abandoned_tasks.discard)
             resumed.add_done_callback(ignore_outcome)
             raise _AbandonedError
-        if self._grace is None and self.cancelled_from_outside:
+        if self._grace is None and self.cancelled_by_owner:
             self._grace = self._loop.call_later(CANCEL_GRACE, self._pass_grace)
 
     def _pass_soft(self) -> None:
@@ -184,9 +204,8 @@ class _Limited(Generic[T]):
 
     def _pass_grace(self) -> None:
         self._grace = None
-        if self.cancelled_from_outside:
-            self._abandoned = True
-            self._cancel()
+        self._abandoned = True
+        self._cancel()
 
     def _cancel(self) -> None:
         self._own_cancellations += 1
@@ -212,6 +231,10 @@ class _AbandonedWork(Generic[T]):
             except StopIteration as ended:
                 result: T = ended.value
                 return result
+            except (Exception, asyncio.CancelledError):
+                raise
+            except BaseException as error:
+                raise exit_error(error) from error
             try:
                 yield awaited
             except GeneratorExit:

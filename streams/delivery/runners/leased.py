@@ -19,9 +19,11 @@ from streams.delivery.admission.database_gate import (
 from streams.delivery.delivery import Delivery, at_ms, now_ms
 from streams.delivery.errors import LeaseLostError, SoftTimeLimitExceeded, Unavailable
 from streams.delivery.execution.attempt import AttemptContext, Availability, LongWork, call_on_soft_limit
+from streams.delivery.execution.process_exit import exit_error
 from streams.delivery.execution.time_limits import run_within
 from streams.delivery.handler import JSON, Handler
 from streams.delivery.ledger import leases
+from streams.delivery.scheduling.cancellation import cancel_task
 from streams.delivery.settlement.settlement import Attempt, Settlement
 from streams.delivery.telemetry import Telemetry
 from streams.observability.error_text import message
@@ -99,7 +101,11 @@ class LeasedRunner:
         if handler.resource is None:
             message = f"long handler {handler.name} has no resource"
             raise TypeError(message)
-        return leases.Lease(handler.resource(delivery.event), uuid4(), self._lease_seconds)
+        try:
+            resource = handler.resource(delivery.event)
+        except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+            raise exit_error(error) from error
+        return leases.Lease(resource, uuid4(), self._lease_seconds)
 
     async def _claim(self, delivery: Delivery, lease: leases.Lease) -> str:
         """Claim the delivery.
@@ -207,13 +213,13 @@ class LeasedRunner:
         try:
             await asyncio.wait({running, heartbeats}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
-                running.cancel()
+                cancel_task(running)
                 await asyncio.wait({running})
                 message = "the lease expired while the handler ran"
                 raise LeaseLostError(message)
             return running.result()
         except asyncio.CancelledError:
-            running.cancel()
+            cancel_task(running)
             await asyncio.wait({running})
             raise
         finally:

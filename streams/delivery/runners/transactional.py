@@ -24,9 +24,9 @@ from streams.delivery.execution.attempt import (
     AttemptContext,
     Availability,
     EffectWork,
-    as_coroutine,
     call_on_soft_limit,
 )
+from streams.delivery.execution.process_exit import start_call
 from streams.delivery.execution.time_limits import run_within
 from streams.delivery.execution.transaction import EffectTransaction
 from streams.delivery.handler import JSON, Handler, Kind
@@ -147,9 +147,9 @@ class TransactionalRunner:
         """Call the handler within its time limits. At the hard limit its database backend is terminated."""
         work = EffectWork(self._context, transaction, handler, max(delivery.run_number for delivery in deliveries))
         events = [delivery.event for delivery in deliveries]
-        call = handler.function(events if handler.kind == "batch" else events[0], work)
+        call = start_call(handler.function, events if handler.kind == "batch" else events[0], work)
         try:
-            return await run_within(as_coroutine(call), handler.soft_time_limit, handler.time_limit)
+            return await run_within(call, handler.soft_time_limit, handler.time_limit)
         except TimeLimitExceeded:
             if transaction.backend_pid is not None:
                 async with AsyncSession(self._context.database.bookkeeping) as bookkeeping, bookkeeping.begin():

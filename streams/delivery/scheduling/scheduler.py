@@ -15,6 +15,7 @@ from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
 from streams.delivery.delivery import Delivery
 from streams.delivery.errors import StrayCancellationError
 from streams.delivery.handler import Handler, Kind
+from streams.delivery.scheduling.cancellation import cancel_task
 from streams.delivery.scheduling.delay_queue import DelayQueue
 from streams.delivery.scheduling.lanes import Lanes, Unit
 from streams.observability.logs import bind_delivery
@@ -150,7 +151,7 @@ class Scheduler:
         """Cancel these tasks."""
         self._cancelled.update(tasks)
         for task in tasks:
-            task.cancel()
+            cancel_task(task)
 
     async def drain(self, long_timeout: float) -> None:
         """Start no unit, wait for the running ones, and cancel long deliveries after `long_timeout` seconds."""

@@ -6,7 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from streams.delivery.admission.database_gate import counts_lost_run, database_error_kind
 from streams.delivery.delivery import Delivery
 from streams.delivery.errors import SoftTimeLimitExceeded, TimeLimitExceeded
-from streams.delivery.execution.attempt import AttemptContext, EffectWork, OpenTransaction, as_coroutine
+from streams.delivery.execution.attempt import AttemptContext, EffectWork, OpenTransaction
+from streams.delivery.execution.process_exit import start_call
 from streams.delivery.execution.time_limits import CANCEL_GRACE, run_within
 from streams.observability.error_text import ErrorText, describe, type_name
 from streams.observability.logs import get_logger
@@ -44,7 +45,7 @@ class OnDead:
         try:
             async with session.begin_nested():
                 work = EffectWork(self._attempts, OpenTransaction(session), delivery.handler, delivery.run_number)
-                await run_within(as_coroutine(on_dead(delivery.event, work, error)), limit, limit + CANCEL_GRACE)
+                await run_within(start_call(on_dead, delivery.event, work, error), limit, limit + CANCEL_GRACE)
         except (SoftTimeLimitExceeded, TimeLimitExceeded) as late:
             raise OnDeadCutOffError(described(late).message) from late
         except Exception as failure:
@@ -64,6 +65,6 @@ def described(error: BaseException) -> ErrorText:
     """Describe an exception, even one whose `__str__` fails: its delivery must be settled anyway."""
     try:
         return describe(error)
-    except Exception as unprintable:
-        log.exception("cannot get the text of an exception", error_type=type_name(error))
+    except BaseException as unprintable:  # noqa: BLE001 - its text may even raise SystemExit
+        log.warning("cannot get the text of an exception", error_type=type_name(error), why=type_name(unprintable))
         return ErrorText(type_name(error), f"its text cannot be read: {type_name(unprintable)}", "")

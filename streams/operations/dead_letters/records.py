@@ -5,13 +5,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.headers import Headers
 from streams.operations.dead_letters.index import DeadLetter
 from streams.settings import Settings
 from streams.transport.kafka.client import client_config, client_logger, reason
-from streams.transport.kafka.records import Record
+from streams.transport.kafka.records import Record, to_record
 
 BATCH = 500
 MAX_SKIPPED = 10_000
@@ -122,7 +121,7 @@ def _range(consumer: Consumer, settings: Settings, partition: TopicPartition, fi
             error = message.error()
             if error is not None:
                 raise KafkaException(error)
-            record = _record(message)
+            record = to_record(message)
             next_offset = record.offset + 1
             deadline = time.monotonic() + settings.kafka_request_timeout
             if record.offset < end:
@@ -134,26 +133,6 @@ def _range(consumer: Consumer, settings: Settings, partition: TopicPartition, fi
             message_text = f"{partition.topic}[{partition.partition}] returns no record at offset {next_offset}"
             raise RecordUnreadableError(message_text)
     consumer.unassign()
-
-
-def _record(message: Message) -> Record:
-    kind, timestamp = message.timestamp()
-    return Record(
-        topic=message.topic() or "",
-        partition=message.partition() or 0,
-        offset=message.offset() or 0,
-        timestamp=timestamp,
-        timestamp_type="LogAppendTime" if kind == 2 else "CreateTime",  # noqa: PLR2004 - the client's TIMESTAMP_LOG_APPEND_TIME
-        key=message.key(),
-        value=message.value(),
-        headers=_headers(message),
-    )
-
-
-def _headers(message: Message) -> Headers:
-    given = message.headers() or []
-    pairs = given.items() if isinstance(given, dict) else given  # the client's types allow both, it returns a list
-    return tuple((name, value.encode() if isinstance(value, str) else value or b"") for name, value in pairs)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import base64
 from binascii import a2b_base64
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy.orm import DeclarativeBase
@@ -115,16 +115,16 @@ def _check_offset(at: datetime) -> None:
         raise ValueError(message)
 
 
-def headers_to_json(headers: Headers) -> list[list[str]]:
-    """Return headers for a JSON column: ``[[name, base64 of the value], …]``, in their order."""
-    return [[name, base64.b64encode(value).decode()] for name, value in headers]
+def headers_to_json(headers: Headers) -> list[list[str | None]]:
+    """Return headers for a JSON column: ``[[name, base64 of the value or null], …]``, in their order."""
+    return [[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers]
 
 
-def headers_from_json(stored: Sequence[Sequence[str]]) -> Headers:
+def headers_from_json(stored: Sequence[Sequence[Any]]) -> Headers:
     """Return the headers that `headers_to_json` wrote. Raises ValueError for any other input."""
     try:
         # `b64decode` wraps this function and takes three times as long.
-        return tuple([(name, a2b_base64(value, strict_mode=True)) for name, value in stored])
+        return tuple([(name, None if value is None else a2b_base64(value, strict_mode=True)) for name, value in stored])
     except (TypeError, ValueError) as error:
         message = "not headers: a list of [name, base64] is expected"
         raise ValueError(message) from error

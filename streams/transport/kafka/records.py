@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
@@ -14,7 +14,6 @@ from streams.transport.kafka.offset_tracker import OffsetTracker
 __all__ = ["Assignment", "Chunk", "NewRecord", "ProduceError", "Record", "RecordMetadata", "TimestampType", "to_record"]
 
 TimestampType = Literal["CreateTime", "LogAppendTime"]
-_BYTES = {bytes}
 
 
 class Record:
@@ -24,7 +23,8 @@ class Record:
     """
 
     __slots__ = (
-        "_dropped_prefix", "_headers", "key", "offset", "partition", "timestamp", "timestamp_type", "topic", "value",
+        "_dropped_prefix", "_headers", "headers_error", "key", "offset", "partition", "timestamp", "timestamp_type",
+        "topic", "value",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913, PLR0917 - a record's fields; by position, since one is created per record
@@ -47,20 +47,36 @@ class Record:
         self.value = value
         self._headers = headers
         self._dropped_prefix: str | None = None
+        self.headers_error: str | None = None
+        """Why the headers cannot be read. It is known once they were accessed."""
 
     def __repr__(self) -> str:
         return f"<Record {self.topic}[{self.partition}]@{self.offset}>"
 
     @property
     def headers(self) -> Headers:
-        """The headers in their order, without the dropped ones."""
+        """The headers in their order, without the dropped ones. Empty if they cannot be read: see `headers_error`."""
         found = self._headers
         if callable(found) or self._dropped_prefix is not None:
-            found = found() if callable(found) else found
+            if callable(found):
+                found = self._parsed(found)
             if self._dropped_prefix is not None:
                 found = without(found, self._dropped_prefix)
             self._headers, self._dropped_prefix = found, None
         return found
+
+    def _parsed(self, parse: Callable[[], Headers]) -> Headers:
+        """Return the parsed headers; none if that fails. The client may end the process if it is asked twice."""
+        self._headers = ()
+        try:
+            return parse()
+        except Exception as error:  # noqa: BLE001 - the client raises UnicodeDecodeError or SystemError
+            self.headers_error = f"the headers cannot be read: {error.__cause__ or error}"
+            return ()
+
+    def forget_headers(self) -> None:
+        """Let the record have no headers. The ones that are not parsed yet never are."""
+        self._headers, self._dropped_prefix = (), None
 
     def drop_headers(self, prefix: str) -> None:
         """Remove the headers whose names start with `prefix`."""
@@ -185,7 +201,7 @@ class Chunk:
 
 
 def to_record(message: Message) -> Record:
-    """Return the record of a consumed message without an error. A header without a value gets an empty one."""
+    """Return the record of a consumed message without an error."""
     kind, timestamp = message.timestamp()
     # By position: one is created per record, and keyword arguments would cost a third more.
     return Record(
@@ -206,15 +222,9 @@ def _headers(message: Message) -> Headers:
         return ()
     if isinstance(pairs, dict):
         pairs = list(pairs.items())
-    if {type(value) for _, value in pairs} == _BYTES:
-        return tuple(cast("list[tuple[str, bytes]]", pairs))
-    return tuple((name, _bytes(value)) for name, value in pairs)
-
-
-def _bytes(value: str | bytes | None) -> bytes:
-    if value is None:
-        return b""
-    return value.encode() if isinstance(value, str) else value
+    if str in {type(value) for _, value in pairs}:
+        return tuple((name, value.encode() if isinstance(value, str) else value) for name, value in pairs)
+    return tuple(pairs)  # type: ignore[arg-type]  # the values are no texts
 
 
 def _known(number: int | None) -> int:

@@ -110,7 +110,7 @@ def kill(topics: Settings, catalogue: Catalogue, engine: Engine) -> Kill:
 
 
 def produce(
-    settings: Settings, topic: str, key: bytes | None, value: bytes | None, sent: Sequence[tuple[str, bytes]]
+    settings: Settings, topic: str, key: bytes | None, value: bytes | None, sent: Sequence[tuple[str, bytes | None]]
 ) -> tuple[str, int, int]:
     places: list[tuple[str, int, int]] = []
     producer = Producer(client_config(settings))

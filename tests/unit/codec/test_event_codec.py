@@ -35,7 +35,7 @@ def test_the_record_has_the_wire_format_the_key_and_the_cloudevents_headers() ->
     record = CODEC.encode(event)
     assert record.value[:1] == b"\x00"
     assert (record.topic, record.key) == ("document.deleted", b"d1")
-    told = dict(record.headers)
+    told = {name: value or b"" for name, value in record.headers}
     assert told["ce_specversion"] == b"1.0"
     assert told["ce_id"] == str(event.event_id).encode()
     assert told["ce_type"] == b"document.deleted"

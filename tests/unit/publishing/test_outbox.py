@@ -28,8 +28,8 @@ def test_headers_come_back_as_they_went(headers: tuple[tuple[str, bytes], ...]) 
     assert headers_from_json(headers_to_json(headers)) == headers
 
 
-@pytest.mark.parametrize("stored", [[["name"]], [["name", "not base64!"]], [[]], [["a", "b", "c"]], [["a", None]]])
-def test_foreign_json_is_refused(stored: list[list[str]]) -> None:
+@pytest.mark.parametrize("stored", [[["name"]], [["name", "not base64!"]], [[]], [["a", "b", "c"]], [["a", 1]]])
+def test_foreign_json_is_refused(stored: list[list[object]]) -> None:
     with pytest.raises(ValueError, match="headers"):
         headers_from_json(stored)
 

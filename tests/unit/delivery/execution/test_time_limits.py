@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from streams.delivery.errors import SoftTimeLimitExceeded, TimeLimitExceeded, UnaskedCancellationError
 from streams.delivery.execution.time_limits import run_within
+from streams.delivery.scheduling.cancellation import cancel_task
 
 
 async def forever() -> None:
@@ -92,7 +93,7 @@ async def test_work_that_swallows_a_cancellation_from_outside_is_abandoned(monke
 
     task = asyncio.create_task(run_within(stubborn(), 10, 20))
     await asyncio.sleep(0)
-    task.cancel()
+    cancel_task(task)
     with pytest.raises(asyncio.CancelledError):
         await task
     released.set()
@@ -109,7 +110,7 @@ async def test_a_result_after_a_cancellation_from_outside_does_not_count() -> No
 
     task = asyncio.create_task(run_within(tidy(), 10, 20))
     await asyncio.sleep(0)
-    task.cancel()
+    cancel_task(task)
     with pytest.raises(asyncio.CancelledError):
         await task
 

@@ -5,7 +5,9 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from streams import headers
 from streams.delivery.settlement.records import RetryState, history_entry, read_history, retry_record
-from streams.transport.kafka.records import to_record
+from streams.headers import Headers
+from streams.publishing.outbox.outbox import headers_from_json, headers_to_json
+from streams.transport.kafka.records import Record, to_record
 from tests.support.factories import a_delivery
 
 
@@ -20,11 +22,31 @@ def a_message(message_headers: list[tuple[str, str | bytes | None]]) -> Message:
     )
 
 
-def test_a_header_without_a_value_has_an_empty_one() -> None:
-    """Kafka allows it, and a forwarded record keeps the header."""
-    record = to_record(a_message([("x", None), ("y", b"\xff"), ("z", "text")]))
-    assert record.headers == (("x", b""), ("y", b"\xff"), ("z", b"text"))
+@pytest.mark.requirement("Faults of others", "c06: a header without a value stays one, in every copy of the record")
+def test_a_header_without_a_value_stays_one() -> None:
+    """Kafka allows it. A forwarded record, the outbox and the ledger keep it."""
+    record = to_record(a_message([("x", None), ("y", b"\xff"), ("z", "text"), ("x", b"")]))
+    assert record.headers == (("x", None), ("y", b"\xff"), ("z", b"text"), ("x", b""))
+    assert headers_from_json(headers_to_json(record.headers)) == record.headers
+    assert headers.last(record.headers[:1], "x") is None
     assert (record.offset, record.timestamp_type) == (7, "CreateTime")
+
+
+@pytest.mark.requirement("Faults of others", "c16: headers that the client cannot read are a dead letter")
+def test_headers_that_cannot_be_read_are_asked_for_once() -> None:
+    """The client leaves a broken list behind: a second call may end the process."""
+    calls: list[int] = []
+
+    def fail() -> Headers:
+        calls.append(1)
+        raise SystemError("returned a result with an exception set") from UnicodeDecodeError(
+            "utf-8", b"h\xff", 1, 2, ""
+        )
+
+    record = Record("t", 0, 0, 0, "CreateTime", None, None, fail)
+    record.drop_headers("streams-")
+    assert (record.headers, record.headers, len(calls)) == ((), (), 1)
+    assert "cannot be read: 'utf-8' codec can't decode" in str(record.headers_error)
 
 
 def test_a_record_without_headers_has_none() -> None:
