@@ -24,6 +24,7 @@ from streams.delivery.settlement.forwarding import Forwarding
 from streams.delivery.settlement.pending_send import Sender
 from streams.delivery.settlement.settle_loop import SettleLoop
 from streams.delivery.settlement.settlement import Destinations, Settlement
+from streams.delivery.settlement.unreadable_claim import UnreadableClaims
 from streams.delivery.telemetry import Telemetry
 from streams.observability.logs import get_logger
 from streams.transport.kafka.records import Assignment
@@ -59,7 +60,15 @@ class PoolEngine:
         sweep_loop = SettleLoop(availability, context.settlement_slots)
         self._forwarding = Forwarding(context.database.bookkeeping, sender, destinations, telemetry, sweep_loop)
         sweep_settlement = Settlement(attempts, sender, destinations, telemetry, sweep_loop)
-        self.sweep = LeaseSweep(attempts, context.catalogue, context.handlers, sweep_settlement)
+        self.sweep = LeaseSweep(
+            attempts,
+            context.catalogue,
+            context.handlers,
+            sweep_settlement,
+            UnreadableClaims(attempts, sender, destinations.dead_letters, telemetry, sweep_loop),
+            start=partial(self._background.start, None),
+            patience=context.settings.settle_timeout,
+        )
         """Settles long deliveries whose worker has stopped."""
         loop = SettleLoop(availability, context.settlement_slots, self._settle_in_background)
         settlement = Settlement(attempts, sender, destinations, telemetry, loop)

@@ -56,7 +56,7 @@ class Maintenance:
     def jobs(self) -> list[Coroutine[object, object, None]]:
         """Return the jobs. Each needs a task of its own and runs until it is cancelled."""
         return [
-            _repeat(self._settings.sweep_interval, self._sweep),
+            *(_repeat(self._settings.sweep_interval, engine.sweep.run) for engine in self._engines.values()),
             _repeat(MAINTENANCE_INTERVAL, self._maintain_partitions),
             _repeat(MAINTENANCE_INTERVAL, self._remove_old_payloads),
             _repeat(self._settings.stranded_after / CHECKS_PER_STUCK_TIME, self._find_stuck_documents),
@@ -65,10 +65,6 @@ class Maintenance:
     async def close(self) -> None:
         """Release the lease of the search for stuck documents."""
         await self._stuck_documents.close()
-
-    async def _sweep(self) -> None:
-        for engine in self._engines.values():
-            await engine.sweep.run()
 
     async def _find_stuck_documents(self) -> None:
         try:
@@ -98,7 +94,7 @@ class Maintenance:
             await connection.run_sync(drop_old_partitions, today - timedelta(days=kept))
 
 
-async def _repeat(seconds: float, job: Callable[[], Awaitable[None]]) -> None:
+async def _repeat(seconds: float, job: Callable[[], Awaitable[object]]) -> None:
     """Run a job every `seconds` until cancelled. After a database error, run it again earlier."""
     while True:
         pause = seconds

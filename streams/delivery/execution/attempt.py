@@ -121,6 +121,8 @@ class LongWork:
         self._delivery = delivery
         self._lease = lease
         self._session: AsyncSession | None = None
+        self._step_lock = asyncio.Lock()
+        self._step_task: asyncio.Task[object] | None = None
         self.finished = False
         self.attempt = delivery.run_number
         self._began = time.time()
@@ -136,17 +138,23 @@ class LongWork:
 
     @asynccontextmanager
     async def step(self, *, final: bool = False) -> AsyncIterator[AsyncSession]:
-        """Open one short transaction, which first locks the row of the lease. Raises LeaseLostError."""
-        context, delivery = self._context, self._delivery
-        async with effect_session(context.database.effects, delivery.handler.time_limit) as session:
-            if not await leases.lock_lease(session, self._lease):
+        """Open one short transaction, which first locks the row of the lease. Concurrent steps wait for each other.
+
+        Raises LeaseLostError; TypeError if a step is opened inside a step.
+        """
+        context, delivery, task = self._context, self._delivery, asyncio.current_task()
+        if self._step_task is task:
+            message = f"{delivery.handler.name} opens a step inside a step: end the first one before"
+            raise TypeError(message)
+        async with self._step_lock, effect_session(context.database.effects, delivery.handler.time_limit) as session:
+            if not await leases.hold_lease(session, self._lease):
                 message = f"the lease on {self._lease.resource} is lost"
                 raise LeaseLostError(message)
-            self._session = session
+            self._session, self._step_task = session, task
             try:
                 yield session
             finally:
-                self._session = None
+                self._session = self._step_task = None
             if final:
                 await leases.finish_long(session, delivery, self._lease, None)
         self.finished = self.finished or final
@@ -157,7 +165,7 @@ class LongWork:
         return await _publish(Outbox(self.session, self._context.codec), event, at, expires_at)
 
     async def heartbeat(self) -> None:
-        """Extend the lease. Raises LeaseLostError."""
+        """Extend the lease, also inside a step. Raises LeaseLostError."""
         async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
             if not await leases.extend_lease(session, self._delivery, self._lease):
                 message = f"the lease on {self._lease.resource} is lost"

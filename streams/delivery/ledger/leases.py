@@ -1,6 +1,10 @@
-"""The ledger's statements for long deliveries: claim, extend, release and finish a lease.
+"""The ledger's statements for long deliveries: claim, hold, extend, release and finish a lease.
 
 Every transaction locks in the same order: the row of the lease, then the row of the execution.
+
+A step locks its lease `for key share`. A heartbeat's update does not conflict with that lock, so heartbeats continue
+during a step of any length. A take-over, a release and the sweep lock `for update`, which does conflict: no lease is
+lost while one of its steps is open. They skip a locked lease instead of waiting for it.
 """
 
 from dataclasses import dataclass
@@ -15,14 +19,25 @@ from streams.delivery.ledger.columns import WorkerIdentity, fixed_columns, heade
 
 CLAIM_LEASE = text(
     """
-    insert into streams.leases as l (resource, token, until, event_id, handler)
-    values (:resource, :token, clock_timestamp() + make_interval(secs => :seconds), :event_id, :handler)
-    on conflict (resource) do update set
-        token = excluded.token, until = excluded.until, event_id = excluded.event_id, handler = excluded.handler
-    where l.until < clock_timestamp()
-    returning l.token
+    with free as (
+        select resource from streams.leases
+        where resource = :resource and (until < clock_timestamp() or token = :token) for update skip locked
+    ), taken as (
+        update streams.leases l set token = :token, until = clock_timestamp() + make_interval(secs => :seconds),
+            event_id = :event_id, handler = :handler
+        from free where l.resource = free.resource
+        returning l.token
+    ), added as (
+        insert into streams.leases (resource, token, until, event_id, handler)
+        select :resource, :token, clock_timestamp() + make_interval(secs => :seconds), :event_id, :handler
+        where not exists (select from streams.leases where resource = :resource)
+        on conflict (resource) do nothing
+        returning token
+    )
+    select token from taken union all select token from added
     """
 )
+"""Takes a lease that is free, has expired, or is the caller's own: the reply to its first claim may be lost."""
 
 CLAIM_LONG = text(
     """
@@ -41,18 +56,40 @@ CLAIM_LONG = text(
         started_at = excluded.started_at, worker = excluded.worker, resource = excluded.resource,
         lease_token = excluded.lease_token, lease_until = excluded.lease_until,
         record_value = excluded.record_value, record_headers = excluded.record_headers
-    where e.status = 'retry' and e.seq <= excluded.seq
+    where (e.status = 'retry' and e.seq <= excluded.seq)
+        or (e.status = 'started' and e.lease_token = excluded.lease_token)
     returning e.event_id
     """
 )
 
+HOLD_LEASE = text("select 1 from streams.leases where resource = :resource and token = :token for key share")
+
 LOCK_LEASE = text("select 1 from streams.leases where resource = :resource and token = :token for update")
+
+LOCK_LOST_LEASE = text(
+    """
+    with own as (
+        select until < clock_timestamp() as expired from streams.leases
+        where resource = :resource and token = :token for update skip locked
+    )
+    select coalesce(
+        (select expired from own), not exists (select from streams.leases where resource = :resource and token = :token)
+    )
+    """
+)
 
 EXTEND_LEASE = text(
     """
-    update streams.leases set until = clock_timestamp() + make_interval(secs => :seconds)
-    where resource = :resource and token = :token
-    returning token
+    with own as (
+        select resource from streams.leases
+        where resource = :resource and token = :token for no key update skip locked
+    ), extended as (
+        update streams.leases l set until = clock_timestamp() + make_interval(secs => :seconds)
+        from own where l.resource = own.resource
+        returning l.resource
+    )
+    select exists (select from extended) as extended,
+        exists (select from streams.leases where resource = :resource and token = :token) as held
     """
 )
 
@@ -64,10 +101,6 @@ EXTEND_EXECUTION = text(
 )
 
 RELEASE_LEASE = text("delete from streams.leases where resource = :resource and token = :token")
-
-RELEASE_EXPIRED_LEASE = text(
-    "delete from streams.leases where resource = :resource and token = :token and until < clock_timestamp()"
-)
 
 FINISH_LONG = text(
     """
@@ -98,7 +131,7 @@ class Lease:
 
 
 async def claim_lease(session: AsyncSession, delivery: Delivery, lease: Lease) -> bool:
-    """Take the lease if it is free or has expired; False: another delivery holds it."""
+    """Take the lease if it is free, has expired or is this one already; False: another delivery holds it."""
     row = await session.execute(
         CLAIM_LEASE,
         {
@@ -114,6 +147,8 @@ async def claim_lease(session: AsyncSession, delivery: Delivery, lease: Lease) -
 
 async def claim_long(session: AsyncSession, delivery: Delivery, lease: Lease, identity: WorkerIdentity) -> bool:
     """Claim a long delivery and store its record in its row; False: it ran, runs, or has a newer record.
+
+    A claim can be repeated with the same lease: the reply to its COMMIT may have been lost.
 
     Args:
         session: The transaction that has claimed the lease.
@@ -139,21 +174,40 @@ async def claim_long(session: AsyncSession, delivery: Delivery, lease: Lease, id
     return row.first() is not None
 
 
+async def hold_lease(session: AsyncSession, lease: Lease) -> bool:
+    """Prevent that the lease is lost before this transaction ends; False: it is lost, so this must not commit."""
+    row = await session.execute(HOLD_LEASE, {"resource": lease.resource, "token": lease.token})
+    return row.first() is not None
+
+
 async def lock_lease(session: AsyncSession, lease: Lease) -> bool:
-    """Lock the row of the lease in this transaction; False: the lease is lost, so this must not commit."""
+    """Lock the lease to end it in this transaction; False: the lease is lost, so this must not commit."""
     row = await session.execute(LOCK_LEASE, {"resource": lease.resource, "token": lease.token})
     return row.first() is not None
 
 
+async def lock_lost_lease(session: AsyncSession, lease: Lease) -> bool:
+    """Lock a lease that has expired, and return whether it is lost: expired, released or taken over.
+
+    False: a late heartbeat extended it, or one of its steps or another sweep has it locked.
+    """
+    row = await session.execute(LOCK_LOST_LEASE, {"resource": lease.resource, "token": lease.token})
+    return bool(row.scalar())
+
+
 async def extend_lease(session: AsyncSession, delivery: Delivery, lease: Lease) -> bool:
-    """Extend the lease from now (a heartbeat); False: the lease is lost."""
-    held = await session.execute(
+    """Extend the lease, in its row and in the execution's; False: the lease is lost.
+
+    Waits for nobody: a lease that a settlement has locked is still held, and is not extended.
+    """
+    found = await session.execute(
         EXTEND_LEASE, {"resource": lease.resource, "token": lease.token, "seconds": lease.seconds}
     )
-    if held.first() is None:
-        return False
-    await session.execute(EXTEND_EXECUTION, {**primary_key(delivery), "token": lease.token, "seconds": lease.seconds})
-    return True
+    row = found.one()
+    if row.extended:
+        values = {**primary_key(delivery), "token": lease.token, "seconds": lease.seconds}
+        await session.execute(EXTEND_EXECUTION, values)
+    return bool(row.held)
 
 
 async def release_lease(session: AsyncSession, lease: Lease) -> None:
@@ -161,29 +215,19 @@ async def release_lease(session: AsyncSession, lease: Lease) -> None:
     await session.execute(RELEASE_LEASE, {"resource": lease.resource, "token": lease.token})
 
 
-async def release_expired_lease(session: AsyncSession, lease: Lease) -> None:
-    """Release the lease of a stopped worker, unless it was taken over or a late heartbeat extended it."""
-    await session.execute(RELEASE_EXPIRED_LEASE, {"resource": lease.resource, "token": lease.token})
-
-
 async def finish_long(session: AsyncSession, delivery: Delivery, lease: Lease, result: JSON) -> None:
     """Write a long delivery's success and release its lease.
 
+    The lease is released first: a heartbeat also locks it before the execution.
+
     Args:
-        session: A transaction that has locked the lease's row.
+        session: A transaction that holds the lease or has locked it.
         delivery: What succeeded.
         lease: The lease on its resource.
         result: What its handler returned.
     """
-    await session.execute(
-        FINISH_LONG,
-        {
-            **primary_key(delivery),
-            "token": lease.token,
-            "result": result_json(result),
-        },
-    )
     await release_lease(session, lease)
+    await session.execute(FINISH_LONG, {**primary_key(delivery), "token": lease.token, "result": result_json(result)})
 
 
 async def add_result(session: AsyncSession, delivery: Delivery, result: JSON) -> None:

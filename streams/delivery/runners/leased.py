@@ -35,6 +35,8 @@ BUSY_PAUSE = 2.0
 CLAIM_PAUSE = 0.1
 """Seconds until a claim is repeated after a serialization failure or deadlock."""
 HEARTBEATS_PER_LEASE = 3
+REPEATS_PER_HEARTBEAT = 10
+"""Number of times that a failed heartbeat is repeated until the next one would be due."""
 
 
 class LeasedRunner:
@@ -111,8 +113,10 @@ class LeasedRunner:
         """Claim the delivery.
 
         Returns `claimed`, `busy` (another delivery holds the resource), `moved on` (it ran, or runs) or `outage` (the
-        database is unavailable).
+        database is unavailable). After a COMMIT without a reply it waits for the database and claims with the same
+        lease: if the first claim succeeded, no other lease could be claimed before it has expired.
         """
+        may_be_committed = False
         while True:
             try:
                 async with AsyncSession(self._context.database.bookkeeping) as session:
@@ -120,6 +124,7 @@ class LeasedRunner:
                         return "busy"
                     if not await leases.claim_long(session, delivery, lease, self._context.worker_identity):
                         return "moved on"
+                    may_be_committed = True
                     await session.commit()
                     return "claimed"
             except SQLAlchemyError as error:
@@ -127,8 +132,11 @@ class LeasedRunner:
                 if kind is None:
                     raise
                 if kind == "outage" and await self._gate.confirm(error):
-                    return "outage"
-                await asyncio.sleep(CLAIM_PAUSE)
+                    if not may_be_committed:
+                        return "outage"
+                    await self._gate.wait_until_open()
+                else:
+                    await asyncio.sleep(CLAIM_PAUSE)
 
     async def _work(self, attempt: Attempt, lease: leases.Lease) -> None:
         delivery = attempt.delivery
@@ -226,17 +234,20 @@ class LeasedRunner:
             heartbeats.cancel()
 
     async def _keep_lease(self, work: LongWork) -> None:
-        """Extend the lease until it is lost. Database outages are tolerated."""
+        """Extend the lease until it is lost. Any other failure is logged, and the heartbeat is soon repeated."""
+        interval = self._lease_seconds / HEARTBEATS_PER_LEASE
+        pause = interval
         while True:
-            await asyncio.sleep(self._lease_seconds / HEARTBEATS_PER_LEASE)
+            await asyncio.sleep(pause)
             try:
                 await work.heartbeat()
             except LeaseLostError:
                 return
-            except SQLAlchemyError as error:
-                if database_error_kind(error) is None:
-                    raise
-                log.warning("heartbeat failed", error=message(error))
+            except Exception as error:  # noqa: BLE001 - only a lost lease may end the handler
+                pause = interval / REPEATS_PER_HEARTBEAT
+                log.warning("heartbeat failed; repeating", error=message(error), retry_in_seconds=pause)
+            else:
+                pause = interval
 
     async def _finish(self, delivery: Delivery, lease: leases.Lease, result: JSON) -> None:
         async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():

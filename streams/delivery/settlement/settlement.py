@@ -237,12 +237,11 @@ def _without_run(delivery: Delivery) -> Attempt:
 
 
 async def _lock_lease(session: AsyncSession, attempt: Attempt, outcome: Outcome) -> bool:
-    """Lock the attempt's lease, always before the row; False: another attempt holds it."""
+    """Lock the attempt's lease, always before the row; False: it cannot be settled here, because it is held."""
     if attempt.lease is None:
         return True
     if outcome.lost:
-        await leases.release_expired_lease(session, attempt.lease)
-        return True
+        return await leases.lock_lost_lease(session, attempt.lease)
     return await leases.lock_lease(session, attempt.lease)
 
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 
 from schemas import Event
-from schemas.event import new_event_id
 from streams import headers
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.delivery import now_ms
@@ -17,13 +16,6 @@ from tests.support.trial_fixtures import environment, trial
 __all__ = ["environment", "trial"]
 DAY_MS = 24 * 60 * 60 * 1000
 LETTERS = "select topic, handler, reason, event_id from streams.dead_letters order by topic, handler"
-CLAIMED = """
-    insert into streams.executions
-        (day, event_id, handler, task_id, topic, partition, "offset", pool, status, seq, attempts, created_at,
-         started_at, resource, lease_token, lease_until, record_value, record_headers)
-    values ((now() at time zone 'utc')::date, :id, :handler, :id, :topic, 0, 0, 'default', 'started', 0, 1, now(),
-        now(), 'trial:e', gen_random_uuid(), now() - interval '1 minute', :value, '[]')
-"""
 
 
 def tier_headers(topic: str, **own: object) -> Headers:
@@ -123,16 +115,3 @@ async def test_a_long_handler_past_its_soft_limit_runs_on_soft_limit(trial: Sett
         effects = await bench.query("select handler from trials")
     assert letter["reason"] == "time-limit"
     assert [row["handler"] for row in effects] == ["limit: SoftTimeLimitExceeded"]
-
-
-async def test_a_claimed_record_that_this_version_cannot_read_is_left_to_a_newer_one(trial: Settings) -> None:
-    """Its worker has stopped, and the sweep of an older version must neither settle it nor fail."""
-    async with open_bench(trial, KNOWN) as bench:
-        topic = topic_of(bench, SingleTrialRequested)
-        readable = bench.record(SingleTrialRequested(entity="e"), 0).value
-        for handler, value in (("of a newer version", readable), ("known", b"unreadable")):
-            await bench.query(CLAIMED, id=new_event_id(), handler=handler, topic=topic, value=value)
-        before = await bench.executions()
-        assert await bench.engine.sweep.run() == 2
-        assert await bench.executions() == before
-        assert await bench.query(LETTERS) == []
