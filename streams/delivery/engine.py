@@ -187,8 +187,9 @@ class PoolEngine:
 
     def _hop(self, delivery: Delivery, delay: float) -> None:
         if delivery.pending is not None:
-            moved = self._forwarding.moved(delivery.record, self._tier(delay))
-            self._background.send(delivery.pending.chunk, delivery.record, moved)
+            tier = self._tier(delay)
+            moved = self._forwarding.moved(delivery.record, tier)
+            self._background.send(delivery.pending.chunk, delivery.record, tier, moved)
 
     def _settle_in_background(self, delivery: Delivery, settling: Coroutine[object, object, None]) -> None:
         """Continue a settlement that waits for Kafka, without a slot or a lane. Its offset stays unacknowledged."""

@@ -1,13 +1,14 @@
 """Background tasks of a pool: forwarded records, settlements that wait for Kafka, chunks that wait for input."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from contextlib import asynccontextmanager
 
 from streams.delivery.errors import StrayCancellationError
 from streams.transport.kafka.records import Assignment, Chunk, Record
 
 CONCURRENT_SENDS = 16
-"""Records that are sent at the same time."""
+"""Records that are sent to one target at the same time."""
 
 
 class BackgroundTasks:
@@ -19,7 +20,8 @@ class BackgroundTasks:
     def __init__(self, fail: Callable[[BaseException], None]) -> None:
         """Create an empty set of tasks. `fail` ends the process; it is called with the error of a task."""
         self._fail = fail
-        self._slots = asyncio.Semaphore(CONCURRENT_SENDS)
+        self._slots: dict[str, tuple[asyncio.Semaphore, set[object]]] = {}
+        """By target: its slots, and the records that use or await one."""
         self._cancelled: set[asyncio.Task[None]] = set()
         self.tasks: dict[asyncio.Task[None], Assignment | None] = {}
         """The running tasks."""
@@ -30,18 +32,24 @@ class BackgroundTasks:
         self.tasks[task] = assignment
         task.add_done_callback(self._done)
 
-    def send(self, chunk: Chunk, record: Record, sending: Coroutine[object, object, None]) -> None:
+    def send(self, chunk: Chunk, record: Record, target: str, sending: Coroutine[object, object, None]) -> None:
         """Forward a record of the chunk, then acknowledge its offset.
+
+        Each target has its own slots: one that does not accept its records delays no other.
 
         Args:
             chunk: The chunk of the record.
             record: What is acknowledged.
+            target: The topic that it is sent to.
             sending: Sends it.
         """
 
         async def send() -> None:
-            async with self._slots:
-                await sending
+            try:
+                async with self._slot(target):
+                    await sending
+            finally:
+                sending.close()  # It is not started if the task is cancelled while it waits for a slot.
             chunk.settle(record.offset)
 
         self.start(chunk.assignment, send())
@@ -55,6 +63,20 @@ class BackgroundTasks:
         self._cancelled.update(tasks)
         for task in tasks:
             task.cancel()
+
+    @asynccontextmanager
+    async def _slot(self, target: str) -> AsyncIterator[None]:
+        """Hold a slot of a target. An unused target is removed, since foreign records may name any number of them."""
+        slots, users = self._slots.setdefault(target, (asyncio.Semaphore(CONCURRENT_SENDS), set()))
+        user = object()
+        users.add(user)
+        try:
+            async with slots:
+                yield
+        finally:
+            users.discard(user)
+            if not users:
+                self._slots.pop(target, None)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         del self.tasks[task]

@@ -128,11 +128,10 @@ class Intake:
             return
         for record in read.unavailable:
             handlers = self._decoder.handlers_of(chunk.topic)
-            self._background.send(
-                chunk, record, self._forwarding.defer_unread(record, handlers, after=STORAGE_RETRY_DELAY)
-            )
+            unread = self._forwarding.defer_unread(record, handlers, after=STORAGE_RETRY_DELAY)
+            self._background.send(chunk, record, self._tier(0.0), unread)
         for unreadable in read.unreadable:
-            self._background.send(chunk, unreadable.record, self._dead_letter(unreadable))
+            self._send_dead_letter(chunk, unreadable)
         if over_share := self._scheduler.add(read.deliveries):
             self._background.start(chunk.assignment, self._move_to_tier_zero(over_share))
 
@@ -154,7 +153,7 @@ class Intake:
         if isinstance(read, Delivery):
             self._scheduler.add_retry(read, tier_delay)
         elif isinstance(read, UnreadableRecord):
-            self._background.send(chunk, record, self._dead_letter(read))
+            self._send_dead_letter(chunk, read)
         elif isinstance(read, Rerouted):
             self._queues.run_in_background(chunk.assignment, self._move_after_wait(chunk, read))
         elif isinstance(read.why, Ticket):
@@ -163,8 +162,8 @@ class Intake:
         elif read.why == "done":
             chunk.settle(record.offset)
         else:
-            due_at = now_ms() + STORAGE_RETRY_DELAY * 1000
-            self._background.send(chunk, record, self._forwarding.moved(record, self._tier(0.0), due_at=due_at))
+            due_at, tier = now_ms() + STORAGE_RETRY_DELAY * 1000, self._tier(0.0)
+            self._background.send(chunk, record, tier, self._forwarding.moved(record, tier, due_at=due_at))
 
     async def _wait_for_schema(self, chunk: Chunk, record: Record, tier_delay: float) -> None:
         read = await self._schemas.decode_when_loaded(partial(self._decoder.decode_retry, chunk, record, None))
@@ -186,7 +185,8 @@ class Intake:
                     return
                 case Hop(longer):
                     if not self._is_ignored(chunk):
-                        self._background.send(chunk, record, self._forwarding.moved(record, self._tier(longer)))
+                        tier = self._tier(longer)
+                        self._background.send(chunk, record, tier, self._forwarding.moved(record, tier))
                     return
                 case Wait(until):
                     await asyncio.sleep((until - now) / 1000)
@@ -195,12 +195,16 @@ class Intake:
         await asyncio.sleep(read.wait)
         if not self._is_ignored(chunk):
             moved = self._forwarding.moved(read.record, read.tier, **_changes(read))
-            self._background.send(chunk, read.record, moved)
+            self._background.send(chunk, read.record, read.tier, moved)
 
     async def _move_to_tier_zero(self, over_share: list[Delivery]) -> None:
         """Move deliveries over their tenant's share to tier zero, so that the partition is consumed further."""
         await self._forwarding.move_to_tier_zero(over_share)
         acknowledge_all(over_share)
+
+    def _send_dead_letter(self, chunk: Chunk, read: UnreadableRecord) -> None:
+        target = self._forwarding.dead_letter_topic(read)
+        self._background.send(chunk, read.record, target, self._dead_letter(read))
 
     async def _dead_letter(self, read: UnreadableRecord) -> None:
         with delivery_context(

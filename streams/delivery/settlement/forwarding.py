@@ -56,17 +56,21 @@ class Forwarding:
 
         async def settle() -> None:
             placed = await sending.send(dead_letters.record(unreadable.topic, record, info))
-            async with AsyncSession(self._bookkeeping) as session, session.begin():
+            async with self._loop.slots, AsyncSession(self._bookkeeping) as session, session.begin():
                 await index_dead_letter(session, dead_letter_row(record, placed, info, unreadable.tenant_id))
                 if event_id is not None and handler is not None:
                     await mark_dead(session, event_id, handler, reason, error.message)
 
-        await self._loop.until_settled(settle)
+        await self._loop.forward(self.dead_letter_topic(unreadable), settle)
         self._telemetry.unreadable(unreadable)
+
+    def dead_letter_topic(self, unreadable: UnreadableRecord) -> str:
+        """Return the DLQ of an undeliverable record."""
+        return self._destinations.dead_letters.topic(unreadable.topic)
 
     async def moved(self, record: Record, tier: str, **changes: int) -> None:
         """Move a retry record to another tier. No attempt is counted; `changes` are those of `moved_record`."""
-        await self._send([moved_record(record, tier, **changes)])
+        await self._send(tier, [moved_record(record, tier, **changes)])
 
     async def defer_unread(self, record: Record, handlers: Iterable[Handler[Event]], *, after: float) -> None:
         """Send a record that cannot be read now to tier zero, once per handler. No attempt is counted.
@@ -79,7 +83,7 @@ class Forwarding:
             after: Seconds until it is read again.
         """
         tier, due_at = self._destinations.tiers.first, now_ms() + round(after * 1000)
-        await self._send([unread_record(record, one.name, tier, due_at) for one in handlers])
+        await self._send(tier, [unread_record(record, one.name, tier, due_at) for one in handlers])
 
     async def move_to_tier_zero(self, deliveries: Sequence[Delivery]) -> None:
         """Move deliveries that were not attempted to tier zero. No attempt is counted.
@@ -87,14 +91,14 @@ class Forwarding:
         No row is written. A crash may leave two copies; the claim and the fence let only one of them run.
         """
         tier, now = self._destinations.tiers.first, now_ms()
-        await self._send([retry_record(one, tier, RetryState(one.seq, one.attempts, now)) for one in deliveries])
+        await self._send(tier, [retry_record(one, tier, RetryState(one.seq, one.attempts, now)) for one in deliveries])
         self._telemetry.moved_to_tier_zero(deliveries)
 
-    async def _send(self, records: Sequence[OutgoingRecord]) -> None:
-        """Send records until each is acknowledged."""
+    async def _send(self, tier: str, records: Sequence[OutgoingRecord]) -> None:
+        """Send records to a tier until each is acknowledged."""
         sendings = [(PendingSend(self._sender), record) for record in records]
 
         async def settle() -> None:
             await asyncio.gather(*(sending.send(record) for sending, record in sendings))
 
-        await self._loop.until_settled(settle)
+        await self._loop.forward(tier, settle)

@@ -1,6 +1,7 @@
 """Repeats settlements during outages of the database or the brokers, so that none is lost."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -38,10 +39,11 @@ class SettleLoop:
             background: Runs the rest of a settlement whose record was not acknowledged; None: the caller waits.
         """
         self._availability = availability
-        self._slots = slots
+        self.slots = slots
+        """Each holds a connection to the database."""
         self._background = background
         self._rejecting: set[str] = set()
-        """Targets (a DLQ, or the tiers) whose last record was not acknowledged."""
+        """Topics whose last record was not acknowledged."""
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def settle(self, delivery: Delivery, target: str, settle: Settle) -> None:
@@ -49,7 +51,7 @@ class SettleLoop:
 
         Args:
             delivery: Its offset is acknowledged after the settlement.
-            target: Where its record goes: a DLQ, or the tiers.
+            target: The topic of its record: a DLQ or a tier.
             settle: One try.
         """
 
@@ -57,41 +59,46 @@ class SettleLoop:
             await self._until_accepted(target, settle)
             delivery.acknowledge()
 
-        if await self._try(settle):
+        if target not in self._rejecting and await self._try(settle):
             delivery.acknowledge()
         elif self._background is None:
             await resume()
         else:
             self._background(delivery, resume())
 
-    async def until_settled(self, settle: Settle) -> None:
-        """Repeat until a try succeeds."""
-        while not await self._try(settle):  # noqa: ASYNC110 - each iteration is a try, not a poll
-            await asyncio.sleep(PAUSE)
+    async def forward(self, target: str, send: Settle) -> None:
+        """Repeat until a target has accepted a record that needs no settlement slot.
 
-    async def _until_accepted(self, target: str, settle: Settle) -> None:
-        """Repeat like `until_settled`, one settlement of the target at a time, so that other targets get the slots."""
+        Args:
+            target: The topic of the record: a DLQ or a tier.
+            send: One try. It uses the database only within `slots`.
+        """
+        if target in self._rejecting or not await self._try(send, slot=False):
+            await self._until_accepted(target, send, slot=False)
+
+    async def _until_accepted(self, target: str, settle: Settle, *, slot: bool = True) -> None:
+        """Repeat until a try succeeds, one record of the target at a time, so that other targets get the slots."""
         self._rejecting.add(target)
         lock = self._locks.setdefault(target, asyncio.Lock())
         while True:
             async with lock:
                 if target in self._rejecting:
-                    if await self._try(settle):
+                    if await self._try(settle, slot=slot):
                         self._rejecting.discard(target)
                         return
                     await asyncio.sleep(PAUSE)
                     continue
-            if await self._try(settle):
+            if await self._try(settle, slot=slot):
                 return
             self._rejecting.add(target)
 
-    async def _try(self, settle: Settle) -> bool:
+    async def _try(self, settle: Settle, *, slot: bool = True) -> bool:
         """Settle, and wait while the database is unavailable; False: Kafka did not acknowledge the record."""
         gate, breakers = self._availability.gate, self._availability.breakers
         while True:
             await gate.wait_until_open()
             try:
-                async with self._slots:
+                async with self.slots if slot else contextlib.nullcontext():
                     await settle()
             except (ProduceError, TimeoutError) as error:
                 log.warning("record not acknowledged; settling again", error=str(error) or type(error).__name__)

@@ -42,8 +42,6 @@ from streams.transport.kafka.records import RecordMetadata
 log = get_logger(__name__)
 TRANSACTION_TIMEOUT_FACTOR = 4
 """Time limit of a settlement's transaction, as a multiple of the sender's timeout."""
-TIERS = "tiers"
-"""The target of all retry tiers of the pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +167,13 @@ class Settlement:
             if settled:
                 self._report(settling)
 
-        target = self._dead_letters.topic(delivery.topic.name) if outcome.is_dead else TIERS
-        await self._loop.settle(delivery, target, settle)
+        await self._loop.settle(delivery, self._target(delivery, outcome), settle)
+
+    def _target(self, delivery: Delivery, outcome: Outcome) -> str:
+        """Return the topic of the outcome's record. A later try may need a shorter tier, as less time remains."""
+        if outcome.is_dead:
+            return self._dead_letters.topic(delivery.topic.name)
+        return self._tiers.topic_for(((outcome.due_at or 0) - now_ms()) / 1000)
 
     async def _settle(self, settling: Settling) -> bool:
         """Try once: lock, check whether the delivery has moved on, send, update, commit; False: it has moved on."""
