@@ -59,9 +59,9 @@ def _dataset(sandbox: Sandbox, segments: int) -> DocumentSet:
         connection.execute(
             text(
                 "insert into document_segments (tenant_id, dataset_id, document_id, position, content, word_count,"
-                " tokens, index_node_id, index_node_hash, status, enabled, created_by)"
+                " tokens, hit_count, index_node_id, index_node_hash, status, enabled, created_by)"
                 " select tenant_id, dataset_id, id, n, 'Segment ' || n || ' of a document, ' || repeat('word ', 80),"
-                " 420, 90, uuid_generate_v4(), 'hash', 'completed', true, created_by"
+                " 420, 90, 0, uuid_generate_v4(), 'hash', 'completed', true, created_by"
                 " from documents, generate_series(1, :each) as n where dataset_id = :dataset"
             ),
             {"each": _SEGMENTS_PER_DOCUMENT, "dataset": document_set.knowledge.dataset_id},

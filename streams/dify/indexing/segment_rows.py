@@ -52,6 +52,7 @@ def segment_row(document: Document, run: IndexingRun, new: NewSegment) -> Row:
         "tokens": new.tokens,
         "index_node_id": node,
         "index_node_hash": new.content_hash,
+        "hit_count": 0,
         "enabled": False,
         "status": "waiting",
     }

@@ -3,9 +3,9 @@
 from sqlalchemy import Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from streams.dify.models.columns import FALSE, ZERO, CreatedAt, LongText, Model, UuidKey, UuidText
+from streams.dify.models.columns import FALSE, ZERO, CreatedAt, CreatedExactlyAt, LongText, Model, UuidKey, UuidText
 
-EMPTY = text("''")
+EMPTY = text("''::character varying")
 
 
 class App(Model):
@@ -50,4 +50,4 @@ class AppDatasetJoin(Model):
     id: Mapped[UuidKey]
     app_id: Mapped[UuidText]
     dataset_id: Mapped[UuidText]
-    created_at: Mapped[CreatedAt]
+    created_at: Mapped[CreatedExactlyAt]

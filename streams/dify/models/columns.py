@@ -7,6 +7,7 @@ from sqlalchemy import DateTime, Text, Uuid, text
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 NOW = text("CURRENT_TIMESTAMP(0)")
+NOW_EXACT = text("CURRENT_TIMESTAMP")
 NEW_UUID = text("uuid_generate_v4()")
 """A function of the uuid-ossp extension, or a replacement (see `create_platform_tables`)."""
 FALSE = text("false")
@@ -20,6 +21,9 @@ LongText = Annotated[str, mapped_column(Text)]
 UtcTime = Annotated[datetime, mapped_column(DateTime)]
 """UTC, without a time zone."""
 CreatedAt = Annotated[datetime, mapped_column(DateTime, server_default=NOW)]
+"""Whole seconds."""
+CreatedExactlyAt = Annotated[datetime, mapped_column(DateTime, server_default=NOW_EXACT)]
+"""With microseconds, as the platform has it in a few tables."""
 
 
 class Model(DeclarativeBase):

@@ -1,10 +1,10 @@
 """Datasets, and the rows that belong to a dataset as a whole."""
 
-from sqlalchemy import Index, String, text
+from sqlalchemy import Index, String, null, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from streams.dify.models.columns import FALSE, TRUE, CreatedAt, LongText, Model, UuidKey, UuidText
+from streams.dify.models.columns import FALSE, TRUE, CreatedAt, CreatedExactlyAt, LongText, Model, UuidKey, UuidText
 
 
 class Dataset(Model):
@@ -29,8 +29,13 @@ class Dataset(Model):
     created_at: Mapped[CreatedAt]
     updated_by: Mapped[UuidText | None]
     updated_at: Mapped[CreatedAt]
-    embedding_model: Mapped[str | None] = mapped_column(String(255))
-    embedding_model_provider: Mapped[str | None] = mapped_column(String(255))
+    # The database's default is a model of long ago. The platform's code writes NULL where it names none.
+    embedding_model: Mapped[str | None] = mapped_column(
+        String(255), default=null(), server_default=text("'text-embedding-ada-002'")
+    )
+    embedding_model_provider: Mapped[str | None] = mapped_column(
+        String(255), default=null(), server_default=text("'openai'")
+    )
     keyword_number: Mapped[int | None] = mapped_column(server_default=text("10"))
     collection_binding_id: Mapped[UuidText | None]
     retrieval_model: Mapped[dict[str, object] | None] = mapped_column(JSONB(none_as_null=True))
@@ -69,7 +74,7 @@ class DatasetQuery(Model):
     source_app_id: Mapped[UuidText | None]
     created_by_role: Mapped[str] = mapped_column(String)
     created_by: Mapped[UuidText]
-    created_at: Mapped[CreatedAt]
+    created_at: Mapped[CreatedExactlyAt]
 
 
 class DatasetKeywordTable(Model):
@@ -134,7 +139,7 @@ class DatasetMetadataBinding(Model):
     dataset_id: Mapped[UuidText]
     metadata_id: Mapped[UuidText]
     document_id: Mapped[UuidText]
-    created_at: Mapped[CreatedAt]
+    created_at: Mapped[CreatedExactlyAt]
     created_by: Mapped[UuidText]
 
 

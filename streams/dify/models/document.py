@@ -4,7 +4,7 @@ from sqlalchemy import JSON, Index, String, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from streams.dify.models.columns import FALSE, TRUE, ZERO, CreatedAt, LongText, Model, UtcTime, UuidKey, UuidText
+from streams.dify.models.columns import FALSE, TRUE, CreatedAt, LongText, Model, UtcTime, UuidKey, UuidText
 
 
 class Document(Model):
@@ -87,7 +87,8 @@ class DocumentSegment(Model):
     keywords: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     index_node_id: Mapped[str | None] = mapped_column(String(255))
     index_node_hash: Mapped[str | None] = mapped_column(String(255))
-    hit_count: Mapped[int] = mapped_column(server_default=ZERO)
+    hit_count: Mapped[int] = mapped_column(default=0)
+    """The database has no default for it: an INSERT has to give it."""
     enabled: Mapped[bool] = mapped_column(server_default=TRUE)
     disabled_at: Mapped[UtcTime | None]
     disabled_by: Mapped[UuidText | None]

@@ -28,4 +28,4 @@ class UploadFile(Model):
     used_by: Mapped[UuidText | None]
     used_at: Mapped[UtcTime | None]
     hash: Mapped[str | None] = mapped_column(String(255))
-    source_url: Mapped[LongText] = mapped_column(server_default=text("''"))
+    source_url: Mapped[LongText] = mapped_column(server_default=text("''::character varying"))

@@ -27,6 +27,7 @@ class Provider(Model):
     quota_type: Mapped[str | None] = mapped_column(String(40), server_default=text("''"))
     """paid, free or trial; empty for custom."""
     quota_limit: Mapped[int | None] = mapped_column(BigInteger)
-    quota_used: Mapped[int | None] = mapped_column(BigInteger, server_default=text("0"))
+    quota_used: Mapped[int | None] = mapped_column(BigInteger, default=0)
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
+    credential_status: Mapped[str | None] = mapped_column(String(20), server_default=text("'active'"))

@@ -81,9 +81,9 @@ def _child(segment: DocumentSegment) -> ChildChunk:
 _MANY = text(
     """
     insert into document_segments (
-        tenant_id, dataset_id, document_id, position, content, word_count, tokens, index_node_id, created_by
+        tenant_id, dataset_id, document_id, position, content, word_count, tokens, hit_count, index_node_id, created_by
     )
-    select :tenant, :dataset, :document, number, repeat('word ', 20), 1, 1, gen_random_uuid(), :tenant
+    select :tenant, :dataset, :document, number, repeat('word ', 20), 1, 1, 0, gen_random_uuid(), :tenant
     from generate_series(1, :count) as number
     """
 )
