@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     embedding_connect_timeout: Seconds = 5.0
     embedding_request_timeout: Seconds = Field(60.0, description="seconds for a whole request")
     vector_store: Literal["pgvector", "qdrant"] = Field("pgvector", description="where vectors are kept")
+    pgvector_url: SecretStr | None = Field(
+        None, description="postgresql://… of the vectors, if they are not in the database of the platform's tables"
+    )
     qdrant_url: str = Field("http://127.0.0.1:6333", pattern=r"^https?://")
     qdrant_api_key: SecretStr | None = None
     qdrant_timeout: int = Field(10, ge=1, le=60, description="seconds for one request, below every transaction's")

@@ -1,5 +1,6 @@
 """Continues a clean-up after a step: with the next step, with a repetition later, or not at all."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from schemas import Event
@@ -8,7 +9,9 @@ from streams.delivery import Work
 from streams.delivery.handler import JSON
 from streams.dify.cleanup.delete import Step
 from streams.dify.platform import Platform
+from streams.observability.logs import get_logger
 
+log = get_logger(__name__)
 REPEAT_AFTER = timedelta(minutes=15)
 """The time from the deletion to the repetition. No request to a store takes that long."""
 
@@ -26,4 +29,12 @@ async def publish_next_step(event: Event, work: Work, step: Step) -> JSON:
         await work.publish(event.model_copy(update=following))
     elif not work.use(Platform).vectors.transactional and datetime.now(tz=UTC) < due:
         await work.publish(event.model_copy(update={"event_id": new_event_id()}), at=due)
-    return {"done": step.done, "removed": {name: count for name, count in step.removed.items() if count}}
+    result: dict[str, JSON] = {"done": step.done, "removed": _counts(step.removed)}
+    if kept := _counts(step.kept):
+        log.warning("not deleted: no sign that it is the tenant's", scope=str(step.scope), kept=kept)
+        result["kept"] = kept
+    return result
+
+
+def _counts(counter: Mapping[str, int]) -> dict[str, JSON]:
+    return {name: count for name, count in counter.items() if count}

@@ -7,7 +7,7 @@ from streams.delivery import Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON
 from streams.dify.cleanup.steps import DeletedDataset, clean_deleted_dataset, dataset_exists
-from streams.dify.ids import checked_id
+from streams.dify.ids import checked_id, optional_id
 from streams.dify.platform import Platform
 
 
@@ -16,12 +16,11 @@ async def clean_dataset(event: DatasetDeleted, work: Work) -> JSON:
     """Delete everything that a deleted dataset has left, in bounded steps. Each step publishes the next one."""
     with mapped_errors():
         dataset_id = checked_id("dataset_id", event.dataset_id)
-        tenant_id = checked_id("tenant_id", event.tenant_id) if event.tenant_id else None
+        tenant_id = optional_id("tenant_id", event.tenant_id)
         if await dataset_exists(work.session, dataset_id):
             message = f"dataset {dataset_id} still has its row"
             raise Retry(message, reason=Reason.ROW_STILL_EXISTS)
-        binding = event.collection_binding_id
-        binding_id = checked_id("collection_binding_id", binding) if binding else None
+        binding_id = optional_id("collection_binding_id", event.collection_binding_id)
         platform = work.use(Platform)
         deleted = DeletedDataset(dataset_id, tenant_id, event.index_struct, binding_id)
         step = await clean_deleted_dataset(work.session, platform, deleted)

@@ -13,8 +13,11 @@ from streams.dify.cleanup.delete import DOCUMENTS_PER_STEP, remove_document_rows
 from streams.dify.cleanup.steps import existing_documents
 from streams.dify.ids import checked_id
 from streams.dify.platform import Platform
-from streams.dify.uploads.files import FILES_PER_STEP, delete_files
+from streams.dify.tenancy import tenant_of_documents
+from streams.dify.uploads.files import FILES_PER_STEP, count_foreign, delete_files
+from streams.observability.logs import get_logger
 
+log = get_logger(__name__)
 T = TypeVar("T")
 
 
@@ -27,9 +30,9 @@ async def clean_documents(event: DocumentsDeleted, work: Work) -> JSON:
     """
     with mapped_errors():
         dataset_id = checked_id("dataset_id", event.dataset_id)
-        tenant_id = checked_id("tenant_id", event.tenant_id) if event.tenant_id else None
         document_ids = [checked_id("document_ids", each) for each in event.document_ids]
         file_ids = [checked_id("file_ids", each) for each in event.file_ids]
+        tenant_id = await tenant_of_documents(work.session, dataset_id, document_ids, event.tenant_id)
     if existing := await existing_documents(work.session, document_ids):
         message = f"{len(existing)} of the documents still have their rows, document {existing[0]} among them"
         raise Retry(message, reason=Reason.ROW_STILL_EXISTS)
@@ -38,7 +41,7 @@ async def clean_documents(event: DocumentsDeleted, work: Work) -> JSON:
         await work.publish(
             DocumentDeleted(
                 occurred_at=event.occurred_at,
-                tenant_id=event.tenant_id,
+                tenant_id=tenant_id,
                 dataset_id=dataset_id,
                 document_id=document_id,
                 doc_form=event.doc_form,
@@ -46,10 +49,19 @@ async def clean_documents(event: DocumentsDeleted, work: Work) -> JSON:
         )
     named, file_ids = _split_off(file_ids, FILES_PER_STEP)
     removed = await delete_files(work.session, work.use(Platform).storage, named, tenant_id)
+    kept = await count_foreign(work.session, named, tenant_id)
+    if kept:
+        log.warning("files not deleted: no sign that they are the tenant's", dataset=dataset_id, files=kept)
     if document_ids or file_ids:
-        rest = {"event_id": new_event_id(), "document_ids": document_ids, "file_ids": file_ids}
+        rest = {
+            "event_id": new_event_id(),
+            "tenant_id": tenant_id,
+            "document_ids": document_ids,
+            "file_ids": file_ids,
+        }
         await work.publish(event.model_copy(update=rest))
-    return {"done": not (document_ids or file_ids), "requested": len(some), "removed": {"files": removed}}
+    result: dict[str, JSON] = {"done": not (document_ids or file_ids), "requested": len(some)}
+    return {**result, "removed": {"files": removed}, **({"kept": {"files": kept}} if kept else {})}
 
 
 @handles(DocumentsRemovalRequested)
@@ -61,10 +73,9 @@ async def remove_documents(event: DocumentsRemovalRequested, work: Work) -> JSON
     """
     with mapped_errors():
         dataset_id = checked_id("dataset_id", event.dataset_id)
-        tenant_id = checked_id("tenant_id", event.tenant_id) if event.tenant_id else None
         document_ids = [checked_id("document_ids", each) for each in event.document_ids]
-    some, rest = _split_off(document_ids, DOCUMENTS_PER_STEP)
-    removed = await remove_document_rows(work.session, dataset_id, some, tenant_id)
+        some, rest = _split_off(document_ids, DOCUMENTS_PER_STEP)
+        removed = await remove_document_rows(work.session, dataset_id, some, event.tenant_id)
     for document in removed:
         await work.publish(
             DocumentDeleted(

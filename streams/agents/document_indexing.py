@@ -20,8 +20,9 @@ from streams.dify.document_lock import lock_for_run
 from streams.dify.embedding.local import count_tokens_locally
 from streams.dify.errors import ExtractionError, RefusedError, Stopped
 from streams.dify.extraction import Image
-from streams.dify.ids import checked_id
+from streams.dify.ids import checked_id, optional_id
 from streams.dify.indexing.answer_cache import answer_key, load_answers, store_answers
+from streams.dify.indexing.failure import record_failure
 from streams.dify.indexing.prepare import PrepareRequest, prepare, prepared_rows
 from streams.dify.indexing.replace import remove_unfinished
 from streams.dify.indexing.segment_rows import NewChild, NewSegment, new_rows
@@ -31,7 +32,6 @@ from streams.dify.indexing.steps import (
     begin,
     complete,
     insert_rows,
-    record_failure,
     record_parsed,
     record_split,
 )
@@ -63,10 +63,12 @@ async def record_failed_document(
     try:
         dataset_id = checked_id("dataset_id", event.dataset_id)
         document_id = checked_id("document_id", event.document_id)
+        tenant_id = optional_id("tenant_id", event.tenant_id)
     except RefusedError:
-        return  # No document has such an id.
-    await record_failure(work.session, dataset_id, document_id, str(error) or type(error).__name__)
-    await work.use(Platform).flags.indexing_ended(document_id)
+        return  # No document or tenant has such an id.
+    message = str(error) or type(error).__name__
+    if await record_failure(work.session, dataset_id, document_id, tenant_id, message):
+        await work.use(Platform).flags.indexing_ended(document_id)
 
 
 @handles(
@@ -90,8 +92,9 @@ async def index_document(event: DocumentIndexRequested, work: Work) -> JSON:
         with mapped_errors():
             dataset_id = checked_id("dataset_id", event.dataset_id)
             document_id = checked_id("document_id", event.document_id)
+            tenant_id = optional_id("tenant_id", event.tenant_id)
             async with work.step() as session:
-                job = await begin(session, platform, dataset_id, document_id)
+                job = await begin(session, platform, dataset_id, document_id, tenant_id)
             if not job.segments_saved:
                 await _delete_unfinished(job, work, platform)
                 await _split(job, work, platform)
@@ -214,8 +217,8 @@ async def clean_document(event: DocumentDeleted, work: Work) -> JSON:
         deleted = DeletedDocument(
             dataset_id=checked_id("dataset_id", event.dataset_id),
             document_id=checked_id("document_id", event.document_id),
-            tenant_id=checked_id("tenant_id", event.tenant_id) if event.tenant_id else None,
-            file_id=checked_id("file_id", event.file_id) if event.file_id else None,
+            tenant_id=optional_id("tenant_id", event.tenant_id),
+            file_id=optional_id("file_id", event.file_id),
         )
         if await existing_documents(work.session, [deleted.document_id]):
             message = f"document {deleted.document_id} still has its row"

@@ -6,7 +6,7 @@ from streams.agents.error_mapping import mapped_errors
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
 from streams.dify.errors import Stopped
-from streams.dify.ids import checked_id
+from streams.dify.ids import checked_id, optional_id
 from streams.dify.platform import Platform
 from streams.dify.sources.changes import indexed_source, reset_document
 
@@ -30,14 +30,15 @@ async def sync_document(event: DocumentSyncRequested, work: Work) -> JSON:
         with mapped_errors():
             dataset_id = checked_id("dataset_id", event.dataset_id)
             document_id = checked_id("document_id", event.document_id)
+            tenant_id = optional_id("tenant_id", event.tenant_id)
             async with work.step() as session:
-                known = await indexed_source(session, dataset_id, document_id)
+                known = await indexed_source(session, dataset_id, document_id, tenant_id)
             edited = await platform.sources.edited(known.source)
             if known.indexed and edited is not None and edited == known.edited:
                 await platform.flags.indexing_ended(document_id)
                 return {"changed": False}
             async with work.step(final=True) as session:
-                await reset_document(session, dataset_id, document_id)
+                await reset_document(session, dataset_id, document_id, tenant_id)
                 await work.publish(
                     DocumentIndexRequested(tenant_id=event.tenant_id, dataset_id=dataset_id, document_id=document_id)
                 )

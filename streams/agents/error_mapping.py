@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from streams.delivery import Permanent, Retry, Unavailable
 from streams.dify.errors import BusyError, RefusedError, UnavailableError
-from streams.storage import StorageAwayError
+from streams.storage import StorageAwayError, StorageKeyError
 
 STORAGE = "storage"
 """The name of the file storage in the `needs` of handlers."""
@@ -13,13 +13,13 @@ STORAGE = "storage"
 
 @contextmanager
 def mapped_errors() -> Iterator[None]:
-    """Map RefusedError to Permanent, and BusyError to Retry after the requested time. The messages stay.
+    """Map RefusedError and StorageKeyError to Permanent, and BusyError to Retry after the requested time.
 
-    UnavailableError and StorageAwayError become Unavailable, which does not count as an attempt.
+    UnavailableError and StorageAwayError become Unavailable, which does not count as an attempt. The messages stay.
     """
     try:
         yield
-    except RefusedError as error:
+    except (RefusedError, StorageKeyError) as error:
         raise Permanent(str(error)) from error
     except BusyError as error:
         raise Retry(str(error), after=error.after) from error

@@ -10,11 +10,14 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, bindparam, exists, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.errors import Stopped
+from streams.dify.errors import PipelineDocumentError, Stopped
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
+from streams.dify.tenancy import of_event, one_tenant
 
 _LOCK_KEY = "lock for an indexing"
 """The key of the lock in `session.info`. A session serves one transaction only."""
+PIPELINE = "rag_pipeline"
+"""The runtime_mode of datasets whose documents the platform indexes in a pipeline of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ _FOR_UPDATE = _ROWS.suffix_with(text("for key share of datasets for no key updat
 
 
 async def lock_document(
-    session: AsyncSession, dataset_id: str, document_id: str, *, for_update: bool = False
+    session: AsyncSession, dataset_id: str, document_id: str, tenant_id: str | None, *, for_update: bool = False
 ) -> LockedDocument:
     """Lock the dataset's row, then the document's row. A DELETE of either row waits until this transaction ends.
 
@@ -94,10 +97,13 @@ async def lock_document(
         session: the transaction that holds the locks.
         dataset_id: the dataset of the document.
         document_id: the document.
+        tenant_id: the tenant that the request names; None: it names none.
         for_update: also let other updates of the document wait, so that no update is overwritten.
 
     Raises:
         Stopped: a row was deleted, or the document is paused.
+        ForeignTenantError: dataset, document and request are not of one tenant.
+        PipelineDocumentError: the platform indexes the document itself.
     """
     parameters = {"dataset_id": dataset_id, "document_id": document_id}
     found = (await session.execute(_FOR_UPDATE if for_update else _FOR_READ, parameters)).one_or_none()
@@ -105,6 +111,10 @@ async def lock_document(
         dataset_exists = await session.scalar(select(exists().where(Dataset.id == dataset_id)))
         raise Stopped("the document is gone" if dataset_exists else "the dataset is gone")
     dataset, document = found
+    one_tenant(of_event(tenant_id), ("the dataset", dataset.tenant_id), ("the document", document.tenant_id))
+    if dataset.runtime_mode == PIPELINE:
+        message = "the dataset is made by a pipeline of the platform, which indexes its documents itself"
+        raise PipelineDocumentError(message)
     if document.is_paused:
         message = "the document is paused"
         raise Stopped(message)
@@ -129,7 +139,7 @@ async def lock_for_run(session: AsyncSession, run: IndexingRun, *, for_update: b
     lock: object = session.info.get(_LOCK_KEY)
     if isinstance(lock, _Lock) and lock.run == run and lock.for_update >= for_update:
         return lock.locked
-    locked = await lock_document(session, run.dataset_id, run.document_id, for_update=for_update)
+    locked = await lock_document(session, run.dataset_id, run.document_id, run.tenant_id, for_update=for_update)
     document = locked.document
     if document.indexing_status == "waiting" or document.processing_started_at != run.started_at:
         message = "the document was requested again"

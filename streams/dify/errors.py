@@ -19,6 +19,18 @@ class NotBuiltYetError(RefusedError):
     __module__ = "streams.dify.errors"
 
 
+class ForeignTenantError(RefusedError):
+    """Something that was named belongs to another tenant."""
+
+    __module__ = "streams.dify.errors"
+
+
+class PipelineDocumentError(RefusedError):
+    """The document belongs to a pipeline of the platform, which indexes it itself."""
+
+    __module__ = "streams.dify.errors"
+
+
 class UnavailableError(Exception):
     """A service is unavailable: it does not answer, or it answers with a server error."""
 

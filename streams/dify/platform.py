@@ -12,6 +12,7 @@ from streams.dify.qa.chat import ChatEndpoint, chat_endpoint
 from streams.dify.redis import redis_opener
 from streams.dify.sources.reader import SourceReader, build_source_reader
 from streams.dify.vector_stores.pgvector import PgVectorIndex
+from streams.dify.vector_stores.pgvector_database import vector_database
 from streams.dify.vector_stores.port import VectorIndex, collection_from_struct, collection_name
 from streams.settings import Settings
 from streams.storage import Storage, open_storage
@@ -58,7 +59,7 @@ class Platform:
 
 def _vector_index(settings: Settings) -> VectorIndex:
     if settings.vector_store == "pgvector":
-        return PgVectorIndex()
+        return PgVectorIndex(vector_database(settings))
     from streams.dify.vector_stores.qdrant import build_qdrant_index  # noqa: PLC0415 - the client takes a second to import
 
     return build_qdrant_index(settings.qdrant_url, settings.qdrant_api_key, settings.qdrant_timeout)

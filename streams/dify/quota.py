@@ -11,6 +11,10 @@ from streams.dify.errors import CreditsMissingError
 
 QuotaUnit = Literal["tokens", "credits", "times"]
 UNLIMITED = -1
+MAX_QUOTA = 2**63 - 1
+"""The largest number of the column quota_used."""
+MAX_AMOUNT = 2**31 - 1
+"""The largest number of the platform's columns for the tokens of a message."""
 LAST_USED_INTERVAL = 300.0
 """Seconds between two updates of a provider's last_used."""
 
@@ -21,7 +25,7 @@ class Usage:
 
     tenant_id: str
     names: tuple[str, ...]
-    """The two spellings of the provider in its rows."""
+    """The spellings of the provider in its rows, the short one first. The first one that has a row is charged."""
     quota_type: str | None
     amount: int | None
     """The amount to add to quota_used of the system provider's row with this quota type; None: nothing."""
@@ -73,11 +77,27 @@ def quota_after(limit: int | None, used: int | None, amounts: Iterable[int]) -> 
     for added in amounts:
         if limit > used:
             used += added
-    return used
+    return min(used, MAX_QUOTA)
 
 
-def row_quota_after(row: ProviderRow, usages: Iterable[Usage]) -> int | None:
-    """Return the row's quota_used after the usages, in order."""
+def charged_usages(usages: Iterable[Usage], rows: Iterable[ProviderRow]) -> list[tuple[Usage, str]]:
+    """Return each usage that has a row to charge, with the name of that row.
+
+    A provider may have rows under its short name and under its plugin's name. The platform charges the short one; the
+    other one is charged only where no short one exists.
+    """
+    known = {(row.tenant_id, row.quota_type, row.name) for row in rows if row.provider_type == "system"}
+    found = []
+    for usage in usages:
+        for name in usage.names:
+            if (usage.tenant_id, usage.quota_type, name) in known:
+                found.append((usage, name))
+                break
+    return found
+
+
+def row_quota_after(row: ProviderRow, charged: Iterable[tuple[Usage, str]]) -> int | None:
+    """Return the row's quota_used after the usages that are charged to their named rows, in order."""
     if row.provider_type != "system":
         return row.quota_used
     return quota_after(
@@ -85,11 +105,11 @@ def row_quota_after(row: ProviderRow, usages: Iterable[Usage]) -> int | None:
         row.quota_used,
         (
             usage.amount
-            for usage in usages
+            for usage, name in charged
             if usage.amount is not None
             and usage.tenant_id == row.tenant_id
             and usage.quota_type == row.quota_type
-            and row.name in usage.names
+            and row.name == name
         ),
     )
 
@@ -119,7 +139,7 @@ async def record_usage(session: AsyncSession, usages: Sequence[Usage]) -> None:
     """Charge the usages in order, and record when each provider was last used.
 
     The result is the same as for one statement per usage: `update … set quota_used = quota_used + amount where
-    quota_limit > quota_used`, for each row of its tenant, quota type and either name.
+    quota_limit > quota_used`, for the row of its tenant, quota type and the first name that has one.
     """
     places = sorted({(usage.tenant_id, name) for usage in usages for name in usage.names})
     found = await session.execute(
@@ -131,10 +151,9 @@ async def record_usage(session: AsyncSession, usages: Sequence[Usage]) -> None:
         },
     )
     rows = [ProviderRow(*row) for row in found]
-    by_place: dict[tuple[str, str], list[Usage]] = {}
-    for usage in usages:
-        for name in usage.names:
-            by_place.setdefault((usage.tenant_id, name), []).append(usage)
+    by_place: dict[tuple[str, str], list[tuple[Usage, str]]] = {}
+    for usage, name in charged_usages(usages, rows):
+        by_place.setdefault((usage.tenant_id, name), []).append((usage, name))
     outcomes = [(row, row_quota_after(row, by_place.get((row.tenant_id, row.name), ()))) for row in rows]
     changed = [(row, used) for row, used in outcomes if row.stale or used != row.quota_used]
     if changed:

@@ -1,11 +1,15 @@
 """The collection of a dataset's vectors, also where several datasets share one."""
 
-from sqlalchemy import select
+from sqlalchemy import any_, exists, func, literal, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.models import Dataset, DatasetCollectionBinding
 from streams.dify.platform import Platform
-from streams.dify.vector_stores.port import collection_from_struct
+from streams.dify.vector_stores.port import collection_from_struct, datasets_in
+
+_COMPARED = 53
+"""The number of characters of a collection's name to look for. pgvector's table name has no more of them."""
 
 
 async def collection_of(session: AsyncSession, platform: Platform, dataset: Dataset) -> str:
@@ -33,3 +37,25 @@ async def bound_collection(session: AsyncSession, platform: Platform, binding_id
     return await session.scalar(
         select(DatasetCollectionBinding.collection_name).where(DatasetCollectionBinding.id == binding_id)
     )
+
+
+async def has_other_users(session: AsyncSession, collection: str, dataset_id: str) -> bool:
+    """Return whether rows of the platform say that others than a deleted dataset use a collection.
+
+    That is a dataset that exists and whose id is in the name or whose index_struct names it, or a binding. A name comes
+    from an event, which may name anything. It is compared as a store may have truncated it.
+    """
+    named = literal([one for one in datasets_in(collection) if one != dataset_id], ARRAY(Dataset.id.type))
+    start = collection[:_COMPARED].lower()
+    struct_names = func.strpos(func.lower(Dataset.index_struct), start) > 0
+    own = Dataset.id == dataset_id
+    found = await session.scalar(
+        select(
+            or_(
+                exists().where(Dataset.id == any_(named)),
+                exists().where(struct_names, ~own),
+                exists().where(func.starts_with(func.lower(DatasetCollectionBinding.collection_name), start)),
+            )
+        )
+    )
+    return bool(found)

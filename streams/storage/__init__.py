@@ -5,7 +5,7 @@ from urllib.parse import unquote, urlsplit
 
 from streams.settings import Settings, SettingsError
 from streams.storage.filesystem import Folder
-from streams.storage.port import FileMissingError, InThreads, Storage, StorageAwayError, Store
+from streams.storage.port import FileMissingError, InThreads, Storage, StorageAwayError, StorageKeyError, Store
 from streams.storage.s3 import open_bucket
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "InThreads",
     "Storage",
     "StorageAwayError",
+    "StorageKeyError",
     "Store",
     "open_storage",
     "open_store",

@@ -2,7 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Protocol
+
+_MAX_KEY_BYTES = 1024
+"""The limit of S3."""
+_MAX_NAME_BYTES = 240
+"""The limit of a file name on Linux is 255. A file that is being written has a longer name for a while."""
+_SHOWN = 200
+"""The number of characters of a key in an error message."""
 
 
 class FileMissingError(Exception):
@@ -21,10 +29,32 @@ class StorageAwayError(Exception):
     __module__ = "streams.storage"
 
 
+class StorageKeyError(ValueError):
+    """The key is not the key of a file: it leads out of the storage, is a folder, or no storage can have it."""
+
+    __module__ = "streams.storage"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key[:_SHOWN]!r} is not the key of a file in the storage")
+
+
+def checked_key(key: str) -> PurePosixPath:
+    """Return the key as a relative path. Raises StorageKeyError if no storage can have a file with it."""
+    path = PurePosixPath(key)
+    try:
+        parts = [part.encode() for part in path.parts]
+    except UnicodeEncodeError:
+        raise StorageKeyError(key) from None
+    too_long = sum(map(len, parts)) + len(parts) > _MAX_KEY_BYTES or any(len(part) > _MAX_NAME_BYTES for part in parts)
+    if not parts or path.is_absolute() or ".." in path.parts or "\x00" in key or too_long:
+        raise StorageKeyError(key)
+    return path
+
+
 class Store(Protocol):
     """Files by key, a relative path such as ``upload_files/<tenant>/<uuid>.txt``. It blocks. Any thread may call it.
 
-    A key outside the storage raises ValueError. A failure of the whole storage raises StorageAwayError.
+    A key that no file can have raises StorageKeyError. A failure of the whole storage raises StorageAwayError.
     """
 
     def read(self, key: str) -> bytes:

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from streams.settings import Settings, SettingsError
-from streams.storage.port import FileMissingError, StorageAwayError
+from streams.storage.port import FileMissingError, StorageAwayError, checked_key
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -77,11 +76,7 @@ class Bucket:
         return found
 
     def _key(self, key: str) -> str:
-        path = PurePosixPath(key)
-        if path.is_absolute() or not path.parts or ".." in path.parts:
-            message = f"{key!r} is not the key of a file in the storage"
-            raise ValueError(message)
-        return self._prefix + str(path)
+        return self._prefix + str(checked_key(key))
 
     @contextmanager
     def _translate_errors(self, key: str) -> Iterator[None]:

@@ -103,6 +103,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
         "InThreads",
         "Storage",
         "StorageAwayError",
+        "StorageKeyError",
         "Store",
         "open_storage",
         "open_store",

@@ -1,13 +1,15 @@
 """A folder and a bucket as the storage: the same contract. The bucket is on a real HTTP server that speaks S3."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_IMODE
 from urllib.parse import quote
 
 import pytest
 
 from streams.settings import Settings, SettingsError
-from streams.storage import FileMissingError, StorageAwayError, Store, open_storage, open_store
+from streams.storage import FileMissingError, StorageAwayError, StorageKeyError, Store, open_storage, open_store
 from streams.storage.s3 import open_bucket
 from tests.support.fakes.s3_server import KEY, REGION, s3_server
 
@@ -72,12 +74,76 @@ def test_large_content_comes_back_whole(settings: Settings) -> None:
     assert store.read("large") == content
 
 
-@pytest.mark.parametrize("key", ["../outside", "a/../../outside", "/etc/passwd", "", "."])
+@pytest.mark.requirement("Faults of others", "L8: modes of the storage, links, and keys that no file can have")
+@pytest.mark.parametrize(
+    "key",
+    ["../outside", "a/../../outside", "/etc/passwd", "", ".", "a\x00b", "\ud800", "x" * 300, "long/" * 300 + "x"],
+)
 async def test_no_key_leads_out_of_the_storage(settings: Settings, key: str) -> None:
     storage = open_storage(settings)
     for attempt in (storage.read(key), storage.delete(key), storage.exists(key), storage.write(key, b"x")):
-        with pytest.raises(ValueError, match="is not the key of a file"):
+        with pytest.raises(StorageKeyError, match="is not the key of a file"):
             await attempt
+
+
+@pytest.mark.requirement("Faults of others", "L8: modes of the storage, links, and keys that no file can have")
+def test_a_key_that_is_a_folder_has_no_file(settings: Settings) -> None:
+    """It is missing, and a message never has a path of the machine."""
+    store = open_store(settings)
+    store.write("folder/file", b"x")
+    for key in ("folder", "folder/file/below"):
+        assert not store.exists(key)
+        with pytest.raises(FileMissingError, match=f"^the file {key} is not in the storage$"):
+            store.read(key)
+
+
+@pytest.mark.requirement("Faults of others", "L8: modes of the storage, links, and keys that no file can have")
+@pytest.mark.parametrize("key", ["folder", "folder/file/below"])
+def test_a_folder_and_a_file_cannot_change_places(tmp_path: Path, key: str) -> None:
+    """A key that is a folder, or below a file, cannot be written or deleted. The file stays."""
+    store = open_store(Settings(storage_url=f"file:{tmp_path}"))
+    store.write("folder/file", b"x")
+    with pytest.raises(StorageKeyError):
+        store.write(key, b"y")
+    store.delete(key)
+    assert store.read("folder/file") == b"x"
+
+
+@pytest.mark.requirement("Faults of others", "L8: modes of the storage, links, and keys that no file can have")
+@pytest.mark.parametrize(("of_storage", "of_file"), [(0o755, 0o644), (0o750, 0o640), (0o2770, 0o660), (0o700, 0o600)])
+def test_files_get_the_permissions_of_the_storage_folder(tmp_path: Path, of_storage: int, of_file: int) -> None:
+    """Whatever the umask is. So the platform under another account can read what the worker wrote."""
+    folder = tmp_path / "storage"
+    folder.mkdir()
+    folder.chmod(of_storage)
+    before = os.umask(0o077)
+    try:
+        open_store(Settings(storage_url=f"file:{folder}")).write("a/b/file", b"x")
+    finally:
+        os.umask(before)
+    assert S_IMODE((folder / "a" / "b" / "file").stat().st_mode) == of_file
+    for made in (folder / "a", folder / "a" / "b"):
+        assert S_IMODE(made.stat().st_mode) == of_storage
+
+
+@pytest.mark.requirement("Faults of others", "L8: modes of the storage, links, and keys that no file can have")
+def test_a_link_is_deleted_and_replaced_itself(tmp_path: Path) -> None:
+    """What it leads to stays as it is. A link that leads out of the storage is not read."""
+    folder = tmp_path / "storage"
+    store = open_store(Settings(storage_url=f"file:{folder}"))
+    store.write("target", b"kept")
+    for name in ("deleted", "replaced"):
+        (folder / name).symlink_to(folder / "target")
+    assert store.read("deleted") == b"kept"
+    store.delete("deleted")
+    store.write("replaced", b"new")
+    assert (store.read("target"), store.read("replaced"), store.exists("deleted")) == (b"kept", b"new", False)
+    (tmp_path / "outside").write_bytes(b"secret")
+    (folder / "out").symlink_to(tmp_path / "outside")
+    with pytest.raises(StorageKeyError):
+        store.read("out")
+    store.delete("out")
+    assert (tmp_path / "outside").read_bytes() == b"secret"
 
 
 def test_a_write_leaves_nothing_beside_the_file(tmp_path: Path) -> None:

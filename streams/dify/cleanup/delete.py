@@ -16,10 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from streams.dify.cleanup.leftovers import SEGMENTS, Scope
 from streams.dify.errors import RefusedError
 from streams.dify.ids import valid_ids
-from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
+from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment, metadata
 from streams.dify.platform import Platform
 from streams.dify.sources.reference import upload_file_id
 from streams.dify.sql import affected_rows
+from streams.dify.tenancy import of_event, one_tenant
 from streams.dify.uploads import files
 
 ROWS_PER_STEP = 10_000
@@ -37,6 +38,8 @@ class Step:
     scope: Scope
     removed: Counter[str] = field(default_factory=Counter)
     """The number of deleted objects, by kind."""
+    kept: Counter[str] = field(default_factory=Counter)
+    """The number of named objects that were not deleted, because they are not the tenant's; by kind."""
     done: bool = False
     """True: nothing is left. False: another step has to follow."""
 
@@ -81,15 +84,18 @@ async def _remove_nodes(step: Step, collections: Sequence[str], table: str, node
     step.removed[table] += len(rows)
     # Ids in a store are always UUIDs.
     known = valid_ids(node for node in rows if node is not None) if collections else []
+    vectors, dataset_id = step.platform.vectors, step.scope.dataset_id
     for collection in collections:
-        step.removed["vectors"] += await step.platform.vectors.delete_nodes(step.session, collection, known)
+        step.removed["vectors"] += await vectors.delete_nodes(step.session, collection, dataset_id, known)
     return len(rows)
 
 
 async def remove_vectors(step: Step, collections: Sequence[str], document_id: str) -> None:
     """Delete the vectors of a document whose rows were deleted without them."""
     for collection in collections:
-        removed = await step.platform.vectors.delete_document(step.session, collection, document_id)
+        removed = await step.platform.vectors.delete_document(
+            step.session, collection, step.scope.dataset_id, document_id
+        )
         step.removed["vectors"] += removed
 
 
@@ -117,6 +123,7 @@ async def remove_own_files(step: Step, document_id: str, file_id: str | None) ->
         return False
     if file_id is not None:
         step.removed["files"] += await files.delete_files(session, storage, [file_id], tenant_id)
+        step.kept["files"] += await files.count_foreign(session, [file_id], tenant_id)
     return True
 
 
@@ -132,7 +139,7 @@ async def remove_documents(step: Step) -> bool:
         return False
     found = await session.execute(
         select(Document.id, Document.tenant_id, Document.data_source_type, Document.data_source_info)
-        .where(Document.dataset_id == dataset_id)
+        .where(step.scope.rows(metadata.tables[Document.__tablename__]))
         .limit(DOCUMENTS_PER_STEP)
     )
     documents = found.all()
@@ -162,7 +169,7 @@ class RemovedDocument:
 async def remove_document_rows(
     session: AsyncSession, dataset_id: str, document_ids: Iterable[str], tenant_id: str | None
 ) -> list[RemovedDocument]:
-    """Delete the rows of the documents that belong to the dataset, and to the tenant if one is given.
+    """Delete the rows of the documents that belong to the dataset and its tenant.
 
     Waits for running steps of their indexing. Locks in the same order as such a step: the dataset before the documents.
     The documents are locked in the order of their ids. So there is no deadlock.
@@ -171,9 +178,15 @@ async def remove_document_rows(
         session: the transaction.
         dataset_id: the dataset.
         document_ids: the documents; unknown ids are skipped.
-        tenant_id: the tenant; None: any.
+        tenant_id: the tenant that the request names; None: it names none.
+
+    Raises:
+        ForeignTenantError: the dataset belongs to another tenant.
     """
-    await session.execute(select(Dataset.id).where(Dataset.id == dataset_id).with_for_update(read=True, key_share=True))
+    owner = await session.scalar(
+        select(Dataset.tenant_id).where(Dataset.id == dataset_id).with_for_update(read=True, key_share=True)
+    )
+    tenant_id = one_tenant(of_event(tenant_id), (f"dataset {dataset_id}", owner))
     query = select(
         Document.id, Document.tenant_id, Document.doc_form, Document.data_source_type, Document.data_source_info
     )

@@ -57,15 +57,17 @@ class Scope:
         return DATASET_TABLES if self.document_id is None else DOCUMENT_TABLES
 
     def rows(self, table: Table) -> ColumnElement[bool]:
-        """Return a condition for the rows of a table in the scope. It uses indexed columns."""
+        """Return a condition for the rows of a table in the scope, of its tenant only. It uses indexed columns."""
         if self.document_id is None:
             ids = {"dataset_id": self.dataset_id}
         elif table.name == DatasetAutoDisableLog.__tablename__:
             ids = {"dataset_id": self.dataset_id, "document_id": self.document_id}
         else:
             ids = {"document_id": self.document_id}
-        if table.name == ChildChunk.__tablename__ and self.tenant_id is not None:
-            ids |= {"tenant_id": self.tenant_id, "dataset_id": self.dataset_id}
+        if self.tenant_id is not None and "tenant_id" in table.c:
+            ids["tenant_id"] = self.tenant_id
+            if table.name == ChildChunk.__tablename__:
+                ids["dataset_id"] = self.dataset_id
         return and_(*(table.c[name] == value for name, value in ids.items()))
 
 

@@ -26,7 +26,8 @@ from streams.dify.keywords.file import keyword_file
 from streams.dify.keywords.table import count_orphans, remove_orphans
 from streams.dify.models import Dataset, Document
 from streams.dify.platform import Platform
-from streams.dify.vector_collections import collections_of
+from streams.dify.tenancy import tenant_of_deleted_dataset, tenant_of_documents
+from streams.dify.vector_collections import collections_of, has_other_users
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ async def clean_deleted_document(session: AsyncSession, platform: Platform, dele
     dataset = await session.get(Dataset, deleted.dataset_id)
     struct, binding_id = (dataset.index_struct, dataset.collection_binding_id) if dataset else (None, None)
     collections = await collections_of(session, platform, deleted.dataset_id, struct, binding_id)
-    tenant_id = deleted.tenant_id or (dataset.tenant_id if dataset else None)
+    tenant_id = await tenant_of_documents(session, deleted.dataset_id, [deleted.document_id], deleted.tenant_id)
     step = Step(session, platform, Scope(deleted.dataset_id, deleted.document_id, tenant_id))
     if not await remove_segments(step, collections):
         return step
@@ -79,7 +80,9 @@ async def clean_deleted_document(session: AsyncSession, platform: Platform, dele
         return step
     left = Counter(await count_rows(session, step.scope, deleted.file_id))
     for collection in collections:
-        left["vectors"] += await platform.vectors.count(session, collection, document_id=deleted.document_id)
+        left["vectors"] += await platform.vectors.count(
+            session, collection, dataset_id=deleted.dataset_id, document_id=deleted.document_id
+        )
     if dataset is not None:
         # If the dataset is deleted too, its clean-up deletes the whole table.
         swept = await remove_orphans(session, platform.storage, dataset.tenant_id, dataset.id)
@@ -98,10 +101,12 @@ async def clean_deleted_dataset(session: AsyncSession, platform: Platform, delet
     collections = await collections_of(
         session, platform, deleted.dataset_id, deleted.index_struct, deleted.collection_binding_id
     )
-    tenant_id = deleted.tenant_id or await _tenant_of(session, deleted.dataset_id)
+    tenant_id = await tenant_of_deleted_dataset(session, deleted.dataset_id, deleted.tenant_id)
     step = Step(session, platform, Scope(deleted.dataset_id, None, tenant_id))
     for collection in collections:
-        step.removed["collections"] += await platform.vectors.drop(session, collection, deleted.dataset_id)
+        shared = await has_other_users(session, collection, deleted.dataset_id)
+        dropped = await platform.vectors.drop(session, collection, deleted.dataset_id, shared=shared)
+        step.removed["collections"] += dropped
     if not (await remove_segments(step, ()) and await remove_documents(step) and await remove_rows(step)):
         return step
     left = Counter(await count_rows(session, step.scope, None))
@@ -111,11 +116,6 @@ async def clean_deleted_dataset(session: AsyncSession, platform: Platform, delet
         await platform.storage.delete(keyword_file(tenant_id, deleted.dataset_id))
     _finish(step, left)
     return step
-
-
-async def _tenant_of(session: AsyncSession, dataset_id: str) -> str | None:
-    """Return the tenant of a deleted dataset, from the rows of its documents."""
-    return await session.scalar(select(Document.tenant_id).where(Document.dataset_id == dataset_id).limit(1))
 
 
 async def _lock(session: AsyncSession, dataset_id: str, document_id: str | None = None) -> None:

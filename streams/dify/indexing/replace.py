@@ -80,4 +80,4 @@ async def _remove(session: AsyncSession, platform: Platform, job: Job, condition
 async def _remove_nodes(session: AsyncSession, platform: Platform, job: Job, nodes: Sequence[str | None]) -> None:
     known = [node for node in nodes if node is not None]
     if known:
-        await platform.vectors.delete_nodes(session, job.collection, known)
+        await platform.vectors.delete_nodes(session, job.collection, job.run.dataset_id, known)

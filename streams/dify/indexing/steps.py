@@ -68,13 +68,25 @@ class Parsed(NamedTuple):
     """The edit time of the source, if it has one. A later synchronisation compares it with the source."""
 
 
-async def begin(session: AsyncSession, platform: Platform, dataset_id: str, document_id: str) -> Job:
+async def begin(
+    session: AsyncSession, platform: Platform, dataset_id: str, document_id: str, tenant_id: str | None
+) -> Job:
     """Check the request and start the indexing.
 
-    The status becomes parsing, or indexing if a previous attempt came that far and can be continued. Raises Stopped if
-    there is nothing to do, RefusedError if the document cannot be indexed.
+    The status becomes parsing, or indexing if a previous attempt came that far and can be continued.
+
+    Args:
+        session: the transaction of the step.
+        platform: the services.
+        dataset_id: the dataset of the document.
+        document_id: the document.
+        tenant_id: the tenant that the request names; None: it names none.
+
+    Raises:
+        Stopped: there is nothing to do.
+        RefusedError: the document cannot be indexed, or is not the tenant's.
     """
-    locked = await lock_document(session, dataset_id, document_id, for_update=True)
+    locked = await lock_document(session, dataset_id, document_id, tenant_id, for_update=True)
     document = locked.document
     if document.indexing_status == "completed":
         message = "the document is indexed already"
@@ -118,8 +130,8 @@ async def _plan(session: AsyncSession, platform: Platform, locked: LockedDocumen
     by_vectors = dataset.indexing_technique == "high_quality"
     rule_id = document.dataset_process_rule_id
     process_rule = await session.get(DatasetProcessRule, rule_id) if rule_id else None
-    if process_rule is None:
-        message = "the document has no process rule"
+    if process_rule is None or process_rule.dataset_id != dataset.id:
+        message = "the document has no process rule of its dataset"
         raise RefusedError(message)
     run = previous or _indexing_run(document, utc_now())
     hidden = unfinished(run)
@@ -169,7 +181,8 @@ async def _keep_searchable(session: AsyncSession, platform: Platform, job: Job) 
         )
     elif not job.unfinished:
         # Delete vectors that a clean-up of the platform left: no segment contains their ids.
-        await platform.vectors.delete_document(session, job.collection, job.run.document_id)
+        owner = (job.run.dataset_id, job.run.document_id)
+        await platform.vectors.delete_document(session, job.collection, *owner)
 
 
 async def record_parsed(session: AsyncSession, job: Job, parsed: Parsed) -> None:
@@ -246,12 +259,3 @@ async def complete(session: AsyncSession, job: Job) -> dict[str, int]:
 
 def _seconds_since(start: datetime | None, end: datetime) -> float:
     return (end - start).total_seconds() if start is not None else 0.0
-
-
-async def record_failure(session: AsyncSession, dataset_id: str, document_id: str, error: str) -> None:
-    """Record a failed indexing in the document's row, unless the document is completed or deleted."""
-    await session.execute(
-        update(Document)
-        .where(Document.id == document_id, Document.dataset_id == dataset_id, Document.indexing_status != "completed")
-        .values(indexing_status="error", error=error, stopped_at=utc_now())
-    )

@@ -26,7 +26,7 @@ def _checked(content: bytes, key: str) -> str:
     try:
         table = content.decode()
         found = json.loads(table)
-    except ValueError:
+    except (ValueError, RecursionError):
         table = ""
     data = found.get("__data__") if isinstance(found, dict) else None
     if not (isinstance(data, dict) and isinstance(data.get("table"), dict)):

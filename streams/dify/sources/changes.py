@@ -20,12 +20,14 @@ class IndexedSource:
     """False: the document is not indexed yet, or its indexing failed."""
 
 
-async def indexed_source(session: AsyncSession, dataset_id: str, document_id: str) -> IndexedSource:
+async def indexed_source(
+    session: AsyncSession, dataset_id: str, document_id: str, tenant_id: str | None
+) -> IndexedSource:
     """Return the source of a document at its last indexing.
 
     Raises RefusedError if the source is a file, which never changes, and Stopped.
     """
-    document = (await lock_document(session, dataset_id, document_id)).document
+    document = (await lock_document(session, dataset_id, document_id, tenant_id)).document
     source = await source_of(session, document)
     if isinstance(source, StoredFile):
         message = f"a document from {document.data_source_type} cannot be synchronised: a file does not change"
@@ -34,9 +36,9 @@ async def indexed_source(session: AsyncSession, dataset_id: str, document_id: st
     return IndexedSource(source, edited, indexed=document.indexing_status == "completed")
 
 
-async def reset_document(session: AsyncSession, dataset_id: str, document_id: str) -> None:
+async def reset_document(session: AsyncSession, dataset_id: str, document_id: str, tenant_id: str | None) -> None:
     """Set the document back to waiting, as the platform does before it requests an indexing. Raises Stopped."""
-    document = (await lock_document(session, dataset_id, document_id, for_update=True)).document
+    document = (await lock_document(session, dataset_id, document_id, tenant_id, for_update=True)).document
     document.indexing_status = "waiting"
     document.processing_started_at = document.parsing_completed_at = None
     document.cleaning_completed_at = document.splitting_completed_at = None

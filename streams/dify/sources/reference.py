@@ -7,9 +7,11 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.errors import NotBuiltYetError, RefusedError, UploadFileMissingError
+from streams.dify.errors import ForeignTenantError, NotBuiltYetError, RefusedError, UploadFileMissingError
 from streams.dify.ids import checked_id
 from streams.dify.models import DataSourceOauthBinding, Document, UploadFile
+from streams.dify.models.json_text import read_object
+from streams.dify.tenancy import in_own_folder, one_tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def upload_file_id(data_source_type: str, data_source_info: str | None) -> str:
 async def source_of(session: AsyncSession, document: Document) -> Source:
     """Return the source of a document.
 
-    Raises RefusedError, or UploadFileMissingError, after which a retry may succeed.
+    Raises RefusedError (ForeignTenantError: the file is another tenant's), and UploadFileMissingError: try again.
     """
     if document.data_source_type == "notion_import":
         info = _info(document.data_source_info)
@@ -74,6 +76,10 @@ async def source_of(session: AsyncSession, document: Document) -> Source:
     if file is None:
         message = f"upload file {file_id} has no row"
         raise UploadFileMissingError(message)
+    one_tenant(("the document", document.tenant_id), (f"upload file {file_id}", file.tenant_id))
+    if not in_own_folder(file.key, document.tenant_id):
+        message = f"upload file {file_id} is in the folder of another tenant"
+        raise ForeignTenantError(message)
     return StoredFile(file.key, file.extension)
 
 
@@ -122,11 +128,7 @@ def _web_page(info: dict[str, object]) -> WebPage:
 
 
 def _info(data_source_info: str | None) -> dict[str, object]:
-    try:
-        info = json.loads(data_source_info or "")
-    except ValueError:
-        info = None
-    return info if isinstance(info, dict) else {}
+    return read_object(data_source_info) or {}
 
 
 def _text_in(info: dict[str, object], name: str, what: str) -> str:

@@ -1,6 +1,7 @@
-"""The pgvector index in the platform's layout, in the database of the platform's tables."""
+"""The pgvector index in the platform's layout, in the database of the platform's tables or in another one."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from hashlib import md5
 
 from sqlalchemy import (
@@ -25,6 +26,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
 from streams.dify.sql import affected_rows
 from streams.dify.vector_stores.pgvector_binary import PackedVector
+from streams.dify.vector_stores.pgvector_database import VectorDatabase, ensure_extension
 from streams.dify.vector_stores.port import Entry, Match, VectorQuery, is_own_collection
 
 _MAX_NAME_BYTES = 63
@@ -41,20 +43,35 @@ class PgVectorIndex:
     """One table per collection: id, text, meta, embedding; HNSW index on the cosine distance."""
 
     kind = "pgvector"
-    transactional = True
     shares_collections = False
 
+    def __init__(self, database: VectorDatabase | None = None) -> None:
+        """`database` has the tables. None: they are in the database of the session."""
+        self._database = database
+        self.transactional = database is None
+
+    @asynccontextmanager
+    async def _transaction(self, session: AsyncSession) -> AsyncIterator[AsyncSession]:
+        """Yield the session, or a transaction of its own on the other database."""
+        if self._database is None:
+            yield session
+        else:
+            async with self._database.transaction() as own:
+                yield own
+
     async def create(self, session: AsyncSession, collection: str, dimensions: int) -> None:
-        """Create the table unless it exists. Concurrent calls wait for each other."""
-        if await _exists(session, collection):
-            return
-        table = _table(collection, dimensions)
-        await session.execute(
-            select(func.pg_advisory_xact_lock(func.hashtextextended(f"vector collection {table.name}", 0)))
-        )
-        await session.execute(CreateTable(table, if_not_exists=True))
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            await session.execute(CreateIndex(index, if_not_exists=True))
+        """Create the table unless it exists, and the extension. Concurrent calls wait for each other."""
+        async with self._transaction(session) as target:
+            if await _exists(target, collection):
+                return
+            await ensure_extension(target)
+            table = _table(collection, dimensions)
+            await target.execute(
+                select(func.pg_advisory_xact_lock(func.hashtextextended(f"vector collection {table.name}", 0)))
+            )
+            await target.execute(CreateTable(table, if_not_exists=True))
+            for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                await target.execute(CreateIndex(index, if_not_exists=True))
 
     async def upsert(self, session: AsyncSession, collection: str, entries: Sequence[Entry]) -> None:
         """Write entries. An entry with the same node id is replaced."""
@@ -76,67 +93,80 @@ class PgVectorIndex:
             for entry in entries
         ]
         replaced = {name: statement.excluded[name] for name in ("text", "meta", "embedding")}
-        await session.execute(statement.on_conflict_do_update(index_elements=["id"], set_=replaced), rows)
+        async with self._transaction(session) as target:
+            await target.execute(statement.on_conflict_do_update(index_elements=["id"], set_=replaced), rows)
 
-    async def delete_nodes(self, session: AsyncSession, collection: str, node_ids: Sequence[str]) -> int:
-        """Delete entries by node id. Returns the number of deleted entries."""
-        if not node_ids or not await _exists(session, collection):
-            return 0
-        table = _table(collection)
-        # One array instead of one parameter per node: there may be thousands.
-        nodes = any_(literal(node_ids, ARRAY(Uuid(as_uuid=False))))
-        return await affected_rows(session, delete(table).where(table.c.id == nodes))
+    async def delete_nodes(
+        self, session: AsyncSession, collection: str, dataset_id: str, node_ids: Sequence[str]
+    ) -> int:
+        """Delete entries of a dataset by node id. Returns the number of deleted entries."""
+        async with self._transaction(session) as target:
+            if not node_ids or not await _exists(target, collection):
+                return 0
+            table = _table(collection)
+            # One array instead of one parameter per node: there may be thousands.
+            nodes = any_(literal(node_ids, ARRAY(Uuid(as_uuid=False))))
+            own = _metadata_value(table, "dataset_id") == dataset_id
+            return await affected_rows(target, delete(table).where(table.c.id == nodes, own))
 
-    async def delete_document(self, session: AsyncSession, collection: str, document_id: str) -> int:
-        """Delete every entry of a document, by the document id in its metadata. Returns their number."""
-        if not await _exists(session, collection):
-            return 0
-        table = _table(collection)
-        return await affected_rows(session, delete(table).where(_metadata_value(table, "document_id") == document_id))
+    async def delete_document(self, session: AsyncSession, collection: str, dataset_id: str, document_id: str) -> int:
+        """Delete every entry of a document of a dataset, by the ids in its metadata. Returns their number."""
+        async with self._transaction(session) as target:
+            if not await _exists(target, collection):
+                return 0
+            table = _table(collection)
+            names = {"document_id": document_id, "dataset_id": dataset_id}
+            which = [_metadata_value(table, name) == value for name, value in names.items()]
+            return await affected_rows(target, delete(table).where(*which))
 
-    async def drop(self, session: AsyncSession, collection: str, dataset_id: str) -> bool:
-        """Drop the table. If it contains entries of other datasets, delete only this dataset's entries.
+    async def drop(self, session: AsyncSession, collection: str, dataset_id: str, *, shared: bool) -> bool:
+        """Drop the table if it is the dataset's own, or if it has no entry of another dataset. Else delete its entries.
 
-        Returns whether there was anything to delete.
+        Whether it is its own is decided by the table's name, which PostgreSQL has truncated: the whole id must be left.
         """
-        if not await _exists(session, collection):
-            return False
-        table = _table(collection)
-        owner = _metadata_value(table, "dataset_id")
-        if not is_own_collection(collection, dataset_id) and await session.scalar(
-            select(exists().where(owner != dataset_id))
-        ):
-            return await affected_rows(session, delete(table).where(owner == dataset_id)) > 0
-        await session.execute(DropTable(table, if_exists=True))
-        return True
+        async with self._transaction(session) as target:
+            if not await _exists(target, collection):
+                return False
+            table = _table(collection)
+            owner = _metadata_value(table, "dataset_id")
+            if shared or (
+                not is_own_collection(table.name, dataset_id)
+                and await target.scalar(select(exists().where(owner != dataset_id)))
+            ):
+                return await affected_rows(target, delete(table).where(owner == dataset_id)) > 0
+            await target.execute(DropTable(table, if_exists=True))
+            return True
 
     async def count(
         self, session: AsyncSession, collection: str, *, dataset_id: str | None = None, document_id: str | None = None
     ) -> int:
         """Return the number of rows of the table, of a dataset, or of a document."""
-        if not await _exists(session, collection):
-            return 0
-        table = _table(collection)
-        query = select(func.count()).select_from(table)
-        for name, value in (("dataset_id", dataset_id), ("document_id", document_id)):
-            if value is not None:
-                query = query.where(_metadata_value(table, name) == value)
-        return await session.scalar(query) or 0
+        async with self._transaction(session) as target:
+            if not await _exists(target, collection):
+                return 0
+            table = _table(collection)
+            query = select(func.count()).select_from(table)
+            for name, value in (("dataset_id", dataset_id), ("document_id", document_id)):
+                if value is not None:
+                    query = query.where(_metadata_value(table, name) == value)
+            return await target.scalar(query) or 0
 
     async def search(self, session: AsyncSession, query: VectorQuery, k: int) -> list[Match]:
         """Return the k nearest rows by cosine distance, best first."""
-        if not await _exists(session, query.collection):
-            return []
-        if k > _DEFAULT_EF_SEARCH:
-            width = str(min(k, _MAX_EF_SEARCH))
-            await session.execute(select(func.set_config("hnsw.ef_search", width, True)))  # noqa: FBT003 - is_local
-        table = _table(query.collection, len(query.vector))
-        distance = table.c.embedding.cosine_distance(query.vector)
-        rows = await session.execute(
-            select(table.c.id, table.c.meta["document_id"].astext, table.c.text, 1 - distance)
-            .order_by(distance)
-            .limit(k)
-        )
+        async with self._transaction(session) as target:
+            if not await _exists(target, query.collection):
+                return []
+            if k > _DEFAULT_EF_SEARCH:
+                width = str(min(k, _MAX_EF_SEARCH))
+                await target.execute(select(func.set_config("hnsw.ef_search", width, True)))  # noqa: FBT003 - is_local
+            table = _table(query.collection, len(query.vector))
+            distance = table.c.embedding.cosine_distance(query.vector)
+            found = await target.execute(
+                select(table.c.id, table.c.meta["document_id"].astext, table.c.text, 1 - distance)
+                .order_by(distance)
+                .limit(k)
+            )
+            rows = found.all()
         return [Match(str(node), document, content, float(score)) for node, document, content, score in rows]
 
 

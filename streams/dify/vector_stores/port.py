@@ -1,6 +1,7 @@
 """The vector index port: collections of vectors, with the platform's names."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,6 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.embedding.port import Vector
 from streams.dify.errors import RefusedError
+from streams.dify.ids import checked_text
+from streams.dify.models.json_text import read_object
+
+_ID = re.compile("(?=([0-9a-f]{8}(?:_[0-9a-f]{4}){3}_[0-9a-f]{12}))", re.IGNORECASE)
+"""An id in a name. The pattern is a lookahead, so that it also finds ids that overlap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +74,26 @@ class VectorIndex(Protocol):
     async def upsert(self, session: AsyncSession, collection: str, entries: Sequence[Entry]) -> None:
         """Write entries. An entry with the same node id is replaced."""
 
-    async def delete_nodes(self, session: AsyncSession, collection: str, node_ids: Sequence[str]) -> int:
-        """Delete entries by node id (a UUID). Returns the number of deleted entries."""
+    async def delete_nodes(
+        self, session: AsyncSession, collection: str, dataset_id: str, node_ids: Sequence[str]
+    ) -> int:
+        """Delete entries of a dataset by node id (a UUID). Returns the number of deleted entries."""
 
-    async def delete_document(self, session: AsyncSession, collection: str, document_id: str) -> int:
-        """Delete every entry of a document. Returns the number of deleted entries."""
+    async def delete_document(self, session: AsyncSession, collection: str, dataset_id: str, document_id: str) -> int:
+        """Delete every entry of a document of a dataset. Returns the number of deleted entries."""
 
-    async def drop(self, session: AsyncSession, collection: str, dataset_id: str) -> bool:
-        """Delete every entry of a dataset, and the collection unless others share it. Returns whether there was any."""
+    async def drop(self, session: AsyncSession, collection: str, dataset_id: str, *, shared: bool) -> bool:
+        """Delete every entry of a dataset, and the collection if no other dataset uses it.
+
+        Args:
+            session: the transaction.
+            collection: the collection that an event, a row or the dataset's id names.
+            dataset_id: the deleted dataset.
+            shared: whether rows of the platform say that others use the collection. Then it is never dropped.
+
+        Returns:
+            Whether there was anything to delete.
+        """
 
     async def count(
         self, session: AsyncSession, collection: str, *, dataset_id: str | None = None, document_id: str | None = None
@@ -91,9 +109,17 @@ def collection_name(prefix: str, dataset_id: str) -> str:
     return f"{prefix}_{dataset_id.replace('-', '_')}_Node"
 
 
-def is_own_collection(collection: str, dataset_id: str) -> bool:
-    """Return whether the collection's name marks it as this dataset's own."""
-    return dataset_id.replace("-", "_") in collection
+def is_own_collection(name: str, dataset_id: str) -> bool:
+    """Return whether a name in the store marks a collection as this dataset's own.
+
+    `name` is the name as the store has it: a store that truncates names may have truncated the dataset's id.
+    """
+    return bool(dataset_id) and dataset_id.replace("-", "_").lower() in name.lower()
+
+
+def datasets_in(collection: str) -> list[str]:
+    """Return the ids of all datasets whose ids occur in the name of a collection."""
+    return [found.replace("_", "-").lower() for found in _ID.findall(collection)]
 
 
 def index_struct(kind: str, collection: str) -> str:
@@ -107,14 +133,11 @@ def collection_from_struct(struct: str) -> str | None:
     Raises RefusedError if it is not the platform's JSON.
     """
     message = f"index_struct is not the platform's JSON: {struct[:200]!r}"
-    try:
-        found = json.loads(struct)
-    except ValueError as error:
-        raise RefusedError(message) from error
-    store = found.get("vector_store") if isinstance(found, dict) else None
-    if not isinstance(found, dict) or not (store is None or isinstance(store, dict)):
+    found = read_object(struct)
+    store = found.get("vector_store") if found is not None else None
+    if found is None or not (store is None or isinstance(store, dict)):
         raise RefusedError(message)
     name = (store or {}).get("class_prefix")
     if not (name is None or isinstance(name, str)):
         raise RefusedError(message)
-    return name or None
+    return checked_text("class_prefix", name) if name else None

@@ -88,20 +88,39 @@ class QdrantIndex:
         async with self._connection() as client:
             await client.upsert(collection, points, wait=True)
 
-    async def delete_nodes(self, session: AsyncSession, collection: str, node_ids: Sequence[str]) -> int:  # noqa: ARG002
-        """Delete entries by node id. Returns the number of deleted entries."""
-        return await self._delete(collection, HasIdCondition(has_id=list(node_ids))) if node_ids else 0
+    async def delete_nodes(
+        self,
+        session: AsyncSession,  # noqa: ARG002
+        collection: str,
+        dataset_id: str,
+        node_ids: Sequence[str],
+    ) -> int:
+        """Delete entries of a dataset by node id. Returns the number of deleted entries."""
+        if not node_ids:
+            return 0
+        return await self._delete(collection, _equals(_DATASET, dataset_id), HasIdCondition(has_id=list(node_ids)))
 
-    async def delete_document(self, session: AsyncSession, collection: str, document_id: str) -> int:  # noqa: ARG002
-        """Delete every entry of a document, by the document id in its metadata. Returns their number."""
-        return await self._delete(collection, _equals(_DOCUMENT, document_id))
+    async def delete_document(
+        self,
+        session: AsyncSession,  # noqa: ARG002
+        collection: str,
+        dataset_id: str,
+        document_id: str,
+    ) -> int:
+        """Delete every entry of a document of a dataset, by the ids in its payload. Returns their number."""
+        return await self._delete(collection, _equals(_DATASET, dataset_id), _equals(_DOCUMENT, document_id))
 
-    async def drop(self, session: AsyncSession, collection: str, dataset_id: str) -> bool:  # noqa: ARG002
-        """Delete a dataset's entries, and the collection if its name marks it as this dataset's own."""
-        if not is_own_collection(collection, dataset_id):
-            return await self._delete(collection, _equals(_DATASET, dataset_id)) > 0
+    async def drop(self, session: AsyncSession, collection: str, dataset_id: str, *, shared: bool) -> bool:  # noqa: ARG002
+        """Delete a dataset's entries, and the collection if it is its own and has no points of other datasets."""
+        own = _equals(_DATASET, dataset_id)
+        if shared or not is_own_collection(collection, dataset_id):
+            return await self._delete(collection, own) > 0
         async with self._connection() as client:
-            return await client.collection_exists(collection) and await client.delete_collection(collection)
+            if not await client.collection_exists(collection):
+                return False
+            if not (await client.count(collection, Filter(must_not=[own]), exact=True)).count:
+                return await client.delete_collection(collection)
+        return await self._delete(collection, own) > 0
 
     async def count(
         self,
@@ -136,11 +155,11 @@ class QdrantIndex:
             if (payload := point.payload) is not None
         ]
 
-    async def _delete(self, collection: str, which: FieldCondition | HasIdCondition) -> int:
+    async def _delete(self, collection: str, *which: FieldCondition | HasIdCondition) -> int:
         async with self._connection() as client:
             if not await client.collection_exists(collection):
                 return 0
-            selected = Filter(must=[which])
+            selected = Filter(must=list(which))
             found = (await client.count(collection, selected, exact=True)).count
             if found:
                 await client.delete(collection, FilterSelector(filter=selected), wait=True)

@@ -106,7 +106,8 @@ async def test_a_file_of_another_tenant_stays(site: Site) -> None:
     documents = [await add_full(site, dataset)]
     await _delete(site, documents)
     event = _deleted(site, dataset, documents).model_copy(update={"tenant_id": str(uuid4())})
-    await site.run(clean_documents, event)
+    with pytest.raises(Permanent, match=f"dataset {dataset.id} belongs to another tenant than the event"):
+        await site.run(clean_documents, event)
     assert await site.count(UploadFile, id=source_file(documents[0])) == 1
 
 
@@ -149,10 +150,12 @@ async def test_removed_documents_leave_nothing(site: Site) -> None:
 
 
 async def test_a_document_of_another_tenant_is_not_removed(site: Site) -> None:
+    """The event is refused, and nothing is changed."""
     dataset = await site.add_dataset()
     document = await add_full(site, dataset)
     event = _to_remove(site, dataset, document.id).model_copy(update={"tenant_id": str(uuid4())})
-    assert await site.run(remove_documents, event) == {"done": True, "removed": 0, "missing": 1}
+    with pytest.raises(Permanent, match=f"dataset {dataset.id} belongs to another tenant than the event"):
+        await site.run(remove_documents, event)
     assert await site.count(Document, id=document.id) == 1
 
 

@@ -16,9 +16,10 @@ from streams.delivery import Permanent
 from streams.dify.models import Provider, utc_now
 from tests.support.platform.handler_runs import Site, open_site
 
+TENANT = "0b6ac1e8-67e1-4a3f-8f4c-6cf0a1f6a001"
 ONE_BY_ONE = text("""
 update providers set quota_used = quota_used + :used
-where tenant_id = :tenant and provider_name = any(:names) and provider_type = 'system' and quota_type = :quota_type
+where tenant_id = :tenant and provider_name = :name and provider_type = 'system' and quota_type = :quota_type
   and quota_limit > quota_used
 """)
 
@@ -103,16 +104,25 @@ async def test_the_limit_is_met_in_the_middle_of_a_batch(site: Site) -> None:
     "The work on the platform's tables",
     "rows match either name; custom touches only `last_used`",
 )
+@pytest.mark.requirement(
+    "Faults of others", "S8: the row of the short provider name is charged, the long one without it"
+)
 async def test_either_name_finds_the_row(site: Site) -> None:
-    """A row may have the short name or the plugin's name. Each row is charged once per message."""
+    """A row may have the short name or the plugin's name. The platform charges the short one if both exist."""
     short = make_provider(site.tenant_id)
     long = make_provider(site.tenant_id, provider_name="langgenius/openai/openai")
     other = make_provider(str(uuid4()))
-    await site.add(short, long, other)
+    only_long = make_provider(str(uuid4()), provider_name="langgenius/openai/openai")
+    await site.add(short, long, other, only_long)
     await site.run_batch(
-        charge_message, [make_message(site.tenant_id), make_message(site.tenant_id, provider_name_long=None)]
+        charge_message,
+        [
+            make_message(site.tenant_id),
+            make_message(site.tenant_id, provider_name_long=None),
+            make_message(only_long.tenant_id),
+        ],
     )
-    assert [await _used(site, row) for row in (short, long, other)] == [200, 100, 0]
+    assert [await _used(site, row) for row in (short, long, other, only_long)] == [200, 0, 0, 100]
 
 
 @pytest.mark.requirement(
@@ -178,9 +188,13 @@ async def test_a_batch_ends_like_one_by_one(site: Site) -> None:
         await site.run_batch(charge_message, [event for _, event in messages[start : start + 150]])
     async with site.transaction() as session:
         for index, event in messages:
-            names = [name for name in (event.provider_name, event.provider_name_long) if name]
             used = event.message_tokens + event.answer_tokens
-            arguments = {"used": used, "tenant": single[index], "names": names, "quota_type": event.quota_type}
+            arguments = {
+                "used": used,
+                "tenant": single[index],
+                "name": event.provider_name,
+                "quota_type": event.quota_type,
+            }
             await session.execute(ONE_BY_ONE, arguments)
 
     for (side, index, name, quota_type), row in rows.items():
@@ -206,12 +220,19 @@ async def test_batches_at_the_same_time_lose_nothing(site: Site) -> None:
     assert [await _used(site, row) for row in rows] == [8 * 5 * 3 * 100] * 6
 
 
+@pytest.mark.requirement("Faults of others", "M6: a message cannot give quota back, or exceed the column")
+@pytest.mark.requirement("Faults of others", "L9: what no column can contain is refused at once")
 @pytest.mark.parametrize(
     ("tenant_id", "fields", "message"),
     [
         (None, {}, "names no tenant"),
         ("acme", {}, "tenant_id 'acme' is not a UUID"),
-        ("0b6ac1e8-67e1-4a3f-8f4c-6cf0a1f6a001", {"quota_unit": "credits", "credits": None}, "credits is missing"),
+        (TENANT, {"quota_unit": "credits", "credits": None}, "credits is missing"),
+        (TENANT, {"message_tokens": -5000}, "message_tokens is -5000"),
+        (TENANT, {"answer_tokens": 2**31}, "answer_tokens is 2147483648"),
+        (TENANT, {"credits": -1}, "credits is -1"),
+        (TENANT, {"provider_name": "open\x00ai"}, "provider_name 'open.x00ai' is not a text"),
+        (TENANT, {"provider_name_long": "x" * 300}, "provider_name_long 'x+' is not a text"),
     ],
 )
 async def test_what_cannot_be_charged_is_refused_for_good(

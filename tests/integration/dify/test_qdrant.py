@@ -180,10 +180,11 @@ async def test_a_clean_up_is_repeated_once(site: Site) -> None:
     assert again.event_id != event.event_id
     assert again.model_copy(update={"event_id": event.event_id}) == event
 
+    payload = {"group_id": dataset.id, "metadata": {"document_id": document.id}}
     async with site.platform.vectors._connection() as client:  # type: ignore[attr-defined]  # a late write
         await client.upsert(
             site.collection(dataset.id),
-            [PointStruct(id=str(uuid4()), vector=[1.0] * 256, payload={"metadata": {"document_id": document.id}})],
+            [PointStruct(id=str(uuid4()), vector=[1.0] * 256, payload=payload)],
         )
     past = again.model_copy(update={"occurred_at": datetime.now(tz=UTC) - timedelta(minutes=15)})
     await site.run(clean_document, past)

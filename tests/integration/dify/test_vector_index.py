@@ -13,6 +13,7 @@ from streams.dify.vector_stores.port import Entry, VectorQuery, collection_name
 from tests.support.platform.handler_runs import Site, open_site
 
 INDEX = PgVectorIndex()
+DATASET = str(uuid4())
 
 
 @pytest.fixture
@@ -21,8 +22,14 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
         yield opened
 
 
-def make_entry(vector: list[float], document_id: str, node_id: str | None = None, content: str = "text") -> Entry:
-    return Entry(node_id or str(uuid4()), content, "hash", document_id, str(uuid4()), vector)
+def make_entry(
+    vector: list[float],
+    document_id: str,
+    node_id: str | None = None,
+    content: str = "text",
+    dataset_id: str = DATASET,
+) -> Entry:
+    return Entry(node_id or str(uuid4()), content, "hash", document_id, dataset_id, vector)
 
 
 @pytest.mark.requirement(
@@ -90,11 +97,11 @@ async def test_upsert_search_and_delete(site: Site) -> None:
             ("new", mine, 1.0),
             ("text", other, 0.6),
         ]
-        await INDEX.delete_nodes(session, collection, [node])
+        await INDEX.delete_nodes(session, collection, DATASET, [node])
         assert await INDEX.count(session, collection) == 2
-        await INDEX.delete_document(session, collection, mine)
+        await INDEX.delete_document(session, collection, DATASET, mine)
         assert await INDEX.count(session, collection) == 1
-        await INDEX.drop(session, collection, "")
+        await INDEX.drop(session, collection, DATASET, shared=False)
         assert await INDEX.count(session, collection) == 0
 
 
@@ -116,9 +123,9 @@ async def test_a_collection_that_is_not_there_holds_nothing(site: Site) -> None:
     collection = collection_name("V", str(uuid4()))
     async with site.transaction() as session:
         assert await INDEX.search(session, VectorQuery(collection, "", [1.0, 0.0]), 5) == []
-        await INDEX.delete_nodes(session, collection, [str(uuid4())])
-        await INDEX.delete_document(session, collection, str(uuid4()))
-        await INDEX.drop(session, collection, "")
+        await INDEX.delete_nodes(session, collection, DATASET, [str(uuid4())])
+        await INDEX.delete_document(session, collection, DATASET, str(uuid4()))
+        await INDEX.drop(session, collection, DATASET, shared=False)
         assert await INDEX.count(session, collection) == 0
 
 
@@ -143,5 +150,5 @@ async def test_a_name_is_data_and_never_sql(site: Site) -> None:
         await INDEX.create(session, collection, 2)
         await INDEX.upsert(session, collection, [make_entry([1.0, 0.0], str(uuid4()))])
         assert await INDEX.count(session, collection) == 1
-        await INDEX.drop(session, collection, "")
+        await INDEX.drop(session, collection, DATASET, shared=False)
         assert await session.scalar(text("select to_regclass('documents') is not null"))

@@ -4,12 +4,14 @@ import asyncio
 import math
 import os
 import pickle
+import tracemalloc
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dify.embedding.cache import decode_vector, encode_vector
+from streams.dify.embedding.cache import _pickled_floats, decode_vector, encode_vector
 from streams.dify.embedding.local import LocalEmbedder, count_tokens_locally
 from streams.dify.embedding.port import embed_one, is_vector, normalized
 from streams.dify.errors import UnusableVectorError
@@ -22,8 +24,48 @@ def test_the_cache_gives_back_what_it_got(numbers: list[float]) -> None:
     assert decode_vector(encode_vector(vector), len(vector)) == vector
 
 
-def test_the_cache_reads_what_the_platform_wrote() -> None:
-    assert decode_vector(pickle.dumps([0.6, 0.8]), 2) == [0.6, 0.8]
+@pytest.mark.requirement("Faults of others", "M8: a cached vector is read without a general unpickler, bounded")
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("dimensions", [1, 2, 3, 999, 1000, 1001, 1536, 8000, 20_000])
+def test_the_cache_reads_what_the_platform_wrote(protocol: int, dimensions: int) -> None:
+    """A list of floats in every binary form of pickle, also with several batches and frames."""
+    vector = [1.0 / math.sqrt(dimensions)] * dimensions
+    assert decode_vector(pickle.dumps(vector, protocol=protocol), dimensions) == vector
+
+
+@pytest.mark.requirement("Faults of others", "M8: a cached vector is read without a general unpickler, bounded")
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\x80\x05]r\xff\xff\xff\x07.",
+        b"\x80\x05Nr\xff\xff\xff\x3f.",
+        b"\x80\x04]j\xff\xff\xff\xff.",
+        b"\x80\x05\x95" + b"\xff" * 8 + b"].",
+        b"\x80\x05]\x8b\xff\xff\xff\x7f.",
+        b"\x80\x05](" + b"(" * 40 + b"e.",
+        b"\x80\x05]" + b"G" * 200,
+        b"\x80\x05" + b"]" * 1_000_000,
+    ],
+)
+def test_a_few_bytes_take_no_memory(value: bytes) -> None:
+    """Huge indexes, lengths and depths are no vector, and nothing of their size is allocated."""
+    tracemalloc.start()
+    try:
+        assert decode_vector(value, 2) is None
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+@given(st.binary(max_size=60), st.integers(0, 40), st.lists(st.floats(-1, 1), max_size=4))
+def test_a_changed_list_is_what_pickle_reads_or_unknown(change: bytes, at: int, numbers: list[float]) -> None:
+    """Whatever is accepted is what Python's own unpickler returns, which also compares the lengths of frames."""
+    value = bytearray(pickle.dumps(numbers))
+    value[at : at + len(change)] = change
+    found = _pickled_floats(bytes(value), 100)
+    if found is not None:
+        with suppress(pickle.UnpicklingError, EOFError, OverflowError, ValueError):
+            assert repr(found) == repr(pickle.loads(bytes(value)))  # noqa: S301 - only known opcodes were accepted
 
 
 class _Attack:

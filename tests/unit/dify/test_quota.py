@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.dify.errors import CreditsMissingError
-from streams.dify.quota import ProviderRow, QuotaUnit, Usage, charge_amount, quota_after, row_quota_after
+from streams.dify.quota import (
+    MAX_QUOTA,
+    ProviderRow,
+    QuotaUnit,
+    Usage,
+    charge_amount,
+    charged_usages,
+    quota_after,
+    row_quota_after,
+)
 
 
 def one_by_one(limit: int | None, used: int | None, amounts: list[int]) -> int | None:
@@ -61,9 +70,34 @@ def test_credits_must_be_given() -> None:
 )
 def test_which_uses_meet_a_row(use: Usage, expected: int) -> None:
     row = ProviderRow("id", "t", "openai", "system", "trial", 100, 0, stale=False)
-    assert row_quota_after(row, [use]) == expected
+    assert row_quota_after(row, charged_usages([use], [row])) == expected
+
+
+@pytest.mark.requirement(
+    "Faults of others", "S8: the row of the short provider name is charged, the long one without it"
+)
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([("openai", "system", "trial"), ("langgenius/openai/openai", "system", "trial")], [5, 0]),
+        ([("langgenius/openai/openai", "system", "trial")], [5]),
+        ([("openai", "custom", ""), ("langgenius/openai/openai", "system", "trial")], [0, 5]),
+        ([("openai", "system", "paid"), ("langgenius/openai/openai", "system", "trial")], [0, 5]),
+    ],
+)
+def test_one_row_is_charged(rows: list[tuple[str, str, str]], expected: list[int]) -> None:
+    """A provider's two spellings are one provider: one message is charged once."""
+    known = [ProviderRow(name, "t", name, kind, quota, 100, 0, stale=False) for name, kind, quota in rows]
+    charged = charged_usages([Usage("t", ("openai", "langgenius/openai/openai"), "trial", 5)], known)
+    assert [row_quota_after(row, charged) for row in known] == expected
+
+
+@pytest.mark.requirement("Faults of others", "M6: a message cannot give quota back, or exceed the column")
+def test_the_sum_fits_the_column() -> None:
+    """It stops at the largest number of the column."""
+    assert quota_after(MAX_QUOTA, MAX_QUOTA - 5, [10]) == MAX_QUOTA
 
 
 def test_a_custom_row_is_never_charged() -> None:
     row = ProviderRow("id", "t", "openai", "custom", "trial", 100, 0, stale=True)
-    assert row_quota_after(row, [Usage("t", ("openai",), "trial", 5)]) == 0
+    assert row_quota_after(row, [(Usage("t", ("openai",), "trial", 5), "openai")]) == 0
