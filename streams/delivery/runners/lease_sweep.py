@@ -29,7 +29,7 @@ from streams.delivery.ledger.lost_leases import (
     read_claimed,
 )
 from streams.delivery.settlement.decision import CRASHES_UNTIL_DEATH
-from streams.delivery.settlement.settlement import TIERS, Attempt, Settlement
+from streams.delivery.settlement.settlement import Attempt, Settlement
 from streams.delivery.settlement.unreadable_claim import UnreadableClaims
 from streams.observability.error_text import ErrorText, describe, message
 from streams.observability.logs import delivery_context, get_logger
@@ -38,6 +38,8 @@ from streams.storage import FileMissingError, StorageAwayError
 from streams.topics import Catalogue, UnknownEventError
 
 log = get_logger(__name__)
+TIERS = "tiers"
+"""The target of all retries, whatever their tier is."""
 CONCURRENT = 4
 """Settlements for one target (the tiers, or a DLQ) at the same time. While a target accepts nothing, others go on."""
 LATER = 60.0

@@ -14,7 +14,7 @@ def cancel_task(task: "asyncio.Task[T]") -> None:
     A plain `task.cancel()` is not enough: work cancels its own task, too. A TaskGroup does so when one of its tasks
     fails, and up to Python 3.12 it may leave the task marked as being cancelled.
     """
-    _cancelled.add(task)  # type: ignore[arg-type]  # the type of the result does not matter
+    _cancelled.add(task)
     task.cancel()
 
 

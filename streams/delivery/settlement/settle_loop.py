@@ -76,6 +76,16 @@ class SettleLoop:
         if target in self._rejecting or not await self._try(send, slot=False):
             await self._until_accepted(target, send, slot=False)
 
+    async def repeat(self, target: str, settle: Settle) -> None:
+        """Repeat a settlement until it succeeds.
+
+        Args:
+            target: The topic of its record: a DLQ or a tier.
+            settle: One try.
+        """
+        if target in self._rejecting or not await self._try(settle):
+            await self._until_accepted(target, settle)
+
     async def _until_accepted(self, target: str, settle: Settle, *, slot: bool = True) -> None:
         """Repeat until a try succeeds, one record of the target at a time, so that other targets get the slots."""
         self._rejecting.add(target)

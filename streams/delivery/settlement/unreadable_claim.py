@@ -75,7 +75,7 @@ class UnreadableClaims:
                     placed = await sending.send(self._dead_letters.record(lost.topic, record, info))
                     await index_dead_letter(session, dead_letter_row(record, placed, info, row["tenant_id"]))
 
-        await self._loop.until_settled(settle)
+        await self._loop.repeat(self._dead_letters.topic(lost.topic), settle)
         if settled[0]:
             unreadable = UnreadableRecord(
                 record, lost.topic, reason, error, lost.event_id, row["tenant_id"], lost.handler
