@@ -39,6 +39,8 @@ HISTORY: Final = "streams-history"
 REPLAYS: Final = "streams-replays"
 UNKNOWN_SINCE: Final = "streams-unknown-since"
 """When a worker that does not know the record's handler first read it (rolling deployments)."""
+MOVED_AT: Final = "streams-moved-at"
+"""When the record was moved to the pool of its topic: workers of two versions may each know another pool."""
 STREAMS_PREFIX: Final = "streams-"
 
 # Dead letters

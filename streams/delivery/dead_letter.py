@@ -20,6 +20,8 @@ class UnreadableRecord:
     event_id: UUID | None = None
     tenant_id: str | None = None
     handler: str | None = None
+    bare: bool = False
+    """True: nothing of the record is read, since its headers or its value may end the process."""
 
 
 @dataclass(frozen=True, slots=True)

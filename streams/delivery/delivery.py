@@ -170,5 +170,5 @@ def at_ms(milliseconds: int) -> datetime:
 
 
 def due_at_of(record: Record) -> int:
-    """Return when a retry record is due, ms since the epoch; 0 (at once) without the header."""
-    return headers.last_int(record.headers, headers.DUE_AT) or 0
+    """Return when a retry record is due, ms since the epoch; 0 (at once) without the header, or if it is no time."""
+    return header_number(record, headers.DUE_AT, _LAST_MS) or 0

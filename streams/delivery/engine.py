@@ -86,6 +86,7 @@ class PoolEngine:
                 run={"single": transactional.run, "batch": transactional.run, "long": leased.run},
                 blocked=partial(_settle_blocked, settlement),
                 killed=settlement.killed,
+                broken=settlement.broken,
                 ended=payloads.release,
                 hop=self._hop,
             )
@@ -188,7 +189,7 @@ class PoolEngine:
     def _hop(self, delivery: Delivery, delay: float) -> None:
         if delivery.pending is not None:
             tier = self._tier(delay)
-            moved = self._forwarding.moved(delivery.record, tier)
+            moved = self._forwarding.moved(delivery.record, tier, delivery)
             self._background.send(delivery.pending.chunk, delivery.record, tier, moved)
 
     def _settle_in_background(self, delivery: Delivery, settling: Coroutine[object, object, None]) -> None:

@@ -1,6 +1,7 @@
 """The Faust app of a worker process: Faust starts and stops the pipeline's `Worker` with it."""
 
 import logging
+import sys
 from typing import cast
 
 import faust
@@ -17,11 +18,24 @@ class PipelineWorker(faust.Worker):
         """Leave the root logger as `logging_config` has set it up."""
         self.spinner = None
 
+    def on_worker_shutdown(self) -> None:
+        """Note an end by an exception, such as SystemExit out of the event loop. Faust then stops in order."""
+        if sys.exc_info()[0] is not None:
+            cast("PipelineApp", self.app).exited = True
+        super().on_worker_shutdown()
+
 
 class PipelineApp(StreamsApp):
     """The Faust app with its worker: started before the agents, drained by the transport, stopped after it."""
 
     worker: Worker
+    exited = False
+    """Whether an exception has ended the event loop."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the process ends because of a failure, and not because it was asked to."""
+        return self.crashed or self.exited
 
     @property
     def group_consumer(self) -> Consumer:
@@ -36,4 +50,4 @@ class PipelineApp(StreamsApp):
     async def on_stop(self) -> None:
         """Stop the delivery engines after the consumers have drained."""
         await super().on_stop()
-        await self.worker.stop(clean=not self.crashed)
+        await self.worker.stop(clean=not self.has_failed)

@@ -64,6 +64,8 @@ class WorkerConfig:
     preload: Sequence[str]
     """Modules that the compute processes import before their first task."""
     crash: Crash
+    has_failed: Callable[[], bool] = lambda: False
+    """Returns whether the process ends because of a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ def _build_schema_loader(config: WorkerConfig, breakers: BreakerRegistry) -> Sch
 
 
 def _build_guard(config: WorkerConfig, database: Database, gate: DatabaseGate, worker: str) -> CrashLoopGuard:
-    return CrashLoopGuard(database.bookkeeping, gate, worker, config.crash)
+    return CrashLoopGuard(database.bookkeeping, gate, worker, config.crash, config.has_failed)
 
 
 async def _close_guard(

@@ -108,6 +108,7 @@ class Worker:
             return
         for engine in self._resources.engines.values():
             engine.on_revoked(assignments)
+        # After a failure the guard keeps its rows: the next start counts it.
         self._resources.shared.guard.on_revoked(assignments)
 
     async def drain(self) -> None:

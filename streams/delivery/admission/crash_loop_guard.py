@@ -1,10 +1,10 @@
 """Finds a poison record: one that crashes its worker process. Its attempts are never counted, so no policy ends it.
 
 1. The start of an assignment is recorded with its first offset when its first records arrive. A clean shutdown or
-   revocation deletes the row.
-2. At the third start on one offset, deliveries run in isolation for a while: one at a time. Each is recorded as a
-   suspect before it runs, and the row is deleted when the run ends.
-3. A delivery that was a suspect at two crashes is dead-lettered with the reason `crashed`.
+   revocation deletes the row. Any other end keeps it: a kill, and also an orderly end after a failure.
+2. At the third start on one offset, records are decoded and deliveries run in isolation for a while: one at a time.
+   Each is recorded as a suspect before, and the row is deleted when the decoding or the run ends, or is cancelled.
+3. What was a suspect at two crashes is dead-lettered with the reason `crashed`.
 
 While a partition has a suspect, its next owner isolates at once. Records before the suspect may have been settled in
 the meantime, so the partition may start at another offset.
@@ -14,17 +14,29 @@ Long deliveries are not isolated. Their leases show the same: three lost leases 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import TypeVar
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import TextClause
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from streams.delivery.admission.crash_loop_rows import (
+    DECODING,
+    DELETE_ALL_STARTS,
+    DELETE_OLD_SUSPECTS,
+    DELETE_STARTS,
+    DELETE_SUSPECT,
+    UPSERT_START,
+    UPSERT_SUSPECT,
+    suspect_of,
+)
 from streams.delivery.admission.database_gate import DatabaseGate, database_error_kind
 from streams.delivery.delivery import Delivery
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger
-from streams.transport.kafka.records import Assignment
+from streams.transport.kafka.records import Assignment, Record
 
+T = TypeVar("T")
 log = get_logger(__name__)
 ISOLATE_FROM_START = 3
 """From this start on one offset, without a clean end in between, deliveries run one at a time."""
@@ -34,56 +46,18 @@ ISOLATION_SECONDS = 60.0
 """How long a worker isolates deliveries. A later crash is a new start, and isolation begins again."""
 PAUSE = 1.0
 """Seconds until a statement that the database rejected is tried again."""
-SUSPECT_RETENTION = "7 days"
-"""How long the row of a suspect is kept if no worker runs its delivery again."""
-
-UPSERT_START = text(
-    """
-    insert into streams.partition_starts as s (group_id, topic, partition, next_offset, starts, worker)
-    values (:group, :topic, :partition, :offset, 1, :worker)
-    on conflict (group_id, topic, partition) do update set
-        starts = case when s.next_offset = excluded.next_offset then s.starts + 1 else 1 end,
-        next_offset = excluded.next_offset, worker = excluded.worker, started_at = clock_timestamp()
-    returning starts, exists (
-        select 1 from streams.suspects p where p.group_id = s.group_id and p.topic = s.topic
-            and p.partition = s.partition and p."offset" >= s.next_offset
-    ) as suspected
-    """
-)
-DELETE_OLD_SUSPECTS = text(
-    f"delete from streams.suspects where begun_at < clock_timestamp() - interval '{SUSPECT_RETENTION}'"  # noqa: S608 - a constant
-)
-DELETE_STARTS = text(
-    """
-    delete from streams.partition_starts s
-    using unnest(cast(:groups as text[]), cast(:topics as text[]), cast(:partitions as int[]))
-        as d(group_id, topic, partition)
-    where s.group_id = d.group_id and s.topic = d.topic and s.partition = d.partition and s.worker = :worker
-    """
-)
-DELETE_ALL_STARTS = text("delete from streams.partition_starts where worker = :worker")
-UPSERT_SUSPECT = text(
-    """
-    insert into streams.suspects as s (group_id, topic, partition, "offset", handler, runs, worker)
-    values (:group, :topic, :partition, :offset, :handler, 1, :worker)
-    on conflict (group_id, topic, partition, "offset", handler) do update set
-        runs = s.runs + 1, worker = excluded.worker, begun_at = clock_timestamp()
-    returning runs
-    """
-)
-DELETE_SUSPECT = text(
-    """
-    delete from streams.suspects where group_id = :group and topic = :topic and partition = :partition
-        and "offset" = :offset and handler = :handler
-    """
-)
 
 
 class CrashLoopGuard:
     """The guard of one process, shared by its pools, since a process crashes as a whole. Runs on the event loop."""
 
     def __init__(
-        self, engine: AsyncEngine, gate: DatabaseGate, worker: str, crash: Callable[[BaseException], None]
+        self,
+        engine: AsyncEngine,
+        gate: DatabaseGate,
+        worker: str,
+        crash: Callable[[BaseException], None],
+        has_failed: Callable[[], bool] = lambda: False,
     ) -> None:
         """Create a guard that isolates nothing.
 
@@ -92,13 +66,15 @@ class CrashLoopGuard:
             gate: Says whether that database answers.
             worker: `host:pid` of this process.
             crash: Ends the process when a background task of the guard fails with an unexpected error.
+            has_failed: Returns whether the process ends because of a failure. Then every row stays.
         """
         self._engine = engine
         self._gate = gate
         self._worker = worker
         self._crash = crash
+        self._has_failed = has_failed
         self._registered: set[Assignment] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[None]] = set()
         self._run_lock = asyncio.Lock()
         self._isolation_timer: asyncio.TimerHandle | None = None
 
@@ -116,18 +92,26 @@ class CrashLoopGuard:
 
         It is called at the first chunk, because a partition without records cannot crash a worker.
         """
-        if not self.is_registered(assignment):
+        if self.is_registered(assignment):
+            return
+        try:
             await self._record_start(assignment)
-            self._registered.add(assignment)
+        except asyncio.CancelledError:  # revoked meanwhile; the row may be written
+            self._delete_starts([assignment])
+            raise
+        self._registered.add(assignment)
 
     def on_revoked(self, assignments: Collection[Assignment]) -> None:
         """Delete the starts of revoked assignments: their records did not crash this process."""
         known = self._registered.intersection(assignments)
         self._registered -= known
         if known:
-            self._start_task(
-                self._execute_if_available(DELETE_STARTS, {**self._columns(known), "worker": self._worker})
-            )
+            self._delete_starts(known)
+
+    def _delete_starts(self, assignments: Collection[Assignment]) -> None:
+        if not self._has_failed():
+            values = {**self._columns(assignments), "worker": self._worker}
+            self._start_task(self._execute_if_available(DELETE_STARTS, values))
 
     async def close(self, *, clean: bool) -> None:
         """Stop the guard.
@@ -139,36 +123,73 @@ class CrashLoopGuard:
             self._isolation_timer.cancel()
         for task in self._tasks:
             task.cancel()
-        if clean:
+        if clean and not self._has_failed():
             await self._execute_if_available(DELETE_ALL_STARTS, {"worker": self._worker})
 
     async def run_isolated(
-        self, delivery: Delivery, run: Callable[[], Awaitable[None]], dead_letter: Callable[[], Awaitable[None]]
+        self, delivery: Delivery, run: Callable[[], Awaitable[None]], dead_letter: Callable[[int], Awaitable[None]]
     ) -> None:
         """Run a delivery alone, or dead-letter it if `RUNS_UNTIL_DEAD` isolated runs of it ended with a crash.
 
         Args:
             delivery: What runs.
             run: Runs and settles it.
-            dead_letter: Settles it as dead; called in place of `run`.
+            dead_letter: Settles it as dead; called in place of `run` with the number of crashes while it did so.
         """
         async with self._run_lock:
-            suspect = {
-                "group": delivery.assignment.group_id if delivery.assignment else "",
-                "topic": delivery.record.topic,
-                "partition": delivery.record.partition,
-                "offset": delivery.record.offset,
-                "handler": delivery.handler.name,
-            }
-            (row,) = await self._execute_until_done(UPSERT_SUSPECT, {**suspect, "worker": self._worker})
-            if row["runs"] <= RUNS_UNTIL_DEAD:
-                await run()
-                await self._execute_until_done(DELETE_SUSPECT, suspect)
-                return
+            suspect = suspect_of(delivery.assignment, delivery.record, delivery.handler.name)
+            runs = await self._accuse(suspect)
+            try:
+                if runs <= RUNS_UNTIL_DEAD:
+                    await run()
+                else:
+                    await dead_letter(runs - RUNS_UNTIL_DEAD - 1)
+            except asyncio.CancelledError:  # revoked or drained: no crash
+                await self._acquit_cancelled(suspect)
+                raise
+            await self.acquit(suspect)
+            if runs > RUNS_UNTIL_DEAD:
+                self._end_isolation()
+
+    async def decode_isolated(self, assignment: Assignment, record: Record, decode: Callable[[], T]) -> T | None:
+        """Return what `decode` returns for one record; None if it crashed its process `RUNS_UNTIL_DEAD` times.
+
+        In that case the caller dead-letters the record without reading it, then calls `acquit_decoding`.
+
+        Args:
+            assignment: The assignment of the record.
+            record: What is decoded.
+            decode: Decodes it, without awaiting anything.
+        """
+        async with self._run_lock:
+            suspect = suspect_of(assignment, record, DECODING)
+            runs = await self._accuse(suspect)
+            if runs > RUNS_UNTIL_DEAD:
+                return None
+            try:
+                return decode()
+            finally:
+                await self.acquit(suspect)
+
+    async def acquit_decoding(self, assignment: Assignment, record: Record) -> None:
+        """Delete the suspect of `decode_isolated` after the record was dead-lettered."""
+        await self.acquit(suspect_of(assignment, record, DECODING))
+        self._end_isolation()
+
+    async def acquit(self, suspect: Mapping[str, object]) -> None:
+        """Delete the row of a suspect: what it did has ended."""
+        await self._execute_until_done(DELETE_SUSPECT, suspect)
+
+    async def _accuse(self, suspect: Mapping[str, object]) -> int:
+        """Record a suspect; return how many isolated runs have begun, this one included."""
+        (row,) = await self._execute_until_done(UPSERT_SUSPECT, {**suspect, "worker": self._worker})
+        if row["runs"] > RUNS_UNTIL_DEAD:
             log.error("record crashed its worker repeatedly; dead-lettering it", **suspect)
-            await dead_letter()
-            await self._execute_until_done(DELETE_SUSPECT, suspect)
-            self._end_isolation()
+        return row["runs"]
+
+    async def _acquit_cancelled(self, suspect: Mapping[str, object]) -> None:
+        if not self._has_failed():
+            await asyncio.shield(self._start_task(self._execute_if_available(DELETE_SUSPECT, suspect)))
 
     async def _record_start(self, assignment: Assignment) -> None:
         partition = {"group": assignment.group_id, "topic": assignment.topic, "partition": assignment.partition}
@@ -226,12 +247,13 @@ class CrashLoopGuard:
             found = await connection.execute(statement, dict(values))
             return [dict(row) for row in found.mappings()] if found.returns_rows else []
 
-    def _start_task(self, work: Awaitable[None]) -> None:
+    def _start_task(self, work: Awaitable[None]) -> "asyncio.Future[None]":
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: "asyncio.Future[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("crash-loop guard failed", exc_info=error)

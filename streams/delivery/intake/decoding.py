@@ -1,12 +1,14 @@
 """Decodes records into deliveries: event, event id, handlers. Finds the records that must be dead-lettered."""
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import Literal, TypeAlias
-from uuid import UUID
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Literal
 
 from schemas import Event
+from schemas.registry import RegistryUnavailableError
+from schemas.sensitivity import marks_of
 from streams import headers
 from streams.codec import Codec, DecodeError, PayloadElsewhereError
 from streams.codec.claim_check import Ticket
@@ -14,68 +16,27 @@ from streams.delivery.dead_letter import UnreadableRecord
 from streams.delivery.delivery import INT4, Delivery, PendingRecord, due_at_of, header_number, now_ms, origin_of
 from streams.delivery.errors import Reason
 from streams.delivery.handler import Handler
+from streams.delivery.intake.decoded import DecodedChunk, DecodedRecord, MissingPayload, Rerouted
+from streams.delivery.intake.id_window import IdWindow
 from streams.delivery.intake.payload_loader import Loaded, Payload, Payloads
-from streams.observability.error_text import ErrorText, describe
+from streams.delivery.scheduling.retry_tiers import RetryTiers
+from streams.delivery.settlement.on_dead import described
+from streams.observability.error_text import ErrorText, type_name
+from streams.observability.logs import get_logger
+from streams.schema_registry.clients import SchemaNotFetchedError
 from streams.settings import PoolName
 from streams.topics import Catalogue, Topic, UnknownEventError
 from streams.transport.kafka.records import Chunk, Record
 
-FUTURE_LIMIT = timedelta(days=1)
-"""How far the time of an event id may be in the future. The ledger has partitions for at least that long."""
+log = get_logger(__name__)
 UNKNOWN_HANDLER_MAX_AGE_MS = 24 * 3600 * 1000
 """How long a record of an unknown handler waits for a version that has the handler."""
 UNKNOWN_HANDLER_PAUSE_MS = 60 * 1000
-# RFC 9562, figure 11: 48 bits of milliseconds, then four of the version, are the highest of the 128.
-_TIME_BITS, _VERSION_BITS, _UUID_VERSION = 80, 76, 7
-
-
-@dataclass(frozen=True, slots=True)
-class Rerouted:
-    """A retry record for another tier: its topic has moved to another pool, or its handler is not known yet."""
-
-    record: Record
-    tier: str
-    due_at: int
-    unknown_since: int | None = None
-    wait: float = 0.0
-    """Seconds to wait before it is forwarded."""
-
-
-@dataclass(frozen=True, slots=True)
-class MissingPayload:
-    """A retry record without its event: its ticket, or the result of loading the payload."""
-
-    why: "Ticket | Literal['done', 'unavailable']"
-    handler: Handler[Event]
-
-
-@dataclass(slots=True)
-class DecodedChunk:
-    """The decoded records of a chunk of an event topic, in their order."""
-
-    deliveries: list[Delivery] = field(default_factory=list)
-    unreadable: list[UnreadableRecord] = field(default_factory=list)
-    tickets: dict[int, Ticket] = field(default_factory=dict)
-    """By offset: payloads that must be loaded from the storage. Then the chunk is decoded again with them."""
-    unavailable: list[Record] = field(default_factory=list)
-    """Records whose payload cannot be loaded now."""
-
-    def add_without_event(
-        self, chunk: Chunk, record: Record, read: "UnreadableRecord | Ticket | Literal['done', 'unavailable']"
-    ) -> None:
-        """Add a record with a ticket whose event is not available now."""
-        if isinstance(read, UnreadableRecord):
-            self.unreadable.append(read)
-        elif isinstance(read, Ticket):
-            self.tickets[record.offset] = read
-        elif read == "unavailable":
-            self.unavailable.append(record)
-        else:
-            chunk.settle(record.offset)
-
-
-DecodedRecord: TypeAlias = "Delivery | UnreadableRecord | Rerouted | MissingPayload"
-"""The result of decoding a record of a retry tier."""
+POOL_MOVE_PAUSE_MS = 60 * 1000
+"""How long a record rests that was moved to another pool, and whose topic is of the former pool for this worker."""
+_WAITS = (SchemaNotFetchedError, RegistryUnavailableError)
+"""Decoding raises these if the record is not the cause: it is decoded again later."""
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 class Decoder:
@@ -113,6 +74,9 @@ class Decoder:
         self._pool = pool
         self._days = window
         self._clock = clock
+        topics = [topic for topic in catalogue if topic.pool == pool] or list(catalogue)
+        self._first_topic = topics[0].name
+        """Its DLQ gets the records of tiers that name no topic."""
 
     def handlers_of(self, topic: str) -> tuple[Handler[Event], ...]:
         """Return the handlers of a topic; empty if it has none."""
@@ -128,32 +92,53 @@ class Decoder:
         handlers = self._by_topic.get(topic.name, ())
         window = self._window()
         decode, name = self._codec.decode, topic.name
+        # The claim in the ledger and the expiry read the headers. Without these, they are parsed only if needed.
+        needs_headers = topic.expires or any(handler.ledger for handler in handlers)
         if topic.secret:
             self._encrypt_all(chunk)
         for record in chunk.records:
             # These headers belong to retry tiers. On an event topic they would fake another origin.
             record.drop_headers(headers.STREAMS_PREFIX)
             try:
+                if needs_headers:
+                    _check_headers(record)
                 event = decode(name, record.value)
-            except PayloadElsewhereError as missing:
-                payload = payloads.get(record.offset, missing.ticket) if handlers else "done"
-                read = self._decode_payload(topic, record, payload)
-                if not isinstance(read, Event):
-                    found.add_without_event(chunk, record, read)
+            except _WAITS:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever reading a record raises is its dead letter
+                loaded = self._event_elsewhere(chunk, record, topic, error, found, payloads)
+                if loaded is None:
                     continue
-                event = read
-            except DecodeError as error:
-                found.unreadable.append(UnreadableRecord(record, name, Reason(error.reason), describe(error)))
-                continue
+                event = loaded
             if (why := window.rejection(event.event_id)) is not None:
                 found.unreadable.append(_rejected(record, topic, event, why))
                 continue
             pending = PendingRecord(chunk, record.offset, len(handlers))
-            if payloads and isinstance(loaded := payloads.get(record.offset), Loaded):
-                loaded.reservation.pending = pending
+            if payloads and isinstance(payload := payloads.get(record.offset), Loaded):
+                payload.reservation.pending = pending
             for handler in handlers:
                 found.deliveries.append(Delivery(event, handler, topic, record, pending))
         return found
+
+    def _event_elsewhere(  # noqa: PLR0913, PLR0917 - the state of one record
+        self,
+        chunk: Chunk,
+        record: Record,
+        topic: Topic,
+        error: BaseException,
+        found: DecodedChunk,
+        payloads: Payloads,
+    ) -> Event | None:
+        """Return the event of a record with a ticket. None: the record is added to `found` without an event."""
+        if not isinstance(error, PayloadElsewhereError):
+            found.unreadable.append(_unreadable(record, topic, error))
+            return None
+        payload = payloads.get(record.offset, error.ticket) if self._by_topic.get(topic.name) else "done"
+        read = self._decode_payload(topic, record, payload)
+        if isinstance(read, Event):
+            return read
+        found.add_without_event(chunk, record, read)
+        return None
 
     def decode_retry(self, chunk: Chunk, record: Record, payload: Payload | None) -> DecodedRecord:
         """Decode a record of a retry tier; its handler and origin are in its headers.
@@ -163,17 +148,25 @@ class Decoder:
             record: What is decoded.
             payload: What was loaded for its ticket; None: nothing yet.
         """
-        origin = origin_of(record)
         try:
-            topic = self._catalogue.topic(origin.topic)
-        except UnknownEventError as error:
-            return UnreadableRecord(record, origin.topic, Reason.UNKNOWN_HANDLER, describe(error))
+            return self._decode_retry(chunk, record, payload)
+        except _WAITS:
+            raise
+        except BaseException as error:
+            log.exception("decoding a record of a retry tier failed")
+            text = ErrorText(type_name(error), "reading the record failed", "")
+            return UnreadableRecord(record, self._first_topic, Reason.DECODE, text)
+
+    def _decode_retry(self, chunk: Chunk, record: Record, payload: Payload | None) -> DecodedRecord:
+        topic = self._topic_of_retry(record)
+        if isinstance(topic, UnreadableRecord):
+            return topic
         name = headers.last_text(record.headers, headers.HANDLER)
         handler = self._handlers.get(name or "")
         if handler is None:
             return self._unknown_handler(record, topic, name)
         if topic.pool != self._pool:
-            return Rerouted(record, self._catalogue.tier(topic.pool, 0.0), due_at_of(record))
+            return self._other_pool(record, topic)
         event = self._decode_record(topic, record, payload)
         if isinstance(event, UnreadableRecord):
             return replace(event, handler=handler.name)
@@ -194,6 +187,23 @@ class Decoder:
             first_failed_at=header_number(record, headers.FIRST_FAILED_AT),
         )
 
+    def unread(self, record: Record) -> UnreadableRecord:
+        """Return the dead letter of a record that crashed its process while it was decoded. Nothing of it is read."""
+        error = ErrorText("ProcessKilled", "the worker process crashed each time it decoded this record", "")
+        topic = record.topic if record.topic in self._by_topic else self._first_topic
+        return UnreadableRecord(record, topic, Reason.CRASHED, error, bare=True)
+
+    def _topic_of_retry(self, record: Record) -> Topic | UnreadableRecord:
+        """Return the topic that a record of a tier comes from, or its dead letter."""
+        origin = origin_of(record)
+        if record.headers_error is not None or origin.topic == record.topic or not _TOPIC_NAME.fullmatch(origin.topic):
+            error = DecodeError("decode", record.headers_error or "the record of a retry tier names no topic")
+            return UnreadableRecord(record, self._first_topic, Reason.DECODE, described(error))
+        try:
+            return self._catalogue.topic(origin.topic)
+        except UnknownEventError as unknown:
+            return UnreadableRecord(record, origin.topic, Reason.UNKNOWN_HANDLER, described(unknown))
+
     def _window(self) -> "IdWindow":
         return IdWindow.at(datetime.fromtimestamp(self._clock() / 1000, tz=UTC), self._days)
 
@@ -210,11 +220,13 @@ class Decoder:
         if isinstance(payload, Loaded):
             try:
                 return self._codec.decode(topic.name, payload.value)
-            except DecodeError as error:
-                payload = error
-        if isinstance(payload, DecodeError):
-            return UnreadableRecord(record, topic.name, Reason(payload.reason), describe(payload))
-        return payload
+            except _WAITS:
+                raise
+            except PayloadElsewhereError:
+                payload = DecodeError("decode", "the payload of a ticket is another ticket")
+            except BaseException as error:  # noqa: BLE001 - as for values in records
+                return _unreadable(record, topic, error)
+        return _unreadable(record, topic, payload) if isinstance(payload, DecodeError) else payload
 
     def _decode_record(
         self, topic: Topic, record: Record, payload: Payload | None = None
@@ -228,15 +240,25 @@ class Decoder:
             if not isinstance(read, Event):
                 return read
             event = read
-        except DecodeError as error:
-            return UnreadableRecord(record, topic.name, Reason(error.reason), describe(error))
+        except _WAITS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as for chunks of event topics
+            return _unreadable(record, topic, error)
         why = self._window().rejection(event.event_id)
         return event if why is None else _rejected(record, topic, event, why)
+
+    def _other_pool(self, record: Record, topic: Topic) -> Rerouted:
+        """Move a record to the pool of its topic. A second move within a minute waits: two versions may disagree."""
+        now, due_at = self._clock(), due_at_of(record)
+        since = now - (header_number(record, headers.MOVED_AT) or 0)
+        wait = min(max(0, POOL_MOVE_PAUSE_MS - since), POOL_MOVE_PAUSE_MS)
+        tier = RetryTiers.of(self._catalogue, topic.pool).topic_for((due_at - now - wait) / 1000)
+        return Rerouted(record, tier, due_at, moved_at=now + wait, wait=wait / 1000)
 
     def _unknown_handler(self, record: Record, topic: Topic, name: str | None) -> UnreadableRecord | Rerouted:
         """Decide about a record of an unknown handler. A rolling deployment may add it, so the record waits a day."""
         now = self._clock()
-        since = headers.last_int(record.headers, headers.UNKNOWN_SINCE) or now
+        since = min(now, headers.last_int(record.headers, headers.UNKNOWN_SINCE) or now)
         if name is None or now - since > UNKNOWN_HANDLER_MAX_AGE_MS:
             event = self._decode_record(topic, record)
             if isinstance(event, UnreadableRecord):
@@ -249,37 +271,24 @@ class Decoder:
         # A record that was forwarded before waits here until it is due. Otherwise it would circulate at full speed.
         wait = min(max(0, due_at_of(record) - now), UNKNOWN_HANDLER_PAUSE_MS)
         due_at = now + wait + UNKNOWN_HANDLER_PAUSE_MS
-        return Rerouted(record, self._catalogue.tier(self._pool, 0.0), due_at, since, wait / 1000)
+        return Rerouted(record, self._catalogue.tier(self._pool, 0.0), due_at, since, wait=wait / 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class IdWindow:
-    """The accepted times of event ids, ms since the epoch: within the ledger's retention, not far in the future."""
-
-    oldest: int
-    newest: int
-    days: int
-
-    @classmethod
-    def at(cls, now: datetime, retention_days: int) -> "IdWindow":
-        """Return the window at a time. It starts at midnight UTC, since the ledger is partitioned by day."""
-        first_day = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=retention_days)
-        return cls(milliseconds(first_day), milliseconds(now + FUTURE_LIMIT), retention_days)
-
-    def rejection(self, event_id: UUID) -> tuple[Reason, str] | None:
-        """Return why the ledger cannot have a row of this event id; None: it can."""
-        number = event_id.int
-        made_at = number >> _TIME_BITS
-        if number >> _VERSION_BITS & 0xF != _UUID_VERSION or made_at > self.newest:
-            return Reason.BAD_EVENT_ID, "the event id must be a UUIDv7 whose time is not in the future"
-        if made_at < self.oldest:
-            return Reason.EXPIRED, f"the event is older than the ledger's {self.days} days"
-        return None
+def _check_headers(record: Record) -> None:
+    """Read the headers. Raises DecodeError if that is not possible."""
+    _ = record.headers
+    if record.headers_error is not None:
+        raise DecodeError("decode", record.headers_error)
 
 
-def milliseconds(moment: datetime) -> int:
-    """Return a time in ms since the epoch."""
-    return round(moment.timestamp() * 1000)
+def _unreadable(record: Record, topic: Topic, error: BaseException) -> UnreadableRecord:
+    """Return the dead letter of a record that cannot be decoded, whatever decoding raised."""
+    if isinstance(error, DecodeError):
+        return UnreadableRecord(record, topic.name, Reason(error.reason), described(error))
+    text = described(error)
+    if marks_of(topic.event) is not None:  # the error may repeat marked values
+        text = ErrorText(text.type_name, "reading the record failed", "")
+    return UnreadableRecord(record, topic.name, Reason.DECODE, text)
 
 
 def _rejected(

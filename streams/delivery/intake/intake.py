@@ -10,7 +10,8 @@ from streams.delivery.admission.schema_loader import SchemaLoader
 from streams.delivery.dead_letter import UnreadableRecord
 from streams.delivery.delivery import Delivery, acknowledge_all, due_at_of, now_ms
 from streams.delivery.intake.background_tasks import BackgroundTasks
-from streams.delivery.intake.decoding import DecodedChunk, DecodedRecord, Decoder, MissingPayload, Rerouted
+from streams.delivery.intake.decoded import DecodedChunk, DecodedRecord, MissingPayload, Rerouted
+from streams.delivery.intake.decoding import Decoder
 from streams.delivery.intake.partition_queue import PartitionQueues
 from streams.delivery.intake.payload_loader import PayloadLoader, split_chunk
 from streams.delivery.scheduling.retry_tiers import Hop, Run, Wait, next_move
@@ -92,7 +93,7 @@ class Intake:
 
     def _try_process(self, chunk: Chunk, tier_delay: float | None) -> bool:
         """Process a chunk if nothing must be awaited first; False: nothing was done."""
-        if not self._guard.is_registered(chunk.assignment):
+        if not self._guard.is_registered(chunk.assignment) or self._guard.is_isolating:
             return False
         if tier_delay is not None:
             self._process_retries(chunk, tier_delay)
@@ -109,10 +110,19 @@ class Intake:
     async def _process(self, chunk: Chunk, tier_delay: float | None) -> None:
         """Process a chunk after its start is recorded and its schemas and payloads are loaded."""
         await self._guard.register(chunk.assignment)
+        if self._guard.is_isolating:
+            for record in chunk.records:
+                await self._process_isolated(Chunk(chunk.assignment, [record]), record, tier_delay)
+            return
         if tier_delay is not None:
             self._process_retries(chunk, tier_delay)
             return
-        read = await self._schemas.decode_when_loaded(partial(self._decoder.decode_chunk, chunk, {}))
+        await self._dispatch_loaded(
+            chunk, await self._schemas.decode_when_loaded(partial(self._decoder.decode_chunk, chunk, {}))
+        )
+
+    async def _dispatch_loaded(self, chunk: Chunk, read: DecodedChunk) -> None:
+        """Dispatch a decoded chunk, after the payloads of its tickets are loaded."""
         if not read.tickets:
             self._dispatch(chunk, read)
             return
@@ -122,6 +132,29 @@ class Intake:
                 part.chunk,
                 await self._schemas.decode_when_loaded(partial(self._decoder.decode_chunk, part.chunk, payloads)),
             )
+
+    async def _process_isolated(self, chunk: Chunk, record: Record, tier_delay: float | None) -> None:
+        """Process a chunk of one record, which is a suspect while it is decoded."""
+        decoder, assignment = self._decoder, chunk.assignment
+        decode: Callable[[], DecodedChunk | DecodedRecord] = (
+            partial(decoder.decode_chunk, chunk, {})
+            if tier_delay is None
+            else partial(decoder.decode_retry, chunk, record, None)
+        )
+        while not self._is_ignored(chunk):
+            try:
+                read = await self._guard.decode_isolated(assignment, record, decode)
+            except SchemaNotFetchedError as missing:
+                await self._schemas.fetch(missing)
+                continue
+            if read is None:
+                self._send_dead_letter(chunk, self._decoder.unread(record))
+            elif isinstance(read, DecodedChunk):
+                await self._dispatch_loaded(chunk, read)
+            else:
+                self._dispatch_retry(chunk, record, tier_delay or 0.0, read)
+            return
+        await self._guard.acquit_decoding(assignment, record)
 
     def _dispatch(self, chunk: Chunk, read: DecodedChunk) -> None:
         if self._is_ignored(chunk):
@@ -194,7 +227,7 @@ class Intake:
     async def _move_after_wait(self, chunk: Chunk, read: Rerouted) -> None:
         await asyncio.sleep(read.wait)
         if not self._is_ignored(chunk):
-            moved = self._forwarding.moved(read.record, read.tier, **_changes(read))
+            moved = self._forwarding.moved(read.record, read.tier, None, **_changes(read))
             self._background.send(chunk, read.record, read.tier, moved)
 
     async def _move_to_tier_zero(self, over_share: list[Delivery]) -> None:
@@ -223,4 +256,6 @@ def _changes(read: Rerouted) -> dict[str, int]:
     changes = {"due_at": read.due_at}
     if read.unknown_since is not None:
         changes["unknown_since"] = read.unknown_since
+    if read.moved_at is not None:
+        changes["moved_at"] = read.moved_at
     return changes

@@ -190,7 +190,11 @@ class PayloadLoader:
             await asyncio.sleep(MEMORY_CHECK_INTERVAL)
 
     async def _load(self, ticket: Ticket, reservation: Reservation, handlers: Sequence[Handler[Event]]) -> Payload:
-        found = await self._read(ticket, handlers)
+        try:
+            found = await self._read(ticket, handlers)
+        except Exception as error:  # noqa: BLE001 - the process must not end for one ticket; its record is read again
+            log.warning("cannot load a payload; its record waits", payload=ticket.key, error=message(error))
+            found = "unavailable"
         if isinstance(found, bytes):
             return Loaded(found, reservation)
         reservation.released = True

@@ -84,7 +84,12 @@ INSERT_DEAD_LETTER = text(
 
 
 async def lock_execution(
-    session: AsyncSession, delivery: Delivery, identity: WorkerIdentity, started_at: datetime
+    session: AsyncSession,
+    delivery: Delivery,
+    identity: WorkerIdentity,
+    started_at: datetime,
+    *,
+    with_args: bool = True,
 ) -> RowMapping:
     """Return the delivery's row, inserted if missing, locked until the transaction ends.
 
@@ -93,12 +98,13 @@ async def lock_execution(
         delivery: Whose row it is.
         identity: Who settles it.
         started_at: When the attempt began.
+        with_args: Whether an inserted row has the event's arguments.
     """
     await session.execute(
         INSERT_IF_MISSING,
         {
             **primary_key(delivery),
-            **fixed_columns(delivery, identity),
+            **fixed_columns(delivery, identity, with_args=with_args),
             "seq": delivery.seq,
             "attempts": delivery.attempts,
             "started_at": started_at,

@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import Event
@@ -31,15 +32,27 @@ from streams.delivery.execution.time_limits import run_within
 from streams.delivery.execution.transaction import EffectTransaction
 from streams.delivery.handler import JSON, Handler, Kind
 from streams.delivery.ledger.claim import claim_effect, complete_effect
+from streams.delivery.ledger.columns import WorkerIdentity
+from streams.delivery.settlement.reduction import is_data_error
 from streams.delivery.settlement.settlement import Attempt, Settlement
 from streams.delivery.telemetry import Telemetry
+from streams.observability.logs import get_logger
 
+log = get_logger(__name__)
 RECORDED_DURATION: Mapping[Kind, float] = {"single": 0.1, "batch": 1.0}
 """Seconds of work above which another statement writes the end time. Shorter runs have their start as their end.
 
 For a batch this statement updates each row once more, which costs a quarter of the throughput of charging messages.
 """
 TERMINATE_BACKEND = text("select pg_terminate_backend(:pid)")
+
+
+class ClaimBlockedError(Exception):
+    """Another transaction holds the row of a delivery, such as a frozen worker's. Its handler was not called."""
+
+
+class ClaimRejectedError(Exception):
+    """The ledger cannot have a row of this event, so no attempt can succeed. The cause has the database's error."""
 
 
 class TransactionalRunner:
@@ -78,7 +91,7 @@ class TransactionalRunner:
             if repeated:
                 distinct.extend(repeated)
                 distinct.sort(key=lambda delivery: delivery.record.offset)
-            if isinstance(error, OutageError):
+            if isinstance(error, (OutageError, ClaimBlockedError)):
                 return [*distinct, *(delivery for later in reversed(parts) for delivery in later)]
             if isinstance(error, Unavailable) and (waiting := self._breakers.retry_delay(error)):
                 await self._settlement.deferred_all(distinct, str(error), after=waiting)
@@ -87,7 +100,10 @@ class TransactionalRunner:
                 middle = len(distinct) // 2
                 parts.extend((distinct[middle:], distinct[:middle]))
                 continue
-            await self._fail(distinct[0], error, at_ms(began))
+            if isinstance(error, ClaimRejectedError):
+                await self._settlement.broken(distinct, error.__cause__ or error)
+            else:
+                await self._fail(distinct[0], error, at_ms(began))
         return None
 
     async def _attempt(self, deliveries: list[Delivery]) -> tuple[Exception | None, int]:
@@ -131,7 +147,7 @@ class TransactionalRunner:
             todo = deliveries
             # Even without a ledger, a delivery that failed or was deferred has a row, which must end with it.
             if recorded := deliveries if handler.ledger else [delivery for delivery in deliveries if delivery.seq]:
-                claimed = await claim_effect(transaction.session, recorded, identity)
+                claimed = await _claim(transaction.session, recorded, identity)
                 skipped = {delivery.event.event_id for delivery in recorded} - claimed
                 todo = [delivery for delivery in deliveries if delivery.event.event_id not in skipped]
             if todo:
@@ -162,6 +178,24 @@ class TransactionalRunner:
         if isinstance(error, SoftTimeLimitExceeded):
             await call_on_soft_limit(self._context, delivery, error)
         await self._settlement.failed(Attempt(delivery, started_at), error)
+
+
+async def _claim(session: AsyncSession, deliveries: Sequence[Delivery], identity: WorkerIdentity) -> set[UUID]:
+    """Claim deliveries as `claim_effect` does.
+
+    Raises:
+        ClaimBlockedError: The wait for a row took too long. That is no attempt.
+        ClaimRejectedError: The database or its driver cannot take the values.
+    """
+    try:
+        return await claim_effect(session, deliveries, identity)
+    except (DBAPIError, ValueError, TypeError) as error:
+        if database_error_kind(error) == "timeout":
+            log.info("another transaction holds the row of a delivery; claiming it again")
+            raise ClaimBlockedError from error
+        if is_data_error(error) or not isinstance(error, DBAPIError):
+            raise ClaimRejectedError from error
+        raise
 
 
 def _distinct(deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:

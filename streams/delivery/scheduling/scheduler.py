@@ -18,11 +18,12 @@ from streams.delivery.handler import Handler, Kind
 from streams.delivery.scheduling.cancellation import cancel_task
 from streams.delivery.scheduling.delay_queue import DelayQueue
 from streams.delivery.scheduling.lanes import Lanes, Unit
-from streams.observability.logs import bind_delivery
+from streams.observability.logs import bind_delivery, get_logger
 from streams.observability.redaction import Redactor
 from streams.observability.tracing import bind_trace
 from streams.transport.kafka.records import Assignment, Record
 
+log = get_logger(__name__)
 TIME_SLICE = 0.0005
 """Seconds after which a task that runs many units yields to the event loop, even if no unit had to wait."""
 
@@ -41,8 +42,10 @@ class Runners:
     """By the kind of the handler."""
     blocked: Callable[[Blocked], Awaitable[None]]
     """Settles deliveries that must not start."""
-    killed: Callable[[Delivery], Awaitable[None]]
-    """Dead-letters a delivery that crashed its process in each run."""
+    killed: Callable[[Delivery, int], Awaitable[None]]
+    """Dead-letters a delivery that crashed its process in each run, and in this many tries to dead-letter it."""
+    broken: Callable[[Sequence[Delivery], BaseException], Awaitable[None]]
+    """Dead-letters deliveries for which the engine itself failed."""
     ended: Callable[[Sequence[Delivery]], None]
     """Called when a unit has ended."""
     hop: Callable[[Delivery, float], None]
@@ -198,12 +201,22 @@ class Scheduler:
                 bind_delivery(delivery.log_fields, _redactor(unit))
                 await self._guard.run_isolated(
                     delivery,
-                    partial(self._run_admitted, unit.handler, [delivery]),
+                    partial(self._run_contained, unit.handler, [delivery]),
                     partial(self._runners.killed, delivery),
                 )
         else:
-            await self._run_admitted(unit.handler, unit.deliveries)
+            await self._run_contained(unit.handler, unit.deliveries)
         self._runners.ended(unit.deliveries)
+
+    async def _run_contained(self, handler: Handler[Event], deliveries: Sequence[Delivery]) -> None:
+        """Run deliveries. Whatever is raised on their account is their dead letter, not the end of the process."""
+        try:
+            await self._run_admitted(handler, deliveries)
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
+            log.exception("engine failed for a delivery")
+            await self._runners.broken(deliveries, error)
 
     async def _run_admitted(self, handler: Handler[Event], deliveries: Sequence[Delivery]) -> None:
         """Run the deliveries that may start once the database answers, and settle the others."""

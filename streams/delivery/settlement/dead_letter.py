@@ -1,7 +1,7 @@
-"""Dead letters: the record for the DLQ, and its row in the index. Pure: bytes, headers and columns, no I/O."""
+"""Dead letters: the record for the DLQ, and its row in the index. Only a value that Kafka rejects needs I/O."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streams import headers
 from streams.codec import Codec
@@ -9,9 +9,11 @@ from streams.delivery.dead_letter import DeadLetterInfo
 from streams.delivery.delivery import Delivery, at_ms, origin_of
 from streams.delivery.errors import Reason
 from streams.delivery.ledger.columns import storable
-from streams.delivery.settlement.dead_value import DeadValue, dead_value
+from streams.delivery.settlement.dead_value import DeadValue, allowed_value
 from streams.delivery.settlement.decision import Outcome
 from streams.delivery.settlement.records import OutgoingRecord
+from streams.delivery.settlement.reduction import COMPLETE, Form, kept_headers
+from streams.delivery.settlement.stored_value import store_value
 from streams.observability.error_text import MESSAGE_LIMIT, STACK_LIMIT, ErrorText
 from streams.topics import Catalogue
 from streams.transport.kafka.records import Record, RecordMetadata
@@ -31,9 +33,23 @@ class DeadLetters:
         """Return the DLQ of a topic."""
         return self.catalogue.dlq(topic)
 
-    def record(self, topic: str, record: Record, info: DeadLetterInfo) -> OutgoingRecord:
-        """Return the record for the DLQ of a topic; its secret fields are encrypted, masked or removed."""
-        return dead_record(record, self.topic(topic), info, dead_value(self.codec, topic, record))
+    async def record(self, topic: str, record: Record, info: DeadLetterInfo, form: Form = COMPLETE) -> OutgoingRecord:
+        """Return the record for the DLQ of a topic; its secret fields are encrypted, masked or removed.
+
+        Args:
+            topic: The topic of the event.
+            record: The record of an event topic or a retry tier.
+            info: What failed, how often, since when.
+            form: What of the record it has.
+
+        Raises:
+            StorageAwayError: The value has to be stored, and the storage does not answer.
+        """
+        dead = allowed_value(self.codec, topic, record)
+        if not form.value:
+            stored = await store_value(self.codec.claims, record, dead.value, info.died_at)
+            dead = DeadValue(stored, dead.protection)
+        return dead_record(record, self.topic(topic), info, dead, form)
 
 
 def dead_letter_info(delivery: Delivery, outcome: Outcome, group: str) -> DeadLetterInfo:
@@ -52,7 +68,11 @@ def dead_letter_info(delivery: Delivery, outcome: Outcome, group: str) -> DeadLe
 
 
 def dead_record(
-    record: Record, topic: str, info: DeadLetterInfo, kept_value: DeadValue | None = None
+    record: Record,
+    topic: str,
+    info: DeadLetterInfo,
+    kept_value: DeadValue | None = None,
+    form: Form = COMPLETE,
 ) -> OutgoingRecord:
     """Return the record for a DLQ: key, value and headers byte for byte, and headers about the failure.
 
@@ -61,10 +81,12 @@ def dead_record(
         topic: The DLQ.
         info: What failed, how often, since when.
         kept_value: The value to use if the record's own value has secret fields.
+        form: What of the record it has.
     """
     dead = kept_value or DeadValue(record.value)
     origin = origin_of(record)
-    kept = headers.without(record.headers, headers.STREAMS_PREFIX, headers.DLQ_PREFIX, headers.SPRING_PREFIX)
+    if record.headers_error is not None:
+        form = replace(form, headers=False)
     message = headers.text(info.error.message, MESSAGE_LIMIT)
     stack = headers.text(info.error.stack, STACK_LIMIT)
     kind = headers.text(info.error.type_name)
@@ -87,6 +109,8 @@ def dead_record(
         own.append((headers.DLQ_HANDLER, headers.text(info.handler)))
     if info.event_id is not None:
         own.append((headers.DLQ_EVENT_ID, headers.text(str(info.event_id))))
+    if form.omitted is not None:
+        own.append((headers.DLQ_OMITTED, headers.text(form.omitted)))
     if dead.protection is not None:
         own.append((headers.DLQ_PROTECTION, headers.text(dead.protection)))
     spring: list[tuple[str, bytes]] = [
@@ -100,7 +124,7 @@ def dead_record(
         (headers.SPRING_EXCEPTION_MESSAGE, message),
         (headers.SPRING_EXCEPTION_STACKTRACE, stack),
     ]
-    return OutgoingRecord(topic, record.key, dead.value, (*kept, *own, *spring))
+    return OutgoingRecord(topic, record.key, dead.value, (*kept_headers(record.headers, form), *own, *spring))
 
 
 def fingerprint(info: DeadLetterInfo) -> str:
@@ -133,7 +157,7 @@ def dead_letter_row(
         "handler": storable(info.handler),
         "tenant_id": storable(tenant_id),
         "reason": info.reason,
-        "error_type": info.error.type_name,
+        "error_type": storable(info.error.type_name),
         "error_message": storable(info.error.message),
         "attempts": info.attempts,
         "first_failed_at": at_ms(info.first_failed_at),

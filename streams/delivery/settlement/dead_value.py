@@ -6,8 +6,10 @@ from typing import Literal
 from schemas.sensitivity import has_secret
 from streams.codec import Codec
 from streams.codec.encryption import is_encrypted
+from streams.observability.logs import get_logger
 from streams.transport.kafka.records import Record
 
+log = get_logger(__name__)
 Protection = Literal["encrypted", "masked", "removed"]
 FOR_GOOD: frozenset[str] = frozenset({"masked", "removed"})
 """Protections that cannot be undone."""
@@ -19,6 +21,15 @@ class DeadValue:
 
     value: bytes | None
     protection: Protection | None = None
+
+
+def allowed_value(codec: Codec, topic: str, record: Record) -> DeadValue:
+    """Return what `dead_value` does; no value if that fails: its secrets could not be found."""
+    try:
+        return dead_value(codec, topic, record)
+    except Exception:
+        log.exception("cannot protect the value of a dead letter; it goes without")
+        return DeadValue(None, "removed")
 
 
 def dead_value(codec: Codec, topic: str, record: Record) -> DeadValue:

@@ -135,6 +135,25 @@ def after_expiry(delivery: Delivery, text: ErrorText, *, now: int) -> Outcome:
     return Outcome("failure", seq, attempts, "expired", now, text, reason=Reason.EXPIRED)
 
 
+def after_rejection(delivery: Delivery, outcome: Outcome, rejection: ErrorText) -> Outcome:
+    """Return the outcome of a delivery whose retry record Kafka, or whose row the database, rejects for good.
+
+    Args:
+        delivery: What was to run again.
+        outcome: What was decided before.
+        rejection: Why that cannot be written.
+    """
+    error = outcome.error or rejection
+    text = ErrorText(error.type_name, f"{error.message} (no retry: {rejection.message})", error.stack)
+    seq, attempts = delivery.seq + 1, outcome.attempts
+    return Outcome("failure", seq, attempts, "failure", outcome.ended_at, text, reason=Reason.FATAL, lost=outcome.lost)
+
+
+def after_engine_failure(delivery: Delivery, text: ErrorText, *, now: int) -> Outcome:
+    """Return the outcome of a delivery for which the engine itself failed; `now` in ms since the epoch."""
+    return Outcome("failure", delivery.seq + 1, delivery.attempts, "failure", now, text, reason=Reason.FATAL)
+
+
 def after_process_deaths(delivery: Delivery, *, now: int) -> Outcome:
     """Return the outcome of a delivery that crashed its process in each run; `now` in ms since the epoch."""
     text = ErrorText("ProcessKilled", "the worker process crashed in each run of this delivery", "")

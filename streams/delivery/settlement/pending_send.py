@@ -28,6 +28,10 @@ class PendingSend:
         self._sender = sender
         self._task: asyncio.Task[RecordMetadata] | None = None
 
+    def another(self) -> "PendingSend":
+        """Return the state of another record, of which nothing is sent."""
+        return PendingSend(self._sender)
+
     async def send(self, outgoing: OutgoingRecord) -> RecordMetadata:
         """Send the record, or wait for the send in progress; return its position.
 

@@ -87,7 +87,11 @@ def unread_record(record: Record, handler: str, topic: str, due_at: int) -> Outg
 
 
 def moved_record(
-    record: Record, topic: str, due_at: int | None = None, unknown_since: int | None = None
+    record: Record,
+    topic: str,
+    due_at: int | None = None,
+    unknown_since: int | None = None,
+    moved_at: int | None = None,
 ) -> OutgoingRecord:
     """Return a retry record for another tier, unchanged except for the given times. No attempt is counted.
 
@@ -96,15 +100,13 @@ def moved_record(
         topic: The other tier's topic.
         due_at: When it runs, ms since the epoch.
         unknown_since: Since when no worker has known its handler, ms since the epoch.
+        moved_at: When it was moved to another pool, ms since the epoch.
     """
     kept = record.headers
-    if due_at is not None:
-        kept = (*headers.without(kept, headers.DUE_AT), (headers.DUE_AT, headers.decimal(due_at)))
-    if unknown_since is not None:
-        kept = (
-            *headers.without(kept, headers.UNKNOWN_SINCE),
-            (headers.UNKNOWN_SINCE, headers.decimal(unknown_since)),
-        )
+    changes = ((headers.DUE_AT, due_at), (headers.UNKNOWN_SINCE, unknown_since), (headers.MOVED_AT, moved_at))
+    for name, moment in changes:
+        if moment is not None:
+            kept = (*headers.without(kept, name), (name, headers.decimal(moment)))
     return OutgoingRecord(topic, record.key, record.value, kept)
 
 

@@ -112,15 +112,21 @@ class SettleLoop:
                     await settle()
             except (ProduceError, TimeoutError) as error:
                 log.warning("record not acknowledged; settling again", error=str(error) or type(error).__name__)
-                breakers.report(KAFKA, str(error) or "no acknowledgement in time")
+                if not (isinstance(error, ProduceError) and error.rejects_record):
+                    breakers.report(KAFKA, str(error) or "no acknowledgement in time")
                 return False
             except SQLAlchemyError as error:
                 kind = database_error_kind(error)
                 if kind is None:
-                    raise
+                    log.exception("the database rejects a settlement; settling again")
+                    return False
                 if kind != "outage" or not await gate.confirm(error):
                     log.warning("database error while settling; retrying", error=message(error))
                     await asyncio.sleep(PAUSE)
+            except Exception:
+                # Nothing that is left of the record can be written. It waits, since the process must not end for it.
+                log.exception("settlement failed; settling again")
+                return False
             else:
                 breakers.report(KAFKA, None)
                 return True

@@ -25,19 +25,22 @@ from streams.delivery.settlement.dead_letter import DeadLetters, dead_letter_inf
 from streams.delivery.settlement.decision import (
     Outcome,
     after_deferral,
+    after_engine_failure,
     after_expiry,
     after_failure,
     after_lost_lease,
     after_process_deaths,
+    after_rejection,
 )
 from streams.delivery.settlement.on_dead import OnDead, OnDeadCutOffError, described
 from streams.delivery.settlement.pending_send import PendingSend, Sender
 from streams.delivery.settlement.records import attempt_entry, retry_record, retry_state, settled_values
+from streams.delivery.settlement.reduction import BARE, COMPLETE, Form, Reduction
 from streams.delivery.settlement.settle_loop import SettleLoop
 from streams.delivery.telemetry import Telemetry
 from streams.headers import CE_EXPIRYTIME, last_text
 from streams.observability.logs import get_logger
-from streams.transport.kafka.records import RecordMetadata
+from streams.transport.kafka.records import ProduceError, RecordMetadata
 
 log = get_logger(__name__)
 TRANSACTION_TIMEOUT_FACTOR = 4
@@ -70,12 +73,24 @@ class Settling:
     error: BaseException | None
     """What `on_dead` is called with."""
     record: PendingSend
+    written: Reduction
     placed: RecordMetadata | None = None
     """The position of the sent record."""
     on_dead_failure: str | None = None
     """Why `on_dead` was cut off. It is then not called again."""
     may_be_committed: bool = False
     """Whether a try has reached its COMMIT. Only the row then shows whether it succeeded."""
+
+    def reduce(self, error: Exception) -> None:
+        """Continue with less of the record after a rejection. Raises `error` if the same form has to wait."""
+        before = self.written.form
+        self.written.reduce(error)
+        form = self.written.form
+        if not self.outcome.is_dead and (isinstance(error, ProduceError) or not form.row):
+            # A retry needs its row and its value. The DLQ may accept what a retry tier rejects.
+            self.outcome = after_rejection(self.attempt.delivery, self.outcome, described(error))
+            self.record = self.record.another()
+            self.written = Reduction(before if form.row else form)
 
 
 class Settlement:
@@ -147,23 +162,46 @@ class Settlement:
         for delivery in deliveries:
             await self.expired(delivery)
 
-    async def killed(self, delivery: Delivery) -> None:
-        """Dead-letter a delivery that crashed its process in each run."""
-        await self._end(_without_run(delivery), after_process_deaths(delivery, now=now_ms()))
+    async def killed(self, delivery: Delivery, deaths: int) -> None:
+        """Dead-letter a delivery that crashed its process in each run.
 
-    async def _end(self, attempt: Attempt, outcome: Outcome, error: BaseException | None = None) -> None:
+        Args:
+            delivery: What is dead-lettered.
+            deaths: Crashes while it was dead-lettered. After one, nothing of the record is read any more.
+        """
+        if deaths:
+            delivery.record.forget_headers()
+        form = BARE if deaths else COMPLETE
+        await self._end(_without_run(delivery), after_process_deaths(delivery, now=now_ms()), form=form)
+
+    async def broken(self, deliveries: Iterable[Delivery], error: BaseException) -> None:
+        """Dead-letter deliveries for which the engine itself failed. Claimed ones are left to their leases."""
+        for delivery in deliveries:
+            if delivery.pending is not None and not delivery.revoked:
+                outcome = after_engine_failure(delivery, described(error), now=now_ms())
+                await self._end(_without_run(delivery), outcome, error)
+
+    async def _end(
+        self, attempt: Attempt, outcome: Outcome, error: BaseException | None = None, form: Form = COMPLETE
+    ) -> None:
         """Settle until it succeeds, report, acknowledge."""
         delivery = attempt.delivery
-        settling = Settling(attempt, outcome, error, PendingSend(self._sender))
+        settling = Settling(attempt, outcome, error, PendingSend(self._sender), Reduction(form))
+        if form is BARE:
+            settling.on_dead_failure = "it was not called, since the process may crash in it"
 
         async def settle() -> None:
-            """Try once. If `on_dead` is cut off, the transaction is lost; then try again without it."""
-            try:
-                settled = await self._settle(settling)
-            except OnDeadCutOffError as cut_off:
-                log.exception("on_dead was cut off")
-                settling.on_dead_failure = str(cut_off)
-                settled = await self._settle(settling)
+            """Try once, and again with less of the record where that was rejected."""
+            while True:
+                try:
+                    settled = await self._settle(settling)
+                except OnDeadCutOffError as cut_off:  # the transaction is lost
+                    log.exception("on_dead was cut off")
+                    settling.on_dead_failure = str(cut_off)
+                except Exception as rejection:  # noqa: BLE001 - raised again unless less can be written
+                    settling.reduce(rejection)
+                else:
+                    break
             if settled:
                 self._report(settling)
 
@@ -183,7 +221,11 @@ class Settlement:
             if not held and not settling.may_be_committed:
                 log.info("lease is lost; its new holder settles the delivery")
                 return False
-            row = await lock_execution(session, attempt.delivery, self._worker_identity, attempt.started_at)
+            if not settling.written.form.row:
+                await self._send_dead_letter(session, settling)
+                return True
+            identity, args = self._worker_identity, settling.written.form.args
+            row = await lock_execution(session, attempt.delivery, identity, attempt.started_at, with_args=args)
             if settling.may_be_committed:
                 entry = attempt_entry(attempt.delivery, outcome, attempt.started_at, worker)
                 if await was_settled(session, attempt.delivery, entry):
@@ -213,13 +255,15 @@ class Settlement:
         """Call `on_dead`, send the dead letter, index it; return the error for the row."""
         delivery, outcome, note = settling.attempt.delivery, settling.outcome, settling.outcome.error_line
         info = dead_letter_info(delivery, outcome, self._dead_letters.group)
-        failure = settling.on_dead_failure or await self._on_dead.call(
-            session, delivery, settling.error or RuntimeError(info.error.message)
-        )
+        failure = settling.on_dead_failure
+        if failure is None and settling.written.form.row:
+            failure = await self._on_dead.call(session, delivery, settling.error or RuntimeError(info.error.message))
         if failure:
             note = f"{note} (on_dead failed: {failure})"
         topic, record = delivery.topic.name, delivery.record
-        settling.placed = await settling.record.send(self._dead_letters.record(topic, record, info))
+        settling.placed = await settling.record.send(
+            await self._dead_letters.record(topic, record, info, settling.written.form)
+        )
         await index_dead_letter(session, dead_letter_row(record, settling.placed, info, delivery.event.tenant_id))
         return note
 

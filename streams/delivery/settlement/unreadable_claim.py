@@ -1,5 +1,7 @@
 """Dead-letters the claimed record of a long delivery that no version of the worker could read."""
 
+from functools import partial
+
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,6 +14,7 @@ from streams.delivery.ledger.lost_leases import LostDelivery, bury, claimed_reco
 from streams.delivery.ledger.settle import index_dead_letter
 from streams.delivery.settlement.dead_letter import DeadLetters, dead_letter_row
 from streams.delivery.settlement.pending_send import PendingSend, Sender
+from streams.delivery.settlement.reduction import Reduction
 from streams.delivery.settlement.settle_loop import SettleLoop
 from streams.delivery.settlement.settlement import TRANSACTION_TIMEOUT_FACTOR
 from streams.delivery.telemetry import Telemetry
@@ -66,16 +69,18 @@ class UnreadableClaims:
             replays=row["replays"],
         )
         settled: list[bool] = []
+        written = Reduction()
 
         async def settle() -> None:
             seconds = self._sender.timeout * TRANSACTION_TIMEOUT_FACTOR
             async with effect_session(self._bookkeeping, seconds) as session:
                 settled[:] = [await self._settle(session, lost, row["resource"], info)]
                 if settled[0]:
-                    placed = await sending.send(self._dead_letters.record(lost.topic, record, info))
+                    dead = await self._dead_letters.record(lost.topic, record, info, written.form)
+                    placed = await sending.send(dead)
                     await index_dead_letter(session, dead_letter_row(record, placed, info, row["tenant_id"]))
 
-        await self._loop.repeat(self._dead_letters.topic(lost.topic), settle)
+        await self._loop.repeat(self._dead_letters.topic(lost.topic), partial(written.run, settle))
         if settled[0]:
             unreadable = UnreadableRecord(
                 record, lost.topic, reason, error, lost.event_id, row["tenant_id"], lost.handler

@@ -8,20 +8,23 @@ from confluent_kafka import KafkaError, Message
 from streams.transport.kafka.errors import ProduceError
 from streams.transport.kafka.records import RecordMetadata
 
-_PERMANENT_ERRORS = {
-    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - the client's name for its own error
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - as above
-    KafkaError._INVALID_ARG,  # noqa: SLF001 - as above
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
+_RECORD_ERRORS = {
+    KafkaError._INVALID_ARG,  # noqa: SLF001 - the client's name for its own error
     KafkaError.MSG_SIZE_TOO_LARGE,
     KafkaError.INVALID_MSG,
     KafkaError.INVALID_MSG_SIZE,
     KafkaError.INVALID_RECORD,
+    KafkaError.POLICY_VIOLATION,
+}
+"""Errors whose cause is the record, not its topic. A record of the same batch may get the error of its neighbour."""
+_PERMANENT_ERRORS = _RECORD_ERRORS | {
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - as above
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - as above
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.INVALID_TIMESTAMP,
     KafkaError.TOPIC_EXCEPTION,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.POLICY_VIOLATION,
 }
 """Errors that the same record would get again. Any other error may be temporary."""
 
@@ -85,4 +88,9 @@ def resolve_reports(reports: list[DeliveryReport]) -> None:
 
 def produce_error(topic: str, error: KafkaError) -> ProduceError:
     """Return the error for a record that librdkafka or the brokers rejected."""
-    return ProduceError(f"{topic}: {error.str()} ({error.name()})", retriable=error.code() not in _PERMANENT_ERRORS)
+    code = error.code()
+    return ProduceError(
+        f"{topic}: {error.str()} ({error.name()})",
+        retriable=code not in _PERMANENT_ERRORS,
+        rejects_record=code in _RECORD_ERRORS,
+    )

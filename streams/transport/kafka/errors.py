@@ -26,10 +26,15 @@ class NotSupportedError(Exception):
 
 
 class ProduceError(Exception):
-    """A record was not acknowledged. `retriable` is True if the same record may be accepted later."""
+    """A record was not acknowledged.
+
+    `retriable` is True if the same record may be accepted later. `rejects_record` is True if the cause is the record
+    itself, such as its size: the topic accepts others.
+    """
 
     __module__ = "streams.transport"
 
-    def __init__(self, message: str, *, retriable: bool) -> None:
+    def __init__(self, message: str, *, retriable: bool, rejects_record: bool = False) -> None:
         super().__init__(message)
         self.retriable = retriable
+        self.rejects_record = rejects_record

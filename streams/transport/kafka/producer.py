@@ -27,6 +27,8 @@ __all__ = ["NewRecord", "ProduceError", "RecordMetadata", "RecordProducer"]
 
 logger = logging.getLogger(__name__)
 
+LARGEST_COPY = 128 * 1024 * 1024
+"""The maximum size in bytes of a record before it is compressed."""
 POLL_SECONDS = 0.05
 QUEUE_FULL_SECONDS = 0.01
 YIELD_EVERY = 250
@@ -73,9 +75,12 @@ class RecordProducer:
             return
         self._ended.clear()
         self._stopping.clear()
-        config = {**producer_config(self._settings, self._delivery_timeout), "error_cb": self._on_error}
+        config = producer_config(self._settings, self._delivery_timeout)
+        # The brokers decide by the compressed size, the client before it compresses: 8 MB may take 8 KB.
+        largest = max(LARGEST_COPY, int(config["message.max.bytes"]))
+        options = {**config, "message.max.bytes": largest, "error_cb": self._on_error}
         try:
-            self._client = Producer(config, logger=client_logger)
+            self._client = Producer(options, logger=client_logger)
         except KafkaException as error:
             message = f"librdkafka rejects the producer's settings: {reason(error)}"
             raise TransportError(message) from error

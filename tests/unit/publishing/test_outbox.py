@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from schemas.event import event_time, new_event_id
 from streams.codec import build_codec
 from streams.delivery.errors import Reason
-from streams.delivery.intake.decoding import IdWindow
+from streams.delivery.intake.id_window import IdWindow
 from streams.publishing.outbox.outbox import (
     Outbox,
     OutboxRow,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from streams import headers
@@ -36,6 +37,8 @@ class Trial:
         self.hops: list[tuple[str, float]] = []
         self.ended: list[str] = []
         self.failures: list[BaseException] = []
+        self.broken: list[tuple[list[str], BaseException]] = []
+        """Deliveries for which a runner raised, and what it raised."""
         self.left_over: list[list[Delivery]] = []
         """Per run: the deliveries that the runner returns because the database failed."""
         self.now = now_ms()
@@ -56,6 +59,7 @@ class Trial:
                 run={"single": self._run, "batch": self._run, "long": self._run},
                 blocked=self._record_blocked,
                 killed=self._fail,
+                broken=self._record_broken,
                 ended=lambda deliveries: self.ended.extend(names(deliveries)),
                 hop=lambda delivery, delay: self.hops.append((name(delivery), delay)),
             ),
@@ -84,8 +88,11 @@ class Trial:
     async def _record_blocked(self, blocked: Blocked) -> None:
         self.blocked.append((names(blocked.deliveries), blocked.reason))
 
-    async def _fail(self, delivery: Delivery) -> None:
-        raise AssertionError(delivery)
+    async def _fail(self, delivery: Delivery, deaths: int) -> None:
+        raise AssertionError(delivery, deaths)
+
+    async def _record_broken(self, deliveries: Sequence[Delivery], error: BaseException) -> None:
+        self.broken.append((names(deliveries), error))
 
 
 def name(delivery: Delivery) -> str:
@@ -239,17 +246,18 @@ async def test_a_drain_waits_for_short_deliveries_and_cancels_long_ones() -> Non
     assert (trial.started, trial.ended, trial.failures) == (["short", "long"], ["short"], [])
 
 
-async def test_an_error_of_a_task_and_a_stray_cancellation_end_the_process() -> None:
+@pytest.mark.requirement("Faults of others", "R1: what the engine raises for one record is that record's dead letter")
+async def test_an_error_of_a_runner_breaks_its_deliveries_and_a_stray_cancellation_ends_the_process() -> None:
     trial = Trial(concurrency=1)
     error = RuntimeError("a mistake")
     trial.add(a_delivery("d0"))
     await until(lambda: trial.started == ["d0"])
     trial.finish("d0", error)
-    await until(lambda: trial.failures)
+    await until(lambda: trial.broken == [(["d0"], error)])
     trial.add(a_delivery("d1"))
     await until(lambda: trial.started == ["d0", "d1"])
+    assert trial.failures == []
     (task,) = trial.scheduler.tasks
     task.cancel()
-    await until(lambda: len(trial.failures) == 2)
-    assert trial.failures[0] is error
-    assert isinstance(trial.failures[1], StrayCancellationError)
+    await until(lambda: trial.failures)
+    assert isinstance(trial.failures[0], StrayCancellationError)
