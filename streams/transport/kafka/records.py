@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import methodcaller
 from typing import Literal, NamedTuple
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
@@ -216,8 +217,13 @@ def to_record(message: Message) -> Record:
     )
 
 
+# The client returns a damaged list and leaves an exception behind if a name is not UTF-8 (confluent-kafka 2.16). The
+# interpreter's fast path does not notice that and dies of the list. A call from C checks for it and raises.
+_headers_of = methodcaller("headers")
+
+
 def _headers(message: Message) -> Headers:
-    pairs = message.headers()
+    pairs = _headers_of(message)
     if not pairs:
         return ()
     if isinstance(pairs, dict):
