@@ -16,7 +16,7 @@ from sqlalchemy import Engine, insert, text, update
 
 from benchmarks.documents import DocumentSet
 from streams.dify.embedding.cache import encode_vector
-from streams.dify.embedding.local import MODEL, PROVIDER, count_tokens_locally, embed_locally
+from streams.dify.embedding.local import MODEL, PROVIDER, count_tokens_locally, embed_locally, vectors_in
 from streams.dify.extraction import extract
 from streams.dify.ids import node_id, segment_id
 from streams.dify.models import Document, DocumentSegment, Embedding, utc_now
@@ -73,7 +73,7 @@ def work(path: Path, extension: str, document_id: str) -> Worked:
     found = extract(path.read_bytes(), extension, document_id)
     pieces = pieces_of(found.text, "text_model", AUTOMATIC)
     contents = [piece.content for piece in pieces]
-    return len(found.text), pieces, count_tokens_locally(contents), embed_locally(contents)
+    return len(found.text), pieces, count_tokens_locally(contents), vectors_in(embed_locally(contents))
 
 
 def _write(document_set: DocumentSet, collection: str, upload: Upload, worked: Worked) -> None:

@@ -137,9 +137,11 @@ class Settings(BaseSettings):
     )
     compute_processes: int = Field(2, ge=1, description="processes for CPU-bound steps; they can be killed")
     compute_memory: int = Field(1024, ge=256, description="MiB that each of them may use beyond what is loaded")
+    compute_confined: bool = Field(True, description="they have no network and start no programs")  # noqa: FBT003
 
     source_connect_timeout: Seconds = Field(5.0, description="seconds for a connection to Notion or a web reader")
     source_request_timeout: Seconds = Field(60.0, description="seconds without an answer from one of them")
+    source_private_addresses: bool = Field(False, description="read web pages at private addresses too")  # noqa: FBT003
     notion_url: str = "https://api.notion.com"
     notion_token: SecretStr | None = Field(None, description="token of the integration that reads Notion documents")
     jina_url: str = "https://r.jina.ai"

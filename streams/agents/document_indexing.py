@@ -4,26 +4,31 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from schemas import DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
 from streams.agents.cleanup_steps import publish_next_step
 from streams.agents.document_loading import load
 from streams.agents.error_mapping import mapped_errors
-from streams.delivery import Backoff, Retry, Work, handles
+from streams.delivery import Backoff, ProcessorTimeExceededError, Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON
+from streams.delivery.temporary_folder import temporary_folder
 from streams.dify.cleanup.steps import DeletedDocument, clean_deleted_document, existing_documents
 from streams.dify.document_lock import lock_for_run
 from streams.dify.embedding.local import count_tokens_locally
 from streams.dify.errors import ExtractionError, RefusedError, Stopped
-from streams.dify.extraction import Image
 from streams.dify.ids import checked_id, optional_id
 from streams.dify.indexing.answer_cache import answer_key, load_answers, store_answers
 from streams.dify.indexing.failure import record_failure
-from streams.dify.indexing.prepare import PrepareRequest, prepare, prepared_rows
+from streams.dify.indexing.prepare import (
+    PreparedImage,
+    PrepareRequest,
+    checked_images,
+    prepare,
+    prepared_rows,
+    reading_seconds,
+)
 from streams.dify.indexing.replace import remove_unfinished
 from streams.dify.indexing.segment_rows import NewChild, NewSegment, new_rows
 from streams.dify.indexing.steps import (
@@ -116,15 +121,21 @@ async def _delete_unfinished(job: Job, work: Work, platform: Platform) -> None:
 
 
 async def _split(job: Job, work: Work, platform: Platform) -> None:
-    with TemporaryDirectory(prefix="streams-") as folder:
+    with temporary_folder() as folder:
         read = await _read(job, work, platform)
         count_tokens = job.embedder is not None
-        request = PrepareRequest(Path(folder), read.extension, job.run.document_id, job.form, job.rules, count_tokens)
+        request = PrepareRequest(folder, read.extension, job.run.document_id, job.form, job.rules, count_tokens)
         await asyncio.to_thread(request.source.write_bytes, read.content)
-        edited = read.edited
+        edited, limit = read.edited, reading_seconds(len(read.content))
         del read  # Frees the memory: the content may be large, and it is in the folder now.
-        prepared = await work.compute(prepare, request)
-        await _store_images(prepared.images, job, work, platform)
+        try:
+            prepared = await work.compute_within(limit, prepare, request)
+        except ProcessorTimeExceededError as error:
+            message = (
+                f"the file needs more than {limit:.0f} s of processor time to be read; split it into several files"
+            )
+            raise ExtractionError(message) from error
+        await _store_images(request, checked_images(prepared), job, work, platform)
         parsed = Parsed(prepared.characters, edited)
         if platform.chat is not None and job.form == "qa_model":
             async with work.step() as session:
@@ -187,12 +198,14 @@ async def _questions(
     return new_rows(pieces, await work.compute(count_tokens_locally, [piece.content for piece in pieces]))
 
 
-async def _store_images(images: Sequence[Image], job: Job, work: Work, platform: Platform) -> None:
+async def _store_images(
+    request: PrepareRequest, images: Sequence[PreparedImage], job: Job, work: Work, platform: Platform
+) -> None:
     for batch in _in_groups(images, IMAGE_BATCH):
         async with work.step() as session:
             await record_images(session, job.run, batch)
         async with work.step() as session:
-            await store_images(session, platform.storage, job.run, batch)
+            await store_images(session, platform.storage, job.run, batch, request)
 
 
 def _in_groups(items: Sequence[T], size: int = INSERT_BATCH) -> Iterator[Sequence[T]]:

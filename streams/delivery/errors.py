@@ -127,6 +127,12 @@ class OutOfMemoryError(ComputeCrashedError):
     __module__ = "streams.delivery"
 
 
+class ProcessorTimeExceededError(TimeoutError):
+    """The code used more processor time than it may. The process that ran it is killed."""
+
+    __module__ = "streams.delivery"
+
+
 class CancelledError(Exception):
     """Passed to `on_dead`: an operator cancelled the delivery."""
 

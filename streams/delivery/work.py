@@ -49,7 +49,18 @@ class Work(Protocol):
         """Extend the lease of a long handler now; it is also extended in the background. Raises LeaseLostError."""
 
     def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        """Run CPU-bound code in a process, which is killed when the attempt is cancelled or exceeds its hard limit."""
+        """Run CPU-bound code in a process, which is killed when the attempt is cancelled or exceeds its hard limit.
+
+        The process has no network, no secrets in its environment, and starts no programs. The result is plain data.
+        """
+
+    def compute_within(
+        self, processor_seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Awaitable[T]:
+        """Run code as `compute` does, and at most this much processor time.
+
+        The load of the machine does not count. Raises ProcessorTimeExceededError: a retry would need as much.
+        """
 
     def use(self, kind: type[T]) -> T:
         """Return a service of the composition root by its type. Raises LookupError."""

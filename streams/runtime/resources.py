@@ -24,7 +24,9 @@ from streams.delivery.engine import PoolEngine
 from streams.delivery.handler import Handler
 from streams.delivery.ledger.columns import WorkerIdentity
 from streams.delivery.process_pool import ComputePool
+from streams.delivery.process_pool.confinement import hide_memory
 from streams.delivery.settlement.settle_loop import KAFKA
+from streams.delivery.temporary_folder import remove_left_folders
 from streams.observability import metrics
 from streams.observability.logs import get_logger
 from streams.publishing.outbox.relay import Relay
@@ -102,8 +104,16 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
     """
     settings = config.settings
     async with AsyncExitStack() as stack:
-        compute = ComputePool(settings.compute_processes, preload=config.preload, memory=settings.compute_memory)
-        stack.push_async_callback(asyncio.to_thread, compute.close)
+        if settings.compute_confined:
+            hide_memory()
+        await asyncio.to_thread(remove_left_folders)
+        compute = ComputePool(
+            settings.compute_processes,
+            preload=config.preload,
+            memory=settings.compute_memory,
+            confined=settings.compute_confined,
+        )
+        stack.push_async_callback(compute.close)
         database = _open_database(stack, settings, effects=1, bookkeeping=WORKER_CONNECTIONS)
         # Each pool has its own connections, so that handlers that wait for locks do not block the other pools.
         databases = {

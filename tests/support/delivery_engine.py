@@ -164,4 +164,4 @@ async def open_bench(
         await context.gate.close()
         await records.stop()
         await database.dispose()
-        await asyncio.to_thread(compute.close)
+        await compute.close()

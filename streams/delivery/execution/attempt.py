@@ -73,10 +73,12 @@ class EffectWork:
         transaction: EffectTransaction | OpenTransaction,
         handler: Handler[Event],
         attempt: int,
+        tenant: str | None = None,
     ) -> None:
         self._context = context
         self._transaction = transaction
         self._handler = handler
+        self._tenant = tenant or ""
         self.attempt = attempt
         self._began = time.time()
 
@@ -106,7 +108,16 @@ class EffectWork:
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run code in a process that is killed at the hard limit of this attempt."""
         seconds = _seconds_left(self._handler, self._began)
-        return await self._context.compute.run(function, args, kwargs, seconds=seconds)
+        return await self._context.compute.run(function, args, kwargs, seconds=seconds, tenant=self._tenant)
+
+    async def compute_within(
+        self, processor_seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run code as `compute` does, and at most this much processor time."""
+        seconds = _seconds_left(self._handler, self._began)
+        return await self._context.compute.run(
+            function, args, kwargs, seconds=seconds, tenant=self._tenant, processor_seconds=processor_seconds
+        )
 
     def use(self, kind: type[T]) -> T:
         """Return a service by its type. Raises LookupError."""
@@ -124,6 +135,7 @@ class LongWork:
         self._step_lock = asyncio.Lock()
         self._step_task: asyncio.Task[object] | None = None
         self.finished = False
+        self._tenant = delivery.event.tenant_id or ""
         self.attempt = delivery.run_number
         self._began = time.time()
         self.deadline = datetime.fromtimestamp(self._began + delivery.handler.soft_time_limit, tz=UTC)
@@ -174,7 +186,16 @@ class LongWork:
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run code in a process that is killed at the hard limit of this attempt."""
         seconds = _seconds_left(self._delivery.handler, self._began)
-        return await self._context.compute.run(function, args, kwargs, seconds=seconds)
+        return await self._context.compute.run(function, args, kwargs, seconds=seconds, tenant=self._tenant)
+
+    async def compute_within(
+        self, processor_seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run code as `compute` does, and at most this much processor time."""
+        seconds = _seconds_left(self._delivery.handler, self._began)
+        return await self._context.compute.run(
+            function, args, kwargs, seconds=seconds, tenant=self._tenant, processor_seconds=processor_seconds
+        )
 
     def use(self, kind: type[T]) -> T:
         """Return a service by its type. Raises LookupError."""
@@ -201,7 +222,7 @@ async def call_on_soft_limit(context: AttemptContext, delivery: Delivery, error:
         return
     try:
         async with EffectTransaction(context.database.effects, handler.time_limit) as transaction:
-            work = EffectWork(context, transaction, handler, delivery.run_number)
+            work = EffectWork(context, transaction, handler, delivery.run_number, delivery.event.tenant_id)
             call = start_call(handler.on_soft_limit, delivery.event, work, error)
             await run_within(call, handler.soft_time_limit, handler.time_limit)
     except Exception:

@@ -88,6 +88,16 @@ class StandaloneWork:
         """Run code in a thread."""
         return await asyncio.to_thread(function, *args, **kwargs)
 
+    async def compute_within(
+        self,
+        processor_seconds: float,  # noqa: ARG002 - a thread cannot be killed
+        function: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run code in a thread, without a limit."""
+        return await self.compute(function, *args, **kwargs)
+
     def use(self, kind: type[T]) -> T:
         """Return a service by its type. Raises LookupError."""
         return self._services.use(kind)

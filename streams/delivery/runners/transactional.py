@@ -161,7 +161,8 @@ class TransactionalRunner:
 
     async def _call(self, handler: Handler[Event], deliveries: list[Delivery], transaction: EffectTransaction) -> JSON:
         """Call the handler within its time limits. At the hard limit its database backend is terminated."""
-        work = EffectWork(self._context, transaction, handler, max(delivery.run_number for delivery in deliveries))
+        number = max(delivery.run_number for delivery in deliveries)
+        work = EffectWork(self._context, transaction, handler, number, deliveries[0].event.tenant_id)
         events = [delivery.event for delivery in deliveries]
         call = start_call(handler.function, events if handler.kind == "batch" else events[0], work)
         try:

@@ -44,7 +44,8 @@ class OnDead:
             return None
         try:
             async with session.begin_nested():
-                work = EffectWork(self._attempts, OpenTransaction(session), delivery.handler, delivery.run_number)
+                transaction, tenant = OpenTransaction(session), delivery.event.tenant_id
+                work = EffectWork(self._attempts, transaction, delivery.handler, delivery.run_number, tenant)
                 await run_within(start_call(on_dead, delivery.event, work, error), limit, limit + CANCEL_GRACE)
         except (SoftTimeLimitExceeded, TimeLimitExceeded) as late:
             raise OnDeadCutOffError(described(late).message) from late

@@ -5,6 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from streams.dify.embedding.port import Answer, Compute, Vector, VectorSpace, normalized
 from streams.dify.errors import EmbeddingError
 
@@ -29,16 +31,24 @@ class LocalEmbedder:
 
     async def embed(self, texts: Sequence[str], compute: Compute) -> list[Answer]:
         """Return a vector of length one for each text, in order, or the reason why it has none."""
-        vectors = await compute(embed_locally, list(texts))
+        vectors = vectors_in(await compute(embed_locally, list(texts)))
         if len(vectors) != len(texts):
             message = f"the embedding model returned {len(vectors)} vectors for {len(texts)} texts"
             return [EmbeddingError(message) for _ in texts]
         return [normalized(vector, DIMENSIONS) for vector in vectors]
 
 
-def embed_locally(texts: list[str]) -> list[Vector]:
-    """Embed texts. Runs in a process for CPU-bound work."""
-    vectors: list[Vector] = load_local_model().embed(texts, norm=True).tolist()
+def embed_locally(texts: list[str]) -> bytes:
+    """Embed texts. Runs in a process for CPU-bound work. Returns 32-bit floats, text after text."""
+    vectors = np.asarray(load_local_model().embed(texts, norm=True), dtype=np.float32)
+    return vectors.tobytes()
+
+
+def vectors_in(value: bytes) -> list[Vector]:
+    """Return the vectors that `embed_locally` has written; an incomplete last one is left out."""
+    size = DIMENSIONS * np.dtype(np.float32).itemsize
+    whole = value[: len(value) // size * size]
+    vectors: list[Vector] = np.frombuffer(whole, dtype=np.float32).reshape(-1, DIMENSIONS).tolist()
     return vectors
 
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import cast
 
 from streams.dify.errors import ExtractionError, NotBuiltYetError, RefusedError
+from streams.dify.extraction.limits import MAX_CHARACTERS
 from streams.dify.extraction.result import Extracted, Image
 
 __all__ = ["EXTENSIONS", "IMAGE_EXTENSIONS", "Extracted", "Image", "extract", "load_readers"]
@@ -64,6 +65,9 @@ def extract(content: bytes, extension: str, document_id: str) -> Extracted:
         raise ExtractionError(message)
     found = _read(kind, content, document_id)
     text = _without_invalid_characters(found.text).strip()
+    if len(text) > MAX_CHARACTERS:
+        message = f"the file has more than {MAX_CHARACTERS:,} characters of text; split it into several files"
+        raise ExtractionError(message)
     if not text:
         message = "the file contains no text"
         raise ExtractionError(message)

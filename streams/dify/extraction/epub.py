@@ -9,6 +9,7 @@ from bs4 import BeautifulSoup
 
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction.archive import open_archive
+from streams.dify.extraction.limits import within_characters
 from streams.dify.extraction.page import html_text
 
 _CONTAINER = "META-INF/container.xml"
@@ -21,11 +22,12 @@ def epub_text(content: bytes) -> str:
         try:
             package_path = str(_parse(book, _CONTAINER).find_all("rootfile")[0]["full-path"])
             package = _parse(book, package_path)
-            chapters = list(_chapters(package, posixpath.dirname(package_path)))
+            # A spine may name a chapter many times. It is read once.
+            chapters = list(dict.fromkeys(_chapters(package, posixpath.dirname(package_path))))
             if _encrypted_files(book) & set(chapters):
                 message = "the book is encrypted (DRM): it cannot be read"
                 raise ExtractionError(message)
-            parts = [html_text(book.read(chapter)) for chapter in chapters]
+            parts = list(within_characters(html_text(book.read(chapter)) for chapter in chapters))
         except (KeyError, IndexError) as error:
             message = f"the file is not an EPUB that can be read: {error}"
             raise ExtractionError(message) from error

@@ -1,17 +1,32 @@
 """Reads e-mail (eml): the main headers and the body. Attachments are named, not read."""
 
-from email import message_from_bytes, policy
+from collections.abc import Sequence
+from email import message_from_bytes
 from email.message import EmailMessage
+from email.policy import EmailPolicy
+from typing import cast
 
 from streams.dify.errors import ExtractionError
+from streams.dify.extraction.limits import MAX_HEADER
 from streams.dify.extraction.page import page_text
 
 _SHOWN = ("From", "To", "Cc", "Date", "Subject")
 
 
+class _CutHeaders(EmailPolicy):
+    """Cuts header lines. The library's time for a header grows with the square of its length."""
+
+    def header_source_parse(self, sourcelines: Sequence[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(list(sourcelines))
+        return name, value[:MAX_HEADER]
+
+
+_CUT_HEADERS = _CutHeaders()
+
+
 def mail_text(content: bytes) -> str:
     """Return the headers as lines, the body as text, and the names of the attachments. Raises ExtractionError."""
-    mail = message_from_bytes(content, policy=policy.default)
+    mail = cast("EmailMessage", message_from_bytes(content, policy=_CUT_HEADERS))
     if not any(name in mail for name in _SHOWN):
         message = "the file is not an e-mail: it has neither a sender, a subject nor a date"
         raise ExtractionError(message)

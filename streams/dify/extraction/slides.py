@@ -10,13 +10,15 @@ from pptx.shapes.group import GroupShape
 from pptx.slide import Slide
 
 from streams.dify.extraction.archive import open_archive
+from streams.dify.extraction.limits import within_characters
 
 
 def slides_text(content: bytes) -> str:
     """Return the slides with blank lines between them, and each table row as one line. Raises ExtractionError."""
     with open_archive(content):
         deck = Presentation(BytesIO(content))
-    return "\n\n".join(filter(None, ("\n".join(filter(None, _lines(slide))) for slide in deck.slides)))
+    slides = ("\n".join(filter(None, _lines(slide))) for slide in deck.slides)
+    return "\n\n".join(within_characters(filter(None, slides)))
 
 
 def _lines(slide: Slide) -> Iterator[str]:

@@ -5,6 +5,7 @@ from io import BytesIO
 
 from docx import Document
 from docx.document import Document as WordDocument
+from docx.opc.part import Part
 from docx.oxml.ns import qn
 from docx.table import Table, _Cell
 from docx.text.hyperlink import Hyperlink
@@ -12,6 +13,7 @@ from docx.text.paragraph import Paragraph
 from docx.text.run import Run
 
 from streams.dify.extraction.archive import open_archive
+from streams.dify.extraction.limits import MAX_IMAGE_BYTES, MAX_IMAGES, MAX_IMAGES_BYTES, within_characters
 from streams.dify.extraction.result import Extracted, Image, image_of
 
 _BLIP, _EMBED = qn("a:blip"), qn("r:embed")
@@ -31,11 +33,14 @@ class _DocumentReader:
     def __init__(self, document: WordDocument, document_id: str) -> None:
         self._document = document
         self._document_id = document_id
-        self._images: dict[str, Image] = {}
+        self._images: dict[str, Image | None] = {}
+        """The images by the name of their part of the file; None: left out."""
+        self._image_bytes = 0
 
     def extracted(self) -> Extracted:
-        text = "\n".join(self._blocks(self._document))
-        return Extracted(text, tuple(self._images.values()))
+        text = "\n".join(within_characters(self._blocks(self._document)))
+        kept = {image.file_id: image for image in self._images.values() if image is not None}
+        return Extracted(text, tuple(kept.values()))
 
     def _blocks(self, container: WordDocument | _Cell) -> Iterator[str]:
         for block in container.iter_inner_content():
@@ -58,10 +63,20 @@ class _DocumentReader:
             related = element.get(_EMBED) or element.get(_VML_ID)
             # A linked picture is not part of the file. A URL in a document is never fetched.
             part = self._document.part.related_parts.get(str(related))
-            if part is not None and part.blob:
-                image = image_of(self._document_id, part.blob, part.partname.ext, part.content_type)
-                self._images.setdefault(image.file_id, image)
+            image = self._image(part) if part is not None else None
+            if image is not None:
                 yield image.link
+
+    def _image(self, part: Part) -> Image | None:
+        """Return the image of a part; None: it is no image that is kept, or the document has too much of them."""
+        name = str(part.partname)
+        if name not in self._images:
+            size = len(part.blob)
+            fits = size <= MAX_IMAGE_BYTES and self._image_bytes + size <= MAX_IMAGES_BYTES
+            fits = fits and len(self._images) < MAX_IMAGES
+            self._images[name] = image_of(self._document_id, part.blob) if fits else None
+            self._image_bytes += size if self._images[name] is not None else 0
+        return self._images[name]
 
     def _table(self, table: Table) -> Iterator[str]:
         for number, row in enumerate(table.rows):

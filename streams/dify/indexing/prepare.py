@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from streams.dify.embedding.local import count_tokens_locally
-from streams.dify.extraction import Image, extract
+from streams.dify.errors import RefusedError
+from streams.dify.extraction import extract
+from streams.dify.extraction.limits import MAX_IMAGE_BYTES
+from streams.dify.extraction.result import IMAGE_TYPES
+from streams.dify.ids import checked_id
 from streams.dify.indexing.segment_rows import NewChild, NewSegment, new_rows
 from streams.dify.splitting.forms import Form, pieces_of
 from streams.dify.splitting.piece import Piece
 from streams.dify.splitting.rules import Rules
 
+_READING_SECONDS = 60.0
+_READING_SECONDS_PER_MIB = 10.0
+_MAX_READING_SECONDS = 1200.0
+"""Less than the soft time limit of the handler, so that the document shows this reason."""
 _TOKENIZER_BATCH = 1000
 """The number of pieces per call of the tokenizer."""
 
@@ -37,18 +45,31 @@ class PrepareRequest(NamedTuple):
         """The path of the document's file."""
         return self.folder / "source"
 
+    def image(self, file_id: str) -> Path:
+        """Return the path of an image."""
+        return self.folder / f"image-{file_id}"
+
     @property
     def segments(self) -> Path:
         """The path of the segments and child chunks: one JSON array per line."""
         return self.folder / "segments"
 
 
+class PreparedImage(NamedTuple):
+    """An image of the document. Its bytes are in the folder."""
+
+    file_id: str
+    extension: str
+    size: int
+    """Bytes."""
+
+
 class Prepared(NamedTuple):
-    """The result of `prepare`. The segments are in the folder."""
+    """The result of `prepare`. The segments and the images are in the folder."""
 
     characters: int
     """The number of characters of the text."""
-    images: tuple[Image, ...]
+    images: tuple[PreparedImage, ...]
 
 
 def prepare(request: PrepareRequest) -> Prepared:
@@ -61,7 +82,28 @@ def prepare(request: PrepareRequest) -> Prepared:
         for new in new_rows(pieces, tokens):
             lines.write(json.dumps(new, ensure_ascii=False))
             lines.write("\n")
-    return Prepared(len(found.text), found.images)
+    for image in found.images:
+        request.image(image.file_id).write_bytes(image.content)
+    images = tuple(PreparedImage(image.file_id, image.extension, len(image.content)) for image in found.images)
+    return Prepared(len(found.text), images)
+
+
+def checked_images(prepared: Prepared) -> Sequence[PreparedImage]:
+    """Return the images, after a check of what the process reports: it has read a file of a stranger.
+
+    Raises RefusedError.
+    """
+    for image in prepared.images:
+        checked_id("file_id", image.file_id)
+        if image.extension not in IMAGE_TYPES or not 0 < image.size <= MAX_IMAGE_BYTES:
+            message = f"an image of {image.size} bytes and type {image.extension[:20]!r} is not allowed"
+            raise RefusedError(message)
+    return prepared.images
+
+
+def reading_seconds(size: int) -> float:
+    """Return the processor time in seconds that `prepare` may use for a file of this many bytes."""
+    return min(_READING_SECONDS + size / (1 << 20) * _READING_SECONDS_PER_MIB, _MAX_READING_SECONDS)
 
 
 def prepared_rows(request: PrepareRequest) -> Iterator[NewSegment | NewChild]:

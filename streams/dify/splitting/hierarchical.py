@@ -3,11 +3,12 @@
 The parents are segments: the paragraphs of the text, or the whole text as one. Only their children get vectors.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from streams.dify.errors import RefusedError
 from streams.dify.splitting.clean import clean_text
-from streams.dify.splitting.piece import Piece, contents_of, numbered
+from streams.dify.splitting.piece import Piece, check_number, contents_of, numbered
 from streams.dify.splitting.rules import Rules, Segmentation
 from streams.dify.splitting.text import text_pieces
 
@@ -21,10 +22,20 @@ def parent_pieces(text: str, rules: Rules) -> tuple[Piece, ...]:
         message = "the process rule has no parent_mode, which a hierarchical document needs"
         raise RefusedError(message)
     if rules.parent_mode == "paragraph":
-        return tuple(_with_children(parent, rules.children) for parent in text_pieces(text, rules))
+        return tuple(_families(text_pieces(text, rules), rules.children))
     whole = clean_text(text, rules.cleaning).strip()
     children = contents_of(whole, rules.children)
     return tuple(replace(parent, children=numbered(children)) for parent in numbered([whole])) if children else ()
+
+
+def _families(parents: Iterable[Piece], segmentation: Segmentation) -> Iterator[Piece]:
+    """Yield the parents with their children. Raises RefusedError if they are too many together."""
+    number = 0
+    for parent in parents:
+        family = _with_children(parent, segmentation)
+        number += 1 + len(family.children)
+        check_number(number)
+        yield family
 
 
 def _with_children(parent: Piece, segmentation: Segmentation) -> Piece:

@@ -3,10 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from streams.dify.errors import RefusedError
 from streams.dify.ids import text_hash
 from streams.dify.splitting.clean import without_leading_punctuation
 from streams.dify.splitting.rules import Segmentation
-from streams.dify.splitting.split import split
+from streams.dify.splitting.split import split_lazily
+
+MAX_PIECES = 250_000
+"""Of a document: segments and child chunks together."""
+MAX_REPEATED = 10
+"""The pieces of a text may be this many times as long as the text. An overlap of the half doubles it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +30,31 @@ class Piece:
 
 
 def contents_of(text: str, segmentation: Segmentation) -> list[str]:
-    """Split a cleaned text. Pieces that contain only punctuation are dropped."""
-    return list(filter(None, map(without_leading_punctuation, split(text, segmentation))))
+    """Split a cleaned text. Pieces that contain only punctuation are dropped.
+
+    Raises RefusedError for more than `MAX_PIECES`, or if they are `MAX_REPEATED` times as long as the text.
+    """
+    longest = MAX_REPEATED * max(len(text), segmentation.size)
+    contents: list[str] = []
+    characters = 0
+    for content in filter(None, map(without_leading_punctuation, split_lazily(text, segmentation))):
+        characters += len(content)
+        if characters > longest:
+            message = (
+                f"the pieces are more than {MAX_REPEATED} times as long as their text: chunk_overlap is "
+                f"{segmentation.overlap} of max_tokens {segmentation.size}; a tenth of it is usual"
+            )
+            raise RefusedError(message)
+        contents.append(content)
+        check_number(len(contents))
+    return contents
+
+
+def check_number(pieces: int) -> None:
+    """Raise RefusedError for more than `MAX_PIECES`."""
+    if pieces > MAX_PIECES:
+        message = f"the document has more than {MAX_PIECES:,} pieces; split the file, or set a larger max_tokens"
+        raise RefusedError(message)
 
 
 def numbered(contents: Iterable[str]) -> tuple[Piece, ...]:

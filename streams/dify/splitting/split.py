@@ -14,10 +14,16 @@ def split(text: str, segmentation: Segmentation) -> list[str]:
 
     The own separator splits the text wherever it occurs. Only parts that are too long are split further.
     """
+    return list(split_lazily(text, segmentation))
+
+
+def split_lazily(text: str, segmentation: Segmentation) -> Iterator[str]:
+    """Yield the pieces that `split` returns. The caller may stop when they become too many."""
     if segmentation.separator is None:
-        return list(_split(text, segmentation, SEPARATORS))
-    parts = text.split(segmentation.separator) if segmentation.separator else [text]
-    return [piece for part in parts for piece in _fitting(part, segmentation)]
+        yield from _split(text, segmentation, SEPARATORS)
+        return
+    for part in text.split(segmentation.separator) if segmentation.separator else [text]:
+        yield from _fitting(part, segmentation)
 
 
 def _fitting(part: str, segmentation: Segmentation) -> Iterator[str]:

@@ -230,7 +230,7 @@ def _headers(message: Message) -> Headers:
         pairs = list(pairs.items())
     if str in {type(value) for _, value in pairs}:
         return tuple((name, value.encode() if isinstance(value, str) else value) for name, value in pairs)
-    return tuple(pairs)  # type: ignore[arg-type]  # the values are no texts
+    return tuple(pairs)
 
 
 def _known(number: int | None) -> int:

@@ -1,13 +1,26 @@
-"""A file that loops or uses too much memory fails its own attempt. The worker and other attempts continue."""
+"""A file that loops or uses too much memory fails its own attempt. The worker and other attempts continue.
+
+What runs in a compute process has no secrets, no network and no other processes.
+"""
 
 import asyncio
 import os
-from collections.abc import Iterator
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from streams.delivery.errors import OutOfMemoryError
+from streams.delivery.errors import ComputeCrashedError, OutOfMemoryError, ProcessorTimeExceededError
 from streams.delivery.process_pool import TASKS_PER_PROCESS, ComputePool
+from streams.delivery.process_pool.confinement import hide_memory
 from streams.dify.extraction import Extracted, extract
 from tests.support.platform.document_files import pdf
 from tests.support.processes.memory_hog import leak
@@ -16,10 +29,10 @@ DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 
 
 @pytest.fixture
-def pool() -> Iterator[ComputePool]:
+async def pool() -> AsyncIterator[ComputePool]:
     made = ComputePool(1, preload=["streams.dify.extraction"], memory=256)
     yield made
-    made.close()
+    await made.close()
 
 
 def _eat(mebibytes: int) -> int:
@@ -66,7 +79,7 @@ async def test_a_process_that_keeps_too_much_is_replaced() -> None:
     try:
         ran = [await pool.run(leak, (150,), {}, seconds=30) for _ in range(4)]
     finally:
-        pool.close()
+        await pool.close()
     assert ran == [1, 2, 3, 1]
 
 
@@ -75,3 +88,180 @@ async def test_a_process_is_replaced_after_so_many_tasks(pool: ComputePool) -> N
     ran = [await pool.run(os.getpid, (), {}, seconds=30) for _ in range(TASKS_PER_PROCESS * 2)]
     assert len(set(ran)) in {2, 3}
     assert max(ran.count(one) for one in set(ran)) <= TASKS_PER_PROCESS
+
+
+def _environment(name: str) -> list[str]:
+    """Return the command lines of the processes whose environment has a variable, of all that may be asked."""
+    found = ["own"] if name in os.environ else []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes()
+            command = (process / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if f"{name}=".encode() in environment:
+            found.append(command)
+    return found
+
+
+@pytest.mark.requirement("Faults of others", "M7: compute processes have no secrets in their environment")
+async def test_the_secrets_of_the_worker_are_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither their own environment nor that of the fork server has them, and the worker's memory cannot be read."""
+    name = f"STREAMS_SECRET_{uuid4().hex}"
+    monkeypatch.setenv(name, "secret")
+    hide_memory()
+    pool = ComputePool(1)
+    try:
+        assert await pool.run(os.getenv, (name,), {}, seconds=30) is None
+        assert not await pool.run(_environment, (name,), {}, seconds=30)
+        for file in ("environ", "mem"):
+            with pytest.raises(PermissionError):
+                await pool.run(_read_file, (f"/proc/{os.getpid()}/{file}",), {}, seconds=30)
+    finally:
+        await pool.close()
+
+
+def _read_file(path: str) -> bytes:
+    return Path(path).read_bytes()[:100]
+
+
+def _connect() -> None:
+    socket.create_connection(("127.0.0.1", 9), timeout=1)
+
+
+def _start_program() -> None:
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+
+
+def _start_process() -> None:
+    if os.fork() == 0:
+        os._exit(0)
+
+
+def _kill_parent() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+
+
+def _start_thread() -> str:
+    said: list[str] = []
+    thread = threading.Thread(target=said.append, args=("ran",))
+    thread.start()
+    thread.join()
+    return said[0]
+
+
+@pytest.mark.requirement("Faults of others", "M7: compute processes have no network and start no programs")
+async def test_a_process_reaches_nothing_else(pool: ComputePool) -> None:
+    """The kernel refuses network, programs, processes and signals to others. The process goes on; threads may start."""
+    for function in (_connect, _start_program, _start_process, _kill_parent):
+        with pytest.raises(PermissionError, match="Operation not permitted"):
+            await pool.run(function, (), {}, seconds=60)
+    assert await pool.run(_start_thread, (), {}, seconds=60) == "ran"
+
+
+@pytest.mark.requirement("Faults of others", "M7: compute processes have no network and start no programs")
+async def test_an_operator_may_leave_them_unconfined() -> None:
+    """STREAMS_COMPUTE_CONFINED=false is for handlers that start programs."""
+    pool = ComputePool(1, confined=False)
+    try:
+        await pool.run(_start_program, (), {}, seconds=60)
+    finally:
+        await pool.close()
+
+
+@pytest.mark.requirement("Faults of others", "H4: reading a file has a limit of processor time, by its size")
+async def test_processor_time_is_bounded(pool: ComputePool) -> None:
+    """A call that uses more is killed. Waiting does not count, and neither do the calls before."""
+    await _read(pool)
+    with pytest.raises(ProcessorTimeExceededError, match="_loop needs more than 1 s of processor time"):
+        await pool.run(_loop, (), {}, seconds=60, processor_seconds=1)
+    for _ in range(3):
+        await pool.run(_spin, (0.8,), {}, seconds=60, processor_seconds=1)
+    await pool.run(time.sleep, (2.5,), {}, seconds=60, processor_seconds=1)
+
+
+def _spin(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+@pytest.mark.requirement("Faults of others", "H4: a tenant holds at most part of the compute processes")
+async def test_a_tenant_cannot_hold_all_processes(pool: ComputePool) -> None:
+    """While the calls of tenant a loop, those of b run. A cancelled call is killed, and the next of a starts."""
+    await pool.started()
+    looping = [asyncio.create_task(pool.run(_loop, (), {}, seconds=60, tenant="a")) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert await pool.run(sum, ([1, 2],), {}, seconds=60, tenant="b") == 3
+    assert not any(task.done() for task in looping)
+    for task in looping:
+        task.cancel()
+    await asyncio.gather(*looping, return_exceptions=True)
+    assert await pool.run(sum, ([1, 2],), {}, seconds=60, tenant="a") == 3
+
+
+def _exit() -> None:
+    sys.exit(3)
+
+
+def _crash() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _write_as_the_process() -> None:
+    """Write something else than an answer to every socket of the process."""
+    for descriptor in range(3, 32):
+        with suppress(OSError):
+            os.write(descriptor, b"\0" * 7 + b"\x05" + b"\x80cos\n" * 3)
+
+
+def _large() -> bytes:
+    return bytes(40 << 20)
+
+
+@pytest.mark.requirement("Faults of others", "M7: results of compute processes are plain data")
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (_exit, "SystemExit: 3"),
+        (_crash, "the process that ran _crash ended with exit code -11"),
+        (_write_as_the_process, "the process returned more than one result"),
+        (_large, "the result has 40 MiB; 32 MiB are allowed"),
+    ],
+)
+async def test_a_process_fails_its_own_call_only(
+    pool: ComputePool, function: Callable[..., object], message: str
+) -> None:
+    """Whatever it does or writes, the worker and the next call go on."""
+    with pytest.raises(ComputeCrashedError, match=message):
+        await pool.run(function, (), {}, seconds=60)
+    assert (await _read(pool)).text == "Still here"
+
+
+def _begin_and_loop(path: Path) -> None:
+    path.touch()
+    _loop()
+
+
+async def test_a_fork_server_that_was_killed_is_replaced(pool: ComputePool, tmp_path: Path) -> None:
+    """Its processes die with it. The call that ran fails, the next one runs."""
+    server = await pool.run(os.getppid, (), {}, seconds=60)
+    running = asyncio.create_task(pool.run(_begin_and_loop, (tmp_path / "begun",), {}, seconds=60))
+    async with asyncio.timeout(60):
+        while not (tmp_path / "begun").exists():
+            await asyncio.sleep(0.01)
+    os.kill(server, signal.SIGKILL)
+    with pytest.raises(ComputeCrashedError):
+        await running
+    assert await pool.run(os.getppid, (), {}, seconds=60) != server
+
+
+async def test_a_server_that_cannot_start_fails_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker then ends with this error."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    pool = ComputePool(1)
+    try:
+        with pytest.raises(ComputeCrashedError, match="fork server of the compute processes ended with exit code 1"):
+            await pool.started()
+    finally:
+        await pool.close()

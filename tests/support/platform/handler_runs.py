@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID, uuid4
 
 from sqlalchemy import delete, func, select, text
@@ -19,6 +18,13 @@ from streams.codec import Codec, build_codec
 from streams.database import Database
 from streams.database.tables import outbox
 from streams.delivery.handler import JSON, Handler
+from streams.delivery.process_pool.plain_data import (
+    Request,
+    decode_answer,
+    decode_request,
+    encode_request,
+    encode_result,
+)
 from streams.dify.models import Dataset, DatasetProcessRule, Document, DocumentSegment, Model, UploadFile
 from streams.dify.platform import Platform, build_platform
 from streams.publishing.outbox.outbox import Outbox
@@ -75,18 +81,19 @@ class DirectWork:
 
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         assert self.open_session is None, f"{function.__name__} holds a transaction open"
-        sent, arguments, named = _sent((function, args, kwargs))
-        return _sent(await asyncio.to_thread(sent, *arguments, **named))
+        sent, arguments, named, _ = decode_request(encode_request(Request(function, args, kwargs)))
+        found = await asyncio.to_thread(sent, *arguments, **named)
+        return cast("T", decode_answer(function, encode_result(function, found)))
+
+    async def compute_within(
+        self, processor_seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        assert processor_seconds > 0
+        return await self.compute(function, *args, **kwargs)
 
     def use(self, kind: type[T]) -> T:
         assert isinstance(self.site.platform, kind)
         return self.site.platform
-
-
-def _sent(value: T) -> T:
-    """Return the value as another process would receive it."""
-    received: T = pickle.loads(pickle.dumps(value))  # noqa: S301 - pickled by this function
-    return received
 
 
 @dataclass(frozen=True)

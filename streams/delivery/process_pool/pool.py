@@ -1,0 +1,154 @@
+"""The worker's side of the compute processes: starts them, gives them calls, kills them."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
+
+from streams.delivery.errors import ComputeCrashedError, OutOfMemoryError, ProcessorTimeExceededError
+from streams.delivery.process_pool.compute_process import KEEPS_TOO_MUCH, OUT_OF_MEMORY
+from streams.delivery.process_pool.plain_data import Request, decode_answer, encode_request, name_of, result_type
+from streams.delivery.process_pool.processes import ComputeProcess, ForkServer
+from streams.delivery.process_pool.turns import Turns
+from streams.observability.logs import get_logger
+
+T = TypeVar("T")
+log = get_logger(__name__)
+TASKS_PER_PROCESS = 50
+"""A process is replaced after this number of tasks, which bounds the memory that its libraries leak."""
+
+
+class ComputePool:
+    """A pool of processes that end with their worker.
+
+    They are forked from a small program without threads (the fork server), never from the worker with its Kafka
+    threads. A killed process is replaced in milliseconds. Their environment has no secrets; see `confinement`.
+    """
+
+    def __init__(
+        self, processes: int, preload: Sequence[str] = (), *, memory: int | None = None, confined: bool = True
+    ) -> None:
+        """Start the fork server in the background. Only the first call waits for it.
+
+        Args:
+            processes: How many calls of one tenant run at the same time. One more runs for the others.
+            preload: Modules that the fork server imports once for all processes.
+            memory: MiB that the code may use in each process, in addition to the loaded modules; None: no limit.
+            confined: Whether the processes have no network and start no programs, where the kernel can forbid it.
+        """
+        self._processes = processes
+        self._memory = memory
+        self._options = (list(preload), confined)
+        self._turns = Turns(processes)
+        self._idle: list[ComputeProcess] = []
+        self._server = self._new_server()
+        self._replacing = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
+
+    def _new_server(self) -> ForkServer:
+        preload, confined = self._options
+        return ForkServer(preload, self._memory, confined=confined)
+
+    async def started(self) -> None:
+        """Return when the processes have started. Raises the error that prevents it."""
+        if self._starting is None:
+            # A task of its own: a cancelled caller must not cancel the start.
+            self._starting = asyncio.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        await self._server.connect()
+        self._idle += [await self._server.fork() for _ in range(self._processes)]
+
+    async def run(  # noqa: PLR0913 - a call and its limits
+        self,
+        function: Callable[..., T],
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        seconds: float,
+        *,
+        tenant: str = "",
+        processor_seconds: float | None = None,
+    ) -> T:
+        """Call a function in a process; return or raise what it does. A cancellation kills the process.
+
+        Args:
+            function: What is called; it must be importable by its name. Its result is plain data.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            seconds: The process is killed after this time. The time before the call starts does not count.
+            tenant: Whose call it is. A tenant gets `processes` of them at most.
+            processor_seconds: The process is killed after so much processor time; None: as `seconds` allows.
+
+        Raises:
+            TimeoutError: The time is over.
+            ProcessorTimeExceededError: The processor time is used up.
+            OutOfMemoryError: The memory limit is exceeded.
+            ComputeCrashedError: The process crashed.
+        """
+        result_type(function)
+        most = seconds * (os.cpu_count() or 1)
+        processor_seconds = most if processor_seconds is None else min(processor_seconds, most)
+        request = encode_request(Request(function, args, kwargs, processor_seconds))
+        await self.started()
+        async with self._turns.turn(tenant):
+            answer = None
+            while answer is None:
+                answer = await self._call(name_of(function), request, seconds, processor_seconds)
+        return cast("T", decode_answer(function, answer))
+
+    async def _call(self, name: str, request: bytes, seconds: float, processor_seconds: float) -> bytes | None:
+        """Return the answer of a process; None: it kept too much memory, and ended before the call."""
+        process = await self._process()
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await process.call(request)
+        except ConnectionError as error:
+            code = await process.exit_code()
+            if code == KEEPS_TOO_MUCH:
+                return None
+            raise self._ended(name, code, processor_seconds) from error
+        except BaseException:
+            process.kill()
+            raise
+        if process.calls < TASKS_PER_PROCESS:
+            self._idle.append(process)
+        else:
+            process.close()
+        return answer
+
+    def _ended(self, name: str, code: int, processor_seconds: float) -> Exception:
+        """Return the error of a call whose process ended with this exit code."""
+        if code == OUT_OF_MEMORY:
+            return OutOfMemoryError(f"{name} needs more than {self._memory} MiB of memory (STREAMS_COMPUTE_MEMORY)")
+        if code == -signal.SIGXCPU:
+            return ProcessorTimeExceededError(f"{name} needs more than {processor_seconds:.0f} s of processor time")
+        return ComputeCrashedError(f"the process that ran {name} ended with exit code {code}")
+
+    async def _process(self) -> ComputeProcess:
+        """Return an idle process, or a new one. Starts another fork server if that has ended."""
+        while self._idle:
+            process = self._idle.pop()
+            if process.alive:
+                return process
+        server = self._server
+        try:
+            return await server.fork()
+        except ConnectionError:
+            log.warning("the fork server of the compute processes has ended; starting another one")
+        async with self._replacing:
+            if self._server is server:
+                await server.close()
+                self._server = self._new_server()
+                await self._server.connect()
+        return await self._server.fork()
+
+    async def close(self) -> None:
+        """Kill the running calls and end the processes."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        for process in self._idle:
+            process.close()
+        await self._server.close()
