@@ -1,5 +1,10 @@
-"""HTTP requests to the services that documents come from. Every response status has one meaning here."""
+"""HTTP requests to the services that documents come from. Every response status has one meaning here.
 
+The messages of errors are for the owner of a document: without hosts and without bodies of answers. Those are logged.
+"""
+
+import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,10 +14,27 @@ from json import loads
 import httpx
 
 from streams.dify.errors import BusyError, ExtractionError, ServiceError
+from streams.observability.logs import get_logger
+
+log = get_logger(__name__)
 
 JSONObject = dict[str, object]
 """A JSON object."""
 MAX_BYTES = 50 * 1024 * 1024
+ACCEPTED = {"Accept-Encoding": "gzip"}
+"""The header of requests whose answer `read_body` reads."""
+_PATH_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_GZIP = 16 + zlib.MAX_WBITS
+_SHOWN = 300
+"""Characters of an answer in the log."""
+_MEANINGS = {
+    400: "it rejects the request",
+    401: "it rejects the key",
+    402: "it wants to be paid",
+    403: "access is not allowed, or the page is not shared with the integration",
+    404: "it does not know the page",
+    429: "too many requests",
+}
 _DEFAULT_WAIT = 30.0
 _MAX_WAIT = 3600.0
 """Seconds to wait after a 429 response without Retry-After, and the longest wait that a Retry-After may request."""
@@ -35,6 +57,10 @@ class Service:
     timeouts: Timeouts
 
 
+class AnswerError(ValueError):
+    """An answer is too long, or in an encoding that was not asked for."""
+
+
 async def fetch(
     service: Service, method: str, url: str, *, params: Mapping[str, str] | None = None, json: object = None
 ) -> JSONObject:
@@ -50,22 +76,30 @@ async def fetch(
             httpx.AsyncClient(
                 timeout=httpx.Timeout(service.timeouts.request, connect=service.timeouts.connect)
             ) as client,
-            client.stream(method, url, headers=service.headers, params=params, json=json) as response,
+            client.stream(method, url, headers={**service.headers, **ACCEPTED}, params=params, json=json) as response,
         ):
-            body = await _read_bounded(service.name, response)
+            body = await read_body(response, MAX_BYTES)
     except httpx.HTTPError as error:
-        message = f"{service.name} does not answer: {str(error) or type(error).__name__}"
+        log.warning("a service does not answer", service=service.name, error=str(error) or repr(error))
+        message = f"{service.name} does not answer: {type(error).__name__}"
         raise ServiceError(message) from error
     except httpx.InvalidURL as error:
-        message = f"{url[:200]!r} is not an address: {error}"
+        message = f"the address for {service.name} is not one"
+        raise ExtractionError(message) from error
+    except AnswerError as error:
+        message = f"{service.name} {error}"
         raise ExtractionError(message) from error
     _raise_for_status(service.name, response, body)
     try:
         answer: object = loads(body)
     except ValueError:
         answer = None
+    except RecursionError as error:
+        message = f"{service.name} answers with JSON that is nested too deeply"
+        raise ExtractionError(message) from error
     if not isinstance(answer, dict):
-        message = f"{service.name} answers with something that is not a JSON object: {body[:100]!r}"
+        log.warning("a service answers with no JSON object", service=service.name, body=_shown(body))
+        message = f"{service.name} answers with something that is not a JSON object"
         raise ServiceError(message)
     return answer
 
@@ -75,26 +109,60 @@ def as_object(value: object) -> JSONObject:
     return value if isinstance(value, dict) else {}
 
 
-async def _read_bounded(name: str, response: httpx.Response) -> bytes:
+def is_path_name(value: str) -> bool:
+    """Return whether an id may be a part of a path. Dots or slashes would lead to other pages of the service."""
+    return _PATH_NAME.fullmatch(value) is not None
+
+
+async def read_body(response: httpx.Response, limit: int) -> bytes:
+    """Read an answer of at most `limit` bytes, also after it is unpacked: some kB may become gigabytes.
+
+    Raises AnswerError.
+    """
     body = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():
         body += chunk
-        if len(body) > MAX_BYTES:
-            message = f"{name} answers with more than {MAX_BYTES >> 20} MiB"
-            raise ExtractionError(message)
-    return bytes(body)
+        if len(body) > limit:
+            raise AnswerError(_too_long(limit))
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    return bytes(body) if encoding in {"", "identity"} else _unpacked(bytes(body), encoding, limit)
+
+
+def _unpacked(body: bytes, encoding: str, limit: int) -> bytes:
+    if encoding not in {"gzip", "x-gzip"}:
+        message = f"answers in the encoding {encoding[:40]!r}, which was not asked for"
+        raise AnswerError(message)
+    unpacker = zlib.decompressobj(_GZIP)
+    try:
+        unpacked = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        message = "answers with damaged gzip data"
+        raise AnswerError(message) from error
+    if len(unpacked) > limit:
+        raise AnswerError(_too_long(limit))
+    return unpacked
+
+
+def _too_long(limit: int) -> str:
+    return f"answers with more than {limit >> 20} MiB"
+
+
+def _shown(body: bytes) -> str:
+    return " ".join(body[:_SHOWN].decode(errors="replace").split())
 
 
 def _raise_for_status(name: str, response: httpx.Response, body: bytes) -> None:
     status = response.status_code
-    message = f"{name} answers {status}: {' '.join(body[:300].decode(errors='replace').split())}"
+    if response.is_success:
+        return
+    log.warning("a service rejects a request", service=name, status=status, body=_shown(body))
+    message = f"{name} answers {status}: {_MEANINGS.get(status, 'it has failed')}"
     if status == httpx.codes.TOO_MANY_REQUESTS:
         wait = retry_after(response.headers.get("Retry-After"))
         raise BusyError(message, _DEFAULT_WAIT if wait is None else min(wait, _MAX_WAIT))
     if response.is_client_error:
         raise ExtractionError(message)
-    if not response.is_success:
-        raise ServiceError(message)
+    raise ServiceError(message)
 
 
 def retry_after(value: str | None) -> float | None:

@@ -18,9 +18,11 @@ from streams.dify.errors import (
     RefusedTextError,
     UnusableVectorError,
 )
-from streams.dify.http import retry_after
+from streams.dify.http import ACCEPTED, AnswerError, read_body, retry_after
+from streams.observability.logs import get_logger
 from streams.settings import Settings, SettingsError
 
+log = get_logger(__name__)
 PROBE = "dimensions"
 """The text that is embedded to find out the number of dimensions."""
 BUSY_SECONDS = 10.0
@@ -28,8 +30,11 @@ BUSY_SECONDS = 10.0
 MAX_WAIT = 86400.0
 """The longest wait in seconds that a Retry-After may request."""
 _CONTENT_STATUSES = {httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE, httpx.codes.UNPROCESSABLE_ENTITY}
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_DIMENSIONS = 16_000
+"""As pgvector and Qdrant can store, with some room."""
 _SHOWN = 300
-"""The number of characters of a response in an error message."""
+"""The number of bytes of a response in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +76,8 @@ class OpenAIEmbedder:
         if self._dimensions is None:
             async with self._client() as client:
                 (found,) = await self._ask(client, [PROBE])
-            if not isinstance(found, list) or not found:
-                message = f"{self._name()} returned no vector to take the dimensions from: {str(found)[:_SHOWN]}"
+            if not isinstance(found, list) or not 0 < len(found) <= MAX_DIMENSIONS:
+                message = f"{self._name()} returned no vector of up to {MAX_DIMENSIONS} numbers to take as an example"
                 raise EmbeddingError(message)
             self._dimensions = self._dimensions or len(found)
         return VectorSpace(self.provider, self.model, self._dimensions)
@@ -128,25 +133,34 @@ class OpenAIEmbedder:
         key = self._endpoint.api_key
         return httpx.AsyncClient(
             verify=self._tls,
-            headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
+            headers={**ACCEPTED, **({"Authorization": f"Bearer {key.get_secret_value()}"} if key else {})},
             timeout=httpx.Timeout(self._endpoint.request_timeout, connect=self._endpoint.connect_timeout, pool=None),
         )
 
     def _name(self) -> str:
-        return f"the embedding model {self.model} at {self._endpoint.url}"
+        return f"the embedding model {self.model}"
 
     async def _ask(self, client: httpx.AsyncClient, texts: Sequence[str]) -> list[object]:
         """Return the answer for each text, by its index; None if there is no answer."""
         request = {"model": self.model, "input": list(texts), "encoding_format": "float"}
         try:
-            async with asyncio.timeout(self._endpoint.request_timeout):
-                response = await client.post(f"{self._endpoint.url}/embeddings", json=request)
+            async with (
+                asyncio.timeout(self._endpoint.request_timeout),
+                client.stream("POST", f"{self._endpoint.url}/embeddings", json=request) as response,
+            ):
+                body = await read_body(response, MAX_ANSWER_BYTES)
         except (httpx.HTTPError, TimeoutError) as error:
-            message = f"{self._name()} does not answer: {str(error) or type(error).__name__}"
+            log.warning("the embedding endpoint does not answer", url=self._endpoint.url, error=repr(error))
+            message = f"{self._name()} does not answer: {type(error).__name__}"
             raise EmbeddingAwayError(message) from error
+        except AnswerError as error:
+            message = f"{self._name()} {error}"
+            raise EmbeddingError(message) from error
         if response.status_code != httpx.codes.OK:
+            shown = body[:_SHOWN].decode(errors="replace")
+            log.warning("the embedding endpoint rejects a request", status=response.status_code, body=shown)
             raise _failure(self._name(), response)
-        return _by_index(self._name(), response.content, len(texts))
+        return _by_index(self._name(), body, len(texts))
 
 
 class _Item(BaseModel):
@@ -160,7 +174,7 @@ class _Answer(BaseModel):
 
 def _failure(name: str, response: httpx.Response) -> Exception:
     status = response.status_code
-    message = f"{name} answered {status}: {response.text[:_SHOWN]}"
+    message = f"{name} answered {status}"
     if status == httpx.codes.TOO_MANY_REQUESTS:
         after = retry_after(response.headers.get("Retry-After"))
         return BusyError(message, BUSY_SECONDS if after is None else min(after, MAX_WAIT))
@@ -176,7 +190,8 @@ def _by_index(name: str, body: bytes, count: int) -> list[object]:
     try:
         data = _Answer.model_validate_json(body).data
     except ValidationError as error:
-        message = f"{name} returned no list of embeddings: {body[:_SHOWN]!r}"
+        log.warning("the embedding endpoint returns no list of embeddings", body=body[:_SHOWN].decode(errors="replace"))
+        message = f"{name} returned no list of embeddings"
         raise EmbeddingError(message) from error
     found: list[object] = [None] * count
     for item in data:
@@ -196,7 +211,10 @@ def _vector(found: object, dimensions: int) -> Answer:
         isinstance(number, int | float) and not isinstance(number, bool) for number in found
     ):
         return UnusableVectorError("the embedding model returned something that is not a list of numbers")
-    return normalized(found, dimensions)
+    try:
+        return normalized(found, dimensions)
+    except OverflowError:  # an integer that no float can hold
+        return UnusableVectorError("the embedding model returned a vector with a number that is too large")
 
 
 def build_openai_embedder(settings: Settings) -> OpenAIEmbedder:

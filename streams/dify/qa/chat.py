@@ -10,9 +10,11 @@ import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from streams.dify.errors import BusyError, ChatAwayError, NoAnswerError, RefusedError
-from streams.dify.http import retry_after
+from streams.dify.http import ACCEPTED, AnswerError, read_body, retry_after
+from streams.observability.logs import get_logger
 from streams.settings import Settings, SettingsError
 
+log = get_logger(__name__)
 ATTEMPTS = 3
 """The number of attempts per text. After that, the document fails."""
 FIRST_WAIT = 0.5
@@ -22,13 +24,18 @@ MAX_WAIT = 10.0
 MAX_RETRY_DELAY = 86400.0
 """The longest delay in seconds of a delivery's retry, whatever the endpoint asks for."""
 
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+_SHOWN = 300
+"""The number of bytes of a response in the log."""
+
 _PROMPT = (
     "You prepare a text for a knowledge base. Write questions that the text answers, each with its complete answer, so"
     " that together they hold everything that the text says. Use nothing but the text, and write in {language}. Write"
     " them in this form and nothing else:\nQ1: the first question\nA1: its answer\nQ2: the second question\n"
     "A2: its answer"
 )
-_MARK = re.compile(r"^[\s*#>-]*([QA])\s*(\d+)\s*[:\uff1a][\s*]*", re.MULTILINE)
+# Blanks before a mark stay within its line. A run of newlines would be searched again from each of them.
+_MARK = re.compile(r"^[^\S\n]*(?:[*#>-][^\S\n]*)*([QA])\s*(\d+)\s*[:\uff1a][\s*]*", re.MULTILINE)
 _PAIRED = 2
 
 
@@ -56,7 +63,7 @@ class ChatEndpoint:
     @asynccontextmanager
     async def open(self) -> AsyncIterator["ChatClient"]:
         """Open connections; they are closed at the end."""
-        headers = {"Authorization": f"Bearer {self.key.get_secret_value()}"} if self.key else {}
+        headers = {**ACCEPTED, **({"Authorization": f"Bearer {self.key.get_secret_value()}"} if self.key else {})}
         async with httpx.AsyncClient(
             headers=headers, timeout=httpx.Timeout(self.timeout, connect=self.connect_timeout)
         ) as client:
@@ -113,17 +120,26 @@ class ChatClient:
             ],
         }
         try:
-            async with asyncio.timeout(endpoint.timeout):
-                response = await self._client.post(f"{endpoint.url}/chat/completions", json=request)
+            async with (
+                asyncio.timeout(endpoint.timeout),
+                self._client.stream("POST", f"{endpoint.url}/chat/completions", json=request) as response,
+            ):
+                body = await read_body(response, MAX_ANSWER_BYTES)
         except httpx.InvalidURL as error:
-            message = f"STREAMS_CHAT_URL {endpoint.url!r} is not an address: {error}"
+            message = "STREAMS_CHAT_URL is not an address"
             raise RefusedError(message) from error
         except (httpx.HTTPError, TimeoutError) as error:
-            message = f"the chat endpoint does not answer: {str(error) or type(error).__name__}"
+            log.warning("the chat endpoint does not answer", url=endpoint.url, error=repr(error))
+            message = f"the chat endpoint does not answer: {type(error).__name__}"
             raise ChatAwayError(message) from error
+        except AnswerError as error:
+            message = f"the chat endpoint {error}"
+            raise NoAnswerError(message) from error
         if not response.is_success:
+            shown = body[:_SHOWN].decode(errors="replace")
+            log.warning("the chat endpoint rejects a request", status=response.status_code, body=shown)
             raise _refusal(response)
-        return _content(response.content)
+        return _content(body)
 
 
 class _Message(BaseModel):
@@ -140,7 +156,7 @@ class _Completion(BaseModel):
 
 
 def _refusal(response: httpx.Response) -> Exception:
-    message = f"the chat endpoint answered {response.status_code}: {response.text[:300]}"
+    message = f"the chat endpoint answered {response.status_code}"
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
         after = retry_after(response.headers.get("Retry-After"))
         return NoAnswerError(message) if after is None else BusyError(message, min(after, MAX_RETRY_DELAY))
@@ -155,7 +171,8 @@ def _content(body: bytes) -> str:
         (choice, *_) = _Completion.model_validate_json(body).choices
     except ValueError as error:
         what = "is invalid" if isinstance(error, ValidationError) else "has no choices"
-        message = f"the chat endpoint's completion {what}: {body[:200]!r}"
+        log.warning("a completion of the chat endpoint cannot be used", body=body[:_SHOWN].decode(errors="replace"))
+        message = f"the chat endpoint's completion {what}"
         raise NoAnswerError(message) from error
     if choice.finish_reason == "length":
         message = (

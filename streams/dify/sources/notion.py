@@ -4,12 +4,15 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
 from streams.dify.errors import ExtractionError
-from streams.dify.http import JSONObject, Service, Timeouts, as_object, fetch
+from streams.dify.http import JSONObject, Service, Timeouts, as_object, fetch, is_path_name
 from streams.dify.sources.reference import NotionPage
 
 _VERSION = "2022-06-28"
 _MAX_DEPTH = 10
 _MAX_BLOCKS = 20_000
+"""Of one list."""
+_MAX_LINES = 100_000
+"""Of a page with all its nested blocks."""
 _PAGE_SIZE = 100
 _HEADINGS = {"heading_1": "# ", "heading_2": "## ", "heading_3": "### "}
 
@@ -27,7 +30,13 @@ class Notion:
         if page.kind == "database":
             rows = self._all(page, "POST", f"databases/{page.page_id}/query")
             return "\n\n".join([_row_line(row) async for row in rows])
-        return "\n".join([line async for line in self._lines(page, page.page_id, 0)])
+        lines: list[str] = []
+        async for line in self._lines(page, page.page_id, 0):
+            lines.append(line)
+            if len(lines) > _MAX_LINES:
+                message = f"the Notion page has more than {_MAX_LINES} blocks; split it into several pages"
+                raise ExtractionError(message)
+        return "\n".join(lines)
 
     async def last_edited_time(self, page: NotionPage) -> str:
         """Return the edit time of the page or database, in Notion's format. Raises the same errors as `text`."""
@@ -45,7 +54,11 @@ class Notion:
             yield "  " * depth + _HEADINGS.get(kind, "") + _block_text(_part(block, kind))
             # A child page is a separate document.
             if block.get("has_children") and kind not in {"child_page", "child_database"} and depth < _MAX_DEPTH:
-                async for line in self._lines(page, str(block.get("id")), depth + 1):
+                nested = str(block.get("id"))
+                if not is_path_name(nested):
+                    message = "Notion returns a block whose id is not one"
+                    raise ExtractionError(message)
+                async for line in self._lines(page, nested, depth + 1):
                     yield line
 
     async def _all(self, page: NotionPage, method: str, path: str) -> AsyncIterator[JSONObject]:
@@ -57,7 +70,7 @@ class Notion:
             results = answer.get("results")
             for result in results if isinstance(results, list) else []:
                 count += 1
-                yield result
+                yield as_object(result)
             following = answer.get("next_cursor") if answer.get("has_more") else None
             if not isinstance(following, str):
                 return

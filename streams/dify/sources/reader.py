@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from streams.dify.errors import ExtractionError
 from streams.dify.http import Timeouts
+from streams.dify.sources.addresses import check_page_address
 from streams.dify.sources.notion import Notion
 from streams.dify.sources.reference import NotionPage, Source, StoredFile, WebPage
 from streams.dify.sources.watercrawl import Watercrawl
@@ -31,6 +32,8 @@ class SourceReader:
     notion: Notion
     websites: Mapping[str, WebReader]
     """Key: the provider's name in data_source_info."""
+    private_addresses: bool = False
+    """Whether crawlers are asked for pages at private addresses."""
 
     async def read(self, source: Source) -> SourceContent:
         """Return the content of a document. Content of Notion and the web is plain text, as on the platform.
@@ -43,7 +46,9 @@ class SourceReader:
         if isinstance(source, NotionPage):
             text, place = await self.notion.text(source), "the Notion page"
         else:
-            text, place = await self._website(source.provider).text(source), source.url
+            reader, place = self._website(source.provider), source.url
+            check_page_address(source.url, private=self.private_addresses)
+            text = await reader.text(source)
         if not text.strip():
             message = f"{place} contains no text"
             raise ExtractionError(message)
@@ -74,6 +79,9 @@ def build_source_reader(settings: Settings, storage: Storage) -> SourceReader:
         websites={
             "jinareader": JinaReader(settings.jina_url, jina, timeouts),
             "firecrawl": Firecrawl(settings.firecrawl_url, firecrawl, timeouts),
-            "watercrawl": Watercrawl(settings.watercrawl_url, watercrawl, timeouts),
+            "watercrawl": Watercrawl(
+                settings.watercrawl_url, watercrawl, timeouts, private_addresses=settings.source_private_addresses
+            ),
         },
+        private_addresses=settings.source_private_addresses,
     )

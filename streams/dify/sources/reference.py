@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.errors import ForeignTenantError, NotBuiltYetError, RefusedError, UploadFileMissingError
+from streams.dify.http import is_path_name
 from streams.dify.ids import checked_id
 from streams.dify.models import DataSourceOauthBinding, Document, UploadFile
 from streams.dify.models.json_text import read_object
@@ -124,6 +125,9 @@ def _web_page(info: dict[str, object]) -> WebPage:
         raise RefusedError(message)
     job_id = info.get("job_id")
     provider = _text_in(info, "provider", "provider of the crawl")
+    if isinstance(job_id, str) and job_id and not is_path_name(job_id):
+        message = f"the job id {job_id[:100]!r} is not one"
+        raise RefusedError(message)
     return WebPage(url, provider, job_id if isinstance(job_id, str) and job_id else None)
 
 

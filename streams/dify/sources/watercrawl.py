@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
 from streams.dify.errors import ExtractionError, ServiceError
-from streams.dify.http import JSONObject, Service, Timeouts, as_object, fetch
+from streams.dify.http import JSONObject, Service, Timeouts, as_object, fetch, is_path_name
+from streams.dify.sources.addresses import check_own_request
 from streams.dify.sources.reference import WebPage
 
 _MAX_PAGES = 1000
@@ -23,6 +24,8 @@ class Watercrawl:
     url: str
     key: str | None
     timeouts: Timeouts = field(default_factory=Timeouts)
+    private_addresses: bool = False
+    """Whether a result may be at a private address."""
 
     async def text(self, page: WebPage) -> str:
         """Return the page from the results of its crawl; without a crawl, crawl the page now.
@@ -40,7 +43,7 @@ class Watercrawl:
         """Start a crawl of one page and wait until it has ended. Returns the id of the crawl."""
         request = {"url": url, "options": {"spider_options": {"page_limit": 1}, "page_options": _PAGE_OPTIONS}}
         crawl = (await self._request("POST", "", json=request)).get("uuid")
-        if not isinstance(crawl, str) or not crawl:
+        if not isinstance(crawl, str) or not is_path_name(crawl):
             message = "Watercrawl returned no id of the requested crawl"
             raise ServiceError(message)
         for _ in range(_MAX_POLLS):
@@ -69,8 +72,9 @@ class Watercrawl:
         """Return the Markdown of a result. The result is an object, or the URL of a file that contains it."""
         if isinstance(result, str):
             if urlsplit(result).scheme not in {"http", "https"}:
-                message = f"Watercrawl's result is not a URL: {result[:100]!r}"
+                message = "Watercrawl's result is not a URL"
                 raise ServiceError(message)
+            await check_own_request(result, self.url, private=self.private_addresses)
             # The URL is signed, so it works without the key. The key is sent to the API only.
             result = await fetch(Service("Watercrawl", {}, self.timeouts), "GET", result)
         markdown = as_object(result).get("markdown")

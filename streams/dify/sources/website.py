@@ -21,7 +21,7 @@ class WebReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JinaReader:
-    """Jina's reader: GET address/URL returns the page."""
+    """Jina's reader. The address of the page is in the body: as a part of the path, its dots could leave the path."""
 
     url: str
     key: str | None
@@ -30,7 +30,7 @@ class JinaReader:
     async def text(self, page: WebPage) -> str:
         """Return the page in its current state."""
         service = Service("Jina", {"Accept": "application/json", **_bearer(self.key)}, self.timeouts)
-        answer = await fetch(service, "GET", f"{self.url.rstrip('/')}/{page.url}")
+        answer = await fetch(service, "POST", f"{self.url.rstrip('/')}/", json={"url": page.url})
         content = as_object(answer.get("data")).get("content")
         return content if isinstance(content, str) else ""
 
@@ -73,7 +73,7 @@ class Firecrawl:
                 yield as_object(page)
             further = answer.get("next")
             # The key is sent to the provider only, not to another host in its response.
-            if not isinstance(further, str) or not further.startswith(address):
+            if not isinstance(further, str) or further.partition("?")[0] != address:
                 return
             following = further
 

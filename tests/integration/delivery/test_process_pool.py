@@ -248,7 +248,7 @@ async def test_a_fork_server_that_was_killed_is_replaced(pool: ComputePool, tmp_
     server = await pool.run(os.getppid, (), {}, seconds=60)
     running = asyncio.create_task(pool.run(_begin_and_loop, (tmp_path / "begun",), {}, seconds=60))
     async with asyncio.timeout(60):
-        while not (tmp_path / "begun").exists():
+        while not (tmp_path / "begun").exists():  # noqa: ASYNC110 - another process makes the file
             await asyncio.sleep(0.01)
     os.kill(server, signal.SIGKILL)
     with pytest.raises(ComputeCrashedError):

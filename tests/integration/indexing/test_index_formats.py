@@ -228,12 +228,13 @@ async def test_a_notion_database_is_its_rows(site: Site, service: Service) -> No
 
 @pytest.mark.requirement("Extraction", "web pages")
 async def test_a_web_page_is_read_by_jina(site: Site, service: Service) -> None:
-    service.answer("GET /https://example.org/a", {"data": {"content": "# Lunch\n\nSoup."}})
+    service.answer("POST /", {"data": {"content": "# Lunch\n\nSoup."}})
     document = await _from(site, "website_crawl", url="https://example.org/a", provider="jinareader")
 
     await site.run(index_document, site.request(document))
 
     assert "Soup." in await _content(site, document)
+    assert [request for request, _ in service.requests] == ["POST /"]
 
 
 @pytest.mark.requirement("Extraction", "web pages")
@@ -310,16 +311,20 @@ async def test_a_service_that_wants_patience_gets_it(site: Site, service: Servic
 
 @pytest.mark.requirement("Extraction", "429, 4xx, 5xx of a source")
 async def test_a_service_s_other_refusals_are_for_good(site: Site, service: Service) -> None:
-    service.answer(f"GET /v1/blocks/{PAGE}/children", {"message": "not shared"}, 403)
+    """The message says what the status means. What the service has written is only logged."""
+    service.answer(f"GET /v1/blocks/{PAGE}/children", {"message": "secret of the service"}, 403)
     document = await _from(site, "notion_import", notion_page_id=PAGE, type="page")
-    with pytest.raises(Permanent, match=r"Notion answers 403: .*not shared"):
+    with pytest.raises(
+        Permanent, match="Notion answers 403: access is not allowed, or the page is not shared"
+    ) as refused:
         await site.run(index_document, site.request(document))
+    assert "secret of the service" not in str(refused.value)
 
 
 @pytest.mark.requirement("Extraction", "429, 4xx, 5xx of a source")
 async def test_a_service_in_trouble_is_asked_again(site: Site, service: Service) -> None:
     """5xx, then an unavailable server: neither Permanent nor a retry at a certain time."""
-    service.answer("GET /https://example.org/a", {}, 503)
+    service.answer("POST /", {}, 503)
     document = await _from(site, "website_crawl", url="https://example.org/a", provider="jinareader")
     with pytest.raises(ServiceError, match="Jina answers 503"):
         await site.run(index_document, site.request(document))
@@ -332,6 +337,8 @@ async def test_a_service_in_trouble_is_asked_again(site: Site, service: Service)
         ("notion_import", {"notion_page_id": "../users"}, "is not a UUID"),
         ("website_crawl", {"url": "file:///etc/passwd", "provider": "jinareader"}, "not the address of a web page"),
         ("website_crawl", {"url": "https://a.org", "provider": "spider"}, "'spider' is not configured"),
+        ("website_crawl", {"url": "https://a.org", "provider": "firecrawl", "job_id": ".."}, "job id '..' is not one"),
+        ("website_crawl", {"url": "http://169.254.169.254/", "provider": "jinareader"}, "is a private address"),
     ],
 )
 async def test_a_source_that_names_nothing_is_refused(

@@ -95,10 +95,10 @@ async def test_a_notion_page_is_indexed_anew_once_it_was_edited(site: Site, serv
 )
 async def test_a_web_page_is_always_indexed_anew(site: Site, service: Service) -> None:
     """Its changes cannot be detected."""
-    service.answer("GET /https://example.org/a", {"data": {"content": "Soup."}})
+    service.answer("POST /", {"data": {"content": "Soup."}})
     document = await _from(site, "website_crawl", url="https://example.org/a", provider="jinareader")
     await site.run(index_document, site.request(document))
-    service.answer("GET /https://example.org/a", {"data": {"content": "Stew."}})
+    service.answer("POST /", {"data": {"content": "Stew."}})
 
     assert await _sync(site, document) == {"changed": True}
     (request,) = await site.published()
@@ -151,7 +151,7 @@ async def test_what_cannot_be_synchronised(site: Site) -> None:
 )
 async def test_the_platform_s_keys_go_when_the_work_has_ended(site: Site, service: Service, settings: Settings) -> None:
     """While `document_<id>_is_retried` or `_is_sync` exists, the API rejects further requests of a user."""
-    service.answer("GET /https://example.org/a", {"data": {"content": "Soup."}})
+    service.answer("POST /", {"data": {"content": "Soup."}})
     document = await _from(site, "website_crawl", url="https://example.org/a", provider="jinareader")
     keys = [f"document_{document.id}_is_retried", f"document_{document.id}_is_sync"]
     with Redis.from_url(settings.redis_url.get_secret_value()) as redis:

@@ -1,5 +1,7 @@
 """A chat model's answer is parsed completely, or rejected."""
 
+import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -57,3 +59,14 @@ def test_the_endpoint_is_set_whole_or_not_at_all() -> None:
     endpoint = chat_endpoint(Settings(chat_url="http://127.0.0.1:1/v1/", chat_model="m"))
     assert endpoint is not None
     assert endpoint.url == "http://127.0.0.1:1/v1"
+
+
+@pytest.mark.requirement("Faults of others", "M12: answers of chat models are read in linear time")
+@pytest.mark.parametrize("flood", ["\n" * 500_000, " \n" * 300_000, "Q\n" * 300_000, "* " * 300_000, "Q1 " * 300_000])
+def test_an_answer_of_any_form_is_read_in_time(flood: str) -> None:
+    """Half a megabyte of blanks and marks around two pairs takes no longer than other text."""
+    started = time.process_time()
+    with suppress(NoAnswerError):
+        pairs_in(f"{flood}\nQ1: one\nA1: two{flood}")
+    assert time.process_time() - started < 10
+    assert pairs_in("\n" * 1000 + "Q1: one\n\n\nA1: two") == (Pair("one", "two"),)
