@@ -60,6 +60,8 @@ class Service:
 class AnswerError(ValueError):
     """An answer is too long, or in an encoding that was not asked for."""
 
+    __module__ = "streams.dify.http"
+
 
 async def fetch(
     service: Service, method: str, url: str, *, params: Mapping[str, str] | None = None, json: object = None

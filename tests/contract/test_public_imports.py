@@ -44,6 +44,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
         "OutOfMemoryError",
         "Permanent",
         "ProcessExitError",
+        "ProcessorTimeExceededError",
         "Reason",
         "ResourceBusyError",
         "Retry",

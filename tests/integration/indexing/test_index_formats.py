@@ -9,13 +9,13 @@ import pytest
 
 from streams.agents.dataset_cleanup import clean_dataset
 from streams.agents.document_indexing import clean_document, index_document
-from streams.delivery import Permanent, Retry
+from streams.delivery import Permanent, ProcessorTimeExceededError, Retry
 from streams.dify.errors import ServiceError
 from streams.dify.models import Dataset, DataSourceOauthBinding, Document, UploadFile
 from streams.dify.sources import watercrawl
 from tests.support.fakes.source_server import Service, open_service
 from tests.support.platform.document_files import MAIL, epub, linked_images, pdf, png, slides, word, xls, xlsx
-from tests.support.platform.handler_runs import CrashError, Site, open_site, storage_folder
+from tests.support.platform.handler_runs import CrashError, DirectWork, Site, open_site, storage_folder
 
 PAGE, BLOCK, ROWS = (str(uuid4()) for _ in range(3))
 EDITED = "2026-11-02T09:30:00.000Z"
@@ -347,3 +347,19 @@ async def test_a_source_that_names_nothing_is_refused(
     document = await _from(site, kind, **info)
     with pytest.raises(Permanent, match=reason):
         await site.run(index_document, site.request(document))
+
+
+@pytest.mark.requirement("Faults of others", "H4: reading a file has a limit of processor time, by its size")
+async def test_a_file_that_takes_too_long_is_refused_for_good(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retry would need as much. The document shows the reason."""
+    limits = []
+
+    async def killed(_: DirectWork, processor_seconds: float, *__: object) -> None:
+        limits.append(processor_seconds)
+        raise ProcessorTimeExceededError
+
+    monkeypatch.setattr(DirectWork, "compute_within", killed)
+    document = await site.add_document(await site.add_dataset(), b"x" * (2 << 20), name="a.txt")
+    with pytest.raises(Permanent, match="reading the file needs more than 80 s of processor time"):
+        await site.run(index_document, site.request(document))
+    assert limits == [80.0]
