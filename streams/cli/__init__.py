@@ -19,6 +19,7 @@ from streams.transport.kafka.client import client_logger
 COMMANDS = (
     "local",
     "db",
+    "doctor",
     "topics",
     "handlers",
     "schemas",

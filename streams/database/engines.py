@@ -39,6 +39,9 @@ BOOKKEEPING_POOL_SIZE = 6
 EFFECTS_POOL_TIMEOUT = 30.0
 BOOKKEEPING_POOL_TIMEOUT = 10.0
 """Seconds. It is shorter than a lease, so that a heartbeat without a connection is noticed in time."""
+MIN_SERVER, MAX_SERVER = 15, 18
+"""The major versions of PostgreSQL that are supported."""
+POOLER_REMEDY = "set STREAMS_DATABASE_POOLER=transaction, or connect to the server itself"
 BOOKKEEPING = "bookkeeping"
 POOLED = "streams_pooled"
 """The execution option of an engine whose connections lead to a pooler."""
@@ -189,12 +192,21 @@ def unavailable(settings: Settings, error: SQLAlchemyError) -> DatabaseUnavailab
     )
 
 
+def is_behind_pooler(connection: Connection) -> bool:
+    """Return whether a pooler answers this connection: it gives the client a process id that is not the server's."""
+    info = getattr(connection.connection.driver_connection, "info", None)
+    return bool(connection.execute(select(func.pg_backend_pid())).scalar_one() != getattr(info, "backend_pid", None))
+
+
 def check_database(settings: Settings) -> None:
-    """Raise DatabaseUnavailableError or DatabaseNotMigratedError if the database cannot be used."""
+    """Raise DatabaseUnavailableError, DatabaseNotMigratedError or SettingsError if the database cannot be used."""
     engine = sync_engine(settings)
     try:
         with engine.connect() as connection:
             check_migrated(connection)
+            if not is_pooled(settings) and is_behind_pooler(connection):
+                message = f"a connection pooler is in front of the database: {POOLER_REMEDY}"
+                raise SettingsError(message)
     except OperationalError as error:
         raise unavailable(settings, error) from error
     finally:

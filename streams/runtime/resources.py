@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -75,7 +76,10 @@ class SharedResources:
     """The resources that the engines of all pools share."""
 
     worker: str
-    """`host:pid` of this process, as the ledger and `streams breakers` show it."""
+    """`host:pid:xxxxxx` of this process, as the ledger and `streams breakers` show it.
+
+    The last part is random, since the processes of several containers may have the same host name and id.
+    """
     database: Database
     """For everything except deliveries: each pool has its own connections for those."""
     compute: ComputePool
@@ -125,7 +129,7 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
         breakers = _build_breakers(config)
         gate = DatabaseGate(database.probe, partial(breakers.report, DATABASE))
         stack.push_async_callback(gate.close)
-        worker = f"{socket.gethostname()}:{os.getpid()}"
+        worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         guard = _build_guard(config, database, gate, worker)
         stack.push_async_exit(partial(_close_guard, guard))
         pauses = Pauses(database.bookkeeping)

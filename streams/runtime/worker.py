@@ -9,9 +9,10 @@ from contextlib import AsyncExitStack, suppress
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from streams.database import DatabaseNotMigratedError, DatabaseUnavailableError, check_database
+from streams.database.engines import unavailable
 from streams.delivery.admission.database_gate import IS_READ_ONLY
 from streams.delivery.engine import PoolEngine
+from streams.operations.doctor.examine import database_start_problems
 from streams.operations.topics.apply import check_topics
 from streams.runtime.resources import WorkerConfig, WorkerResources, open_resources
 from streams.settings import PoolName
@@ -47,10 +48,14 @@ class Worker:
         if problems:
             more = f" (and {len(problems) - 1} more: streams topics check)" if len(problems) > 1 else ""
             raise StartError(problems[0] + more)
+        settings = self._config.settings
         try:
-            await asyncio.to_thread(check_database, self._config.settings)
-        except (DatabaseUnavailableError, DatabaseNotMigratedError) as error:
-            raise StartError(str(error)) from error
+            lacking = await asyncio.to_thread(database_start_problems, settings, settings.pools)
+        except SQLAlchemyError as error:
+            raise StartError(str(unavailable(settings, error))) from error
+        if lacking:
+            more = f" (and {len(lacking) - 1} more: streams doctor)" if len(lacking) > 1 else ""
+            raise StartError(lacking[0] + more)
 
     async def start(self) -> None:
         """Open the resources and start the engines and the background tasks.

@@ -64,7 +64,7 @@ class CrashLoopGuard:
         Args:
             engine: The database with the rows of starts and suspects.
             gate: Says whether that database answers.
-            worker: `host:pid` of this process.
+            worker: The name of this process. No other process has it.
             crash: Ends the process when a background task of the guard fails with an unexpected error.
             has_failed: Returns whether the process ends because of a failure. Then every row stays.
         """

@@ -222,3 +222,16 @@ async def test_a_failed_worker_keeps_the_rows_of_its_guard(settings: Settings, e
             await worker.stop(clean=clean)
             left[clean] = list(rows(engine, "select topic, starts from streams.partition_starts"))
     assert left == {False: [{"topic": topic, "starts": 1}], True: []}
+
+
+@pytest.mark.requirement("Faults of others", "R25: two processes with the same host name and id have different names")
+@pytest.mark.usefixtures("topics")
+async def test_the_name_of_a_worker_is_its_own(settings: Settings) -> None:
+    """As in two containers with the network of their host. Their rows of starts and breakers are apart."""
+    names = []
+    async with configured(settings) as config:
+        for _ in range(2):
+            async with open_resources(config) as resources:
+                names.append(resources.shared.worker)
+    assert names[0] != names[1]
+    assert names[0].rpartition(":")[0] == names[1].rpartition(":")[0]

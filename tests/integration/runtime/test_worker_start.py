@@ -52,6 +52,17 @@ def test_a_database_without_our_schema_is_one_line_that_says_what_to_run(worker:
     assert "streams db upgrade" in refusal(worker())
 
 
+@pytest.mark.requirement("Faults of others", "doctor: a worker refuses to start without a column of its handlers")
+@pytest.mark.usefixtures("topics")
+def test_a_platform_without_a_column_is_one_line_that_names_it(worker: MakeWorker, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("alter table documents drop column word_count")
+        connection.exec_driver_sql("drop table child_chunks")
+    error = refusal(worker())
+    assert "child_chunks" in error
+    assert "1 more: streams doctor" in error
+
+
 @pytest.mark.requirement("Bad input", "a worker that may not start says why in one line and ends with 1")
 @pytest.mark.usefixtures("settings")
 def test_missing_topics_are_one_line_that_names_one_and_what_to_run(worker: MakeWorker, settings: Settings) -> None:

@@ -1,0 +1,1 @@
+"""Finds what a deployment lacks before the first event: database, Kafka, storage, Redis, vector store."""

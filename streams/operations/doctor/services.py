@@ -1,0 +1,61 @@
+"""The checks of the storage, Redis and an external vector store. Each uses the service as a handler would."""
+
+import asyncio
+from uuid import uuid4
+
+import httpx
+
+from streams.dify.redis import redis_opener
+from streams.observability.error_text import message
+from streams.operations.doctor.finding import Finding, ok
+from streams.settings import Settings
+from streams.storage import Store, open_store
+
+PROBE_FOLDER = "streams_doctor"
+"""The folder of the file that the check of the storage writes and removes."""
+
+
+def examine_storage(settings: Settings) -> Finding:
+    """Write a file, read it and delete it. Raises SettingsError for an invalid URL."""
+    return check_store(open_store(settings))
+
+
+def check_store(store: Store) -> Finding:
+    """Return whether a file can be written, read and deleted."""
+    key, content = f"{PROBE_FOLDER}/{uuid4()}", b"streams doctor"
+    try:
+        store.write(key, content)
+        found = store.read(key)
+        store.delete(key)
+    except Exception as error:  # noqa: BLE001 - any error of the storage is what was to be found
+        remedy = "let the worker's user read and write there (STREAMS_STORAGE_URL)"
+        return Finding("storage", "fail", message(error), remedy)
+    if found != content:
+        return Finding("storage", "fail", "a file was read that differs from what was written", "check the storage")
+    return ok("storage", "a file can be written, read and deleted")
+
+
+def examine_redis(settings: Settings) -> Finding:
+    """Ask Redis. Without it, some keys of the platform stay until they expire. Raises SettingsError."""
+    opener = redis_opener(settings)
+
+    async def ping() -> None:
+        async with opener() as client:
+            await client.exists("streams_doctor")
+
+    try:
+        asyncio.run(ping())
+    except Exception as error:  # noqa: BLE001 - any error of Redis is what was to be found
+        return Finding("Redis", "warning", message(error), "start Redis, or correct STREAMS_REDIS_URL")
+    return ok("Redis", "it answers")
+
+
+def examine_qdrant(settings: Settings) -> Finding:
+    """Ask Qdrant for its collections, which also checks the key."""
+    key = {"api-key": settings.qdrant_api_key.get_secret_value()} if settings.qdrant_api_key else {}
+    url = f"{settings.qdrant_url.rstrip('/')}/collections"
+    try:
+        httpx.get(url, headers=key, timeout=settings.qdrant_timeout).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Finding("Qdrant", "fail", message(error), "start it, or correct STREAMS_QDRANT_URL and its key")
+    return ok("Qdrant", "it answers")
