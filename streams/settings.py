@@ -1,5 +1,6 @@
 """The pipeline's settings with types and units. They are read from environment variables ``STREAMS_…``."""
 
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -128,6 +129,9 @@ class Settings(BaseSettings):
     stranded_after: Seconds = Field(
         900.0, ge=1, description="age from which an unfinished document that no record names is requested again"
     )
+    stranded_since: datetime | None = Field(
+        None, description="earlier documents are the platform's own; unset: the first `streams db upgrade`"
+    )
     drain_timeout: Seconds = Field(15.0, le=20.0, description="time limit of the drain after SIGTERM")
     revoke_drain_timeout: Seconds = Field(3.0, description="time limit of the drain of revoked partitions")
     settle_timeout: Seconds = Field(5.0, description="time limit for the acknowledgement of a retry or DLQ record")
@@ -144,6 +148,9 @@ class Settings(BaseSettings):
     source_private_addresses: bool = Field(False, description="read web pages at private addresses too")  # noqa: FBT003
     notion_url: str = "https://api.notion.com"
     notion_token: SecretStr | None = Field(None, description="token of the integration that reads Notion documents")
+    notion_tenants: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="ids of the tenants that may use it, separated by commas; `*`: all"
+    )
     jina_url: str = "https://r.jina.ai"
     jina_key: SecretStr | None = None
     firecrawl_url: str = "https://api.firecrawl.dev"
@@ -169,7 +176,7 @@ class Settings(BaseSettings):
         """True if a registry over HTTP assigns the schemas' ids."""
         return self.schema_registry_url.startswith(("http://", "https://"))
 
-    @field_validator("pools", "handlers", mode="before")
+    @field_validator("pools", "handlers", "notion_tenants", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

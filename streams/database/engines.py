@@ -28,7 +28,7 @@ from streams.database.ledger_errors import LedgerPool, mark_errors
 from streams.database.tables import SCHEMA
 from streams.settings import Settings, SettingsError
 
-REVISION = "0006"
+REVISION = "0012"
 """The newest revision in `streams/database/migrations/versions`, which this version needs. Alembic is not imported."""
 VERSION_TABLE = "alembic_version"
 _VERSIONS = table(VERSION_TABLE, column("version_num"), schema=SCHEMA)

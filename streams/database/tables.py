@@ -116,6 +116,19 @@ answered_chunks = Table(
     Index("answered_chunks_dataset", "dataset_id"),
 )
 
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column(
+        "installed_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=text("clock_timestamp()"),
+        comment="when the platform's work moves here",
+    ),
+)
+
 partition_starts = Table(
     "partition_starts",
     metadata,

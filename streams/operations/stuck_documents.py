@@ -106,7 +106,7 @@ class StuckDocuments:
             observed = None
         if observed is None:
             async with AsyncSession(self._engine) as session:
-                found = await find_stuck_documents(session, self._settings.stranded_after, BATCH)
+                found = await self._find(session)
             ends = {(lag.topic, lag.partition): lag.end_offset for lag in lags}
             observed = ObservedDocuments(tuple(found), ends) if found else None
         self._observed = observed
@@ -124,9 +124,13 @@ class StuckDocuments:
         async with self._engine.begin() as connection:
             return (await connection.execute(TAKE_LEASE, values)).first() is not None
 
+    async def _find(self, session: AsyncSession, only: list[str] | None = None) -> list[StuckDocument]:
+        after, since = self._settings.stranded_after, self._settings.stranded_since
+        return await find_stuck_documents(session, after, BATCH, since=since, only=only)
+
     async def _request_again(self, ids: list[str]) -> int:
         async with AsyncSession(self._engine) as session, session.begin():
-            still = await find_stuck_documents(session, self._settings.stranded_after, BATCH, only=ids)
+            still = await self._find(session, only=ids)
             outbox = Outbox(session, self._codec)
             for document in still:
                 outbox.publish(

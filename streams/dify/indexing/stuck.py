@@ -1,11 +1,12 @@
 """Finds documents that are unfinished while no work for them is pending.
 
-Their status stays `indexing` forever. Possible causes: the platform's own queue lost the task, a request was published
-before the pipeline was installed, or the failure of a dead letter could not be recorded in the row.
+Their status stays `indexing` forever. Possible causes: the sender lost the request, or the failure of a dead letter
+could not be recorded in the row.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,7 +30,13 @@ FIND = text(
             d.cleaning_completed_at, d.splitting_completed_at)
             < (clock_timestamp() at time zone 'utc') - make_interval(secs => :seconds)
         and (cast(:only as text[]) is null or d.id::text = any(:only))
-        and exists (select 1 from datasets where id = d.dataset_id)
+        and d.data_source_type in ('upload_file', 'notion_import', 'website_crawl')
+        and exists (
+            select 1 from datasets where id = d.dataset_id and runtime_mode is distinct from 'rag_pipeline'
+        )
+        and greatest(d.created_at, d.processing_started_at) >= coalesce(
+            cast(:since as timestamp), (select installed_at at time zone 'utc' from streams.installation)
+        )
         and not exists (
             select 1 from streams.executions as e
             where e.status in ('started', 'retry')
@@ -46,18 +53,36 @@ FIND = text(
 
 
 async def find_stuck_documents(
-    session: AsyncSession, seconds: float, limit: int, only: Sequence[str] | None = None
+    session: AsyncSession,
+    seconds: float,
+    limit: int,
+    *,
+    since: datetime | None = None,
+    only: Sequence[str] | None = None,
 ) -> list[StuckDocument]:
     """Return the oldest stuck documents: not changed for `seconds`, and in no execution and no outbox row.
 
-    This function cannot see records in Kafka. The caller has to check that no request is waiting there.
+    Documents of the platform's own queues are left out: of its pipelines, of sources that are not read here, and those
+    that were neither created nor started since the pipeline was installed. This function cannot see records in Kafka.
+    The caller has to check that no request is waiting there.
 
     Args:
         session: reads the platform's tables and the ledger.
         seconds: the time since the last change of the row.
         limit: the largest number of documents to return.
+        since: the time since which documents are indexed here; None: since the schema `streams` was created.
         only: the ids to check; None: all documents.
     """
-    values = {"seconds": seconds, "limit": limit, "only": None if only is None else list(only)}
+    values = {
+        "seconds": seconds,
+        "limit": limit,
+        "since": None if since is None else _without_zone(since),
+        "only": None if only is None else list(only),
+    }
     rows = (await session.execute(FIND, values)).mappings()
     return [StuckDocument(row["id"], row["dataset_id"], row["tenant_id"]) for row in rows]
+
+
+def _without_zone(time: datetime) -> datetime:
+    """Return a time as the platform's columns have it. A time without a UTC offset is UTC."""
+    return time.replace(tzinfo=None) if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)

@@ -12,8 +12,12 @@ as 'select gen_random_uuid()'
 
 
 def create_platform_tables(connection: Connection) -> None:
-    """Create the missing extension, function and tables, in the connection's transaction."""
-    connection.execute(text("create extension if not exists vector"))
+    """Create the missing extension, function and tables, in the connection's transaction.
+
+    A server without pgvector gets the tables too, as the platform's own plain server: vectors are elsewhere then.
+    """
+    if connection.scalar(text("select exists (select from pg_available_extensions where name = 'vector')")):
+        connection.execute(text("create extension if not exists vector"))
     if connection.scalar(text("select to_regprocedure('uuid_generate_v4()')")) is None:
         connection.execute(text(_UUID_FUNCTION))
     Model.metadata.create_all(connection)

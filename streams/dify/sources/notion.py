@@ -19,11 +19,16 @@ _HEADINGS = {"heading_1": "# ", "heading_2": "## ", "heading_3": "### "}
 
 @dataclass(frozen=True, slots=True)
 class Notion:
-    """The Notion API. `token` is used for workspaces that have no token of their own."""
+    """The Notion API.
+
+    `token` is used for workspaces that have no token of their own, of these `tenants` only: a tenant could name any
+    page that the token can read. ``*`` means all tenants.
+    """
 
     url: str
     token: str | None
     timeouts: Timeouts = field(default_factory=Timeouts)
+    tenants: frozenset[str] = frozenset()
 
     async def text(self, page: NotionPage) -> str:
         """Return the text of a page or database. Raises RefusedError, BusyError, ServiceError."""
@@ -94,9 +99,12 @@ class Notion:
         params: Mapping[str, str] | None = None,
         json: object = None,
     ) -> JSONObject:
-        token = page.token or self.token
+        token = page.token or (self.token if self.tenants & {page.tenant_id, "*"} else None)
         if not token:
-            message = "Notion is not configured: connect the workspace, or set STREAMS_NOTION_TOKEN"
+            message = (
+                "Notion is not configured for this tenant: connect the workspace, or set STREAMS_NOTION_TOKEN and "
+                "name the tenant in STREAMS_NOTION_TENANTS"
+            )
             raise ExtractionError(message)
         service = Service("Notion", {"Authorization": f"Bearer {token}", "Notion-Version": _VERSION}, self.timeouts)
         return await fetch(service, method, f"{self.url.rstrip('/')}/v1/{path}", params=params, json=json)

@@ -75,7 +75,7 @@ def build_source_reader(settings: Settings, storage: Storage) -> SourceReader:
     timeouts = Timeouts(settings.source_connect_timeout, settings.source_request_timeout)
     return SourceReader(
         storage=storage,
-        notion=Notion(settings.notion_url, token, timeouts),
+        notion=Notion(settings.notion_url, token, timeouts, frozenset(settings.notion_tenants)),
         websites={
             "jinareader": JinaReader(settings.jina_url, jina, timeouts),
             "firecrawl": Firecrawl(settings.firecrawl_url, firecrawl, timeouts),

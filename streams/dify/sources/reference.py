@@ -35,7 +35,8 @@ class NotionPage:
     page_id: str
     kind: Literal["page", "database"]
     token: str | None = field(default=None, repr=False)
-    """The token of the workspace's integration; None: use the token of the deployment."""
+    """The token of the workspace's integration; None: use the token of the deployment, if the tenant may."""
+    tenant_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ async def source_of(session: AsyncSession, document: Document) -> Source:
     """
     if document.data_source_type == "notion_import":
         info = _info(document.data_source_info)
-        return replace(_notion_page(info), token=await _workspace_token(session, document.tenant_id, info))
+        token = await _workspace_token(session, document.tenant_id, info)
+        return replace(_notion_page(info), token=token, tenant_id=document.tenant_id)
     if document.data_source_type == "website_crawl":
         return _web_page(_info(document.data_source_info))
     if document.data_source_type != "upload_file":

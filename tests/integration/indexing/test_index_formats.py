@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -38,7 +39,7 @@ async def site(database_url: str, tmp_path: Path, service: Service) -> AsyncIter
         "watercrawl_url": service.url,
     }
     secrets = {"notion_token": "notion-token", "firecrawl_key": "fire-key", "watercrawl_key": "water-key"}
-    async with open_site(database_url, tmp_path, **addresses, **secrets) as opened:
+    async with open_site(database_url, tmp_path, **addresses, **secrets, notion_tenants="*") as opened:
         yield opened
 
 
@@ -206,6 +207,29 @@ async def test_a_workspace_s_own_token_is_used(site: Site, service: Service) -> 
     document = await _from(site, "notion_import", notion_page_id=PAGE, type="page", notion_workspace_id="w")
     await site.run(index_document, site.request(document))
     assert {token for _, token in service.requests} == {"Bearer right"}
+
+
+@pytest.mark.requirement(
+    "Faults of others", "L13: the deployment's Notion token is only for the tenants that are named"
+)
+@pytest.mark.parametrize("named", [True, False])
+async def test_the_deployment_s_token_is_for_named_tenants(
+    database_url: str, tmp_path: Path, service: Service, *, named: bool
+) -> None:
+    """A tenant that is not named, and names a workspace that it has not connected, reads nothing."""
+    service.answer(f"GET /v1/blocks/{PAGE}/children", {"results": [_block("paragraph", "Hello.")]})
+    async with open_site(database_url, tmp_path, notion_url=service.url, notion_token="t") as opened:
+        tenants = frozenset({opened.tenant_id} if named else {str(uuid4())})
+        sources = opened.platform.sources
+        sources = replace(sources, notion=replace(sources.notion, tenants=tenants))
+        site = replace(opened, platform=replace(opened.platform, sources=sources))
+        document = await _from(site, "notion_import", notion_page_id=PAGE, type="page", notion_workspace_id="w")
+        if named:
+            await site.run(index_document, site.request(document))
+            return
+        with pytest.raises(Permanent, match="Notion is not configured for this tenant"):
+            await site.run(index_document, site.request(document))
+        assert service.requests == []
 
 
 @pytest.mark.requirement("Extraction", "Notion pages and databases")

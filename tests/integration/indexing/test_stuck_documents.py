@@ -6,12 +6,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, insert, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import DocumentIndexCreated, DocumentIndexRequested
 from schemas.event import event_time, new_event_id
-from streams.database.tables import executions
+from streams.database.tables import executions, installation
 from streams.dify.models import Dataset
 from streams.observability.metrics import Lag
 from streams.operations import stuck_documents
@@ -29,7 +29,14 @@ LONG_AGO = datetime.now(tz=UTC).replace(tzinfo=None) - timedelta(hours=1)
 @pytest.fixture
 async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
     async with open_site(database_url, tmp_path / "storage") as opened:
+        await installed(opened, timedelta(days=1))
         yield opened
+
+
+async def installed(site: Site, ago: timedelta) -> None:
+    """Set the time at which the pipeline was installed."""
+    async with site.transaction() as session:
+        await session.execute(update(installation).values(installed_at=datetime.now(tz=UTC) - ago))
 
 
 async def stuck_document(site: Site, dataset: Dataset, **columns: object) -> str:
@@ -134,6 +141,40 @@ async def test_a_backlog_is_not_flooded(site: Site, settings: Settings, monkeypa
     assert [await found.check() for _ in range(2)] == [0, 0]
     lags.clear()
     assert await found.check() == 3
+    await found.close()
+
+
+@pytest.mark.requirement("Faults of others", "S3: documents of the platform's own queues are left to it")
+async def test_the_platform_s_own_work_is_left_to_it(site: Site, settings: Settings) -> None:
+    """Documents of pipelines, of sources that are not read here, and of the time before the pipeline was installed."""
+    dataset, pipeline = await site.add_dataset(), await site.add_dataset(runtime_mode="rag_pipeline")
+    now = datetime.now(tz=UTC).replace(tzinfo=None)
+    await stuck_document(site, pipeline)
+    await stuck_document(site, dataset, data_source_type="local_file")
+    await stuck_document(site, dataset, data_source_type="online_document")
+    before = now - timedelta(days=2)
+    await stuck_document(site, dataset, created_at=before)
+    await stuck_document(site, dataset, created_at=before, indexing_status="indexing", processing_started_at=before)
+    ours = await stuck_document(site, dataset, created_at=before, processing_started_at=LONG_AGO)
+    found = finder(site, settings, [])
+    assert [await found.check() for _ in range(3)] == [0, 1, 0]
+    assert await asked_for(site) == [ours]
+    await found.close()
+
+
+@pytest.mark.requirement("Faults of others", "S3: documents of the platform's own queues are left to it")
+async def test_a_setting_says_since_when(site: Site, settings: Settings) -> None:
+    """It replaces the time of the installation, in both directions."""
+    document_id = await stuck_document(site, await site.add_dataset())
+    later = settings.model_copy(update={"stranded_since": datetime.now(tz=UTC) + timedelta(days=1)})
+    found = finder(site, later, [])
+    assert [await found.check() for _ in range(3)] == [0, 0, 0]
+    await found.close()
+    await installed(site, timedelta(0))
+    earlier = settings.model_copy(update={"stranded_since": datetime.now(tz=UTC) - timedelta(days=1)})
+    found = finder(site, earlier, [])
+    assert [await found.check() for _ in range(2)] == [0, 1]
+    assert await asked_for(site) == [document_id]
     await found.close()
 
 

@@ -32,7 +32,12 @@ def service() -> Iterator[Service]:
 async def site(database_url: str, settings: Settings, tmp_path: Path, service: Service) -> AsyncIterator[Site]:
     addresses: dict[str, object] = {"notion_url": service.url, "jina_url": service.url}
     async with open_site(
-        database_url, tmp_path, notion_token="t", redis_url=settings.redis_url.get_secret_value(), **addresses
+        database_url,
+        tmp_path,
+        notion_token="t",
+        notion_tenants="*",
+        redis_url=settings.redis_url.get_secret_value(),
+        **addresses,
     ) as opened:
         yield opened
 
