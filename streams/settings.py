@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     dlq_key: SecretStr | None = Field(
         None, description="Fernet keys, separated by commas: the first encrypts records with secrets, all decrypt"
     )
-    ledger_retention_days: int = Field(30, ge=1, description="days that executions are kept")
+    ledger_retention_days: int = Field(30, ge=1, le=90, description="days that executions are kept")
     lease_seconds: Seconds = Field(30.0, description="how long a lease of a long delivery lasts without a heartbeat")
     sweep_interval: Seconds = Field(5.0, description="how often lost leases are searched")
     stranded_after: Seconds = Field(

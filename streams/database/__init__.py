@@ -1,4 +1,4 @@
-"""The database of the ledger: `engines` and partitions, `tables`, `migrations`.
+"""The database of the ledger: `engines`, `partitions`, `tables`, `migrations`.
 
 The names listed here are loaded when they are used: a producer needs `tables`, and has no driver for asyncio.
 """

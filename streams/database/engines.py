@@ -1,11 +1,10 @@
-"""Engines for the ledger's database, and the ledger's partitions. The tables are in `streams.database.tables`.
+"""Engines for the ledger's database. The tables are in `streams.database.tables`.
 
 Handlers and bookkeeping each have a connection pool. So handlers that wait for a connection cannot block a claim, a
 heartbeat or a settlement.
 """
 
 from collections.abc import Mapping
-from datetime import date, timedelta
 
 from sqlalchemy import (
     URL,
@@ -19,7 +18,6 @@ from sqlalchemy import (
     make_url,
     select,
     table,
-    text,
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -45,11 +43,6 @@ POOLER_REMEDY = "set STREAMS_DATABASE_POOLER=transaction, or connect to the serv
 BOOKKEEPING = "bookkeeping"
 POOLED = "streams_pooled"
 """The execution option of an engine whose connections lead to a pooler."""
-PARTITIONS_AHEAD = 14
-PARTITION_LOCK = 0x5354_5245_414D_5301
-"""The advisory lock for creating and dropping partitions. All workers check the partitions when they start."""
-DROP_LOCK_TIMEOUT = "2s"
-"""Dropping a partition locks the whole ledger. Give up soon, or all deliveries wait for a long transaction."""
 
 
 class DatabaseUnavailableError(Exception):
@@ -230,66 +223,3 @@ def revision(connection: Connection) -> str | None:
         return None
     found = connection.execute(select(_VERSIONS.c.version_num)).scalar()
     return None if found is None else str(found)
-
-
-def partition_name(day: date) -> str:
-    """Return the name of the table with a day's executions, without the schema."""
-    return f"executions_{day:%Y%m%d}"
-
-
-def partition_days(connection: Connection) -> set[date]:
-    """Return the days for which the ledger has a partition."""
-    names = connection.execute(
-        text(
-            "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid"
-            " where i.inhparent = to_regclass(:parent)"
-        ),
-        {"parent": f"{SCHEMA}.executions"},
-    ).scalars()
-    return {date.fromisoformat(name.removeprefix("executions_")) for name in names}
-
-
-def ensure_partitions(
-    connection: Connection, today: date, back_days: int, ahead_days: int = PARTITIONS_AHEAD
-) -> list[date]:
-    """Create the ledger's missing partitions around a UTC day, and return their days.
-
-    Runs in the caller's transaction. It may run in several processes at the same time. Tables are created and then
-    attached, since attaching does not block reads and writes of the ledger.
-
-    Args:
-        connection: The connection of the transaction.
-        today: The UTC day.
-        back_days: How many days before it have partitions.
-        ahead_days: How many days after it have partitions.
-    """
-    _lock_partitions(connection)
-    wanted = {today + timedelta(days=offset) for offset in range(-back_days, ahead_days + 1)}
-    missing = sorted(wanted - partition_days(connection))
-    for day in missing:
-        name = f"{SCHEMA}.{partition_name(day)}"
-        connection.execute(text(f"create table {name} (like {SCHEMA}.executions including all)"))
-        connection.execute(
-            text(
-                f"alter table {SCHEMA}.executions attach partition {name}"
-                f" for values from ('{day.isoformat()}') to ('{(day + timedelta(days=1)).isoformat()}')"
-            )
-        )
-    return missing
-
-
-def drop_old_partitions(connection: Connection, before: date) -> list[date]:
-    """Drop the ledger's partitions of days before the given one, and return these days.
-
-    Raises OperationalError if the ledger's lock is not free within `DROP_LOCK_TIMEOUT`. Try again later.
-    """
-    _lock_partitions(connection)
-    connection.execute(text(f"set local lock_timeout = '{DROP_LOCK_TIMEOUT}'"))
-    old = sorted(day for day in partition_days(connection) if day < before)
-    for day in old:
-        connection.execute(text(f"drop table {SCHEMA}.{partition_name(day)}"))
-    return old
-
-
-def _lock_partitions(connection: Connection) -> None:
-    connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": PARTITION_LOCK})

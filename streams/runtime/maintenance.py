@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from schemas import DocumentIndexRequested
 from streams.codec import Codec, SchemaMissingError
 from streams.codec.claim_check import remove_old
-from streams.database.engines import drop_old_partitions, ensure_partitions
 from streams.delivery.admission.schema_loader import SchemaLoader
 from streams.delivery.engine import PoolEngine
 from streams.delivery.errors import Unavailable
@@ -18,6 +17,7 @@ from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 from streams.operations.kafka_admin import KafkaRefusedError
 from streams.operations.stuck_documents import StuckDocuments
+from streams.runtime.ledger_retention import LedgerRetention
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue
 from streams.transport.kafka.errors import BrokersUnreachableError
@@ -51,13 +51,14 @@ class Maintenance:
         self._codec = codec
         self._schemas = schemas
         self._engines = engines
+        self._ledger_retention = LedgerRetention(bookkeeping, settings.ledger_retention_days)
         self._stuck_documents = StuckDocuments(bookkeeping, settings, catalogue, codec)
 
     def jobs(self) -> list[Coroutine[object, object, None]]:
         """Return the jobs. Each needs a task of its own and runs until it is cancelled."""
         return [
             *(_repeat(self._settings.sweep_interval, engine.sweep.run) for engine in self._engines.values()),
-            _repeat(MAINTENANCE_INTERVAL, self._maintain_partitions),
+            _repeat(MAINTENANCE_INTERVAL, self._ledger_retention.maintain),
             _repeat(MAINTENANCE_INTERVAL, self._remove_old_payloads),
             _repeat(self._settings.stranded_after / CHECKS_PER_STUCK_TIME, self._find_stuck_documents),
         ]
@@ -86,16 +87,9 @@ class Maintenance:
         if removed:
             log.info("old payloads removed", payloads=removed)
 
-    async def _maintain_partitions(self) -> None:
-        today, kept = datetime.now(tz=UTC).date(), self._settings.ledger_retention_days
-        async with self._bookkeeping.begin() as connection:
-            await connection.run_sync(ensure_partitions, today, kept)
-        async with self._bookkeeping.begin() as connection:
-            await connection.run_sync(drop_old_partitions, today - timedelta(days=kept))
-
 
 async def _repeat(seconds: float, job: Callable[[], Awaitable[object]]) -> None:
-    """Run a job every `seconds` until cancelled. After a database error, run it again earlier."""
+    """Run a job every `seconds` until cancelled. After an error, run it again earlier: no job may end the worker."""
     while True:
         pause = seconds
         try:
@@ -103,4 +97,7 @@ async def _repeat(seconds: float, job: Callable[[], Awaitable[object]]) -> None:
         except (SQLAlchemyError, OSError) as error:
             pause = min(seconds, RETRY_DELAY)
             log.warning("maintenance failed; retrying", error=message(error), retry_in_seconds=pause)
+        except Exception:
+            pause = min(seconds, RETRY_DELAY)
+            log.exception("maintenance failed; retrying", retry_in_seconds=pause)
         await asyncio.sleep(pause)

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from streams.database import sync_engine
-from streams.database.engines import REVISION, ensure_partitions, revision, unavailable
+from streams.database.engines import REVISION, revision, unavailable
+from streams.database.partitions import ensure_partitions
 from streams.database.tables import SCHEMA
 from streams.settings import Settings
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import RowMapping, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas.event import event_time
@@ -13,6 +14,8 @@ from streams.delivery.delivery import Delivery
 from streams.delivery.ledger.columns import WorkerIdentity, fixed_columns, primary_key, storable
 
 FINAL = ("success", "failure")
+_CHECK_VIOLATION = "23514"
+"""PostgreSQL's code for a row that no partition accepts. The ledger's other check is on `status`, which we write."""
 
 HISTORY_LIMIT = 50
 """Number of attempts and deferrals in a row's history; older ones are removed."""
@@ -83,6 +86,10 @@ INSERT_DEAD_LETTER = text(
 )
 
 
+class DayDroppedError(Exception):
+    """The ledger has no partition for the delivery's day: the event is older than the ledger's retention."""
+
+
 async def lock_execution(
     session: AsyncSession,
     delivery: Delivery,
@@ -99,17 +106,24 @@ async def lock_execution(
         identity: Who settles it.
         started_at: When the attempt began.
         with_args: Whether an inserted row has the event's arguments.
+
+    Raises:
+        DayDroppedError: The row cannot exist any more. The transaction has failed.
     """
-    await session.execute(
-        INSERT_IF_MISSING,
-        {
-            **primary_key(delivery),
-            **fixed_columns(delivery, identity, with_args=with_args),
-            "seq": delivery.seq,
-            "attempts": delivery.attempts,
-            "started_at": started_at,
-        },
-    )
+    values = {
+        **primary_key(delivery),
+        **fixed_columns(delivery, identity, with_args=with_args),
+        "seq": delivery.seq,
+        "attempts": delivery.attempts,
+        "started_at": started_at,
+    }
+    try:
+        await session.execute(INSERT_IF_MISSING, values)
+    except IntegrityError as error:
+        if getattr(error.orig, "sqlstate", None) != _CHECK_VIOLATION:
+            raise
+        message = f"the ledger has no rows of {delivery.day} any more"
+        raise DayDroppedError(message) from error
     row = await session.execute(LOCK_EXECUTION, primary_key(delivery))
     return row.mappings().one()
 

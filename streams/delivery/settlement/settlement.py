@@ -19,7 +19,14 @@ from streams.delivery.errors import ExpiredError
 from streams.delivery.execution.attempt import AttemptContext
 from streams.delivery.execution.transaction import effect_session
 from streams.delivery.ledger import leases
-from streams.delivery.ledger.settle import FINAL, index_dead_letter, lock_execution, settle, was_settled
+from streams.delivery.ledger.settle import (
+    FINAL,
+    DayDroppedError,
+    index_dead_letter,
+    lock_execution,
+    settle,
+    was_settled,
+)
 from streams.delivery.scheduling.retry_tiers import RetryTiers
 from streams.delivery.settlement.dead_letter import DeadLetters, dead_letter_info, dead_letter_row
 from streams.delivery.settlement.decision import (
@@ -214,6 +221,13 @@ class Settlement:
         return self._tiers.topic_for(((outcome.due_at or 0) - now_ms()) / 1000)
 
     async def _settle(self, settling: Settling) -> bool:
+        """Try once; False: the delivery has moved on."""
+        try:
+            return await self._settle_row(settling)
+        except DayDroppedError as dropped:
+            return await self._settle_without_row(settling, dropped)
+
+    async def _settle_row(self, settling: Settling) -> bool:
         """Try once: lock, check whether the delivery has moved on, send, update, commit; False: it has moved on."""
         attempt, outcome, worker = settling.attempt, settling.outcome, self._worker_identity.worker
         async with effect_session(self._bookkeeping, self._sender.timeout * TRANSACTION_TIMEOUT_FACTOR) as session:
@@ -241,6 +255,16 @@ class Settlement:
             if attempt.lease is not None:
                 await leases.release_lease(session, attempt.lease)
             settling.may_be_committed = True
+        return True
+
+    async def _settle_without_row(self, settling: Settling, dropped: DayDroppedError) -> bool:
+        """Dead-letter a delivery that waited until its day of the ledger was dropped; return True."""
+        settling.error = error = ExpiredError(str(dropped))
+        if not settling.outcome.is_dead:
+            settling.record = PendingSend(self._sender)
+        settling.outcome = after_expiry(settling.attempt.delivery, described(error), now=now_ms())
+        async with effect_session(self._bookkeeping, self._sender.timeout * TRANSACTION_TIMEOUT_FACTOR) as session:
+            await self._send_dead_letter(session, settling)
         return True
 
     async def _send_retry(self, settling: Settling) -> str | None:

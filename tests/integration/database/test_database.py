@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
 import psycopg
@@ -14,7 +13,6 @@ from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.exc import OperationalError
 
 from streams.database import (
     Database,
@@ -24,14 +22,13 @@ from streams.database import (
     database_url,
     sync_engine,
 )
-from streams.database.engines import PARTITIONS_AHEAD, REVISION, drop_old_partitions, ensure_partitions, partition_days
+from streams.database.engines import REVISION
 from streams.database.migrations import MigrationRefusedError, upgrade
+from streams.database.partitions import PARTITIONS_AHEAD
 from streams.database.tables import metadata
 from streams.delivery.ledger.pg_arrays import array_text, byte_array_text
 from streams.settings import Settings
 from tests.support.local_stack.stack import Stack
-
-TODAY = date(2026, 3, 1)
 
 
 @pytest.fixture
@@ -132,48 +129,6 @@ def test_a_refused_migration_changes_nothing(empty: Settings, stack: Stack) -> N
         upgrade(empty.model_copy(update={"database_url": SecretStr(url)}))
     with psycopg.connect(stack.database_admin_url) as connection:
         connection.execute(f"drop role {role}")
-
-
-def test_partitions_made_from_two_places_at_once(engine: Engine) -> None:
-    def make(_: int) -> list[date]:
-        with engine.begin() as connection:
-            return ensure_partitions(connection, TODAY, back_days=2, ahead_days=3)
-
-    with ThreadPoolExecutor(4) as pool:
-        made = [day for days in pool.map(make, range(4)) for day in days]
-    assert sorted(made) == [TODAY + timedelta(days=offset) for offset in range(-2, 4)]
-    with engine.connect() as connection:
-        assert set(made) <= partition_days(connection)
-
-
-def test_a_partition_is_made_while_a_delivery_holds_the_ledger(engine: Engine) -> None:
-    """Attaching a partition waits for no reader or writer, and none waits for it."""
-    with engine.begin() as busy:
-        busy.execute(text("lock table streams.executions in row exclusive mode"))
-        with engine.begin() as connection:
-            connection.execute(text("set local lock_timeout = '1s'"))
-            assert ensure_partitions(connection, TODAY, back_days=0, ahead_days=0) == [TODAY]
-
-
-def test_old_partitions_go_and_only_they(engine: Engine) -> None:
-    with engine.begin() as connection:
-        ensure_partitions(connection, TODAY, back_days=3, ahead_days=0)
-    with engine.begin() as connection:
-        dropped = drop_old_partitions(connection, before=TODAY - timedelta(days=1))
-    assert dropped == [TODAY - timedelta(days=3), TODAY - timedelta(days=2)]
-    with engine.connect() as connection:
-        days = partition_days(connection)
-    assert min(days) == TODAY - timedelta(days=1)
-    assert datetime.now(tz=UTC).date() in days
-
-
-def test_dropping_gives_up_rather_than_queue_every_delivery_behind_it(engine: Engine) -> None:
-    with engine.begin() as connection:
-        ensure_partitions(connection, TODAY, back_days=0, ahead_days=0)
-    with engine.begin() as busy:
-        busy.execute(text("select 1 from streams.executions limit 1"))
-        with pytest.raises(OperationalError, match="lock timeout"), engine.begin() as connection:
-            drop_old_partitions(connection, before=TODAY + timedelta(days=1))
 
 
 async def test_handlers_that_take_every_connection_leave_bookkeeping_its_own(settings: Settings) -> None:
