@@ -141,3 +141,7 @@ class CancelledError(Exception):
 
 class StrayCancellationError(Exception):
     """A task was cancelled by code that does not own it. The process must restart to settle its records."""
+
+
+class DayDroppedError(Exception):
+    """The ledger has no partition for the delivery's day: the event is older than the ledger's retention."""

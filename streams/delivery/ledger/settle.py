@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas.event import event_time
 from streams.delivery.delivery import Delivery
+from streams.delivery.errors import DayDroppedError
 from streams.delivery.ledger.columns import WorkerIdentity, fixed_columns, primary_key, storable
 
 FINAL = ("success", "failure")
@@ -84,10 +85,6 @@ INSERT_DEAD_LETTER = text(
     on conflict do nothing
     """
 )
-
-
-class DayDroppedError(Exception):
-    """The ledger has no partition for the delivery's day: the event is older than the ledger's retention."""
 
 
 async def lock_execution(

@@ -15,18 +15,11 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.delivery.delivery import Delivery, at_ms, now_ms
-from streams.delivery.errors import ExpiredError
+from streams.delivery.errors import DayDroppedError, ExpiredError
 from streams.delivery.execution.attempt import AttemptContext
 from streams.delivery.execution.transaction import effect_session
 from streams.delivery.ledger import leases
-from streams.delivery.ledger.settle import (
-    FINAL,
-    DayDroppedError,
-    index_dead_letter,
-    lock_execution,
-    settle,
-    was_settled,
-)
+from streams.delivery.ledger.settle import FINAL, index_dead_letter, lock_execution, settle, was_settled
 from streams.delivery.scheduling.retry_tiers import RetryTiers
 from streams.delivery.settlement.dead_letter import DeadLetters, dead_letter_info, dead_letter_row
 from streams.delivery.settlement.decision import (

@@ -1,0 +1,1 @@
+"""Leases of long deliveries, and the sweep of expired ones."""
