@@ -14,10 +14,6 @@ from streams.observability.logs import bind_delivery
 from streams.testing import run
 from tests.support.factories import an_event
 
-pytestmark = pytest.mark.requirement(
-    "Faults of others", "c07: `sys.exit()` in a handler is the handler's failure, not the worker's end"
-)
-
 
 class StopEverything(BaseException):
     """An exception of a library that is no Exception, as greenlets and test runners have."""
@@ -61,6 +57,9 @@ async def gathered() -> None:
 Run = Callable[[], Coroutine[object, object, None]]
 
 
+@pytest.mark.requirement(
+    "Faults of others", "c07: `sys.exit()` in a handler is the handler's failure, not the worker's end"
+)
 @pytest.mark.parametrize("work", [at_once, later, in_a_thread, as_a_generator, of_a_library])
 async def test_work_that_would_end_the_process_fails(work: Run) -> None:
     with pytest.raises(ProcessExitError, match="the handler raised") as failed:
@@ -68,6 +67,9 @@ async def test_work_that_would_end_the_process_fails(work: Run) -> None:
     assert failed.value.__cause__ is not None
 
 
+@pytest.mark.requirement(
+    "Faults of others", "c07: `sys.exit()` in a handler is the handler's failure, not the worker's end"
+)
 @pytest.mark.parametrize("work", [in_a_task, in_a_group, gathered])
 def test_a_task_of_the_work_does_not_end_the_loop(work: Run) -> None:
     """Asyncio raises SystemExit of any task out of the loop, before the work that awaits the task sees it."""
@@ -132,6 +134,9 @@ async def group_fails_and_work_goes_on() -> str:
     return "nothing failed"
 
 
+@pytest.mark.requirement(
+    "Faults of others", "c07: `sys.exit()` in a handler is the handler's failure, not the worker's end"
+)
 async def test_a_task_group_that_fails_is_no_cancellation() -> None:
     """Up to Python 3.12 it leaves its task marked as being cancelled, if it fails while it waits at its end."""
     task = asyncio.current_task()
