@@ -41,6 +41,8 @@ UNKNOWN_SINCE: Final = "streams-unknown-since"
 """When a worker that does not know the record's handler first read it (rolling deployments)."""
 MOVED_AT: Final = "streams-moved-at"
 """When the record was moved to the pool of its topic: workers of two versions may each know another pool."""
+DEFERRALS: Final = "streams-deferrals"
+"""How often the delivery was deferred in a row, because a pause or an open breaker blocks it."""
 STREAMS_PREFIX: Final = "streams-"
 
 # Dead letters

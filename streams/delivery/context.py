@@ -1,7 +1,7 @@
 """What the parts of one pool's delivery engine share. The composition root builds it once."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from streams.delivery.process_pool import ComputePool
 from streams.headers import Headers
 from streams.settings import Settings
 from streams.topics import Catalogue, Pool
-from streams.transport.kafka.records import RecordMetadata
+from streams.transport.kafka.records import NewRecord, ProduceError, RecordMetadata
 
 T = TypeVar("T")
 
@@ -29,6 +29,9 @@ class Producer(Protocol):
 
     async def produce(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> RecordMetadata:
         """Produce one record; return after the brokers have acknowledged it. Raises ProduceError."""
+
+    async def send_all(self, records: Iterable[NewRecord]) -> "asyncio.Future[Sequence[ProduceError | None]]":
+        """Queue records; return the future of their outcomes, in their order. None: acknowledged."""
 
 
 class Services:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection, Coroutine, Iterable
 from functools import partial
 
-from streams.delivery.admission.admission import Admission, Blocked
+from streams.delivery.admission.admission import Admission
 from streams.delivery.context import PoolContext
 from streams.delivery.delivery import Delivery
 from streams.delivery.execution.attempt import AttemptContext, Availability
@@ -20,6 +20,7 @@ from streams.delivery.scheduling.lanes import Lanes
 from streams.delivery.scheduling.retry_tiers import RetryTiers
 from streams.delivery.scheduling.scheduler import Runners, Scheduler
 from streams.delivery.settlement.dead_letter import DeadLetters
+from streams.delivery.settlement.deferral import Deferrals
 from streams.delivery.settlement.forwarding import Forwarding
 from streams.delivery.settlement.pending_send import Sender
 from streams.delivery.settlement.settle_loop import SettleLoop
@@ -72,6 +73,16 @@ class PoolEngine:
         """Settles long deliveries whose worker has stopped."""
         loop = SettleLoop(availability, context.settlement_slots, self._settle_in_background)
         settlement = Settlement(attempts, sender, destinations, telemetry, loop)
+        self._deferrals = Deferrals(
+            context.database.bookkeeping,
+            context.producer,
+            destinations.tiers,
+            context.worker_identity,
+            telemetry=telemetry,
+            loop=sweep_loop,
+            start=self._background.start,
+            settle_alone=settlement.deferred_without_run,
+        )
         transactional = TransactionalRunner(attempts, settlement, telemetry, availability)
         leased = LeasedRunner(attempts, settlement, telemetry, availability, context.settings.lease_seconds)
         payloads = PayloadLoader(
@@ -84,7 +95,8 @@ class PoolEngine:
         self._scheduler = self._build_scheduler(
             Runners(
                 run={"single": transactional.run, "batch": transactional.run, "long": leased.run},
-                blocked=partial(_settle_blocked, settlement),
+                expired=settlement.expired_all,
+                defer=self._deferrals.add,
                 killed=settlement.killed,
                 broken=settlement.broken,
                 ended=payloads.release,
@@ -171,6 +183,7 @@ class PoolEngine:
     async def drain(self) -> None:
         """Start no new delivery, wait for the running ones, and release the leases of long ones."""
         self._intake.close()
+        self._deferrals.close()
         await self._scheduler.drain(self.context.settings.drain_timeout * LONG_DRAIN_SHARE)
         await _wait_until_done(list(self._background.tasks))
 
@@ -185,6 +198,7 @@ class PoolEngine:
     def _discard(self, leaving: set[Assignment]) -> None:
         self._intake.discard(leaving)
         self._scheduler.discard(leaving)
+        self._deferrals.discard(leaving)
 
     def _hop(self, delivery: Delivery, delay: float) -> None:
         if delivery.pending is not None:
@@ -205,11 +219,3 @@ class PoolEngine:
 async def _wait_until_done(tasks: Collection[asyncio.Task[None]]) -> None:
     if tasks:
         await asyncio.wait(tasks)
-
-
-async def _settle_blocked(settlement: Settlement, blocked: Blocked) -> None:
-    why, seconds = blocked.reason
-    if seconds is None:
-        await settlement.expired_all(blocked.deliveries)
-    else:
-        await settlement.deferred_all(blocked.deliveries, why, after=seconds)

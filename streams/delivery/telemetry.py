@@ -77,6 +77,11 @@ class Telemetry:
         self._meter(delivery).count_outcome("deferred")
         log.info("delivery deferred", why=why)
 
+    def deferred_all(self, deliveries: Sequence[Delivery], why: str) -> None:
+        """Report deliveries of one handler that are in a retry tier without an attempt. One line for all of them."""
+        self._meter(deliveries[0]).count_outcome("deferred", len(deliveries))
+        log.info("deliveries deferred", handler=deliveries[0].handler.name, deliveries=len(deliveries), why=why)
+
     def moved_to_tier_zero(self, deliveries: Sequence[Delivery]) -> None:
         """Report deliveries that moved to tier zero, because they exceeded their tenants' share of the window."""
         for delivery in deliveries:

@@ -43,6 +43,10 @@ class BreakerRegistry:
         now = time.monotonic()
         return next((name for name in handler.needs if not self._breaker(name).permits(now)), None)
 
+    def needs_probe(self, handler: Handler[Event]) -> bool:
+        """Return whether a dependency of the handler is not known to answer: only a probe may run."""
+        return self.any_open and any(self._breaker(name).state != "closed" for name in handler.needs)
+
     def seconds_until_probe(self, dependency: str) -> float:
         """Return the seconds until the dependency is probed, at least `SHORTEST_WAIT`."""
         return max(SHORTEST_WAIT, self._breaker(dependency).retry_at - time.monotonic())

@@ -13,8 +13,6 @@ from streams.observability.logs import get_logger
 log = get_logger(__name__)
 REFRESH_INTERVAL = 1.0
 """Seconds between two queries."""
-DEFERRAL = 15.0
-"""Seconds until a deferred delivery of a paused handler is checked again."""
 
 SELECT_PAUSES = text("select kind, name from streams.pauses")
 

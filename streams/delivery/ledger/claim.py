@@ -1,6 +1,7 @@
 """Claims deliveries of single and batch handlers: the first statement of their transaction."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import text
@@ -43,6 +44,25 @@ CLAIM_EFFECT = text(
 )
 """Claims deliveries and writes their success at once: the rows become visible only with the handler's commit."""
 
+INSERT_DEFERRED = text(
+    """
+    insert into streams.executions (
+        day, event_id, handler, task_id, topic, partition, "offset", key, tenant_id, pool, priority, args,
+        status, seq, attempts, created_at, due_at, worker, history
+    )
+    select d.day, d.event_id, :handler, d.task_id, d.topic, d.partition, d."offset", d.key, d.tenant_id, :pool,
+        :priority, cast(d.args as jsonb), 'retry', d.seq, d.run - 1, d.created_at, :due_at,
+        :worker, jsonb_build_array(jsonb_build_object('attempt', d.run, 'started_at', clock_timestamp(),
+            'completed_at', clock_timestamp(), 'outcome', 'deferred', 'worker', cast(:worker as text)))
+    """
+    + _FROM_ARRAYS
+    + """
+    order by d.event_id
+    on conflict do nothing
+    """
+)
+"""Shows deliveries that a pause or an open breaker blocks. A claim with the same `seq` replaces the row."""
+
 COMPLETE_EFFECT = text(
     """
     update streams.executions set completed_at = clock_timestamp(), result = cast(:result as jsonb),
@@ -71,6 +91,30 @@ async def claim_effect(session: AsyncSession, deliveries: Sequence[Delivery], id
         },
     )
     return set(rows.scalars())
+
+
+async def insert_deferred(
+    session: AsyncSession, deliveries: Sequence[Delivery], identity: WorkerIdentity, due_at: datetime
+) -> None:
+    """Write the rows of deliveries that were deferred before their first attempt; existing rows stay.
+
+    Args:
+        session: A transaction.
+        deliveries: Deliveries of one handler.
+        identity: Who defers them.
+        due_at: When they are checked again.
+    """
+    await session.execute(
+        INSERT_DEFERRED,
+        {
+            "handler": deliveries[0].handler.name,
+            "pool": identity.pool,
+            "priority": identity.priority,
+            "worker": identity.worker,
+            "due_at": due_at,
+            **_columns(deliveries),
+        },
+    )
 
 
 def _columns(deliveries: Sequence[Delivery]) -> dict[str, str]:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from streams import headers
+from streams.delivery.admission.admission import Resumption
 from streams.delivery.delivery import Delivery, due_at_of, now_ms
 from streams.delivery.scheduling.retry_tiers import Hop, Run, Wait, next_move
 from streams.transport.kafka.records import Assignment
@@ -32,6 +34,11 @@ class WaitingRetry:
     since: float
     """The arrival by the monotonic clock, in seconds."""
 
+    @property
+    def is_deferred(self) -> bool:
+        """Whether it waits for the end of a pause or an outage."""
+        return headers.last(self.delivery.record.headers, headers.DEFERRALS) is not None
+
     def now(self) -> int:
         """Return the current time for this delivery, ms since the epoch; never behind the wall clock."""
         return max(now_ms(), self.arrival + int((time.monotonic() - self.since) * 1000))
@@ -48,7 +55,11 @@ class DelayQueue:
     """
 
     def __init__(
-        self, delays: tuple[float, ...], run: Callable[[Delivery], None], hop: Callable[[Delivery, float], None]
+        self,
+        delays: tuple[float, ...],
+        run: Callable[[Delivery], None],
+        hop: Callable[[Delivery, float], None],
+        resumption: Callable[[Delivery], Resumption] = lambda _: "wait",
     ) -> None:
         """Create an empty queue.
 
@@ -56,10 +67,14 @@ class DelayQueue:
             delays: The delays of the retry tiers in seconds, ascending from 0.
             run: Called with a delivery that is due.
             hop: Called with a delivery and the delay of the tier (seconds) that it moves to.
+            resumption: Says whether deferred deliveries like this one may run before their time.
         """
         self._delays = delays
         self._run = run
         self._hop = hop
+        self._resumption = resumption
+        self._deferred: set[int] = set()
+        """The numbers of the deferred deliveries in the heap."""
         self._heap: list[tuple[float, int, WaitingRetry]] = []
         self._order = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
@@ -74,27 +89,64 @@ class DelayQueue:
         self._dispatch(WaitingRetry(delivery, tier_delay, arrival, time.monotonic()))
         self._set_timer()
 
+    def release(self) -> None:
+        """Run the deferred deliveries whose pause or outage is over, and one probe per handler where that is due."""
+        if not self._deferred:
+            return
+        found: dict[str, Resumption] = {}
+        kept, resumed = [], []
+        for entry in self._heap:
+            _, number, waiting = entry
+            if number in self._deferred:
+                handler = waiting.delivery.handler.name
+                state = found.get(handler)
+                if state is None:
+                    state = found[handler] = self._resumption(waiting.delivery)
+                if state != "wait":
+                    resumed.append(entry)
+                    if state == "probe":
+                        found[handler] = "wait"
+                    continue
+            kept.append(entry)
+        if not resumed:
+            return
+        self._replace(kept)
+        for _, _, waiting in sorted(resumed, key=lambda entry: entry[1]):
+            self._run(waiting.delivery)
+
     def discard(self, assignments: set[Assignment]) -> None:
         """Discard the deliveries of revoked partitions."""
-        self._heap = [entry for entry in self._heap if entry[2].delivery.assignment not in assignments]
-        heapq.heapify(self._heap)
-        self._set_timer()
+        self._replace([entry for entry in self._heap if entry[2].delivery.assignment not in assignments])
 
     def close(self) -> None:
         """Discard all deliveries."""
-        self._heap.clear()
+        self._replace([])
+
+    def _replace(self, heap: list[tuple[float, int, WaitingRetry]]) -> None:
+        self._heap = heap
+        self._deferred.intersection_update([number for _, number, _ in heap])
+        heapq.heapify(self._heap)
         self._set_timer()
 
     def _dispatch(self, waiting: WaitingRetry) -> None:
-        record = waiting.delivery.record
-        move = next_move(waiting.now(), due_at_of(record), record.timestamp, waiting.tier_delay, self._delays)
+        record, is_deferred = waiting.delivery.record, waiting.is_deferred
+        now, due_at = waiting.now(), due_at_of(record)
+        if not is_deferred:
+            move = next_move(now, due_at, record.timestamp, waiting.tier_delay, self._delays)
+        elif due_at <= now or self._resumption(waiting.delivery) == "run":
+            move = Run()
+        else:
+            move = Wait(due_at)
         match move:
             case Run():
                 self._run(waiting.delivery)
             case Hop(delay):
                 self._hop(waiting.delivery, delay)
             case Wait(until):
-                heapq.heappush(self._heap, (waiting.monotonic_at(until), next(self._order), waiting))
+                number = next(self._order)
+                heapq.heappush(self._heap, (waiting.monotonic_at(until), number, waiting))
+                if is_deferred:
+                    self._deferred.add(number)
 
     def _adjust_to_clock_step(self) -> None:
         """Compute the arrivals again after the wall clock was stepped forward: it was behind when they came."""
@@ -104,6 +156,7 @@ class DelayQueue:
             return
         now = time.monotonic()
         waiting, self._heap = self._heap, []
+        self._deferred.clear()
         for _, _, one in waiting:
             self._dispatch(WaitingRetry(one.delivery, one.tier_delay, one.now(), now))
 
@@ -111,7 +164,8 @@ class DelayQueue:
         self._adjust_to_clock_step()
         now = time.monotonic()
         while self._heap and self._heap[0][0] <= now:
-            _, _, waiting = heapq.heappop(self._heap)
+            _, number, waiting = heapq.heappop(self._heap)
+            self._deferred.discard(number)
             self._dispatch(waiting)
         self._set_timer()
 

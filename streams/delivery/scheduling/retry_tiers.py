@@ -38,6 +38,27 @@ def tier_for(remaining: float, delays: Sequence[float]) -> float:
     return delays[max(0, bisect.bisect_right(delays, remaining) - 1)]
 
 
+FIRST_REST, LONGEST_REST = 15.0, 600.0
+"""Seconds that a blocked delivery rests in a tier, at first and at most; the rest doubles with each deferral."""
+SHORTEST_PART = 10
+"""A tier is used for a rest if its delay is at least the rest divided by this number."""
+
+
+def rest_of_deferral(deferrals: int, delays: Sequence[float]) -> float:
+    """Return the seconds that a blocked delivery rests in the longest tier that is not longer.
+
+    If a tier has about that delay, the rest is this delay. So the delivery leaves the tier in the order of its arrival,
+    and the retries behind it in a full partition are not late.
+
+    Args:
+        deferrals: How often it was deferred before.
+        delays: The delays of all tiers in seconds, ascending from 0.
+    """
+    rest = min(LONGEST_REST, FIRST_REST * 2 ** min(deferrals, 16))
+    delay = tier_for(rest, delays)
+    return delay if delay * SHORTEST_PART >= rest else rest
+
+
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Wait in the delay queue until this time (ms since the epoch), then decide again."""

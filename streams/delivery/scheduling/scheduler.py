@@ -10,7 +10,7 @@ from functools import partial
 from schemas import Event
 from schemas.sensitivity import marks_of
 from streams import headers
-from streams.delivery.admission.admission import Admission, Blocked
+from streams.delivery.admission.admission import EXPIRED, Admission
 from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
 from streams.delivery.delivery import Delivery
 from streams.delivery.errors import StrayCancellationError
@@ -40,8 +40,10 @@ class Runners:
 
     run: Mapping[Kind, Run]
     """By the kind of the handler."""
-    blocked: Callable[[Blocked], Awaitable[None]]
-    """Settles deliveries that must not start."""
+    expired: Callable[[Sequence[Delivery]], Awaitable[None]]
+    """Dead-letters deliveries whose events have expired."""
+    defer: Callable[[Sequence[Delivery], str], None]
+    """Moves blocked deliveries to a retry tier in the background. The text says what blocks them."""
     killed: Callable[[Delivery, int], Awaitable[None]]
     """Dead-letters a delivery that crashed its process in each run, and in this many tries to dead-letter it."""
     broken: Callable[[Sequence[Delivery], BaseException], Awaitable[None]]
@@ -78,7 +80,7 @@ class Scheduler:
             fail: Ends the process; called with the error of a unit's task.
         """
         self._lanes = lanes
-        self._delayed = DelayQueue(delays, self._add_due, runners.hop)
+        self._delayed = DelayQueue(delays, self._add_due, runners.hop, admission.resumption)
         self._admission = admission
         self._guard = guard
         self._runners = runners
@@ -107,7 +109,12 @@ class Scheduler:
         return list(self._units)
 
     def add(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Add ready deliveries of one partition; return those over their tenant's share, which are not added."""
+        """Add ready deliveries of one partition; return those over their tenant's share, which are not added.
+
+        Blocked deliveries beside others are deferred here, so they take no slot from them.
+        """
+        if self._admission.any_blocked:
+            deliveries = self._defer_blocked(deliveries)
         over_share = self._lanes.add_all(deliveries)
         self.start_ready()
         return over_share
@@ -119,6 +126,7 @@ class Scheduler:
     def release(self) -> None:
         """Check the blocked deliveries again."""
         self._lanes.release()
+        self._delayed.release()
         self.start_ready()
 
     def start_ready(self) -> None:
@@ -169,8 +177,27 @@ class Scheduler:
             await asyncio.wait(units)
 
     def _add_due(self, delivery: Delivery) -> None:
-        self._lanes.add(delivery)
-        self.start_ready()
+        if not self._admission.any_blocked or self._defer_blocked([delivery]):
+            self._lanes.add(delivery)
+            self.start_ready()
+
+    def _defer_blocked(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Defer the deliveries of blocked handlers, except those that stay queued; return the others.
+
+        All deliveries are of one topic.
+        """
+        if not deliveries or self._admission.stays_queued(deliveries[0]):
+            return deliveries
+        by_handler: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            by_handler.setdefault(delivery.handler.name, []).append(delivery)
+        blocked = set()
+        for name, same in by_handler.items():
+            why = self._admission.blocked_handler(same[0].topic.name, same[0].handler)
+            if why is not None:
+                blocked.add(name)
+                self._runners.defer(same, why)
+        return [delivery for delivery in deliveries if delivery.handler.name not in blocked] if blocked else deliveries
 
     async def _run(self, unit: Unit) -> None:
         """Run a unit, then further ready units: a task per unit would cost as much as a small handler."""
@@ -226,7 +253,10 @@ class Scheduler:
             if not admission.gate.is_open:
                 await admission.gate.wait_until_open()
             if (blocked := admission.blocked(left)) is not None:
-                await self._runners.blocked(blocked)
+                if blocked.why == EXPIRED:
+                    await self._runners.expired(blocked.deliveries)
+                else:
+                    self._runners.defer(blocked.deliveries, blocked.why)
                 left = blocked.others
             elif handler.needs:
                 with admission.track_run(handler):

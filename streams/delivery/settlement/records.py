@@ -39,6 +39,8 @@ class RetryState:
     """ms since the epoch."""
     history: Sequence[object] = ()
     """Entries from `history_entry`, the oldest first."""
+    deferrals: int = 0
+    """How often it was deferred in a row, because a pause or an open breaker blocks it."""
 
 
 def retry_state(delivery: Delivery, outcome: Outcome) -> RetryState:
@@ -69,6 +71,8 @@ def retry_record(delivery: Delivery, topic: str, state: RetryState) -> OutgoingR
     if state.history:
         entries = list(state.history[-HISTORY_ENTRIES:])
         added.append((headers.HISTORY, json.dumps(entries, separators=(",", ":")).encode()))
+    if state.deferrals:
+        added.append((headers.DEFERRALS, headers.decimal(state.deferrals)))
     return OutgoingRecord(topic, delivery.record.key, delivery.record.value, (*kept, *added))
 
 

@@ -133,10 +133,14 @@ class Settlement:
         """Move a delivery to a retry tier, to run after `after` seconds. No attempt is counted."""
         await self._end(attempt, after_deferral(attempt.delivery, why, after=after, now=now_ms()))
 
+    async def deferred_without_run(self, delivery: Delivery, why: str, *, after: float) -> None:
+        """Defer a delivery that was not attempted; see `deferred`."""
+        await self.deferred(_without_run(delivery), why, after=after)
+
     async def deferred_all(self, deliveries: Iterable[Delivery], why: str, *, after: float) -> None:
-        """Defer deliveries that were not attempted, one after the other; see `deferred`."""
+        """Defer deliveries whose run does not count, one after the other; see `deferred`."""
         for delivery in deliveries:
-            await self.deferred(_without_run(delivery), why, after=after)
+            await self.deferred_without_run(delivery, why, after=after)
 
     async def released(self, attempt: Attempt, why: str) -> None:
         """Release a cancelled delivery to another worker at once. No attempt is counted.

@@ -172,7 +172,7 @@ async def test_a_relay_goes_on_after_a_fail_over(trial: Settings) -> None:
     """The connection that was opened while the server was read-only is not used again."""
     async with open_bench(trial) as bench:
         database = Database(trial, effects_pool_size=1, bookkeeping_pool_size=1)
-        relay = Relay(database.bookkeeping, bench.context.producer, trial)  # type: ignore[arg-type]  # a RecordProducer
+        relay = Relay(database.bookkeeping, bench.context.producer, trial)
         async with AsyncSession(bench.context.database.bookkeeping) as session, session.begin():
             Outbox(session, bench.codec).publish(SingleTrialRequested(entity="e"))
         async with read_only(trial):

@@ -147,7 +147,7 @@ def test_every_poison_is_a_dead_letter_and_every_valid_record_is_done(
     send_valid()
     values = poison_values(codec)
     for name, value in values.items():
-        producer.produce(topic, value, name.encode(), headers=[("null", None), ("odd", b"\xff")])
+        producer.produce(topic, value, name.encode(), headers=(("null", None), ("odd", b"\xff")))
         send_valid()
     bad_header = codec.encode_inline(poison("bad header"))
     produce_raw(settings.kafka_bootstrap_servers, topic, bad_header.value, b"bad header", [(b"h\xff\xfe", b"v")])
@@ -167,7 +167,7 @@ def test_every_poison_is_a_dead_letter_and_every_valid_record_is_done(
     assert one_worker.page("/health/live")[0] == 200
 
     letters = dict(records_of_keys(settings, topic))
-    assert letters["tombstone"][1][:2] == [("null", None), ("odd", b"\xff")]
+    assert letters["tombstone"][1][:2] == (("null", None), ("odd", b"\xff"))
     assert letters["zeros"][0] == bytes(8_000_000)
     _, unreadable = letters["bad header"]
     assert headers.last_text(unreadable, headers.DLQ_OMITTED) == "headers"

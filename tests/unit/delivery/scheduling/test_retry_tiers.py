@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.delivery.scheduling.retry_tiers import Hop, RetryTiers, Run, Wait, next_move, tier_for
+from streams.delivery.scheduling.retry_tiers import (
+    FIRST_REST,
+    LONGEST_REST,
+    SHORTEST_PART,
+    Hop,
+    RetryTiers,
+    Run,
+    Wait,
+    next_move,
+    rest_of_deferral,
+    tier_for,
+)
 from tests.support.factories import CATALOGUE
 
 NOW = 1_700_000_000_000
@@ -58,3 +69,18 @@ def test_a_record_runs_exactly_when_it_is_due_after_finitely_many_hops(
                 assert 0 < delay * 1000 <= due_at - now
                 tier, arrived = delay, now
     pytest.fail("never ran")
+
+
+@given(st.integers(0, 10**6), delays)
+def test_a_rest_grows_to_ten_minutes_and_fits_a_tier(deferrals: int, known: tuple[float, ...]) -> None:
+    """No rest is longer than its limit, and a tier that is used for it is never longer than the rest."""
+    rest = rest_of_deferral(deferrals, known)
+    assert FIRST_REST / SHORTEST_PART <= rest <= LONGEST_REST
+    assert tier_for(rest, known) <= rest
+    assert rest_of_deferral(16, known) >= LONGEST_REST / SHORTEST_PART
+
+
+@pytest.mark.requirement("Faults of others", "R8: the rest of a blocked delivery grows up to ten minutes")
+def test_the_rests_with_the_default_tiers() -> None:
+    rests = [rest_of_deferral(deferrals, DELAYS) for deferrals in range(8)]
+    assert rests == [10.0, 10.0, 60.0, 60.0, 60.0, 60.0, 600.0, 600.0]

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from streams import headers
-from streams.delivery.admission.admission import Admission, Blocked, BlockReason
+from streams.delivery.admission.admission import Admission
 from streams.delivery.admission.breaker_registry import BreakerRegistry
 from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
 from streams.delivery.admission.database_gate import DatabaseGate
@@ -33,7 +33,8 @@ class Trial:
 
     def __init__(self, *, concurrency: int = 2, delays: tuple[float, ...] = (0.0, 10.0)) -> None:
         self.started: list[str] = []
-        self.blocked: list[tuple[list[str], BlockReason]] = []
+        self.deferred: list[tuple[list[str], str]] = []
+        self.expired: list[list[str]] = []
         self.hops: list[tuple[str, float]] = []
         self.ended: list[str] = []
         self.failures: list[BaseException] = []
@@ -57,7 +58,8 @@ class Trial:
             guard,
             runners=Runners(
                 run={"single": self._run, "batch": self._run, "long": self._run},
-                blocked=self._record_blocked,
+                expired=self._record_expired,
+                defer=lambda deliveries, why: self.deferred.append((names(deliveries), why)),
                 killed=self._fail,
                 broken=self._record_broken,
                 ended=lambda deliveries: self.ended.extend(names(deliveries)),
@@ -85,8 +87,8 @@ class Trial:
         await future
         return self.left_over.pop(0) if self.left_over else None
 
-    async def _record_blocked(self, blocked: Blocked) -> None:
-        self.blocked.append((names(blocked.deliveries), blocked.reason))
+    async def _record_expired(self, deliveries: Sequence[Delivery]) -> None:
+        self.expired.append(names(deliveries))
 
     async def _fail(self, delivery: Delivery, deaths: int) -> None:
         raise AssertionError(delivery, deaths)
@@ -133,9 +135,57 @@ async def test_paused_and_expired_deliveries_never_start() -> None:
     paused = a_delivery("paused", offset=0)
     late = a_delivery("late", offset=1, handler=a_handler("index-document"), headers=EXPIRED_AT)
     trial.add(paused, late, a_delivery("runs", offset=2, handler=a_handler("index-document")))
-    await until(lambda: trial.started == ["runs"] and len(trial.blocked) == 2)
-    assert trial.blocked == [(["paused"], BlockReason("paused", 15.0)), (["late"], BlockReason("expired", None))]
+    await until(lambda: trial.started == ["runs"] and trial.expired)
+    assert (trial.deferred, trial.expired) == ([(["paused"], "paused")], [["late"]])
     trial.finish("runs")
+
+
+@pytest.mark.requirement(
+    "Faults of others", "R8: blocked deliveries beside another handler take no slot, at any backlog"
+)
+async def test_blocked_deliveries_are_deferred_while_every_slot_is_busy() -> None:
+    """They come from an event topic and from a tier. The other handler keeps the only slot and its place."""
+    trial, other = Trial(concurrency=1), a_handler("index-document")
+    trial.add(a_delivery("runs", handler=other))
+    await until(lambda: trial.started == ["runs"])
+    trial.pauses._paused = frozenset({("handler", "clean-document")})
+    trial.add(
+        *(a_delivery(f"blocked{number}", offset=number) for number in range(50)), a_delivery("next", handler=other)
+    )
+    trial.scheduler.add_retry(a_delivery("retry", topic="streams.low.retry.0s"), 0.0)
+    assert [len(deferred) for deferred, _ in trial.deferred] == [50, 1]
+    assert (len(trial.scheduler.tasks), trial.scheduler.waiting) == (1, 1)
+    trial.finish("runs")
+    await until(lambda: trial.started == ["runs", "next"])
+    trial.finish("next")
+
+
+@pytest.mark.requirement("Faults of others", "R8: deferred deliveries run at once when their pause is over")
+async def test_deferred_deliveries_run_before_their_time_when_nothing_blocks_them() -> None:
+    """After a pause all run. While a dependency is only probed, one of them runs as the probe."""
+    trial = Trial(concurrency=4)
+    later = ((headers.DUE_AT, str(now_ms() + 600_000).encode()), (headers.DEFERRALS, b"1"))
+    trial.pauses._paused = frozenset({("handler", "index-document")})
+    for number in range(3):
+        trial.scheduler.add_retry(a_delivery(f"d{number}", offset=number, handler=NEEDY, headers=later), 0.0)
+    trial.scheduler.release()
+    assert (trial.started, trial.scheduler.waiting, trial.hops) == ([], 3, [])
+    for _ in range(3):
+        trial.breakers.failed(Unavailable("embeddings", "refused"))
+    trial.pauses._paused = frozenset()
+    trial.scheduler.release()
+    assert trial.scheduler.waiting == 3
+    (breaker,) = (one for one in trial.breakers.all if one.dependency == "embeddings")
+    breaker.retry_at = 0.0
+    trial.scheduler.release()
+    await until(lambda: trial.started == ["d0"])
+    assert trial.scheduler.waiting == 2
+    trial.breakers.succeeded(NEEDY)
+    trial.scheduler.release()
+    await until(lambda: trial.started == ["d0", "d1", "d2"])
+    for key in ("d0", "d1", "d2"):
+        trial.finish(key)
+    trial.breakers.close()
 
 
 async def test_only_the_expired_deliveries_of_a_batch_do_not_start() -> None:
@@ -147,7 +197,7 @@ async def test_only_the_expired_deliveries_of_a_batch_do_not_start() -> None:
         )
     )
     await until(lambda: trial.started == ["d0", "d2"])
-    assert trial.blocked == [(["d1"], BlockReason("expired", None))]
+    assert trial.expired == [["d1"]]
     trial.finish("d0")
     await until(lambda: trial.ended == ["d0", "d1", "d2"])
 
@@ -158,7 +208,7 @@ async def test_if_every_handler_of_a_topic_is_paused_its_deliveries_stay_queued(
     trial.add(a_delivery("d0"))
     for _ in range(3):
         await asyncio.sleep(0)
-    assert (trial.started, trial.blocked, trial.scheduler.waiting) == ([], [], 1)
+    assert (trial.started, trial.deferred, trial.scheduler.waiting) == ([], [], 1)
     trial.pauses._paused = frozenset()
     trial.scheduler.release()
     await until(lambda: trial.started == ["d0"])
@@ -171,14 +221,13 @@ async def test_while_a_dependency_is_unavailable_one_delivery_probes_and_the_oth
         trial.breakers.failed(Unavailable("embeddings", "refused"))
     (breaker,) = (one for one in trial.breakers.all if one.dependency == "embeddings")
     trial.add(a_delivery("waits", handler=NEEDY))
-    await until(lambda: len(trial.blocked) == 1)
-    assert trial.blocked[0][1].why == "embeddings does not answer"
+    assert trial.deferred == [(["waits"], "embeddings does not answer")]
     breaker.retry_at = 0.0
     trial.add(a_delivery("probe", offset=1, handler=NEEDY))
     await until(lambda: trial.started == ["probe"])
     assert breaker.state == "probing"
     trial.finish("probe")
-    await until(lambda: trial.ended == ["waits", "probe"])
+    await until(lambda: trial.ended == ["probe"])
     assert str(breaker.state) == "open", "a probe without a result leaves the probe to another delivery"
     trial.breakers.close()
 
@@ -199,7 +248,7 @@ async def test_deliveries_left_by_a_database_outage_are_checked_and_run_again() 
     trial.now = LATER
     trial.gate._open.set()
     await until(lambda: trial.started == ["kept", "late", "kept"])
-    assert trial.blocked == [(["late"], BlockReason("expired", None))]
+    assert trial.expired == [["late"]]
     trial.finish("kept")
     await until(lambda: trial.ended == ["kept", "late"])
 
