@@ -21,9 +21,10 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streams.observability.group_metrics import GroupCollector, GroupCounts
 from streams.settings import Settings
 
 Outcome = Literal["success", "duplicate", "retry", "deferred", "dead"]
@@ -229,50 +230,6 @@ class LagCollector(Collector):
             current.add_metric((sample.consumergroup, *place), sample.current_offset)
             end.add_metric(place, sample.end_offset)
         yield from (lag, current, end)
-
-
-@dataclass(frozen=True, slots=True)
-class GroupCounts:
-    """Counters of one consumer group since this process started."""
-
-    consumergroup: str
-    owned: int
-    paused: int
-    rebalances: int
-    lost: int
-    late: int
-    commit_failures: int
-
-
-class GroupCollector(Collector):
-    """The consumer groups' counters. Prometheus reads them from the transport at each scrape."""
-
-    def __init__(self, read: Callable[[], Iterable[GroupCounts]]) -> None:
-        self._read = read
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield one sample per group in each family."""
-        counts = list(self._read())
-        gauges = {
-            "streams_partitions_owned": ("Partitions that this process owns.", "owned"),
-            "streams_partitions_paused": ("Owned partitions that are paused until records are settled.", "paused"),
-        }
-        counters = {
-            "streams_rebalances": ("How often partitions were assigned, revoked or lost.", "rebalances"),
-            "streams_partitions_lost": ("Partitions lost without a revocation.", "lost"),
-            "streams_late_acknowledgements": ("Settlements ignored after a revocation.", "late"),
-            "streams_commit_failures": ("Failed offset commits; each is repeated.", "commit_failures"),
-        }
-        families = (
-            (GaugeMetricFamily, gauges),
-            (CounterMetricFamily, counters),
-        )
-        for family, described in families:
-            for name, (help_text, field) in described.items():
-                metric = family(name, help_text, labels=("consumergroup",))
-                for group in counts:
-                    metric.add_metric((group.consumergroup,), getattr(group, field))
-                yield metric
 
 
 _collectors: list[Collector] = []

@@ -12,6 +12,8 @@ class WorkerState:
     """Consumer group → True: it has partitions, or it is a member and there are no partitions for it."""
     stalled: Sequence[str] = ()
     """Partitions (``topic[3]``) that have records but have settled none for too long."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Topic → why it cannot be read now, such as a lost right."""
     dead_threads: Sequence[str] = ()
     """Groups whose polling thread has ended."""
     database_error: str | None = None
@@ -44,13 +46,14 @@ class Health:
 def health_of(state: WorkerState) -> Health:
     """Decide whether a worker is live and ready.
 
-    It is live while every polling thread runs. It is ready if its groups are assigned, no partition is stalled, the
-    database answers and it is not stopping. A database that is down makes a worker unready, not dead: a restart of the
-    worker would not help.
+    It is live while every polling thread runs. It is ready if its groups are assigned, no partition is stalled, every
+    topic can be read, the database answers and it is not stopping. A database that is down makes a worker unready, not
+    dead: a restart of the worker would not help.
     """
     reasons = [f"{group}: its polling thread has ended" for group in state.dead_threads]
     reasons += [f"{group}: not assigned yet" for group, assigned in sorted(state.members.items()) if not assigned]
     reasons += [f"{partition}: has records, but settles none" for partition in state.stalled]
+    reasons += [f"{topic}: cannot be read: {why}" for topic, why in sorted(state.unreadable.items())]
     if state.database_error is not None:
         reasons.append(f"database: {state.database_error}")
     if state.stopping:

@@ -3,7 +3,8 @@
 from faust.web import Request, Response, View
 
 from streams.observability import metrics
-from streams.observability.metrics import GroupCounts, Lag
+from streams.observability.group_metrics import GroupCounts
+from streams.observability.metrics import Lag
 from streams.runtime.health import Health, WorkerState, health_of
 from streams.runtime.pipeline_app import PipelineApp
 from streams.settings import Settings
@@ -16,6 +17,9 @@ def add_pages(app: PipelineApp, settings: Settings) -> None:
         return health_of(
             WorkerState(
                 members={"consumers": app.group_consumer.assigned()},
+                unreadable={
+                    topic: why for one in app.group_consumer.activity() for topic, why in one.unreadable.items()
+                },
                 dead_threads=["consumers"] if app.group_consumer.stalled() else [],
                 database_error=await app.worker.database_error(),
                 stopping=app.worker.stopping,
@@ -49,7 +53,17 @@ def _export_groups(app: PipelineApp, settings: Settings) -> None:
             for one in app.group_consumer.lag()
         ],
         counts=lambda: [
-            GroupCounts(one.group_id, one.owned, one.paused, one.rebalances, one.lost, one.late, one.commit_failures)
+            GroupCounts(
+                one.group_id,
+                one.owned,
+                one.paused,
+                one.rebalances,
+                one.lost,
+                one.late,
+                one.commit_failures,
+                one.deleted_unread,
+                one.unreadable,
+            )
             for one in app.group_consumer.activity()
         ],
     )

@@ -16,7 +16,8 @@ from typer.core import TyperCommand, TyperGroup
 from streams.agents.built_in import HANDLERS
 from streams.cli import COMMANDS
 from streams.durations import format_duration
-from streams.observability.metrics import REGISTRY, GroupCollector, LagCollector
+from streams.observability.group_metrics import GroupCollector
+from streams.observability.metrics import REGISTRY, LagCollector
 from streams.observability.outbox_metrics import OutboxCollector, OutboxDepth
 from streams.settings import Settings
 from streams.topics import BUILT_IN, POOLS

@@ -59,6 +59,8 @@ def consumer_config(settings: Settings, group: Group) -> ClientConfig:
             "heartbeat.interval.ms": CLASSIC_HEARTBEAT_MS,
         }
     return {
+        # With the default of five minutes, added partitions are found so late. KIP-848 finds them by itself.
+        "topic.metadata.refresh.interval.ms": 30_000,
         "fetch.queue.backoff.ms": 20,
         "fetch.wait.max.ms": 20,
         "fetch.min.bytes": 1,
@@ -71,7 +73,8 @@ def consumer_config(settings: Settings, group: Group) -> ClientConfig:
         "group.id": group.group_id,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
+        # Every jump is decided by `Positions`: none may be silent.
+        "auto.offset.reset": "error",
     }
 
 
@@ -85,6 +88,8 @@ def producer_config(settings: Settings, delivery_timeout: float) -> ClientConfig
         "message.max.bytes": MAX_RECORD_BYTES + RETRY_RECORD_ROOM,
         "topic.metadata.propagation.max.ms": round(min(UNKNOWN_TOPIC_SECONDS, delivery_timeout / 2) * 1000),
         **client_config(settings),
+        # A sender must never create a topic, with the broker's defaults for partitions and retention.
+        "allow.auto.create.topics": False,
         "partitioner": "murmur2_random",
         "enable.idempotence": True,
         "acks": "all",

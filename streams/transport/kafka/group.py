@@ -58,6 +58,10 @@ class GroupActivity:
     """Settlements that were ignored because the partition was already revoked."""
     commit_failures: int
     """Failed offset commits. Each is repeated one second later."""
+    deleted_unread: Mapping[str, int]
+    """By topic: how many offsets retention deleted before they were read."""
+    unreadable: Mapping[str, str]
+    """By topic, or the group's id: why it cannot be read now."""
 
 
 class AssignmentListener(Protocol):

@@ -1,9 +1,10 @@
 """The poll thread's state of one owned partition: when to pause it, what to commit. Does no I/O."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streams.transport.kafka.group import Group, LagSample
-from streams.transport.kafka.records import Assignment
+from streams.transport.kafka.records import Assignment, Record
 
 SLOW_SECONDS = 5.0
 """A partition counts as slow for this many seconds after a pause."""
@@ -19,8 +20,14 @@ class PartitionState:
     """The first offset to read, if the group had no committed offset. It is committed, so that the lag is known."""
     committed: int | None = None
     """The offset that the broker has confirmed."""
+    position: int | None = None
+    """The next offset to read when nothing was unsettled. It is after control records, which are never delivered."""
+    last: int = -1
+    """The offset of the last record that was posted to the event loop."""
     posted: int = 0
     """How many records were posted to the event loop."""
+    probe: bool = False
+    """True: commit even if nothing changed. Kafka's answer shows whether the topic may be read again."""
     paused: bool = False
     paused_at: float = -SLOW_SECONDS
     end: int | None = None
@@ -35,6 +42,13 @@ class PartitionState:
     def outstanding(self) -> int:
         """The number of records that were posted to the event loop and are not settled."""
         return self.posted - self.assignment.settled
+
+    def post(self, records: Sequence[Record]) -> None:
+        """Take note of records that are posted to the event loop now."""
+        self.posted += len(records)
+        self.last = records[-1].offset
+        if self.start is None and self.committed is None:
+            self.start = self.assignment.start = records[0].offset
 
     def is_full(self) -> bool:
         """Return True when the partition must be paused."""
@@ -59,10 +73,11 @@ class PartitionState:
 
     def offset_to_commit(self) -> int | None:
         """Return the offset to commit, or None if the broker already has it."""
-        position = self.assignment.committable
-        if position is None:
-            position = self.start
-        return None if position == self.committed else position
+        known = self.assignment.committable, self.position, self.start
+        position = max((offset for offset in known if offset is not None), default=None)
+        if self.probe and position is None:
+            position = self.committed
+        return None if position == self.committed and not self.probe else position
 
     def lag(self) -> LagSample | None:
         """Return the lag, or None until both offsets are known."""

@@ -10,13 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from streams.settings import Settings
-from streams.transport.kafka.client import client_logger, consumer_config, is_fatal, reason
+from streams.transport.kafka.client import client_logger, consumer_config, is_fatal
 from streams.transport.kafka.errors import TransportError
 from streams.transport.kafka.group import AssignmentListener, Group, GroupActivity, LagSample
 from streams.transport.kafka.partition import PartitionState
+from streams.transport.kafka.partitions.positions import Positions
+from streams.transport.kafka.partitions.subscription import Subscription
 from streams.transport.kafka.rebalance import Rebalance
 from streams.transport.kafka.records import Assignment, Chunk, Record, to_record
 from streams.transport.kafka.thread_bridge import ThreadBridge
@@ -30,16 +32,21 @@ COMMIT_SECONDS = 1.0
 CATCH_UP_SECONDS = 0.1
 """How long the thread waits for full partitions before it pauses them: a pause discards fetched records."""
 CATCH_UP_STEP_SECONDS = 0.002
-END_QUERY_SECONDS = 2.0
-"""How often the end offset of a paused partition is queried: librdkafka learns it only from fetches.
-
-A partition that has just been paused is not queried: the query blocks the thread, and most pauses are short.
-"""
-END_QUERY_TIMEOUT_SECONDS = 0.5
 STALLED_SECONDS = 30.0
 """The thread counts as stalled after this long without a poll. No wait in a rebalance takes longer."""
 
-_REFUSED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
+_LOG_ENDS = {
+    KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - the client's name for its own error
+    KafkaError._LOG_TRUNCATION,  # noqa: SLF001 - as above
+    KafkaError.OFFSET_OUT_OF_RANGE,
+}
+"""The log has no record at the position."""
+_TOPIC_FAULTS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_EXCEPTION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+}
+"""librdkafka tries these topics again by itself, and reports no end of the fault."""
 
 Batch = list[tuple[PartitionState, list[Record]]]
 
@@ -74,7 +81,10 @@ class PollLoop:
         self._on_chunk = on_chunk
         self._on_failure = on_failure
         self._bridge = ThreadBridge(asyncio.get_running_loop(), on_failure)
-        self._rebalance = Rebalance(group, settings, listener, self._bridge)
+        self._rebalance = rebalance = Rebalance(group, settings, listener, self._bridge)
+        self._positions = Positions(group, settings, rebalance)
+        callbacks = {"on_assign": rebalance.on_assign, "on_revoke": rebalance.on_revoke, "on_lost": rebalance.on_lost}
+        self._subscription = Subscription(group, rebalance.faults, callbacks)
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=f"kafka-{group.group_id}", daemon=True)
         self._stopping = threading.Event()
@@ -82,7 +92,6 @@ class PollLoop:
         self._fatal: KafkaError | None = None
         self._polled_at = time.monotonic()
         self._commit_at = 0.0
-        self._ends_at = 0.0
 
     def start(self) -> None:
         """Start to consume."""
@@ -132,6 +141,8 @@ class PollLoop:
             lost=self._rebalance.lost,
             late=self._rebalance.late,
             commit_failures=self._rebalance.commits.failures,
+            deleted_unread=dict(self._positions.deleted_unread),
+            unreadable=self._rebalance.faults.reasons(),
         )
 
     # On the event loop
@@ -169,12 +180,7 @@ class PollLoop:
         }
         consumer = Consumer({**consumer_config(self._settings, self.group), **callbacks}, logger=client_logger)
         try:
-            consumer.subscribe(
-                list(self.group.topics),
-                on_assign=rebalance.on_assign,
-                on_revoke=rebalance.on_revoke,
-                on_lost=rebalance.on_lost,
-            )
+            self._subscription.start(consumer)
             while not self._stopping.is_set():
                 self._run_once(consumer)
             rebalance.fence_all()
@@ -191,30 +197,38 @@ class PollLoop:
         messages = [] if first is None else [first, *consumer.consume(ROUND_RECORDS, 0)]
         if self._fatal is not None:
             raise TransportError(self._message(self._fatal))
-        if batch := self._group_by_partition(messages):
+        if batch := self._group_by_partition(consumer, messages):
             self._bridge.post(self._deliver, batch)
         self._pause_and_resume(consumer)
         now = time.monotonic()
         if now >= self._commit_at:
             self._commit_at = now + COMMIT_SECONDS
+            self._rebalance.refresh(consumer, now)
+            self._positions.refresh(consumer, now)
+            if self._subscription.refresh(consumer, now):
+                self._rebalance.probe()
             self._rebalance.commits.send(consumer, self._rebalance.owned())
-            self._update_end_offsets(consumer, now)
 
-    def _group_by_partition(self, messages: Iterable[Message]) -> Batch:
+    def _group_by_partition(self, consumer: Consumer, messages: Iterable[Message]) -> Batch:
         """Group the records by partition. Records of a partition that was revoked meanwhile are dropped."""
         batch: dict[PartitionState, list[Record]] = {}
         for message in messages:
             error = message.error()
             if error is not None:
-                self._on_message_error(error)
+                self._on_message_error(consumer, message, error)
                 continue
             record = to_record(message)
             state = self._rebalance.find(record.topic, record.partition)
             if state is not None:
                 batch.setdefault(state, []).append(record)
+        found: Batch = []
         for state, records in batch.items():
-            state.posted += len(records)
-        return list(batch.items())
+            first = records[0].offset
+            current = self._rebalance.begin_again(state, first) if first <= state.last else state
+            current.post(records)
+            self._rebalance.faults.end(*state.key)
+            found.append((current, records))
+        return found
 
     def _pause_and_resume(self, consumer: Consumer) -> None:
         """Pause full partitions and resume those with room. Polling continues in either case."""
@@ -240,32 +254,27 @@ class PollLoop:
                 self._stopping.wait(CATCH_UP_STEP_SECONDS)
         return [one for one in full if one.is_full()]
 
-    def _update_end_offsets(self, consumer: Consumer, now: float) -> None:
-        ask = now >= self._ends_at
-        if ask:
-            self._ends_at = now + END_QUERY_SECONDS
-        for state in self._rebalance.owned():
-            partition = TopicPartition(*state.key)
-            if not state.paused:
-                _, high = consumer.get_watermark_offsets(partition, cached=True)
-                state.end = high if high >= 0 else state.end
-            elif ask and state.was_paused_for(now, END_QUERY_SECONDS):
-                try:
-                    _, state.end = consumer.get_watermark_offsets(partition, timeout=END_QUERY_TIMEOUT_SECONDS)
-                except KafkaException as error:
-                    ask = False
-                    logger.debug("the end offset of a paused partition is unknown: %s", reason(error))
-
     def _on_error(self, error: KafkaError) -> None:
         if is_fatal(error):
             self._fatal = error
         else:
             logger.warning("Kafka: %s", error.str(), extra={"group": self.group.group_id, "error": error.name()})
 
-    def _on_message_error(self, error: KafkaError) -> None:
-        if is_fatal(error) or error.code() in _REFUSED:
+    def _on_message_error(self, consumer: Consumer, message: Message, error: KafkaError) -> None:
+        topic, partition, code = message.topic(), message.partition(), error.code()
+        if is_fatal(error) or (code == KafkaError.GROUP_AUTHORIZATION_FAILED and not self._rebalance.joined):
             raise TransportError(self._message(error))
-        logger.warning("Kafka: %s", error.str(), extra={"group": self.group.group_id, "error": error.name()})
+        if code in _LOG_ENDS and topic and partition is not None:
+            self._positions.reset(topic, partition, message.offset() or 0)
+        elif code in _TOPIC_FAULTS and topic:
+            owned = partition is not None and self._rebalance.find(topic, partition) is not None
+            self._rebalance.faults.begin(topic, partition if owned else None, error.str())
+        elif code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            self._subscription.leave_out_hidden(consumer)
+        elif code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            self._rebalance.faults.begin(self.group.group_id, None, error.str())
+        else:
+            self._on_error(error)
 
     def _message(self, error: KafkaError) -> str:
         return f"the consumer of group {self.group.group_id} failed: {error.str()} ({error.name()})"

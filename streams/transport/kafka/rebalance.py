@@ -3,14 +3,17 @@
 import asyncio
 import json
 import logging
+import time
+from collections.abc import Collection
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from streams.settings import Settings
-from streams.transport.kafka.client import reason
 from streams.transport.kafka.group import AssignmentListener, Group
 from streams.transport.kafka.offset_commits import OffsetCommits
 from streams.transport.kafka.partition import PartitionState
+from streams.transport.kafka.partitions.faults import TopicFaults
+from streams.transport.kafka.partitions.start_offsets import Start, StartOffsets
 from streams.transport.kafka.records import Assignment
 from streams.transport.kafka.thread_bridge import ThreadBridge
 
@@ -39,7 +42,9 @@ class Rebalance:
         self._listener = listener
         self._bridge = bridge
         self._owned: dict[tuple[str, int], PartitionState] = {}
-        self.commits = OffsetCommits(group, self.find)
+        self.faults = TopicFaults(group)
+        self._starts = StartOffsets(group, self.faults)
+        self.commits = OffsetCommits(group, self.find, self.faults)
         self.closing = False
         """True once everything is fenced and committed, and the consumer only has to leave the group."""
         self.joined = False
@@ -61,21 +66,47 @@ class Rebalance:
         for state in self.owned():
             state.assignment.revoked = True
 
+    def refresh(self, consumer: Consumer, now: float) -> None:
+        """Look up again where to start the partitions whose committed offset was unknown."""
+        if self._starts.are_due(now):
+            self._start_reading(consumer, now)
+
+    def probe(self) -> None:
+        """Let the partitions with a fault commit again: Kafka's answer shows whether they may be read."""
+        for key in self.faults.partitions():
+            if (state := self._owned.get(key)) is not None:
+                state.probe = True
+
+    def begin_again(self, state: PartitionState, offset: int) -> PartitionState:
+        """Replace an owned partition by a new assignment that starts at `offset`, fence the old one, return the new.
+
+        The old records are gone, so nobody could repeat their work: it is not cancelled.
+        """
+        state.assignment.revoked = True
+        added = self._new_state(Start(*state.key, committed=None, first=offset))
+        self._owned[state.key] = added
+        self._notify_assigned([added])
+        return added
+
     # librdkafka calls these from poll and waits for them.
 
     def on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Start to read new partitions at the committed offset, or at the first one if none is committed."""
-        added = [self._new_partition(consumer, partition) for partition in self._committed(consumer, partitions)]
-        consumer.incremental_assign([partition for _, partition in added])
-        self._owned.update((state.key, state) for state, _ in added)
+        self._starts.add(partitions)
         self.joined = True
-        if added:
+        for topic in (self._group.group_id, *{partition.topic for partition in partitions}):
+            self.faults.end(topic)
+        if partitions:
             self.rebalances += 1
-            self._bridge.post(self._listener.on_assigned, [state.assignment for state, _ in added])
             self._log(logging.INFO, "partitions assigned", partitions)
+        self._start_reading(consumer, time.monotonic())
 
     def on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Let the work of revoked partitions finish in time, then fence them, commit, and give them back."""
+        """Let the work of revoked partitions finish in time, then fence them, commit, and give them back.
+
+        The commit is not awaited: a frozen broker would hold the thread for a minute. The coordinator gets it before
+        the partitions have a new owner, because both go over the same connection.
+        """
         removed = self._remove(partitions)
         if not self.closing:
             assignments = [state.assignment for state in removed]
@@ -85,8 +116,8 @@ class Rebalance:
                 logger.warning("the event loop is blocked; revoked partitions are given back without waiting for it")
             for assignment in assignments:
                 assignment.revoked = True
-            self.commits.send_and_wait(consumer, removed)
-        consumer.incremental_unassign(partitions)
+            self.commits.send_last(consumer, removed)
+        consumer.incremental_unassign([TopicPartition(*state.key) for state in removed])
         self._notify_revoked(removed)
         self._log(logging.INFO, "partitions revoked", partitions)
 
@@ -96,7 +127,7 @@ class Rebalance:
         for state in removed:
             state.assignment.revoked = True
         self.lost += len(removed)
-        consumer.incremental_unassign(partitions)
+        consumer.incremental_unassign([TopicPartition(*state.key) for state in removed])
         self._notify_revoked(removed)
         self._log(logging.WARNING, "partitions lost; their new owner repeats the work in progress", partitions)
 
@@ -121,40 +152,29 @@ class Rebalance:
             for assignment in assignments:
                 assignment.revoked = True
 
-    def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        if not partitions:
-            return []
-        try:
-            return consumer.committed(partitions, timeout=self._settings.kafka_request_timeout)
-        except KafkaException as error:
-            logger.warning(
-                "committed offsets are unknown; librdkafka asks again",
-                extra={"group": self._group.group_id, "error": reason(error)},
-            )
-            return partitions
+    def _start_reading(self, consumer: Consumer, now: float) -> None:
+        """Read the assigned partitions whose start is known. librdkafka wants the call even if there is none."""
+        found = self._starts.look_up(consumer, now)
+        states = [self._new_state(start) for start in found]
+        consumer.incremental_assign([start.assigned for start in found])
+        self._owned.update((state.key, state) for state in states)
+        self._notify_assigned(states)
 
-    def _new_partition(self, consumer: Consumer, partition: TopicPartition) -> tuple[PartitionState, TopicPartition]:
-        assignment = Assignment(partition.topic, partition.partition, self._group.group_id, self._count_late)
-        state = PartitionState(assignment, self._group)
-        if partition.offset >= 0:
-            state.committed = partition.offset
-        elif partition.offset == OFFSET_INVALID:
-            try:
-                state.start, _ = consumer.get_watermark_offsets(partition, timeout=self._settings.kafka_request_timeout)
-            except KafkaException as error:
-                logger.warning(
-                    "the start offset of a partition is unknown",
-                    extra={"group": self._group.group_id, "topic": partition.topic, "error": reason(error)},
-                )
-            else:
-                partition = TopicPartition(partition.topic, partition.partition, state.start)
-        assignment.start = partition.offset if partition.offset >= 0 else None
-        return state, partition
+    def _new_state(self, start: Start) -> PartitionState:
+        assignment = Assignment(start.topic, start.partition, self._group.group_id, self._count_late)
+        assignment.start = start.first if start.committed is None else start.committed
+        return PartitionState(assignment, self._group, start=start.first, committed=start.committed)
 
     def _remove(self, partitions: list[TopicPartition]) -> list[PartitionState]:
         self.rebalances += 1
+        self._starts.remove(partitions)
+        self.faults.forget((partition.topic, partition.partition) for partition in partitions)
         found = (self._owned.pop((partition.topic, partition.partition), None) for partition in partitions)
         return [state for state in found if state is not None]
+
+    def _notify_assigned(self, added: Collection[PartitionState]) -> None:
+        if added:
+            self._bridge.post(self._listener.on_assigned, [state.assignment for state in added])
 
     def _notify_revoked(self, removed: list[PartitionState]) -> None:
         if removed:

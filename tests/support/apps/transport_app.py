@@ -2,6 +2,7 @@
 
 Environment variables:
     TEST_TOPICS: Topics, separated by commas. Each has its own group, `<topic>-group`.
+    TEST_ONE_GROUP: Not empty: the group of the first topic has all of them.
     TEST_AGENTS: Topics with an agent. Default: all.
     TEST_HIGH, TEST_LOW: The watermarks of the groups, in records.
     TEST_LOG: The log file, with one JSON line per settled record.
@@ -102,17 +103,24 @@ class RecordWorker:
 
 
 record_worker = RecordWorker()
+
+
+def group_of(name: str, topics: tuple[str, ...]) -> Group:
+    return Group(
+        name,
+        f"{name}-group",
+        topics,
+        high=int(os.environ.get("TEST_HIGH", "4000")),
+        low=int(os.environ.get("TEST_LOW", "1000")),
+    )
+
+
 app = StreamsApp(
     load_settings(),
-    groups=tuple(
-        Group(
-            name,
-            f"{name}-group",
-            (name,),
-            high=int(os.environ.get("TEST_HIGH", "4000")),
-            low=int(os.environ.get("TEST_LOW", "1000")),
-        )
-        for name in TOPICS
+    groups=(
+        (group_of(TOPICS[0], TOPICS),)
+        if os.environ.get("TEST_ONE_GROUP")
+        else tuple(group_of(name, (name,)) for name in TOPICS)
     ),
     listener=record_worker,
 )
@@ -154,7 +162,14 @@ class State(View):
                     for one in consumer.lag()
                 ],
                 "activity": [
-                    {"owned": one.owned, "paused": one.paused, "late": one.late, "lost": one.lost}
+                    {
+                        "owned": one.owned,
+                        "paused": one.paused,
+                        "late": one.late,
+                        "lost": one.lost,
+                        "deleted_unread": dict(one.deleted_unread),
+                        "unreadable": dict(one.unreadable),
+                    }
                     for one in consumer.activity()
                 ],
             }

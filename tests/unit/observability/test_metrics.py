@@ -6,6 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.observability import metrics
+from streams.observability.group_metrics import GroupCounts
 from streams.observability.metrics import Lag
 from streams.settings import Settings
 
@@ -105,7 +106,7 @@ def test_a_later_export_takes_the_place_of_the_former() -> None:
 @pytest.mark.usefixtures("exported_lag")
 def test_a_group_s_counts_are_read_at_each_scrape_under_our_names() -> None:
     """Gauges for the current state, counters for events."""
-    counts = [metrics.GroupCounts("shop.low", owned=4, paused=1, rebalances=3, lost=2, late=5, commit_failures=6)]
+    counts = [GroupCounts("shop.low", owned=4, paused=1, rebalances=3, lost=2, late=5, commit_failures=6)]
     metrics.export_groups(Settings(metrics_lag=False), tuple, lambda: counts)
     told = {
         name: value(name, consumergroup="shop.low")
@@ -119,6 +120,16 @@ def test_a_group_s_counts_are_read_at_each_scrape_under_our_names() -> None:
         )
     }
     assert list(told.values()) == [4, 1, 3, 2, 5, 6]
+
+
+@pytest.mark.usefixtures("exported_lag")
+@pytest.mark.requirement("Faults of others", "c10: what retention deleted unread is on a metric")
+def test_topics_with_trouble_have_samples_of_their_own() -> None:
+    """Offsets that retention deleted are counted by topic; a topic that cannot be read is 1."""
+    counts = [GroupCounts("shop.low", 4, 1, 3, 2, 5, 6, deleted_unread={"a": 8}, unreadable={"b": "no right"})]
+    metrics.export_groups(Settings(metrics_lag=False), tuple, lambda: counts)
+    assert value("streams_offsets_deleted_unread_total", consumergroup="shop.low", topic="a") == 8
+    assert value("streams_topic_unreadable", consumergroup="shop.low", topic="b") == 1
 
 
 def test_lag_is_left_out_where_it_is_switched_off() -> None:

@@ -1,5 +1,7 @@
 """When a worker counts as live and ready."""
 
+import pytest
+
 from streams.runtime.health import WorkerState, health_of
 
 WELL = {"streams.high": True, "streams.low": True}
@@ -28,6 +30,15 @@ def test_a_stalled_partition_is_not_ready() -> None:
         "open_breakers": {},
     }
     assert health.live
+
+
+@pytest.mark.requirement("Faults of others", "c18a: a topic that cannot be read is a reason on the health page")
+def test_an_unreadable_topic_is_not_ready() -> None:
+    """The reason names the topic and the cause; the process stays alive, since other topics continue."""
+    health = health_of(WorkerState(members=WELL, unreadable={"document.deleted": "authorization failed"}))
+    assert health.ready_page()["reasons"] == ["document.deleted: cannot be read: authorization failed"]
+    assert health.live
+    assert not health.ready
 
 
 def test_a_database_that_is_down_makes_unready_not_dead() -> None:

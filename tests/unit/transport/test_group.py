@@ -130,7 +130,7 @@ def test_what_the_guarantees_rest_on_cannot_be_overridden() -> None:
     settings = Settings(kafka_config={**careless, "socket.keepalive.enable": "true"})
     consumer = consumer_config(settings, GROUP)
     assert (consumer["enable.auto.commit"], consumer["group.id"]) == (False, "streams.high")
-    assert consumer["auto.offset.reset"] == "earliest"
+    assert consumer["auto.offset.reset"] == "error"
     assert consumer["socket.keepalive.enable"] == "true"
     assert producer_config(settings, 5.0)["acks"] == "all"
     assert producer_config(settings, 5.0)["delivery.timeout.ms"] == 5000
@@ -142,6 +142,14 @@ def test_the_new_protocol_leaves_session_and_heartbeat_to_the_broker() -> None:
     new = consumer_config(Settings(group_protocol="consumer"), GROUP)
     assert new["group.protocol"] == "consumer"
     assert not {"session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"} & new.keys()
+
+
+@pytest.mark.requirement("Faults of others", "c09: added partitions are read within 30 seconds")
+def test_metadata_is_refreshed_every_30_seconds() -> None:
+    """With the client's default of five minutes, the classic protocol would read added partitions so late."""
+    assert consumer_config(Settings(), GROUP)["topic.metadata.refresh.interval.ms"] == 30_000
+    slower = Settings(kafka_config={"topic.metadata.refresh.interval.ms": "60000"})
+    assert consumer_config(slower, GROUP)["topic.metadata.refresh.interval.ms"] == "60000"
 
 
 def test_security_settings_are_passed_through() -> None:

@@ -1,0 +1,71 @@
+"""The metrics of consumer groups: partitions, rebalances, failed commits, and topics with trouble."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCounts:
+    """Counters of one consumer group since this process started."""
+
+    consumergroup: str
+    owned: int
+    paused: int
+    rebalances: int
+    lost: int
+    late: int
+    commit_failures: int
+    deleted_unread: Mapping[str, int] = field(default_factory=dict)
+    """By topic: how many offsets retention deleted before they were read."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """By topic, or the group's id: why it cannot be read now."""
+
+
+class GroupCollector(Collector):
+    """The consumer groups' counters. Prometheus reads them from the transport at each scrape."""
+
+    def __init__(self, read: Callable[[], Iterable[GroupCounts]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield one sample per group in each family."""
+        counts = list(self._read())
+        gauges = {
+            "streams_partitions_owned": ("Partitions that this process owns.", "owned"),
+            "streams_partitions_paused": ("Owned partitions that are paused until records are settled.", "paused"),
+        }
+        counters = {
+            "streams_rebalances": ("How often partitions were assigned, revoked or lost.", "rebalances"),
+            "streams_partitions_lost": ("Partitions lost without a revocation.", "lost"),
+            "streams_late_acknowledgements": ("Settlements ignored after a revocation.", "late"),
+            "streams_commit_failures": ("Failed offset commits; each is repeated.", "commit_failures"),
+        }
+        families = (
+            (GaugeMetricFamily, gauges),
+            (CounterMetricFamily, counters),
+        )
+        for family, described in families:
+            for name, (help_text, attribute) in described.items():
+                metric = family(name, help_text, labels=("consumergroup",))
+                for group in counts:
+                    metric.add_metric((group.consumergroup,), getattr(group, attribute))
+                yield metric
+        yield from _topic_metrics(counts)
+
+
+def _topic_metrics(groups: Iterable[GroupCounts]) -> Iterator[Metric]:
+    """Yield one sample per topic with trouble in each family."""
+    labels = ("consumergroup", "topic")
+    deleted = CounterMetricFamily(
+        "streams_offsets_deleted_unread", "Offsets that retention deleted before they were read.", labels=labels
+    )
+    unreadable = GaugeMetricFamily("streams_topic_unreadable", "1 while a topic cannot be read.", labels=labels)
+    for group in groups:
+        for topic, offsets in group.deleted_unread.items():
+            deleted.add_metric((group.consumergroup, topic), offsets)
+        for topic in group.unreadable:
+            unreadable.add_metric((group.consumergroup, topic), 1)
+    yield from (deleted, unreadable)

@@ -1,0 +1,76 @@
+"""Finds topics that were deleted and created again, by the id that Kafka gives each topic.
+
+An offset of the former topic can be valid in the new one: reading would continue there and skip the records before it.
+With KIP-848 the group assigns the new topic's partitions anew, but such an offset may be committed until then.
+"""
+
+import logging
+from collections.abc import Collection
+from concurrent.futures import Future
+
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, TopicDescription
+
+from streams.settings import Settings
+from streams.transport.kafka.client import client_config, client_logger
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS = 10.0
+"""How often the ids are requested."""
+FORGET_SECONDS = 60.0
+"""How long the id of a topic is kept that this consumer no longer reads. A rebalance may soon bring it back."""
+
+
+class TopicIds:
+    """The ids of the topics that one consumer reads. Its calls do not wait for the brokers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._admin: AdminClient | None = None
+        self._known: dict[str, str] = {}
+        self._read_at: dict[str, float] = {}
+        self._requested: dict[str, Future[TopicDescription]] = {}
+        self._check_at = 0.0
+
+    def changed(self, now: float, topics: Collection[str]) -> list[str]:
+        """Return the topics with another id than before, and request the ids of these topics now and then.
+
+        Args:
+            now: Seconds of a monotonic clock.
+            topics: The topics that are read now. The ids of others are forgotten after FORGET_SECONDS.
+        """
+        self._read_at |= dict.fromkeys(topics, now)
+        for topic in [topic for topic, at in self._read_at.items() if now - at > FORGET_SECONDS]:
+            del self._read_at[topic]
+            self._known.pop(topic, None)
+        changed = []
+        for topic in [topic for topic, answer in self._requested.items() if answer.done()]:
+            found = _id_of(self._requested.pop(topic))
+            if found is None or topic not in topics:
+                continue
+            if self._known.setdefault(topic, found) != found:
+                self._known[topic] = found
+                changed.append(topic)
+        if now >= self._check_at and topics and not self._requested:
+            self._check_at = now + CHECK_SECONDS
+            self._request(topics)
+        return changed
+
+    def _request(self, topics: Collection[str]) -> None:
+        if self._admin is None:
+            self._admin = AdminClient(client_config(self._settings), logger=client_logger)
+        try:
+            self._requested = self._admin.describe_topics(
+                TopicCollection(list(topics)), request_timeout=self._settings.kafka_request_timeout
+            )
+        except KafkaException as error:
+            logger.debug("the ids of topics are unknown: %s", error)
+
+
+def _id_of(answer: "Future[TopicDescription]") -> str | None:
+    """Return the id of a topic. None: Kafka did not answer, or the topic does not exist now."""
+    try:
+        return str(answer.result().topic_id)
+    except KafkaException:
+        return None
