@@ -113,6 +113,11 @@ def spring_long(value: int) -> bytes:
     return value.to_bytes(8, "big", signed=True)
 
 
+def as_spring_number(value: bytes | None) -> int | None:
+    """Return a number in Spring's encoding, or None if it is missing or has another length than 4 or 8 bytes."""
+    return int.from_bytes(value, "big", signed=True) if value is not None and len(value) in {4, 8} else None
+
+
 def last(headers: Iterable[tuple[str, bytes | None]], name: str) -> bytes | None:
     """Return the last value of a header, since the newest hop appends. None: no such header, or it has no value."""
     found = None

@@ -222,19 +222,20 @@ def replay(  # noqa: PLR0913 - one option a filter
 
 @app.command("rebuild", cls=Command, epilog=examples("streams dlq rebuild"))
 def rebuild(*, as_json: JSONOption = False) -> None:
-    """Rebuild the index of dead letters from the DLQ topics. Existing entries stay unchanged."""
+    """Rebuild the index of dead letters from the DLQ topics. Entries that agree with their record stay unchanged."""
     settings = load_settings()
     with open_ledger(settings) as engine:
         try:
             with engine.begin() as connection:
                 catalogue = build_catalogue(settings)
-                added = rebuild_index(connection, settings, catalogue, build_codec(settings, catalogue))
+                rebuilt = rebuild_index(connection, settings, catalogue, build_codec(settings, catalogue))
         except RecordUnreadableError as error:
             raise CommandError(str(error)) from error
     if as_json:
-        print_json({"added": added})
+        print_json(asdict(rebuilt))
     else:
-        print_text(f"{added} dead letters were added to the index")
+        removed = f", {rebuilt.removed} without a record were removed" if rebuilt.removed else ""
+        print_text(f"{rebuilt.added} dead letters were added to the index{removed}")
 
 
 def _replay_each(
@@ -286,7 +287,8 @@ def _content(settings: Settings, letter: DeadLetter, record: Record) -> dict[str
 
 
 def _header(name: str, value: bytes | None) -> object:
-    return _text(value) if value is None or name not in _BIG_ENDIAN else int.from_bytes(value, "big", signed=True)
+    number = headers.as_spring_number(value) if name in _BIG_ENDIAN else None
+    return _text(value) if number is None else number
 
 
 def _text(value: bytes | None) -> str | None:

@@ -82,9 +82,16 @@ INSERT_DEAD_LETTER = text(
         :id, :dlq_topic, :dlq_partition, :dlq_offset, :topic, :partition, :offset, :event_id, :handler, :tenant_id,
         :reason, :error_type, :error_message, :attempts, :first_failed_at, :died_at
     )
-    on conflict do nothing
+    on conflict (id) do update set
+        topic = excluded.topic, partition = excluded.partition, "offset" = excluded."offset",
+        event_id = excluded.event_id, handler = excluded.handler, tenant_id = excluded.tenant_id,
+        reason = excluded.reason, error_type = excluded.error_type, error_message = excluded.error_message,
+        attempts = excluded.attempts, first_failed_at = excluded.first_failed_at, died_at = excluded.died_at,
+        replayed_at = null
+    where dead_letters.died_at < excluded.died_at
     """
 )
+"""The newer dead letter wins: if a DLQ topic is created again, its offsets, and so the ids, begin again."""
 
 
 async def lock_execution(
@@ -140,7 +147,7 @@ async def settle(session: AsyncSession, values: Mapping[str, object]) -> None:
 
 
 async def index_dead_letter(session: AsyncSession, row: Mapping[str, object]) -> None:
-    """Insert a dead letter's row, which comes from `dead_letter_row`, unless it exists."""
+    """Insert a dead letter's row, which comes from `dead_letter_row`. It replaces an older one with the same id."""
     await session.execute(INSERT_DEAD_LETTER, dict(row))
 
 

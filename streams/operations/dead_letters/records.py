@@ -7,6 +7,8 @@ from itertools import groupby
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from streams import headers
+from streams.delivery.delivery import header_number
 from streams.operations.dead_letters.index import DeadLetter
 from streams.settings import Settings
 from streams.transport.kafka.client import client_config, client_logger, reason
@@ -16,6 +18,8 @@ BATCH = 500
 MAX_SKIPPED = 10_000
 """With more offsets than this between two wanted records, seeking is cheaper than reading the ones in between."""
 
+LATEST_MS = 253_402_300_799_000
+"""The end of the year 9999, in ms since the epoch: the latest time that a row can have."""
 RETRY_SECONDS = 0.1
 """The pause between two requests to a partition whose leader moves."""
 _MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
@@ -82,6 +86,25 @@ def watermarks(consumer: Consumer, partition: TopicPartition, seconds: float) ->
         time.sleep(RETRY_SECONDS)
 
 
+def is_record_of(letter: DeadLetter, record: Record) -> bool:
+    """Return False if the record is another dead letter: the DLQ topic was created again since the row was written."""
+    died_at = header_number(record, headers.DLQ_DIED_AT, LATEST_MS)
+    return died_at is None or died_at == round(letter.died_at.timestamp() * 1000)
+
+
+def partition_ends(settings: Settings, topic: str) -> dict[int, int]:
+    """Return the next offset of each partition of a DLQ topic; empty if there is no such topic."""
+    with _consumer(settings) as consumer:
+        try:
+            partitions = consumer.list_topics(topic, timeout=settings.kafka_request_timeout).topics[topic].partitions
+            return {
+                number: watermarks(consumer, TopicPartition(topic, number), settings.kafka_request_timeout)[1]
+                for number in partitions
+            }
+        except KafkaException as error:
+            raise _read_error(settings, error) from error
+
+
 def _of_partition(
     consumer: Consumer, settings: Settings, partition: TopicPartition, letters: list[DeadLetter]
 ) -> Iterator[tuple[DeadLetter, Record | None]]:
@@ -92,7 +115,7 @@ def _of_partition(
         for record in _range(consumer, settings, partition, run[0].dlq_offset, run[-1].dlq_offset + 1):
             letter = wanted.pop(record.offset, None)
             if letter is not None:
-                yield letter, record
+                yield letter, record if is_record_of(letter, record) else None
         yield from ((letter, None) for letter in wanted.values())
     yield from ((letter, None) for letter in letters if letter.dlq_offset not in range(low, high))
 

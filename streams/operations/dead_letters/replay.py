@@ -134,8 +134,8 @@ def replay_headers(record: Record, letter: DeadLetter, restart: Restart, due_at:
 
 def origin_timestamp(record: Record) -> int:
     """Return when the event was first produced, in ms since the epoch: from the header, or else the record's time."""
-    stored = headers.last(record.headers, headers.SPRING_TIMESTAMP)
-    return record.timestamp if stored is None else int.from_bytes(stored, "big", signed=True)
+    stored = headers.as_spring_number(headers.last(record.headers, headers.SPRING_TIMESTAMP))
+    return record.timestamp if stored is None else stored
 
 
 def _lock_unreplayed(connection: Connection, letter: DeadLetter) -> None:

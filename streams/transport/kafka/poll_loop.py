@@ -92,6 +92,7 @@ class PollLoop:
         self._fatal: KafkaError | None = None
         self._polled_at = time.monotonic()
         self._commit_at = 0.0
+        self._rebalances = 0
 
     def start(self) -> None:
         """Start to consume."""
@@ -201,8 +202,9 @@ class PollLoop:
             self._bridge.post(self._deliver, batch)
         self._pause_and_resume(consumer)
         now = time.monotonic()
-        if now >= self._commit_at:
+        if now >= self._commit_at or self._rebalances != self._rebalance.rebalances:
             self._commit_at = now + COMMIT_SECONDS
+            self._rebalances = self._rebalance.rebalances
             self._rebalance.refresh(consumer, now)
             self._positions.refresh(consumer, now)
             if self._subscription.refresh(consumer, now):

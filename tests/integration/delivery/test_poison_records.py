@@ -5,6 +5,7 @@ Expected: each is a dead letter, every valid record between them is done, and th
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from uuid import UUID
 
@@ -28,9 +29,9 @@ from streams.transport.kafka.records import to_record
 from tests.integration.conftest import Stack, make_topics, own_environment, settings_in
 from tests.support.apps import poisons
 from tests.support.apps.poisons import LongPoisonSent, PoisonSent
+from tests.support.hostile.raw_producer import RawProducer, RawRecord
 from tests.support.kafka_records import end_offsets, read_all
 from tests.support.processes.worker_process import WorkerProcess, publish, rows, scalar, wait_for
-from tests.support.raw_producer import produce_raw
 
 DLQ_LIMIT = 60_000
 """Bytes that the DLQ takes. The topics of the events take 1 MiB."""
@@ -147,10 +148,12 @@ def test_every_poison_is_a_dead_letter_and_every_valid_record_is_done(
     send_valid()
     values = poison_values(codec)
     for name, value in values.items():
-        producer.produce(topic, value, name.encode(), headers=(("null", None), ("odd", b"\xff")))
+        producer.produce(topic, value, name.encode(), headers=[("null", None), ("odd", b"\xff")])
         send_valid()
     bad_header = codec.encode_inline(poison("bad header"))
-    produce_raw(settings.kafka_bootstrap_servers, topic, bad_header.value, b"bad header", [(b"h\xff\xfe", b"v")])
+    raw = RawProducer(settings.kafka_bootstrap_servers)
+    raw.send(topic, 0, [RawRecord(bad_header.value, b"bad header", [(b"h\xff\xfe", b"v")], round(time.time() * 1000))])
+    raw.close()
     send_valid()
     failing = [PoisonSent(poison_id=kind, kind=kind, blob=b"") for kind in KINDS]
     for event in failing:

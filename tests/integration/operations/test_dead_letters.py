@@ -4,7 +4,7 @@ import base64
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -19,12 +19,14 @@ from streams.codec import EncodedEvent, build_codec
 from streams.database.tables import dead_letters, executions
 from streams.delivery.dead_letter import DeadLetterInfo
 from streams.delivery.errors import Reason
+from streams.delivery.ledger.settle import INSERT_DEAD_LETTER
 from streams.delivery.settlement.dead_letter import dead_record
 from streams.observability.error_text import ErrorText
 from streams.operations.dead_letters.index import DeadLetterFilter, find_dead_letters, list_dead_letters
-from streams.operations.dead_letters.rebuild import index_row, rebuild
+from streams.operations.dead_letters.rebuild import Rebuilt, index_row, rebuild
 from streams.operations.dead_letters.records import read_record, read_records
-from streams.operations.dead_letters.replay import Replay, ReplayRefusedError, replay
+from streams.operations.dead_letters.replay import Replay, ReplayRefusedError, origin_timestamp, replay
+from streams.operations.topics.apply import apply, plan_topics
 from streams.publishing.outbox.outbox import headers_from_json
 from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings
@@ -32,7 +34,7 @@ from streams.topics import Catalogue
 from streams.transport.kafka.client import client_config
 from streams.transport.kafka.records import Record
 from tests.support.cli import Commands
-from tests.support.processes.worker_process import rows, scalar
+from tests.support.processes.worker_process import rows, scalar, wait_for
 
 HANDLER = "clean-document"
 LIST_FIELDS = (
@@ -264,10 +266,93 @@ def test_the_index_is_rebuilt_from_the_topics(
         connection.execute(text("delete from streams.dead_letters"))
     codec = build_codec(settings, catalogue)
     with engine.begin() as connection:
-        assert rebuild(connection, settings, catalogue, codec) == 4
+        assert rebuild(connection, settings, catalogue, codec) == Rebuilt(added=4, removed=0)
     assert rows(engine, "select * from streams.dead_letters order by id") == before
     with engine.begin() as connection:
-        assert rebuild(connection, settings, catalogue, codec) == 0
+        assert rebuild(connection, settings, catalogue, codec) == Rebuilt(added=0, removed=0)
+
+
+@pytest.mark.requirement("Faults of others", "c20: dead letters of a DLQ topic that was created again are all listed")
+def test_the_newer_dead_letter_with_an_id_is_indexed(kill: Kill, engine: Engine) -> None:
+    """If a DLQ topic begins again at offset 0, its ids do too. An older dead letter does not replace a newer one."""
+    dead = kill()
+    (known,) = rows(engine, "select * from streams.dead_letters")
+    values = {name: value for name, value in known.items() if name != "replayed_at"}
+    with engine.begin() as connection:
+        connection.execute(update(dead_letters).values(replayed_at=datetime.now(tz=UTC)))
+        later = known["died_at"] + timedelta(seconds=1)  # type: ignore[operator]  # a timestamptz
+        connection.execute(INSERT_DEAD_LETTER, {**values, "event_id": uuid4(), "died_at": later})
+    (newer,) = rows(engine, "select * from streams.dead_letters")
+    assert (newer["id"], newer["died_at"], newer["replayed_at"]) == (dead.id, later, None)
+    assert newer["event_id"] != known["event_id"]
+    with engine.begin() as connection:
+        connection.execute(INSERT_DEAD_LETTER, values)
+    assert rows(engine, "select * from streams.dead_letters") == [newer]
+
+
+@pytest.mark.requirement("Faults of others", "c20: dead letters of a DLQ topic that was created again are all listed")
+@pytest.mark.parametrize("partitions", [1])
+def test_a_dlq_topic_that_was_created_again_is_indexed_anew(
+    kill: Kill, engine: Engine, settings: Settings, catalogue: Catalogue
+) -> None:
+    """The record of another life is not shown for a row; a rebuild replaces this row, and removes those without one."""
+    former = [kill() for _ in range(3)]
+    dlq = catalogue.dlq(catalogue.topic("document.deleted").name)
+    admin = AdminClient(client_config(settings))
+    admin.delete_topics([dlq])[dlq].result(10)
+    wait_for(lambda: dlq not in admin.list_topics(timeout=10).topics, "the topic to be deleted")
+    apply(settings, plan_topics(settings, catalogue).changes)
+    sent = (
+        (headers.DLQ_TOPIC, b"document.deleted"),
+        (headers.DLQ_REASON, b"fatal"),
+        (headers.DLQ_DIED_AT, b"1700000010000"),
+    )
+    produce(settings, dlq, b"k", b"another", sent)
+    with engine.connect() as connection:
+        letters = find_dead_letters(connection, [one.id for one in former])
+    assert [record for _, record in read_records(settings, letters)] == [None, None, None]
+    with engine.begin() as connection:
+        rebuilt = rebuild(connection, settings, catalogue, build_codec(settings, catalogue))
+    assert rebuilt == Rebuilt(added=1, removed=2)
+    (row,) = rows(engine, "select * from streams.dead_letters")
+    assert (row["id"], row["reason"]) == (f"{dlq}:0:0", "fatal")
+
+
+@pytest.mark.requirement("Faults of others", "L4: a foreign record in a DLQ does not stop `dlq rebuild`")
+def test_a_foreign_record_is_indexed_shown_and_refused(
+    kill: Kill, engine: Engine, settings: Settings, catalogue: Catalogue, commands: Commands
+) -> None:
+    """Numbers, times and texts that no column can hold become default values, in every command."""
+    kill()
+    foreign = (
+        (headers.DLQ_TOPIC, b"document.deleted\x00"),
+        (headers.DLQ_PARTITION, b"99999999999"),
+        (headers.DLQ_OFFSET, b"9" * 40),
+        (headers.DLQ_DELIVERY_COUNT, b"-5"),
+        (headers.DLQ_DIED_AT, b"9" * 30),
+        (headers.DLQ_FIRST_FAILED_AT, b"-1"),
+        (headers.DLQ_HANDLER, b"\xff\x00"),
+        (headers.DLQ_MESSAGE, b"\x00" * 100),
+        (headers.DLQ_EVENT_ID, b"no uuid"),
+        (headers.SPRING_TIMESTAMP, b"\x7f" * 3000),
+        (headers.SPRING_PARTITION, b""),
+    )
+    dlq = catalogue.dlq(catalogue.topic("document.deleted").name)
+    topic, partition, offset = produce(settings, dlq, b"k", b"v", foreign)
+    with engine.begin() as connection:
+        rebuilt = rebuild(connection, settings, catalogue, build_codec(settings, catalogue))
+    assert rebuilt == Rebuilt(added=1, removed=0)
+    shown = commands.json("dlq", "show", f"{topic}:{partition}:{offset}")
+    assert isinstance(shown, dict)
+    assert (shown["partition"], shown["offset"], shown["attempts"], shown["reason"]) == (-1, -1, 0, "unknown")
+    assert len(commands.rows("dlq", "list")) == 2
+    assert commands.run("dlq", "replay", f"{topic}:{partition}:{offset}").stderr.count("\n") <= 1
+
+
+def test_a_replay_uses_the_record_s_time_without_a_valid_header() -> None:
+    """A header of 3,000 bytes is no time."""
+    record = Record("a", 0, 0, 7, "CreateTime", None, None, ((headers.SPRING_TIMESTAMP, b"\x7f" * 3000),))
+    assert origin_timestamp(record) == 7
 
 
 @pytest.mark.requirement("Commands", "`dlq list`, `show`, `replay` and their fields")

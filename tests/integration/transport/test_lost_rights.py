@@ -44,7 +44,8 @@ def guarded(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     kafka = GuardedKafka(folder, ports, brokers=1, cluster_id="Z3VhcmRlZC1jbHVzdGVyMQ", cache=stack.folder / "cache")
     kafka.start(StartUp(lambda _: None))
     try:
-        yield Stack({**stack.environment, "STREAMS_KAFKA_BOOTSTRAP_SERVERS": kafka.address}, folder)
+        environment = {**stack.environment, "STREAMS_KAFKA_BOOTSTRAP_SERVERS": kafka.address}
+        yield Stack(environment, folder, stack.database_admin_url)
     finally:
         kafka.stop()
 
@@ -92,7 +93,7 @@ def test_the_topics_that_may_be_read_go_on(
         first = refused.start(**environment)
         refused.produce(["a-1"])
         other.produce(["b-1"])
-        wait_until(lambda: len(refused.settled()) == 2, 40, "both topics are read")
+        wait_until(lambda: len(refused.settled()) == 2, 60, "both topics are read")
         wait_until(lambda: refused.committed() == [1], 10, "and committed: later, a commit would be refused")
         deny(admin, refused.topic, operation)
         if operation is AclOperation.READ:
@@ -103,7 +104,7 @@ def test_the_topics_that_may_be_read_go_on(
         assert first.terminate() == 0
         second = refused.start(**environment)
         other.produce(["b-3"])
-        wait_until(lambda: "b-3" in refused.settled(), 40, "it goes on after a restart")
+        wait_until(lambda: "b-3" in refused.settled(), 60, "it goes on after a restart")
         wait_until(lambda: refused.topic in second.state()["activity"][0]["unreadable"], 20, "the fault is known")
         assert "a topic cannot be read" in second.text()
         allow(admin, refused.topic)

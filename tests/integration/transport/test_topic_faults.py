@@ -48,7 +48,7 @@ def test_a_topic_that_is_created_again_is_read_from_its_start(scene: Scene, prot
     """Every record of the new topic is settled, also where the former position is valid in it. The worker goes on."""
     worker = scene.start(STREAMS_GROUP_PROTOCOL=protocol)
     scene.produce([f"old-{number}" for number in range(45)])
-    wait_until(lambda: scene.committed() == [45], 30, "the first topic is read")
+    wait_until(lambda: scene.committed() == [45], 60, "the first topic is read")
     create_again(scene)
     new = [f"new-{number}" for number in range(records)]
     scene.produce(new)
@@ -69,7 +69,7 @@ def test_aborted_records_at_the_end_are_committed(scene: Scene) -> None:
             producer.produce(scene.topic, f"{kind}-{number}".encode(), partition=0)
         producer.flush(10)
         producer.commit_transaction() if kind == "kept" else producer.abort_transaction()
-    wait_until(lambda: scene.committed() == [14], 30, "the offset is after the last marker")
+    wait_until(lambda: scene.committed() == [14], 60, "the offset is after the last marker")
     assert scene.settled() == {f"kept-{number}": 1 for number in range(5)}
     wait_until(
         lambda: [(one["current"], one["end"]) for one in worker.state()["lag"]] == [(14, 14)], 5, "there is no lag"
@@ -82,14 +82,14 @@ def test_records_that_were_deleted_unread_are_counted(scene: Scene, protocol: st
     """Ten are settled; eight more are deleted while no worker runs. The next one counts eight and reads the rest."""
     first = scene.start(STREAMS_GROUP_PROTOCOL=protocol)
     scene.produce([f"a-{number}" for number in range(10)])
-    wait_until(lambda: scene.committed() == [10], 30, "ten are settled")
+    wait_until(lambda: scene.committed() == [10], 60, "ten are settled")
     assert first.terminate() == 0
     scene.produce([f"b-{number}" for number in range(10)])
     deleted = admin_client(scene.servers).delete_records([TopicPartition(scene.topic, 0, 18)])
     for answer in deleted.values():
         answer.result(10)
     second = scene.start(STREAMS_GROUP_PROTOCOL=protocol)
-    wait_until(settled_all(scene, ["b-8", "b-9"]), 30, "what is left is settled")
+    wait_until(settled_all(scene, ["b-8", "b-9"]), 60, "what is left is settled")
     wait_until(lambda: scene.committed() == [20], 5, "and committed")
     assert second.state()["activity"][0]["deleted_unread"] == {scene.topic: 8}
     assert "records were deleted by retention before they were read" in second.text()

@@ -34,7 +34,7 @@ class TopicIds:
         self._check_at = 0.0
 
     def changed(self, now: float, topics: Collection[str]) -> list[str]:
-        """Return the topics with another id than before, and request the ids of these topics now and then.
+        """Return the topics with another id than before. Requests the ids at once for new topics, then now and then.
 
         Args:
             now: Seconds of a monotonic clock.
@@ -52,7 +52,8 @@ class TopicIds:
             if self._known.setdefault(topic, found) != found:
                 self._known[topic] = found
                 changed.append(topic)
-        if now >= self._check_at and topics and not self._requested:
+        is_due = now >= self._check_at or not self._known.keys() >= set(topics)
+        if is_due and topics and not self._requested:
             self._check_at = now + CHECK_SECONDS
             self._request(topics)
         return changed

@@ -1,0 +1,89 @@
+"""A topic with another id is found, and nothing waits for the brokers."""
+
+from concurrent.futures import Future
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+
+from streams.settings import Settings
+from streams.transport.kafka.partitions import topic_ids
+from streams.transport.kafka.partitions.topic_ids import CHECK_SECONDS, FORGET_SECONDS, TopicIds
+
+
+class Described:
+    def __init__(self, topic_id: str) -> None:
+        self.topic_id = topic_id
+
+
+class Admin:
+    """Answers with these ids when `answer` is called."""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, str] = {"a": "1"}
+        self.requests: list[dict[str, Future[Described]]] = []
+
+    def describe_topics(self, topics: TopicCollection, request_timeout: float) -> dict[str, Future[Described]]:
+        assert request_timeout > 0
+        self.requests.append({name: Future() for name in self.ids})
+        assert topics is not None
+        return self.requests[-1]
+
+    def answer(self) -> None:
+        for name, future in self.requests[-1].items():
+            if name in self.ids:
+                future.set_result(Described(self.ids[name]))
+            else:
+                future.set_exception(KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)))
+
+
+@pytest.fixture
+def admin(monkeypatch: pytest.MonkeyPatch) -> Admin:
+    made = Admin()
+    monkeypatch.setattr(topic_ids, "AdminClient", lambda *_, **__: made)
+    return made
+
+
+@pytest.mark.requirement("Faults of others", "c03: a topic is deleted and created again under a running worker")
+def test_a_topic_with_another_id_is_found_once(admin: Admin) -> None:
+    """The id is requested at once for a new topic, then now and then. A change is reported one time."""
+    ids = TopicIds(Settings())
+    assert ids.changed(0.0, {"a"}) == []
+    admin.answer()
+    assert ids.changed(1.0, {"a"}) == []
+    assert len(admin.requests) == 1
+    admin.ids["a"] = "2"
+    assert ids.changed(CHECK_SECONDS, {"a"}) == []
+    assert ids.changed(CHECK_SECONDS + 1, {"a"}) == []  # no answer yet
+    admin.answer()
+    assert ids.changed(CHECK_SECONDS + 2, {"a"}) == ["a"]
+    assert ids.changed(CHECK_SECONDS + 3, {"a"}) == []
+
+
+def test_a_topic_that_is_not_read_for_long_is_forgotten(admin: Admin) -> None:
+    """Another worker has read it in the meantime, so its id says nothing. A short rebalance changes nothing."""
+    ids = TopicIds(Settings())
+    ids.changed(0.0, {"a"})
+    admin.answer()
+    ids.changed(1.0, {"a"})
+    admin.ids["a"] = "2"
+    ids.changed(2.0, set())
+    ids.changed(3.0 + FORGET_SECONDS, set())
+    ids.changed(4.0 + FORGET_SECONDS, {"a"})
+    admin.answer()
+    assert ids.changed(5.0 + FORGET_SECONDS, {"a"}) == []
+
+
+def test_a_topic_that_does_not_exist_now_keeps_its_id(admin: Admin) -> None:
+    """It is deleted, and has another id when it is created again."""
+    ids = TopicIds(Settings())
+    ids.changed(0.0, {"a"})
+    admin.answer()
+    ids.changed(1.0, {"a"})
+    ids.changed(CHECK_SECONDS, {"a"})
+    del admin.ids["a"]
+    admin.answer()
+    assert ids.changed(CHECK_SECONDS + 1, {"a"}) == []
+    admin.ids["a"] = "2"
+    ids.changed(2 * CHECK_SECONDS, {"a"})
+    admin.answer()
+    assert ids.changed(2 * CHECK_SECONDS + 1, {"a"}) == ["a"]
