@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from streams.settings import Settings
-from streams.transport.kafka.client import check_brokers, client_config, client_logger, reason
+from streams.transport.kafka.client import LastConnectionError, check_brokers, client_config, client_logger, reason
 from streams.transport.kafka.errors import BrokersUnreachableError
 
 K = TypeVar("K")
@@ -53,7 +53,9 @@ class KafkaAdmin:
         self.timeout = settings.kafka_request_timeout
         """The time limit of each request in seconds."""
         # With a logger, librdkafka does not write its own lines to standard error.
-        self.admin = AdminClient(client_config(settings), logger=client_logger)
+        self._connection_error = LastConnectionError()
+        self._config: dict[str, Any] = {**client_config(settings), "error_cb": self._connection_error}
+        self.admin = AdminClient(self._config, logger=client_logger)
 
     def metadata(self) -> ClusterMetadata:
         """Return the current brokers, topics and partitions."""
@@ -79,11 +81,12 @@ class KafkaAdmin:
         It uses a consumer that joins no group. librdkafka's admin client crashes the process with a segmentation fault
         while the group's coordinator moves (librdkafka #5040).
         """
-        config = {**client_config(self._settings), "group.id": group, "enable.auto.commit": False}
+        config = {**self._config, "group.id": group, "enable.auto.commit": False}
         consumer = Consumer(config, logger=client_logger)
         try:
             found = consumer.committed([TopicPartition(*partition) for partition in partitions], timeout=self.timeout)
         except KafkaException as error:
+            consumer.poll(0)  # calls `error_cb`
             raise self.to_error(error, f"read the offsets of group {group}") from error
         finally:
             consumer.close()
@@ -108,9 +111,10 @@ class KafkaAdmin:
             time.sleep(_RETRY_SECONDS)
 
     def _unreachable(self, why: str) -> BrokersUnreachableError:
+        self.admin.poll(0)  # calls `error_cb`
         message = (
             f"no Kafka broker answers at {self._settings.kafka_bootstrap_servers} "
-            f"(STREAMS_KAFKA_BOOTSTRAP_SERVERS): {why}"
+            f"(STREAMS_KAFKA_BOOTSTRAP_SERVERS): {why}{self._connection_error}"
         )
         return BrokersUnreachableError(message)
 

@@ -17,7 +17,7 @@ from streams.codec import Codec, EncodedEvent, SchemaMissingError, default_codec
 from streams.settings import Settings, load_settings
 from streams.storage import StorageAwayError
 from streams.topics import UnknownEventError
-from streams.transport.kafka.client import client_logger, producer_config
+from streams.transport.kafka.client import LastConnectionError, client_logger, producer_config
 from streams.transport.kafka.records import RecordMetadata
 
 MAX_IN_FLIGHT = 50_000
@@ -76,7 +76,9 @@ class EventProducer:
         self._process = os.getpid()
         self._closing = threading.Event()
         self._polled_until = 0.0
-        self._client = Producer(producer_config(self._settings, timeout), logger=client_logger)
+        self._connection_error = LastConnectionError()
+        config = {**producer_config(self._settings, timeout), "error_cb": self._connection_error}
+        self._client = Producer(config, logger=client_logger)
         self._poller = threading.Thread(target=self._poll, name="event-producer", daemon=True)
         self._poller.start()
 
@@ -263,7 +265,8 @@ class EventProducer:
         """Return one line that says why Kafka did not acknowledge an event."""
         servers = self._settings.kafka_bootstrap_servers
         if error.name() in UNREACHABLE:
-            return f"{topic}: no acknowledgement from Kafka at {servers} within {self._timeout:g} s"
+            why = self._connection_error
+            return f"{topic}: no acknowledgement from Kafka at {servers} within {self._timeout:g} s{why}"
         if error.name() in NO_TOPIC:
             return f"there is no topic {topic} on Kafka at {servers}: run `streams topics apply`"
         if error.name() == TOO_LARGE:

@@ -1,6 +1,8 @@
 """Maps the project's settings to librdkafka's, and checks that the brokers can be reached. Knows no Faust."""
 
 import logging
+import re
+import time
 from typing import TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException
@@ -13,8 +15,66 @@ from streams.transport.kafka.group import Group
 
 ClientConfig: TypeAlias = dict[str, str | int | float | bool]
 
+REPEAT_SECONDS = 60.0
+"""How often the same line of librdkafka is logged. It writes one per failed connection: twenty per second."""
+MAX_KNOWN_LINES = 1_000
+
+
+class RepeatFilter(logging.Filter):
+    """Lets a line pass once in REPEAT_SECONDS, and then says how many were left out. Numbers make no difference."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed_at: dict[tuple[int, str], float] = {}
+        self._left_out: dict[tuple[int, str], int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return False for a repetition."""
+        text = record.getMessage()
+        key = record.levelno, re.sub(r"\d+", "0", text)
+        now = time.monotonic()
+        if now - self._passed_at.get(key, -REPEAT_SECONDS) < REPEAT_SECONDS:
+            self._left_out[key] = self._left_out.get(key, 0) + 1
+            return False
+        if len(self._passed_at) >= MAX_KNOWN_LINES:
+            self._passed_at.clear()
+            self._left_out.clear()
+        self._passed_at[key] = now
+        if left_out := self._left_out.pop(key, 0):
+            record.msg, record.args = f"{text} ({left_out} lines like this one were left out)", ()
+        return True
+
+
 client_logger = logging.getLogger(f"{__name__}.librdkafka")
-"""The logger for librdkafka's own lines. They come from whichever thread polls."""
+"""The logger for librdkafka's own lines and errors. They come from whichever thread polls."""
+client_logger.addFilter(RepeatFilter())
+
+
+class LastConnectionError:
+    """The last connection error of a client, for messages about time-outs: librdkafka's `error_cb`.
+
+    Its text names the address that does not answer. It is one that the brokers advertise, and may be another one than
+    the bootstrap address, which does answer.
+    """
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def __call__(self, error: KafkaError) -> None:
+        """Keep the error if it is about a connection."""
+        if error.code() in _CONNECTION_ERRORS:
+            self._text = " ".join(error.str().split())
+
+    def __str__(self) -> str:
+        return f"; the last connection error: {self._text}" if self._text else ""
+
+
+_CONNECTION_ERRORS = {
+    KafkaError._AUTHENTICATION,  # noqa: SLF001 - the client's names for its own errors
+    KafkaError._RESOLVE,  # noqa: SLF001 - as above
+    KafkaError._SSL,  # noqa: SLF001 - as above
+    KafkaError._TRANSPORT,  # noqa: SLF001 - as above
+}
 
 CLASSIC_SESSION_MS = 10_000
 CLASSIC_HEARTBEAT_MS = 2_500

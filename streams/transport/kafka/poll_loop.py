@@ -260,7 +260,7 @@ class PollLoop:
         if is_fatal(error):
             self._fatal = error
         else:
-            logger.warning("Kafka: %s", error.str(), extra={"group": self.group.group_id, "error": error.name()})
+            client_logger.warning("Kafka: %s", error.str(), extra={"group": self.group.group_id, "error": error.name()})
 
     def _on_message_error(self, consumer: Consumer, message: Message, error: KafkaError) -> None:
         topic, partition, code = message.topic(), message.partition(), error.code()

@@ -259,4 +259,4 @@ class RecordProducer:
         if is_fatal(error):
             self._fatal = error
         else:
-            logger.warning("Kafka: %s", error.str(), extra={"error": error.name()})
+            client_logger.warning("Kafka: %s", error.str(), extra={"error": error.name()})
