@@ -6,7 +6,11 @@ from typing import Annotated
 from pydantic import BeforeValidator
 
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PATTERN = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|d|)")
+_LONGEST = 3650 * 86400.0
+"""Seconds. Longer ones overflow the numbers of clients and servers."""
+_SHOWN = 12
+"""Characters. A longer invalid text is not repeated in the error: it may be anything, such as a URL with a password."""
+_PATTERN = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h|d|)")
 
 
 def parse_duration(text: str | float) -> float:
@@ -15,12 +19,17 @@ def parse_duration(text: str | float) -> float:
     Raises ValueError, with the text and the accepted units.
     """
     if isinstance(text, int | float):
-        return float(text)
-    match = _PATTERN.fullmatch(text.strip())
-    if match is None:
-        message = f"{text!r} is not a duration: write a number and a unit of ms, s, m, h or d, such as 10s"
+        seconds = float(text)
+    elif (match := _PATTERN.fullmatch(text.strip())) is None:
+        shown = repr(text) if len(text) <= _SHOWN else "the given text"
+        message = f"{shown} is not a duration: write a number and a unit of ms, s, m, h or d, such as 10s"
         raise ValueError(message)
-    return float(match["number"]) * _UNIT_SECONDS[match["unit"] or "s"]
+    else:
+        seconds = float(match["number"]) * _UNIT_SECONDS[match["unit"] or "s"]
+    if not 0 <= seconds <= _LONGEST:
+        message = "a duration must be from 0s to 3650d"
+        raise ValueError(message)
+    return seconds
 
 
 def format_duration(seconds: float) -> str:

@@ -1,5 +1,8 @@
 """The pipeline's settings with types and units. They are read from environment variables ``STREAMS_…``."""
 
+import json
+import os
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from streams.durations import Seconds, parse_duration
+from streams.urls import check_urls
 
 __all__ = [
     "POOL_NAMES",
@@ -20,6 +24,12 @@ __all__ = [
 
 PoolName = Literal["high", "default", "low"]
 POOL_NAMES: tuple[PoolName, ...] = ("high", "default", "low")
+_PREFIX = "STREAMS_"
+_LONGEST_VALUE = 1_000
+_LONGEST_VALUES = {"kafka_config": 65_536, "kafka_bootstrap_servers": 10_000, "dlq_key": 10_000, "handlers": 10_000}
+"""Characters by setting."""
+_MULTILINE = frozenset({"kafka_config", "handlers", "pools", "retry_delays"})
+_BREAKS = {ord(space): " " for space in "\n\r\t"}
 
 
 class SettingsError(Exception):
@@ -29,10 +39,14 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """The values of one process. They cannot change while it runs."""
 
-    model_config = SettingsConfigDict(env_prefix="STREAMS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
 
-    application: str = Field("streams", pattern=r"^[a-z][a-z0-9-]*$", description="prefix of groups, tiers and DLQs")
-    topic_prefix: str = Field("", description="put before every topic name, to share a cluster")
+    application: str = Field(
+        "streams", pattern=r"^[a-z][a-z0-9-]*$", max_length=100, description="prefix of groups, tiers and DLQs"
+    )
+    topic_prefix: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]*$", max_length=100, description="put before every topic name, to share a cluster"
+    )
     pools: Annotated[tuple[PoolName, ...], NoDecode] = Field(POOL_NAMES, description="pools that this worker hosts")
     handlers: Annotated[tuple[str, ...], NoDecode] = Field((), description="packages with more events and handlers")
     overrides: Path | None = Field(None, description="TOML file that overrides handlers and topics")
@@ -45,7 +59,9 @@ class Settings(BaseSettings):
     kafka_ssl_ca_location: Path | None = None
     kafka_ssl_certificate_location: Path | None = None
     kafka_ssl_key_location: Path | None = None
-    kafka_config: dict[str, str] = Field(default_factory=dict, description="JSON: more librdkafka settings")
+    kafka_config: Annotated[dict[str, str], NoDecode] = Field(
+        default_factory=dict, description="JSON: more librdkafka settings"
+    )
     kafka_connect_timeout: Seconds = Field(10.0, ge=1, description="seconds for a connection, TLS and SASL included")
     kafka_request_timeout: Seconds = Field(10.0, description="seconds for an admin or metadata request")
     group_protocol: Literal["cooperative", "consumer"] = Field(
@@ -79,7 +95,7 @@ class Settings(BaseSettings):
     storage_url: str = Field(
         "file:.local/storage", description="storage of upload files and large payloads: file:PATH or s3://BUCKET/PREFIX"
     )
-    storage_endpoint_url: str | None = Field(None, pattern=r"^https?://", description="of a bucket that is not on AWS")
+    storage_endpoint_url: str | None = Field(None, description="of a bucket that is not on AWS")
     storage_region: str | None = Field(None, description="unset: AWS's own variables and files; the same for the keys")
     storage_access_key: str | None = None
     storage_secret_key: SecretStr | None = None
@@ -94,9 +110,7 @@ class Settings(BaseSettings):
 
     embedding_provider: str = Field("local", description="embedding provider for datasets that name none")
     embedding_model: str = Field("wordllama-256", description="embedding model for datasets that name none")
-    embedding_url: str | None = Field(
-        None, pattern=r"^https?://", description="OpenAI-compatible endpoint, without /embeddings"
-    )
+    embedding_url: str | None = Field(None, description="OpenAI-compatible endpoint, without /embeddings")
     embedding_api_key: SecretStr | None = None
     embedding_dimensions: int | None = Field(
         None, ge=1, description="its vectors' length; unset: from its first answer"
@@ -109,7 +123,7 @@ class Settings(BaseSettings):
     pgvector_url: SecretStr | None = Field(
         None, description="postgresql://… of the vectors, if they are not in the database of the platform's tables"
     )
-    qdrant_url: str = Field("http://127.0.0.1:6333", pattern=r"^https?://")
+    qdrant_url: str = "http://127.0.0.1:6333"
     qdrant_api_key: SecretStr | None = None
     qdrant_timeout: int = Field(10, ge=1, le=60, description="seconds for one request, below every transaction's")
     vector_index_name_prefix: str = Field("Vector_index", description="the platform's VECTOR_INDEX_NAME_PREFIX")
@@ -176,6 +190,33 @@ class Settings(BaseSettings):
         """True if a registry over HTTP assigns the schemas' ids."""
         return self.schema_registry_url.startswith(("http://", "https://"))
 
+    @field_validator("kafka_config", mode="before")
+    @classmethod
+    def _parse_kafka_config(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            found = json.loads(value or "{}")
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(one, str | int | float) for one in found.values()):
+            message = 'write a JSON object of texts and numbers, such as {"linger.ms": "5"}'
+            raise ValueError(message)
+        return {name: one if isinstance(one, str) else json.dumps(one) for name, one in found.items()}
+
+    @field_validator("storage_url", "schema_registry_url")
+    @classmethod
+    def _check_urls(cls, value: str) -> str:
+        return check_urls(value)
+
+    @field_validator(
+        "storage_endpoint_url", "embedding_url", "qdrant_url", "notion_url", "jina_url", "firecrawl_url",
+        "watercrawl_url", "chat_url",
+    )  # fmt: skip
+    @classmethod
+    def _check_http_url(cls, value: str | None) -> str | None:
+        return None if value is None else check_urls(value, ("http", "https"))
+
     @field_validator("pools", "handlers", "notion_tenants", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
@@ -197,13 +238,28 @@ class Settings(BaseSettings):
         return value
 
 
+def check_characters(environment: Mapping[str, str]) -> None:
+    """Raise SettingsError for the first setting that is too long or has a character that cannot be printed."""
+    for name, value in environment.items():
+        field = name.lower().removeprefix(_PREFIX.lower())
+        if not name.upper().startswith(_PREFIX) or field not in Settings.model_fields:
+            continue
+        longest = _LONGEST_VALUES.get(field, _LONGEST_VALUE)
+        if len(value) > longest:
+            message = f"{name}: it has {len(value)} characters; at most {longest} are allowed"
+            raise SettingsError(message)
+        if not value.translate(_BREAKS if field in _MULTILINE else {}).isprintable():
+            message = f"{name}: it has a character that cannot be printed, such as a line break, or it is not UTF-8"
+            raise SettingsError(message)
+
+
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
     """Return the settings of this process's environment. Raises SettingsError with one line that names the variable."""
+    check_characters(os.environ)
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "STREAMS_" + "_".join(str(part) for part in first["loc"]).upper()
-        message = f"{name}: {first['msg']}"
-        raise SettingsError(message) from error
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        message = f"{_PREFIX}{str(first['loc'][0]).upper()}: {first['msg'].removeprefix('Value error, ')}"
+        raise SettingsError(message) from None  # the error contains the value, which may be a secret

@@ -5,8 +5,10 @@ It imports no Kafka client and no Faust, so producers, workers, dashboards and t
 
 import contextlib
 import importlib
+import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from types import ModuleType
 
 from schemas import (
     AppCreated,
@@ -219,12 +221,7 @@ def load_topics(settings: Settings) -> tuple[Topic, ...]:
     """Return the built-in topics and the `TOPICS` of each package in STREAMS_HANDLERS. Raises SettingsError."""
     topics = list(BUILT_IN)
     for package in settings.handlers:
-        try:
-            module = importlib.import_module(package)
-        except ImportError as error:
-            message = f"STREAMS_HANDLERS: {package} cannot be imported: {error}"
-            raise SettingsError(message) from error
-        topics.extend(getattr(module, "TOPICS", ()))
+        topics.extend(getattr(import_package(package), "TOPICS", ()))
     for topic in topics:
         if topic.key in (marks_of(topic.event) or {}):
             message = (
@@ -232,6 +229,25 @@ def load_topics(settings: Settings) -> tuple[Topic, ...]:
             )
             raise SettingsError(message)
     return tuple(topics)
+
+
+_SHOWN = 100
+"""Characters of a wrong name in its error."""
+
+
+def import_package(name: str) -> ModuleType:
+    """Import a package of STREAMS_HANDLERS. Raises SettingsError with the place of the error in it."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        message = f"STREAMS_HANDLERS: {name[:_SHOWN]!r} is not the name of a package, such as company.handlers"
+        raise SettingsError(message)
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if not isinstance(error, ImportError) else ""
+        reason = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        message = f"STREAMS_HANDLERS: {name} cannot be imported: {reason}{place}"
+        raise SettingsError(message) from error
 
 
 def load_catalogue(settings: Settings) -> Catalogue:

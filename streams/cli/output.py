@@ -28,6 +28,8 @@ JSONOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 FAILED = 1
 WRONG_REQUEST = 2
+_KAFKA_CLIENT = "cimpl"
+"""The module of the errors that librdkafka raises."""
 _KNOWN: dict[type[Exception], int] = {
     SettingsError: WRONG_REQUEST,
     UnknownEventError: WRONG_REQUEST,
@@ -154,6 +156,11 @@ def run_reporting_errors(command: Callable[[], object], known: Mapping[type[Exce
         _fail(str(error), code)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
+    except Exception as error:
+        # Compared by name: importing the client takes longer than most commands run.
+        if type(error).__module__ != _KAFKA_CLIENT:
+            raise
+        _fail(f"librdkafka rejects the settings STREAMS_KAFKA_…, or the request: {error}", FAILED)
 
 
 def _fail(message: str, code: int) -> None:

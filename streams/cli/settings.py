@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
-from urllib.parse import urlsplit, urlunsplit
 
 import typer
 from pydantic import SecretStr
@@ -13,11 +12,24 @@ from streams.cli.options import prints_rows
 from streams.cli.output import WRONG_REQUEST, CommandError, Output, print_rows
 from streams.cli.tables import Column
 from streams.settings import Settings, load_settings
+from streams.urls import MASK, masked_url
 
 app = typer.Typer(add_completion=False)
 
 PREFIX = "STREAMS_"
-MASK = "***"
+HARMLESS = frozenset(
+    {
+        "api.version.request", "bootstrap.servers", "broker.address.family", "client.dns.lookup", "client.id",
+        "client.rack",         "compression.codec", "compression.type", "debug", "enable.ssl.certificate.verification",
+        "group.remote.assignor",
+        "isolation.level", "log_level", "sasl.mechanism", "sasl.mechanisms", "sasl.kerberos.service.name",
+        "sasl.oauthbearer.method", "sasl.username", "security.protocol", "socket.keepalive.enable",
+        "socket.nagle.disable", "ssl.ca.location", "ssl.certificate.location", "ssl.cipher.suites",
+        "ssl.endpoint.identification.algorithm", "ssl.key.location", "ssl.keystore.location",
+    }
+)  # fmt: skip
+"""Settings of librdkafka that are shown. All others are masked: many hold keys, and new ones may."""
+HARMLESS_ENDINGS = (".ms", ".bytes", ".kbytes", ".messages", ".count", ".max", ".percent")
 COLUMNS = (
     Column("setting", 1),
     Column("value", 2, min_width=10),
@@ -63,29 +75,19 @@ def reject_unknown(environment: Mapping[str, str]) -> None:
 
 
 def masked(value: object) -> object:
-    """Return a value that may be printed: a secret is masked; in a URL only the password is."""
+    """Return a value that may be printed. Secrets are masked, also those in URLs."""
     if isinstance(value, SecretStr):
-        return _without_password(value.get_secret_value())
+        secret = value.get_secret_value()
+        return masked_url(secret) if "://" in secret else MASK
     if isinstance(value, Mapping):
-        return {name: MASK if _is_secret(str(name)) else masked(one) for name, one in value.items()}
+        return {name: shown if _is_harmless(str(name)) else MASK for name, shown in value.items()}
     if isinstance(value, tuple):
         return ",".join(str(one) for one in value)
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+    if isinstance(value, str):
+        return ",".join(masked_url(one) for one in value.split(",")) if "://" in value else value
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
-def _is_secret(name: str) -> bool:
-    return any(part in name for part in ("password", "secret", "key.pem", "oauthbearer.client"))
-
-
-def _without_password(secret: str) -> str:
-    """Mask the password of a URL. Any other secret is masked completely."""
-    try:
-        url = urlsplit(secret)
-        host, port = url.hostname, url.port
-    except ValueError:
-        return MASK
-    if not url.scheme or host is None:
-        return MASK
-    user = f"{url.username}:{MASK}@" if url.password is not None else (f"{url.username}@" if url.username else "")
-    place = host if port is None else f"{host}:{port}"
-    return urlunsplit((url.scheme, user + place, url.path, MASK if "password" in url.query else url.query, ""))
+def _is_harmless(name: str) -> bool:
+    """Return True for a setting of librdkafka that is never a secret."""
+    return name in HARMLESS or name.endswith(HARMLESS_ENDINGS)

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from streams.database.ledger_errors import LedgerPool, mark_errors
 from streams.database.tables import SCHEMA
 from streams.settings import Settings, SettingsError
+from streams.urls import masked_url
 
 REVISION = "0012"
 """The newest revision in `streams/database/migrations/versions`, which this version needs. Alembic is not imported."""
@@ -61,7 +62,7 @@ def database_url(settings: Settings) -> URL:
     """Return the setting as a SQLAlchemy URL with the driver psycopg. Raises SettingsError if it is not PostgreSQL."""
     try:
         url = make_url(settings.database_url.get_secret_value())
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the errors repeat parts of the URL
         message = "STREAMS_DATABASE_URL is not a URL; write postgresql://user:password@host:port/database"
         raise SettingsError(message) from None
     if url.drivername not in SCHEMES:
@@ -179,7 +180,7 @@ def unavailable(settings: Settings, error: SQLAlchemyError) -> DatabaseUnavailab
     """Return the error for a database that cannot be reached or rejects the connection."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    url = database_url(settings).set(drivername="postgresql").render_as_string(hide_password=True)
+    url = masked_url(database_url(settings).set(drivername="postgresql").render_as_string(hide_password=False))
     return DatabaseUnavailableError(
         f"no connection to the database of STREAMS_DATABASE_URL ({url}): {lines[-1] if lines else type(cause).__name__}"
     )

@@ -1,13 +1,12 @@
 """The topics, handlers and pools of a deployment, with its extensions and overrides. Loads no Faust."""
 
-import importlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from schemas import Event
 from streams.delivery.handler import Handler
 from streams.runtime.overrides import apply_to_handlers, apply_to_pools, apply_to_topics, load_overrides
 from streams.settings import PoolName, Settings, SettingsError
-from streams.topics import POOLS, Catalogue, Pool, load_topics
+from streams.topics import POOLS, Catalogue, Pool, import_package, load_topics
 from streams.transport.kafka.group import Group
 
 
@@ -23,7 +22,7 @@ def build_handlers(settings: Settings) -> tuple[Handler[Event], ...]:
 
     found = list(HANDLERS)
     for package in settings.handlers:
-        found.extend(getattr(importlib.import_module(package), "HANDLERS", ()))
+        found.extend(getattr(import_package(package), "HANDLERS", ()))
     names = [handler.name for handler in found]
     if twice := {name for name in names if names.count(name) > 1}:
         message = f"STREAMS_HANDLERS: two handlers are named {', '.join(sorted(twice))}"

@@ -179,12 +179,6 @@ def _client(settings: Settings) -> "SchemaRegistryClient":
     except ImportError as error:
         message = f"a schema registry over HTTP needs the extra `registry` of this package ({error.name} is missing)"
         raise RegistryError(message) from error
-    if any("@" in url for url in settings.schema_registry_url.split(",")):
-        message = (
-            "STREAMS_SCHEMA_REGISTRY_URL contains a password, which error messages would show: use "
-            "STREAMS_SCHEMA_REGISTRY_USERNAME and STREAMS_SCHEMA_REGISTRY_PASSWORD"
-        )
-        raise RegistryError(message)
     given: dict[str, object] = {
         "url": settings.schema_registry_url,
         "ssl.ca.location": _text(settings.schema_registry_ca_location),

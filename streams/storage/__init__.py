@@ -7,6 +7,7 @@ from streams.settings import Settings, SettingsError
 from streams.storage.filesystem import Folder
 from streams.storage.port import FileMissingError, InThreads, Storage, StorageAwayError, StorageKeyError, Store
 from streams.storage.s3 import open_bucket
+from streams.urls import masked_url
 
 __all__ = [
     "FileMissingError",
@@ -31,7 +32,8 @@ def open_store(settings: Settings) -> Store:
     if url.scheme == "s3" and url.netloc:
         return open_bucket(settings, url.netloc, unquote(url.path))
     if url.scheme != "file" or url.netloc not in {"", "localhost"} or not url.path.strip("/"):
-        message = f"STREAMS_STORAGE_URL: {settings.storage_url!r} is not supported: use file:PATH or s3://BUCKET/PREFIX"
+        shown = masked_url(settings.storage_url)
+        message = f"STREAMS_STORAGE_URL: {shown!r} is not supported: use file:PATH or s3://BUCKET/PREFIX"
         raise SettingsError(message)
     return Folder(Path(unquote(url.path)))
 
