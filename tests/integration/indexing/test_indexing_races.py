@@ -346,6 +346,7 @@ class UnavailableStore(PgVectorIndex):
     """A store that is unavailable from its n-th call on."""
 
     def __init__(self, calls: int) -> None:
+        super().__init__()
         self.left = calls
         self.back = False
 
