@@ -14,6 +14,7 @@ from streams.cli.db import open_ledger
 from streams.cli.dead_letter_page import dead_letter_page
 from streams.cli.help import Command, Group, examples
 from streams.cli.ids import resolve_dead_letter_ids
+from streams.cli.operator import operator_note
 from streams.cli.options import prints_rows
 from streams.cli.output import (
     WRONG_REQUEST,
@@ -194,16 +195,16 @@ def replay(  # noqa: PLR0913 - one option a filter
         message = "give the IDs of dead letters, or --all with --reason, --topic or --handler"
         raise CommandError(message, WRONG_REQUEST)
     settings = load_settings()
-    catalogue = build_catalogue(settings)
     with open_ledger(settings) as engine:
         if ids:
             letters = _find(engine, ids)
         else:
-            filters = DeadLetterFilter(topic=_topic(catalogue, topic), handler=handler, reason=reason)
+            filters = DeadLetterFilter(topic=_topic(build_catalogue(settings), topic), handler=handler, reason=reason)
             with engine.connect() as connection:
                 letters = list_dead_letters(connection, filters)
         try:
-            results = list(_replay_each(engine, settings, catalogue, letters))
+            note = operator_note("dlq", "replay", *(ids or ["--all"]), reason=reason, topic=topic, handler=handler)
+            results = list(_replay_each(engine, settings, letters, note))
         except RecordUnreadableError as error:
             raise CommandError(str(error)) from error
     print_rows(
@@ -238,9 +239,8 @@ def rebuild(*, as_json: JSONOption = False) -> None:
         print_text(f"{rebuilt.added} dead letters were added to the index{removed}")
 
 
-def _replay_each(
-    engine: Engine, settings: Settings, catalogue: Catalogue, letters: Sequence[DeadLetter]
-) -> Iterator[ReplayResult]:
+def _replay_each(engine: Engine, settings: Settings, letters: Sequence[DeadLetter], by: str) -> Iterator[ReplayResult]:
+    catalogue = build_catalogue(settings)
     for letter, record in read_records(settings, letters):
         if record is None:
             missing = f"{letter.id} is no longer on Kafka: its topic's retention has passed"
@@ -248,7 +248,7 @@ def _replay_each(
             continue
         try:
             with engine.begin() as connection:
-                done = replay_letter(connection, catalogue, letter, record)
+                done = replay_letter(connection, catalogue, letter, record, by=by)
         except ReplayRefusedError as error:
             yield ReplayResult(letter.id, letter.event_id, letter.handler, None, replayed=False, error=str(error))
         else:

@@ -201,6 +201,7 @@ dead_letters = Table(
     Column("first_failed_at", DateTime(timezone=True), nullable=False),
     Column("died_at", DateTime(timezone=True), nullable=False),
     Column("replayed_at", DateTime(timezone=True)),
+    Column("replayed_by", Text, comment="account@host: command (role of the database)"),
     Index("dead_letters_event", "event_id", "handler"),
     Index("dead_letters_topic", "dlq_topic", "died_at"),
 )

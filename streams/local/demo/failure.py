@@ -121,7 +121,7 @@ def _replay(demo: DemoContext, letter: DeadLetter) -> None:
         check(condition=record is not None, message=f"Kafka no longer has the record of {letter.id}")
         if record is not None:
             with demo.engine.begin() as connection:
-                replay(connection, demo.catalogue, letter, record)
+                replay(connection, demo.catalogue, letter, record, by="streams demo")
 
 
 def _ended(demo: DemoContext, event: DocumentIndexRequested, status: str) -> Execution | None:

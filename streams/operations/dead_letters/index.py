@@ -34,6 +34,8 @@ class DeadLetter:
     first_failed_at: datetime
     died_at: datetime
     replayed_at: datetime | None
+    replayed_by: str | None
+    """The account, its host, the database's role and the command; None: not replayed, or by an older version."""
     dlq_topic: str
     dlq_partition: int
     dlq_offset: int

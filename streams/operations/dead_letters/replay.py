@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, insert, select, text
 
 from schemas.event import event_time, new_event_id
 from streams import headers
@@ -59,7 +59,16 @@ class Restart:
     pool: str
 
 
-def replay(connection: Connection, catalogue: Catalogue, letter: DeadLetter, record: Record) -> Replay:
+NOTE_REPLAY = text(
+    """
+    update streams.dead_letters set replayed_at = clock_timestamp(),
+        replayed_by = cast(:by as text) || ' (role ' || session_user || ')'
+    where id = :id
+    """
+)
+
+
+def replay(connection: Connection, catalogue: Catalogue, letter: DeadLetter, record: Record, *, by: str) -> Replay:
     """Write a dead letter's record to the outbox, in the caller's transaction.
 
     Args:
@@ -67,6 +76,7 @@ def replay(connection: Connection, catalogue: Catalogue, letter: DeadLetter, rec
         catalogue: The topics and their retry tiers.
         letter: The index's row of the dead letter.
         record: The dead letter's record.
+        by: Who replays it, and how; it is noted with the database's role.
 
     Raises:
         DeadLetterMissingError: The index no longer has the dead letter.
@@ -93,9 +103,7 @@ def replay(connection: Connection, catalogue: Catalogue, letter: DeadLetter, rec
             headers=headers_to_json(sent),
         )
     )
-    connection.execute(
-        update(dead_letters).where(dead_letters.c.id == letter.id).values(replayed_at=text("clock_timestamp()"))
-    )
+    connection.execute(NOTE_REPLAY, {"id": letter.id, "by": by})
     return Replay(id=letter.id, event_id=letter.event_id, handler=letter.handler, topic=topic)
 
 

@@ -158,7 +158,7 @@ def execution(event: DocumentDeleted, came: Record, status: str) -> dict[str, ob
 def replay_one(engine: Engine, settings: Settings, catalogue: Catalogue, dead: Dead) -> Replay:
     with engine.begin() as connection:
         (letter,) = find_dead_letters(connection, [dead.id])
-        return replay(connection, catalogue, letter, read_record(settings, letter))
+        return replay(connection, catalogue, letter, read_record(settings, letter), by="ana@host: streams dlq replay")
 
 
 def test_a_replay_restarts_the_execution_and_addresses_its_handler_alone(
@@ -184,6 +184,8 @@ def test_a_replay_restarts_the_execution_and_addresses_its_handler_alone(
         assert list_dead_letters(connection, DeadLetterFilter()) == []
         (letter,) = list_dead_letters(connection, DeadLetterFilter(replayed=True))
     assert letter.replayed_at is not None
+    assert letter.replayed_by is not None
+    assert letter.replayed_by.startswith("ana@host: streams dlq replay (role ")
 
 
 @pytest.mark.parametrize(
@@ -391,6 +393,7 @@ def test_the_show_command_shows_the_record_and_the_event(kill: Kill, commands: C
 
 
 @pytest.mark.requirement("Commands", "`dlq list`, `show`, `replay` and their fields")
+@pytest.mark.requirement("Faults of others", "L12: a replay notes the account and the command")
 def test_the_replay_command_takes_ids_or_all_and_tells_what_it_refused(
     kill: Kill, commands: Commands, engine: Engine
 ) -> None:
@@ -409,3 +412,12 @@ def test_the_replay_command_takes_ids_or_all_and_tells_what_it_refused(
     assert succeeded.id in everything.stdout
     assert other.id in everything.stdout
     assert scalar(engine, "select count(*) from streams.outbox") == 2
+    notes = {
+        row["id"]: str(row["replayed_by"]) for row in rows(engine, "select id, replayed_by from streams.dead_letters")
+    }
+    assert f": streams dlq replay {one.id} (role " in notes[one.id]
+    assert ": streams dlq replay --all (role " in notes[other.id]
+    assert notes[succeeded.id] == "None"
+    shown = commands.json("dlq", "show", one.id)
+    assert isinstance(shown, dict)
+    assert shown["replayed_by"] == notes[one.id]

@@ -52,6 +52,7 @@ def a_letter() -> DeadLetter:
         first_failed_at=at,
         died_at=at,
         replayed_at=None,
+        replayed_by=None,
         dlq_topic="document.deleted.streams.dlq",
         dlq_partition=1,
         dlq_offset=7,

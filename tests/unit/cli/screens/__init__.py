@@ -137,6 +137,7 @@ SHOWN_LETTER = {
     "first_failed_at": LETTERS[0]["first_failed_at"],
     "died_at": LETTERS[0]["died_at"],
     "replayed_at": None,
+    "replayed_by": None,
     "dlq_topic": "app.published-workflow-updated.streams.dlq",
     "dlq_partition": 1,
     "dlq_offset": 1001,
