@@ -10,6 +10,12 @@ from streams.codec import Codec
 from streams.publishing.bridges.platform_tasks import TASKS, PlatformTask
 from streams.publishing.bridges.sender_transaction import BridgeError, CurrentSession, SenderTransactions
 
+_EXPECTED = {
+    "countdown": "a number of seconds",
+    "eta": "a datetime",
+    "expires": "a number of seconds or a datetime",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -59,7 +65,7 @@ class EventTask:
 
         Raises:
             TypeError: The task does not have such an argument.
-            BridgeError: The event does not accept a value.
+            BridgeError: The event does not accept a value, or `countdown`, `eta` or `expires` is no possible time.
             Exception: Any error of `Outbox.publish`.
         """
         session = self.transactions.session_of() if self.task.transaction == "sender's" else None
@@ -70,8 +76,9 @@ class EventTask:
             message = f"{self.task.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
             raise BridgeError(message) from error
         now = datetime.now(tz=UTC)
-        at = _to_time(eta if countdown is None else countdown, now)
-        expires_at = _to_time(expires, now)
+        name = self.task.name
+        at = _to_time(name, "eta", eta, now) if countdown is None else _to_time(name, "countdown", countdown, now)
+        expires_at = _to_time(name, "expires", expires, now)
         if session is None:
             return Published(str(self.transactions.publish_separately(event, at, expires_at)))
         return Published(str(self.transactions.publish_within(session, event, at, expires_at)))
@@ -109,10 +116,27 @@ def celery_tasks(session: CurrentSession, *, codec: Codec | None = None) -> Cele
     return CeleryTasks({task.name: EventTask(task, transactions) for task in TASKS})
 
 
-def _to_time(given: float | datetime | None, now: datetime) -> datetime | None:
-    """Return a time, or the time so many seconds from now. A time without a UTC offset is UTC."""
+def _to_time(task: str, option: str, given: object, now: datetime) -> datetime | None:
+    """Return the time that an option asks for, in UTC. A time without a UTC offset is UTC.
+
+    Args:
+        task: The name of the task, for the error.
+        option: countdown (seconds from now), eta (a time) or expires (either).
+        given: Its value; None: no time.
+        now: The current time.
+
+    Raises:
+        BridgeError: The value has another type, or is a time that no event can have.
+    """
     if given is None:
         return None
-    if isinstance(given, datetime):
-        return given if given.utcoffset() is not None else given.replace(tzinfo=UTC)
-    return now + timedelta(seconds=given)
+    try:
+        if isinstance(given, datetime) and option != "countdown":
+            return given.replace(tzinfo=UTC) if given.utcoffset() is None else given.astimezone(UTC)
+        if isinstance(given, int | float) and not isinstance(given, bool) and option != "eta":
+            return now + timedelta(seconds=given)
+    except (OverflowError, ValueError) as error:
+        message = f"{task}: {option} is no possible time: {error}"
+        raise BridgeError(message) from error
+    message = f"{task}: {option} is a {type(given).__name__}, not {_EXPECTED[option]}"
+    raise BridgeError(message)
