@@ -104,6 +104,11 @@ class Settings(BaseSettings):
     claim_check_bytes: int = Field(
         524_288, ge=1024, le=1_000_000, description="a larger value goes to the storage, its ticket to Kafka"
     )
+    claim_check_removal: Literal["age", "success"] = Field(
+        "age",
+        description="'success': payloads are also removed after every handler succeeded; only if no other application "
+        "reads the topics",
+    )
     claim_check_max_bytes: int = Field(
         67_108_864, ge=1_048_576, description="the largest value in bytes; a larger event is rejected"
     )
@@ -147,9 +152,9 @@ class Settings(BaseSettings):
         None, description="earlier documents are the platform's own; unset: the first `streams db upgrade`"
     )
     drain_timeout: Seconds = Field(15.0, le=20.0, description="time limit of the drain after SIGTERM")
-    revoke_drain_timeout: Seconds = Field(3.0, description="time limit of the drain of revoked partitions")
+    revoke_drain_timeout: Seconds = Field(3.0, le=20.0, description="time limit of the drain of revoked partitions")
     settle_timeout: Seconds = Field(5.0, description="time limit for the acknowledgement of a retry or DLQ record")
-    outbox_poll_interval: Seconds = Field(0.02, description="how often the relay reads the outbox")
+    outbox_poll_interval: Seconds = Field(0.02, gt=0, le=0.5, description="how often the relay reads the outbox")
     outbox_relayed: Literal["all", "rest"] = Field(
         "all", description="'rest': only the outbox rows that Debezium cannot send, if it sends the others"
     )

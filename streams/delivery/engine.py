@@ -91,6 +91,7 @@ class PoolEngine:
             context.gate,
             context.breakers,
             by_topic=context.by_topic,
+            removal=context.settings.claim_check_removal,
         )
         self._scheduler = self._build_scheduler(
             Runners(

@@ -1,4 +1,4 @@
-"""Loads payloads from the storage before their records are decoded, and removes them after every handler succeeded."""
+"""Loads payloads from the storage before their records are decoded, and removes them after the last handler."""
 
 import asyncio
 import time
@@ -114,7 +114,7 @@ def split_chunk(chunk: Chunk, tickets: Mapping[int, Ticket], most: int = PART_BY
 class PayloadLoader:
     """Loads the payloads of one pool's tickets. Runs on the event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument per dependency
         self,
         claims: ClaimCheck | None,
         bookkeeping: AsyncEngine,
@@ -122,6 +122,7 @@ class PayloadLoader:
         breakers: BreakerRegistry,
         *,
         by_topic: Mapping[str, tuple[Handler[Event], ...]],
+        removal: Literal["age", "success"],
     ) -> None:
         """Create the loader of one pool.
 
@@ -131,12 +132,15 @@ class PayloadLoader:
             gate: Says whether that database answers.
             breakers: Get the state of the storage.
             by_topic: The handlers of each topic.
+            removal: success: no other application reads the topics, so a payload is removed after the last handler.
+                age: the handlers of other applications are not known, so maintenance removes it by its age.
         """
         self._claims = claims
         self._bookkeeping = bookkeeping
         self._gate = gate
         self._breakers = breakers
         self._by_topic = by_topic
+        self._removes = removal == "success"
         self._removals: set[asyncio.Task[None]] = set()
         self._reservations: list[Reservation] = []
         self._read_slots = asyncio.Semaphore(CONCURRENT_READS)
@@ -161,8 +165,8 @@ class PayloadLoader:
         return await self._load(ticket, reservation, [handler])
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
-        """Remove the payloads of a finished unit that are no longer needed."""
-        if not self._used:
+        """Remove the payloads of a finished unit that are no longer needed, if they are not kept for their age."""
+        if not (self._used and self._removes):
             return
         for delivery in deliveries:
             if delivery.record.value is not None and delivery.record.value[:1] == TICKET_MAGIC:

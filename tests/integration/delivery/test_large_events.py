@@ -50,6 +50,7 @@ def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
         "STREAMS_HANDLERS": reports.__name__,
         "STREAMS_SCHEMA_REGISTRY_URL": f"file:{registry}",
         "STREAMS_LEASE_SECONDS": "3s",
+        "STREAMS_CLAIM_CHECK_REMOVAL": "success",
     }
 
 
