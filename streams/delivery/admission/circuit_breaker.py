@@ -9,6 +9,9 @@ FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 60.0
 """Seconds until one delivery probes the dependency. The pause doubles with each failed probe."""
 
+PROBE_LIMIT = 5.0
+"""Seconds after which another delivery may probe while a probe still runs: a long one must not hold up all others."""
+
 UNAVAILABLE_PAUSE = 0.3
 """Seconds until a handler runs again after a failure of its dependency, while the breaker is closed.
 
@@ -30,15 +33,21 @@ class CircuitBreaker:
     retry_at: float = 0.0
     error: str | None = None
     """Why it is not closed."""
+    probed_at: float = 0.0
+    """When the last probe started."""
 
     def permits(self, now: float) -> bool:
         """Return whether a delivery that needs the dependency may run: it is closed, or a probe is due."""
-        return self.state == "closed" or (self.state == "open" and now >= self.retry_at)
+        if self.state == "probing":
+            return now >= self.probed_at + PROBE_LIMIT
+        return self.state == "closed" or now >= self.retry_at
 
-    def run_started(self) -> None:
-        """Note that a permitted delivery starts. If the breaker is open, this delivery is the probe."""
-        if self.state == "open":
-            self.state = "probing"
+    def run_started(self, now: float) -> bool:
+        """Note that a permitted delivery starts. Return whether it is a probe: the breaker is not closed."""
+        if self.state == "closed":
+            return False
+        self.state, self.probed_at = "probing", now
+        return True
 
     def failed(self, now: float, error: str) -> None:
         """Count a failure: the dependency did not answer, or answered with an error of its own."""

@@ -205,7 +205,7 @@ class LeasedRunner:
                     raise
                 log.info("serialization failure or deadlock; running again", error=message(error))
             except Unavailable as error:
-                if self._breakers.failed(error) or rerun >= FAILURES_UNTIL_OPEN:
+                if self._breakers.failed(error, delivery.handler) or rerun >= FAILURES_UNTIL_OPEN:
                     raise
                 log.info("dependency did not answer; running again", error=message(error))
                 await asyncio.sleep(UNAVAILABLE_PAUSE * (rerun + 1))

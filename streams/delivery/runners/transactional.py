@@ -126,19 +126,19 @@ class TransactionalRunner:
                     await asyncio.sleep(LOST_RUN_PAUSE * max(delivery.lost_runs for delivery in deliveries))
                 elif kind == "conflict" and reruns < CONFLICT_RERUNS:
                     reruns += 1
-                elif self._may_rerun(error) and reruns < FAILURES_UNTIL_OPEN:
+                elif self._may_rerun(error, deliveries[0].handler) and reruns < FAILURES_UNTIL_OPEN:
                     reruns += 1
                     await asyncio.sleep(UNAVAILABLE_PAUSE * reruns)
                 else:
                     return error, began
             else:
-                if deliveries[0].handler.needs:
+                if self._breakers.needs(deliveries[0].handler):
                     self._breakers.succeeded(deliveries[0].handler)
                 return None, began
 
-    def _may_rerun(self, error: Exception) -> bool:
+    def _may_rerun(self, error: Exception, handler: Handler[Event]) -> bool:
         """Return whether a dependency failed whose breaker is still closed: another run shows its state."""
-        return isinstance(error, Unavailable) and not self._breakers.failed(error)
+        return isinstance(error, Unavailable) and not self._breakers.failed(error, handler)
 
     async def _transaction(self, deliveries: list[Delivery]) -> None:
         handler, identity = deliveries[0].handler, self._context.worker_identity

@@ -258,7 +258,7 @@ class Scheduler:
                 else:
                     self._runners.defer(blocked.deliveries, blocked.why)
                 left = blocked.others
-            elif handler.needs:
+            elif admission.breakers.needs(handler):
                 with admission.track_run(handler):
                     left = await run(left)
             else:

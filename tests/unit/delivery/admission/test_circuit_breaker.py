@@ -4,7 +4,13 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, FIRST_PAUSE, LONGEST_PAUSE, CircuitBreaker
+from streams.delivery.admission.circuit_breaker import (
+    FAILURES_UNTIL_OPEN,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    PROBE_LIMIT,
+    CircuitBreaker,
+)
 
 
 def opened(now: float = 0.0) -> CircuitBreaker:
@@ -35,7 +41,7 @@ def test_one_probe_goes_through_when_the_pause_is_over() -> None:
     breaker = opened()
     assert not breaker.permits(FIRST_PAUSE - 0.1)
     assert breaker.permits(FIRST_PAUSE)
-    breaker.run_started()
+    assert breaker.run_started(FIRST_PAUSE)
     assert not breaker.permits(FIRST_PAUSE)
     breaker.succeeded()
     assert breaker.permits(FIRST_PAUSE)
@@ -45,7 +51,7 @@ def test_each_probe_that_fails_doubles_the_pause_up_to_its_limit() -> None:
     breaker, now, pauses = opened(), 0.0, []
     for _ in range(6):
         now = breaker.retry_at
-        breaker.run_started()
+        breaker.run_started(now)
         breaker.failed(now, "still away")
         pauses.append(breaker.pause)
     assert pauses == [10.0, 20.0, 40.0, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
@@ -59,10 +65,23 @@ def test_a_failure_of_an_earlier_run_does_not_lengthen_the_pause() -> None:
 
 def test_a_probe_without_a_result_leaves_the_probe_to_another_delivery() -> None:
     breaker = opened()
-    breaker.run_started()
+    breaker.run_started(6.0)
     breaker.run_ended(7.0)
     assert breaker.permits(7.0)
     assert breaker.state == "open"
+
+
+@pytest.mark.requirement("Faults of others", "R18: a long probe holds up no other work for longer than a bound")
+def test_another_delivery_may_probe_while_a_long_probe_runs() -> None:
+    breaker = opened()
+    breaker.run_started(FIRST_PAUSE)
+    assert not breaker.permits(FIRST_PAUSE + PROBE_LIMIT - 0.1)
+    assert breaker.permits(FIRST_PAUSE + PROBE_LIMIT)
+    assert breaker.run_started(FIRST_PAUSE + PROBE_LIMIT)
+    assert not breaker.permits(FIRST_PAUSE + PROBE_LIMIT)
+    breaker.succeeded()
+    assert breaker.permits(FIRST_PAUSE + PROBE_LIMIT)
+    assert not breaker.run_started(FIRST_PAUSE + PROBE_LIMIT), "a run with a closed breaker is no probe"
 
 
 class AnyHistory(RuleBasedStateMachine):
@@ -81,7 +100,7 @@ class AnyHistory(RuleBasedStateMachine):
     @precondition(lambda self: self.breaker.permits(self.now))
     @rule()
     def begin(self) -> None:
-        self.breaker.run_started()
+        self.breaker.run_started(self.now)
         self.running += 1
 
     @precondition(lambda self: self.running)
