@@ -9,7 +9,6 @@ from schemas import DocumentDeleted
 from streams.operations.kafka_admin import KafkaAdmin
 from streams.publishing import EventProducer, PublishError
 from streams.settings import Settings
-from streams.transport.kafka import client
 from streams.transport.kafka.client import LastConnectionError, RepeatFilter
 from streams.transport.kafka.errors import BrokersUnreachableError
 
@@ -44,7 +43,7 @@ def test_a_command_names_the_address() -> None:
 def test_a_line_passes_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers make no difference. The next line says how many were left out; other lines pass."""
     now = [100.0]
-    monkeypatch.setattr(client.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("streams.transport.kafka.client.time.monotonic", lambda: now[0])
     seen = RepeatFilter()
 
     def passes(text: str, *arguments: object) -> str | None:
