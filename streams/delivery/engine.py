@@ -19,13 +19,13 @@ from streams.delivery.runners.transactional import TransactionalRunner
 from streams.delivery.scheduling.lanes import Lanes
 from streams.delivery.scheduling.retry_tiers import RetryTiers
 from streams.delivery.scheduling.scheduler import Runners, Scheduler
-from streams.delivery.settlement.dead_letter import DeadLetters
+from streams.delivery.settlement.dead_letters.dead_letter import DeadLetters
+from streams.delivery.settlement.dead_letters.unreadable_claim import UnreadableClaims
 from streams.delivery.settlement.deferral import Deferrals
 from streams.delivery.settlement.forwarding import Forwarding
 from streams.delivery.settlement.pending_send import Sender
 from streams.delivery.settlement.settle_loop import SettleLoop
 from streams.delivery.settlement.settlement import Destinations, Settlement
-from streams.delivery.settlement.unreadable_claim import UnreadableClaims
 from streams.delivery.telemetry import Telemetry
 from streams.observability.logs import get_logger
 from streams.transport.kafka.records import Assignment

@@ -16,7 +16,7 @@ from streams.delivery.context import Services
 from streams.delivery.errors import CancelledError
 from streams.delivery.execution.standalone_work import StandaloneWork
 from streams.delivery.handler import Handler
-from streams.delivery.settlement.on_dead import described
+from streams.delivery.settlement.dead_letters.on_dead import described
 from streams.observability.logs import get_logger
 from streams.publishing.outbox.outbox import Outbox
 from streams.publishing.outbox.withdraw import withdraw

@@ -20,7 +20,7 @@ from streams.delivery.intake.decoded import DecodedChunk, DecodedRecord, Missing
 from streams.delivery.intake.id_window import IdWindow
 from streams.delivery.intake.payload_loader import Loaded, Payload, Payloads
 from streams.delivery.scheduling.retry_tiers import RetryTiers
-from streams.delivery.settlement.on_dead import described
+from streams.delivery.settlement.dead_letters.on_dead import described
 from streams.observability.error_text import ErrorText, type_name
 from streams.observability.logs import get_logger
 from streams.schema_registry.clients import SchemaNotFetchedError

@@ -28,9 +28,10 @@ from streams.delivery.ledger.lost_leases import (
     find_unknown,
     read_claimed,
 )
+from streams.delivery.settlement.dead_letters.unreadable_claim import UnreadableClaims
 from streams.delivery.settlement.decision import CRASHES_UNTIL_DEATH
-from streams.delivery.settlement.settlement import Attempt, Settlement
-from streams.delivery.settlement.unreadable_claim import UnreadableClaims
+from streams.delivery.settlement.settlement import Settlement
+from streams.delivery.settlement.settling import Attempt
 from streams.observability.error_text import ErrorText, describe, message
 from streams.observability.logs import delivery_context, get_logger
 from streams.schema_registry.clients import SchemaNotFetchedError

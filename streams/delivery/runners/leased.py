@@ -24,7 +24,8 @@ from streams.delivery.execution.time_limits import run_within
 from streams.delivery.handler import JSON, Handler
 from streams.delivery.ledger import leases
 from streams.delivery.scheduling.cancellation import cancel_task
-from streams.delivery.settlement.settlement import Attempt, Settlement
+from streams.delivery.settlement.settlement import Settlement
+from streams.delivery.settlement.settling import Attempt
 from streams.delivery.telemetry import Telemetry
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger

@@ -34,7 +34,8 @@ from streams.delivery.handler import JSON, Handler, Kind
 from streams.delivery.ledger.claim import claim_effect, complete_effect
 from streams.delivery.ledger.columns import WorkerIdentity
 from streams.delivery.settlement.reduction import is_data_error
-from streams.delivery.settlement.settlement import Attempt, Settlement
+from streams.delivery.settlement.settlement import Settlement
+from streams.delivery.settlement.settling import Attempt
 from streams.delivery.telemetry import Telemetry
 from streams.observability.logs import get_logger
 

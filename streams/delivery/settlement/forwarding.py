@@ -12,8 +12,8 @@ from streams.delivery.delivery import Delivery, now_ms, origin_of
 from streams.delivery.errors import Reason
 from streams.delivery.handler import Handler
 from streams.delivery.ledger.settle import index_dead_letter, mark_dead
-from streams.delivery.settlement.dead_letter import dead_letter_row
-from streams.delivery.settlement.on_dead import described
+from streams.delivery.settlement.dead_letters.dead_letter import dead_letter_row
+from streams.delivery.settlement.dead_letters.on_dead import described
 from streams.delivery.settlement.pending_send import PendingSend, Sender
 from streams.delivery.settlement.records import OutgoingRecord, RetryState, moved_record, retry_record, unread_record
 from streams.delivery.settlement.reduction import BARE, COMPLETE, REJECTIONS_UNTIL_REDUCED, Reduction

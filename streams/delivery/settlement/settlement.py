@@ -9,9 +9,7 @@ import contextlib
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
-from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.delivery.delivery import Delivery, at_ms, now_ms
@@ -19,9 +17,10 @@ from streams.delivery.errors import DayDroppedError, ExpiredError
 from streams.delivery.execution.attempt import AttemptContext
 from streams.delivery.execution.transaction import effect_session
 from streams.delivery.ledger import leases
-from streams.delivery.ledger.settle import FINAL, index_dead_letter, lock_execution, settle, was_settled
+from streams.delivery.ledger.settle import index_dead_letter, lock_execution, settle, was_settled
 from streams.delivery.scheduling.retry_tiers import RetryTiers
-from streams.delivery.settlement.dead_letter import DeadLetters, dead_letter_info, dead_letter_row
+from streams.delivery.settlement.dead_letters.dead_letter import DeadLetters, dead_letter_info, dead_letter_row
+from streams.delivery.settlement.dead_letters.on_dead import OnDead, OnDeadCutOffError, described
 from streams.delivery.settlement.decision import (
     Outcome,
     after_deferral,
@@ -30,30 +29,19 @@ from streams.delivery.settlement.decision import (
     after_failure,
     after_lost_lease,
     after_process_deaths,
-    after_rejection,
 )
-from streams.delivery.settlement.on_dead import OnDead, OnDeadCutOffError, described
 from streams.delivery.settlement.pending_send import PendingSend, Sender
 from streams.delivery.settlement.records import attempt_entry, retry_record, retry_state, settled_values
 from streams.delivery.settlement.reduction import BARE, COMPLETE, Form, Reduction
 from streams.delivery.settlement.settle_loop import SettleLoop
+from streams.delivery.settlement.settling import Attempt, Settling, lock_lease, moved_on, without_run
 from streams.delivery.telemetry import Telemetry
 from streams.headers import CE_EXPIRYTIME, last_text
 from streams.observability.logs import get_logger
-from streams.transport.kafka.records import ProduceError, RecordMetadata
 
 log = get_logger(__name__)
 TRANSACTION_TIMEOUT_FACTOR = 4
 """Time limit of a settlement's transaction, as a multiple of the sender's timeout."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """A run of a delivery: its start, and the lease of a long delivery."""
-
-    delivery: Delivery
-    started_at: datetime
-    lease: leases.Lease | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,35 +50,6 @@ class Destinations:
 
     tiers: RetryTiers
     dead_letters: DeadLetters
-
-
-@dataclass(slots=True)
-class Settling:
-    """The state of one settlement over all its tries."""
-
-    attempt: Attempt
-    outcome: Outcome
-    error: BaseException | None
-    """What `on_dead` is called with."""
-    record: PendingSend
-    written: Reduction
-    placed: RecordMetadata | None = None
-    """The position of the sent record."""
-    on_dead_failure: str | None = None
-    """Why `on_dead` was cut off. It is then not called again."""
-    may_be_committed: bool = False
-    """Whether a try has reached its COMMIT. Only the row then shows whether it succeeded."""
-
-    def reduce(self, error: Exception) -> None:
-        """Continue with less of the record after a rejection. Raises `error` if the same form has to wait."""
-        before = self.written.form
-        self.written.reduce(error)
-        form = self.written.form
-        if not self.outcome.is_dead and (isinstance(error, ProduceError) or not form.row):
-            # A retry needs its row and its value. The DLQ may accept what a retry tier rejects.
-            self.outcome = after_rejection(self.attempt.delivery, self.outcome, described(error))
-            self.record = self.record.another()
-            self.written = Reduction(before if form.row else form)
 
 
 class Settlement:
@@ -135,7 +94,7 @@ class Settlement:
 
     async def deferred_without_run(self, delivery: Delivery, why: str, *, after: float) -> None:
         """Defer a delivery that was not attempted; see `deferred`."""
-        await self.deferred(_without_run(delivery), why, after=after)
+        await self.deferred(without_run(delivery), why, after=after)
 
     async def deferred_all(self, deliveries: Iterable[Delivery], why: str, *, after: float) -> None:
         """Defer deliveries whose run does not count, one after the other; see `deferred`."""
@@ -159,7 +118,7 @@ class Settlement:
         """Dead-letter a delivery whose event expired before an attempt could start."""
         expires_at = last_text(delivery.record.headers, CE_EXPIRYTIME)
         error = ExpiredError(f"the event expired at {expires_at}, before an attempt could start")
-        await self._end(_without_run(delivery), after_expiry(delivery, described(error), now=now_ms()), error)
+        await self._end(without_run(delivery), after_expiry(delivery, described(error), now=now_ms()), error)
 
     async def expired_all(self, deliveries: Iterable[Delivery]) -> None:
         """Dead-letter expired deliveries, one after the other; see `expired`."""
@@ -176,14 +135,14 @@ class Settlement:
         if deaths:
             delivery.record.forget_headers()
         form = BARE if deaths else COMPLETE
-        await self._end(_without_run(delivery), after_process_deaths(delivery, now=now_ms()), form=form)
+        await self._end(without_run(delivery), after_process_deaths(delivery, now=now_ms()), form=form)
 
     async def broken(self, deliveries: Iterable[Delivery], error: BaseException) -> None:
         """Dead-letter deliveries for which the engine itself failed. Claimed ones are left to their leases."""
         for delivery in deliveries:
             if delivery.pending is not None and not delivery.revoked:
                 outcome = after_engine_failure(delivery, described(error), now=now_ms())
-                await self._end(_without_run(delivery), outcome, error)
+                await self._end(without_run(delivery), outcome, error)
 
     async def _end(
         self, attempt: Attempt, outcome: Outcome, error: BaseException | None = None, form: Form = COMPLETE
@@ -228,7 +187,7 @@ class Settlement:
         """Try once: lock, check whether the delivery has moved on, send, update, commit; False: it has moved on."""
         attempt, outcome, worker = settling.attempt, settling.outcome, self._worker_identity.worker
         async with effect_session(self._bookkeeping, self._sender.timeout * TRANSACTION_TIMEOUT_FACTOR) as session:
-            held = await _lock_lease(session, attempt, outcome)
+            held = await lock_lease(session, attempt, outcome)
             if not held and not settling.may_be_committed:
                 log.info("lease is lost; its new holder settles the delivery")
                 return False
@@ -300,23 +259,3 @@ class Settlement:
             self._telemetry.retried(delivery, settling.placed.topic, at_ms(outcome.due_at))
 
 
-def _without_run(delivery: Delivery) -> Attempt:
-    return Attempt(delivery, at_ms(now_ms()))
-
-
-async def _lock_lease(session: AsyncSession, attempt: Attempt, outcome: Outcome) -> bool:
-    """Lock the attempt's lease, always before the row; False: it cannot be settled here, because it is held."""
-    if attempt.lease is None:
-        return True
-    if outcome.lost:
-        return await leases.lock_lost_lease(session, attempt.lease)
-    return await leases.lock_lease(session, attempt.lease)
-
-
-def moved_on(row: RowMapping, attempt: Attempt) -> bool:
-    """Return whether the locked row says that this attempt's outcome no longer counts."""
-    if row["status"] in FINAL or row["seq"] > attempt.delivery.seq:
-        return True
-    if attempt.lease is None:
-        return bool(row["status"] == "started")
-    return bool(row["lease_token"] != attempt.lease.token)

@@ -15,7 +15,7 @@ from schemas.event import event_time, new_event_id
 from streams import headers
 from streams.codec.encryption import KEY_SETTING
 from streams.database.tables import dead_letters, executions, outbox
-from streams.delivery.settlement.dead_value import FOR_GOOD
+from streams.delivery.settlement.dead_letters.dead_value import FOR_GOOD
 from streams.headers import Headers
 from streams.operations.dead_letters.index import DeadLetter, DeadLetterMissingError
 from streams.publishing.outbox.outbox import headers_to_json

@@ -20,7 +20,7 @@ from streams.database.tables import dead_letters, executions
 from streams.delivery.dead_letter import DeadLetterInfo
 from streams.delivery.errors import Reason
 from streams.delivery.ledger.settle import INSERT_DEAD_LETTER
-from streams.delivery.settlement.dead_letter import dead_record
+from streams.delivery.settlement.dead_letters.dead_letter import dead_record
 from streams.observability.error_text import ErrorText
 from streams.operations.dead_letters.index import DeadLetterFilter, find_dead_letters, list_dead_letters
 from streams.operations.dead_letters.rebuild import Rebuilt, index_row, rebuild

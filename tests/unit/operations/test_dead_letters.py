@@ -8,7 +8,7 @@ import pytest
 from streams import headers
 from streams.delivery.dead_letter import DeadLetterInfo
 from streams.delivery.errors import Reason
-from streams.delivery.settlement.dead_letter import dead_record
+from streams.delivery.settlement.dead_letters.dead_letter import dead_record
 from streams.observability.error_text import ErrorText
 from streams.operations.dead_letters.index import DeadLetter
 from streams.operations.dead_letters.rebuild import index_row

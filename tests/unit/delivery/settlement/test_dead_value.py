@@ -15,8 +15,8 @@ from streams.codec import Codec, DecodeError
 from streams.codec.encryption import ENCRYPTED_MAGIC, Encryptor, SealedError
 from streams.delivery.dead_letter import DeadLetterInfo
 from streams.delivery.errors import Reason
-from streams.delivery.settlement.dead_letter import dead_record
-from streams.delivery.settlement.dead_value import dead_value
+from streams.delivery.settlement.dead_letters.dead_letter import dead_record
+from streams.delivery.settlement.dead_letters.dead_value import dead_value
 from streams.observability.error_text import ErrorText
 from streams.operations.dead_letters.show import show_value
 from streams.schema_registry.export import export

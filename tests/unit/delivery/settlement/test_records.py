@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streams import headers
 from streams.delivery.dead_letter import DeadLetterInfo
 from streams.delivery.errors import Reason
-from streams.delivery.settlement.dead_letter import dead_letter_info, dead_record
+from streams.delivery.settlement.dead_letters.dead_letter import dead_letter_info, dead_record
 from streams.delivery.settlement.decision import after_deferral, after_expiry, after_failure
 from streams.delivery.settlement.records import (
     RetryState,

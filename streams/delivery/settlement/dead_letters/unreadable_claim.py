@@ -12,7 +12,7 @@ from streams.delivery.execution.attempt import AttemptContext
 from streams.delivery.execution.transaction import effect_session
 from streams.delivery.ledger.lost_leases import LostDelivery, bury, claimed_record
 from streams.delivery.ledger.settle import index_dead_letter
-from streams.delivery.settlement.dead_letter import DeadLetters, dead_letter_row
+from streams.delivery.settlement.dead_letters.dead_letter import DeadLetters, dead_letter_row
 from streams.delivery.settlement.pending_send import PendingSend, Sender
 from streams.delivery.settlement.reduction import Reduction
 from streams.delivery.settlement.settle_loop import SettleLoop

@@ -9,11 +9,11 @@ from streams.delivery.dead_letter import DeadLetterInfo
 from streams.delivery.delivery import Delivery, at_ms, origin_of
 from streams.delivery.errors import Reason
 from streams.delivery.ledger.columns import storable
-from streams.delivery.settlement.dead_value import DeadValue, allowed_value
+from streams.delivery.settlement.dead_letters.dead_value import DeadValue, allowed_value
+from streams.delivery.settlement.dead_letters.stored_value import store_value
 from streams.delivery.settlement.decision import Outcome
 from streams.delivery.settlement.records import OutgoingRecord
 from streams.delivery.settlement.reduction import COMPLETE, Form, kept_headers
-from streams.delivery.settlement.stored_value import store_value
 from streams.observability.error_text import MESSAGE_LIMIT, STACK_LIMIT, ErrorText
 from streams.topics import Catalogue
 from streams.transport.kafka.records import Record, RecordMetadata
