@@ -1,4 +1,4 @@
-"""The maintenance jobs of a worker: expired leases, partitions of the ledger, old payloads, stuck documents."""
+"""The maintenance jobs of a worker: expired leases, the ledger's partitions, old payloads and retries, documents."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -17,6 +17,7 @@ from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 from streams.operations.kafka_admin import KafkaRefusedError
 from streams.operations.stuck_documents import StuckDocuments
+from streams.operations.topics.tier_records import delete_settled_retries
 from streams.runtime.ledger_retention import LedgerRetention
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue
@@ -51,6 +52,7 @@ class Maintenance:
         self._codec = codec
         self._schemas = schemas
         self._engines = engines
+        self._catalogue = catalogue
         self._ledger_retention = LedgerRetention(bookkeeping, settings.ledger_retention_days)
         self._stuck_documents = StuckDocuments(bookkeeping, settings, catalogue, codec)
 
@@ -60,6 +62,7 @@ class Maintenance:
             *(_repeat(self._settings.sweep_interval, engine.sweep.run) for engine in self._engines.values()),
             _repeat(MAINTENANCE_INTERVAL, self._ledger_retention.maintain),
             _repeat(MAINTENANCE_INTERVAL, self._remove_old_payloads),
+            _repeat(MAINTENANCE_INTERVAL, self._delete_settled_retries),
             _repeat(self._settings.stranded_after / CHECKS_PER_STUCK_TIME, self._find_stuck_documents),
         ]
 
@@ -86,6 +89,12 @@ class Maintenance:
             return
         if removed:
             log.info("old payloads removed", payloads=removed)
+
+    async def _delete_settled_retries(self) -> None:
+        try:
+            await asyncio.to_thread(delete_settled_retries, self._settings, self._catalogue)
+        except (BrokersUnreachableError, KafkaRefusedError) as error:
+            log.warning("cannot delete settled retry records", error=message(error))
 
 
 async def _repeat(seconds: float, job: Callable[[], Awaitable[object]]) -> None:

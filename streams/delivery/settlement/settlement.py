@@ -257,5 +257,3 @@ class Settlement:
             self._telemetry.deferred(delivery, outcome.why)
         elif outcome.history_outcome == "retry" and settling.placed is not None and outcome.due_at is not None:
             self._telemetry.retried(delivery, settling.placed.topic, at_ms(outcome.due_at))
-
-

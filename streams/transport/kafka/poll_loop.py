@@ -279,4 +279,15 @@ class PollLoop:
             self._on_error(error)
 
     def _message(self, error: KafkaError) -> str:
-        return f"the consumer of group {self.group.group_id} failed: {error.str()} ({error.name()})"
+        return f"the consumer of group {self.group.group_id} failed: {error.str()} ({error.name()}){hint_of(error)}"
+
+
+def hint_of(error: KafkaError) -> str:
+    """Return what to do about an error whose text misleads, or nothing.
+
+    A broker says "The group id does not exist" to a member that uses KIP-848 while members of the classic protocol run.
+    """
+    mixed = {KafkaError.GROUP_ID_NOT_FOUND, KafkaError.INCONSISTENT_GROUP_PROTOCOL}
+    if error.code() in mixed or "group id does not exist" in error.str().lower():
+        return "; to change STREAMS_GROUP_PROTOCOL, first stop all workers of the group"
+    return ""

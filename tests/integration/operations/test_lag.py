@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.observability.metrics import Lag
 from streams.operations.lag import group_lag
+from streams.operations.topics.tier_records import delete_settled_retries
 from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings
 from tests.support.cli import Commands
@@ -103,6 +104,26 @@ def test_what_retention_removed_does_not_count(topics: Settings) -> None:
     found = by_place(group_lag(topics, catalogue))
     assert (found[name, 0].current_offset, found[name, 0].lag) == (6, 4)
     assert (found[name, 1].current_offset, found[name, 1].lag) == (9, 1)
+
+
+@pytest.mark.requirement("Faults of others", "c14: settled records of retry tiers are deleted")
+def test_settled_retries_are_deleted(topics: Settings) -> None:
+    """What is below the committed offset of a tier goes. The rest stays, also without a commit, and of events."""
+    catalogue = build_catalogue(topics)
+    tier, event = catalogue.tier("low", 1.0), catalogue.topic("document.deleted").name
+    for topic in (tier, event):
+        produce(topics, topic, 0, 5)
+    produce(topics, tier, 1, 2)
+    with member(topics, catalogue.group("low"), "classic") as consumer:
+        committed = [TopicPartition(topic, 0, 3) for topic in (tier, event)]
+        consumer.commit(offsets=committed, asynchronous=False)
+        assert delete_settled_retries(topics, catalogue) == 1
+        first = {
+            (topic, number): consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=PATIENCE)
+            for topic, number in ((tier, 0), (tier, 1), (event, 0))
+        }
+    assert first == {(tier, 0): (3, 5), (tier, 1): (0, 2), (event, 0): (0, 5)}
+    assert delete_settled_retries(topics, catalogue) == 1
 
 
 def test_tiers_of_former_delays_count(topics: Settings, make_topic: MakeTopic) -> None:

@@ -11,6 +11,7 @@ from streams.publishing import EventProducer, PublishError
 from streams.settings import Settings
 from streams.transport.kafka.client import LastConnectionError, RepeatFilter
 from streams.transport.kafka.errors import BrokersUnreachableError
+from streams.transport.kafka.poll_loop import hint_of
 
 NOWHERE = Settings(kafka_bootstrap_servers="no-such-broker.invalid:9092", kafka_request_timeout=2.0)
 ADDRESS = "the last connection error: .*no-such-broker.invalid"
@@ -37,6 +38,14 @@ def test_a_sender_names_the_address() -> None:
 def test_a_command_names_the_address() -> None:
     with pytest.raises(BrokersUnreachableError, match=ADDRESS):
         KafkaAdmin(NOWHERE).committed("a-group", [("a", 0)])
+
+
+@pytest.mark.requirement("Faults of others", "c17: a mixed group protocol is named, with what to do")
+def test_a_group_of_two_protocols_has_a_hint() -> None:
+    """Kafka says that the group does not exist; the cause is a member with the other protocol."""
+    missing = KafkaError(KafkaError._FATAL, "Fatal error: Broker: The group id does not exist")
+    assert "first stop all workers of the group" in hint_of(missing)
+    assert hint_of(KafkaError(KafkaError._TRANSPORT, "connection refused")) == ""
 
 
 @pytest.mark.requirement("Faults of others", "c19: a repeated line of librdkafka is logged once a minute")
