@@ -145,3 +145,7 @@ class StrayCancellationError(Exception):
 
 class DayDroppedError(Exception):
     """The ledger has no partition for the delivery's day: the event is older than the ledger's retention."""
+
+
+class OutageError(Exception):
+    """The database does not answer. The delivery waits, and the run is not counted."""

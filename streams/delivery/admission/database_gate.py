@@ -48,14 +48,6 @@ TAKE_SPACE = text(
 DatabaseErrorKind = Literal["outage", "conflict", "timeout"]
 
 
-class OutageError(Exception):
-    """The database does not answer. The delivery waits, and the run is not counted."""
-
-
-class ReadOnlyError(Exception):
-    """The server takes no writes: it is a standby, or an administrator made it read-only."""
-
-
 def database_error_kind(error: BaseException) -> DatabaseErrorKind | None:
     """Return the kind of a database error; None: it is a failure of the delivery itself.
 
@@ -148,8 +140,8 @@ class DatabaseGate:
         if failure is None:
             log.info("a statement lost the database, which answers", error=message(error))
         else:
-            log.warning("database does not answer; deliveries wait", error=message(error), probe=message(failure))
-            self._report(message(failure))
+            log.warning("database does not answer; deliveries wait", error=message(error), probe=failure)
+            self._report(failure)
         confirmed.set_result(failure is not None)
         while failure is not None:
             await asyncio.sleep(PROBE_INTERVAL)
@@ -157,20 +149,20 @@ class DatabaseGate:
                 log.info("database answers again")
                 self._report(None)
             else:
-                log.debug("database still does not answer", error=message(failure))
+                log.debug("database still does not answer", error=failure)
         self._open.set()
 
-    async def _ask(self, cause: BaseException) -> Exception | None:
+    async def _ask(self, cause: BaseException) -> str | None:
         """Return why the database cannot be used; None: it can."""
         try:
             async with asyncio.timeout(PROBE_TIMEOUT), self._engine.connect() as connection:
                 if (await connection.execute(IS_READ_ONLY)).scalar():
                     await connection.invalidate()
-                    return ReadOnlyError("the server is read-only")
+                    return "the server is read-only"
                 if isinstance(cause, DBAPIError) and _sqlstate(cause) == DISK_FULL:
                     await _take_space(connection)
         except Exception as error:  # noqa: BLE001 - a gate that stays closed would stop the whole worker
-            return error
+            return message(error) or type(error).__name__
         return None
 
     async def close(self) -> None:

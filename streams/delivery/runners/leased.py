@@ -12,12 +12,11 @@ from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAV
 from streams.delivery.admission.database_gate import (
     CONFLICT_RERUNS,
     LOST_RUN_PAUSE,
-    OutageError,
     counts_lost_run,
     database_error_kind,
 )
 from streams.delivery.delivery import Delivery, at_ms, now_ms
-from streams.delivery.errors import LeaseLostError, SoftTimeLimitExceeded, Unavailable
+from streams.delivery.errors import LeaseLostError, OutageError, SoftTimeLimitExceeded, Unavailable
 from streams.delivery.execution.attempt import AttemptContext, Availability, LongWork, call_on_soft_limit
 from streams.delivery.execution.process_exit import exit_error
 from streams.delivery.execution.time_limits import run_within

@@ -15,12 +15,11 @@ from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAV
 from streams.delivery.admission.database_gate import (
     CONFLICT_RERUNS,
     LOST_RUN_PAUSE,
-    OutageError,
     counts_lost_run,
     database_error_kind,
 )
 from streams.delivery.delivery import Delivery, acknowledge_all, at_ms, now_ms
-from streams.delivery.errors import SoftTimeLimitExceeded, TimeLimitExceeded, Unavailable
+from streams.delivery.errors import OutageError, SoftTimeLimitExceeded, TimeLimitExceeded, Unavailable
 from streams.delivery.execution.attempt import (
     AttemptContext,
     Availability,

@@ -55,6 +55,7 @@ class Settling:
 
 
 def without_run(delivery: Delivery) -> Attempt:
+    """Return an attempt that begins and ends now, for a delivery that did not run."""
     return Attempt(delivery, at_ms(now_ms()))
 
 

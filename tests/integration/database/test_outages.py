@@ -5,13 +5,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from psycopg import errors
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from streams.database import Database
 from streams.delivery import Backoff, Permanent, Work, handles
-from streams.delivery.admission.database_gate import LOST_RUNS
+from streams.delivery.admission.database_gate import LOST_RUNS, DatabaseGate
 from streams.publishing import Outbox
 from streams.publishing.outbox.relay import Relay
 from streams.settings import Settings
@@ -180,3 +181,20 @@ async def test_a_relay_goes_on_after_a_fail_over(trial: Settings) -> None:
                 await relay.step()
         assert await relay.step() == 1
         await database.dispose()
+
+
+@pytest.mark.requirement(SECTION, "R7: a sort that fills the disk is the delivery's failure")
+async def test_a_disk_with_space_again_is_no_outage(trial: Settings) -> None:
+    """The probe takes space of its own, and leaves nothing behind. Without the right to do so, it cannot find out."""
+    cause = DBAPIError("select 1", {}, errors.DiskFull("no space left on device"))
+    database = Database(trial)
+    gate = DatabaseGate(database.probe)
+    assert not await gate.confirm(cause)
+    async with database.bookkeeping.begin() as connection:
+        assert (await connection.execute(text("select to_regclass('streams_probe')"))).scalar() is None
+        name = (await connection.execute(text("select current_database()"))).scalar_one()
+        await connection.execute(text(f"revoke temporary on database {name} from public"))
+    assert not await gate.confirm(cause)
+    assert gate.is_open
+    await gate.close()
+    await database.dispose()
