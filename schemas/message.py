@@ -12,7 +12,7 @@ class MessageCreated(Event):
     app_id: str
     provider_name: str
     provider_name_long: str | None = None
-    """The provider's plugin name (`langgenius/openai/openai`). Rows match either name."""
+    """The provider's plugin name (`langgenius/openai/openai`). Its row is charged only if `provider_name` has none."""
     model: str
     provider_type: Literal["system", "custom"]
     quota_type: str | None = None
