@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from traceback import format_exception
+from types import ModuleType
 from typing import Any, NamedTuple, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -135,9 +136,10 @@ def _error(described: dict[str, Any]) -> Exception:
     """Return the described error. Nothing is imported, and no code of the class is called."""
     found: object = sys.modules.get(str(described["module"]))
     for part in str(described["name"]).split("."):
-        found = getattr(found, part, None)
+        # Not getattr: a module may import others when it is asked for a name.
+        found = vars(found).get(part) if isinstance(found, ModuleType | type) else None
     args = [value for value in described["args"] if isinstance(value, _PLAIN)]
-    if not (isinstance(found, type) and issubclass(found, Exception)):
+    if not (isinstance(found, type) and issubclass(found, Exception) and _is_made_by_python(found)):
         name = f"{described['module']}.{described['name']}"
         return ComputeCrashedError(f"{name}: {', '.join(map(str, args))}"[:_MAX_MESSAGE])
     error: Exception
@@ -149,3 +151,8 @@ def _error(described: dict[str, Any]) -> Exception:
         vars(error).update({str(key): value for key, value in described["state"].items() if isinstance(value, _PLAIN)})
     error.add_note(str(described["traceback"])[-_MAX_MESSAGE:])
     return error
+
+
+def _is_made_by_python(kind: type[Exception]) -> bool:
+    """Return whether an instance is made without code of its class, `__init__` aside."""
+    return not any("__new__" in vars(base) for base in kind.__mro__ if base.__module__ != "builtins")

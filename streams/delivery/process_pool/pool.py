@@ -88,8 +88,8 @@ class ComputePool:
             ComputeCrashedError: The process crashed.
         """
         result_type(function)
-        most = seconds * (os.cpu_count() or 1)
-        processor_seconds = most if processor_seconds is None else min(processor_seconds, most)
+        if processor_seconds is None:
+            processor_seconds = seconds * (os.cpu_count() or 1)
         request = encode_request(Request(function, args, kwargs, processor_seconds))
         await self.started()
         async with self._turns.turn(tenant):
@@ -106,7 +106,7 @@ class ComputePool:
                 answer = await process.call(request)
         except ConnectionError as error:
             code = await process.exit_code()
-            if code == KEEPS_TOO_MUCH:
+            if code == KEEPS_TOO_MUCH and process.calls > 1:
                 return None
             raise self._ended(name, code, processor_seconds) from error
         except BaseException:
@@ -132,6 +132,7 @@ class ComputePool:
             process = self._idle.pop()
             if process.alive:
                 return process
+            process.close()
         server = self._server
         try:
             return await server.fork()

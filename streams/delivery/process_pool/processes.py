@@ -19,6 +19,8 @@ log = get_logger(__name__)
 _NO_CODE = -1
 """The exit code of processes whose fork server has ended: the kernel killed them with it."""
 _PROCESS_HAS_ENDED = "the compute process has ended"
+_GRACE = 1.0
+"""Seconds that a process has to end by itself."""
 _HAS_ENDED = "the fork server of the compute processes has ended"
 T = TypeVar("T")
 _Started = tuple[int, "asyncio.Future[int]"]
@@ -53,7 +55,11 @@ class ForkServer:
     async def connect(self) -> None:
         """Wait until the program has loaded its modules. Raises ComputeCrashedError if it ends instead."""
         reader, writer = await asyncio.open_unix_connection(sock=self._socket.dup())
-        line = await _line(reader)
+        try:
+            line = await _line(reader)
+        except BaseException:
+            writer.close()
+            raise
         if not line:
             writer.close()
             code = await asyncio.to_thread(self._program.wait)
@@ -143,8 +149,8 @@ class ComputeProcess:
         return await self._answers.answer(request)
 
     async def exit_code(self) -> int:
-        """Return the exit code; negative: the signal. Waits until the process has ended."""
-        self._answers.close()
+        """Return the exit code of a process that has closed its socket; negative: the signal."""
+        self.close()
         return await self._ended
 
     def kill(self) -> None:
@@ -153,8 +159,9 @@ class ComputeProcess:
         self._answers.close()
 
     def close(self) -> None:
-        """Let the process end. It has no call."""
+        """Let the process end. It is killed if it does not."""
         self._answers.close()
+        asyncio.get_running_loop().call_later(_GRACE, self._server.kill, self._pid)
 
 
 class _Answers(asyncio.Protocol):

@@ -45,7 +45,7 @@ class Turns:
         finally:
             if came.done() and not came.cancelled():
                 self._running -= Counter({tenant: 1})
-            else:
+            elif (tenant, came) in self._waiting:
                 self._waiting.remove((tenant, came))
             self._start_next()
 

@@ -215,6 +215,17 @@ def _write_as_the_process() -> None:
             os.write(descriptor, b"\0" * 7 + b"\x05" + b"\x80cos\n" * 3)
 
 
+def _keep_too_much() -> None:
+    """End as a process that kept too much memory before the call."""
+    os._exit(87)
+
+
+def _close_and_loop() -> None:
+    """Close all sockets, and go on."""
+    os.closerange(3, 64)
+    _loop()
+
+
 def _large() -> bytes:
     return bytes(40 << 20)
 
@@ -226,6 +237,8 @@ def _large() -> bytes:
         (_exit, "SystemExit: 3"),
         (_crash, "the process that ran _crash ended with exit code -11"),
         (_write_as_the_process, "the process returned more than one result"),
+        (_keep_too_much, "ended with exit code 87"),
+        (_close_and_loop, "ended with exit code -9"),
         (_large, "the result has 40 MiB; 32 MiB are allowed"),
     ],
 )

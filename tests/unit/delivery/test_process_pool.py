@@ -96,6 +96,28 @@ async def test_another_tenant_does_not_wait_for_long_calls() -> None:
         await asyncio.gather(*(call("a") for _ in range(3)))
 
 
+@pytest.mark.requirement(FAULT, "H4: a tenant holds at most part of the compute processes")
+async def test_cancelled_calls_leave_their_place() -> None:
+    """Also if a place becomes free in the same moment. Afterwards all places are free again."""
+    turns = Turns(1)
+    release = asyncio.Event()
+
+    async def call(tenant: str) -> None:
+        async with turns.turn(tenant):
+            await release.wait()
+
+    running = [asyncio.create_task(call(tenant)) for tenant in "ab"]
+    waiting = [asyncio.create_task(call(tenant)) for tenant in "abab"]
+    await asyncio.sleep(0)
+    release.set()
+    for task in waiting:
+        task.cancel()
+    results = await asyncio.gather(*running, *waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [type(None)] * 2 + [asyncio.CancelledError] * 4
+    async with asyncio.timeout(5), turns.turn("a"), turns.turn("b"):
+        pass
+
+
 @pytest.mark.requirement(FAULT, "M7: compute processes have no secrets in their environment")
 def test_only_harmless_variables_are_passed() -> None:
     """What is not on the list is not passed, so a secret with an unknown name is not either."""
