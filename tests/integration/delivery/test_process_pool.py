@@ -6,13 +6,9 @@ What runs in a compute process has no secrets, no network and no other processes
 import asyncio
 import os
 import signal
-import socket
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,6 +19,7 @@ from streams.delivery.process_pool import TASKS_PER_PROCESS, ComputePool
 from streams.delivery.process_pool.confinement import hide_memory
 from streams.dify.extraction import Extracted, extract
 from tests.support.platform.document_files import pdf
+from tests.support.processes import compute_calls as calls
 from tests.support.processes.memory_hog import leak
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
@@ -35,15 +32,6 @@ async def pool() -> AsyncIterator[ComputePool]:
     await made.close()
 
 
-def _eat(mebibytes: int) -> int:
-    return len(bytearray(mebibytes << 20))
-
-
-def _loop() -> None:
-    while True:
-        pass
-
-
 async def _read(pool: ComputePool) -> Extracted:
     return await pool.run(extract, (pdf("Still here"), "pdf", DOCUMENT), {}, seconds=30)
 
@@ -51,10 +39,10 @@ async def _read(pool: ComputePool) -> Extracted:
 @pytest.mark.requirement("Extraction", "a loop, too much memory")
 async def test_memory_is_bounded(pool: ComputePool) -> None:
     """Above the limit the attempt fails with the name of the setting, and the next file is read."""
-    assert await pool.run(_eat, (32,), {}, seconds=30) == 32 << 20
+    assert await pool.run(calls.eat, (32,), {}, seconds=30) == 32 << 20
 
-    with pytest.raises(OutOfMemoryError, match=r"_eat needs more than 256 MiB of memory.*STREAMS_COMPUTE_MEMORY"):
-        await pool.run(_eat, (512,), {}, seconds=30)
+    with pytest.raises(OutOfMemoryError, match=r"eat needs more than 256 MiB of memory.*STREAMS_COMPUTE_MEMORY"):
+        await pool.run(calls.eat, (512,), {}, seconds=30)
 
     assert (await _read(pool)).text == "Still here"
 
@@ -66,7 +54,7 @@ async def test_a_loop_is_killed(pool: ComputePool) -> None:
     started = asyncio.get_running_loop().time()
 
     with pytest.raises(TimeoutError):
-        await pool.run(_loop, (), {}, seconds=0.5)
+        await pool.run(calls.loop, (), {}, seconds=0.5)
 
     assert asyncio.get_running_loop().time() - started < 10
     assert (await _read(pool)).text == "Still here"
@@ -90,20 +78,6 @@ async def test_a_process_is_replaced_after_so_many_tasks(pool: ComputePool) -> N
     assert max(ran.count(one) for one in set(ran)) <= TASKS_PER_PROCESS
 
 
-def _environment(name: str) -> list[str]:
-    """Return the command lines of the processes whose environment has a variable, of all that may be asked."""
-    found = ["own"] if name in os.environ else []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (process / "environ").read_bytes()
-            command = (process / "cmdline").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if f"{name}=".encode() in environment:
-            found.append(command)
-    return found
-
-
 @pytest.mark.requirement("Faults of others", "M7: compute processes have no secrets in their environment")
 async def test_the_secrets_of_the_worker_are_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither their own environment nor that of the fork server has them, and the worker's memory cannot be read."""
@@ -113,50 +87,21 @@ async def test_the_secrets_of_the_worker_are_out_of_reach(monkeypatch: pytest.Mo
     pool = ComputePool(1)
     try:
         assert await pool.run(os.getenv, (name,), {}, seconds=30) is None
-        assert not await pool.run(_environment, (name,), {}, seconds=30)
+        assert not await pool.run(calls.environment, (name,), {}, seconds=30)
         for file in ("environ", "mem"):
             with pytest.raises(PermissionError):
-                await pool.run(_read_file, (f"/proc/{os.getpid()}/{file}",), {}, seconds=30)
+                await pool.run(calls.read_file, (f"/proc/{os.getpid()}/{file}",), {}, seconds=30)
     finally:
         await pool.close()
-
-
-def _read_file(path: str) -> bytes:
-    return Path(path).read_bytes()[:100]
-
-
-def _connect() -> None:
-    socket.create_connection(("127.0.0.1", 9), timeout=1)
-
-
-def _start_program() -> None:
-    subprocess.run([sys.executable, "-c", "pass"], check=True)
-
-
-def _start_process() -> None:
-    if os.fork() == 0:
-        os._exit(0)
-
-
-def _kill_parent() -> None:
-    os.kill(os.getppid(), signal.SIGKILL)
-
-
-def _start_thread() -> str:
-    said: list[str] = []
-    thread = threading.Thread(target=said.append, args=("ran",))
-    thread.start()
-    thread.join()
-    return said[0]
 
 
 @pytest.mark.requirement("Faults of others", "M7: compute processes have no network and start no programs")
 async def test_a_process_reaches_nothing_else(pool: ComputePool) -> None:
     """The kernel refuses network, programs, processes and signals to others. The process goes on; threads may start."""
-    for function in (_connect, _start_program, _start_process, _kill_parent):
+    for function in (calls.connect, calls.start_program, calls.start_process, calls.kill_parent):
         with pytest.raises(PermissionError, match="Operation not permitted"):
             await pool.run(function, (), {}, seconds=60)
-    assert await pool.run(_start_thread, (), {}, seconds=60) == "ran"
+    assert await pool.run(calls.start_thread, (), {}, seconds=60) == "ran"
 
 
 @pytest.mark.requirement("Faults of others", "M7: compute processes have no network and start no programs")
@@ -164,7 +109,7 @@ async def test_an_operator_may_leave_them_unconfined() -> None:
     """STREAMS_COMPUTE_CONFINED=false is for handlers that start programs."""
     pool = ComputePool(1, confined=False)
     try:
-        await pool.run(_start_program, (), {}, seconds=60)
+        await pool.run(calls.start_program, (), {}, seconds=60)
     finally:
         await pool.close()
 
@@ -173,24 +118,18 @@ async def test_an_operator_may_leave_them_unconfined() -> None:
 async def test_processor_time_is_bounded(pool: ComputePool) -> None:
     """A call that uses more is killed. Waiting does not count, and neither do the calls before."""
     await _read(pool)
-    with pytest.raises(ProcessorTimeExceededError, match="_loop needs more than 1 s of processor time"):
-        await pool.run(_loop, (), {}, seconds=60, processor_seconds=1)
+    with pytest.raises(ProcessorTimeExceededError, match="loop needs more than 1 s of processor time"):
+        await pool.run(calls.loop, (), {}, seconds=60, processor_seconds=1)
     for _ in range(3):
-        await pool.run(_spin, (0.8,), {}, seconds=60, processor_seconds=1)
+        await pool.run(calls.spin, (0.8,), {}, seconds=60, processor_seconds=1)
     await pool.run(time.sleep, (2.5,), {}, seconds=60, processor_seconds=1)
-
-
-def _spin(seconds: float) -> None:
-    end = time.process_time() + seconds
-    while time.process_time() < end:
-        pass
 
 
 @pytest.mark.requirement("Faults of others", "H4: a tenant holds at most part of the compute processes")
 async def test_a_tenant_cannot_hold_all_processes(pool: ComputePool) -> None:
     """While the calls of tenant a loop, those of b run. A cancelled call is killed, and the next of a starts."""
     await pool.started()
-    looping = [asyncio.create_task(pool.run(_loop, (), {}, seconds=60, tenant="a")) for _ in range(3)]
+    looping = [asyncio.create_task(pool.run(calls.loop, (), {}, seconds=60, tenant="a")) for _ in range(3)]
     await asyncio.sleep(0)
     assert await pool.run(sum, ([1, 2],), {}, seconds=60, tenant="b") == 3
     assert not any(task.done() for task in looping)
@@ -200,46 +139,16 @@ async def test_a_tenant_cannot_hold_all_processes(pool: ComputePool) -> None:
     assert await pool.run(sum, ([1, 2],), {}, seconds=60, tenant="a") == 3
 
 
-def _exit() -> None:
-    sys.exit(3)
-
-
-def _crash() -> None:
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def _write_as_the_process() -> None:
-    """Write something else than an answer to every socket of the process."""
-    for descriptor in range(3, 32):
-        with suppress(OSError):
-            os.write(descriptor, b"\0" * 7 + b"\x05" + b"\x80cos\n" * 3)
-
-
-def _keep_too_much() -> None:
-    """End as a process that kept too much memory before the call."""
-    os._exit(87)
-
-
-def _close_and_loop() -> None:
-    """Close all sockets, and go on."""
-    os.closerange(3, 64)
-    _loop()
-
-
-def _large() -> bytes:
-    return bytes(40 << 20)
-
-
 @pytest.mark.requirement("Faults of others", "M7: results of compute processes are plain data")
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (_exit, "SystemExit: 3"),
-        (_crash, "the process that ran _crash ended with exit code -11"),
-        (_write_as_the_process, "the process returned more than one result"),
-        (_keep_too_much, "ended with exit code 87"),
-        (_close_and_loop, "ended with exit code -9"),
-        (_large, "the result has 40 MiB; 32 MiB are allowed"),
+        (calls.exit_at_once, "SystemExit: 3"),
+        (calls.crash, "the process that ran crash ended with exit code -11"),
+        (calls.write_as_the_process, "the process returned more than one result"),
+        (calls.keep_too_much, "ended with exit code 87"),
+        (calls.close_and_loop, "ended with exit code -9"),
+        (calls.large, "the result has 40 MiB; 32 MiB are allowed"),
     ],
 )
 async def test_a_process_fails_its_own_call_only(
@@ -251,15 +160,10 @@ async def test_a_process_fails_its_own_call_only(
     assert (await _read(pool)).text == "Still here"
 
 
-def _begin_and_loop(path: Path) -> None:
-    path.touch()
-    _loop()
-
-
 async def test_a_fork_server_that_was_killed_is_replaced(pool: ComputePool, tmp_path: Path) -> None:
     """Its processes die with it. The call that ran fails, the next one runs."""
     server = await pool.run(os.getppid, (), {}, seconds=60)
-    running = asyncio.create_task(pool.run(_begin_and_loop, (tmp_path / "begun",), {}, seconds=60))
+    running = asyncio.create_task(pool.run(calls.begin_and_loop, (tmp_path / "begun",), {}, seconds=60))
     async with asyncio.timeout(60):
         while not (tmp_path / "begun").exists():  # noqa: ASYNC110 - another process makes the file
             await asyncio.sleep(0.01)

@@ -1,0 +1,104 @@
+"""Functions that run in compute processes: what a hole in a library could try. Without pytest, to be imported fast."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+
+def eat(mebibytes: int) -> int:
+    return len(bytearray(mebibytes << 20))
+
+
+def loop() -> None:
+    while True:
+        pass
+
+
+def environment(name: str) -> list[str]:
+    """Return the command lines of the processes whose environment has a variable, of all that may be asked."""
+    found = ["own"] if name in os.environ else []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes()
+            command = (process / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if f"{name}=".encode() in environment:
+            found.append(command)
+    return found
+
+
+def read_file(path: str) -> bytes:
+    return Path(path).read_bytes()[:100]
+
+
+def connect() -> None:
+    socket.create_connection(("127.0.0.1", 9), timeout=1)
+
+
+def start_program() -> None:
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+
+
+def start_process() -> None:
+    if os.fork() == 0:
+        os._exit(0)
+
+
+def kill_parent() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+
+
+def start_thread() -> str:
+    said: list[str] = []
+    thread = threading.Thread(target=said.append, args=("ran",))
+    thread.start()
+    thread.join()
+    return said[0]
+
+
+def spin(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def exit_at_once() -> None:
+    sys.exit(3)
+
+
+def crash() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def write_as_the_process() -> None:
+    """Write something else than an answer to every socket of the process."""
+    for descriptor in range(3, 32):
+        with suppress(OSError):
+            os.write(descriptor, b"\0" * 7 + b"\x05" + b"\x80cos\n" * 3)
+
+
+def keep_too_much() -> None:
+    """End as a process that kept too much memory before the call."""
+    os._exit(87)
+
+
+def close_and_loop() -> None:
+    """Close all sockets, and go on."""
+    os.closerange(3, 64)
+    loop()
+
+
+def large() -> bytes:
+    return bytes(40 << 20)
+
+
+def begin_and_loop(path: Path) -> None:
+    path.touch()
+    loop()
