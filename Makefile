@@ -3,7 +3,6 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
-UV_VERSION := 0.13.9
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # The virtual environment is the only place for packages, whatever the user's pip settings say.
@@ -73,7 +72,8 @@ format: setup ## Fix what Ruff can fix, and format the code.
 
 lock: setup ## New locks from pyproject.toml; needs the network. make lock UPGRADE= keeps the versions that are locked.
 	@$(VENV)/bin/python -m venv build/uv
-	@build/uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	@build/uv/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/uv.txt
+	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/uv.in --output-file requirements/uv.txt
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/build.in --output-file requirements/build.txt
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) --all-extras pyproject.toml requirements/build.in --output-file requirements/dev.txt
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/bench.in --output-file requirements/bench.txt

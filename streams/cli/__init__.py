@@ -92,6 +92,12 @@ def main() -> None:
 
 def _run() -> None:
     """Run the command that the arguments name. Raises CommandError if the arguments are wrong."""
+    for place, argument in enumerate(sys.argv[1:], start=1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            message = f"argument {place} is not UTF-8: {argument!r}"
+            raise CommandError(message, WRONG_REQUEST) from error
     try:
         code = app(prog_name="streams", standalone_mode=False)
     except typer.TyperException as error:

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from rich.cells import cell_len, set_cell_size
 
-from streams.cli.printable import escape_line
 from streams.cli.screen import Screen
 from streams.cli.times import absolute, relative
+from streams.observability.printable import escape_line
 
 EMPTY = "-"
 ELLIPSIS = "…"

@@ -10,10 +10,10 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from streams.cli.cells import format_cell
-from streams.cli.printable import escape_line, escape_lines
 from streams.cli.screen import Screen
 from streams.cli.tables import GAP
 from streams.cli.times import absolute, relative
+from streams.observability.printable import escape_line, escape_lines
 
 INDENT = "  "
 

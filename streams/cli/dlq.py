@@ -15,7 +15,7 @@ from streams.cli.dead_letter_page import dead_letter_page
 from streams.cli.help import Command, Group, examples
 from streams.cli.ids import resolve_dead_letter_ids
 from streams.cli.operator import operator_note
-from streams.cli.options import prints_rows
+from streams.cli.options import MAX_ROWS, prints_rows
 from streams.cli.output import (
     WRONG_REQUEST,
     CommandError,
@@ -125,7 +125,7 @@ def list_command(  # noqa: PLR0913 - one option a filter
     tenant: Annotated[str | None, typer.Option("--tenant", help="Show only dead letters of this tenant.")] = None,
     event: Annotated[UUID | None, typer.Option("--event", help="Show only dead letters of this event.")] = None,
     replayed: Annotated[bool, typer.Option("--replayed", help="Show the replayed dead letters instead.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most this many rows.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=MAX_ROWS, help="Show at most this many rows.")] = 50,
 ) -> None:
     """List the dead letters that were not replayed yet, the newest first."""
     settings = load_settings()

@@ -14,7 +14,7 @@ from streams.cli.db import open_ledger
 from streams.cli.execution_page import STATUS, execution_page
 from streams.cli.help import Command, Group, examples
 from streams.cli.ids import resolve_event_id
-from streams.cli.options import prints_rows
+from streams.cli.options import MAX_ROWS, prints_rows
 from streams.cli.output import CommandError, JSONOption, Output, print_json, print_lines, print_rows, print_text
 from streams.cli.tables import Column
 from streams.codec import build_codec
@@ -94,7 +94,7 @@ def list_command(  # noqa: PLR0913 - one option a filter
     topic: Annotated[str | None, typer.Option("--topic", help="Show only events of this topic.")] = None,
     event: Annotated[UUID | None, typer.Option("--event", help="Show only executions of this event.")] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", help="Show only events of this tenant.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most this many rows.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=MAX_ROWS, help="Show at most this many rows.")] = 50,
 ) -> None:
     """List executions, the newest first."""
     settings = load_settings()

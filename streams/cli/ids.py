@@ -11,6 +11,10 @@ from streams.operations.dead_letters.index import find_ids_starting_with, is_who
 from streams.operations.event_ids import event_id_range, find_event_ids
 
 _HEXADECIMAL = re.compile("[0-9a-f]{1,32}")
+_TIMED = 7
+"""The version of UUIDs that begin with their time."""
+_LATEST = 253_402_300_799_999
+"""Milliseconds since the epoch: the end of the year 9999, the last of Python and of the ledger's days."""
 MAX_CANDIDATES = 5
 """Ids that an error message names at most."""
 
@@ -22,9 +26,14 @@ def resolve_event_id(connection: Connection, given: str) -> UUID:
         CommandError: The text is not the beginning of an id, or it matches no event or several events.
     """
     try:
-        return UUID(given)
+        found_whole = UUID(given)
     except ValueError:
         pass
+    else:
+        if found_whole.version == _TIMED and found_whole.int >> 80 > _LATEST:
+            message = f"{given!r} is not an event id: its time is after the year 9999"
+            raise CommandError(message, WRONG_REQUEST)
+        return found_whole
     digits = given.replace("-", "").lower()
     if not _HEXADECIMAL.fullmatch(digits):
         message = f"{given!r} is neither an event id nor the beginning of one"

@@ -9,6 +9,8 @@ import typer
 
 from streams.cli.output import Format, Output
 
+MAX_ROWS = 1_000_000
+"""The largest --limit. Rows are held in memory."""
 OutputOption = Annotated[
     Format, typer.Option("--output", help="The output format; json, jsonl and csv have every field.")
 ]

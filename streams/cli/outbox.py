@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from streams.cli.db import open_ledger
 from streams.cli.help import Command, Group, examples
-from streams.cli.options import prints_rows
+from streams.cli.options import MAX_ROWS, prints_rows
 from streams.cli.output import (
     WRONG_REQUEST,
     CommandError,
@@ -54,7 +54,7 @@ AllOption = Annotated[bool, typer.Option("--all", help="Select all rows that are
 def list_command(
     output: Output,
     *,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most this many rows.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=MAX_ROWS, help="Show at most this many rows.")] = 50,
 ) -> None:
     """Show how many events wait and since when, and the rows that Kafka refused, the latest first."""
     with open_ledger(load_settings()) as engine, engine.connect() as connection:

@@ -17,10 +17,10 @@ from rich.text import Text
 
 from schemas.registry import RegistryError
 from streams.cli.cells import to_json
-from streams.cli.printable import escape_json, escape_line, escape_lines
 from streams.cli.screen import Screen, stdout_screen
 from streams.cli.tables import Column, Row, table_lines
 from streams.codec import SchemaMissingError
+from streams.observability.printable import escape_json, escape_line, escape_lines
 from streams.settings import SettingsError
 from streams.topics import UnknownEventError
 
@@ -85,9 +85,8 @@ def show_log(log: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document on stdout."""
-    text = to_json(value)
-    sys.stdout.write((escape_json(text) if sys.stdout.isatty() else text) + "\n")
+    """Print one JSON document on stdout. Control characters are escaped: a pipe may end on a terminal."""
+    sys.stdout.write(escape_json(to_json(value)) + "\n")
 
 
 def print_rows(

@@ -105,6 +105,12 @@ class EventLines:
         self.problem: str | None = None
 
     def __iter__(self) -> Iterator[Event]:
+        try:
+            yield from self._events()
+        except UnicodeDecodeError:
+            self.problem = f"line {self.number + 1} or one of the next: it is not UTF-8"
+
+    def _events(self) -> Iterator[Event]:
         for line in self._lines:
             self.number += 1
             if not line.strip():
@@ -138,7 +144,7 @@ def _redactor(topic: Topic, fields: str) -> Redactor:
     """Return a redactor for error messages: a validator of the event may repeat the value that it rejects."""
     try:
         given = json.loads(fields)
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     return Redactor.of_fields(given, marks_of(topic.event))
 

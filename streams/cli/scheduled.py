@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from streams.cli.db import open_ledger
 from streams.cli.help import Command, Group, examples
 from streams.cli.ids import resolve_event_id
-from streams.cli.options import prints_rows
+from streams.cli.options import MAX_ROWS, prints_rows
 from streams.cli.output import CommandError, JSONOption, Output, print_json, print_rows, print_text
 from streams.cli.tables import Column
 from streams.database import Database
@@ -46,7 +46,7 @@ def list_command(
     *,
     topic: Annotated[str | None, typer.Option("--topic", help="Show only events of this topic.")] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", help="Show only events of this tenant.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most this many rows.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=MAX_ROWS, help="Show at most this many rows.")] = 50,
 ) -> None:
     """List the events that wait for their time, the next due first."""
     settings = load_settings()

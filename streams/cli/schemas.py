@@ -17,7 +17,7 @@ from streams.schema_registry.export import SchemaExportError, drifts, incompatib
 from streams.schema_registry.export import export as export_schemas
 from streams.schema_registry.register import Registered, versions_to_register
 from streams.schema_registry.register import register as register_schemas
-from streams.settings import load_settings
+from streams.settings import Settings, load_settings
 from streams.topics import load_catalogue
 
 app = typer.Typer(
@@ -31,13 +31,21 @@ WRITTEN = (Column("id", 3), Column("subject", 1), Column("version", 2), Column("
 REGISTERED = (Column("subject", 1), Column("version", 2), Column("id", 3), Column("compatibility", 4))
 
 FolderOption = Annotated[
-    Path | None,
-    typer.Option("--folder", help="The folder of the schema files. Default: the one in the settings."),
+    str | None,
+    typer.Option("--folder", metavar="PATH", help="The folder of the schema files. Default: the one in the settings."),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be registered, without a request.")]
 DraftOption = Annotated[
     bool, typer.Option("--draft", help="Mark new schemas as drafts, which the next export may replace.")
 ]
+
+
+def _folder(given: str | None, settings: Settings) -> Path:
+    """Return the folder of an option. An empty one would be the current folder, which nobody means."""
+    if given == "":
+        message = "--folder is empty: name a folder, or leave the option out"
+        raise CommandError(message, WRONG_REQUEST)
+    return schema_folder(settings) if given is None else Path(given)
 
 
 @app.command("export", cls=Command, epilog=examples("streams schemas export", "streams schemas export --draft"))
@@ -46,7 +54,7 @@ def export(output: Output, *, folder: FolderOption = None, draft: DraftOption = 
     """Write the schema of every new or changed event with a new version and id."""
     settings = load_settings()
     try:
-        written = export_schemas(load_catalogue(settings), folder or schema_folder(settings), draft=draft)
+        written = export_schemas(load_catalogue(settings), _folder(folder, settings), draft=draft)
     except (RegistryError, SchemaExportError, BadSchemaError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
@@ -66,7 +74,7 @@ def check(*, folder: FolderOption = None, as_json: JSONOption = False) -> None:
     """
     settings = load_settings()
     try:
-        registry, catalogue = FileRegistry(folder or schema_folder(settings)), load_catalogue(settings)
+        registry, catalogue = FileRegistry(_folder(folder, settings)), load_catalogue(settings)
         broken = incompatible(catalogue, registry)
         found = drifts(catalogue, registry)
     except (RegistryError, SchemaExportError, BadSchemaError) as error:

@@ -11,14 +11,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import cast
+from io import StringIO
+from typing import TextIO, cast
 from uuid import UUID
 from weakref import WeakSet
 
 import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
 
 from streams.observability.error_text import describe
+from streams.observability.printable import escape_json, escape_line, escape_lines
 from streams.observability.redaction import Redactor, bind_redactor, current_redactor
 from streams.settings import Settings
 
@@ -34,6 +36,8 @@ _UNMASKED = frozenset(
     {"timestamp", "level", "logger", "event_id", "topic", "partition", "offset", "handler", "attempt", "tenant_id"}
 )
 """Fields that every line needs, and that never come from a marked field."""
+_MULTILINE = frozenset({"exception", "stack", "stack_info"})
+"""Fields that the console format prints in several lines."""
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -176,13 +180,13 @@ def _renderers(*, json: bool) -> list[Processor]:
             structlog.processors.EventRenamer("message"),
             _order_fields,
             structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+            cast("Processor", _escape_json_line),  # the last processor gets the line
         ]
     return [
         _mask_exception,
         _redact_fields,
-        structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
-        ),
+        _escape_fields,
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_print_traceback, pad_event_to=0),
     ]
 
 
@@ -204,6 +208,27 @@ def _mask_exception(_logger: WrappedLogger, _method: str, fields: EventDict) -> 
         del fields["exc_info"]
         fields["exception"] = describe(error).stack
     return fields
+
+
+def _escape_json_line(_logger: WrappedLogger, _method: str, line: str) -> str:
+    """Escape the control characters that JSON allows: a terminal may show the line."""
+    return escape_json(line)
+
+
+def _escape_fields(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    """Escape control characters in texts, for the console format: data must not control the terminal."""
+    return {name: _escaped(name, value) if isinstance(value, str) else value for name, value in fields.items()}
+
+
+def _escaped(name: str, text: str) -> str:
+    return "\n".join(escape_lines(text)) if name in _MULTILINE else escape_line(text)
+
+
+def _print_traceback(output: TextIO, exc_info: ExcInfo) -> None:
+    """Print a traceback whose messages cannot control the terminal."""
+    whole = StringIO()
+    structlog.dev.plain_traceback(whole, exc_info)
+    output.write("\n".join(escape_lines(whole.getvalue())))
 
 
 def _split_exception(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:

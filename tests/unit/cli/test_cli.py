@@ -9,14 +9,20 @@ import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import cast
+from uuid import UUID
 
 import pytest
 import typer
+from sqlalchemy import Connection
 from typer._click.core import Command, Context
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import streams
 from streams import cli
+from streams.cli.ids import resolve_event_id
+from streams.cli.output import CommandError
+from streams.settings import load_settings
 from tests.support.pages import ROOT
 
 LOADED = """
@@ -205,3 +211,58 @@ def test_the_page_is_what_help_prints(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert printed.startswith("Usage: streams executions list [OPTIONS]\n")
     assert "--status started|retry|success|failure" in printed
     assert "Show at most this many rows. Default: 50." in " ".join(printed.split())
+
+
+@pytest.mark.requirement("Faults of others", "L2: wrong arguments of any kind are one line, never a traceback")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["executions", "list", "--limit", "99999999999999999999"], "less than or equal to 1000000"),
+        (["dlq", "list", "--limit", "99999999999999999999"], "less than or equal to 1000000"),
+        (["outbox", "list", "--limit", "99999999999999999999"], "less than or equal to 1000000"),
+        (["scheduled", "list", "--limit", "99999999999999999999"], "less than or equal to 1000000"),
+        (["executions", "list", "--tenant", "\udcff"], "argument 4 is not UTF-8"),
+        (["schemas", "export", "--folder", ""], "--folder is empty"),
+        (["schemas", "check", "--folder", ""], "--folder is empty"),
+        (["publish", "document.deleted", "[" * 100_000], "document.deleted: "),
+    ],
+    ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else "",
+)
+def test_wrong_arguments_are_one_line(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The database is not asked: nothing answers at its address."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STREAMS_DATABASE_URL", "postgresql://127.0.0.1:1/none")
+    monkeypatch.setattr(sys, "argv", ["streams", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.out, printed.err.count("\n")) == (2, "", 1), printed.err[:300]
+    assert message in printed.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.requirement("Faults of others", "L2: wrong arguments of any kind are one line, never a traceback")
+def test_an_event_id_of_no_day_is_rejected_before_the_ledger_is_asked() -> None:
+    no_connection = cast("Connection", None)
+    with pytest.raises(CommandError, match="its time is after the year 9999"):
+        resolve_event_id(no_connection, "ffffffff-ffff-7fff-bfff-ffffffffffff")
+    last = "e677d21f-dbff-7fff-bfff-ffffffffffff"
+    assert resolve_event_id(no_connection, last) == UUID(last)
+
+
+@pytest.mark.requirement("Faults of others", "L1: each bad value of each setting is one line, never a traceback")
+def test_settings_that_librdkafka_rejects_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STREAMS_KAFKA_CONFIG", '{"no.such.setting": "x"}')
+    monkeypatch.setattr(sys, "argv", ["streams", "lag"])
+    load_settings.cache_clear()
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    load_settings.cache_clear()
+    assert ended.value.code == 1
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1), printed.err[:500]
+    assert "no.such.setting" in printed.err

@@ -25,9 +25,9 @@ from streams.cli.output import (
     print_rows,
     run_reporting_errors,
 )
-from streams.cli.printable import escape_json, escape_line, escape_lines
 from streams.cli.tables import Column
 from streams.cli.times import absolute, relative
+from streams.observability.printable import escape_json, escape_line, escape_lines
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 COLUMNS = (Column("id", 1), Column("names", 2), Column("at", 3), Column("done", 4))

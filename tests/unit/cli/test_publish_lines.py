@@ -1,5 +1,7 @@
 """Events from lines of JSON. The first invalid line ends the input; the error has its number and the field."""
 
+import io
+
 import pytest
 
 from streams.cli.output import WRONG_REQUEST, CommandError
@@ -37,3 +39,12 @@ def test_an_invalid_event_is_described_in_one_line(fields: str, message: str) ->
         _event(TOPIC, fields)
     assert refused.value.code == WRONG_REQUEST
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.requirement("Faults of others", "L2: wrong arguments of any kind are one line, never a traceback")
+def test_lines_that_are_not_utf_8_end_the_input() -> None:
+    text = io.TextIOWrapper(io.BytesIO(GOOD.encode() + b"\n\xff\xfe\n"), encoding="utf-8")
+    lines = EventLines(TOPIC, text)
+    assert len(list(lines)) <= 1
+    assert lines.problem is not None
+    assert "not UTF-8" in lines.problem

@@ -127,3 +127,11 @@ def test_the_changelog_has_a_part_for_what_comes_next() -> None:
     assert versions[0] == "Unreleased"
     kinds = set(re.findall(r"^### (.+)$", text, re.MULTILINE))
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+@pytest.mark.requirement("Faults of others", "L13: everything that make installs has a hash")
+def test_everything_that_make_installs_has_a_hash() -> None:
+    installs = [line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
+    assert len(installs) > 3
+    # The project itself comes from the checkout.
+    assert [line for line in installs if "--require-hashes" not in line and "--no-deps" not in line] == []

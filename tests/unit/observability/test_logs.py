@@ -170,3 +170,27 @@ def test_a_logger_in_use_follows_what_is_configured_next(capsys: Lines) -> None:
     with capture_logs() as captured:
         log.info("captured")
     assert [line["event"] for line in captured] == ["captured"]
+
+
+HOSTILE = "\x1b[31m\x9b2J\u202e [bold]x[/x] \ud800"
+
+
+@pytest.mark.requirement("Faults of others", "M2: no table, error or log line passes control characters to a terminal")
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_control_characters_do_not_reach_the_terminal(log_format: str, capsys: Lines) -> None:
+    """Those of fields, of messages of libraries, and of exceptions with their causes."""
+    configure_logging(Settings.model_validate({"log_format": log_format}))
+    log = get_logger("streams.test")
+    log.warning("a fixed text", dataset=HOSTILE, names=[HOSTILE])
+    logging.getLogger("psycopg").warning("bad %s", HOSTILE)
+    try:
+        raise ValueError(HOSTILE) from RuntimeError(f"{HOSTILE}\nsecond line")  # noqa: TRY301 - it is logged
+    except ValueError:
+        log.exception("it failed")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [character for character in err if character != "\n" and not character.isprintable()] == []
+    assert "[bold]x[/x]" in err
+    if log_format == "console":
+        assert "\\x1b[31m\\x9b2J\\u202e" in err
+        assert any(line.endswith("second line") for line in err.splitlines())
