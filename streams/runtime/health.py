@@ -1,7 +1,41 @@
 """Decides whether a worker is live and ready, from its state at one moment. No I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from streams.observability.metrics import Lag
+
+STALLED_AFTER = 600.0
+"""Seconds without a committed offset, while there are records, from which on a partition is stalled."""
+
+
+class StallDetector:
+    """Remembers since when the committed offset of each owned partition has not moved. Asked by the health pages."""
+
+    def __init__(self, after: float = STALLED_AFTER) -> None:
+        """Create a detector. `after` is in seconds."""
+        self._after = after
+        self._since: dict[tuple[str, str, int], tuple[int, float]] = {}
+
+    def stalled(self, positions: Iterable[Lag], waiting: Callable[[str], bool], now: float) -> list[str]:
+        """Return the partitions (``topic[3]``) that have records but have settled none for too long.
+
+        Args:
+            positions: The offsets of the partitions that this worker owns.
+            waiting: Returns True for a topic whose records wait for a reason that is shown elsewhere.
+            now: Seconds of a clock that never goes back.
+        """
+        before, self._since = self._since, {}
+        found = []
+        for one in positions:
+            if one.lag <= 0 or waiting(one.topic):
+                continue
+            key = (one.consumergroup, one.topic, one.partition)
+            offset, since = before.get(key, (one.current_offset, now))
+            self._since[key] = (one.current_offset, since if offset == one.current_offset else now)
+            if now - self._since[key][1] >= self._after:
+                found.append(f"{one.topic}[{one.partition}]")
+        return sorted(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,30 @@
 """The pages of a worker: `/health/live`, `/health/ready` and `/metrics`."""
 
+import time
+
 from faust.web import Request, Response, View
 
 from streams.observability import metrics
 from streams.observability.group_metrics import GroupCounts
 from streams.observability.metrics import Lag
-from streams.runtime.health import Health, WorkerState, health_of
+from streams.runtime.health import Health, StallDetector, WorkerState, health_of
 from streams.runtime.pipeline_app import PipelineApp
 from streams.settings import Settings
 
 
 def add_pages(app: PipelineApp, settings: Settings) -> None:
     """Add the pages to the app. A health page returns status 503 if the worker is not live or not ready."""
+    detector = StallDetector()
 
     async def health() -> Health:
+        stalled = detector.stalled(_positions(app), app.worker.is_waiting, time.monotonic())
         return health_of(
             WorkerState(
                 members={"consumers": app.group_consumer.assigned()},
                 unreadable={
                     topic: why for one in app.group_consumer.activity() for topic, why in one.unreadable.items()
                 },
+                stalled=stalled,
                 dead_threads=["consumers"] if app.group_consumer.stalled() else [],
                 database_error=await app.worker.database_error(),
                 stopping=app.worker.stopping,
@@ -48,10 +53,7 @@ def add_pages(app: PipelineApp, settings: Settings) -> None:
 def _export_groups(app: PipelineApp, settings: Settings) -> None:
     metrics.export_groups(
         settings,
-        lag=lambda: [
-            Lag(one.group_id, one.topic, one.partition, one.current_offset, one.end_offset, one.lag)
-            for one in app.group_consumer.lag()
-        ],
+        lag=lambda: _positions(app),
         counts=lambda: [
             GroupCounts(
                 one.group_id,
@@ -67,3 +69,10 @@ def _export_groups(app: PipelineApp, settings: Settings) -> None:
             for one in app.group_consumer.activity()
         ],
     )
+
+
+def _positions(app: PipelineApp) -> list[Lag]:
+    return [
+        Lag(one.group_id, one.topic, one.partition, one.current_offset, one.end_offset, one.lag)
+        for one in app.group_consumer.lag()
+    ]

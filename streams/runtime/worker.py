@@ -86,6 +86,15 @@ class Worker:
         known = () if self._resources is None else self._resources.shared.breakers.all
         return {breaker.dependency: breaker.error or "" for breaker in known if breaker.state != "closed"}
 
+    def is_waiting(self, topic: str) -> bool:
+        """Return whether a topic's records may wait on purpose: in a retry tier, or for a pause or a breaker.
+
+        A pause or a breaker counts for all topics: which handlers it blocks is shown elsewhere.
+        """
+        if self._resources is None or self.open_breakers or self._resources.shared.pauses.any:
+            return True
+        return topic not in {one.name for one in self._config.catalogue}
+
     async def database_error(self) -> str | None:
         """Query the database. Return its error in one line; None: it answers and takes writes."""
         if self._resources is None:

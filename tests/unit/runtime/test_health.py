@@ -2,7 +2,8 @@
 
 import pytest
 
-from streams.runtime.health import WorkerState, health_of
+from streams.observability.metrics import Lag
+from streams.runtime.health import StallDetector, WorkerState, health_of
 
 WELL = {"streams.high": True, "streams.low": True}
 
@@ -66,3 +67,34 @@ def test_an_open_breaker_is_reported_and_does_not_make_a_worker_unready() -> Non
     """The worker continues with work that does not need the dependency."""
     health = health_of(WorkerState(members=WELL, open_breakers={"embeddings": "answered 503"}))
     assert health.ready_page() == {"ready": True, "reasons": [], "open_breakers": {"embeddings": "answered 503"}}
+
+
+def positions(*offsets: int, end: int = 100) -> list[Lag]:
+    return [Lag("streams.low", "document.deleted", at, one, end, end - one) for at, one in enumerate(offsets)]
+
+
+def never(topic: str) -> bool:
+    return topic == "waits"
+
+
+@pytest.mark.requirement("Faults of others", "readiness reports partitions that stand still")
+def test_a_partition_is_stalled_while_its_offset_stays_although_it_has_records() -> None:
+    """A moved offset, a partition without records and one that is owned anew start the time again."""
+    detector = StallDetector(after=60)
+    assert detector.stalled(positions(5, 7, 100), never, 0) == []
+    assert detector.stalled(positions(5, 8, 100), never, 59) == []
+    assert detector.stalled(positions(5, 8, 100), never, 60) == ["document.deleted[0]"]
+    assert detector.stalled(positions(6, 8, 100), never, 119) == ["document.deleted[1]"]
+    assert detector.stalled(positions(6, 100, 100), never, 120) == []
+    assert detector.stalled([], never, 200) == []
+    assert detector.stalled(positions(6, 100, 100), never, 201) == []
+
+
+@pytest.mark.requirement("Faults of others", "readiness reports partitions that stand still")
+def test_records_that_wait_on_purpose_are_not_stalled() -> None:
+    detector = StallDetector(after=60)
+    tier = [Lag("streams.low", "waits", 0, 5, 9, 4)]
+    assert detector.stalled(tier, never, 0) == []
+    assert detector.stalled(tier, never, 1_000) == []
+    assert detector.stalled(tier, lambda _: False, 1_001) == []  # the reason has just ended
+    assert detector.stalled(tier, lambda _: False, 1_061) == ["waits[0]"]
