@@ -8,6 +8,7 @@ import contextlib
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,6 +23,8 @@ UNKNOWN_SECONDS = 30.0
 """How long an unknown id is not requested again."""
 MAX_UNKNOWN = 10_000
 """The maximum number of unknown ids in the cache. Records of foreign bytes may have any number of them."""
+MAX_UNKNOWN_ANSWERS = 100
+"""Unknown ids that are requested within `UNKNOWN_SECONDS`. Each request holds up the records behind it."""
 HIGHEST_ID = 2**31 - 1
 """The largest id: a registry uses Java integers. It answers to larger ids like to an unknown address."""
 _NO_SUCH_SCHEMA = frozenset({40401, 40402, 40403})
@@ -55,20 +58,29 @@ class HttpRegistry:
         self._lock = threading.Lock()
         self._by_id: dict[int, RegisteredSchema] = {}
         self._unknown: dict[int, float] = {}
+        self._unknown_answers: deque[float] = deque(maxlen=MAX_UNKNOWN_ANSWERS)
+        """When the registry last answered that it does not know an id."""
         self._own: dict[tuple[str, frozenset[str]], RegisteredSchema] = {}
         self._own_unknown: dict[tuple[str, frozenset[str]], float] = {}
 
     def cached(self, schema_id: int) -> RegisteredSchema | None:
         """Return the cached schema of an id, or None if the id is known to be unknown. Sends no request.
 
+        After many unknown ids, such as those of foreign bytes, further ones count as unknown for a while.
+
         Raises KeyError if the registry must be asked.
         """
         if schema_id > HIGHEST_ID:
             return None
         found = self._by_id.get(schema_id)
-        if found is None and time.monotonic() >= self._unknown.get(schema_id, 0.0):
+        now = time.monotonic()
+        if found is None and now >= self._unknown.get(schema_id, 0.0) and not self._is_flooded(now):
             raise KeyError(schema_id)
         return found
+
+    def _is_flooded(self, now: float) -> bool:
+        answers = self._unknown_answers
+        return len(answers) == MAX_UNKNOWN_ANSWERS and now < answers[0] + UNKNOWN_SECONDS
 
     def by_id(self, schema_id: int) -> RegisteredSchema | None:
         """Return the schema of an id, or None if the registry does not know it. Raises RegistryUnavailableError."""
@@ -169,7 +181,9 @@ class HttpRegistry:
     def _add_unknown(self, schema_id: int) -> None:
         if len(self._unknown) >= MAX_UNKNOWN:
             self._unknown.clear()
-        self._unknown[schema_id] = time.monotonic() + UNKNOWN_SECONDS
+        now = time.monotonic()
+        self._unknown[schema_id] = now + UNKNOWN_SECONDS
+        self._unknown_answers.append(now)
 
 
 def _client(settings: Settings) -> "SchemaRegistryClient":

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from schemas import DocumentDeleted, Event
 from schemas.registry import FileRegistry, RegistryError, RegistryUnavailableError
@@ -17,7 +18,7 @@ from streams.codec import Codec, DecodeError, SchemaMissingError, build_codec
 from streams.publishing import AsyncEventProducer, EventProducer, PublishError
 from streams.schema_registry import confluent
 from streams.schema_registry.clients import open_http_registry
-from streams.schema_registry.confluent import HttpRegistry, IncompatibleSchemaError
+from streams.schema_registry.confluent import MAX_UNKNOWN_ANSWERS, HttpRegistry, IncompatibleSchemaError
 from streams.schema_registry.export import export
 from streams.schema_registry.register import register
 from streams.settings import Settings
@@ -181,7 +182,8 @@ def test_a_schema_of_something_else_is_refused(server: RegistryServer) -> None:
     server.contents[8] = 'syntax = "proto3";'
     server.contents[9] = json.dumps({"type": "record", "name": "DocumentDeleted", "fields": [{"name": 1}]})
     consumer = build_codec(settings_of(server), catalogue_of())
-    for schema_id in (7, 8, 9):
+    server.contents[10] = "[" * 100_000
+    for schema_id in (7, 8, 9, 10):
         with pytest.raises(DecodeError) as refused:
             consumer.decode("document.deleted", b"\x00" + schema_id.to_bytes(4, "big") + b"xyz")
         assert refused.value.reason == "validation"
@@ -193,6 +195,27 @@ def test_an_id_that_no_registry_can_have_is_not_asked_for(server: RegistryServer
         build_codec(settings_of(server), catalogue_of()).decode("document.deleted", b"\x00\xff\xff\xff\xffxyz")
     assert unknown.value.reason == "unknown-schema"
     assert server.requests == []
+
+
+@pytest.mark.requirement("Faults of others", "L11: a flood of unknown schema ids sends a bounded number of requests")
+def test_a_flood_of_unknown_ids_sends_a_bounded_number_of_requests(
+    server: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids that are known already are read on; after a while, new ones are requested again."""
+    registered(server)
+    consumer = build_codec(settings_of(server), catalogue_of())
+    known = min(server.contents)
+    consumer.writer_schemas.fields(b"\x00" + known.to_bytes(4, "big"))
+    for schema_id in range(1_000, 1_000 + 3 * MAX_UNKNOWN_ANSWERS):
+        with pytest.raises(DecodeError) as unknown:
+            consumer.decode("document.deleted", b"\x00" + schema_id.to_bytes(4, "big") + b"xyz")
+        assert unknown.value.reason == "unknown-schema"
+    assert len([one for one in server.requests if one.startswith("GET /schemas/ids/1")]) <= MAX_UNKNOWN_ANSWERS + 1
+    before = len(server.requests)
+    monkeypatch.setattr(confluent, "UNKNOWN_SECONDS", 0.0)
+    with pytest.raises(DecodeError):
+        consumer.decode("document.deleted", b"\x00" + (9_999).to_bytes(4, "big") + b"xyz")
+    assert len(server.requests) == before + 1
 
 
 def test_without_its_extra_it_says_what_to_install(server: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,8 +314,8 @@ async def test_an_event_loop_s_producer_asks_in_a_thread(server: RegistryServer)
 @pytest.mark.requirement("Schema evolution", "basic authentication, TLS")
 def test_a_password_belongs_into_its_setting() -> None:
     """A password in a URL would be in every message and log line."""
-    with pytest.raises(RegistryError, match="STREAMS_SCHEMA_REGISTRY_PASSWORD"):
-        build_codec(Settings(schema_registry_url="https://me:secret@registry:8081"), catalogue_of())
+    with pytest.raises(ValidationError, match="user name or password in this URL would be shown"):
+        Settings(schema_registry_url="https://me:secret@registry:8081")
 
 
 @pytest.mark.requirement("Schema evolution", "basic authentication, TLS")
