@@ -21,12 +21,16 @@ _PERMANENT_ERRORS = _RECORD_ERRORS | {
     KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - as above
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - as above
     KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError.INVALID_TIMESTAMP,
     KafkaError.TOPIC_EXCEPTION,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 }
-"""Errors that the same record would get again. Any other error may be temporary."""
+"""Errors that the same record would get again. Any other error may be temporary.
+
+A refused timestamp is temporary: the record has the time of its sending, so the clock is wrong, and not the record.
+"""
+_REQUEST_ERRORS = {KafkaError.INVALID_RECORD, KafkaError.MSG_SIZE_TOO_LARGE}
+"""Errors that the brokers give to all records of a request, also to the valid ones (KIP-467)."""
 
 DeliveryReport = tuple["asyncio.Future[RecordMetadata]", KafkaError | None, Message]
 Outcomes = Sequence[ProduceError | None]
@@ -88,9 +92,12 @@ def resolve_reports(reports: list[DeliveryReport]) -> None:
 
 def produce_error(topic: str, error: KafkaError) -> ProduceError:
     """Return the error for a record that librdkafka or the brokers rejected."""
-    code = error.code()
+    code, message = error.code(), f"{topic}: {error.str()} ({error.name()})"
+    if code == KafkaError.INVALID_TIMESTAMP:
+        message += "; check the clock of this machine"
     return ProduceError(
-        f"{topic}: {error.str()} ({error.name()})",
+        message,
         retriable=code not in _PERMANENT_ERRORS,
         rejects_record=code in _RECORD_ERRORS,
+        may_be_neighbour=code in _REQUEST_ERRORS,
     )

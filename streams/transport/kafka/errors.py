@@ -29,12 +29,16 @@ class ProduceError(Exception):
     """A record was not acknowledged.
 
     `retriable` is True if the same record may be accepted later. `rejects_record` is True if the cause is the record
-    itself, such as its size: the topic accepts others.
+    itself, such as its size: the topic accepts others. `may_be_neighbour` is True if the brokers refused a whole
+    request, perhaps because of another record in it.
     """
 
     __module__ = "streams.transport"
 
-    def __init__(self, message: str, *, retriable: bool, rejects_record: bool = False) -> None:
+    def __init__(
+        self, message: str, *, retriable: bool, rejects_record: bool = False, may_be_neighbour: bool = False
+    ) -> None:
         super().__init__(message)
         self.retriable = retriable
         self.rejects_record = rejects_record
+        self.may_be_neighbour = may_be_neighbour
