@@ -1,8 +1,10 @@
 """Logs and counts what happened to deliveries; call it after the commit, so that each fact is reported once."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import wraps
+from typing import ParamSpec
 
 from streams.delivery.dead_letter import UnreadableRecord
 from streams.delivery.delivery import Delivery
@@ -17,12 +19,29 @@ _lines = logging.getLogger(__name__)
 """The same logger, to check whether a level is enabled: structlog's own check costs three times as much."""
 
 
+P = ParamSpec("P")
+
+
+def _contained(report: Callable[P, None]) -> Callable[P, None]:
+    """Return a report that never raises: what it reports is committed, and must not be done or settled again."""
+
+    @wraps(report)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            report(*args, **kwargs)
+        except Exception:
+            log.exception("cannot report a delivery")
+
+    return run
+
+
 class Telemetry:
     """The logs and metrics about the deliveries of one consumer group."""
 
     def __init__(self, group: str) -> None:
         self._group = group
 
+    @_contained
     def succeeded(self, done: Sequence[Delivery], took: float) -> None:
         """Report that a handler returned and its transaction committed.
 
@@ -43,12 +62,14 @@ class Telemetry:
         elif _lines.isEnabledFor(logging.DEBUG):
             log.debug("delivery succeeded", deliveries=len(done), seconds=round(took, 4))
 
+    @_contained
     def skipped(self, deliveries: Sequence[Delivery], done: Sequence[Delivery]) -> None:
         """Report deliveries that did not run, because they ran before or have a newer record: all except `done`."""
         skipped = len(deliveries) - len(done)
         self._meter(deliveries[0]).count_outcome("duplicate", skipped)
         log.info("delivery was done before, nothing ran", deliveries=skipped)
 
+    @_contained
     def failed(self, delivery: Delivery, error: Exception, took: float) -> None:
         """Report a failed attempt. Its outcome is reported after the settlement.
 
@@ -60,6 +81,7 @@ class Telemetry:
         self._meter(delivery).observe_run(took)
         log.warning("attempt failed", exc_info=error)
 
+    @_contained
     def retried(self, delivery: Delivery, tier: str, due_at: datetime) -> None:
         """Report that a delivery whose attempt failed is in a retry tier.
 
@@ -72,22 +94,26 @@ class Telemetry:
         metrics.retries(tier, delivery.handler.name).inc()
         log.info("retry scheduled", tier=tier, due_at=due_at.isoformat())
 
+    @_contained
     def deferred(self, delivery: Delivery, why: str) -> None:
         """Report that a delivery is in a retry tier, and that no attempt was counted."""
         self._meter(delivery).count_outcome("deferred")
         log.info("delivery deferred", why=why)
 
+    @_contained
     def deferred_all(self, deliveries: Sequence[Delivery], why: str) -> None:
         """Report deliveries of one handler that are in a retry tier without an attempt. One line for all of them."""
         self._meter(deliveries[0]).count_outcome("deferred", len(deliveries))
         log.info("deliveries deferred", handler=deliveries[0].handler.name, deliveries=len(deliveries), why=why)
 
+    @_contained
     def moved_to_tier_zero(self, deliveries: Sequence[Delivery]) -> None:
         """Report deliveries that moved to tier zero, because they exceeded their tenants' share of the window."""
         for delivery in deliveries:
             self._meter(delivery).count_outcome("deferred")
         log.info("deliveries over their tenants' share moved to tier zero", deliveries=len(deliveries))
 
+    @_contained
     def died(self, delivery: Delivery, reason: Reason, error: ErrorText) -> None:
         """Report that a delivery is a dead letter.
 
@@ -101,10 +127,12 @@ class Telemetry:
         meter.observe_ages([(datetime.now(tz=UTC) - delivery.event.occurred_at).total_seconds()])
         _report_dead_letter(delivery.topic.name, delivery.handler.name, reason, error)
 
+    @_contained
     def unreadable(self, unreadable: UnreadableRecord) -> None:
         """Report that an undeliverable record is a dead letter."""
         _report_dead_letter(unreadable.topic, unreadable.handler, unreadable.reason, unreadable.error)
 
+    @_contained
     def lease_lost(self, delivery: Delivery, resource: str) -> None:
         """Report that a long delivery lost its lease while it ran: its later steps cannot commit."""
         metrics.leases_lost(delivery.handler.name).inc()

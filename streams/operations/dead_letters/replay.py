@@ -86,6 +86,11 @@ def replay(connection: Connection, catalogue: Catalogue, letter: DeadLetter, rec
     if done in FOR_GOOD:
         message = f"{letter.id} cannot be replayed: its secrets were {done} ({KEY_SETTING} keeps them encrypted)"
         raise ReplayRefusedError(message)
+    omitted = headers.last_text(record.headers, headers.DLQ_OMITTED) or ""
+    if "value" in omitted.split(",") and record.value is None:
+        place = f"{letter.topic}[{letter.partition}] at offset {letter.offset}"
+        message = f"{letter.id} cannot be replayed: Kafka rejected its value, which is only in the original, {place}"
+        raise ReplayRefusedError(message)
     _lock_unreplayed(connection, letter)
     if letter.handler is None or letter.event_id is None:
         topic, event_id = letter.topic, letter.event_id

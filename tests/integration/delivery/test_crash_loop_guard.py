@@ -7,8 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.delivery import Work, handles
 from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
+from streams.headers import Headers
 from streams.settings import Settings
-from streams.transport.kafka.records import Assignment, Chunk
+from streams.transport.kafka.records import Assignment, Chunk, Record
 from tests.support.apps.trials import SingleTrialRequested
 from tests.support.delivery_engine import Bench, open_bench
 from tests.support.trial_fixtures import environment, trial
@@ -136,3 +137,80 @@ async def test_a_clean_end_takes_its_notes_back_and_only_its_own(trial: Settings
         assert await starts(bench) == [1]
         await bench.context.guard.close(clean=True)
         assert await starts(bench) == []
+
+
+def a_guard(bench: Bench, *, failed: bool) -> CrashLoopGuard:
+    database, gate = bench.context.database.bookkeeping, bench.context.gate
+    return CrashLoopGuard(database, gate, "bench", bench.crashes.append, lambda: failed)
+
+
+@pytest.mark.requirement("Faults of others", "R3: an orderly end after a failure counts as a crash")
+@pytest.mark.parametrize("failed", [True, False])
+async def test_an_end_after_a_failure_keeps_its_starts(trial: Settings, failed: bool) -> None:  # noqa: FBT001
+    """The consumers leave their group in order, so the partitions are revoked. The next start must count this one."""
+    async with open_bench(trial, note_it) as bench:
+        guard = a_guard(bench, failed=failed)
+        assignment = Assignment("any", 0, bench.context.group)
+        assignment.start = 7
+        await guard.register(assignment)
+        guard.on_revoked([assignment])
+        await guard.close(clean=True)
+        assert await starts(bench) == ([1] if failed else [])
+
+
+@pytest.mark.requirement("Faults of others", "R15: a cancelled delivery has crashed nothing")
+async def test_a_delivery_that_is_cancelled_in_isolation_is_no_suspect(trial: Settings) -> None:
+    """It runs longer than a revocation waits. Two rebalances would make it a dead letter."""
+    running = asyncio.Event()
+
+    async def hang(_event: SingleTrialRequested, _work: Work) -> None:
+        running.set()
+        await asyncio.sleep(60)
+
+    async with open_bench(trial, handles(SingleTrialRequested, name="note-it")(hang)) as bench:
+        topic = bench.codec.encode(SingleTrialRequested(entity="e")).topic
+        await bench.query(
+            "insert into streams.partition_starts values (:group, :topic, 0, 0, 3, 'former')",
+            group=bench.context.group,
+            topic=topic,
+        )
+        assignment = begin(bench, SingleTrialRequested(entity="e"))
+        await asyncio.wait_for(running.wait(), 15)
+        assert len(await bench.query("select * from streams.suspects")) == 1
+        assignment.revoking = assignment.revoked = True
+        bench.engine.on_revoked([assignment])
+        await bench.until(lambda: bench.engine.running == 0, "the cancelled unit")
+        await no_suspects(bench)
+
+
+@pytest.mark.requirement("Faults of others", "R3: what crashes its process while it is decoded is a dead letter")
+async def test_what_was_decoded_alone_at_two_deaths_is_a_dead_letter_and_is_not_read(trial: Settings) -> None:
+    """Nothing of it is read again, neither its headers nor its value. Its neighbours run."""
+    read: list[str] = []
+
+    def die() -> Headers:
+        read.append("headers")
+        return ()
+
+    async with open_bench(trial, note_it) as bench:
+        records = [bench.record(SingleTrialRequested(entity=f"e{offset}"), offset) for offset in range(3)]
+        topic = records[0].topic
+        deadly = records[1] = Record(topic, 0, 1, records[1].timestamp, "CreateTime", b"deadly", b"value", die)
+        await bench.query(
+            "insert into streams.partition_starts values (:group, :topic, 0, 0, 4, 'former')",
+            group=bench.context.group,
+            topic=topic,
+        )
+        await bench.query(
+            "insert into streams.suspects values (:group, :topic, 0, 1, '', 2, 'former')",
+            group=bench.context.group,
+            topic=topic,
+        )
+        assignment = Assignment(topic, 0, bench.context.group)
+        assignment.start = 0
+        assignment.deliver(records)
+        bench.engine.accept(Chunk(assignment, records))
+        await bench.settled(assignment)
+        assert (RAN, read, deadly.headers) == (["e0", "e2"], [], ())
+        assert [row["reason"] for row in await bench.query("select reason from streams.dead_letters")] == ["crashed"]
+        await no_suspects(bench)
