@@ -54,7 +54,7 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
             services=lambda: [build_platform(settings)],
             preload=COMPUTE_MODULES,
             crash=app.end_after_failure,
-            has_failed=lambda: app.has_failed,
+            has_failed=lambda: app.crashed,
         )
     )
     app.listener = app.worker

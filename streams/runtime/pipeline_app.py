@@ -19,9 +19,13 @@ class PipelineWorker(faust.Worker):
         self.spinner = None
 
     def on_worker_shutdown(self) -> None:
-        """Note an end by an exception, such as SystemExit out of the event loop. Faust then stops in order."""
-        if sys.exc_info()[0] is not None:
-            cast("PipelineApp", self.app).exited = True
+        """Mark the app as crashed if an exception has ended the event loop, such as SystemExit of a callback.
+
+        Faust would stop in order and drain, and the crash-loop guard would take that for a clean end.
+        """
+        error, app = sys.exc_info()[1], cast("PipelineApp", self.app)
+        if error is not None and app.worker.engines and not app.crashed:
+            self.loop.run_until_complete(app.crash(error))
         super().on_worker_shutdown()
 
 
@@ -29,13 +33,6 @@ class PipelineApp(StreamsApp):
     """The Faust app with its worker: started before the agents, drained by the transport, stopped after it."""
 
     worker: Worker
-    exited = False
-    """Whether an exception has ended the event loop."""
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the process ends because of a failure, and not because it was asked to."""
-        return self.crashed or self.exited
 
     @property
     def group_consumer(self) -> Consumer:
@@ -50,4 +47,4 @@ class PipelineApp(StreamsApp):
     async def on_stop(self) -> None:
         """Stop the delivery engines after the consumers have drained."""
         await super().on_stop()
-        await self.worker.stop(clean=not self.has_failed)
+        await self.worker.stop(clean=not self.crashed)

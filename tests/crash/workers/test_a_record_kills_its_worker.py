@@ -49,6 +49,25 @@ def test_only_the_record_that_kills_its_worker_is_a_dead_letter(
     assert scalar(engine, own) == 0
 
 
+@pytest.mark.requirement("Faults of others", "R3: an orderly end after a failure counts as a crash")
+def test_a_record_that_ends_its_worker_in_order_is_a_dead_letter(
+    trial: Settings, engine: Engine, worker: MakeWorker
+) -> None:
+    """SystemExit out of the event loop: the consumers leave their groups, and the partitions are revoked."""
+    events = [SingleTrialRequested(entity=f"e{number}") for number in range(10)]
+    poison = SingleTrialRequested(entity="e3", plan="end")
+    publish(trial, [*events[:5], poison, *events[5:]])
+    for _ in range(CRASHES):
+        ending = worker().start(ready=False)
+        assert ending.wait(60) not in {0, -9}
+    last = worker().start()
+    wait_for(lambda: scalar(engine, "select count(*) from streams.executions") == len(events) + 1, "the end", 90)
+    assert rows(engine, "select event_id, reason from streams.executions where status <> 'success'") == [
+        {"event_id": poison.event_id, "reason": "crashed"}
+    ]
+    assert last.stop() == 0
+
+
 @pytest.mark.requirement("Delivery", "what kills its worker three times is a dead letter")
 def test_a_long_delivery_that_kills_its_worker_three_times_is_a_dead_letter(
     trial: Settings, engine: Engine, worker: MakeWorker

@@ -163,10 +163,10 @@ def test_every_poison_is_a_dead_letter_and_every_valid_record_is_done(
     publish(settings, long)
 
     done = "select count(*) from streams.executions where status = 'success'"
-    wait_for(lambda: scalar(engine, done) == len(valid) + 1, "the valid records", 60)
+    wait_for(lambda: scalar(engine, done) == len(valid) + 1, "the valid records", 120)
     dead = "select count(*) from streams.dead_letters"
     expected = len(values) + 1 + 2 * len(KINDS)
-    wait_for(lambda: scalar(engine, dead) == expected, f"{expected} dead letters", 60)
+    wait_for(lambda: scalar(engine, dead) == expected, f"{expected} dead letters", 120)
     assert one_worker.page("/health/live")[0] == 200
 
     letters = dict(records_of_keys(settings, topic))

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from typing import Literal
@@ -14,7 +15,7 @@ from streams.delivery import Backoff, Permanent, Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.topics import Topic
 
-Plan = Literal["succeed", "fail", "permanent", "ask", "sleep", "swallow", "compute", "kill", "null"]
+Plan = Literal["succeed", "fail", "permanent", "ask", "sleep", "swallow", "compute", "kill", "end", "null"]
 QUICK = Backoff(first="1s", factor=2, attempts=3, jitter=0)
 TABLE = """
     create table trials (
@@ -100,6 +101,9 @@ async def behave(event: Trial, work: Work) -> None:  # noqa: C901 - one case a p
             await work.compute(spin, event.seconds)
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "end":
+            asyncio.get_running_loop().call_soon(sys.exit, 3)
+            await asyncio.sleep(60)
         case "succeed" | "null":
             return
 
