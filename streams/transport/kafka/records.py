@@ -17,6 +17,14 @@ __all__ = ["Assignment", "Chunk", "NewRecord", "ProduceError", "Record", "Record
 TimestampType = Literal["CreateTime", "LogAppendTime"]
 
 
+_client_headers: Callable[[Message], list[tuple[str, str | bytes | None]] | dict[str, str | bytes | None] | None]
+_client_headers = methodcaller("headers")
+"""Calls `Message.headers`. For a name that is no UTF-8 it returns a broken list together with an error.
+
+Only a call from C checks for that. CPython's specialised bytecode does not, and reading the list ends the process.
+"""
+
+
 class Record:
     """One consumed Kafka record. `timestamp` is in ms since the epoch.
 
@@ -217,20 +225,15 @@ def to_record(message: Message) -> Record:
     )
 
 
-# The client returns a damaged list and leaves an exception behind if a name is not UTF-8 (confluent-kafka 2.16). The
-# interpreter's fast path does not notice that and dies of the list. A call from C checks for it and raises.
-_headers_of = methodcaller("headers")
-
-
 def _headers(message: Message) -> Headers:
-    pairs = _headers_of(message)
+    pairs = _client_headers(message)
     if not pairs:
         return ()
     if isinstance(pairs, dict):
         pairs = list(pairs.items())
     if str in {type(value) for _, value in pairs}:
         return tuple((name, value.encode() if isinstance(value, str) else value) for name, value in pairs)
-    return tuple(pairs)
+    return tuple(pairs)  # type: ignore[arg-type]  # the values are no texts
 
 
 def _known(number: int | None) -> int:
