@@ -189,6 +189,20 @@ async def test_one_of_several_workers_looks(site: Site, settings: Settings) -> N
     await second.close()
 
 
+@pytest.mark.requirement("Faults of others", "R14: the search for stuck documents outlives a worker that was killed")
+async def test_a_killed_worker_is_followed_by_another_one(site: Site, settings: Settings) -> None:
+    """Its lease expires. If it comes back, it has lost what it observed."""
+    await stuck_document(site, await site.add_dataset())
+    killed, second = finder(site, settings, []), finder(site, settings, [])
+    assert await killed.check() == 0
+    async with site.transaction() as session:
+        await session.execute(text("update streams.leases set until = now() - interval '1 second'"))
+    assert await second.check() == 0
+    assert await killed.check() == 0
+    assert await second.check() == 1
+    await second.close()
+
+
 @pytest.mark.requirement("Faults and operations", "stranded documents are asked for again, without flooding")
 async def test_a_worker_puts_it_right(site: Site, topics: Settings, engine: Engine, worker: MakeWorker) -> None:
     """With real topics: a document that the platform's queue lost is completed."""
