@@ -64,7 +64,7 @@ def redis_opener(settings: Settings) -> Callable[[], Redis]:
         Redis.from_url(url)
     except (ValueError, RedisError):  # the errors repeat parts of the URL
         message = (
-            "STREAMS_REDIS_URL is not a URL of Redis; write redis://user:password@host:port/0, with percent-encoded "
+            "STREAMS_REDIS_URL: this is not a URL of Redis; write redis://user:password@host:port/0, with percent-encoded "
             f"characters where the password has one of / # ? @, or rediss://… or {SENTINEL}…"
         )
         raise SettingsError(message) from None
