@@ -1,6 +1,7 @@
 """The producer with a real broker: acknowledged records are there, and errors say whether they may be temporary."""
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -88,10 +89,13 @@ async def test_records_of_one_key_share_a_partition_in_order(producer: RecordPro
 
 async def test_what_the_broker_will_always_refuse_is_not_retriable(producer: RecordProducer, topic: str) -> None:
     with pytest.raises(ProduceError, match="MSG_SIZE_TOO_LARGE") as too_large:
-        await producer.produce(topic, key=None, value=b"x" * 2_000_000, headers=())
+        await producer.produce(topic, key=None, value=os.urandom(2_000_000), headers=())
     with pytest.raises(ProduceError, match="UNKNOWN") as unknown:
         await producer.produce(f"{topic}-unknown", key=None, value=b"x", headers=())
     assert (too_large.value.retriable, unknown.value.retriable) == (False, False)
+    assert (too_large.value.rejects_record, unknown.value.rejects_record) == (True, False)
+    # The brokers decide by the compressed size.
+    await producer.produce(topic, key=None, value=bytes(8_000_000), headers=())
 
 
 async def test_a_broker_that_does_not_answer_is_retriable_and_bounded(breakable_stack: Stack) -> None:
