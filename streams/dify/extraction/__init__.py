@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import cast
 
 from streams.dify.errors import ExtractionError, NotBuiltYetError, RefusedError
-from streams.dify.extraction.limits import MAX_CHARACTERS
+from streams.dify.extraction.bounds import MAX_CHARACTERS
 from streams.dify.extraction.result import Extracted, Image
 
 __all__ = ["EXTENSIONS", "IMAGE_EXTENSIONS", "Extracted", "Image", "extract", "load_readers"]

@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction.archive import open_archive
-from streams.dify.extraction.limits import within_characters
+from streams.dify.extraction.bounds import within_characters
 from streams.dify.extraction.page import html_text
 
 _CONTAINER = "META-INF/container.xml"

@@ -7,7 +7,7 @@ from email.policy import EmailPolicy
 from typing import cast
 
 from streams.dify.errors import ExtractionError
-from streams.dify.extraction.limits import MAX_HEADER
+from streams.dify.extraction.bounds import MAX_HEADER
 from streams.dify.extraction.page import page_text
 
 _SHOWN = ("From", "To", "Cc", "Date", "Subject")

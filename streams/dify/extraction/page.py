@@ -9,7 +9,7 @@ from bs4.dammit import EncodingDetector
 from bs4.element import CData, NavigableString, PageElement, Tag
 
 from streams.dify.errors import ExtractionError
-from streams.dify.extraction.limits import within_characters
+from streams.dify.extraction.bounds import within_characters
 from streams.dify.extraction.plain import plain_text
 
 _BLOCKS = [

@@ -7,7 +7,7 @@ from pypdf import PageObject, PdfReader
 from pypdf.errors import DependencyError, PdfReadError
 
 from streams.dify.errors import ExtractionError
-from streams.dify.extraction.limits import within_characters
+from streams.dify.extraction.bounds import within_characters
 
 
 def pdf_text(content: bytes) -> str:

@@ -10,7 +10,7 @@ from pptx.shapes.group import GroupShape
 from pptx.slide import Slide
 
 from streams.dify.extraction.archive import open_archive
-from streams.dify.extraction.limits import within_characters
+from streams.dify.extraction.bounds import within_characters
 
 
 def slides_text(content: bytes) -> str:

@@ -12,7 +12,7 @@ import xlrd
 
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction.archive import open_archive
-from streams.dify.extraction.limits import CellBudget, within_characters
+from streams.dify.extraction.bounds import CellBudget, within_characters
 from streams.dify.extraction.plain import plain_text
 
 T = TypeVar("T")

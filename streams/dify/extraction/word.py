@@ -13,7 +13,7 @@ from docx.text.paragraph import Paragraph
 from docx.text.run import Run
 
 from streams.dify.extraction.archive import open_archive
-from streams.dify.extraction.limits import MAX_IMAGE_BYTES, MAX_IMAGES, MAX_IMAGES_BYTES, within_characters
+from streams.dify.extraction.bounds import MAX_IMAGE_BYTES, MAX_IMAGES, MAX_IMAGES_BYTES, within_characters
 from streams.dify.extraction.result import Extracted, Image, image_of
 
 _BLIP, _EMBED = qn("a:blip"), qn("r:embed")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from streams.dify.embedding.local import count_tokens_locally
 from streams.dify.errors import RefusedError
 from streams.dify.extraction import extract
-from streams.dify.extraction.limits import MAX_IMAGE_BYTES
+from streams.dify.extraction.bounds import MAX_IMAGE_BYTES
 from streams.dify.extraction.result import IMAGE_TYPES
 from streams.dify.ids import checked_id
 from streams.dify.indexing.segment_rows import NewChild, NewSegment, new_rows

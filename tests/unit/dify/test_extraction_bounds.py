@@ -11,7 +11,7 @@ from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, NameObject, NumberObject
 
 from streams.dify.errors import ExtractionError, RefusedError
-from streams.dify.extraction import extract, limits
+from streams.dify.extraction import bounds, extract
 from streams.dify.extraction.result import IMAGE_TYPES, image_extension, image_of
 from streams.dify.extraction.table import column_letters
 from streams.dify.indexing.prepare import Prepared, PreparedImage, checked_images, reading_seconds
@@ -120,7 +120,7 @@ def test_a_hostile_file_is_read_in_time(name: str) -> None:
 @pytest.mark.requirement("Faults of others", "H4: files of a few kB do not hold the compute processes")
 def test_the_cells_of_a_workbook_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that are wide and empty, but for their last cell, count with all of their cells."""
-    monkeypatch.setattr(limits, "MAX_CELLS", 1_000)
+    monkeypatch.setattr(bounds, "MAX_CELLS", 1_000)
     book = openpyxl.Workbook()
     for row in range(1, 12):
         book.worksheets[0].cell(row, 100, "x")
@@ -142,7 +142,7 @@ def test_the_cells_of_a_workbook_are_bounded(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_the_text_of_a_file_is_bounded(extension: str, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long column name that each row repeats counts each time."""
-    for module in (limits, extract.__globals__):
+    for module in (bounds, extract.__globals__):
         if isinstance(module, dict):
             monkeypatch.setitem(module, "MAX_CHARACTERS", 500)
         else:
@@ -203,7 +203,7 @@ def test_a_page_that_a_word_file_calls_an_image_is_left_out() -> None:
         PreparedImage("../../etc/passwd", "png", 10),
         PreparedImage(DOCUMENT, "html", 10),
         PreparedImage(DOCUMENT, "x" * 300, 10),
-        PreparedImage(DOCUMENT, "png", limits.MAX_IMAGE_BYTES + 1),
+        PreparedImage(DOCUMENT, "png", bounds.MAX_IMAGE_BYTES + 1),
         PreparedImage(DOCUMENT, "png", -1),
     ],
 )
