@@ -76,10 +76,7 @@ class SharedResources:
     """The resources that the engines of all pools share."""
 
     worker: str
-    """`host:pid:xxxxxx` of this process, as the ledger and `streams breakers` show it.
-
-    The last part is random, since the processes of several containers may have the same host name and id.
-    """
+    """`host:pid:xxxxxx`, as the ledger shows it. The last part is random: containers may share host name and id."""
     database: Database
     """For everything except deliveries: each pool has its own connections for those."""
     compute: ComputePool

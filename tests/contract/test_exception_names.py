@@ -88,6 +88,7 @@ STAY_IN_THEIR_PROCESS = (
     "streams.database.migrations.",
     "streams.delivery.execution.",
     "streams.delivery.errors.",
+    "streams.delivery.runners.",
     "streams.delivery.settlement.",
     "streams.codec.avro_",
     "streams.schema_registry.export.",

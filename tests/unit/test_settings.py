@@ -141,7 +141,7 @@ def test_kafka_s_settings_are_masked_unless_they_are_harmless() -> None:
 @pytest.mark.requirement("Faults of others", "M9: no password, token or key of a URL or of Kafka's settings is shown")
 @pytest.mark.parametrize("field", [field for field in Settings.model_fields if field.endswith("_url")])
 def test_a_password_in_a_url_that_errors_show_is_refused(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if Settings.model_fields[field].annotation is SecretStr:
+    if Settings.model_fields[field].annotation in {SecretStr, SecretStr | None}:
         return  # it is for passwords
     for url in (f"https://u:{WORD}@h", f"http://h,https://{WORD}@h"):
         monkeypatch.setenv(setting_name(field), url)
