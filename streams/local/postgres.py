@@ -21,8 +21,14 @@ USER = "pipeline"
 """The role of the URL. It owns its databases and may create others, but it is no superuser. Its name is not that of a
 schema, which would come first in its search path."""
 _ADMIN = "postgres"
-_EXTENSIONS = ("vector",)
-"""Only a superuser may create them. They are in template1, so each new database has them."""
+_CREATE_EXTENSION = """
+do $$ begin
+    if exists (select from pg_available_extensions where name = 'vector') then
+        create extension if not exists vector;
+    end if;
+end $$
+"""
+"""Only a superuser may do this. It is done in template1, so each new database has the extension."""
 _INIT_TIMEOUT = 120
 _START_TIMEOUT = 60.0
 _LEFTOVER_TIMEOUT = 10.0
@@ -183,8 +189,7 @@ class Postgres:
         from streams.dify.models import create_platform_tables  # noqa: PLC0415
 
         with self._connect("template1") as connection:
-            for extension in _EXTENSIONS:
-                connection.execute(f"create extension if not exists {extension}")
+            connection.execute(_CREATE_EXTENSION)
         with self._connect() as connection:
             if connection.execute("select 1 from pg_roles where rolname = %s", (USER,)).fetchone() is None:
                 connection.execute(f"create role {USER} login createdb")

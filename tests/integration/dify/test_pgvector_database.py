@@ -28,7 +28,7 @@ def vectors_url(stack: Stack) -> Iterator[str]:
     """An empty database without the extension."""
     name = f"vectors_{uuid4().hex[:8]}"
     with admin(stack) as connection:
-        connection.execute(f"create database {name} template template0")
+        connection.execute(f"create database {name}")
     yield url(stack, name).render_as_string(hide_password=False)
     drop_database(stack, name)
 

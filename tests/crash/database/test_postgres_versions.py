@@ -93,7 +93,7 @@ def vectors_url(stack: Stack) -> Iterator[str]:
     """A database for vectors on the local stack's server."""
     name = f"vectors_{uuid4().hex[:8]}"
     with admin(stack) as connection:
-        connection.execute(f"create database {name} template template0")
+        connection.execute(f"create database {name}")
     yield url(stack, name).render_as_string(hide_password=False)
     drop_database(stack, name)
 
