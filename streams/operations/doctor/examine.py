@@ -22,7 +22,8 @@ def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
 
     Raises SettingsError for an invalid setting.
     """
-    vectors = [examine_qdrant(settings)] if settings.vector_store == "qdrant" else []
+    is_qdrant = settings.vector_store == "qdrant"
+    vectors = [examine_qdrant(settings)] if is_qdrant else _examine_vector_database(settings)
     return [
         *_examine_database(settings),
         *vectors,
@@ -47,13 +48,29 @@ def database_start_problems(settings: Settings, pools: Collection[PoolName]) -> 
 
 def _examine_database(settings: Settings) -> list[Finding]:
     try:
-        return _check_database(settings, settings.pools, vectors=settings.vector_store == "pgvector")
+        beside = settings.pgvector_url is not None
+        return _check_database(settings, settings.pools, vectors=settings.vector_store == "pgvector" and not beside)
     except OperationalError as error:
         remedy = "start PostgreSQL, or correct the setting"
         return [Finding("PostgreSQL", "fail", str(unavailable(settings, error)), remedy, stops_worker=True)]
     except SQLAlchemyError as error:
         remedy = "grant the role the right to read the catalogue and the schema streams"
         return [Finding("PostgreSQL", "fail", message(error), remedy)]
+
+
+def _examine_vector_database(settings: Settings) -> list[Finding]:
+    """Check the database of STREAMS_PGVECTOR_URL, if the vectors are there."""
+    if settings.pgvector_url is None or settings.vector_store != "pgvector":
+        return []
+    engine = sync_engine(settings.model_copy(update={"database_url": settings.pgvector_url}))
+    try:
+        with engine.connect() as connection:
+            return check_pgvector(read_server(connection))
+    except SQLAlchemyError:
+        remedy = "start the server, or correct the setting"
+        return [Finding("pgvector", "fail", "the database of STREAMS_PGVECTOR_URL does not answer", remedy)]
+    finally:
+        engine.dispose()
 
 
 def _check_database(settings: Settings, pools: Collection[PoolName], *, vectors: bool) -> list[Finding]:

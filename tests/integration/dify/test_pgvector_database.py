@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from streams.agents.document_indexing import clean_document, index_document
 from streams.dify.errors import VectorStoreError
@@ -14,7 +15,6 @@ from streams.dify.search import passages
 from streams.dify.vector_stores.pgvector import table_name
 from streams.dify.vector_stores.pgvector_database import VectorDatabase, vector_database
 from streams.settings import Settings, SettingsError
-from tests.support.local_stack.databases import admin, drop_database, url
 from tests.support.local_stack.stack import Stack
 from tests.support.platform.handler_runs import Site, open_site, prose
 
@@ -25,12 +25,12 @@ EXTENSION = text("select count(*) from pg_extension where extname = 'vector'")
 
 @pytest.fixture
 def vectors_url(stack: Stack) -> Iterator[str]:
-    """An empty database without the extension."""
-    name = f"vectors_{uuid4().hex[:8]}"
-    with admin(stack) as connection:
-        connection.execute(f"create database {name}")
-    yield url(stack, name).render_as_string(hide_password=False)
-    drop_database(stack, name)
+    """An empty database without the extension, and an account that may create it."""
+    name, server = f"vectors_{uuid4().hex[:8]}", make_url(stack.database_admin_url)
+    with psycopg.connect(stack.database_admin_url, autocommit=True) as connection:
+        connection.execute(f"create database {name} template template0")
+        yield server.set(database=name).render_as_string(hide_password=False)
+        connection.execute(f"drop database {name} with (force)")
 
 
 @pytest.fixture
