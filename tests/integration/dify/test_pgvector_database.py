@@ -73,10 +73,10 @@ async def test_a_missing_extension_is_one_line(
 ) -> None:
     """Whoever may not create it is told what to do. The ledger's transaction is rolled back."""
     role = f"limited_{uuid4().hex[:8]}"
-    with admin(stack) as connection:
+    with psycopg.connect(stack.database_admin_url) as connection:
         connection.execute(f"create role {role} login password 'p'")
     try:
-        limited = vectors_url.replace("postgres@", f"{role}:p@")
+        limited = make_url(vectors_url).set(username=role, password="p").render_as_string(hide_password=False)
         async with open_site(database_url, tmp_path / "files", pgvector_url=limited) as site:
             with pytest.raises(
                 VectorStoreError, match=r"no extension vector: permission denied .*STREAMS_PGVECTOR_URL$"
@@ -84,14 +84,17 @@ async def test_a_missing_extension_is_one_line(
                 async with site.transaction() as session:
                     await site.platform.vectors.create(session, "V_1", 3)
     finally:
-        with admin(stack) as connection:
+        with psycopg.connect(stack.database_admin_url) as connection:
             connection.execute(f"drop role {role}")
 
 
 @pytest.mark.requirement(SECTION, TEXT)
-async def test_the_extension_is_created_in_the_platform_s_database(database_url: str, tmp_path: Path) -> None:
-    """Nothing else creates it there before the first collection."""
-    async with open_site(database_url, tmp_path / "files") as site:
+async def test_the_extension_is_created_in_the_platform_s_database(
+    stack: Stack, database_url: str, tmp_path: Path
+) -> None:
+    """Nothing else creates it there before the first collection, if the account may."""
+    own = make_url(stack.database_admin_url).set(database=make_url(database_url).database)
+    async with open_site(own.render_as_string(hide_password=False), tmp_path / "files") as site:
         async with site.transaction() as session:
             await session.execute(text("drop extension vector"))
         dataset = await site.add_dataset()
