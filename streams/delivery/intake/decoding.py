@@ -196,7 +196,8 @@ class Decoder:
     def _topic_of_retry(self, record: Record) -> Topic | UnreadableRecord:
         """Return the topic that a record of a tier comes from, or its dead letter."""
         origin = origin_of(record)
-        if record.headers_error is not None or origin.topic == record.topic or not _TOPIC_NAME.fullmatch(origin.topic):
+        names_itself = origin.topic == record.topic and record.topic not in self._by_topic
+        if record.headers_error is not None or names_itself or not _TOPIC_NAME.fullmatch(origin.topic):
             error = DecodeError("decode", record.headers_error or "the record of a retry tier names no topic")
             return UnreadableRecord(record, self._first_topic, Reason.DECODE, described(error))
         try:

@@ -148,13 +148,20 @@ class Intake:
                 await self._schemas.fetch(missing)
                 continue
             if read is None:
-                self._send_dead_letter(chunk, self._decoder.unread(record))
+                unread = self._decoder.unread(record)
+                target = self._forwarding.dead_letter_topic(unread)
+                self._background.send(chunk, record, target, self._dead_letter_unread(assignment, unread))
             elif isinstance(read, DecodedChunk):
                 await self._dispatch_loaded(chunk, read)
             else:
                 self._dispatch_retry(chunk, record, tier_delay or 0.0, read)
             return
         await self._guard.acquit_decoding(assignment, record)
+
+    async def _dead_letter_unread(self, assignment: Assignment, unread: UnreadableRecord) -> None:
+        """Dead-letter a record that crashed its process while it was decoded."""
+        await self._dead_letter(unread)
+        await self._guard.acquit_decoding(assignment, unread.record)
 
     def _dispatch(self, chunk: Chunk, read: DecodedChunk) -> None:
         if self._is_ignored(chunk):

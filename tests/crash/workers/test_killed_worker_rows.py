@@ -15,7 +15,7 @@ from streams.dify.models import Provider
 from streams.dify.splitting.rules import AUTOMATIC
 from streams.dify.splitting.text import text_pieces
 from streams.settings import Settings
-from tests.support.faults.assertions import backlog
+from tests.support.faults.assertions import LEASES, backlog
 from tests.support.platform.handler_runs import open_site, prose
 from tests.support.processes.worker_process import Streams, WorkerProcess, publish, rows, scalar, wait_for
 
@@ -55,7 +55,7 @@ async def test_indexing_continues_after_each_kill_without_duplicates(
     worker(**QUICK_LEASES).start()
     wait_for(lambda: completed(engine) == DOCUMENTS, "all documents", seconds=60)
     wait_for(lambda: not rows(engine, "select 1 from streams.executions where status <> 'success'"), "the ledger")
-    assert scalar(engine, "select count(*) from streams.leases") == 0
+    assert scalar(engine, LEASES) == 0
     (collection,) = rows(engine, "select tablename from pg_tables where tablename like 'embedding_vector%'")
     for document_id, plain in texts.items():
         expected = text_pieces(plain, AUTOMATIC)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from streams.settings import Settings
 from tests.support.apps.trials import LongTrialRequested
+from tests.support.faults.assertions import LEASES
 from tests.support.processes.worker_process import WorkerProcess, publish, rows, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
 
@@ -34,7 +35,7 @@ def test_two_long_events_on_one_resource_run_one_after_the_other(
     same = [LongTrialRequested(entity="same", plan="sleep", seconds=1.5) for _ in range(2)]
     publish(trial, same[:1])
     first = worker().start()
-    wait_for(lambda: scalar(engine, "select count(*) from streams.leases") == 1, "the first claim")
+    wait_for(lambda: scalar(engine, LEASES) == 1, "the first claim")
     publish(trial, same[1:])
     worker().start()
     wait_for(lambda: scalar(engine, ENDED) == 2, "both")

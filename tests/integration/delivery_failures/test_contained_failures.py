@@ -25,6 +25,7 @@ from streams.transport.kafka.records import Record, to_record
 from tests.support.apps.trials import SingleTrialRequested
 from tests.support.delivery_engine import open_bench
 from tests.support.kafka_records import read_all
+from tests.support.processes.worker_process import wait_for
 from tests.support.trial_fixtures import environment, trial
 
 __all__ = ["environment", "trial"]
@@ -40,6 +41,12 @@ def limit(settings: Settings, topic: str) -> None:
     admin = AdminClient(client_config(settings))
     for future in admin.incremental_alter_configs([resource]).values():
         future.result(10)
+    wait_for(lambda: _limit_of(admin, topic) == str(LIMIT), "the brokers to know the limit")
+
+
+def _limit_of(admin: AdminClient, topic: str) -> str | None:
+    (described,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+    return str(described.result(10)["max.message.bytes"].value)
 
 
 def dead_letters(settings: Settings, catalogue: Catalogue, topic: str, count: int) -> list[Record]:

@@ -64,7 +64,7 @@ async def test_ids_of_services_are_one_name_of_a_path() -> None:
         block = {"type": "paragraph", "id": "../../users", "has_children": True}
         service.answer(f"GET /v1/blocks/{PAGE}/children", {"results": [block]})
         with pytest.raises(ExtractionError, match="id is not one"):
-            await Notion(service.url, "token").text(NotionPage(PAGE, "page"))
+            await Notion(service.url, None).text(NotionPage(PAGE, "page", token="secret"))
         assert len(service.requests) == 2
 
 

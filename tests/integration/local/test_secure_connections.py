@@ -145,7 +145,7 @@ async def test_a_worker_works_over_tls_alone(
                 },
             ).render_as_string(hide_password=False),
             "STREAMS_REDIS_URL": (
-                f"rediss://127.0.0.1:{redis_port}/0?ssl_ca_certs={files.authority}"
+                f"rediss://:{cache.password}@127.0.0.1:{redis_port}/0?ssl_ca_certs={files.authority}"
                 f"&ssl_certfile={files.client}&ssl_keyfile={files.client_key}"
             ),
         }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, NullPool, create_engine, make_url, text
 
 from streams.database import check_database
 from streams.operations.doctor.examine import database_start_problems, examine
@@ -12,6 +12,7 @@ from streams.operations.doctor.finding import Finding
 from streams.settings import POOL_NAMES, Settings, SettingsError
 from streams.topics import load_catalogue
 from tests.support.cli import Commands
+from tests.support.local_stack.stack import Stack
 from tests.support.processes.worker_process import free_port
 from tests.support.proxies.transaction_pooler import transaction_pooler
 
@@ -36,10 +37,13 @@ def test_a_whole_deployment_passes(topics: Settings, commands: Commands) -> None
 
 
 @pytest.mark.requirement(SECTION, "doctor: what is broken is named with its remedy, and the exit code is 1")
-def test_each_broken_thing_is_named(topics: Settings, engine: Engine, commands: Commands, tmp_path: Path) -> None:
+def test_each_broken_thing_is_named(stack: Stack, topics: Settings, commands: Commands, tmp_path: Path) -> None:
     """A column, a table, a right, an extension, the time zone, a topic, the storage and Redis."""
     role = f"{topics.application}_role"
     catalogue = load_catalogue(topics)
+    database = make_url(topics.database_url.get_secret_value())
+    server = make_url(stack.database_admin_url).set(drivername="postgresql+psycopg", database=database.database)
+    engine = create_engine(server, poolclass=NullPool)
     in_the_way = tmp_path / "file"
     in_the_way.write_text("not a folder")
     with engine.begin() as connection:
@@ -58,7 +62,7 @@ def test_each_broken_thing_is_named(topics: Settings, engine: Engine, commands: 
     dropped = next(iter(catalogue.tiers("low")))
     admin = AdminClient({"bootstrap.servers": topics.kafka_bootstrap_servers})
     admin.delete_topics([dropped])[dropped].result(10)
-    url = engine.url.set(drivername="postgresql", username=role, password="doctor")
+    url = database.set(username=role, password="doctor")
     try:
         broken = {
             "STREAMS_DATABASE_URL": url.render_as_string(hide_password=False),

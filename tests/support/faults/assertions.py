@@ -12,6 +12,8 @@ from tests.support.processes.worker_process import Streams, WorkerProcess, rows,
 
 EFFECTS = "select event_id, handler from trials where handler in ('try-single', 'try-batch', 'try-long')"
 OPEN = "select count(*) from streams.executions where status in ('started', 'retry')"
+LEASES = "select count(*) from streams.leases where handler <> 'stuck-documents'"
+"""Leases of deliveries. The search for stuck documents holds one all the time."""
 ENDED = "select count(*) from streams.executions where status in ('success', 'failure')"
 
 
@@ -38,7 +40,7 @@ def assert_each_done_once(engine: Engine, streams: Streams | Commands, load: Loa
 def assert_nothing_pending(engine: Engine, streams: Streams | Commands) -> None:
     """Check that there is no outbox row, lease, suspect, dead letter, or record above a committed offset."""
     wait_for(lambda: scalar(engine, "select count(*) from streams.outbox") == 0, "the outbox to be empty")
-    assert scalar(engine, "select count(*) from streams.leases") == 0
+    assert scalar(engine, LEASES) == 0
     assert scalar(engine, "select count(*) from streams.suspects where runs > 1") == 0
     assert scalar(engine, "select count(*) from streams.dead_letters") == 0
     wait_for(lambda: backlog(streams) == 0, "the offsets to be committed")
