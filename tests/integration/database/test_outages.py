@@ -132,7 +132,11 @@ async def read_only(settings: Settings) -> AsyncIterator[None]:
             await connection.exec_driver_sql(f"alter database {name} set default_transaction_read_only = {state}")
             if state == "on":
                 await connection.execute(
-                    text("select pg_terminate_backend(pid) from pg_stat_activity where datname = :name"), {"name": name}
+                    text(
+                        "select pg_terminate_backend(pid) from pg_stat_activity"
+                        " where datname = :name and usename = current_user"
+                    ),
+                    {"name": name},
                 )
 
     await change("on")
