@@ -153,6 +153,8 @@ def send_by_transactions(settings: Settings, catalogue: Catalogue) -> None:
         for number in range(5):
             one = codec.encode(SingleTrialRequested(entity=f"transaction-{turn}-{number}"))
             producer.produce(one.topic, key=one.key, value=one.value, headers=list(one.headers))
+        # Otherwise the client drops what it has not sent, and the abort is of nothing.
+        assert producer.flush(30) == 0
         if turn % 2:
             producer.abort_transaction(30)
         else:
