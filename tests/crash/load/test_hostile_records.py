@@ -25,6 +25,6 @@ def test_a_hundred_thousand_hostile_records_stop_nothing(
     seed: int, trial: Settings, engine: Engine, worker: Callable[..., WorkerProcess]
 ) -> None:
     one = worker().start()
-    found = run_hostile_records(trial, engine, one, count=100_000, seed=seed, patience=600)
+    found = run_hostile_records(trial, engine, one, count=100_000, seed=seed, patience=1_200)
     sys.stdout.write(f"seed {seed}: {found}\n")
     stop_cleanly(one)
