@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from streams.delivery.errors import Reason
-from streams.observability.error_text import ErrorText
+from streams.observability.error_text import ErrorText, describe, type_name
+from streams.observability.logs import get_logger
 from streams.transport.kafka.records import Record
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +41,12 @@ class DeadLetterInfo:
     handler: str | None = None
     event_id: UUID | None = None
     replays: int = 0
+
+
+def described(error: BaseException) -> ErrorText:
+    """Describe an exception, even one whose `__str__` fails: its delivery must be settled anyway."""
+    try:
+        return describe(error)
+    except BaseException as unprintable:  # noqa: BLE001 - its text may even raise SystemExit
+        log.warning("cannot get the text of an exception", error_type=type_name(error), why=type_name(unprintable))
+        return ErrorText(type_name(error), f"its text cannot be read: {type_name(unprintable)}", "")

@@ -13,10 +13,10 @@ from schemas import Event
 from schemas.event import event_time
 from streams.codec import Codec
 from streams.delivery.context import Services
+from streams.delivery.dead_letter import described
 from streams.delivery.errors import CancelledError
 from streams.delivery.execution.standalone_work import StandaloneWork
 from streams.delivery.handler import Handler
-from streams.delivery.settlement.dead_letters.on_dead import described
 from streams.observability.logs import get_logger
 from streams.publishing.outbox.outbox import Outbox
 from streams.publishing.outbox.withdraw import withdraw

@@ -12,7 +12,7 @@ from schemas.sensitivity import marks_of
 from streams import headers
 from streams.codec import Codec, DecodeError, PayloadElsewhereError
 from streams.codec.claim_check import Ticket
-from streams.delivery.dead_letter import UnreadableRecord
+from streams.delivery.dead_letter import UnreadableRecord, described
 from streams.delivery.delivery import INT4, Delivery, PendingRecord, due_at_of, header_number, now_ms, origin_of
 from streams.delivery.errors import Reason
 from streams.delivery.handler import Handler
@@ -20,7 +20,6 @@ from streams.delivery.intake.decoded import DecodedChunk, DecodedRecord, Missing
 from streams.delivery.intake.id_window import IdWindow
 from streams.delivery.intake.payload_loader import Loaded, Payload, Payloads
 from streams.delivery.scheduling.retry_tiers import RetryTiers
-from streams.delivery.settlement.dead_letters.on_dead import described
 from streams.observability.error_text import ErrorText, type_name
 from streams.observability.logs import get_logger
 from streams.schema_registry.clients import SchemaNotFetchedError

@@ -15,6 +15,7 @@ from schemas import Event
 from streams import headers
 from streams.codec import DecodeError, PayloadElsewhereError
 from streams.codec.claim_check import TicketError
+from streams.delivery.dead_letter import described
 from streams.delivery.delivery import Delivery, header_number
 from streams.delivery.errors import Reason
 from streams.delivery.execution.attempt import AttemptContext
@@ -32,7 +33,7 @@ from streams.delivery.settlement.dead_letters.unreadable_claim import Unreadable
 from streams.delivery.settlement.decision import CRASHES_UNTIL_DEATH
 from streams.delivery.settlement.settlement import Settlement
 from streams.delivery.settlement.settling import Attempt
-from streams.observability.error_text import ErrorText, describe, message
+from streams.observability.error_text import ErrorText, message
 from streams.observability.logs import delivery_context, get_logger
 from streams.schema_registry.clients import SchemaNotFetchedError
 from streams.storage import FileMissingError, StorageAwayError
@@ -234,7 +235,7 @@ class LeaseSweep:
     async def _cannot_read(self, lost: LostDelivery, row: RowMapping, error: Exception) -> None:
         """Leave the delivery to another version. Once no version has read it for a day, dead-letter it."""
         if lost.overdue:
-            await self._unreadable.dead_letter(lost, row, _reason(error), describe(error))
+            await self._unreadable.dead_letter(lost, row, _reason(error), described(error))
             return
         log.error("cannot read a claimed record; another version may", exc_info=error)
         self._postpone(_key(lost))

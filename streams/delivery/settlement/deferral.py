@@ -121,7 +121,7 @@ class Deferrals:
                 await self._write_rows(first, batch.due_at)
             await batch.send(self._producer)
 
-        await self._loop.forward(self._tiers.topic_for(batch.rest), settle)
+        await self._loop.repeat(self._tiers.topic_for(batch.rest), settle, slot=False)
         if batch.sent:
             acknowledge_all(batch.sent)
             self._telemetry.deferred_all(batch.sent, why)

@@ -7,13 +7,12 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from schemas import Event
-from streams.delivery.dead_letter import DeadLetterInfo, UnreadableRecord
+from streams.delivery.dead_letter import DeadLetterInfo, UnreadableRecord, described
 from streams.delivery.delivery import Delivery, now_ms, origin_of
 from streams.delivery.errors import Reason
 from streams.delivery.handler import Handler
 from streams.delivery.ledger.settle import index_dead_letter, mark_dead
 from streams.delivery.settlement.dead_letters.dead_letter import dead_letter_row
-from streams.delivery.settlement.dead_letters.on_dead import described
 from streams.delivery.settlement.pending_send import PendingSend, Sender
 from streams.delivery.settlement.records import OutgoingRecord, RetryState, moved_record, retry_record, unread_record
 from streams.delivery.settlement.reduction import BARE, COMPLETE, REJECTIONS_UNTIL_REDUCED, Reduction
@@ -70,7 +69,7 @@ class Forwarding:
                 if event_id is not None and handler is not None and written.form.row:
                     await mark_dead(session, event_id, handler, reason, error.message)
 
-        await self._loop.forward(self.dead_letter_topic(unreadable), partial(written.run, settle))
+        await self._loop.repeat(self.dead_letter_topic(unreadable), partial(written.run, settle), slot=False)
         self._telemetry.unreadable(unreadable)
 
     def dead_letter_topic(self, unreadable: UnreadableRecord) -> str:
@@ -145,7 +144,7 @@ class Forwarding:
             except Exception as error:  # noqa: BLE001 - a header that cannot be copied: the record is the cause
                 rejections.extend([described(error)] * REJECTIONS_UNTIL_REDUCED)
 
-        await self._loop.forward(tier, settle)
+        await self._loop.repeat(tier, settle, slot=False)
         return rejections[-1] if len(rejections) >= REJECTIONS_UNTIL_REDUCED else None
 
 

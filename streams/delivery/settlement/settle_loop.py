@@ -59,32 +59,27 @@ class SettleLoop:
             await self._until_accepted(target, settle)
             delivery.acknowledge()
 
-        if target not in self._rejecting and await self._try(settle):
+        if await self._is_accepted(target, settle):
             delivery.acknowledge()
         elif self._background is None:
             await resume()
         else:
             self._background(delivery, resume())
 
-    async def forward(self, target: str, send: Settle) -> None:
-        """Repeat until a target has accepted a record that needs no settlement slot.
-
-        Args:
-            target: The topic of the record: a DLQ or a tier.
-            send: One try. It uses the database only within `slots`.
-        """
-        if target in self._rejecting or not await self._try(send, slot=False):
-            await self._until_accepted(target, send, slot=False)
-
-    async def repeat(self, target: str, settle: Settle) -> None:
+    async def repeat(self, target: str, settle: Settle, *, slot: bool = True) -> None:
         """Repeat a settlement until it succeeds.
 
         Args:
             target: The topic of its record: a DLQ or a tier.
             settle: One try.
+            slot: Whether a try holds a settlement slot. False: it uses the database only within `slots`.
         """
-        if target in self._rejecting or not await self._try(settle):
-            await self._until_accepted(target, settle)
+        if not await self._is_accepted(target, settle, slot=slot):
+            await self._until_accepted(target, settle, slot=slot)
+
+    async def _is_accepted(self, target: str, settle: Settle, *, slot: bool = True) -> bool:
+        """Try once, unless the target accepts no records now."""
+        return target not in self._rejecting and await self._try(settle, slot=slot)
 
     async def _until_accepted(self, target: str, settle: Settle, *, slot: bool = True) -> None:
         """Repeat until a try succeeds, one record of the target at a time, so that other targets get the slots."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams.delivery.dead_letter import described
 from streams.delivery.delivery import Delivery, at_ms, now_ms
 from streams.delivery.errors import DayDroppedError, ExpiredError
 from streams.delivery.execution.attempt import AttemptContext
@@ -20,7 +21,7 @@ from streams.delivery.ledger import leases
 from streams.delivery.ledger.settle import index_dead_letter, lock_execution, settle, was_settled
 from streams.delivery.scheduling.retry_tiers import RetryTiers
 from streams.delivery.settlement.dead_letters.dead_letter import DeadLetters, dead_letter_info, dead_letter_row
-from streams.delivery.settlement.dead_letters.on_dead import OnDead, OnDeadCutOffError, described
+from streams.delivery.settlement.dead_letters.on_dead import OnDead, OnDeadCutOffError
 from streams.delivery.settlement.decision import (
     Outcome,
     after_deferral,

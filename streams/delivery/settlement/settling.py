@@ -6,10 +6,10 @@ from datetime import datetime
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams.delivery.dead_letter import described
 from streams.delivery.delivery import Delivery, at_ms, now_ms
 from streams.delivery.ledger import leases
 from streams.delivery.ledger.settle import FINAL
-from streams.delivery.settlement.dead_letters.on_dead import described
 from streams.delivery.settlement.decision import Outcome, after_rejection
 from streams.delivery.settlement.pending_send import PendingSend
 from streams.delivery.settlement.reduction import Reduction

@@ -4,12 +4,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.delivery.admission.database_gate import counts_lost_run, database_error_kind
+from streams.delivery.dead_letter import described
 from streams.delivery.delivery import Delivery
 from streams.delivery.errors import SoftTimeLimitExceeded, TimeLimitExceeded
 from streams.delivery.execution.attempt import AttemptContext, EffectWork, OpenTransaction
 from streams.delivery.execution.process_exit import start_call
 from streams.delivery.execution.time_limits import CANCEL_GRACE, run_within
-from streams.observability.error_text import ErrorText, describe, type_name
 from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
@@ -60,12 +60,3 @@ class OnDead:
             log.exception("on_dead failed")
             return described(failure).message
         return None
-
-
-def described(error: BaseException) -> ErrorText:
-    """Describe an exception, even one whose `__str__` fails: its delivery must be settled anyway."""
-    try:
-        return describe(error)
-    except BaseException as unprintable:  # noqa: BLE001 - its text may even raise SystemExit
-        log.warning("cannot get the text of an exception", error_type=type_name(error), why=type_name(unprintable))
-        return ErrorText(type_name(error), f"its text cannot be read: {type_name(unprintable)}", "")
