@@ -30,6 +30,7 @@ from tests.support.local_stack.databases import admin, drop_database, url
 from tests.support.local_stack.stack import Stack
 from tests.support.platform.cleanup_steps import left
 from tests.support.platform.handler_runs import open_site, prose
+from tests.support.platform.provider_rows import make_provider
 from tests.support.platform.table_facts import database_facts, platform_facts
 
 MACHINE = {"x86_64": "amd64", "aarch64": "arm64v8"}[platform.machine()]
@@ -113,14 +114,7 @@ async def test_the_work_is_done_on_older_servers(
         await site.run(index_document, site.request(document))
         assert (await site.document(document.id)).indexing_status == "completed"
         assert await site.vectors(dataset.id) == 3
-        provider = Provider(
-            id=str(uuid4()),
-            tenant_id=site.tenant_id,
-            provider_name="openai",
-            provider_type="system",
-            quota_type="trial",
-            quota_limit=1000,
-        )
+        provider = make_provider(site.tenant_id)
         await site.add(provider)
         await site.run_batch(charge_message, [make_message(tenant_id=site.tenant_id)])
         async with site.transaction() as session:

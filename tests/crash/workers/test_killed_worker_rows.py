@@ -11,12 +11,12 @@ from sqlalchemy import Engine
 
 from schemas import DocumentIndexRequested, MessageCreated
 from streams.dify.ids import node_id, text_hash
-from streams.dify.models import Provider
 from streams.dify.splitting.rules import AUTOMATIC
 from streams.dify.splitting.text import text_pieces
 from streams.settings import Settings
 from tests.support.faults.assertions import LEASES, backlog
 from tests.support.platform.handler_runs import open_site, prose
+from tests.support.platform.provider_rows import make_provider
 from tests.support.processes.worker_process import Streams, WorkerProcess, publish, rows, scalar, wait_for
 
 MakeWorker = Callable[..., WorkerProcess]
@@ -93,20 +93,7 @@ async def test_messages_are_charged_once_despite_kills(
     """The worker is killed twice while it charges 30,000 messages of three tenants. Each quota is the correct sum."""
     tenants = [str(uuid4()) for _ in range(3)]
     async with open_site(database_url, tmp_path / "storage") as site:
-        await site.add(
-            *(
-                Provider(
-                    tenant_id=tenant,
-                    provider_name="openai",
-                    provider_type="system",
-                    quota_type="trial",
-                    quota_limit=10**9,
-                    quota_used=0,
-                    is_valid=True,
-                )
-                for tenant in tenants
-            )
-        )
+        await site.add(*(make_provider(tenant, quota_limit=10**9) for tenant in tenants))
     events = [make_message(number, tenants[number % 3]) for number in range(MESSAGES)]
     assert publish(topics, events) == MESSAGES
     for part in (0.05, 0.5):

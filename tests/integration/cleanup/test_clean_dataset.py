@@ -1,12 +1,10 @@
 """A deleted dataset leaves nothing. Each clean-up step publishes the next one."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from qdrant_client import AsyncQdrantClient
 from sqlalchemy import text
 
 from schemas import DatasetDeleted
@@ -27,7 +25,6 @@ from streams.dify.models import (
 from streams.dify.uploads import files
 from streams.dify.vector_stores.pgvector import table_name
 from streams.dify.vector_stores.port import index_struct
-from streams.dify.vector_stores.qdrant import QdrantIndex
 from tests.support.platform.cleanup_steps import (
     DATASET_TABLES,
     add_full,
@@ -40,6 +37,9 @@ from tests.support.platform.cleanup_steps import (
     stored,
 )
 from tests.support.platform.handler_runs import Site, open_site, prose
+from tests.support.platform.store_fixtures import of_store
+
+__all__ = ["of_store"]
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 NOTHING = {"done": True, "removed": {}}
@@ -50,17 +50,6 @@ TABLE = b'{"__type__": "keyword_table", "__data__": {"index_id": null, "summary"
 async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
     async with open_site(database_url, tmp_path / "files") as opened:
         yield opened
-
-
-@pytest.fixture(params=["pgvector", "qdrant"])
-async def of_store(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> AsyncIterator[Site]:
-    """The site, with each vector store."""
-    if request.param == "pgvector":
-        yield site
-        return
-    client = AsyncQdrantClient(path=str(tmp_path / "qdrant"))
-    yield replace(site, platform=replace(site.platform, vectors=QdrantIndex(lambda: client)))
-    await client.close()
 
 
 @pytest.fixture

@@ -44,6 +44,29 @@ async def starts(bench: Bench) -> list[int]:
     return [row["starts"] for row in await bench.query("select starts from streams.partition_starts")]
 
 
+async def former_starts(bench: Bench, topic: str, count: int) -> None:
+    """Write the starts of a former process at offset 0 of partition 0."""
+    await bench.query(
+        "insert into streams.partition_starts values (:group, :topic, 0, 0, :count, 'former')",
+        group=bench.context.group,
+        topic=topic,
+        count=count,
+    )
+
+
+async def former_runs(bench: Bench, topic: str, place: int, offset: int, handler: str, count: int) -> None:
+    """Write a suspect of a former process: its isolated runs that ended with a crash."""
+    await bench.query(
+        "insert into streams.suspects values (:group, :topic, :place, :offset, :handler, :count, 'former')",
+        group=bench.context.group,
+        topic=topic,
+        place=place,
+        offset=offset,
+        handler=handler,
+        count=count,
+    )
+
+
 async def no_suspects(bench: Bench) -> None:
     """Return when no suspect is left. A row is deleted shortly after its offset is settled."""
     async with asyncio.timeout(10):
@@ -78,13 +101,7 @@ async def test_a_suspect_makes_careful_at_any_offset(trial: Settings) -> None:
     async with open_bench(trial, note_it) as bench:
         topic = bench.codec.encode(event).topic
         for place, offset in ((0, 0), (1, 4)):
-            await bench.query(
-                "insert into streams.suspects values (:group, :topic, :place, :offset, 'note-it', 1, 'former')",
-                group=bench.context.group,
-                topic=topic,
-                place=place,
-                offset=offset,
-            )
+            await former_runs(bench, topic, place, offset, "note-it", 1)
         for place, careful in ((1, False), (0, True)):
             assignment = Assignment(topic, place, bench.context.group)
             assignment.start = 5 * place
@@ -98,16 +115,8 @@ async def test_what_ran_alone_at_two_deaths_is_a_dead_letter_and_is_not_run(tria
     async with open_bench(trial, note_it) as bench:
         events = [SingleTrialRequested(entity=f"e{number}") for number in range(3)]
         topic = bench.codec.encode(events[0]).topic
-        await bench.query(
-            "insert into streams.partition_starts values (:group, :topic, 0, 0, 3, 'former')",
-            group=bench.context.group,
-            topic=topic,
-        )
-        await bench.query(
-            "insert into streams.suspects values (:group, :topic, 0, 1, 'note-it', 2, 'former')",
-            group=bench.context.group,
-            topic=topic,
-        )
+        await former_starts(bench, topic, 3)
+        await former_runs(bench, topic, 0, 1, "note-it", 2)
         await bench.settled(begin(bench, *events))
         assert RAN == ["e0", "e2"]
         found = [(row["event_id"], row["status"], row["reason"]) for row in await bench.executions()]
@@ -169,11 +178,7 @@ async def test_a_delivery_that_is_cancelled_in_isolation_is_no_suspect(trial: Se
 
     async with open_bench(trial, handles(SingleTrialRequested, name="note-it")(hang)) as bench:
         topic = bench.codec.encode(SingleTrialRequested(entity="e")).topic
-        await bench.query(
-            "insert into streams.partition_starts values (:group, :topic, 0, 0, 3, 'former')",
-            group=bench.context.group,
-            topic=topic,
-        )
+        await former_starts(bench, topic, 3)
         assignment = begin(bench, SingleTrialRequested(entity="e"))
         await asyncio.wait_for(running.wait(), 15)
         assert len(await bench.query("select * from streams.suspects")) == 1
@@ -196,16 +201,8 @@ async def test_what_was_decoded_alone_at_two_deaths_is_a_dead_letter_and_is_not_
         records = [bench.record(SingleTrialRequested(entity=f"e{offset}"), offset) for offset in range(3)]
         topic = records[0].topic
         deadly = records[1] = Record(topic, 0, 1, records[1].timestamp, "CreateTime", b"deadly", b"value", die)
-        await bench.query(
-            "insert into streams.partition_starts values (:group, :topic, 0, 0, 4, 'former')",
-            group=bench.context.group,
-            topic=topic,
-        )
-        await bench.query(
-            "insert into streams.suspects values (:group, :topic, 0, 1, '', 2, 'former')",
-            group=bench.context.group,
-            topic=topic,
-        )
+        await former_starts(bench, topic, 4)
+        await former_runs(bench, topic, 0, 1, "", 2)
         assignment = Assignment(topic, 0, bench.context.group)
         assignment.start = 0
         assignment.deliver(records)

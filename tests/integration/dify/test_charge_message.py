@@ -15,6 +15,7 @@ from streams.agents.message_quota import charge_message
 from streams.delivery import Permanent
 from streams.dify.models import Provider, utc_now
 from tests.support.platform.handler_runs import Site, open_site
+from tests.support.platform.provider_rows import make_provider
 
 TENANT = "0b6ac1e8-67e1-4a3f-8f4c-6cf0a1f6a001"
 ONE_BY_ONE = text("""
@@ -46,20 +47,6 @@ def make_message(tenant_id: str | None, **fields: object) -> MessageCreated:
         "answer_tokens": 70,
     }
     return MessageCreated.model_validate({**known, **fields})
-
-
-def make_provider(tenant_id: str, **columns: object) -> Provider:
-    known: dict[str, object] = {
-        "id": str(uuid4()),
-        "tenant_id": tenant_id,
-        "provider_name": "openai",
-        "provider_type": "system",
-        "quota_type": "trial",
-        "quota_limit": 1000,
-        "quota_used": 0,
-        "is_valid": True,
-    }
-    return Provider(**{**known, **columns})
 
 
 async def _row(site: Site, provider: Provider) -> Provider:

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from qdrant_client import AsyncQdrantClient
 
 from schemas import (
     DatasetDeleted,
@@ -31,10 +30,13 @@ from streams.delivery import Permanent
 from streams.delivery.handler import Handler
 from streams.dify.models import Dataset, DatasetCollectionBinding, Document, Provider, UploadFile
 from streams.dify.vector_stores.port import collection_name, index_struct
-from streams.dify.vector_stores.qdrant import QdrantIndex
 from tests.support.factories import make_message
 from tests.support.platform.cleanup_steps import add_full, image, left, source_file, stored
 from tests.support.platform.handler_runs import Site, open_site, prose
+from tests.support.platform.provider_rows import make_provider
+from tests.support.platform.store_fixtures import of_store
+
+__all__ = ["of_store"]
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 SECTION = "Faults of others"
@@ -79,15 +81,7 @@ async def victim(site: Site) -> Victim:
     other = replace(site, tenant_id=str(uuid4()))
     dataset = await other.add_dataset()
     indexed, waiting = await add_full(other, dataset), await other.add_document(dataset, prose(2))
-    provider = Provider(
-        id=str(uuid4()),
-        tenant_id=other.tenant_id,
-        provider_name="openai",
-        provider_type="system",
-        quota_type="trial",
-        quota_limit=1000,
-        quota_used=10,
-    )
+    provider = make_provider(other.tenant_id, quota_used=10)
     await other.add(provider)
     return Victim(other, dataset, indexed, waiting, provider)
 
@@ -223,17 +217,6 @@ async def test_a_document_reads_no_file_of_another_tenant(site: Site, victim: Vi
     with pytest.raises(Permanent, match=r"another tenant"):
         await site.run(index_document, site.request(document))
     assert await site.segments(document.id) == []
-
-
-@pytest.fixture(params=["pgvector", "qdrant"])
-async def of_store(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> AsyncIterator[Site]:
-    """The site, with each vector store."""
-    if request.param == "pgvector":
-        yield site
-        return
-    client = AsyncQdrantClient(path=str(tmp_path / "qdrant"))
-    yield replace(site, platform=replace(site.platform, vectors=QdrantIndex(lambda: client)))
-    await client.close()
 
 
 @pytest.mark.requirement(SECTION, "H2: a forged dataset.deleted drops no vectors of a dataset that stands")

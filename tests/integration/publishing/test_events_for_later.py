@@ -1,7 +1,7 @@
 """Scheduled events: they are sent at their time, can be withdrawn before it, and expire."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -21,21 +21,15 @@ from streams.publishing.outbox.withdraw import RelayBusyError, withdraw
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from streams.transport.kafka.records import NewRecord, ProduceError
+from tests.integration.publishing.test_relay import database
 from tests.support.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested
 from tests.support.cli import Commands
 from tests.support.processes.worker_process import WorkerProcess, rows, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
 
-__all__ = ["environment", "trial"]
+__all__ = ["database", "environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]
 LEDGER = "select handler, status, reason, attempts, error from streams.executions where event_id = :id"
-
-
-@pytest.fixture
-async def database(settings: Settings) -> AsyncIterator[Database]:
-    made = Database(settings)
-    yield made
-    await made.dispose()
 
 
 def now() -> datetime:

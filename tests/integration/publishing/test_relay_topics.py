@@ -1,7 +1,7 @@
 """The relay and topics that Kafka cannot take, takes late, or refuses: each affects only its own rows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
@@ -13,27 +13,12 @@ from streams.publishing.outbox.topic_limits import REST_SECONDS
 from streams.settings import Settings
 from streams.transport.kafka.errors import ProduceError
 from streams.transport.kafka.producer import NewRecord, RecordProducer
-from tests.integration.publishing.test_relay import fill, patient, until, waiting
+from tests.integration.publishing.test_relay import database, fill, patient, records, until, waiting
 from tests.support.local_stack.cluster import admin_client
 from tests.support.processes.worker_process import rows, scalar
 
-__all__ = ["patient"]
+__all__ = ["database", "patient", "records"]
 Outcomes = Sequence[ProduceError | None]
-
-
-@pytest.fixture
-async def database(settings: Settings) -> AsyncIterator[Database]:
-    made = Database(settings)
-    yield made
-    await made.dispose()
-
-
-@pytest.fixture
-async def records(topics: Settings) -> AsyncIterator[RecordProducer]:
-    made = RecordProducer(topics, delivery_timeout=10.0)
-    await made.start()
-    yield made
-    await made.stop()
 
 
 def move(engine: Engine, topic: str, *keys: str) -> None:
