@@ -26,7 +26,7 @@ from streams.local.ports import allocate_ports
 from streams.local.process import StartUp
 from streams.settings import Settings
 from tests.support.factories import make_message
-from tests.support.local_stack.databases import admin, drop_database, url
+from tests.support.local_stack.databases import own_database
 from tests.support.local_stack.stack import Stack
 from tests.support.platform.cleanup_steps import left
 from tests.support.platform.handler_runs import open_site, prose
@@ -92,11 +92,8 @@ def engine(server: postgres.Postgres) -> Iterator[Engine]:
 @pytest.fixture
 def vectors_url(stack: Stack) -> Iterator[str]:
     """A database for vectors on the local stack's server."""
-    name = f"vectors_{uuid4().hex[:8]}"
-    with admin(stack) as connection:
-        connection.execute(f"create database {name}")
-    yield url(stack, name).render_as_string(hide_password=False)
-    drop_database(stack, name)
+    with own_database(stack, "template1", f"vectors_{uuid4().hex[:8]}") as own:
+        yield own
 
 
 @pytest.mark.requirement("Faults of others", "S12: PostgreSQL 15, 16 and 17 have the platform's tables and do the work")

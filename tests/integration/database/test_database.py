@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from pydantic import SecretStr
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 
 from streams.database import (
     Database,
@@ -28,20 +28,15 @@ from streams.database.partitions import PARTITIONS_AHEAD
 from streams.database.tables import metadata
 from streams.delivery.ledger.pg_arrays import array_text, byte_array_text
 from streams.settings import Settings
+from tests.support.local_stack.databases import own_database
 from tests.support.local_stack.stack import Stack
 
 
 @pytest.fixture
-def empty(settings: Settings) -> Iterator[Settings]:
+def empty(settings: Settings, stack: Stack) -> Iterator[Settings]:
     """Settings of an empty database."""
-    name = f"{settings.application}_empty"
-    admin = create_engine(database_url(settings), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"create database {name} template template0"))
-        url = database_url(settings).set(database=name).render_as_string(hide_password=False)
+    with own_database(stack, "template0", f"{settings.application}_empty") as url:
         yield settings.model_copy(update={"database_url": SecretStr(url)})
-        connection.execute(text(f"drop database {name} with (force)"))
-    admin.dispose()
 
 
 def test_migrations_make_what_the_tables_say(engine: Engine) -> None:

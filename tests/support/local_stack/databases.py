@@ -34,7 +34,7 @@ def make_template(stack: Stack) -> str:
         if found is None:
             unfinished = f"unfinished_{name}"
             connection.execute(f"drop database if exists {unfinished} with (force)")
-            connection.execute(f"create database {unfinished} template template1")
+            connection.execute(f"create database {unfinished} template template1 owner {_owner(stack)}")
             _make_tables(url(stack, unfinished))
             connection.execute(f"alter database {unfinished} rename to {name}")
     return name
@@ -61,13 +61,8 @@ def own_database(stack: Stack, template: str, name: str) -> Iterator[str]:
     """Create a copy of the template for the duration of the block. Yields its URL."""
     with admin(stack) as connection:
         # Copying files is much faster than writing to the WAL, on a server that does not wait for its disk.
-        connection.execute(f"create database {name} template {template} strategy file_copy")
+        connection.execute(f"create database {name} template {template} owner {_owner(stack)} strategy file_copy")
     yield url(stack, name).render_as_string(hide_password=False)
-    drop_database(stack, name)
-
-
-def drop_database(stack: Stack, name: str) -> None:
-    """Drop a database, even if clients are connected to it."""
     with admin(stack) as connection:
         connection.execute(f"drop database if exists {name} with (force)")
 
@@ -78,8 +73,15 @@ def url(stack: Stack, database: str) -> URL:
 
 
 def admin(stack: Stack) -> psycopg.Connection:
-    """Return a connection that can create and drop databases."""
-    return psycopg.connect(url(stack, "postgres").render_as_string(hide_password=False), autocommit=True)
+    """Return a connection that can create and drop databases.
+
+    It is the administrator's: only a superuser may end the autovacuum process that works on a database to drop.
+    """
+    return psycopg.connect(stack.database_admin_url, autocommit=True)
+
+
+def _owner(stack: Stack) -> str:
+    return str(make_url(stack.environment["STREAMS_DATABASE_URL"]).username)
 
 
 def _make_tables(database: URL) -> None:
