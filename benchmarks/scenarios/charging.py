@@ -12,7 +12,7 @@ from benchmarks.environment import Sandbox, Servers, say, wait_until
 from benchmarks.messages import ROOT, TENANTS, Messages, make_message
 from benchmarks.result import Result, Results
 from schemas import MessageCreated
-from streams.agents.message_quota import charge_message, usage_of
+from streams.agents.apps.message_quota import charge_message, usage_of
 from streams.database import Database
 from streams.delivery.delivery import Delivery
 from streams.delivery.execution.transaction import effect_session

@@ -1,7 +1,8 @@
 """The built-in handlers."""
 
 from schemas import Event
-from streams.agents import dataset_cleanup, document_cleanup, document_indexing, document_sync, message_quota
+from streams.agents.apps import message_quota
+from streams.agents.knowledge import dataset_cleanup, document_cleanup, document_indexing, document_sync
 from streams.delivery.handler import Handler
 
 HANDLERS: tuple[Handler[Event], ...] = (

@@ -14,9 +14,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from streams.agents.dataset_cleanup import clean_dataset
-from streams.agents.document_indexing import index_document
-from streams.agents.message_quota import charge_message
+from streams.agents.apps.message_quota import charge_message
+from streams.agents.knowledge.dataset_cleanup import clean_dataset
+from streams.agents.knowledge.document_indexing import index_document
 from streams.database import sync_engine
 from streams.database.migrations import upgrade
 from streams.dify.models import Dataset, Provider

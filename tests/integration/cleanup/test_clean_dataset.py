@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from schemas import DatasetDeleted
-from streams.agents.dataset_cleanup import clean_dataset
-from streams.agents.document_indexing import clean_document, index_document
+from streams.agents.knowledge.dataset_cleanup import clean_dataset
+from streams.agents.knowledge.document_indexing import clean_document, index_document
 from streams.delivery import Permanent, Retry
 from streams.delivery.errors import Reason
 from streams.dify.cleanup import delete as delete_module

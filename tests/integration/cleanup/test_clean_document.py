@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select, update
 
-from streams.agents.document_indexing import clean_document, index_document
+from streams.agents.knowledge.document_indexing import clean_document, index_document
 from streams.delivery import Permanent, Retry
 from streams.delivery.errors import Reason
 from streams.dify.models import ChildChunk, Dataset, DatasetMetadataBinding, Document, DocumentSegment, UploadFile

@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 
 from schemas import DocumentDeleted, DocumentsDeleted, DocumentsRemovalRequested
 from streams.agents import document_cleanup as handlers
-from streams.agents.document_cleanup import clean_documents, remove_documents
+from streams.agents.knowledge.document_cleanup import clean_documents, remove_documents
 from streams.delivery import Permanent, Retry
 from streams.delivery.errors import Reason
 from streams.dify.models import Dataset, Document, UploadFile

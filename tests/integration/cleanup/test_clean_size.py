@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from schemas import DocumentDeleted, Event
-from streams.agents.document_indexing import clean_document
+from streams.agents.knowledge.document_indexing import clean_document
 from streams.dify.cleanup import delete as delete_module
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 from streams.dify.uploads import files

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, insert
 
-from streams.agents.document_indexing import index_document
+from streams.agents.knowledge.document_indexing import index_document
 from streams.dify.document_lock import IndexingRun
 from streams.dify.indexing.segment_rows import NewChild, NewSegment, child_row, segment_row
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment, Model, Provider, metadata

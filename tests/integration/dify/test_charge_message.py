@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from schemas import MessageCreated
-from streams.agents.message_quota import charge_message
+from streams.agents.apps.message_quota import charge_message
 from streams.delivery import Permanent
 from streams.dify.models import Provider, utc_now
 from tests.support.platform.handler_runs import Site, open_site

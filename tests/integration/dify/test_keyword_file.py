@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from streams.agents.document_indexing import clean_document, index_document
+from streams.agents.knowledge.document_indexing import clean_document, index_document
 from streams.dify.keywords.file import keyword_file
 from streams.dify.models import Dataset, DatasetKeywordTable, Document
 from streams.storage import FileMissingError

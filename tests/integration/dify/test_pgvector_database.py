@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url, text
 
-from streams.agents.document_indexing import clean_document, index_document
+from streams.agents.knowledge.document_indexing import clean_document, index_document
 from streams.dify.errors import VectorStoreError
 from streams.dify.models import Document
 from streams.dify.search import passages

@@ -16,7 +16,7 @@ from qdrant_client.models import PointStruct
 from sqlalchemy import select
 
 from schemas import DatasetDeleted
-from streams.agents.document_indexing import clean_document, index_document
+from streams.agents.knowledge.document_indexing import clean_document, index_document
 from streams.database.tables import outbox
 from streams.delivery import Permanent, Retry
 from streams.dify.errors import VectorStoreError

@@ -20,12 +20,12 @@ from schemas import (
     Event,
     MessageCreated,
 )
+from streams.agents.apps.message_quota import charge_message
 from streams.agents.built_in import HANDLERS
-from streams.agents.dataset_cleanup import clean_dataset
-from streams.agents.document_cleanup import clean_documents, remove_documents
-from streams.agents.document_indexing import clean_document, index_document, request_document_indexing
-from streams.agents.document_sync import sync_document
-from streams.agents.message_quota import charge_message
+from streams.agents.knowledge.dataset_cleanup import clean_dataset
+from streams.agents.knowledge.document_cleanup import clean_documents, remove_documents
+from streams.agents.knowledge.document_indexing import clean_document, index_document, request_document_indexing
+from streams.agents.knowledge.document_sync import sync_document
 from streams.delivery import Permanent
 from streams.delivery.handler import Handler
 from streams.dify.models import Dataset, DatasetCollectionBinding, Document, Provider, UploadFile

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from streams.agents.document_indexing import clean_document, index_document
+from streams.agents.knowledge.document_indexing import clean_document, index_document
 from streams.delivery import Permanent
 from streams.dify.indexing import load
 from streams.dify.keywords.extract import KeywordRequest, keywords_of

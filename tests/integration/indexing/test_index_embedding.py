@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from streams.agents.document_indexing import index_document
+from streams.agents.knowledge.document_indexing import index_document
 from streams.delivery import Permanent, Retry, Unavailable
 from streams.dify.embedding.openai import build_openai_embedder
 from streams.dify.errors import EmbeddingError

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from streams.agents.dataset_cleanup import clean_dataset
-from streams.agents.document_indexing import clean_document, index_document
+from streams.agents.knowledge.dataset_cleanup import clean_dataset
+from streams.agents.knowledge.document_indexing import clean_document, index_document
 from streams.delivery import Permanent, ProcessorTimeExceededError, Retry
 from streams.dify.errors import ServiceError
 from streams.dify.models import Dataset, DataSourceOauthBinding, Document, UploadFile

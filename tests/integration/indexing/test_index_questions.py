@@ -9,8 +9,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
-from streams.agents.dataset_cleanup import clean_dataset
-from streams.agents.document_indexing import clean_document, index_document
+from streams.agents.knowledge.dataset_cleanup import clean_dataset
+from streams.agents.knowledge.document_indexing import clean_document, index_document
 from streams.database.tables import answered_chunks
 from streams.delivery import Permanent, Retry, Unavailable
 from streams.dify.errors import NoAnswerError

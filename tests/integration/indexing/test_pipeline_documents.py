@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from schemas import DocumentSyncRequested, Event
-from streams.agents.document_indexing import index_document
-from streams.agents.document_sync import sync_document
+from streams.agents.knowledge.document_indexing import index_document
+from streams.agents.knowledge.document_sync import sync_document
 from streams.delivery import Permanent
 from streams.delivery.handler import Handler
 from streams.dify.models import Document

@@ -9,8 +9,8 @@ import pytest
 from redis import Redis
 
 from schemas import DocumentIndexRequested, DocumentSyncRequested
-from streams.agents.document_indexing import index_document
-from streams.agents.document_sync import sync_document
+from streams.agents.knowledge.document_indexing import index_document
+from streams.agents.knowledge.document_sync import sync_document
 from streams.delivery import Permanent, Retry
 from streams.delivery.handler import JSON
 from streams.dify.errors import ServiceError

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import event, func, select, text
 
 from schemas import DatasetDeleted, DocumentDeleted, DocumentsDeleted, DocumentsRemovalRequested, Event
-from streams.agents.dataset_cleanup import clean_dataset
-from streams.agents.document_cleanup import clean_documents, remove_documents
-from streams.agents.document_indexing import clean_document, index_document
+from streams.agents.knowledge.dataset_cleanup import clean_dataset
+from streams.agents.knowledge.document_cleanup import clean_documents, remove_documents
+from streams.agents.knowledge.document_indexing import clean_document, index_document
 from streams.database.tables import SCHEMA, answered_chunks, outbox
 from streams.delivery.handler import Handler
 from streams.dify.errors import LeftBehindError

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from streams.agents.document_indexing import index_document
+from streams.agents.knowledge.document_indexing import index_document
 from streams.dify.models import ChildChunk, Dataset, DatasetKeywordTable, Document, DocumentSegment, UploadFile
 from streams.dify.search import passages
 from streams.dify.sources.reference import upload_file_id

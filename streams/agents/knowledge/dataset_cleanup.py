@@ -1,8 +1,8 @@
 """Handler for deleted datasets: cleans up after them."""
 
 from schemas import DatasetDeleted
-from streams.agents.cleanup_steps import publish_next_step
 from streams.agents.error_mapping import mapped_errors
+from streams.agents.knowledge.cleanup_steps import publish_next_step
 from streams.delivery import Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON

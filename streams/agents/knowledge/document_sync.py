@@ -1,8 +1,8 @@
 """Handler for documents whose source may have changed: compares the source and requests an indexing."""
 
 from schemas import DocumentIndexRequested, DocumentSyncRequested
-from streams.agents.document_indexing import document_resource, record_failed_document
 from streams.agents.error_mapping import mapped_errors
+from streams.agents.knowledge.document_indexing import document_resource, record_failed_document
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
 from streams.dify.errors import Stopped

@@ -7,9 +7,9 @@ from itertools import islice
 from typing import TypeVar
 
 from schemas import DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
-from streams.agents.cleanup_steps import publish_next_step
-from streams.agents.document_loading import load
 from streams.agents.error_mapping import mapped_errors
+from streams.agents.knowledge.cleanup_steps import publish_next_step
+from streams.agents.knowledge.document_loading import load
 from streams.delivery import Backoff, ProcessorTimeExceededError, Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON

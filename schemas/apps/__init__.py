@@ -1,0 +1,1 @@
+"""Events of apps, their messages, annotations and workflow runs."""

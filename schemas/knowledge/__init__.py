@@ -1,0 +1,1 @@
+"""Events of datasets, documents and segments."""

@@ -1,0 +1,1 @@
+"""Events of tenants, accounts, mails and plugins."""

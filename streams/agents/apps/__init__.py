@@ -1,0 +1,1 @@
+"""Handlers for apps, messages and workflows."""

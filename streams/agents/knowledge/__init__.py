@@ -1,0 +1,1 @@
+"""Handlers for datasets, documents and segments."""
