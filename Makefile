@@ -37,13 +37,17 @@ demo: setup ## The main job on real documents, from an empty machine to nothing 
 unit: setup ## The unit tests: no server, within a minute.
 	@python -m pytest -n 2 tests/unit
 
+# One process runs all tests of a file. Without an order of their own, files with few and long tests would come last, and
+# one process would wait for the other for a minute.
+LONG_FILES_FIRST := --dist loadfile --no-loadscope-reorder
+
 test: setup ## Unit and integration tests, on a real local stack.
-	@python -m pytest -n 2 --dist loadfile tests/unit tests/contract tests/integration
+	@python -m pytest -n 2 $(LONG_FILES_FIRST) tests/integration tests/contract tests/unit
 
 # Workers and commands that the tests start are measured too; a worker that is killed takes its data with it.
 coverage: setup ## Lines of delivery, transport and publishing that no test runs; make coverage ONLY=tests/unit for a part.
 	@coverage erase
-	@status=0; coverage run -m pytest -n 2 --dist loadfile $(or $(ONLY),tests/unit tests/contract tests/integration) || status=$$?; \
+	@status=0; coverage run -m pytest -n 2 $(LONG_FILES_FIRST) $(or $(ONLY),tests/integration tests/contract tests/unit) || status=$$?; \
 	coverage combine --quiet && coverage report --include='streams/delivery/*,streams/transport/*,streams/publishing/*' && exit $$status
 
 crash: setup ## The long fault scenarios: servers and workers are killed, frozen, cut off.

@@ -1,42 +1,93 @@
 """The event classes, one module per family. The package imports nothing of `streams`, so any producer can use it."""
 
+from schemas.apps.annotation import (
+    AnnotationAdded,
+    AnnotationDeleted,
+    AnnotationReplyDisabled,
+    AnnotationReplyEnabled,
+    AnnotationRow,
+    AnnotationsImportRequested,
+    AnnotationUpdated,
+)
 from schemas.apps.app import (
     AppCreated,
+    AppDeleted,
     AppDraftWorkflowSynced,
     AppModelConfigUpdated,
     AppPublishedWorkflowUpdated,
     ToolNode,
 )
+from schemas.apps.conversation import ConversationDeleted
 from schemas.apps.message import MessageCreated
+from schemas.apps.trace import TraceRecorded
+from schemas.apps.workflow import (
+    DraftVariableFile,
+    WorkflowDraftVariablesDeleted,
+    WorkflowNodeExecutionSaved,
+    WorkflowRunSaved,
+)
 from schemas.event import Event
-from schemas.knowledge.dataset import DatasetDeleted
+from schemas.knowledge.dataset import DatasetDeleted, DatasetIndexChanged
 from schemas.knowledge.document import (
     DocumentDeleted,
+    DocumentDisabled,
+    DocumentEnabled,
     DocumentIndexCreated,
     DocumentIndexRequested,
     DocumentSyncRequested,
 )
 from schemas.knowledge.documents import DocumentsDeleted, DocumentsRemovalRequested
+from schemas.knowledge.pipeline import PipelineRunRequested
+from schemas.knowledge.segment import SegmentDeleted, SegmentDisabled, SegmentEnabled, SegmentsImportRequested
 from schemas.sensitivity import Personal, Secret
+from schemas.workspace.account import AccountDeletionRequested
+from schemas.workspace.mail import MailCodeRequested, MailRequested
+from schemas.workspace.plugin import PluginUpgradeCheckRequested
 from schemas.workspace.tenant import TenantCreated, TenantUpdated
 
 __all__ = [
+    "AccountDeletionRequested",
+    "AnnotationAdded",
+    "AnnotationDeleted",
+    "AnnotationReplyDisabled",
+    "AnnotationReplyEnabled",
+    "AnnotationRow",
+    "AnnotationUpdated",
+    "AnnotationsImportRequested",
     "AppCreated",
+    "AppDeleted",
     "AppDraftWorkflowSynced",
     "AppModelConfigUpdated",
     "AppPublishedWorkflowUpdated",
+    "ConversationDeleted",
     "DatasetDeleted",
+    "DatasetIndexChanged",
     "DocumentDeleted",
+    "DocumentDisabled",
+    "DocumentEnabled",
     "DocumentIndexCreated",
     "DocumentIndexRequested",
     "DocumentSyncRequested",
     "DocumentsDeleted",
     "DocumentsRemovalRequested",
+    "DraftVariableFile",
     "Event",
+    "MailCodeRequested",
+    "MailRequested",
     "MessageCreated",
     "Personal",
+    "PipelineRunRequested",
+    "PluginUpgradeCheckRequested",
     "Secret",
+    "SegmentDeleted",
+    "SegmentDisabled",
+    "SegmentEnabled",
+    "SegmentsImportRequested",
     "TenantCreated",
     "TenantUpdated",
     "ToolNode",
+    "TraceRecorded",
+    "WorkflowDraftVariablesDeleted",
+    "WorkflowNodeExecutionSaved",
+    "WorkflowRunSaved",
 ]

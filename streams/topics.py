@@ -10,25 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import ModuleType
 
-from schemas import (
-    AppCreated,
-    AppDraftWorkflowSynced,
-    AppModelConfigUpdated,
-    AppPublishedWorkflowUpdated,
-    DatasetDeleted,
-    DocumentDeleted,
-    DocumentIndexCreated,
-    DocumentIndexRequested,
-    DocumentsDeleted,
-    DocumentsRemovalRequested,
-    DocumentSyncRequested,
-    Event,
-    MessageCreated,
-    TenantCreated,
-    TenantUpdated,
-)
+import schemas
+from schemas import Event
 from schemas.sensitivity import has_secret, marks_of
 from streams.durations import format_duration, parse_duration
+from streams.name_errors import unknown_name
 from streams.settings import PoolName, Settings, SettingsError
 
 __all__ = [
@@ -47,6 +33,9 @@ DAY = 86_400.0
 USUAL_RETENTION = 7 * DAY
 SECRET_RETENTION = HOUR
 """The retention of a topic whose events have a secret field: its records are not masked, so they are deleted soon."""
+INVITATION_RETENTION = 3 * DAY
+"""The retention of mails without a code. An invitation's token is valid for 72 hours, so an outage of an hour must not
+lose it."""
 DLQ_RETENTION = 30 * DAY
 RETRY_RECORD_ROOM = 64 * 1024
 """How many bytes a record on a retry topic or a DLQ may be larger than its source, for the added headers."""
@@ -111,27 +100,61 @@ class Topic:
 
 
 BUILT_IN: tuple[Topic, ...] = (
-    Topic("document.index-requested", DocumentIndexRequested, key="document_id", pool="default"),
-    Topic("document.index-created", DocumentIndexCreated, key="dataset_id", pool="default"),
-    Topic("document.sync-requested", DocumentSyncRequested, key="document_id", pool="default"),
-    Topic("document.deleted", DocumentDeleted, key="document_id", pool="low"),
-    Topic("documents.deleted", DocumentsDeleted, key="dataset_id", pool="low"),
-    Topic("documents.removal-requested", DocumentsRemovalRequested, key="dataset_id", pool="low"),
-    Topic("dataset.deleted", DatasetDeleted, key="dataset_id", pool="low"),
-    Topic("message.created", MessageCreated, key="app_id", pool="high", expires=False),  # all usage is charged
+    Topic("document.index-requested", schemas.DocumentIndexRequested, key="document_id", pool="default"),
+    Topic("document.index-created", schemas.DocumentIndexCreated, key="dataset_id", pool="default"),
+    Topic("document.sync-requested", schemas.DocumentSyncRequested, key="document_id", pool="default"),
+    Topic("document.enabled", schemas.DocumentEnabled, key="document_id", pool="default"),
+    Topic("document.disabled", schemas.DocumentDisabled, key="document_id", pool="default"),
+    Topic("document.deleted", schemas.DocumentDeleted, key="document_id", pool="low"),
+    Topic("documents.deleted", schemas.DocumentsDeleted, key="dataset_id", pool="low"),
+    Topic("documents.removal-requested", schemas.DocumentsRemovalRequested, key="dataset_id", pool="low"),
+    Topic("dataset.deleted", schemas.DatasetDeleted, key="dataset_id", pool="low"),
+    Topic("dataset.index-changed", schemas.DatasetIndexChanged, key="dataset_id", pool="low"),
+    Topic("segment.enabled", schemas.SegmentEnabled, key="document_id", pool="default"),
+    Topic("segment.disabled", schemas.SegmentDisabled, key="document_id", pool="default"),
+    Topic("segment.deleted", schemas.SegmentDeleted, key="document_id", pool="default"),
+    Topic("segments.import-requested", schemas.SegmentsImportRequested, key="document_id", pool="default"),
+    Topic("pipeline.run-requested", schemas.PipelineRunRequested, key="event_id", pool="default"),
+    Topic("message.created", schemas.MessageCreated, key="app_id", pool="high", expires=False),  # all usage is charged
     # These events follow an action of a person, who waits for the result. They are few, so one partition is enough. It
     # can grow.
-    Topic("app.created", AppCreated, key="app_id", pool="high", partitions=1),
-    Topic("app.model-config-updated", AppModelConfigUpdated, key="app_id", pool="high", partitions=1),
-    Topic("app.published-workflow-updated", AppPublishedWorkflowUpdated, key="app_id", pool="high", partitions=1),
-    Topic("app.draft-workflow-synced", AppDraftWorkflowSynced, key="app_id", pool="default"),
-    Topic("tenant.created", TenantCreated, key="tenant_id", pool="high", partitions=1),
-    Topic("tenant.updated", TenantUpdated, key="tenant_id", pool="default", partitions=1),
+    Topic("app.created", schemas.AppCreated, key="app_id", pool="high", partitions=1),
+    Topic("app.model-config-updated", schemas.AppModelConfigUpdated, key="app_id", pool="high", partitions=1),
+    Topic(
+        "app.published-workflow-updated", schemas.AppPublishedWorkflowUpdated, key="app_id", pool="high", partitions=1
+    ),
+    Topic("app.draft-workflow-synced", schemas.AppDraftWorkflowSynced, key="app_id", pool="default"),
+    Topic("app.deleted", schemas.AppDeleted, key="app_id", pool="low"),
+    Topic("conversation.deleted", schemas.ConversationDeleted, key="event_id", pool="low"),
+    Topic("annotation.added", schemas.AnnotationAdded, key="app_id", pool="default"),
+    Topic("annotation.updated", schemas.AnnotationUpdated, key="app_id", pool="default"),
+    Topic("annotation.deleted", schemas.AnnotationDeleted, key="app_id", pool="default"),
+    Topic("annotation-reply.enabled", schemas.AnnotationReplyEnabled, key="app_id", pool="low", partitions=1),
+    Topic("annotation-reply.disabled", schemas.AnnotationReplyDisabled, key="app_id", pool="low", partitions=1),
+    Topic("annotations.import-requested", schemas.AnnotationsImportRequested, key="app_id", pool="low", partitions=1),
+    Topic("workflow.run-saved", schemas.WorkflowRunSaved, key="run_id", pool="high"),
+    Topic("workflow.node-execution-saved", schemas.WorkflowNodeExecutionSaved, key="run_id", pool="high"),
+    Topic(
+        "workflow.draft-variables-deleted",
+        schemas.WorkflowDraftVariablesDeleted,
+        key="event_id",
+        pool="low",
+        partitions=1,
+    ),
+    Topic("trace.recorded", schemas.TraceRecorded, key="event_id", pool="low"),
+    Topic("tenant.created", schemas.TenantCreated, key="tenant_id", pool="high", partitions=1),
+    Topic("tenant.updated", schemas.TenantUpdated, key="tenant_id", pool="default", partitions=1),
+    Topic("account.deletion-requested", schemas.AccountDeletionRequested, key="event_id", pool="low", partitions=1),
+    Topic("mail.requested", schemas.MailRequested, key="event_id", pool="high", retention=INVITATION_RETENTION),
+    Topic("mail.code-requested", schemas.MailCodeRequested, key="event_id", pool="high"),
+    Topic(
+        "plugin.upgrade-check-requested", schemas.PluginUpgradeCheckRequested, key="event_id", pool="low", partitions=1
+    ),
 )
 
 
 class UnknownEventError(LookupError):
-    """There is no topic with this name or class. The message lists the known names."""
+    """There is no topic with this name or class. The message has the names most like it."""
 
 
 class Catalogue:
@@ -161,9 +184,7 @@ class Catalogue:
         """Return the topic with this name, with or without the prefix. Raises UnknownEventError."""
         found = self._by_name.get(name) or self._by_name.get(self._settings.topic_prefix + name)
         if found is None:
-            known = ", ".join(sorted(self._by_name))
-            message = f"no event {name!r}; known events are: {known}"
-            raise UnknownEventError(message)
+            raise UnknownEventError(unknown_name("event", name, self._by_name))
         return found
 
     def of(self, event: type[Event]) -> Topic:

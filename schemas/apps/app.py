@@ -53,3 +53,9 @@ class AppDraftWorkflowSynced(Event):
     app_id: str
     workflow_id: str
     tool_nodes: list[ToolNode]
+
+
+class AppDeleted(Event):
+    """An app's row was deleted. Everything that belonged to it must be deleted: site, messages, runs, files."""
+
+    app_id: str

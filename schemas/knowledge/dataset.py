@@ -1,5 +1,7 @@
 """Events of datasets."""
 
+from typing import Literal
+
 from schemas.event import Event
 
 
@@ -12,3 +14,13 @@ class DatasetDeleted(Event):
     """JSON text: {"type": ..., "vector_store": {"class_prefix": collection name}}."""
     collection_binding_id: str | None = None
     doc_form: str | None = None
+    pipeline_id: str | None = None
+    """The pipeline of a dataset that a pipeline fills. It is deleted with its workflows."""
+
+
+class DatasetIndexChanged(Event):
+    """A dataset's indexing technique or embedding model was changed. Its index must follow."""
+
+    dataset_id: str
+    action: Literal["add", "update", "remove", "upgrade"]
+    """add: from economy to high_quality; remove: back; update: another embedding model; upgrade: of a pipeline."""

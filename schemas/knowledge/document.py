@@ -36,3 +36,15 @@ class DocumentDeleted(Event):
     doc_form: str
     file_id: str | None = None
     """The upload file of the document; null for other sources."""
+
+
+class DocumentEnabled(Event):
+    """A document was enabled or taken out of the archive. The index must have its segments."""
+
+    document_id: str
+
+
+class DocumentDisabled(Event):
+    """A document was disabled or archived. The index must not have its segments."""
+
+    document_id: str

@@ -12,6 +12,7 @@ from streams.cli.help import Command, Group, examples
 from streams.cli.options import prints_rows
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, Output, print_rows
 from streams.cli.tables import Column
+from streams.name_errors import unknown_name
 from streams.operations.pauses import PauseKind, paused_since
 from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.settings import Settings, load_settings
@@ -80,5 +81,5 @@ def handler_rows(settings: Settings, paused: Mapping[tuple[PauseKind, str], date
 def _require_handler(settings: Settings, name: str) -> str:
     names = sorted(handler.name for handler in build_handlers(settings))
     if name not in names:
-        raise CommandError(f"no handler {name!r}; there are: {', '.join(names)}", WRONG_REQUEST)
+        raise CommandError(unknown_name("handler", name, names), WRONG_REQUEST)
     return name

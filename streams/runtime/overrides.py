@@ -29,6 +29,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from schemas import Event
 from streams.delivery import Backoff, Handler
 from streams.durations import Seconds, parse_duration
+from streams.name_errors import unknown_name
 from streams.settings import PoolName, SettingsError
 from streams.topics import Pool, Topic
 
@@ -194,5 +195,5 @@ def _reject_unknown(what: str, named: Iterable[str], known: Iterable[str]) -> No
     names = sorted(known)
     for name in named:
         if name not in names:
-            message = f"{VARIABLE}: no {what} {name!r}; there are: {', '.join(names)}"
+            message = f"{VARIABLE}: {unknown_name(what, name, names)}"
             raise OverridesError(message)

@@ -13,7 +13,7 @@ MANY_MODULES = {"streams/cli"}
 """One file per command group."""
 SAYS_NOTHING = {"base", "common", "helpers", "manager", "misc", "utils"}
 FORMER_NAMES = {
-    "account", "affected", "allowed_values", "answers", "artifacts", "avro_reading", "avro_writing", "bare", "beside",
+    "affected", "allowed_values", "answers", "artifacts", "avro_reading", "avro_writing", "bare", "beside",
     "binding", "blinker_bridge", "breaker", "breaker_rows", "bucket", "cancelling", "celery_bridge", "claims_sql",
     "commits", "crash_guard", "custody", "declared", "demonstration", "detached", "duration", "effect", "failures",
     "fetching", "gate", "handover", "http_registry", "identity", "interview", "limits", "listing", "lock",

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, text
 
 from schemas import DocumentDeleted, DocumentsDeleted, DocumentsRemovalRequested
-from streams.agents import document_cleanup as handlers
+from streams.agents.knowledge import document_cleanup as handlers
 from streams.agents.knowledge.document_cleanup import clean_documents, remove_documents
 from streams.delivery import Permanent, Retry
 from streams.delivery.errors import Reason

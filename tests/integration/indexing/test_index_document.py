@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from schemas import DocumentIndexCreated, DocumentIndexRequested
-from streams.agents import document_indexing as indexing
+from streams.agents.knowledge import document_indexing as indexing
 from streams.agents.knowledge.document_indexing import clean_document, index_document, request_document_indexing
 from streams.delivery import Permanent
 from streams.dify.embedding.cache import cache_vectors, cached_vectors

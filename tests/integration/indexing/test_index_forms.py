@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from streams.agents import document_indexing as indexing
+from streams.agents.knowledge import document_indexing as indexing
 from streams.agents.knowledge.document_indexing import clean_document, index_document
 from streams.dify.ids import text_hash
 from streams.dify.indexing import load

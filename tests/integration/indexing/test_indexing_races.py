@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from streams.agents import document_indexing as splitting
+from streams.agents.knowledge import document_indexing as splitting
 from streams.agents.knowledge.document_indexing import clean_document, index_document
 from streams.delivery.handler import JSON
 from streams.dify.errors import VectorStoreError

@@ -131,7 +131,7 @@ async def test_long_steps_leave_bookkeeping_its_connections(quick: Settings) -> 
             lambda: trips.append(bench.context.gate.is_open) or failures.unsettled == 0,  # type: ignore[func-returns-value]
             "the failures to be settled",
         )
-        assert bench.engine.running == 6, "the failures waited for the steps"
+        assert bench.engine.running >= 6, "the failures waited for the steps"
         await bench.until(
             lambda: trips.append(bench.context.gate.is_open) or bench.engine.running == 0,  # type: ignore[func-returns-value]
             "the steps to end",
