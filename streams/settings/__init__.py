@@ -12,6 +12,10 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from streams.durations import Seconds, parse_duration
+from streams.settings.mail import MailSettings
+from streams.settings.models import ModelSettings
+from streams.settings.services import ServiceSettings
+from streams.settings.sources import SourceSettings, split_names
 from streams.urls import check_urls
 
 __all__ = [
@@ -36,7 +40,7 @@ class SettingsError(Exception):
     """The environment has an invalid value for a setting. The message is one line for the user."""
 
 
-class Settings(BaseSettings):
+class Settings(ModelSettings, SourceSettings, MailSettings, ServiceSettings, BaseSettings):
     """The values of one process. They cannot change while it runs."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
@@ -113,26 +117,6 @@ class Settings(BaseSettings):
         67_108_864, ge=1_048_576, description="the largest value in bytes; a larger event is rejected"
     )
 
-    embedding_provider: str = Field("local", description="embedding provider for datasets that name none")
-    embedding_model: str = Field("wordllama-256", description="embedding model for datasets that name none")
-    embedding_url: str | None = Field(None, description="OpenAI-compatible endpoint, without /embeddings")
-    embedding_api_key: SecretStr | None = None
-    embedding_dimensions: int | None = Field(
-        None, ge=1, description="its vectors' length; unset: from its first answer"
-    )
-    embedding_batch: int = Field(64, ge=1, description="texts in one request, the endpoint's maximum")
-    embedding_concurrency: int = Field(4, ge=1, description="concurrent requests of one worker")
-    embedding_connect_timeout: Seconds = 5.0
-    embedding_request_timeout: Seconds = Field(60.0, description="seconds for a whole request")
-    vector_store: Literal["pgvector", "qdrant"] = Field("pgvector", description="where vectors are kept")
-    pgvector_url: SecretStr | None = Field(
-        None, description="postgresql://… of the vectors, if they are not in the database of the platform's tables"
-    )
-    qdrant_url: str = "http://127.0.0.1:6333"
-    qdrant_api_key: SecretStr | None = None
-    qdrant_timeout: int = Field(10, ge=1, le=60, description="seconds for one request, below every transaction's")
-    vector_index_name_prefix: str = Field("Vector_index", description="the platform's VECTOR_INDEX_NAME_PREFIX")
-
     retry_delays: Annotated[tuple[float, ...], NoDecode] = Field(
         (0.0, 10.0, 60.0, 600.0, 3600.0), description="delays of the retry tiers, seconds"
     )
@@ -161,27 +145,6 @@ class Settings(BaseSettings):
     compute_processes: int = Field(2, ge=1, description="processes for CPU-bound steps; they can be killed")
     compute_memory: int = Field(1024, ge=256, description="MiB that each of them may use beyond what is loaded")
     compute_confined: bool = Field(True, description="they have no network and start no programs")  # noqa: FBT003
-
-    source_connect_timeout: Seconds = Field(5.0, description="seconds for a connection to Notion or a web reader")
-    source_request_timeout: Seconds = Field(60.0, description="seconds without an answer from one of them")
-    source_private_addresses: bool = Field(False, description="read web pages at private addresses too")  # noqa: FBT003
-    notion_url: str = "https://api.notion.com"
-    notion_token: SecretStr | None = Field(None, description="token of the integration that reads Notion documents")
-    notion_tenants: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="ids of the tenants that may use it, separated by commas; `*`: all"
-    )
-    jina_url: str = "https://r.jina.ai"
-    jina_key: SecretStr | None = None
-    firecrawl_url: str = "https://api.firecrawl.dev"
-    firecrawl_key: SecretStr | None = None
-    watercrawl_url: str = "https://app.watercrawl.dev"
-    watercrawl_key: SecretStr | None = None
-
-    chat_url: str | None = Field(None, description="OpenAI-compatible endpoint that generates questions, ends in /v1")
-    chat_model: str | None = None
-    chat_api_key: SecretStr | None = None
-    chat_connect_timeout: Seconds = 5.0
-    chat_timeout: Seconds = Field(120.0, description="seconds for one answer of the chat model")
 
     web_bind: str = "127.0.0.1"
     web_port: int = Field(6066, ge=0, le=65535)
@@ -214,18 +177,15 @@ class Settings(BaseSettings):
     def _check_urls(cls, value: str) -> str:
         return check_urls(value)
 
-    @field_validator(
-        "storage_endpoint_url", "embedding_url", "qdrant_url", "notion_url", "jina_url", "firecrawl_url",
-        "watercrawl_url", "chat_url",
-    )  # fmt: skip
+    @field_validator("storage_endpoint_url")
     @classmethod
     def _check_http_url(cls, value: str | None) -> str | None:
         return None if value is None else check_urls(value, ("http", "https"))
 
-    @field_validator("pools", "handlers", "notion_tenants", mode="before")
+    @field_validator("pools", "handlers", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return split_names(value)
 
     @field_validator("retry_delays", mode="before")
     @classmethod

@@ -1,0 +1,43 @@
+"""The settings of models, and of the store of their vectors."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr, field_validator
+
+from streams.durations import Seconds
+from streams.urls import check_urls
+
+
+class ModelSettings(BaseModel):
+    """The embedding endpoint, the vector store and the chat endpoint."""
+
+    embedding_provider: str = Field("local", description="embedding provider for datasets that name none")
+    embedding_model: str = Field("wordllama-256", description="embedding model for datasets that name none")
+    embedding_url: str | None = Field(None, description="OpenAI-compatible endpoint, without /embeddings")
+    embedding_api_key: SecretStr | None = None
+    embedding_dimensions: int | None = Field(
+        None, ge=1, description="its vectors' length; unset: from its first answer"
+    )
+    embedding_batch: int = Field(64, ge=1, description="texts in one request, the endpoint's maximum")
+    embedding_concurrency: int = Field(4, ge=1, description="concurrent requests of one worker")
+    embedding_connect_timeout: Seconds = 5.0
+    embedding_request_timeout: Seconds = Field(60.0, description="seconds for a whole request")
+    vector_store: Literal["pgvector", "qdrant"] = Field("pgvector", description="where vectors are kept")
+    pgvector_url: SecretStr | None = Field(
+        None, description="postgresql://… of the vectors, if they are not in the database of the platform's tables"
+    )
+    qdrant_url: str = "http://127.0.0.1:6333"
+    qdrant_api_key: SecretStr | None = None
+    qdrant_timeout: int = Field(10, ge=1, le=60, description="seconds for one request, below every transaction's")
+    vector_index_name_prefix: str = Field("Vector_index", description="the platform's VECTOR_INDEX_NAME_PREFIX")
+
+    chat_url: str | None = Field(None, description="OpenAI-compatible endpoint that generates questions, ends in /v1")
+    chat_model: str | None = None
+    chat_api_key: SecretStr | None = None
+    chat_connect_timeout: Seconds = 5.0
+    chat_timeout: Seconds = Field(120.0, description="seconds for one answer of the chat model")
+
+    @field_validator("embedding_url", "qdrant_url", "chat_url")
+    @classmethod
+    def _check_model_url(cls, value: str | None) -> str | None:
+        return None if value is None else check_urls(value, ("http", "https"))
