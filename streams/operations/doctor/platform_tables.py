@@ -14,9 +14,17 @@ Right = Literal["SELECT", "INSERT", "UPDATE", "DELETE"]
 
 QUOTA_TABLES = frozenset({"providers", "tenants"})
 """The platform's tables that the handlers of the pool `high` use."""
+READS = frozenset({"apps", "data_source_oauth_bindings", "dataset_collection_bindings", "tenants"})
+"""The platform's tables that handlers only read."""
 WRITES: Mapping[str, frozenset[Right]] = {
+    "app_dataset_joins": frozenset({"DELETE"}),
     "child_chunks": frozenset({"INSERT", "UPDATE", "DELETE"}),
+    "dataset_auto_disable_logs": frozenset({"DELETE"}),
     "dataset_keyword_tables": frozenset({"INSERT", "UPDATE", "DELETE"}),
+    "dataset_metadata_bindings": frozenset({"DELETE"}),
+    "dataset_metadatas": frozenset({"DELETE"}),
+    "dataset_process_rules": frozenset({"DELETE"}),
+    "dataset_queries": frozenset({"DELETE"}),
     "datasets": frozenset({"UPDATE"}),
     "document_segments": frozenset({"INSERT", "UPDATE", "DELETE"}),
     "documents": frozenset({"UPDATE", "DELETE"}),
@@ -24,7 +32,7 @@ WRITES: Mapping[str, frozenset[Right]] = {
     "providers": frozenset({"UPDATE"}),
     "upload_files": frozenset({"INSERT", "UPDATE", "DELETE"}),
 }
-"""The platform's tables that handlers change. They read all tables. A row lock needs the right UPDATE."""
+"""The platform's tables that handlers change. They read them too. A row lock needs the right UPDATE."""
 LEDGER_RIGHTS: frozenset[Right] = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
 
 
@@ -52,7 +60,9 @@ def table_needs(pools: Collection[PoolName]) -> list[TableNeed]:
 
 
 def _is_used(name: str, pools: Collection[PoolName]) -> bool:
-    return ("high" in pools and name in QUOTA_TABLES) or bool({"default", "low"} & set(pools))
+    if {"default", "low"} & set(pools):
+        return name in READS or name in WRITES
+    return name in QUOTA_TABLES
 
 
 def _need(table: Table, rights: frozenset[Right], *, is_ledger: bool) -> TableNeed:

@@ -6,11 +6,12 @@ import pytest
 
 from streams.database.engines import REVISION
 from streams.dify import models
+from streams.dify.cleanup.leftovers import DATASET_TABLES
 from streams.operations.doctor.database import check_pgvector, check_server, check_tables
 from streams.operations.doctor.database_facts import ServerFacts, TableFacts
 from streams.operations.doctor.finding import Finding
 from streams.operations.doctor.kafka import check_topics, check_version
-from streams.operations.doctor.platform_tables import WRITES, table_needs
+from streams.operations.doctor.platform_tables import READS, WRITES, table_needs
 from streams.operations.doctor.services import check_store
 from streams.operations.topics.plan import desired_topics
 from streams.settings import POOL_NAMES, PoolName, Settings
@@ -112,12 +113,15 @@ def test_what_tables_lack_is_named() -> None:
 def test_a_worker_needs_the_tables_of_its_pools(pool: PoolName, expected: set[str] | None) -> None:
     """A worker that only charges messages runs on a database without documents."""
     names = {need.name for need in table_needs([pool]) if not need.is_ledger}
-    assert names == (set(models.metadata.tables) if expected is None else expected)
+    assert names == (READS | set(WRITES) if expected is None else expected)
 
 
 def test_rights_are_asked_for_tables_that_exist() -> None:
-    """A renamed model is noticed here."""
-    assert set(WRITES) <= set(models.metadata.tables)
+    """A renamed model is noticed here, and so is a table that a clean-up may not delete from."""
+    assert READS | set(WRITES) <= set(models.metadata.tables)
+    assert READS.isdisjoint(WRITES)
+    cleaned = {table.name for table in DATASET_TABLES if table.name in models.metadata.tables}
+    assert [name for name in sorted(cleaned) if "DELETE" not in WRITES.get(name, ())] == []
 
 
 @pytest.mark.parametrize(
