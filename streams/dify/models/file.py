@@ -1,9 +1,9 @@
 """Files in the storage."""
 
-from sqlalchemy import Index, String, text
+from sqlalchemy import Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from streams.dify.models.columns import FALSE, CreatedAt, LongText, Model, UtcTime, UuidKey, UuidText
+from streams.dify.models.columns import EMPTY, FALSE, CreatedAt, LongText, Model, String255, UtcTime, UuidKey, UuidText
 
 
 class UploadFile(Model):
@@ -14,18 +14,18 @@ class UploadFile(Model):
 
     id: Mapped[UuidKey]
     tenant_id: Mapped[UuidText]
-    storage_type: Mapped[str] = mapped_column(String(255))
-    key: Mapped[str] = mapped_column(String(255))
-    name: Mapped[str] = mapped_column(String(255))
+    storage_type: Mapped[String255]
+    key: Mapped[String255]
+    name: Mapped[String255]
     size: Mapped[int]
     """Bytes."""
-    extension: Mapped[str] = mapped_column(String(255))
-    mime_type: Mapped[str | None] = mapped_column(String(255))
-    created_by_role: Mapped[str] = mapped_column(String(255), server_default=text("'account'"))
+    extension: Mapped[String255]
+    mime_type: Mapped[String255 | None]
+    created_by_role: Mapped[String255] = mapped_column(server_default=text("'account'"))
     created_by: Mapped[UuidText]
     created_at: Mapped[CreatedAt]
     used: Mapped[bool] = mapped_column(server_default=FALSE)
     used_by: Mapped[UuidText | None]
     used_at: Mapped[UtcTime | None]
-    hash: Mapped[str | None] = mapped_column(String(255))
-    source_url: Mapped[LongText] = mapped_column(server_default=text("''::character varying"))
+    hash: Mapped[String255 | None]
+    source_url: Mapped[LongText] = mapped_column(server_default=EMPTY)

@@ -6,10 +6,11 @@ The local stack's own server is 18. The vectors are there, in a database of thei
 import io
 import platform
 import tarfile
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
+from uuid import RFC_4122, UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine, text
@@ -100,11 +101,15 @@ def vectors_url(stack: Stack) -> Iterator[str]:
 async def test_the_work_is_done_on_older_servers(
     server: postgres.Postgres, engine: Engine, vectors_url: str, tmp_path: Path
 ) -> None:
-    """Tables as the migrations make them; a document is indexed, a message charged, a dataset cleaned up."""
+    """Tables and `uuidv7()` are as the migrations make them. Indexing, charging and cleaning up work."""
     with engine.connect() as connection:
         version = str(connection.scalar(text("show server_version")))
         assert version.split(".", maxsplit=1)[0] in {"15", "16", "17"}
         assert database_facts(connection) == platform_facts()
+        before = time.time_ns() // 1_000_000
+        ordered = UUID(str(connection.scalar(text("select uuidv7()"))))
+        assert (ordered.version, ordered.variant) == (7, RFC_4122)
+        assert before <= ordered.int >> 80 <= time.time_ns() // 1_000_000
     async with open_site(server.url, tmp_path / "files", pgvector_url=vectors_url) as site:
         dataset = await site.add_dataset()
         document = await site.add_document(dataset, prose(3))

@@ -2,17 +2,20 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, insert
+from sqlalchemy import JSON, Column, Engine, Uuid, insert
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from streams.agents.knowledge.document_indexing import index_document
 from streams.dify.document_lock import IndexingRun
 from streams.dify.indexing.segment_rows import NewChild, NewSegment, child_row, segment_row
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment, Model, Provider, metadata
 from tests.support.platform.handler_runs import Site, open_site, prose
-from tests.support.platform.table_facts import database_facts, platform_facts
+from tests.support.platform.table_facts import database_facts, platform_facts, required_columns
 
 SECTION = "Faults of others"
 DOCUMENT = "11111111-1111-4111-8111-111111111111"
@@ -35,20 +38,47 @@ def test_the_tables_are_those_of_the_platform_s_migrations(engine: Engine) -> No
     assert sorted(found - expected) == []
 
 
-def _required(model: type[Model]) -> set[str]:
-    columns = metadata.tables[model.__tablename__].columns
-    return {column.name for column in columns if not column.nullable and column.server_default is None}
+@pytest.mark.requirement(SECTION, "S1: every table takes a row through its model")
+def test_each_table_takes_a_row(engine: Engine) -> None:
+    """A row with the required columns is inserted by the ORM. Its columns come back with the types of the model."""
+    models = [mapper.class_ for mapper in Model.registry.mappers]
+    with Session(engine) as session:
+        for model in models:
+            columns = metadata.tables[model.__tablename__].columns
+            given = {name: _example(columns[name]) for name in required_columns(model)}
+            row = model(**given)
+            session.add(row)
+            session.flush()
+            session.refresh(row)
+            assert {name: getattr(row, name) for name in given} == given, model
+            returned = {column.name: getattr(row, column.name) for column in columns}
+            assert {name for name, value in returned.items() if value is None} <= _nullable(columns), model
+    assert len(models) == len(metadata.tables)
+
+
+def _example(column: Column[object]) -> object:
+    if isinstance(column.type, Uuid):
+        return DOCUMENT
+    if isinstance(column.type, JSON):
+        return {"name": "text"}
+    if column.type.python_type is datetime:
+        return datetime(2026, 1, 1)  # noqa: DTZ001 - the platform's columns have no time zone
+    return column.type.python_type(*([1] if column.type.python_type in {int, float, Decimal} else []))
+
+
+def _nullable(columns: ReadOnlyColumnCollection[str, Column[object]]) -> set[str]:
+    return {column.name for column in columns if column.nullable}
 
 
 @pytest.mark.requirement(SECTION, "S1: an insert gives every column that is NOT NULL and has no default")
-def test_a_row_gives_every_column_that_is_required() -> None:
+def test_a_row_gives_every_column_that_isrequired_columns() -> None:
     """The rows that indexing inserts name them all; nothing relies on a default that only the ORM knows."""
     document = Document(id=DOCUMENT, tenant_id=DOCUMENT, dataset_id=DOCUMENT, created_by=DOCUMENT)
     run = IndexingRun(DOCUMENT, DOCUMENT, DOCUMENT, datetime.now(tz=UTC))
     segment = segment_row(document, run, NewSegment(1, "text", "hash", None, 1))
     child = child_row(document, run, NewChild(1, "hash", 1, "text", "hash"))
-    assert _required(DocumentSegment) <= set(segment)
-    assert _required(ChildChunk) <= set(child)
+    assert required_columns(DocumentSegment) <= set(segment)
+    assert required_columns(ChildChunk) <= set(child)
 
 
 @pytest.mark.requirement(SECTION, "S1: a document is indexed on tables without the ORM's defaults")

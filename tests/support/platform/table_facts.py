@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
+from streams.dify.models import Model, metadata
+
 _FILE = Path(__file__).with_name("tables-1.9.2.txt")
 _COLUMNS = text(
     """
@@ -39,6 +41,12 @@ def platform_facts() -> set[str]:
     """Return the facts of the platform's own migrations."""
     lines = _FILE.read_text(encoding="utf-8").splitlines()
     return {line for line in lines if line and not line.startswith("#")}
+
+
+def required_columns(model: type[Model]) -> set[str]:
+    """Return the columns that an INSERT has to give: NOT NULL, without a default of the database."""
+    columns = metadata.tables[model.__tablename__].columns
+    return {column.name for column in columns if not column.nullable and column.server_default is None}
 
 
 def database_facts(connection: Connection) -> set[str]:

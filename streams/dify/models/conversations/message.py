@@ -2,10 +2,10 @@
 
 from decimal import Decimal
 
-from sqlalchemy import JSON, Index, Numeric, String, text
+from sqlalchemy import JSON, Index, Numeric, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from streams.dify.models.columns import FALSE, ZERO, CreatedAt, LongText, Model, UuidKey, UuidText
+from streams.dify.models.columns import FALSE, ZERO, CreatedAt, LongText, Model, String255, UuidKey, UuidText
 
 
 class Message(Model):
@@ -24,8 +24,8 @@ class Message(Model):
 
     id: Mapped[UuidKey]
     app_id: Mapped[UuidText]
-    model_provider: Mapped[str | None] = mapped_column(String(255))
-    model_id: Mapped[str | None] = mapped_column(String(255))
+    model_provider: Mapped[String255 | None]
+    model_id: Mapped[String255 | None]
     override_model_configs: Mapped[LongText | None]
     conversation_id: Mapped[UuidText]
     inputs: Mapped[dict[str, object]] = mapped_column(JSON)
@@ -41,16 +41,16 @@ class Message(Model):
     parent_message_id: Mapped[UuidText | None]
     provider_response_latency: Mapped[float] = mapped_column(server_default=ZERO)
     total_price: Mapped[Decimal | None] = mapped_column(Numeric(10, 7))
-    currency: Mapped[str] = mapped_column(String(255))
-    status: Mapped[str] = mapped_column(String(255), server_default=text("'normal'"))
+    currency: Mapped[String255]
+    status: Mapped[String255] = mapped_column(server_default=text("'normal'"))
     error: Mapped[LongText | None]
     message_metadata: Mapped[LongText | None]
-    invoke_from: Mapped[str | None] = mapped_column(String(255))
-    from_source: Mapped[str] = mapped_column(String(255))
+    invoke_from: Mapped[String255 | None]
+    from_source: Mapped[String255]
     from_end_user_id: Mapped[UuidText | None]
     from_account_id: Mapped[UuidText | None]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
     agent_based: Mapped[bool] = mapped_column(server_default=FALSE)
     workflow_run_id: Mapped[UuidText | None]
-    app_mode: Mapped[str | None] = mapped_column(String(255))
+    app_mode: Mapped[String255 | None]

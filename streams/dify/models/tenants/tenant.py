@@ -3,7 +3,7 @@
 from sqlalchemy import Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from streams.dify.models.columns import FALSE, CreatedAt, LongText, Model, UtcTime, UuidKey, UuidText
+from streams.dify.models.columns import FALSE, CreatedAt, LongText, Model, String255, UtcTime, UuidKey, UuidText
 
 
 class Tenant(Model):
@@ -12,10 +12,10 @@ class Tenant(Model):
     __tablename__ = "tenants"
 
     id: Mapped[UuidKey]
-    name: Mapped[str] = mapped_column(String(255))
+    name: Mapped[String255]
     encrypt_public_key: Mapped[LongText | None]
-    plan: Mapped[str] = mapped_column(String(255), server_default=text("'basic'"))
-    status: Mapped[str] = mapped_column(String(255), server_default=text("'normal'"))
+    plan: Mapped[String255] = mapped_column(server_default=text("'basic'"))
+    status: Mapped[String255] = mapped_column(server_default=text("'normal'"))
     custom_config: Mapped[LongText | None]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
@@ -48,16 +48,16 @@ class Account(Model):
     __table_args__ = (Index("account_email_idx", "email"),)
 
     id: Mapped[UuidKey]
-    name: Mapped[str] = mapped_column(String(255))
-    email: Mapped[str] = mapped_column(String(255))
-    password: Mapped[str | None] = mapped_column(String(255))
-    password_salt: Mapped[str | None] = mapped_column(String(255))
-    avatar: Mapped[str | None] = mapped_column(String(255))
-    interface_language: Mapped[str | None] = mapped_column(String(255))
-    interface_theme: Mapped[str | None] = mapped_column(String(255))
-    timezone: Mapped[str | None] = mapped_column(String(255))
+    name: Mapped[String255]
+    email: Mapped[String255]
+    password: Mapped[String255 | None]
+    password_salt: Mapped[String255 | None]
+    avatar: Mapped[String255 | None]
+    interface_language: Mapped[String255 | None]
+    interface_theme: Mapped[String255 | None]
+    timezone: Mapped[String255 | None]
     last_login_at: Mapped[UtcTime | None]
-    last_login_ip: Mapped[str | None] = mapped_column(String(255))
+    last_login_ip: Mapped[String255 | None]
     last_active_at: Mapped[CreatedAt]
     status: Mapped[str] = mapped_column(String(16), server_default=text("'active'"))
     initialized_at: Mapped[UtcTime | None]

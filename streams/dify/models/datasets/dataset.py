@@ -4,7 +4,17 @@ from sqlalchemy import Index, String, null, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from streams.dify.models.columns import FALSE, TRUE, CreatedAt, CreatedExactlyAt, LongText, Model, UuidKey, UuidText
+from streams.dify.models.columns import (
+    FALSE,
+    TRUE,
+    CreatedAt,
+    CreatedExactlyAt,
+    LongText,
+    Model,
+    String255,
+    UuidKey,
+    UuidText,
+)
 
 
 class Dataset(Model):
@@ -18,12 +28,12 @@ class Dataset(Model):
 
     id: Mapped[UuidKey]
     tenant_id: Mapped[UuidText]
-    name: Mapped[str] = mapped_column(String(255))
+    name: Mapped[String255]
     description: Mapped[LongText | None]
-    provider: Mapped[str] = mapped_column(String(255), server_default=text("'vendor'"))
-    permission: Mapped[str] = mapped_column(String(255), server_default=text("'only_me'"))
-    data_source_type: Mapped[str | None] = mapped_column(String(255))
-    indexing_technique: Mapped[str | None] = mapped_column(String(255))
+    provider: Mapped[String255] = mapped_column(server_default=text("'vendor'"))
+    permission: Mapped[String255] = mapped_column(server_default=text("'only_me'"))
+    data_source_type: Mapped[String255 | None]
+    indexing_technique: Mapped[String255 | None]
     index_struct: Mapped[LongText | None]
     created_by: Mapped[UuidText]
     created_at: Mapped[CreatedAt]
@@ -41,9 +51,9 @@ class Dataset(Model):
     retrieval_model: Mapped[dict[str, object] | None] = mapped_column(JSONB(none_as_null=True))
     built_in_field_enabled: Mapped[bool] = mapped_column(server_default=FALSE)
     icon_info: Mapped[dict[str, object] | None] = mapped_column(JSONB(none_as_null=True))
-    runtime_mode: Mapped[str | None] = mapped_column(String(255), server_default=text("'general'"))
+    runtime_mode: Mapped[String255 | None] = mapped_column(server_default=text("'general'"))
     pipeline_id: Mapped[UuidText | None]
-    chunk_structure: Mapped[str | None] = mapped_column(String(255))
+    chunk_structure: Mapped[String255 | None]
     enable_api: Mapped[bool] = mapped_column(server_default=TRUE)
 
 
@@ -55,7 +65,7 @@ class DatasetProcessRule(Model):
 
     id: Mapped[UuidKey]
     dataset_id: Mapped[UuidText]
-    mode: Mapped[str] = mapped_column(String(255), server_default=text("'automatic'"))
+    mode: Mapped[String255] = mapped_column(server_default=text("'automatic'"))
     rules: Mapped[LongText | None]
     created_by: Mapped[UuidText]
     created_at: Mapped[CreatedAt]
@@ -70,7 +80,7 @@ class DatasetQuery(Model):
     id: Mapped[UuidKey]
     dataset_id: Mapped[UuidText]
     content: Mapped[LongText]
-    source: Mapped[str] = mapped_column(String(255))
+    source: Mapped[String255]
     source_app_id: Mapped[UuidText | None]
     created_by_role: Mapped[str] = mapped_column(String)
     created_by: Mapped[UuidText]
@@ -86,7 +96,7 @@ class DatasetKeywordTable(Model):
     id: Mapped[UuidKey]
     dataset_id: Mapped[UuidText] = mapped_column(unique=True)
     keyword_table: Mapped[LongText]
-    data_source_type: Mapped[str] = mapped_column(String(255), server_default=text("'database'"))
+    data_source_type: Mapped[String255] = mapped_column(server_default=text("'database'"))
 
 
 class DatasetCollectionBinding(Model):
@@ -96,8 +106,8 @@ class DatasetCollectionBinding(Model):
     __table_args__ = (Index("provider_model_name_idx", "provider_name", "model_name"),)
 
     id: Mapped[UuidKey]
-    provider_name: Mapped[str] = mapped_column(String(255))
-    model_name: Mapped[str] = mapped_column(String(255))
+    provider_name: Mapped[String255]
+    model_name: Mapped[String255]
     type: Mapped[str] = mapped_column(String(40), server_default=text("'dataset'"))
     collection_name: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[CreatedAt]
@@ -115,8 +125,8 @@ class DatasetMetadata(Model):
     id: Mapped[UuidKey]
     tenant_id: Mapped[UuidText]
     dataset_id: Mapped[UuidText]
-    type: Mapped[str] = mapped_column(String(255))
-    name: Mapped[str] = mapped_column(String(255))
+    type: Mapped[String255]
+    name: Mapped[String255]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
     created_by: Mapped[UuidText]

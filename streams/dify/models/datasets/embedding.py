@@ -3,7 +3,7 @@
 from sqlalchemy import Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from streams.dify.models.columns import CreatedAt, Model, UuidKey
+from streams.dify.models.columns import CreatedAt, Model, String255, UuidKey
 
 
 class Embedding(Model):
@@ -16,8 +16,8 @@ class Embedding(Model):
     )
 
     id: Mapped[UuidKey]
-    model_name: Mapped[str] = mapped_column(String(255), server_default=text("'text-embedding-ada-002'"))
+    model_name: Mapped[String255] = mapped_column(server_default=text("'text-embedding-ada-002'"))
     hash: Mapped[str] = mapped_column(String(64))
     embedding: Mapped[bytes]
     created_at: Mapped[CreatedAt]
-    provider_name: Mapped[str] = mapped_column(String(255), server_default=text("''"))
+    provider_name: Mapped[String255] = mapped_column(server_default=text("''"))

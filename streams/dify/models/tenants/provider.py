@@ -3,7 +3,18 @@
 from sqlalchemy import BigInteger, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from streams.dify.models.columns import FALSE, CreatedAt, Model, UtcTime, UuidKey, UuidText
+from streams.dify.models.columns import (
+    FALSE,
+    CreatedAt,
+    CreatedExactlyAt,
+    LongText,
+    Model,
+    OrderedUuidKey,
+    String255,
+    UtcTime,
+    UuidKey,
+    UuidText,
+)
 
 
 class Provider(Model):
@@ -19,7 +30,7 @@ class Provider(Model):
 
     id: Mapped[UuidKey]
     tenant_id: Mapped[UuidText]
-    provider_name: Mapped[str] = mapped_column(String(255))
+    provider_name: Mapped[String255]
     provider_type: Mapped[str] = mapped_column(String(40), server_default=text("'custom'"))
     is_valid: Mapped[bool] = mapped_column(server_default=FALSE)
     last_used: Mapped[UtcTime | None]
@@ -31,3 +42,35 @@ class Provider(Model):
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
     credential_status: Mapped[str | None] = mapped_column(String(20), server_default=text("'active'"))
+
+
+class ProviderCredential(Model):
+    """A credential of a tenant for a model provider, encrypted with its key."""
+
+    __tablename__ = "provider_credentials"
+    __table_args__ = (Index("provider_credential_tenant_provider_idx", "tenant_id", "provider_name"),)
+
+    id: Mapped[OrderedUuidKey]
+    tenant_id: Mapped[UuidText]
+    provider_name: Mapped[String255]
+    credential_name: Mapped[String255]
+    encrypted_config: Mapped[LongText]
+    created_at: Mapped[CreatedExactlyAt]
+    updated_at: Mapped[CreatedExactlyAt]
+
+
+class TenantDefaultModel(Model):
+    """The model that a tenant uses for a type where none is named."""
+
+    __tablename__ = "tenant_default_models"
+    __table_args__ = (
+        Index("tenant_default_model_tenant_id_provider_type_idx", "tenant_id", "provider_name", "model_type"),
+    )
+
+    id: Mapped[UuidKey]
+    tenant_id: Mapped[UuidText]
+    provider_name: Mapped[String255]
+    model_name: Mapped[String255]
+    model_type: Mapped[str] = mapped_column(String(40))
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]

@@ -4,7 +4,7 @@ from sqlalchemy import JSON, Index, String, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from streams.dify.models.columns import FALSE, TRUE, CreatedAt, LongText, Model, UtcTime, UuidKey, UuidText
+from streams.dify.models.columns import FALSE, TRUE, CreatedAt, LongText, Model, String255, UtcTime, UuidKey, UuidText
 
 
 class Document(Model):
@@ -22,12 +22,12 @@ class Document(Model):
     tenant_id: Mapped[UuidText]
     dataset_id: Mapped[UuidText]
     position: Mapped[int]
-    data_source_type: Mapped[str] = mapped_column(String(255))
+    data_source_type: Mapped[String255]
     data_source_info: Mapped[LongText | None]
     dataset_process_rule_id: Mapped[UuidText | None]
-    batch: Mapped[str] = mapped_column(String(255))
-    name: Mapped[str] = mapped_column(String(255))
-    created_from: Mapped[str] = mapped_column(String(255))
+    batch: Mapped[String255]
+    name: Mapped[String255]
+    created_from: Mapped[String255]
     created_by: Mapped[UuidText]
     created_api_request_id: Mapped[UuidText | None]
     created_at: Mapped[CreatedAt]
@@ -46,19 +46,19 @@ class Document(Model):
     paused_at: Mapped[UtcTime | None]
     error: Mapped[LongText | None]
     stopped_at: Mapped[UtcTime | None]
-    indexing_status: Mapped[str] = mapped_column(String(255), server_default=text("'waiting'"))
+    indexing_status: Mapped[String255] = mapped_column(server_default=text("'waiting'"))
     enabled: Mapped[bool] = mapped_column(server_default=TRUE)
     disabled_at: Mapped[UtcTime | None]
     disabled_by: Mapped[UuidText | None]
     archived: Mapped[bool] = mapped_column(server_default=FALSE)
-    archived_reason: Mapped[str | None] = mapped_column(String(255))
+    archived_reason: Mapped[String255 | None]
     archived_by: Mapped[UuidText | None]
     archived_at: Mapped[UtcTime | None]
     updated_at: Mapped[CreatedAt]
     doc_type: Mapped[str | None] = mapped_column(String(40))
     doc_metadata: Mapped[dict[str, object] | None] = mapped_column(JSONB(none_as_null=True))
-    doc_form: Mapped[str] = mapped_column(String(255), server_default=text("'text_model'"))
-    doc_language: Mapped[str | None] = mapped_column(String(255))
+    doc_form: Mapped[String255] = mapped_column(server_default=text("'text_model'"))
+    doc_language: Mapped[String255 | None]
 
 
 class DocumentSegment(Model):
@@ -85,14 +85,14 @@ class DocumentSegment(Model):
     """Characters, as everywhere on the platform."""
     tokens: Mapped[int]
     keywords: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
-    index_node_id: Mapped[str | None] = mapped_column(String(255))
-    index_node_hash: Mapped[str | None] = mapped_column(String(255))
+    index_node_id: Mapped[String255 | None]
+    index_node_hash: Mapped[String255 | None]
     hit_count: Mapped[int] = mapped_column(default=0)
     """The database has no default for it: an INSERT has to give it."""
     enabled: Mapped[bool] = mapped_column(server_default=TRUE)
     disabled_at: Mapped[UtcTime | None]
     disabled_by: Mapped[UuidText | None]
-    status: Mapped[str] = mapped_column(String(255), server_default=text("'waiting'"))
+    status: Mapped[String255] = mapped_column(server_default=text("'waiting'"))
     created_by: Mapped[UuidText]
     created_at: Mapped[CreatedAt]
     updated_by: Mapped[UuidText | None]
@@ -121,9 +121,9 @@ class ChildChunk(Model):
     position: Mapped[int]
     content: Mapped[LongText]
     word_count: Mapped[int]
-    index_node_id: Mapped[str | None] = mapped_column(String(255))
-    index_node_hash: Mapped[str | None] = mapped_column(String(255))
-    type: Mapped[str] = mapped_column(String(255), server_default=text("'automatic'"))
+    index_node_id: Mapped[String255 | None]
+    index_node_hash: Mapped[String255 | None]
+    type: Mapped[String255] = mapped_column(server_default=text("'automatic'"))
     created_by: Mapped[UuidText]
     created_at: Mapped[CreatedAt]
     updated_by: Mapped[UuidText | None]

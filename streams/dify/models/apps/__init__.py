@@ -1,0 +1,1 @@
+"""Apps and what belongs to them."""

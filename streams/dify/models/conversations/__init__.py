@@ -1,0 +1,1 @@
+"""Conversations, their messages, and what belongs to a message."""

@@ -1,0 +1,1 @@
+"""Workflows, their runs and their variables."""
