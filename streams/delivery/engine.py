@@ -52,7 +52,8 @@ class PoolEngine:
         attempts = AttemptContext(
             context.database, context.worker_identity, context.codec, context.schemas, context.services, context.compute
         )
-        telemetry, availability = Telemetry(context.group), Availability(context.gate, context.breakers)
+        telemetry = Telemetry(context.group, context.catalogue, context.handlers)
+        availability = Availability(context.gate, context.breakers)
         sender = Sender(context.producer, context.settings.settle_timeout)
         destinations = Destinations(
             RetryTiers.of(context.catalogue, context.pool.name),

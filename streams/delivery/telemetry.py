@@ -1,7 +1,7 @@
 """Logs and counts what happened to deliveries; call it after the commit, so that each fact is reported once."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from typing import ParamSpec
@@ -12,7 +12,8 @@ from streams.delivery.errors import Reason
 from streams.observability import metrics
 from streams.observability.error_text import ErrorText
 from streams.observability.logs import get_logger
-from streams.observability.metrics import DeliveryMeter, delivery_meter
+from streams.observability.metrics import UNKNOWN, DeliveryMeter, delivery_meter
+from streams.topics import Catalogue, UnknownEventError
 
 log = get_logger(__name__)
 _lines = logging.getLogger(__name__)
@@ -36,10 +37,23 @@ def _contained(report: Callable[P, None]) -> Callable[P, None]:
 
 
 class Telemetry:
-    """The logs and metrics about the deliveries of one consumer group."""
+    """The logs and metrics about the deliveries of one consumer group.
 
-    def __init__(self, group: str) -> None:
+    A record's headers may name any topic and any handler. Its dead letter keeps these names, a metric does not: each
+    value of a label is one more series, for as long as the process runs.
+    """
+
+    def __init__(self, group: str, catalogue: Catalogue, handlers: Collection[str]) -> None:
+        """Create the telemetry of one consumer group.
+
+        Args:
+            group: The consumer group's name.
+            catalogue: The topics that may be the value of a label.
+            handlers: The names of the handlers that may be the value of a label.
+        """
         self._group = group
+        self._catalogue = catalogue
+        self._handlers = handlers
 
     @_contained
     def succeeded(self, done: Sequence[Delivery], took: float) -> None:
@@ -125,12 +139,12 @@ class Telemetry:
         meter = self._meter(delivery)
         meter.count_outcome("dead")
         meter.observe_ages([(datetime.now(tz=UTC) - delivery.event.occurred_at).total_seconds()])
-        _report_dead_letter(delivery.topic.name, delivery.handler.name, reason, error)
+        self._report_dead_letter(delivery.topic.name, delivery.handler.name, reason, error)
 
     @_contained
     def unreadable(self, unreadable: UnreadableRecord) -> None:
         """Report that an undeliverable record is a dead letter."""
-        _report_dead_letter(unreadable.topic, unreadable.handler, unreadable.reason, unreadable.error)
+        self._report_dead_letter(unreadable.topic, unreadable.handler, unreadable.reason, unreadable.error)
 
     @_contained
     def lease_lost(self, delivery: Delivery, resource: str) -> None:
@@ -141,7 +155,13 @@ class Telemetry:
     def _meter(self, delivery: Delivery) -> DeliveryMeter:
         return delivery_meter(delivery.topic.name, self._group, delivery.handler.name)
 
+    def _report_dead_letter(self, topic: str, handler: str | None, reason: Reason, error: ErrorText) -> None:
+        known = handler if handler is None or handler in self._handlers else UNKNOWN
+        metrics.dead_letters(self._topic_label(topic), known, reason).inc()
+        log.error("dead letter", reason=reason.value, error_type=error.type_name, error_message=error.message)
 
-def _report_dead_letter(topic: str, handler: str | None, reason: Reason, error: ErrorText) -> None:
-    metrics.dead_letters(topic, handler, reason).inc()
-    log.error("dead letter", reason=reason.value, error_type=error.type_name, error_message=error.message)
+    def _topic_label(self, topic: str) -> str:
+        try:
+            return self._catalogue.topic(topic).name
+        except UnknownEventError:
+            return UNKNOWN

@@ -1,7 +1,8 @@
 """The Prometheus metrics: deliveries, retries, dead letters, the outbox, and the lag of owned partitions.
 
-Labels name topics, groups and handlers, never events or tenants: so the catalogue limits the number of series. Children
-are cached, since looking up a label takes ten times as long as the increment.
+Labels name topics, groups and handlers, never events or tenants: so the catalogue limits the number of series. A name
+that only a record gives is never the value of a label: `UNKNOWN` stands for it. Children are cached, since looking up a
+label takes ten times as long as the increment.
 """
 
 from bisect import bisect_left
@@ -30,6 +31,9 @@ from streams.settings import Settings
 Outcome = Literal["success", "duplicate", "retry", "deferred", "dead"]
 """The outcome of a delivery's attempt. `duplicate`: the work was already done, nothing ran."""
 
+UNKNOWN = "unknown"
+"""The value of a label for a topic or a handler that this version does not have."""
+
 REGISTRY = CollectorRegistry()
 """The process's metrics. They are separate from the client library's global registry, so that nothing mixes in."""
 ProcessCollector(registry=REGISTRY)
@@ -46,7 +50,7 @@ _deliveries = Counter(
 _retries = Counter("streams_retries_total", "Records sent to a retry tier.", ("tier", "handler"), registry=REGISTRY)
 _dead = Counter(
     "streams_dead_letters_total",
-    "Records sent to a DLQ; the handler is empty if the record could not be decoded.",
+    "Records sent to a DLQ; the handler is empty if the record could not be decoded, and unknown if there is none.",
     ("topic", "handler", "reason"),
     registry=REGISTRY,
 )
@@ -165,7 +169,13 @@ def retries(tier: str, handler: str) -> Counter:
 
 @lru_cache(maxsize=4096)
 def dead_letters(topic: str, handler: str | None, reason: str) -> Counter:
-    """Return the counter of a topic's dead letters. `handler` is None if the record could not be decoded."""
+    """Return the counter of a topic's dead letters.
+
+    Args:
+        topic: A topic of the catalogue, or `UNKNOWN`.
+        handler: The name of a declared handler, or `UNKNOWN`; None: the record could not be decoded.
+        reason: Why they are dead.
+    """
     return _dead.labels(topic, handler or "", reason)
 
 
