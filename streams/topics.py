@@ -203,6 +203,10 @@ class Catalogue:
         """Return the topics that a pool processes."""
         return tuple(topic for topic in self if topic.pool == pool)
 
+    def fallback(self, pool: PoolName) -> Topic:
+        """Return the topic whose DLQ gets the pool's dead letters of unknown topics: the first one of the pool."""
+        return next(iter(self.in_pool(pool) or self))
+
     def group(self, pool: PoolName) -> str:
         """Return the pool's consumer group: ``<application>.<pool>``."""
         return f"{self._settings.application}.{pool}"

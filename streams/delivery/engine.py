@@ -57,7 +57,9 @@ class PoolEngine:
         sender = Sender(context.producer, context.settings.settle_timeout)
         destinations = Destinations(
             RetryTiers.of(context.catalogue, context.pool.name),
-            DeadLetters(context.codec, context.catalogue, context.group),
+            DeadLetters(
+                context.codec, context.catalogue, context.group, context.catalogue.fallback(context.pool.name).name
+            ),
         )
         sweep_loop = SettleLoop(availability, context.settlement_slots)
         self._forwarding = Forwarding(context.database.bookkeeping, sender, destinations, telemetry, sweep_loop)

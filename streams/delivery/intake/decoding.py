@@ -73,8 +73,7 @@ class Decoder:
         self._pool = pool
         self._days = window
         self._clock = clock
-        topics = [topic for topic in catalogue if topic.pool == pool] or list(catalogue)
-        self._first_topic = topics[0].name
+        self._first_topic = catalogue.fallback(pool).name
         """Its DLQ gets the records of tiers that name no topic."""
 
     def handlers_of(self, topic: str) -> tuple[Handler[Event], ...]:

@@ -93,7 +93,7 @@ def replay(connection: Connection, catalogue: Catalogue, letter: DeadLetter, rec
         raise ReplayRefusedError(message)
     _lock_unreplayed(connection, letter)
     if letter.handler is None or letter.event_id is None:
-        topic, event_id = letter.topic, letter.event_id
+        topic, event_id = _origin(catalogue, letter), letter.event_id
         sent = plain_headers(record)
     else:
         restart = _restart(connection, letter.event_id, letter.handler, letter)
@@ -180,6 +180,19 @@ def _restart(connection: Connection, event_id: UUID, handler: str, letter: DeadL
     else:
         message = f"{letter.id}: {handler} of event {event_id} is in progress again, status {status}"
     raise ReplayRefusedError(message)
+
+
+def _origin(catalogue: Catalogue, letter: DeadLetter) -> str:
+    """Return the origin topic. Raises ReplayRefusedError if the catalogue does not have it.
+
+    The headers of the dead letter name it, and anyone who may write to a retry tier or a DLQ chooses these. The account
+    that replays may write to topics to which this sender may not.
+    """
+    try:
+        return catalogue.topic(letter.topic).name
+    except UnknownEventError:
+        message = f"{letter.id} cannot be replayed: its topic {letter.topic!r} is not in the catalogue"
+        raise ReplayRefusedError(message) from None
 
 
 def _tier(catalogue: Catalogue, topic: str, pool: str) -> str:

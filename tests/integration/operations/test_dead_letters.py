@@ -232,6 +232,23 @@ def test_an_unreadable_record_goes_back_to_its_topic_as_it_came(
     assert headers_from_json(sent["headers"]) == dead.encoded.headers  # type: ignore[arg-type]  # a jsonb
 
 
+@pytest.mark.requirement("Faults of others", "a replay sends nothing to a topic that only a header names")
+def test_a_replay_to_a_topic_outside_the_catalogue_is_refused(
+    kill: Kill, engine: Engine, settings: Settings, catalogue: Catalogue
+) -> None:
+    """The header of a forged dead letter names a topic of another application. The operator may write to it."""
+    kill()
+    dlq = catalogue.dlq(catalogue.topic("document.deleted").name)
+    produce(settings, dlq, b"k", b"v", [(headers.DLQ_TOPIC, b"payments.ordered")])
+    with engine.begin() as connection:
+        rebuild(connection, settings, catalogue, build_codec(settings, catalogue))
+        (forged,) = list_dead_letters(connection, DeadLetterFilter(topic="payments.ordered"))
+        record = read_record(settings, forged)
+        with pytest.raises(ReplayRefusedError, match=r"its topic 'payments.ordered' is not in the catalogue"):
+            replay(connection, catalogue, forged, record, by="test")
+    assert scalar(engine, "select count(*) from streams.outbox") == 0
+
+
 def test_many_records_are_read_and_those_that_kafka_dropped_are_known(
     kill: Kill, engine: Engine, settings: Settings
 ) -> None:

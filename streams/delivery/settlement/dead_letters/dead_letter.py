@@ -15,7 +15,7 @@ from streams.delivery.settlement.decision import Outcome
 from streams.delivery.settlement.records import OutgoingRecord
 from streams.delivery.settlement.reduction import COMPLETE, Form, kept_headers
 from streams.observability.error_text import MESSAGE_LIMIT, STACK_LIMIT, ErrorText
-from streams.topics import Catalogue
+from streams.topics import Catalogue, UnknownEventError
 from streams.transport.kafka.records import Record, RecordMetadata
 
 NO_ERROR = ErrorText("", "", "")
@@ -28,16 +28,22 @@ class DeadLetters:
     codec: Codec
     catalogue: Catalogue
     group: str
+    fallback: str
+    """The topic of the catalogue whose DLQ gets the records of topics that are not in the catalogue."""
 
     def topic(self, topic: str) -> str:
-        """Return the DLQ of a topic."""
-        return self.catalogue.dlq(topic)
+        """Return the DLQ of a topic. It exists for any name, since the headers of a record may name any topic."""
+        try:
+            known = self.catalogue.topic(topic).name
+        except UnknownEventError:
+            known = self.fallback
+        return self.catalogue.dlq(known)
 
     async def record(self, topic: str, record: Record, info: DeadLetterInfo, form: Form = COMPLETE) -> OutgoingRecord:
         """Return the record for the DLQ of a topic; its secret fields are encrypted, masked or removed.
 
         Args:
-            topic: The topic of the event.
+            topic: The topic of the event, as the record names it.
             record: The record of an event topic or a retry tier.
             info: What failed, how often, since when.
             form: What of the record it has.
