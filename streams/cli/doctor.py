@@ -26,9 +26,10 @@ FIELDS = ("subject", "state", "text", "remedy")
 @app.command(cls=Command, epilog=examples("streams doctor", "streams doctor --wide"))
 @prints_rows
 def doctor(output: Output) -> None:
-    """Check database, Kafka, storage, Redis and vector store, and name a remedy for what is missing.
+    """Check database, Kafka, storage, Redis, vector store, endpoints and registry; name a remedy for what is missing.
 
-    It changes nothing but a file in the storage, which it removes. It fails if some work is certain to fail.
+    It changes nothing but a file in the storage, which it removes. It sends one short text to the embedding endpoint
+    and to the chat endpoint. It fails if some work is certain to fail.
     """
     settings = load_settings()
     findings = examine(settings, build_catalogue(settings))

@@ -34,6 +34,8 @@ _PROMPT = (
     " them in this form and nothing else:\nQ1: the first question\nA1: its answer\nQ2: the second question\n"
     "A2: its answer"
 )
+_SAMPLE = "Water boils at 100 degrees."
+"""The text of a check whether the endpoint answers."""
 # Blanks before a mark stay within its line. A run of newlines would be searched again from each of them.
 _MARK = re.compile(r"^[^\S\n]*(?:[*#>-][^\S\n]*)*([QA])\s*(\d+)\s*[:\uff1a][\s*]*", re.MULTILINE)
 _PAIRED = 2
@@ -108,6 +110,10 @@ class ChatClient:
                 if attempts == ATTEMPTS or wait > MAX_WAIT:
                     raise
             await asyncio.sleep(wait)
+
+    async def check(self) -> None:
+        """Send one short text, once. Raises BusyError, NoAnswerError, RefusedError."""
+        await self._answer(_SAMPLE, "English")
 
     async def _answer(self, text: str, language: str) -> str:
         endpoint = self._endpoint

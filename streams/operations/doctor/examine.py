@@ -9,6 +9,7 @@ from streams.database.engines import unavailable
 from streams.observability.error_text import message
 from streams.operations.doctor.database import check_pgvector, check_server, check_tables
 from streams.operations.doctor.database_facts import read_server, read_tables
+from streams.operations.doctor.endpoints import examine_endpoints
 from streams.operations.doctor.finding import Finding
 from streams.operations.doctor.kafka import examine_kafka
 from streams.operations.doctor.platform_tables import table_needs
@@ -30,6 +31,7 @@ def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
         *examine_kafka(settings, catalogue),
         examine_storage(settings),
         examine_redis(settings),
+        *examine_endpoints(settings, catalogue),
     ]
 
 

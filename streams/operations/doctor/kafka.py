@@ -1,10 +1,11 @@
-"""The checks of Kafka: brokers, version, topics."""
+"""The checks of Kafka: brokers, version, topics, rights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from confluent_kafka.admin import ConfigResource
 
 from streams.operations.doctor.finding import Finding, State, ok
+from streams.operations.doctor.kafka_rights import examine_rights
 from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError
 from streams.operations.topics.apply import actual_topics
 from streams.operations.topics.plan import FIX, TopicSpec, desired_topics, missing_topics, plan, start_problems
@@ -33,6 +34,7 @@ def examine_kafka(settings: Settings, catalogue: Catalogue) -> list[Finding]:
     findings = [ok("Kafka", f"{brokers} broker{'' if brokers == 1 else 's'}")]
     desired = desired_topics(catalogue, settings, brokers)
     partitions = {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+    findings += _rights(cluster, catalogue, partitions)
     try:
         findings += check_version(_broker_config(cluster, min(metadata.brokers)), settings.group_protocol)
         planned = plan(desired, actual_topics(cluster, metadata, desired))
@@ -42,6 +44,14 @@ def examine_kafka(settings: Settings, catalogue: Catalogue) -> list[Finding]:
         return [*findings, *check_topics(desired, partitions, [])]
     differences = [*(f"{change}; {FIX}" for change in planned.changes), *planned.problems]
     return [*findings, *check_topics(desired, partitions, differences)]
+
+
+def _rights(cluster: KafkaAdmin, catalogue: Catalogue, existing: Collection[str]) -> list[Finding]:
+    try:
+        return examine_rights(cluster, catalogue, existing)
+    except (BrokersUnreachableError, KafkaRefusedError) as error:
+        remedy = "allow the role to describe topics, to check its rights"
+        return [Finding("Kafka rights", "warning", str(error), remedy)]
 
 
 def check_version(broker: Mapping[str, str | None], group_protocol: str) -> list[Finding]:

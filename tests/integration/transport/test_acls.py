@@ -29,6 +29,8 @@ from streams.codec import build_codec
 from streams.local.kafka import Kafka
 from streams.local.ports import allocate_ports
 from streams.local.process import StartUp
+from streams.operations.doctor.finding import Finding
+from streams.operations.doctor.kafka import examine_kafka
 from streams.operations.topics.tier_records import delete_settled_retries
 from streams.publishing import EventProducer, Outbox, PublishError
 from streams.settings import Settings
@@ -270,6 +272,9 @@ def test_each_principal_can_do_its_work_and_no_more(
     finally:
         worker.kill()
         relay.process.kill()
+    lacking = {user: rights_finding(users.settings(user), catalogue) for user in USERS}
+    assert {user for user, finding in lacking.items() if finding.state == "ok"} == {"worker", "relay"}
+    assert lacking["operator"].text.startswith("it lacks WRITE on ")
     assert delete_settled_retries(users.settings("worker"), catalogue) > 0
 
     own, other = (catalogue.of(kind).name for kind in (SingleTrialRequested, BatchTrialRequested))
@@ -294,6 +299,12 @@ def test_each_principal_can_do_its_work_and_no_more(
     }
     foreign = f"{settings.topic_prefix}created."
     assert [user for user in USERS if may_create(users.settings(user), foreign + user)] == ["deployment"]
+
+
+def rights_finding(settings: Settings, catalogue: Catalogue) -> Finding:
+    """Return what `streams doctor` says about a user's rights. Topics that it does not see are another finding."""
+    found = {finding.subject: finding for finding in examine_kafka(settings, catalogue)}
+    return found.get("Kafka rights") or found["topics"]
 
 
 def operate(operator: Commands) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from confluent_kafka.admin import AclOperation
 
 from streams.database.engines import REVISION
 from streams.dify import models
@@ -11,6 +12,7 @@ from streams.operations.doctor.database import check_pgvector, check_server, che
 from streams.operations.doctor.database_facts import ServerFacts, TableFacts
 from streams.operations.doctor.finding import Finding
 from streams.operations.doctor.kafka import check_topics, check_version
+from streams.operations.doctor.kafka_rights import check_rights, needed_rights
 from streams.operations.doctor.platform_tables import READS, WRITES, table_needs
 from streams.operations.doctor.services import check_store
 from streams.operations.topics.plan import desired_topics
@@ -179,3 +181,17 @@ class BrokenStore:
 def test_a_storage_that_does_not_work(error: Exception | None) -> None:
     """Any error is a finding, and so is a file that differs."""
     assert bad([check_store(BrokenStore(error))]) == [("storage", "fail", False)]  # type: ignore[arg-type]
+
+
+@pytest.mark.requirement("Faults of others", "doctor: a right on a Kafka topic that a worker lacks is named")
+def test_missing_rights_are_one_line() -> None:
+    """A topic whose rights the brokers do not report is left out; `ALL` covers each operation."""
+    catalogue = load_catalogue(Settings())
+    needed = needed_rights(catalogue)
+    every = {topic: [AclOperation.ALL] for topic in needed}
+    (whole,) = check_rights(needed, every)
+    assert whole.state == "ok"
+    lacking = {**every, "document.deleted": [AclOperation.READ], "streams.low.retry.0s": [AclOperation.DESCRIBE]}
+    (finding,) = check_rights(needed, lacking)
+    assert (finding.state, finding.text) == ("fail", "it lacks WRITE on document.deleted, and 2 more")
+    assert check_rights(needed, {}) == []
