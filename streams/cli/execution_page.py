@@ -24,7 +24,8 @@ def execution_page(found: Sequence[Mapping[str, object]], screen: Screen) -> lis
     """Return the lines of executions: for each its fields, its error, and its attempts."""
     lines: list[Text] = []
     for execution in found:
-        plain = [(name, value) for name, value in execution.items() if name not in {"error", "history"}]
+        hidden = {"error", "history"} if execution.get("cancelled_by") else {"error", "history", "cancelled_by"}
+        plain = [(name, value) for name, value in execution.items() if name not in hidden]
         sections: list[Block | Fields] = [Fields(plain, styles=STATUS)]
         if execution["error"]:
             sections.append(Block("error", str(execution["error"]), wraps=True))

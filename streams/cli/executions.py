@@ -14,6 +14,7 @@ from streams.cli.db import open_ledger
 from streams.cli.execution_page import STATUS, execution_page
 from streams.cli.help import Command, Group, examples
 from streams.cli.ids import resolve_event_id
+from streams.cli.operator import operator_note
 from streams.cli.options import MAX_ROWS, prints_rows
 from streams.cli.output import CommandError, JSONOption, Output, print_json, print_lines, print_rows, print_text
 from streams.cli.tables import Column
@@ -143,7 +144,8 @@ def cancel(event: EventArgument, handler: HandlerOption = None, *, as_json: JSON
         with engine.connect() as connection:
             event_id = resolve_event_id(connection, event)
         try:
-            ended = asyncio.run(_cancel(settings, event_id, handler))
+            note = operator_note("executions", "cancel", str(event_id), handler=handler)
+            ended = asyncio.run(_cancel(settings, event_id, handler, note))
         except (CancelRefusedError, RelayBusyError) as error:
             raise CommandError(str(error)) from error
     if as_json:
@@ -152,7 +154,7 @@ def cancel(event: EventArgument, handler: HandlerOption = None, *, as_json: JSON
         print_text(f"event {event_id} is cancelled: {', '.join(ended)}")
 
 
-async def _cancel(settings: Settings, event_id: UUID, handler: str | None) -> list[str]:
+async def _cancel(settings: Settings, event_id: UUID, handler: str | None, by: str) -> list[str]:
     from streams.dify.platform import build_platform  # noqa: PLC0415 - slow to load; only this command needs it
 
     database = Database(settings, effects_pool_size=1, bookkeeping_pool_size=1)
@@ -161,7 +163,7 @@ async def _cancel(settings: Settings, event_id: UUID, handler: str | None) -> li
     try:
         async with AsyncSession(database.effects) as session, session.begin():
             services = Services(build_platform(settings))
-            return await Cancellation(codec, services, handlers).cancel(session, event_id, handler)
+            return await Cancellation(codec, services, handlers).cancel(session, event_id, handler, by=by)
     finally:
         await database.dispose()
 

@@ -1,7 +1,6 @@
 """`streams handlers`: lists, pauses and resumes handlers."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ from streams.cli.options import prints_rows
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, Output, print_rows
 from streams.cli.tables import Column
 from streams.name_errors import unknown_name
-from streams.operations.pauses import PauseKind, paused_since
+from streams.operations.pauses import Pause, PauseKind, read_pauses
 from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.settings import Settings, load_settings
 
@@ -31,6 +30,7 @@ COLUMNS = (
     Column("pool", 4),
     Column("needs", 6, min_width=12),
     Column("paused_since", 2),
+    Column("paused_by", 7, min_width=20),
 )
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The handler's name, as in `handlers list`.")]
 
@@ -38,10 +38,10 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The handler's
 @app.command("list", cls=Command, epilog=examples("streams handlers list", "streams handlers list --output csv"))
 @prints_rows
 def list_handlers(output: Output) -> None:
-    """Show every handler with its topic, pool and dependencies, and since when the handler or its topic is paused."""
+    """Show every handler with its topic, pool and dependencies, and who paused the handler or its topic, since when."""
     settings = load_settings()
     with open_ledger(settings) as engine, engine.connect() as connection:
-        paused = paused_since(connection)
+        paused = read_pauses(connection)
     print_rows(handler_rows(settings, paused), COLUMNS, output)
 
 
@@ -59,12 +59,13 @@ def resume(name: NameArgument, *, as_json: JSONOption = False) -> None:
     pauses_module.resume(load_settings(), "handler", name, as_json=as_json)
 
 
-def handler_rows(settings: Settings, paused: Mapping[tuple[PauseKind, str], datetime]) -> list[dict[str, object]]:
-    """Return one row per handler. `paused` has the start of each pause by the kind and name of what is paused."""
+def handler_rows(settings: Settings, paused: Mapping[tuple[PauseKind, str], Pause]) -> list[dict[str, object]]:
+    """Return one row per handler. `paused` has each pause by the kind and name of what is paused."""
     catalogue = build_catalogue(settings)
     rows: list[dict[str, object]] = []
     for handler in build_handlers(settings):
         topic = catalogue.of(handler.event)
+        pause = paused.get(("handler", handler.name)) or paused.get(("topic", topic.name))
         rows.append(
             {
                 "handler": handler.name,
@@ -72,7 +73,8 @@ def handler_rows(settings: Settings, paused: Mapping[tuple[PauseKind, str], date
                 "topic": topic.name,
                 "pool": topic.pool,
                 "needs": list(handler.needs),
-                "paused_since": paused.get(("handler", handler.name)) or paused.get(("topic", topic.name)),
+                "paused_since": None if pause is None else pause.since,
+                "paused_by": None if pause is None else pause.by,
             }
         )
     return rows

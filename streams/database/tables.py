@@ -160,6 +160,7 @@ pauses = Table(
     Column("kind", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("since", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("paused_by", Text, comment="account@host: command (role of the database)"),
     CheckConstraint("kind in ('topic', 'handler')", name="pauses_kind"),
 )
 

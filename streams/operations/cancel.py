@@ -35,7 +35,11 @@ LOCK = text(
 END = text(
     """
     update streams.executions set status = 'failure', seq = seq + 1, reason = :reason, error = :error, due_at = null,
-        completed_at = clock_timestamp(), history = history || cast(:entry as jsonb)
+        completed_at = clock_timestamp(),
+        history = history || jsonb_build_array(
+            cast(:entry as jsonb)
+            || jsonb_build_object('by', cast(:by as text) || ' (role ' || session_user || ')')
+        )
     where day = :day and event_id = :event_id and handler = :handler
     """
 )
@@ -54,13 +58,14 @@ class Cancellation:
     handlers: Mapping[str, Handler[Event]]
     """By name."""
 
-    async def cancel(self, session: AsyncSession, event_id: UUID, handler: str | None) -> list[str]:
+    async def cancel(self, session: AsyncSession, event_id: UUID, handler: str | None, *, by: str) -> list[str]:
         """Cancel the waiting deliveries of an event, and call `on_dead` as for a dead letter.
 
         Args:
             session: The caller's transaction.
             event_id: The id of the event.
             handler: The name of one handler; None: all whose delivery waits.
+            by: Who cancels them, and how; the history notes it with the database's role.
 
         Returns:
             The names of the handlers; if there is no execution, the topics of the withdrawn outbox rows.
@@ -88,7 +93,14 @@ class Cancellation:
             entry = {"attempt": row["attempts"], "started_at": now, "completed_at": now, "outcome": REASON}
             await session.execute(
                 END,
-                {**identity, "handler": row["handler"], "reason": REASON, "error": note, "entry": json.dumps([entry])},
+                {
+                    **identity,
+                    "handler": row["handler"],
+                    "reason": REASON,
+                    "error": note,
+                    "entry": json.dumps(entry),
+                    "by": by,
+                },
             )
         return [row["handler"] for row in waiting]
 

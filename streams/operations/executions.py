@@ -29,7 +29,10 @@ LIST_FIELDS = (
     "error",
 )
 SHOW_FIELDS = (*LIST_FIELDS, "task_id", "args", "result", "reason", "worker", "replays", "due_at", "history")
-"""`history` has one object per attempt: attempt, started_at, completed_at, outcome, error, worker."""
+"""`history` has one object per attempt: attempt, started_at, completed_at, outcome, error, worker.
+
+The last one of a cancelled execution has `by`: the account, its host, the command and the database's role.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,9 @@ def list_executions(connection: Connection, wanted: ExecutionFilter, limit: int)
 
 
 def show_executions(connection: Connection, event_id: UUID, handler: str | None = None) -> list[dict[str, object]]:
-    """Return the executions of one event with SHOW_FIELDS, one per handler. Empty if the ledger has none.
+    """Return the executions of one event, one per handler. Empty if the ledger has none.
+
+    Each has SHOW_FIELDS, and `cancelled_by`: who cancelled it, or None.
 
     Args:
         connection: The ledger's database.
@@ -93,7 +98,13 @@ def show_executions(connection: Connection, event_id: UUID, handler: str | None 
     )
     if handler is not None:
         statement = statement.where(columns.handler == handler)
-    return [dict(row) for row in connection.execute(statement).mappings()]
+    rows = connection.execute(statement).mappings()
+    return [{**row, "cancelled_by": _cancelled_by(row["history"])} for row in rows]
+
+
+def _cancelled_by(history: Sequence[Mapping[str, object]]) -> object:
+    """Return who cancelled an execution; None: nobody, or an older version did."""
+    return next((entry["by"] for entry in reversed(history) if "by" in entry), None)
 
 
 @dataclass(frozen=True, slots=True)

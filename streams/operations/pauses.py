@@ -1,10 +1,11 @@
 """Pauses by operators. Every worker applies a change within two seconds."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 
 from streams.database.tables import pauses
@@ -12,9 +13,26 @@ from streams.database.tables import pauses
 PauseKind = Literal["topic", "handler"]
 
 
-def pause(connection: Connection, kind: PauseKind, name: str) -> bool:
-    """Pause a topic (by its name on the cluster) or a handler. Returns False if it is already paused."""
-    statement = insert(pauses).values(kind=kind, name=name).on_conflict_do_nothing()
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause of a topic or a handler."""
+
+    since: datetime
+    by: str | None
+    """The account, its host, the command and the database's role; None: an older version paused it."""
+
+
+def pause(connection: Connection, kind: PauseKind, name: str, *, by: str) -> bool:
+    """Pause a topic or a handler. Returns False if it is already paused; then the first pause stays as it is.
+
+    Args:
+        connection: The connection of the caller's transaction.
+        kind: What is paused.
+        name: The name of the handler, or the topic's name on the cluster.
+        by: Who pauses it, and how; it is noted with the database's role.
+    """
+    paused_by = literal(by).concat(" (role ").concat(func.session_user()).concat(")")
+    statement = insert(pauses).values(kind=kind, name=name, paused_by=paused_by).on_conflict_do_nothing()
     return connection.execute(statement).rowcount > 0
 
 
@@ -24,7 +42,7 @@ def resume(connection: Connection, kind: PauseKind, name: str) -> bool:
     return connection.execute(statement).rowcount > 0
 
 
-def paused_since(connection: Connection) -> Mapping[tuple[PauseKind, str], datetime]:
-    """Return since when topics and handlers are paused, by kind and name."""
-    rows = connection.execute(select(pauses.c.kind, pauses.c.name, pauses.c.since))
-    return {(kind, name): since for kind, name, since in rows}
+def read_pauses(connection: Connection) -> Mapping[tuple[PauseKind, str], Pause]:
+    """Return the pauses by kind and name."""
+    rows = connection.execute(select(pauses.c.kind, pauses.c.name, pauses.c.since, pauses.c.paused_by))
+    return {(kind, name): Pause(since, by) for kind, name, since, by in rows}

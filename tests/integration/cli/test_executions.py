@@ -30,7 +30,10 @@ LIST_FIELDS = [
     "completed_at",
     "error",
 ]
-SHOW_FIELDS = [*LIST_FIELDS, "task_id", "args", "result", "reason", "worker", "replays", "due_at", "history"]
+SHOW_FIELDS = [
+    *LIST_FIELDS,
+    *("task_id", "args", "result", "reason", "worker", "replays", "due_at", "history", "cancelled_by"),
+]
 
 
 def an_execution(engine: Engine, **fields: object) -> UUID:

@@ -39,6 +39,11 @@ def test_a_pause_outlives_restarts_and_ends_with_its_resume(
     assert shown["try-single"]
     assert shown["try-batch"]
     assert shown["try-long"] is None
+    who = {row["handler"]: str(row["paused_by"]) for row in commands.rows("handlers", "list")}
+    assert f": streams topics pause {topic} (role " in who["try-single"]
+    assert ": streams handlers pause try-batch (role " in who["try-batch"]
+    assert who["try-long"] == "None"
+    assert "streams handlers pause try-batch (role " in commands.run("handlers", "list", "--wide").stdout
     assert first.stop() == 0
     second = worker().start()
     wait_for(lambda: second.page("/metrics")[1].count('streams_deliveries_waiting{pool="default"} 20.0'), "its window")
@@ -76,6 +81,10 @@ def test_a_waiting_execution_is_cancelled_and_never_runs_again(
     }
     (shown,) = commands.rows("executions", "show", str(event.event_id))
     assert (shown["status"], shown["reason"], shown["error"]) == ("failure", "cancelled", "cancelled by an operator")
+    who = str(shown["cancelled_by"])
+    assert f": streams executions cancel {event.event_id} (role " in who
+    assert [attempt.get("by") for attempt in shown["history"]][-1] == who  # type: ignore[attr-defined]  # a jsonb
+    assert who in commands.run("executions", "show", str(event.event_id), "--wide").stdout.replace("\n", "")
     wait_for(lambda: "delivery was done before, nothing ran" in one.output(), "its record to die at the fence")
     assert [row["handler"] for row in rows(engine, "select handler from trials")] == ["dead: CancelledError"]
     again = commands.run("executions", "cancel", str(event.event_id))
