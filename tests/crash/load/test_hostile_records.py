@@ -1,4 +1,4 @@
-"""A hundred thousand hostile records of three seeds, a third for each, on one worker, from a sender's bytes to settled offsets.
+"""A hundred thousand hostile records with three seeds, on one worker, from a sender's bytes to settled offsets.
 
 Expected: as in the short version, and the figures are printed.
 """
