@@ -161,7 +161,7 @@ class Decoder:
             return topic
         name = headers.last_text(record.headers, headers.HANDLER)
         handler = self._handlers.get(name or "")
-        if handler is None:
+        if handler is None or handler.event is not topic.event:
             return self._unknown_handler(record, topic, name)
         if topic.pool != self._pool:
             return self._other_pool(record, topic)
@@ -263,9 +263,9 @@ class Decoder:
             if isinstance(event, UnreadableRecord):
                 return event
             if not isinstance(event, Event):  # its payload is in the storage, and is not needed for this dead letter
-                error = ErrorText(Reason.UNKNOWN_HANDLER.name, f"no handler {name!r} in this version", "")
+                error = ErrorText(Reason.UNKNOWN_HANDLER.name, f"no handler {name!r} of this topic in this version", "")
                 return UnreadableRecord(record, topic.name, Reason.UNKNOWN_HANDLER, error, handler=name)
-            message = f"no handler {name!r} in this version"
+            message = f"no handler {name!r} of this topic in this version"
             return _rejected(record, topic, event, (Reason.UNKNOWN_HANDLER, message), handler=name)
         # A record that was forwarded before waits here until it is due. Otherwise it would circulate at full speed.
         wait = min(max(0, due_at_of(record) - now), UNKNOWN_HANDLER_PAUSE_MS)

@@ -148,3 +148,20 @@ def test_two_versions_that_disagree_about_a_pool_move_a_record_once_a_minute() -
         assert read.tier != catalogue.tier(pool, 0.0)  # type: ignore[arg-type]
         assert not read.tier.endswith(".0s")
     assert moves <= 11
+
+
+@pytest.mark.requirement("Faults of others", "a forged retry cannot give a handler the events of another topic")
+def test_a_handler_takes_no_event_of_another_topic() -> None:
+    """The record waits as for an unknown handler, since a rolling deployment may bring one. After a day it is dead."""
+    other = "dataset.deleted"
+    decoder = a_decoder()
+    fresh = retry_of(TOPIC)
+    forged = Record(
+        fresh.topic, 0, 1, NOW, "CreateTime", fresh.key, fresh.value,
+        tuple((name, other.encode() if name == headers.ORIGIN_TOPIC else value) for name, value in fresh.headers),
+    )  # fmt: skip
+
+    read = decoder.decode_retry(chunk_of(forged), forged, None)
+
+    assert isinstance(read, Rerouted)
+    assert read.unknown_since == NOW
