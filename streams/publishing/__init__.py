@@ -4,7 +4,7 @@ from streams.publishing.async_producer import AsyncEventProducer
 from streams.publishing.bridges import blinker as blinker_bridge
 from streams.publishing.bridges.blinker import SignalBridge, connect_signals
 from streams.publishing.bridges.celery import CeleryTasks, celery_tasks
-from streams.publishing.bridges.sender_transaction import BridgeError
+from streams.publishing.bridges.errors import BridgeError
 from streams.publishing.outbox.outbox import Outbox
 from streams.publishing.producer import BadEventError, EventProducer, PublishError
 

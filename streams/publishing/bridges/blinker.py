@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 from pydantic import ValidationError
 
 from streams.codec import Codec, default_codec
+from streams.publishing.bridges.errors import BridgeError
 from streams.publishing.bridges.platform_signals import ModelCredits, PlatformSignal, credits_by_model, platform_signals
-from streams.publishing.bridges.sender_transaction import BridgeError, CurrentSession, SenderTransactions
+from streams.publishing.bridges.sender_transaction import CurrentSession, SenderTransactions
 
 if TYPE_CHECKING:
     import blinker

@@ -6,9 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
+from schemas import Event
 from streams.codec import Codec
-from streams.publishing.bridges.platform_tasks import TASKS, PlatformTask
-from streams.publishing.bridges.sender_transaction import BridgeError, CurrentSession, SenderTransactions
+from streams.name_errors import unknown_name
+from streams.publishing.bridges.errors import BridgeError
+from streams.publishing.bridges.json_values import json_value
+from streams.publishing.bridges.platform_tasks import TASKS
+from streams.publishing.bridges.platform_tasks.task import PlatformTask
+from streams.publishing.bridges.sender_transaction import CurrentSession, SenderTransactions
+from streams.publishing.producer import EventProducer
+from streams.settings import load_settings
 
 _EXPECTED = {
     "countdown": "a number of seconds",
@@ -36,6 +43,10 @@ class EventTask:
 
     task: PlatformTask
     transactions: SenderTransactions
+    code_lifetime: timedelta
+    """How long a code is valid, if the task has one."""
+    producer: EventProducer | None = None
+    """Publishes the event straight to Kafka. None: it is published in a transaction."""
 
     def delay(self, *args: object, **kwargs: object) -> Published:
         """Publish with the task's arguments, as `apply_async(args, kwargs)` does."""
@@ -65,39 +76,66 @@ class EventTask:
 
         Raises:
             TypeError: The task does not have such an argument.
-            BridgeError: The event does not accept a value, or `countdown`, `eta` or `expires` is no possible time.
-            Exception: Any error of `Outbox.publish`.
+            BridgeError: The event does not accept a value, a row that it needs does not exist, or `countdown`, `eta` or
+                `expires` is no possible time.
+            Exception: Any error of `Outbox.publish`, or of `EventProducer.publish`.
         """
         session = self.transactions.session_of() if self.task.transaction == "sender's" else None
-        try:
-            event = self.task.to_event(*(args or ()), **(kwargs or {}))
-        except ValidationError as error:
-            first = error.errors()[0]
-            message = f"{self.task.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-            raise BridgeError(message) from error
-        now = datetime.now(tz=UTC)
         name = self.task.name
+        now = datetime.now(tz=UTC)
         at = _to_time(name, "eta", eta, now) if countdown is None else _to_time(name, "countdown", countdown, now)
         expires_at = _to_time(name, "expires", expires, now)
-        if session is None:
-            return Published(str(self.transactions.publish_separately(event, at, expires_at)))
-        return Published(str(self.transactions.publish_within(session, event, at, expires_at)))
+        if self.task.has_code:
+            expires_at = min(expires_at or datetime.max.replace(tzinfo=UTC), now + self.code_lifetime)
+        try:
+            plain = (
+                [json_value(one) for one in args or ()],
+                {key: json_value(one) for key, one in (kwargs or {}).items()},
+            )
+            source = self.task.to_event(*plain[0], **plain[1])
+            if self.producer is not None and at is None and isinstance(source, Event):
+                self.producer.publish(source, expires_at=expires_at)
+                return Published(str(source.event_id))
+            if session is not None:
+                return Published(str(self.transactions.publish_within(session, source, at, expires_at)))
+            separately = self.transactions.publish_separately
+            return Published(str(separately(source, at, expires_at, delay=self.task.delay)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            message = f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise BridgeError(message) from error
+        except BridgeError as error:
+            message = f"{name}: {error}"
+            raise BridgeError(message) from error
 
 
 class CeleryTasks(Mapping[str, EventTask]):
-    """The replaced tasks by name, also by Celery's name (``tasks.<module>.<name>``), and as attributes."""
+    """The replaced tasks by Celery's name (``tasks.<module>.<function>``).
+
+    The function's name finds a task too, as a key and as an attribute, if no other task has it.
+    """
 
     def __init__(self, tasks: Mapping[str, EventTask]) -> None:
         self._tasks = tasks
+        self._full_names: dict[str, list[str]] = {}
+        for name in tasks:
+            self._full_names.setdefault(name.rpartition(".")[2], []).append(name)
 
     def __getitem__(self, name: str) -> EventTask:
-        return self._tasks[name.rpartition(".")[2]]
+        full_names = self._full_names.get(name, [])
+        return self._tasks[full_names[0] if len(full_names) == 1 else name]
 
     def __getattr__(self, name: str) -> EventTask:
-        if name.startswith("_") or name not in self._tasks:
-            message = f"no event replaces the task {name}; replaced tasks: {', '.join(vars(self).get('_tasks', ()))}"
-            raise AttributeError(message)
-        return self._tasks[name]
+        full_names = vars(self).get("_full_names", {}).get(name, [])
+        if len(full_names) == 1:
+            return self[name]
+        if full_names:
+            message = (
+                f"{len(full_names)} tasks are called {name}: use one of {', '.join(map(repr, full_names))} as a key"
+            )
+        else:
+            message = unknown_name("replaced task", name, vars(self).get("_full_names", ()))
+        raise AttributeError(message)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tasks)
@@ -106,14 +144,31 @@ class CeleryTasks(Mapping[str, EventTask]):
         return len(self._tasks)
 
 
-def celery_tasks(session: CurrentSession, *, codec: Codec | None = None) -> CeleryTasks:
-    """Return the replaced tasks. `session` returns the process's current session, such as the platform's `db.session`.
+def celery_tasks(
+    session: CurrentSession, *, codec: Codec | None = None, producer: EventProducer | None = None
+) -> CeleryTasks:
+    """Return the replaced tasks.
 
     A task that the platform calls before its commit publishes in the session's transaction, if one is open. All other
     tasks, which it calls after its commit, publish in their own transaction.
+
+    Args:
+        session: Returns the process's current session, such as the platform's `db.session`.
+        codec: The codec for the events. None: the one of the environment's settings.
+        producer: Publishes the states of workflow runs and nodes straight to Kafka, without a transaction. None: they
+            are published as the other events.
+
+    Raises:
+        SettingsError: A setting of the environment is wrong.
     """
     transactions = SenderTransactions(session, codec)
-    return CeleryTasks({task.name: EventTask(task, transactions) for task in TASKS})
+    code_lifetime = timedelta(seconds=load_settings().mail_code_lifetime)
+    return CeleryTasks(
+        {
+            task.name: EventTask(task, transactions, code_lifetime, producer if task.is_frequent else None)
+            for task in TASKS
+        }
+    )
 
 
 def _to_time(task: str, option: str, given: object, now: datetime) -> datetime | None:

@@ -25,7 +25,7 @@ from schemas import (
     TenantCreated,
     TenantUpdated,
 )
-from streams.publishing.bridges.sender_transaction import BridgeError
+from streams.publishing.bridges.errors import BridgeError
 
 Arguments = Mapping[str, object]
 """A signal's arguments besides its sender."""
@@ -152,6 +152,7 @@ def dataset_deleted(dataset: object, _: Arguments) -> DatasetDeleted:
         index_struct=text_or_none(dataset, "index_struct"),
         collection_binding_id=text_or_none(dataset, "collection_binding_id"),
         doc_form=text_or_none(dataset, "doc_form"),
+        pipeline_id=text_or_none(dataset, "pipeline_id"),
     )
 
 

@@ -4,23 +4,19 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Uuid, column, func, inspect, select, table
+from sqlalchemy import func, inspect, select
 from sqlalchemy.orm import InstanceState, Session
 
 from schemas import Event
 from streams.codec import Codec
+from streams.publishing.bridges.platform_rows import with_tenant
 from streams.publishing.outbox.outbox import Outbox, OutboxRow
 
 CurrentSession = Callable[[], Session]
 """Returns the platform's session of this thread or request, such as flask-sqlalchemy's `db.session`."""
 
-_DATASETS = table("datasets", column("id", Uuid(as_uuid=False)), column("tenant_id", Uuid(as_uuid=False)))
-
-
-class BridgeError(Exception):
-    """A bridge cannot start, or cannot build an event from its input. The message is one line."""
-
-    __module__ = "streams.publishing"
+EventSource = Event | Callable[[Session], Event]
+"""An event, or the function that builds it from rows, in the transaction that publishes it."""
 
 
 class SenderTransactions:
@@ -43,21 +39,22 @@ class SenderTransactions:
         return session if session is not None and session.in_transaction() else None
 
     def publish_within(
-        self, session: Session, event: Event, at: datetime | None = None, expires_at: datetime | None = None
+        self, session: Session, source: EventSource, at: datetime | None = None, expires_at: datetime | None = None
     ) -> UUID:
         """Publish in a session's transaction, and return the event's id. Raises the same as `Outbox.publish`.
 
         Args:
             session: The session with the sender's transaction.
-            event: The event to publish.
+            source: The event to publish, or the function that builds it.
             at: The earliest time to send it.
             expires_at: No attempt to handle the event starts at or after this time.
         """
-        return Outbox(session, self._codec).publish(_with_tenant(session, event), at, expires_at)
+        event = source if isinstance(source, Event) else source(session)
+        return Outbox(session, self._codec).publish(with_tenant(session, event), at, expires_at)
 
     def publish_separately(
         self,
-        event: Event,
+        source: EventSource,
         at: datetime | None = None,
         expires_at: datetime | None = None,
         *,
@@ -66,7 +63,7 @@ class SenderTransactions:
         """Publish in a transaction on a separate connection, and commit it at once. Returns the event's id.
 
         Args:
-            event: The event to publish.
+            source: The event to publish, or the function that builds it.
             at: The earliest time to send it.
             expires_at: No attempt to handle the event starts at or after this time.
             delay: Without `at`, how long after the publishing to send it, by the database's clock.
@@ -75,22 +72,4 @@ class SenderTransactions:
         with Session(engine) as session, session.begin():
             if at is None and delay:
                 at = session.execute(select(func.clock_timestamp())).scalar_one() + delay
-            return self.publish_within(session, event, at, expires_at)
-
-
-def _with_tenant(session: Session, event: Event) -> Event:
-    """Return the event with its dataset's tenant, if it has no tenant and the dataset exists."""
-    dataset_id = getattr(event, "dataset_id", None)
-    if event.tenant_id is not None or dataset_id is None or not _is_uuid(dataset_id):
-        return event
-    tenant_id = session.execute(select(_DATASETS.c.tenant_id).where(_DATASETS.c.id == dataset_id)).scalar()
-    return event if tenant_id is None else event.model_copy(update={"tenant_id": tenant_id})
-
-
-def _is_uuid(value: str) -> bool:
-    """Return True for a UUID. Other text would cause a database error, which aborts the sender's transaction."""
-    try:
-        UUID(value)
-    except ValueError:
-        return False
-    return True
+            return self.publish_within(session, source, at, expires_at)

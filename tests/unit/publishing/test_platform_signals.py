@@ -142,13 +142,20 @@ def test_an_app_without_an_account_gets_no_site() -> None:
 
 def test_a_dataset_that_says_nothing_of_itself_is_cleaned_up() -> None:
     """The platform sends no clean-up if form or technique is empty."""
-    bare = {"indexing_technique": None, "index_struct": None, "collection_binding_id": None, "doc_form": None}
+    bare = dict.fromkeys(("indexing_technique", "index_struct", "collection_binding_id", "doc_form", "pipeline_id"))
     event = dataset_deleted(SimpleNamespace(id="d1", tenant_id="t1", **bare), {})
     assert event.model_dump(include={"dataset_id", "tenant_id", *bare}) == {
         "dataset_id": "d1",
         "tenant_id": "t1",
         **bare,
     }
+
+
+@pytest.mark.requirement("The whole domain", "dataset.deleted has the pipeline of its dataset")
+def test_a_dataset_of_a_pipeline_tells_it() -> None:
+    names = ("indexing_technique", "index_struct", "collection_binding_id", "doc_form")
+    dataset = SimpleNamespace(id="d1", tenant_id="t1", pipeline_id="p1", **dict.fromkeys(names))
+    assert dataset_deleted(dataset, {}).pipeline_id == "p1"
 
 
 def test_a_document_without_a_form_is_text() -> None:
