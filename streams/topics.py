@@ -166,12 +166,12 @@ class Catalogue:
     def __init__(self, topics: Iterable[Topic], settings: Settings) -> None:
         self._settings = settings
         prefix = settings.topic_prefix
-        self._by_name = {
-            prefix + topic.name: replace(
-                topic, name=prefix + topic.name, partitions=topic.partitions or settings.partitions
-            )
+        self.declared = tuple(
+            replace(topic, name=prefix + topic.name, partitions=topic.partitions or settings.partitions)
             for topic in topics
-        }
+        )
+        """All topics in the order of their declaration. A worker checks that no two are the same."""
+        self._by_name = {topic.name: topic for topic in self.declared}
         self._by_event = {topic.event: topic for topic in self._by_name.values()}
 
     def __iter__(self) -> Iterator[Topic]:

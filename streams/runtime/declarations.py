@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from schemas import Event
 from streams.delivery.handler import Handler
 from streams.runtime.overrides import apply_to_handlers, apply_to_pools, apply_to_topics, load_overrides
-from streams.settings import PoolName, Settings, SettingsError
+from streams.settings import POOL_NAMES, PoolName, Settings, SettingsError
 from streams.topics import POOLS, Catalogue, Pool, import_package, load_topics
 from streams.transport.kafka.group import Group
 
@@ -34,6 +34,34 @@ def build_pools(settings: Settings) -> tuple[Pool, ...]:
     """Return the pools that the workers of this deployment host, most urgent first."""
     in_force = apply_to_pools(POOLS, load_overrides(settings.overrides))
     return tuple(pool for pool in in_force if pool.name in settings.pools)
+
+
+def declaration_problems(catalogue: Catalogue, handlers: Iterable[Handler[Event]]) -> list[str]:
+    """Return why a worker must not start with these topics and handlers, one line each.
+
+    Each topic is in one pool, each event class is on one topic, and each handler's event class has a topic. A topic
+    without a handler is no problem: it is an extension point.
+    """
+    problems = []
+    topic_of: dict[type[Event], str] = {}
+    names: set[str] = set()
+    for topic in catalogue.declared:
+        event = topic.event.__name__
+        if topic.pool not in POOL_NAMES:
+            problems.append(f"topic {topic.name} is in the pool {topic.pool!r}; there are: {', '.join(POOL_NAMES)}")
+        if topic.name in names:
+            problems.append(f"topic {topic.name} is declared twice: remove one declaration")
+        elif (other := topic_of.get(topic.event)) is not None:
+            problems.append(f"the events of {event} have two topics, {other} and {topic.name}: remove one of them")
+        topic_of.setdefault(topic.event, topic.name)
+        names.add(topic.name)
+    problems += [
+        f"handler {handler.name}: its event class {handler.event.__name__} has no topic; add one to TOPICS of a "
+        "package in STREAMS_HANDLERS"
+        for handler in handlers
+        if handler.event not in topic_of
+    ]
+    return problems
 
 
 def topics_to_read(catalogue: Catalogue, handlers: Iterable[Handler[Event]]) -> frozenset[str]:

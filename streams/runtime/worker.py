@@ -14,6 +14,7 @@ from streams.delivery.admission.database_gate import IS_READ_ONLY
 from streams.delivery.engine import PoolEngine
 from streams.operations.doctor.examine import database_start_problems
 from streams.operations.topics.apply import check_topics
+from streams.runtime.declarations import declaration_problems
 from streams.runtime.resources import WorkerConfig, WorkerResources, open_resources
 from streams.settings import PoolName
 from streams.transport.kafka.errors import StartError
@@ -39,11 +40,15 @@ class Worker:
         return {} if self._resources is None else self._resources.engines
 
     async def check(self) -> None:
-        """Check the topics and the database before the start.
+        """Check the declarations, the cluster's topics and the database before the start.
 
         Raises:
             StartError: Something is missing. The message is one line: what is missing, and what to do.
         """
+        wrong = declaration_problems(self._config.catalogue, self._config.handlers)
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            raise StartError(wrong[0] + more)
         problems = await asyncio.to_thread(check_topics, self._config.settings, self._config.catalogue)
         if problems:
             more = f" (and {len(problems) - 1} more: streams topics check)" if len(problems) > 1 else ""

@@ -44,6 +44,16 @@ def test_no_database_is_one_line_that_names_the_setting_and_hides_the_password(w
     assert "secret" not in error
 
 
+@pytest.mark.requirement(
+    "The whole domain",
+    "At start a worker checks the catalogue: every handler's topic exists, in exactly one pool, partitions match",
+)
+@pytest.mark.usefixtures("topics")
+def test_a_handler_without_a_topic_is_one_line_that_names_it(worker: MakeWorker) -> None:
+    error = refusal(worker(STREAMS_HANDLERS="tests.support.apps.orphans"))
+    assert "handler send-invoice: its event class OrderPaid has no topic" in error
+
+
 @pytest.mark.requirement("Bad input", "a worker that may not start says why in one line and ends with 1")
 @pytest.mark.usefixtures("topics")
 def test_a_database_without_our_schema_is_one_line_that_says_what_to_run(worker: MakeWorker, engine: Engine) -> None:
