@@ -8,10 +8,13 @@ import typer
 
 from schemas.avro_type import BadSchemaError
 from schemas.registry import FileRegistry, RegistryError
+from streams import __version__
 from streams.cli.help import Command, Group, examples
 from streams.cli.options import prints_rows
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, Output, print_json, print_rows, print_text
 from streams.cli.tables import Column
+from streams.operations.topics.asyncapi import asyncapi_document
+from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.schema_registry.clients import open_http_registry, schema_folder
 from streams.schema_registry.export import SchemaExportError, drifts, incompatible, summary
 from streams.schema_registry.export import export as export_schemas
@@ -94,6 +97,18 @@ def check(*, folder: FolderOption = None, as_json: JSONOption = False) -> None:
         raise CommandError(summary(found))
     if not as_json:
         print_text(f"{len(list(registry))} schemas in {registry.folder} agree with their classes and with each other")
+
+
+@app.command("asyncapi", cls=Command, epilog=examples("streams schemas asyncapi > asyncapi.json"))
+def asyncapi(*, folder: FolderOption = None) -> None:
+    """Print an AsyncAPI 3 document, as JSON: the topics with their events, keys, Avro schemas and handlers."""
+    settings = load_settings()
+    try:
+        registry = FileRegistry(_folder(folder, settings))
+        document = asyncapi_document(build_catalogue(settings), build_handlers(settings), registry, version=__version__)
+    except RegistryError as error:
+        raise CommandError(str(error)) from error
+    print_json(document)
 
 
 @app.command("register", cls=Command, epilog=examples("streams schemas register --dry-run"))
