@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 
 from schemas import Event
 from streams.codec import Codec
@@ -13,7 +15,7 @@ from streams.publishing.bridges.errors import BridgeError
 from streams.publishing.bridges.json_values import json_value
 from streams.publishing.bridges.platform_tasks import TASKS
 from streams.publishing.bridges.platform_tasks.task import PlatformTask
-from streams.publishing.bridges.sender_transaction import CurrentSession, SenderTransactions
+from streams.publishing.bridges.sender_transaction import CurrentSession, EventSource, SenderTransactions
 from streams.publishing.producer import EventProducer
 from streams.settings import load_settings
 
@@ -88,18 +90,8 @@ class EventTask:
         if self.task.has_code:
             expires_at = min(expires_at or datetime.max.replace(tzinfo=UTC), now + self.code_lifetime)
         try:
-            plain = (
-                [json_value(one) for one in args or ()],
-                {key: json_value(one) for key, one in (kwargs or {}).items()},
-            )
-            source = self.task.to_event(*plain[0], **plain[1])
-            if self.producer is not None and at is None and isinstance(source, Event):
-                self.producer.publish(source, expires_at=expires_at)
-                return Published(str(source.event_id))
-            if session is not None:
-                return Published(str(self.transactions.publish_within(session, source, at, expires_at)))
-            separately = self.transactions.publish_separately
-            return Published(str(separately(source, at, expires_at, delay=self.task.delay)))
+            source = self._event(args or (), kwargs or {})
+            return Published(str(self._publish(source, at, expires_at, session)))
         except ValidationError as error:
             first = error.errors()[0]
             message = f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -107,6 +99,29 @@ class EventTask:
         except BridgeError as error:
             message = f"{name}: {error}"
             raise BridgeError(message) from error
+
+    def _event(self, args: Sequence[object], kwargs: Mapping[str, object]) -> EventSource:
+        """Return the task's event, or the function that builds it. Raises the same as `apply_async`."""
+        positional = [json_value(value) for value in args]
+        return self.task.to_event(*positional, **{name: json_value(value) for name, value in kwargs.items()})
+
+    def _publish(
+        self, source: EventSource, at: datetime | None, expires_at: datetime | None, session: Session | None
+    ) -> UUID:
+        """Publish the event to Kafka, in the sender's transaction or in its own one. Returns its id.
+
+        Args:
+            source: The event, or the function that builds it.
+            at: The earliest time to send it.
+            expires_at: No attempt to handle it starts at or after this time.
+            session: The session with the sender's transaction. None: its own transaction.
+        """
+        if self.producer is not None and at is None and isinstance(source, Event):
+            self.producer.publish(source, expires_at=expires_at)
+            return source.event_id
+        if session is None:
+            return self.transactions.publish_separately(source, at, expires_at, delay=self.task.delay)
+        return self.transactions.publish_within(session, source, at, expires_at)
 
 
 class CeleryTasks(Mapping[str, EventTask]):

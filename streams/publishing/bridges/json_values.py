@@ -32,6 +32,14 @@ def json_value(value: object) -> object:
         raise BridgeError(message) from None
 
 
+def json_object(value: object, name: str) -> Mapping[str, object]:
+    """Return an argument that must be a JSON object. Raises BridgeError that names it if it is something else."""
+    if isinstance(value, Mapping):
+        return value
+    message = f"{name} is a {type(value).__name__}, not an object with fields"
+    raise BridgeError(message)
+
+
 def utc(value: object) -> object:
     """Return a time in ISO format with its offset. The platform's times without an offset are UTC.
 

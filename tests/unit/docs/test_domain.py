@@ -7,6 +7,7 @@ import pytest
 
 from schemas.registry import FileRegistry
 from streams.agents.built_in import HANDLERS
+from streams.cli.schemas import asyncapi
 from streams.topics import BUILT_IN, load_catalogue
 from tests.support import domain
 from tests.support.factories import SETTINGS
@@ -48,6 +49,12 @@ def target(document: object, reference: str) -> object:
         assert isinstance(document, dict)
         document = document[name]
     return document
+
+
+@pytest.mark.requirement(SECTION, "an AsyncAPI 3 document from the same source")
+def test_the_command_prints_the_document_of_a_deployment(capsys: pytest.CaptureFixture[str]) -> None:
+    asyncapi()
+    assert json.loads(capsys.readouterr().out) == json.loads(domain.document())
 
 
 @pytest.mark.requirement(SECTION, "an AsyncAPI 3 document from the same source")

@@ -59,6 +59,21 @@ def test_a_value_that_json_does_not_have_is_one_clear_line(value: object) -> Non
         json_value(value)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "error"),
+    [
+        ("save_workflow_node_execution_task", ([], "t", "a", "x", "u", "r"), "execution_data is a list, not an object"),
+        ("process_trace_tasks", ("f",), "file_info is a str, not an object with fields"),
+        ("batch_import_annotations_task", ("j", ["row"], "a", "t", "u"), r"content_list\[\] is a str"),
+        ("send_inner_email_task", ("a@example.com", "s", "b", ["x"]), "substitutions is a list"),
+    ],
+)
+def test_an_argument_of_another_kind_is_one_clear_line(name: str, arguments: tuple[object, ...], error: str) -> None:
+    (task,) = [task for task in TASKS if task.short_name == name]
+    with pytest.raises(BridgeError, match=f"^{error}"):
+        task.to_event(*arguments)
+
+
 def test_a_value_that_contains_itself_is_one_clear_line() -> None:
     own: list[object] = []
     own.append(own)

@@ -12,6 +12,7 @@ from schemas import (
     AnnotationUpdated,
     Event,
 )
+from streams.publishing.bridges.json_values import json_object
 from streams.publishing.bridges.platform_tasks.task import AFTER_SENDER, PlatformTask
 
 
@@ -84,7 +85,7 @@ def batch_import_annotations_task(
 
 def _cell(row: Mapping[str, object], name: str) -> str:
     """Return a cell as text. The platform's reader of CSV files gives the number NaN for an empty cell."""
-    value = row.get(name)
+    value = json_object(row, "content_list[]").get(name)
     return "" if value is None or value != value else str(value)  # noqa: PLR0124 - only NaN differs from itself
 
 

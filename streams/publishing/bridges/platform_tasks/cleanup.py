@@ -57,7 +57,7 @@ def batch_clean_document_task(
         document_ids=document_ids,
         dataset_id=dataset_id,
         doc_form=doc_form or DEFAULT_FORM,
-        file_ids=[file_id for file_id in file_ids if file_id],
+        file_ids=[file_id for file_id in file_ids or () if file_id],
     )
 
 

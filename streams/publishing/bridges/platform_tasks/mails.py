@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from schemas import Event, MailCodeRequested, MailRequested
+from streams.publishing.bridges.json_values import json_object
 from streams.publishing.bridges.platform_tasks.task import PlatformTask
 
 ENGLISH = "en-US"
@@ -37,7 +38,8 @@ def send_inner_email_task(
     to: str | Sequence[str], subject: str, body: str, substitutions: Mapping[str, object] | None = None
 ) -> Event:
     """Return a mail with the caller's own subject and template."""
-    values = {str(name): str(value) for name, value in (substitutions or {}).items()}
+    given = json_object(substitutions or {}, "substitutions")
+    values = {str(name): str(value) for name, value in given.items()}
     return MailRequested(kind="inner", to=_addresses(to), subject=subject, body=body, substitutions=values)
 
 

@@ -10,7 +10,7 @@ from schemas import (
     WorkflowNodeExecutionSaved,
     WorkflowRunSaved,
 )
-from streams.publishing.bridges.json_values import utc
+from streams.publishing.bridges.json_values import json_object, utc
 from streams.publishing.bridges.platform_tasks.task import PlatformTask
 
 
@@ -23,7 +23,7 @@ def save_workflow_execution_task(  # noqa: PLR0913, PLR0917 - the task's signatu
     creator_user_role: str,
 ) -> Event:
     """Return the event for a workflow run. `execution_data`: the fields of the platform's WorkflowExecution."""
-    read = execution_data.get
+    read = json_object(execution_data, "execution_data").get
     return WorkflowRunSaved.model_validate(
         {
             "tenant_id": tenant_id,
@@ -58,7 +58,7 @@ def save_workflow_node_execution_task(  # noqa: PLR0913, PLR0917 - the task's si
     creator_user_role: str,
 ) -> Event:
     """Return the event for the execution of a node. `execution_data`: the fields of WorkflowNodeExecution."""
-    read = execution_data.get
+    read = json_object(execution_data, "execution_data").get
     run_id = read("workflow_execution_id")
     return WorkflowNodeExecutionSaved.model_validate(
         {
@@ -90,22 +90,24 @@ def save_workflow_node_execution_task(  # noqa: PLR0913, PLR0917 - the task's si
     )
 
 
-def delete_draft_variable_files(deletions: Sequence[Mapping[str, object] | Sequence[object]]) -> Event:
+def delete_draft_variable_files(deletions: Sequence[Mapping[str, object] | list[object]]) -> Event:
     """Return the event for the files of deleted draft variables. Each has the ids of the variable and of its file."""
-    names = ("draft_var_id", "draft_var_file_id")
-    pairs = [
-        [deletion.get(name) for name in names] if isinstance(deletion, Mapping) else list(deletion)
-        for deletion in deletions
-    ]
     fields = ("draft_variable_id", "draft_variable_file_id")
-    return WorkflowDraftVariablesDeleted.model_validate(
-        {"files": [dict(zip(fields, pair, strict=False)) for pair in pairs]}
-    )
+    files = [dict(zip(fields, _pair(deletion), strict=False)) for deletion in deletions]
+    return WorkflowDraftVariablesDeleted.model_validate({"files": files})
+
+
+def _pair(deletion: object) -> list[object]:
+    if isinstance(deletion, list):
+        return deletion
+    read = json_object(deletion, "deletions[]").get
+    return [read("draft_var_id"), read("draft_var_file_id")]
 
 
 def process_trace_tasks(file_info: Mapping[str, object]) -> Event:
     """Return the event for a trace. `file_info`: the app and the file in the storage."""
-    return TraceRecorded.model_validate({"app_id": file_info.get("app_id"), "file_id": file_info.get("file_id")})
+    read = json_object(file_info, "file_info").get
+    return TraceRecorded.model_validate({"app_id": read("app_id"), "file_id": read("file_id")})
 
 
 def json_text(value: object) -> str:
