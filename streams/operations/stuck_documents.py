@@ -83,6 +83,7 @@ class StuckDocuments:
         self._codec = codec
         self._read_lag = read_lag or (lambda: group_lag(settings, catalogue))
         topics = [catalogue.of(event) for event in _NAMING_EVENTS]
+        self._event_topics = [topic.name for topic in topics]
         self._naming_topics = {
             *(topic.name for topic in topics),
             *(tier for topic in topics for tier in catalogue.tiers(topic.pool)),
@@ -126,7 +127,8 @@ class StuckDocuments:
 
     async def _find(self, session: AsyncSession, only: list[str] | None = None) -> list[StuckDocument]:
         after, since = self._settings.stranded_after, self._settings.stranded_since
-        return await find_stuck_documents(session, after, BATCH, since=since, only=only)
+        topics = self._event_topics
+        return await find_stuck_documents(session, after, BATCH, topics=topics, since=since, only=only)
 
     async def _request_again(self, ids: list[str]) -> int:
         async with AsyncSession(self._engine) as session, session.begin():

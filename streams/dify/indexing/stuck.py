@@ -34,8 +34,14 @@ FIND = text(
         and exists (
             select 1 from datasets where id = d.dataset_id and runtime_mode is distinct from 'rag_pipeline'
         )
-        and greatest(d.created_at, d.processing_started_at) >= coalesce(
-            cast(:since as timestamp), (select installed_at at time zone 'utc' from streams.installation)
+        and (
+            d.created_at >= coalesce(
+                cast(:since as timestamp), (select installed_at at time zone 'utc' from streams.installation)
+            )
+            or d.id::text in (
+                select e.args->>'document_id' from streams.executions as e
+                where e.topic = any(:topics) and e.args->>'document_id' is not null
+            )
         )
         and not exists (
             select 1 from streams.executions as e
@@ -52,30 +58,34 @@ FIND = text(
 )
 
 
-async def find_stuck_documents(
+async def find_stuck_documents(  # noqa: PLR0913 - one argument per filter
     session: AsyncSession,
     seconds: float,
     limit: int,
     *,
+    topics: Sequence[str],
     since: datetime | None = None,
     only: Sequence[str] | None = None,
 ) -> list[StuckDocument]:
     """Return the oldest stuck documents: not changed for `seconds`, and in no execution and no outbox row.
 
     Documents of the platform's own queues are left out: of its pipelines, of sources that are not read here, and those
-    that were neither created nor started since the pipeline was installed. This function cannot see records in Kafka.
-    The caller has to check that no request is waiting there.
+    that are older than this pipeline and whose request was never seen here. Celery may still load them: it also starts
+    documents that have waited in its queue for long. This function cannot see records in Kafka. The caller has to check
+    that no request is waiting there.
 
     Args:
         session: reads the platform's tables and the ledger.
         seconds: the time since the last change of the row.
         limit: the largest number of documents to return.
+        topics: the names of the topics that request the indexing of one document.
         since: the time since which documents are indexed here; None: since the schema `streams` was created.
         only: the ids to check; None: all documents.
     """
     values = {
         "seconds": seconds,
         "limit": limit,
+        "topics": list(topics),
         "since": None if since is None else _without_zone(since),
         "only": None if only is None else list(only),
     }
