@@ -7,10 +7,10 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams.database.pg_arrays import array_text, byte_array_text
 from streams.delivery.delivery import Delivery, at_ms
 from streams.delivery.handler import JSON
 from streams.delivery.ledger.columns import WorkerIdentity, args_json, result_json, storable
-from streams.delivery.ledger.pg_arrays import array_text, byte_array_text
 
 _FROM_ARRAYS = """
     from unnest(

@@ -25,8 +25,8 @@ from streams.database import (
 from streams.database.engines import REVISION
 from streams.database.migrations import MigrationRefusedError, upgrade
 from streams.database.partitions import PARTITIONS_AHEAD
+from streams.database.pg_arrays import array_text, byte_array_text
 from streams.database.tables import metadata
-from streams.delivery.ledger.pg_arrays import array_text, byte_array_text
 from streams.settings import Settings
 from tests.support.local_stack.databases import own_database
 from tests.support.local_stack.stack import Stack

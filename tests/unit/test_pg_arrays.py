@@ -3,7 +3,7 @@
 from datetime import date
 from uuid import UUID
 
-from streams.delivery.ledger.pg_arrays import array_text, byte_array_text
+from streams.database.pg_arrays import array_text, byte_array_text
 
 
 def test_elements_are_quoted_and_none_is_null() -> None:
