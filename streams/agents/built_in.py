@@ -1,7 +1,7 @@
 """The built-in handlers."""
 
 from schemas import Event
-from streams.agents.apps import message_quota
+from streams.agents.apps import message_quota, workflow_runs
 from streams.agents.knowledge import dataset_cleanup, document_cleanup, document_indexing, document_sync
 from streams.delivery.handler import Handler
 
@@ -11,4 +11,5 @@ HANDLERS: tuple[Handler[Event], ...] = (
     *document_cleanup.HANDLERS,
     *dataset_cleanup.HANDLERS,
     *message_quota.HANDLERS,
+    *workflow_runs.HANDLERS,
 )

@@ -1,0 +1,1 @@
+"""Runs of workflows, and the executions of their nodes."""

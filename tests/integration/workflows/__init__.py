@@ -1,0 +1,1 @@
+"""Workflow runs on the real database."""
