@@ -3,6 +3,7 @@
 from schemas import Event
 from streams.agents.apps import message_quota, workflow_runs
 from streams.agents.knowledge import dataset_cleanup, document_cleanup, document_indexing, document_sync
+from streams.agents.workspace import plugin_upgrades
 from streams.delivery.handler import Handler
 
 HANDLERS: tuple[Handler[Event], ...] = (
@@ -12,4 +13,5 @@ HANDLERS: tuple[Handler[Event], ...] = (
     *dataset_cleanup.HANDLERS,
     *message_quota.HANDLERS,
     *workflow_runs.HANDLERS,
+    *plugin_upgrades.HANDLERS,
 )

@@ -59,6 +59,22 @@ class ServiceError(Exception):
     __module__ = "streams.dify.errors"
 
 
+class PluginDaemonAwayError(ServiceError, UnavailableError):
+    """The plugin daemon does not answer, or answers with a server error."""
+
+    __module__ = "streams.dify.errors"
+
+    service = "plugin-daemon"
+
+
+class MarketplaceAwayError(ServiceError, UnavailableError):
+    """The marketplace does not answer, or answers with a server error."""
+
+    __module__ = "streams.dify.errors"
+
+    service = "marketplace"
+
+
 class UploadFileMissingError(Exception):
     """The row of an upload file does not exist (yet)."""
 

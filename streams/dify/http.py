@@ -55,6 +55,8 @@ class Service:
     name: str
     headers: Mapping[str, str]
     timeouts: Timeouts
+    away: type[ServiceError] = ServiceError
+    """The error if it does not answer, or answers with a server error."""
 
 
 class AnswerError(ValueError):
@@ -71,7 +73,8 @@ async def fetch(
     Raises:
         BusyError: the status is 429; carries the time of Retry-After.
         ExtractionError: the status is another 4xx, or the response is too long.
-        ServiceError: the status is 5xx or a redirect, the network failed, or the body is not a JSON object.
+        ServiceError: the status is a redirect, or the body is not a JSON object.
+        service.away: the status is 5xx, or the network failed.
     """
     try:
         async with (
@@ -84,14 +87,14 @@ async def fetch(
     except httpx.HTTPError as error:
         log.warning("a service does not answer", service=service.name, error=str(error) or repr(error))
         message = f"{service.name} does not answer: {type(error).__name__}"
-        raise ServiceError(message) from error
+        raise service.away(message) from error
     except httpx.InvalidURL as error:
         message = f"the address for {service.name} is not one"
         raise ExtractionError(message) from error
     except AnswerError as error:
         message = f"{service.name} {error}"
         raise ExtractionError(message) from error
-    _raise_for_status(service.name, response, body)
+    _raise_for_status(service, response, body)
     try:
         answer: object = loads(body)
     except ValueError:
@@ -153,8 +156,8 @@ def _shown(body: bytes) -> str:
     return " ".join(body[:_SHOWN].decode(errors="replace").split())
 
 
-def _raise_for_status(name: str, response: httpx.Response, body: bytes) -> None:
-    status = response.status_code
+def _raise_for_status(service: Service, response: httpx.Response, body: bytes) -> None:
+    status, name = response.status_code, service.name
     if response.is_success:
         return
     log.warning("a service rejects a request", service=name, status=status, body=_shown(body))
@@ -164,7 +167,7 @@ def _raise_for_status(name: str, response: httpx.Response, body: bytes) -> None:
         raise BusyError(message, _DEFAULT_WAIT if wait is None else min(wait, _MAX_WAIT))
     if response.is_client_error:
         raise ExtractionError(message)
-    raise ServiceError(message)
+    raise (service.away if response.is_server_error else ServiceError)(message)
 
 
 def retry_after(value: str | None) -> float | None:

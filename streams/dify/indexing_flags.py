@@ -6,11 +6,11 @@ The keys are optional and expire. So a delivery never fails because Redis is una
 import asyncio
 import time
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from streams.dify.redis import RedisClients
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 
@@ -28,9 +28,8 @@ class IndexingFlags:
 
     def __init__(self, open_client: Callable[[], Redis], seconds: float) -> None:
         """`open_client` creates a client. `seconds` limits one call, including the connection."""
-        self._open_client = open_client
+        self._redis = RedisClients(open_client)
         self._seconds = seconds
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
         self._retry_at = 0.0
 
     async def indexing_ended(self, document_id: str) -> None:
@@ -41,7 +40,7 @@ class IndexingFlags:
         for pause in (_RETRY_SECONDS, None):
             try:
                 async with asyncio.timeout(self._seconds):
-                    await self._client().delete(*(key.format(document_id) for key in _KEYS))
+                    await self._redis.current().delete(*(key.format(document_id) for key in _KEYS))
             except (RedisError, OSError, TimeoutError) as error:
                 if time.monotonic() < self._retry_at:  # another task found the failure and logged it
                     return
@@ -52,10 +51,3 @@ class IndexingFlags:
                 log.warning(NO_ANSWER, error=message(error))
             else:
                 return
-
-    def _client(self) -> Redis:
-        loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            client = self._clients[loop] = self._open_client()
-        return client

@@ -8,8 +8,9 @@ from streams.dify.embedding.openai import build_openai_embedder
 from streams.dify.embedding.port import Embedder
 from streams.dify.errors import RefusedError
 from streams.dify.indexing_flags import IndexingFlags
+from streams.dify.plugins.upgrade import PluginServices, build_plugin_services
 from streams.dify.qa.chat import ChatEndpoint, chat_endpoint
-from streams.dify.redis import redis_opener
+from streams.dify.redis import RedisClients, redis_opener
 from streams.dify.sources.reader import SourceReader, build_source_reader
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.dify.vector_stores.pgvector_database import vector_database
@@ -34,6 +35,8 @@ class Platform:
     chat: ChatEndpoint | None
     """The chat model that writes questions and answers; None: not configured."""
     flags: IndexingFlags
+    plugins: PluginServices | None
+    """The plugin daemon and the marketplace; None: not configured."""
 
     def embedder(self, provider: str | None, model: str | None) -> Embedder:
         """Return the model that a dataset names, or the default model. Raises RefusedError for an unknown model."""
@@ -86,4 +89,5 @@ def build_platform(settings: Settings) -> Platform:
         flags=IndexingFlags(
             redis_opener(settings), 2 * (settings.redis_connect_timeout + settings.redis_request_timeout)
         ),
+        plugins=build_plugin_services(settings, RedisClients(redis_opener(settings))),
     )

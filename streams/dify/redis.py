@@ -6,10 +6,12 @@ password of the Redis servers. ``rediss+sentinel://…`` uses TLS to the sentine
 query parameters for both.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
 from urllib.parse import unquote
+from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import SSLConnection, parse_url
@@ -37,6 +39,23 @@ class SentinelAddress:
     password: str | None
     tls: Mapping[str, object] = field(default_factory=dict)
     """redis-py's arguments for TLS, for the sentinels and the Redis servers. Empty: without TLS."""
+
+
+class RedisClients:
+    """The clients of one Redis, one per event loop. A client is created at its first use."""
+
+    def __init__(self, open_client: Callable[[], Redis]) -> None:
+        """`open_client` creates a client."""
+        self._open_client = open_client
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
+
+    def current(self) -> Redis:
+        """Return the client of the running event loop."""
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = self._open_client()
+        return client
 
 
 def redis_opener(settings: Settings) -> Callable[[], Redis]:

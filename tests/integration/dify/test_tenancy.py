@@ -146,6 +146,7 @@ def _ids(document: Document) -> dict[str, Any]:
 WITH_THEIR_FAMILY = {
     "save-node-execution",
     "save-workflow-run",
+    "upgrade-tenant-plugins",
 }
 """Handlers whose case is in the test of their family."""
 

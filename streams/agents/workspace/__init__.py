@@ -1,0 +1,1 @@
+"""Handlers for tenants, accounts, mails and plugins."""

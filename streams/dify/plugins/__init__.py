@@ -1,0 +1,1 @@
+"""Plugins of tenants, and their upgrades from the marketplace."""

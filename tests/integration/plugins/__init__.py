@@ -1,0 +1,1 @@
+"""Plugins of tenants, on fake servers of the plugin daemon and the marketplace."""
