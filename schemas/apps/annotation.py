@@ -43,6 +43,8 @@ class AnnotationReplyEnabled(Event):
     score_threshold: float
     embedding_provider_name: str
     embedding_model_name: str
+    cursor: str | None = None
+    """The last annotation that is indexed. Null in the sender's event; each step publishes the next one with it."""
 
 
 class AnnotationReplyDisabled(Event):

@@ -93,6 +93,12 @@ class Stopped(Exception):  # noqa: N818 - reads well: `raise Stopped("the docume
     __module__ = "streams.dify.errors"
 
 
+class ReplyDisabled(Stopped):
+    """The app does not answer from its annotations (any more)."""
+
+    __module__ = "streams.dify.errors"
+
+
 class VectorStoreError(Exception):
     """The vector store failed. A retry may succeed."""
 

@@ -5,7 +5,7 @@ The keys are optional and expire. So a delivery never fails because Redis is una
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -34,13 +34,36 @@ class IndexingFlags:
 
     async def indexing_ended(self, document_id: str) -> None:
         """Delete the keys of a document, so that it can be retried or synchronised again."""
+        await self.delete(*(key.format(document_id) for key in _KEYS))
+
+    async def delete(self, *keys: str) -> None:
+        """Delete keys."""
+        if keys:
+            await self._send(lambda client: client.delete(*keys))
+
+    async def set_values(self, values: Mapping[str, str], seconds: int) -> None:
+        """Set keys to values, all at once. They expire after some seconds."""
+
+        async def set_all(client: Redis) -> None:
+            async with client.pipeline(transaction=True) as pipeline:
+                for key, value in values.items():
+                    pipeline.set(key, value, ex=seconds)
+                await pipeline.execute()
+
+        await self._send(set_all)
+
+    async def increment(self, key: str) -> None:
+        """Add one to a counter that never expires."""
+        await self._send(lambda client: client.incr(key))
+
+    async def _send(self, request: Callable[[Redis], Awaitable[object]]) -> None:
         if time.monotonic() < self._retry_at:
             return
         # Two attempts: a failover may be in progress, or only the pooled connection is closed.
         for pause in (_RETRY_SECONDS, None):
             try:
                 async with asyncio.timeout(self._seconds):
-                    await self._redis.current().delete(*(key.format(document_id) for key in _KEYS))
+                    await request(self._redis.current())
             except (RedisError, OSError, TimeoutError) as error:
                 if time.monotonic() < self._retry_at:  # another task found the failure and logged it
                     return

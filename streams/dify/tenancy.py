@@ -4,13 +4,13 @@ Every handler of the platform's rows calls `one_tenant` with the tenants of its 
 file, before it reads their contents or changes them. What it deletes is selected by that tenant as well.
 """
 
-from sqlalchemy import any_, literal, select
+from sqlalchemy import any_, exists, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.errors import ForeignTenantError, RefusedError
 from streams.dify.ids import optional_id
-from streams.dify.models import Dataset, Document, DocumentSegment
+from streams.dify.models import App, Dataset, Document, DocumentSegment
 
 Owner = tuple[str, str | None]
 """A thing, as an error message names it, and its tenant. None: it does not say whose it is, or does not exist."""
@@ -52,6 +52,12 @@ async def tenant_of_dataset(session: AsyncSession, dataset_id: str, event_tenant
     return one_tenant(of_event(event_tenant), (f"dataset {dataset_id}", found))
 
 
+async def tenant_of_app(session: AsyncSession, app_id: str, event_tenant: str | None) -> str | None:
+    """Return the tenant of an event that names an app, as `tenant_of_dataset` does."""
+    found = await session.scalar(select(App.tenant_id).where(App.id == app_id))
+    return one_tenant(of_event(event_tenant), (f"app {app_id}", found))
+
+
 async def tenant_of_documents(
     session: AsyncSession, dataset_id: str, document_ids: list[str], event_tenant: str | None
 ) -> str | None:
@@ -71,8 +77,12 @@ async def tenant_of_documents(
 async def tenant_of_deleted_dataset(session: AsyncSession, dataset_id: str, event_tenant: str | None) -> str | None:
     """Return the tenant of an event that names a deleted dataset. The documents that it has left say it too.
 
-    Raises ForeignTenantError if they are not the event's tenant's.
+    Raises ForeignTenantError if they are not the event's tenant's, and RefusedError for the id of an app: an app's
+    annotations have a collection with its id, as the vectors of a dataset.
     """
+    if await session.scalar(select(exists().where(App.id == dataset_id))):
+        message = f"{dataset_id} is the id of an app and not of a dataset"
+        raise RefusedError(message)
     document = await session.scalar(select(Document.tenant_id).where(Document.dataset_id == dataset_id).limit(1))
     segments = select(DocumentSegment.tenant_id).where(DocumentSegment.dataset_id == dataset_id).limit(1)
     return one_tenant(

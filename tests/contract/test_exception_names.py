@@ -56,6 +56,7 @@ NAMES = (
     "streams.dify.errors.PipelineDocumentError",
     "streams.dify.errors.RefusedError",
     "streams.dify.errors.RefusedTextError",
+    "streams.dify.errors.ReplyDisabled",
     "streams.dify.errors.ServiceError",
     "streams.dify.errors.Stopped",
     "streams.dify.errors.UnavailableError",

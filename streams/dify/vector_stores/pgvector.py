@@ -27,7 +27,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 from streams.dify.sql import affected_rows
 from streams.dify.vector_stores.pgvector_binary import PackedVector
 from streams.dify.vector_stores.pgvector_database import VectorDatabase, ensure_extension
-from streams.dify.vector_stores.port import Entry, Match, VectorQuery, is_own_collection
+from streams.dify.vector_stores.port import AnnotationEntry, Entry, Match, VectorQuery, is_own_collection
 
 _MAX_NAME_BYTES = 63
 """PostgreSQL truncates longer names. The platform's names are one byte longer."""
@@ -73,7 +73,7 @@ class PgVectorIndex:
             for index in sorted(table.indexes, key=lambda index: str(index.name)):
                 await target.execute(CreateIndex(index, if_not_exists=True))
 
-    async def upsert(self, session: AsyncSession, collection: str, entries: Sequence[Entry]) -> None:
+    async def upsert(self, session: AsyncSession, collection: str, entries: Sequence[Entry | AnnotationEntry]) -> None:
         """Write entries. An entry with the same node id is replaced."""
         if not entries:
             return
@@ -82,12 +82,7 @@ class PgVectorIndex:
             {
                 "id": entry.node_id,
                 "text": entry.content,
-                "meta": {
-                    "doc_id": entry.node_id,
-                    "doc_hash": entry.content_hash,
-                    "document_id": entry.document_id,
-                    "dataset_id": entry.dataset_id,
-                },
+                "meta": entry.metadata,
                 "embedding": entry.vector,
             }
             for entry in entries
@@ -106,7 +101,7 @@ class PgVectorIndex:
             table = _table(collection)
             # One array instead of one parameter per node: there may be thousands.
             nodes = any_(literal(node_ids, ARRAY(Uuid(as_uuid=False))))
-            own = _metadata_value(table, "dataset_id") == dataset_id
+            own = _owner(table) == dataset_id
             return await affected_rows(target, delete(table).where(table.c.id == nodes, own))
 
     async def delete_document(self, session: AsyncSession, collection: str, dataset_id: str, document_id: str) -> int:
@@ -128,7 +123,7 @@ class PgVectorIndex:
             if not await _exists(target, collection):
                 return False
             table = _table(collection)
-            owner = _metadata_value(table, "dataset_id")
+            owner = _owner(table)
             if shared or (
                 not is_own_collection(table.name, dataset_id)
                 and await target.scalar(select(exists().where(owner != dataset_id)))
@@ -146,9 +141,10 @@ class PgVectorIndex:
                 return 0
             table = _table(collection)
             query = select(func.count()).select_from(table)
-            for name, value in (("dataset_id", dataset_id), ("document_id", document_id)):
-                if value is not None:
-                    query = query.where(_metadata_value(table, name) == value)
+            if dataset_id is not None:
+                query = query.where(_owner(table) == dataset_id)
+            if document_id is not None:
+                query = query.where(_metadata_value(table, "document_id") == document_id)
             return await target.scalar(query) or 0
 
     async def search(self, session: AsyncSession, query: VectorQuery, k: int) -> list[Match]:
@@ -182,6 +178,11 @@ def _metadata_value(table: Table, name: str) -> ColumnElement[str]:
     """Return the expression of a metadata value."""
     found: ColumnElement[str] = table.c.meta[name].astext
     return found
+
+
+def _owner(table: Table) -> ColumnElement[str]:
+    """Return the expression of the dataset that a row belongs to, or of the app if it is an annotation."""
+    return func.coalesce(_metadata_value(table, "dataset_id"), _metadata_value(table, "app_id"))
 
 
 async def _exists(session: AsyncSession, collection: str) -> bool:

@@ -28,6 +28,47 @@ class Entry:
     dataset_id: str
     vector: Vector
 
+    @property
+    def owner_id(self) -> str:
+        """The dataset that the entry belongs to."""
+        return self.dataset_id
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata with the platform's names."""
+        return {
+            "doc_id": self.node_id,
+            "doc_hash": self.content_hash,
+            "document_id": self.document_id,
+            "dataset_id": self.dataset_id,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationEntry:
+    """The question of an annotation with its vector. The app takes the place of a dataset, as on the platform."""
+
+    annotation_id: str
+    app_id: str
+    content: str
+    """The question."""
+    vector: Vector
+
+    @property
+    def node_id(self) -> str:
+        """The id of the entry: an annotation has one, whatever is repeated."""
+        return self.annotation_id
+
+    @property
+    def owner_id(self) -> str:
+        """The app that the entry belongs to."""
+        return self.app_id
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata with the platform's names. There is no document."""
+        return {"doc_id": self.annotation_id, "annotation_id": self.annotation_id, "app_id": self.app_id}
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -52,6 +93,7 @@ class VectorQuery:
 class VectorIndex(Protocol):
     """Collections of vectors. A collection belongs to one dataset or is shared by several.
 
+    The annotations of an app are a dataset with the app's id: `dataset_id` is that id for them.
     A collection that does not exist counts as empty: it can be read and deleted from. A store outside the session's
     database writes at once, within its own timeout. It raises VectorStoreError, BusyError or RefusedError.
     """
@@ -71,7 +113,7 @@ class VectorIndex(Protocol):
     async def create(self, session: AsyncSession, collection: str, dimensions: int) -> None:
         """Create the collection unless it exists. Concurrent calls are safe."""
 
-    async def upsert(self, session: AsyncSession, collection: str, entries: Sequence[Entry]) -> None:
+    async def upsert(self, session: AsyncSession, collection: str, entries: Sequence[Entry | AnnotationEntry]) -> None:
         """Write entries. An entry with the same node id is replaced."""
 
     async def delete_nodes(

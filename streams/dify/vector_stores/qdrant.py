@@ -25,7 +25,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.errors import BusyError, RefusedError, VectorStoreError
-from streams.dify.vector_stores.port import Entry, Match, VectorQuery, is_own_collection
+from streams.dify.vector_stores.port import AnnotationEntry, Entry, Match, VectorQuery, is_own_collection
 
 _CLIENT_ERRORS = range(400, 500)
 _REQUEST_TIMEOUT = 408
@@ -64,7 +64,12 @@ class QdrantIndex:
             for name in _INDEXED:
                 await client.create_payload_index(collection, name, field_schema=PayloadSchemaType.KEYWORD)
 
-    async def upsert(self, session: AsyncSession, collection: str, entries: Sequence[Entry]) -> None:  # noqa: ARG002
+    async def upsert(
+        self,
+        session: AsyncSession,  # noqa: ARG002
+        collection: str,
+        entries: Sequence[Entry | AnnotationEntry],
+    ) -> None:
         """Write entries. An entry with the same node id is replaced."""
         if not entries:
             return
@@ -74,13 +79,8 @@ class QdrantIndex:
                 vector=entry.vector,
                 payload={
                     "page_content": entry.content,
-                    "metadata": {
-                        "doc_id": entry.node_id,
-                        "doc_hash": entry.content_hash,
-                        "document_id": entry.document_id,
-                        "dataset_id": entry.dataset_id,
-                    },
-                    _DATASET: entry.dataset_id,
+                    "metadata": entry.metadata,
+                    _DATASET: entry.owner_id,
                 },
             )
             for entry in entries

@@ -1,0 +1,1 @@
+"""Annotations of apps: their index, their jobs, their imports."""
