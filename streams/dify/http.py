@@ -57,6 +57,8 @@ class Service:
     timeouts: Timeouts
     away: type[ServiceError] = ServiceError
     """The error if it does not answer, or answers with a server error."""
+    private: bool = False
+    """True: its answers may repeat personal data of a request. They are not logged."""
 
 
 class AnswerError(ValueError):
@@ -103,7 +105,7 @@ async def fetch(
         message = f"{service.name} answers with JSON that is nested too deeply"
         raise ExtractionError(message) from error
     if not isinstance(answer, dict):
-        log.warning("a service answers with no JSON object", service=service.name, body=_shown(body))
+        log.warning("a service answers with no JSON object", service=service.name, body=_shown(service, body))
         message = f"{service.name} answers with something that is not a JSON object"
         raise ServiceError(message)
     return answer
@@ -152,15 +154,17 @@ def _too_long(limit: int) -> str:
     return f"answers with more than {limit >> 20} MiB"
 
 
-def _shown(body: bytes) -> str:
+def _shown(service: Service, body: bytes) -> str:
+    if service.private:
+        return f"{len(body)} bytes"
     return " ".join(body[:_SHOWN].decode(errors="replace").split())
 
 
 def _raise_for_status(service: Service, response: httpx.Response, body: bytes) -> None:
-    status, name = response.status_code, service.name
+    name, status = service.name, response.status_code
     if response.is_success:
         return
-    log.warning("a service rejects a request", service=name, status=status, body=_shown(body))
+    log.warning("a service rejects a request", service=name, status=status, body=_shown(service, body))
     message = f"{name} answers {status}: {_MEANINGS.get(status, 'it has failed')}"
     if status == httpx.codes.TOO_MANY_REQUESTS:
         wait = retry_after(response.headers.get("Retry-After"))

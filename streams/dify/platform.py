@@ -7,11 +7,13 @@ from streams.dify.embedding.local import MODEL, PROVIDER, LocalEmbedder
 from streams.dify.embedding.openai import build_openai_embedder
 from streams.dify.embedding.port import Embedder
 from streams.dify.errors import RefusedError
+from streams.dify.http import Timeouts
 from streams.dify.indexing_flags import IndexingFlags
 from streams.dify.plugins.upgrade import PluginServices, build_plugin_services
 from streams.dify.qa.chat import ChatEndpoint, chat_endpoint
 from streams.dify.redis import RedisClients, redis_opener
 from streams.dify.sources.reader import SourceReader, build_source_reader
+from streams.dify.traces.port import TraceProviders
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.dify.vector_stores.pgvector_database import vector_database
 from streams.dify.vector_stores.port import VectorIndex, collection_from_struct, collection_name
@@ -37,6 +39,7 @@ class Platform:
     flags: IndexingFlags
     plugins: PluginServices | None
     """The plugin daemon and the marketplace; None: not configured."""
+    traces: TraceProviders
 
     def embedder(self, provider: str | None, model: str | None) -> Embedder:
         """Return the model that a dataset names, or the default model. Raises RefusedError for an unknown model."""
@@ -90,4 +93,5 @@ def build_platform(settings: Settings) -> Platform:
             redis_opener(settings), 2 * (settings.redis_connect_timeout + settings.redis_request_timeout)
         ),
         plugins=build_plugin_services(settings, RedisClients(redis_opener(settings))),
+        traces=TraceProviders(Timeouts(settings.service_connect_timeout, settings.service_request_timeout)),
     )

@@ -1,0 +1,1 @@
+"""Secrets that the platform stores encrypted with the key of a tenant."""

@@ -1,0 +1,1 @@
+"""Traces of what apps did, for external tracing services."""

@@ -1,0 +1,1 @@
+"""Traces of apps, sent to tracing services."""
