@@ -1,7 +1,15 @@
 """The built-in handlers."""
 
 from schemas import Event
-from streams.agents.apps import message_quota, workflow_runs
+from streams.agents.apps import (
+    annotation_import,
+    annotation_index,
+    annotation_reply,
+    draft_variables,
+    message_quota,
+    trace_export,
+    workflow_runs,
+)
 from streams.agents.knowledge import dataset_cleanup, document_cleanup, document_indexing, document_sync
 from streams.agents.workspace import plugin_upgrades
 from streams.delivery.handler import Handler
@@ -12,6 +20,11 @@ HANDLERS: tuple[Handler[Event], ...] = (
     *document_cleanup.HANDLERS,
     *dataset_cleanup.HANDLERS,
     *message_quota.HANDLERS,
+    *annotation_index.HANDLERS,
+    *annotation_reply.HANDLERS,
+    *annotation_import.HANDLERS,
     *workflow_runs.HANDLERS,
+    *trace_export.HANDLERS,
+    *draft_variables.HANDLERS,
     *plugin_upgrades.HANDLERS,
 )
