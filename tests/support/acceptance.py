@@ -52,6 +52,7 @@ SECTIONS: dict[str, str] = {
         "What peers' bug reports, two reviews and a real deployment showed. c: reports of peers; R: the review for "
         "loss, doubling and stalls; H, M, L: the security review by severity; S: a real database of the platform."
     ),
+    "The whole domain": "Every event, handler and task of the platform's event and task integration.",
     "Source tree and packaging": "",
     "Output of commands": "",
     "Development": "",
