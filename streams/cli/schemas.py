@@ -99,8 +99,8 @@ def check(*, folder: FolderOption = None, as_json: JSONOption = False) -> None:
         print_text(f"{len(list(registry))} schemas in {registry.folder} agree with their classes and with each other")
 
 
-@app.command("asyncapi", cls=Command, epilog=examples("streams schemas asyncapi > asyncapi.json"))
-def asyncapi(*, folder: FolderOption = None) -> None:
+@app.command("asyncapi", cls=Command, epilog=examples("streams schemas asyncapi"))
+def asyncapi(*, folder: FolderOption = None, as_json: JSONOption = False) -> None:  # noqa: ARG001 - always JSON
     """Print an AsyncAPI 3 document, as JSON: the topics with their events, keys, Avro schemas and handlers."""
     settings = load_settings()
     try:
