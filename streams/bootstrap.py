@@ -8,6 +8,8 @@ from schemas import Event
 from streams.agents import declare_agents, declare_tier_agents
 from streams.codec import build_codec
 from streams.delivery import Handler
+from streams.dify.accounts.billing import build_billing
+from streams.dify.mail.mailer import build_mailer
 from streams.dify.platform import build_platform
 from streams.observability.logs import configure_logging, logging_config
 from streams.operations.kafka_admin import KafkaAdmin
@@ -20,7 +22,7 @@ from streams.runtime.worker import Worker
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
 
-COMPUTE_MODULES = ("faust.cli.faust", "streams.dify.indexing.preload")
+COMPUTE_MODULES = ("faust.cli.faust", "streams.dify.indexing.preload", "streams.dify.mail.caller_template")
 """Modules that the server of the compute processes imports once: their functions, and the worker's own script."""
 
 
@@ -51,7 +53,7 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
             limits=concurrency_limits(load_overrides(settings.overrides)),
             pools=pools,
             producer=app.records,
-            services=lambda: [build_platform(settings)],
+            services=lambda: [build_platform(settings), build_mailer(settings), build_billing(settings)],
             preload=COMPUTE_MODULES,
             crash=app.end_after_failure,
             has_failed=lambda: app.crashed,

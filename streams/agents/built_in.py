@@ -11,7 +11,7 @@ from streams.agents.apps import (
     workflow_runs,
 )
 from streams.agents.knowledge import dataset_cleanup, document_cleanup, document_indexing, document_sync
-from streams.agents.workspace import plugin_upgrades
+from streams.agents.workspace import account, mail, plugin_upgrades
 from streams.delivery.handler import Handler
 
 HANDLERS: tuple[Handler[Event], ...] = (
@@ -27,4 +27,6 @@ HANDLERS: tuple[Handler[Event], ...] = (
     *trace_export.HANDLERS,
     *draft_variables.HANDLERS,
     *plugin_upgrades.HANDLERS,
+    *mail.HANDLERS,
+    *account.HANDLERS,
 )

@@ -80,7 +80,10 @@ class TimeLimitExceeded(Exception):  # noqa: N818 - Celery's name for the same t
 
 
 class ExpiredError(Exception):
-    """Passed to `on_dead`: the event expired before an attempt could start."""
+    """Passed to `on_dead`: the event expired before an attempt could start.
+
+    A handler may raise it if what its event asks for has ended: the delivery is dead-lettered at once, as expired.
+    """
 
     __module__ = "streams.delivery"
 

@@ -155,3 +155,25 @@ class ChatAwayError(NoAnswerError, UnavailableError):
     __module__ = "streams.dify.errors"
 
     service = "chat"
+
+
+class MailAwayError(UnavailableError):
+    """The mail service does not answer, answers with a server error, or with something that is not its protocol."""
+
+    __module__ = "streams.dify.errors"
+
+    service = "mail"
+
+
+class MailServiceError(Exception):
+    """The mail service rejects this mail for now, or the settings of the service. A retry may succeed."""
+
+    __module__ = "streams.dify.errors"
+
+
+class BillingAwayError(UnavailableError):
+    """The billing service does not answer, or answers with a server error."""
+
+    __module__ = "streams.dify.errors"
+
+    service = "billing"

@@ -3,6 +3,7 @@
 The messages of errors are for the owner of a document: without hosts and without bodies of answers. Those are logged.
 """
 
+import asyncio
 import re
 import zlib
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from json import loads
 
 import httpx
 
-from streams.dify.errors import BusyError, ExtractionError, ServiceError
+from streams.dify.errors import BusyError, ExtractionError, ServiceError, UnavailableError
 from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
@@ -21,6 +22,8 @@ log = get_logger(__name__)
 JSONObject = dict[str, object]
 """A JSON object."""
 MAX_BYTES = 50 * 1024 * 1024
+MAX_ANSWER_BYTES = 1024 * 1024
+"""The longest answer of a service that only confirms."""
 ACCEPTED = {"Accept-Encoding": "gzip"}
 """The header of requests whose answer `read_body` reads."""
 _PATH_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -59,6 +62,24 @@ class Service:
     """The error if it does not answer, or answers with a server error."""
     private: bool = False
     """True: its answers may repeat personal data of a request. They are not logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The status and the body of a response that is neither 408, 429 nor 5xx."""
+
+    status: int
+    body: bytes
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return httpx.codes.is_success(self.status)
+
+    @property
+    def shown(self) -> str:
+        """The beginning of the body in one line, for errors."""
+        return _shown(self.body)
 
 
 class AnswerError(ValueError):
@@ -109,6 +130,52 @@ async def fetch(
         message = f"{service.name} answers with something that is not a JSON object"
         raise ServiceError(message)
     return answer
+
+
+async def send(  # noqa: PLR0913 - a request and what its failure means
+    service: Service,
+    method: str,
+    url: str,
+    *,
+    away: type[UnavailableError],
+    params: Mapping[str, str] | None = None,
+    json: object = None,
+) -> Answer:
+    """Send a request whose answer the caller judges by its status.
+
+    Args:
+        service: Whom to ask. Its `request` time-out is for the whole request.
+        method: The HTTP method.
+        url: The address.
+        away: The error of an unavailable service.
+        params: The query.
+        json: The body.
+
+    Raises:
+        BusyError: The status is 429; carries the time of Retry-After.
+        UnavailableError: As `away`: the status is 408 or 5xx, the network failed, or the answer is too long.
+    """
+    timeouts = service.timeouts
+    try:
+        async with (
+            asyncio.timeout(timeouts.request),
+            httpx.AsyncClient(timeout=httpx.Timeout(timeouts.request, connect=timeouts.connect)) as client,
+            client.stream(method, url, headers={**service.headers, **ACCEPTED}, params=params, json=json) as response,
+        ):
+            body = await read_body(response, MAX_ANSWER_BYTES)
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, AnswerError) as error:
+        log.warning("a service does not answer", service=service.name, error=str(error) or repr(error))
+        message = f"{service.name} does not answer: {type(error).__name__}"
+        raise away(message) from error
+    status = response.status_code
+    if status == httpx.codes.TOO_MANY_REQUESTS:
+        wait = retry_after(response.headers.get("Retry-After"))
+        message = f"{service.name} answers 429: {_MEANINGS[429]}"
+        raise BusyError(message, _DEFAULT_WAIT if wait is None else min(wait, _MAX_WAIT))
+    if response.is_server_error or status == httpx.codes.REQUEST_TIMEOUT:
+        message = f"{service.name} answers {status}: {_shown(body)}"
+        raise away(message)
+    return Answer(status, body)
 
 
 def as_object(value: object) -> JSONObject:

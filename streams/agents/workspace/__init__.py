@@ -1,1 +1,1 @@
-"""Handlers for tenants, accounts, mails and plugins."""
+"""Handlers of tenants, accounts, mails and plugins."""

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 
 from schemas import Event
 from streams.delivery.delivery import Delivery
-from streams.delivery.errors import Permanent, Reason, Retry, SoftTimeLimitExceeded, TimeLimitExceeded
+from streams.delivery.errors import (
+    ExpiredError,
+    Permanent,
+    Reason,
+    Retry,
+    SoftTimeLimitExceeded,
+    TimeLimitExceeded,
+)
 from streams.delivery.handler import Handler
 from streams.observability.error_text import ErrorText
 
@@ -71,6 +78,8 @@ def decide(handler: Handler[Event], run: int, error: BaseException, now: int, sp
     """
     if isinstance(error, Permanent):
         return Dead(Reason.PERMANENT)
+    if isinstance(error, ExpiredError):
+        return Dead(Reason.EXPIRED)
     if isinstance(error, handler.fatal):
         return Dead(Reason.FATAL)
     delay = handler.retry.delay(run, spread)

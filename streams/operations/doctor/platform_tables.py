@@ -14,7 +14,9 @@ Right = Literal["SELECT", "INSERT", "UPDATE", "DELETE"]
 
 QUOTA_TABLES = frozenset({"providers", "tenants"})
 """The platform's tables that the handlers of the pool `high` use."""
-READS = frozenset({"apps", "data_source_oauth_bindings", "dataset_collection_bindings", "tenants"})
+READS = frozenset(
+    {"accounts", "apps", "data_source_oauth_bindings", "dataset_collection_bindings", "tenant_account_joins", "tenants"}
+)
 """The platform's tables that handlers only read."""
 WRITES: Mapping[str, frozenset[Right]] = {
     "app_dataset_joins": frozenset({"DELETE"}),

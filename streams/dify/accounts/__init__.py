@@ -1,0 +1,1 @@
+"""Accounts, and the services that keep data about them."""

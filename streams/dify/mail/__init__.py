@@ -1,0 +1,1 @@
+"""Mails to people: their texts, and the services that send them."""
