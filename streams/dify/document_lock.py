@@ -105,6 +105,32 @@ async def lock_document(
         ForeignTenantError: dataset, document and request are not of one tenant.
         PipelineDocumentError: the platform indexes the document itself.
     """
+    locked = await lock_rows(session, dataset_id, document_id, tenant_id, for_update=for_update)
+    if locked.dataset.runtime_mode == PIPELINE:
+        message = "the dataset is made by a pipeline of the platform, which indexes its documents itself"
+        raise PipelineDocumentError(message)
+    if locked.document.is_paused:
+        message = "the document is paused"
+        raise Stopped(message)
+    return locked
+
+
+async def lock_rows(
+    session: AsyncSession, dataset_id: str, document_id: str, tenant_id: str | None, *, for_update: bool = False
+) -> LockedDocument:
+    """Lock the rows as `lock_document` does, also those of a paused document and of a pipeline's document.
+
+    Args:
+        session: the transaction that holds the locks.
+        dataset_id: the dataset of the document.
+        document_id: the document.
+        tenant_id: the tenant that the request names; None: it names none.
+        for_update: also let other updates of the document wait, so that no update is overwritten.
+
+    Raises:
+        Stopped: a row was deleted.
+        ForeignTenantError: dataset, document and request are not of one tenant.
+    """
     parameters = {"dataset_id": dataset_id, "document_id": document_id}
     found = (await session.execute(_FOR_UPDATE if for_update else _FOR_READ, parameters)).one_or_none()
     if found is None:
@@ -112,12 +138,6 @@ async def lock_document(
         raise Stopped("the document is gone" if dataset_exists else "the dataset is gone")
     dataset, document = found
     one_tenant(of_event(tenant_id), ("the dataset", dataset.tenant_id), ("the document", document.tenant_id))
-    if dataset.runtime_mode == PIPELINE:
-        message = "the dataset is made by a pipeline of the platform, which indexes its documents itself"
-        raise PipelineDocumentError(message)
-    if document.is_paused:
-        message = "the document is paused"
-        raise Stopped(message)
     return LockedDocument(dataset, document)
 
 

@@ -99,6 +99,12 @@ class ReplyDisabled(Stopped):
     __module__ = "streams.dify.errors"
 
 
+class IndexChangedError(Exception):
+    """The dataset got another embedding model or technique during the work. A retry uses the new one."""
+
+    __module__ = "streams.dify.errors"
+
+
 class VectorStoreError(Exception):
     """The vector store failed. A retry may succeed."""
 

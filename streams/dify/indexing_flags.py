@@ -20,6 +20,7 @@ _RETRY_SECONDS = 0.3
 _QUIET_SECONDS = 30.0
 """Seconds without requests after Redis did not answer."""
 NO_ANSWER = "Redis does not answer; the platform's keys expire without it"
+_JOB_SECONDS = 600
 _KEYS = ("document_{}_is_retried", "document_{}_is_sync")
 
 
@@ -51,6 +52,10 @@ class IndexingFlags:
                 await pipeline.execute()
 
         await self._send(set_all)
+
+    async def set_job(self, key: str, value: str) -> None:
+        """Set the state of a job that a person waits for. It expires as on the platform."""
+        await self.set_values({key: value}, _JOB_SECONDS)
 
     async def increment(self, key: str) -> None:
         """Add one to a counter that never expires."""

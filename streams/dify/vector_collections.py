@@ -13,13 +13,14 @@ _COMPARED = 53
 
 
 async def collection_of(session: AsyncSession, platform: Platform, dataset: Dataset) -> str:
-    """Return the collection of index_struct, else of the binding, else of the dataset's id. Raises RefusedError."""
+    """Return the collection of the binding, else of index_struct, else of the dataset's id. Raises RefusedError.
+
+    The binding comes first, as on the platform: with another embedding model a dataset gets another binding, and its
+    index_struct still names the former collection.
+    """
+    bound = await bound_collection(session, platform, dataset.collection_binding_id)
     named = collection_from_struct(dataset.index_struct) if dataset.index_struct else None
-    return (
-        named
-        or await bound_collection(session, platform, dataset.collection_binding_id)
-        or platform.collection(dataset.id, None)
-    )
+    return bound or named or platform.collection(dataset.id, None)
 
 
 async def collections_of(

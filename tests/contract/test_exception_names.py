@@ -50,6 +50,7 @@ NAMES = (
     "streams.dify.errors.EmbeddingError",
     "streams.dify.errors.ExtractionError",
     "streams.dify.errors.ForeignTenantError",
+    "streams.dify.errors.IndexChangedError",
     "streams.dify.errors.LeftBehindError",
     "streams.dify.errors.MarketplaceAwayError",
     "streams.dify.errors.NoAnswerError",

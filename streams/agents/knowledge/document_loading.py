@@ -6,6 +6,7 @@ from streams.dify.errors import RefusedError
 from streams.dify.indexing import load as load_module
 from streams.dify.indexing.replace import remove_previous, switch_segments
 from streams.dify.indexing.steps import Job
+from streams.dify.indexing.target import LoadTarget, target_of
 from streams.dify.keywords.extract import KeywordRequest, keywords_of
 from streams.dify.platform import Platform
 
@@ -15,10 +16,11 @@ async def load(job: Job, work: Work, platform: Platform) -> None:
 
     Then the new segments replace the previous ones, which are deleted.
     """
+    target = target_of(job)
     if job.embedder is None:
-        await _load_keywords(job, work)
+        await load_keywords(target, work, platform)
     else:
-        await _load_vectors(job, job.embedder, work, platform)
+        await load_vectors(target, job.embedder, work, platform)
     if job.replaces or job.embedder is None:
         async with work.step() as session:
             await switch_segments(session, platform, job)
@@ -28,13 +30,16 @@ async def load(job: Job, work: Work, platform: Platform) -> None:
                 return
 
 
-async def _load_vectors(job: Job, embedder: Embedder, work: Work, platform: Platform) -> None:
-    """Write the usable vectors of a group before an error of the same group ends the attempt."""
+async def load_vectors(target: LoadTarget, embedder: Embedder, work: Work, platform: Platform) -> None:
+    """Write the vectors of the target's rows, group by group.
+
+    The usable vectors of a group are written before an error of the same group ends the attempt.
+    """
     space = await embedder.space(work.compute)
     size = max(load_module.GROUP_SIZE, embedder.batch_size)
     async with work.step() as session:
-        remaining = await load_module.missing_groups(session, job, size)
-        group = await load_module.next_group(session, job, space, remaining)
+        remaining = await load_module.missing_groups(session, target, size)
+        group = await load_module.next_group(session, target, space, remaining)
     rejected = False
     while group is not None:
         unknown = group.unknown
@@ -43,21 +48,22 @@ async def _load_vectors(job: Job, embedder: Embedder, work: Work, platform: Plat
         blocking_error = load_module.blocking_error(answers.values())
         rejected = rejected or load_module.has_rejection(answers.values())
         async with work.step() as session:
-            await load_module.write_group(session, platform, job, group, answers)
-            group = await load_module.next_group(session, job, space, remaining)
+            await load_module.write_group(session, platform, target, group, answers)
+            group = await load_module.next_group(session, target, space, remaining)
         if blocking_error is not None:
             raise blocking_error
     if rejected:
         async with work.step() as session:
-            raise RefusedError(await load_module.describe_missing(session, job))
+            raise RefusedError(await load_module.describe_missing(session, target))
 
 
-async def _load_keywords(job: Job, work: Work) -> None:
+async def load_keywords(target: LoadTarget, work: Work, platform: Platform) -> None:
+    """Write the keywords of the target's segments that have none, group by group."""
     async with work.step() as session:
-        remaining = await load_module.keyword_groups(session, job)
+        remaining = await load_module.keyword_groups(session, target)
         group = await load_module.next_keyword_group(session, remaining)
     while group is not None:
-        found = await work.compute(keywords_of, KeywordRequest(tuple(group.values()), job.keyword_number))
+        found = await work.compute(keywords_of, KeywordRequest(tuple(group.values()), target.keyword_number))
         async with work.step() as session:
-            await load_module.write_keyword_group(session, job, group, found)
+            await load_module.write_keyword_group(session, platform, target, group, found)
             group = await load_module.next_keyword_group(session, remaining)

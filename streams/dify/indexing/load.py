@@ -8,21 +8,12 @@ from typing import TypeVar
 from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.document_lock import lock_for_run
 from streams.dify.embedding.cache import cache_vectors, cached_vectors
 from streams.dify.embedding.port import Answer, Vector, VectorSpace
 from streams.dify.errors import BusyError, RefusedError, RefusedTextError, UnusableVectorError
-from streams.dify.indexing.pending_rows import (
-    PendingId,
-    PendingRow,
-    clear_failures,
-    complete_rows,
-    fail_row,
-    list_pending,
-    load_pending_rows,
-)
-from streams.dify.indexing.steps import Job, missing_vectors_message
-from streams.dify.keywords.table import segment_contents, segments_without_keywords, write_keywords
+from streams.dify.indexing.pending_rows import PendingId, PendingRow, load_pending_rows
+from streams.dify.indexing.target import LoadTarget
+from streams.dify.keywords.table import segment_contents, write_keywords
 from streams.dify.models import Dataset
 from streams.dify.platform import Platform
 from streams.dify.vector_stores.port import Entry, index_struct
@@ -52,26 +43,24 @@ class Group:
         return {key: text for key, text in texts.items() if key not in self.known}
 
 
-async def missing_groups(session: AsyncSession, job: Job, size: int) -> deque[Sequence[PendingId]]:
+async def missing_groups(session: AsyncSession, target: LoadTarget, size: int) -> deque[Sequence[PendingId]]:
     """Return the rows without vectors, in groups, also those that failed in a previous attempt. Raises Stopped."""
-    await lock_for_run(session, job.run)
-    await clear_failures(session, job.form, job.run)
-    return _groups(await list_pending(session, job.form, job.run), size)
+    return groups_of(await target.pending(session), size)
 
 
 async def next_group(
-    session: AsyncSession, job: Job, space: VectorSpace, remaining: deque[Sequence[PendingId]]
+    session: AsyncSession, target: LoadTarget, space: VectorSpace, remaining: deque[Sequence[PendingId]]
 ) -> Group | None:
     """Remove the next group from the queue and return it with its contents and cached vectors; None: no more groups."""
     if not remaining:
         return None
-    rows = await load_pending_rows(session, job.form, remaining.popleft())
+    rows = await load_pending_rows(session, target.form, remaining.popleft())
     known = await cached_vectors(session, space, [row.content_hash for row in rows]) if rows else {}
     return Group(space, rows, known, next_segment_id=remaining[0][0].segment_id if remaining else None)
 
 
 async def write_group(
-    session: AsyncSession, platform: Platform, job: Job, group: Group, answers: Mapping[str, Answer]
+    session: AsyncSession, platform: Platform, target: LoadTarget, group: Group, answers: Mapping[str, Answer]
 ) -> None:
     """Write vectors and complete their rows in one transaction.
 
@@ -80,47 +69,49 @@ async def write_group(
     Args:
         session: the transaction of the step.
         platform: the services.
-        job: the indexing.
+        target: the document.
         group: the rows.
         answers: the model's answers for the unknown texts, by text hash.
 
     Raises:
-        Stopped: the indexing has to end.
+        Stopped: the work has to end.
+        IndexChangedError: the dataset has another model now.
     """
-    dataset = (await lock_for_run(session, job.run)).dataset
+    dataset = (await target.lock(session, platform)).dataset
     made = {key: answer for key, answer in answers.items() if isinstance(answer, list)}
     await cache_vectors(session, group.space, made)
     vectors = {**group.known, **made}
-    done = [row for row in group.rows if row.content_hash in vectors]
+    rows = await target.unchanged(session, group.rows)
+    done = [row for row in rows if row.content_hash in vectors]
     if done:
-        await platform.vectors.create(session, job.collection, group.space.dimensions)
+        await platform.vectors.create(session, target.collection, group.space.dimensions)
         if not dataset.index_struct:
-            await _name_collection(session, platform, job)
+            await _name_collection(session, platform, target)
         entries = [
             Entry(
                 node_id=row.node_id,
                 content=row.content,
                 content_hash=row.content_hash,
-                document_id=job.run.document_id,
-                dataset_id=job.run.dataset_id,
+                document_id=target.run.document_id,
+                dataset_id=target.run.dataset_id,
                 vector=vectors[row.content_hash],
             )
             for row in done
         ]
-        await platform.vectors.upsert(session, job.collection, entries)
+        await platform.vectors.upsert(session, target.collection, entries)
         ended = {row.segment_id for row in done} - {group.next_segment_id}
-        await complete_rows(session, job.form, done, ended, enabled=not job.replaces)
-    for row in group.rows:
+        await target.complete_rows(session, done, ended)
+    for row in rows:
         answer = answers.get(row.content_hash)
         if isinstance(answer, UnusableVectorError):
-            await fail_row(session, job.form, row, f"{answer}: {row.content[:_SHOWN]!r}")
+            await target.fail_row(session, row, f"{answer}: {row.content[:_SHOWN]!r}")
 
 
-async def _name_collection(session: AsyncSession, platform: Platform, job: Job) -> None:
+async def _name_collection(session: AsyncSession, platform: Platform, target: LoadTarget) -> None:
     await session.execute(
         update(Dataset)
-        .where(Dataset.id == job.run.dataset_id, func.coalesce(Dataset.index_struct, "") == "")
-        .values(index_struct=index_struct(platform.vectors.kind, job.collection))
+        .where(Dataset.id == target.run.dataset_id, func.coalesce(Dataset.index_struct, "") == "")
+        .values(index_struct=index_struct(platform.vectors.kind, target.collection))
     )
 
 
@@ -135,10 +126,9 @@ def has_rejection(answers: Iterable[Answer]) -> bool:
     return any(isinstance(one, RefusedTextError) for one in answers)
 
 
-async def describe_missing(session: AsyncSession, job: Job) -> str:
+async def describe_missing(session: AsyncSession, target: LoadTarget) -> str:
     """Return a message that names the segments without a vector and the reasons. Raises Stopped."""
-    await lock_for_run(session, job.run)
-    return await missing_vectors_message(session, job) or "the model rejected a text"
+    return await target.describe_missing(session) or "the model rejected a text"
 
 
 def _weight(error: Exception) -> tuple[bool, bool, float]:
@@ -146,10 +136,9 @@ def _weight(error: Exception) -> tuple[bool, bool, float]:
     return isinstance(error, RefusedError), isinstance(error, BusyError), after
 
 
-async def keyword_groups(session: AsyncSession, job: Job) -> deque[Sequence[str]]:
+async def keyword_groups(session: AsyncSession, target: LoadTarget) -> deque[Sequence[str]]:
     """Return the segments without keywords, in groups. Raises Stopped."""
-    await lock_for_run(session, job.run)
-    return _groups(await segments_without_keywords(session, job.run), GROUP_SIZE)
+    return groups_of(await target.without_keywords(session), GROUP_SIZE)
 
 
 async def next_keyword_group(session: AsyncSession, remaining: deque[Sequence[str]]) -> dict[str, str] | None:
@@ -158,12 +147,17 @@ async def next_keyword_group(session: AsyncSession, remaining: deque[Sequence[st
 
 
 async def write_keyword_group(
-    session: AsyncSession, job: Job, segment_ids: Iterable[str], found: Sequence[list[str]]
+    session: AsyncSession,
+    platform: Platform,
+    target: LoadTarget,
+    segment_ids: Iterable[str],
+    found: Sequence[list[str]],
 ) -> None:
-    """Write the keywords of segments, in the order of the segments. Raises Stopped."""
-    await lock_for_run(session, job.run)
+    """Write the keywords of segments, in the order of the segments. Raises Stopped, IndexChangedError."""
+    await target.lock(session, platform)
     await write_keywords(session, list(zip(segment_ids, found, strict=True)))
 
 
-def _groups(rows: Sequence[T], size: int) -> deque[Sequence[T]]:
+def groups_of(rows: Sequence[T], size: int) -> deque[Sequence[T]]:
+    """Return the rows in groups of a size."""
     return deque(rows[start : start + size] for start in range(0, len(rows), size))

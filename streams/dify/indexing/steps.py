@@ -223,14 +223,14 @@ async def check_loaded(session: AsyncSession, job: Job) -> None:
     """Raise EmbeddingError that names the segments without a vector or keywords. The caller holds the locks."""
     if job.form == "hierarchical_model":
         await complete_parents(session, job.run, enabled=not job.replaces)
-    message = await missing_vectors_message(session, job)
+    message = await missing_vectors_message(session, job.run)
     if message is not None:
         raise EmbeddingError(message)
 
 
-async def missing_vectors_message(session: AsyncSession, job: Job) -> str | None:
+async def missing_vectors_message(session: AsyncSession, run: IndexingRun) -> str | None:
     """Return a message that names the segments without a vector and the reasons; None: all have one."""
-    count, listed = await pending_segments(session, job.run, _LISTED)
+    count, listed = await pending_segments(session, run, _LISTED)
     if not count:
         return None
     named = "; ".join(f"segment {position}: {error}" for position, error in listed)

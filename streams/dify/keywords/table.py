@@ -11,13 +11,13 @@ platform uses the row too. The next step that locks the row deletes the file, be
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import exists, select, text, update
+from sqlalchemy import bindparam, exists, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.document_lock import IndexingRun
 from streams.dify.keywords.file import keyword_file, read_table
-from streams.dify.models import ChildChunk, DatasetKeywordTable, DocumentSegment, utc_now
+from streams.dify.models import ChildChunk, DatasetKeywordTable, DocumentSegment, metadata, utc_now
 from streams.storage import FileMissingError, Storage
 
 _EMPTY = '{"__type__": "keyword_table", "__data__": {"index_id": null, "summary": null, "table": {}}}'
@@ -41,7 +41,10 @@ _REPLACE_ENTRIES = text(
                     select keyword, index_node_id
                     from document_segments, json_array_elements_text(keywords) as keyword
                     where document_id = :document_id and index_node_id is not null
-                        and created_at = cast(:made_at as timestamp)
+                        and (
+                            created_at = cast(:made_at as timestamp)
+                            or (:enabled and enabled and status = 'completed')
+                        )
                 ) as pairs group by keyword
             ) as grouped
         ))
@@ -84,6 +87,32 @@ _REMOVE_ORPHANS = text(
     where dataset_id = :dataset_id
     """
 )
+_COUNT_NODES = text(
+    """
+    select count(distinct node)
+    from dataset_keyword_tables as kept,
+        jsonb_each(coalesce(nullif(kept.keyword_table, '')::jsonb #> '{__data__,table}', '{}')) as entry,
+        jsonb_array_elements_text(entry.value) as node
+    where kept.dataset_id = :dataset_id and node = any(cast(:nodes as text[]))
+    """
+)
+_REMOVE_NODES = text(
+    """
+    update dataset_keyword_tables as kept set keyword_table = jsonb_build_object(
+        '__type__', 'keyword_table',
+        '__data__', jsonb_build_object('index_id', cast(:dataset_id as text), 'summary', null, 'table', (
+            select coalesce(jsonb_object_agg(keyword, nodes), '{}') from (
+                select entry.key as keyword, jsonb_agg(node order by node) as nodes
+                from jsonb_each(coalesce(nullif(kept.keyword_table, '')::jsonb #> '{__data__,table}', '{}')) as entry,
+                    jsonb_array_elements_text(entry.value) as node
+                where node <> all(cast(:nodes as text[]))
+                group by entry.key
+            ) as grouped
+        ))
+    )::text
+    where dataset_id = :dataset_id
+    """
+)
 _FIND = text(
     """
     select node, count(*) as hits
@@ -101,11 +130,19 @@ async def add_to_table(session: AsyncSession, storage: Storage, run: IndexingRun
 
     Raises FileMissingError or RefusedError if the table is a file that does not exist or is not a keyword table.
     """
-    dataset_id = run.dataset_id
-    new = insert(DatasetKeywordTable).values(dataset_id=dataset_id, keyword_table=_EMPTY, data_source_type="database")
-    await session.execute(new.on_conflict_do_nothing(index_elements=["dataset_id"]))
-    if await _lock(session, storage, run.tenant_id, dataset_id):
+    await _create(session, run.dataset_id)
+    if await _lock(session, storage, run.tenant_id, run.dataset_id):
         await _replace_entries(session, run, made_at=run.started_at)
+
+
+async def set_enabled_entries(session: AsyncSession, storage: Storage, run: IndexingRun) -> None:
+    """Replace the document's keywords by those of all its enabled and complete segments.
+
+    Raises the same errors as `add_to_table`.
+    """
+    await _create(session, run.dataset_id)
+    if await _lock(session, storage, run.tenant_id, run.dataset_id):
+        await _replace_entries(session, run, made_at=None, enabled=True)
 
 
 async def remove_from_table(session: AsyncSession, storage: Storage, run: IndexingRun) -> None:
@@ -129,13 +166,40 @@ async def remove_orphans(session: AsyncSession, storage: Storage, tenant_id: str
     return orphans
 
 
+async def remove_nodes(
+    session: AsyncSession, storage: Storage, tenant_id: str, dataset_id: str, nodes: Sequence[str]
+) -> int:
+    """Remove nodes whose segments are deleted. Returns the number of nodes that the table had. Raises RefusedError."""
+    try:
+        locked = bool(nodes) and await _lock(session, storage, tenant_id, dataset_id)
+    except FileMissingError:
+        return 0
+    parameters = {"dataset_id": dataset_id, "nodes": list(nodes)}
+    found: int = (await session.scalar(_COUNT_NODES, parameters) or 0) if locked else 0
+    if found:
+        await session.execute(_REMOVE_NODES, parameters)
+    return found
+
+
 async def count_orphans(session: AsyncSession, dataset_id: str) -> int:
     """Return the number of nodes in the table that belong to no segment of the dataset."""
     return await session.scalar(_ORPHANS, {"dataset_id": dataset_id}) or 0
 
 
-async def _replace_entries(session: AsyncSession, run: IndexingRun, *, made_at: datetime | None) -> None:
-    parameters = {"dataset_id": run.dataset_id, "document_id": run.document_id, "made_at": made_at}
+async def _create(session: AsyncSession, dataset_id: str) -> None:
+    new = insert(DatasetKeywordTable).values(dataset_id=dataset_id, keyword_table=_EMPTY, data_source_type="database")
+    await session.execute(new.on_conflict_do_nothing(index_elements=["dataset_id"]))
+
+
+async def _replace_entries(
+    session: AsyncSession, run: IndexingRun, *, made_at: datetime | None, enabled: bool = False
+) -> None:
+    parameters = {
+        "dataset_id": run.dataset_id,
+        "document_id": run.document_id,
+        "made_at": made_at,
+        "enabled": enabled,
+    }
     await session.execute(_REPLACE_ENTRIES, parameters)
 
 
@@ -199,9 +263,15 @@ async def segment_contents(session: AsyncSession, segment_ids: Sequence[str]) ->
 
 
 async def write_keywords(session: AsyncSession, found: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """Write the keywords of segments."""
-    rows = [{"id": segment_id, "keywords": list(keywords)} for segment_id, keywords in found]
-    await session.execute(update(DocumentSegment), rows)
+    """Write the keywords of segments that have none. What a person has given meanwhile stays."""
+    table = metadata.tables[DocumentSegment.__tablename__]
+    statement = (
+        update(table)
+        .where(table.c.id == bindparam("segment"), table.c.keywords.is_(None))
+        .values(keywords=bindparam("found"))
+    )
+    rows = [{"segment": segment_id, "found": list(keywords)} for segment_id, keywords in found]
+    await (await session.connection()).execute(statement, rows)
 
 
 async def complete_segments(session: AsyncSession, run: IndexingRun) -> None:

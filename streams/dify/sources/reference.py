@@ -75,12 +75,28 @@ async def source_of(session: AsyncSession, document: Document) -> Source:
         message = f"documents from {document.data_source_type} are not supported yet"
         raise NotBuiltYetError(message)
     file_id = upload_file_id(document.data_source_type, document.data_source_info)
+    return await stored_file(session, file_id, "the document", document.tenant_id)
+
+
+async def stored_file(session: AsyncSession, file_id: str, owner: str, tenant_id: str) -> StoredFile:
+    """Return an upload file of a tenant.
+
+    Args:
+        session: reads the platform's tables.
+        file_id: the upload file.
+        owner: what names the file, for error messages.
+        tenant_id: the owner's tenant.
+
+    Raises:
+        ForeignTenantError: the file is another tenant's.
+        UploadFileMissingError: it has no row (yet): try again.
+    """
     file = await session.get(UploadFile, file_id)
     if file is None:
         message = f"upload file {file_id} has no row"
         raise UploadFileMissingError(message)
-    one_tenant(("the document", document.tenant_id), (f"upload file {file_id}", file.tenant_id))
-    if not in_own_folder(file.key, document.tenant_id):
+    one_tenant((owner, tenant_id), (f"upload file {file_id}", file.tenant_id))
+    if not in_own_folder(file.key, tenant_id):
         message = f"upload file {file_id} is in the folder of another tenant"
         raise ForeignTenantError(message)
     return StoredFile(file.key, file.extension)

@@ -32,13 +32,14 @@ def _families(parents: Iterable[Piece], segmentation: Segmentation) -> Iterator[
     """Yield the parents with their children. Raises RefusedError if they are too many together."""
     number = 0
     for parent in parents:
-        family = _with_children(parent, segmentation)
+        family = with_children(parent, segmentation)
         number += 1 + len(family.children)
         check_number(number)
         yield family
 
 
-def _with_children(parent: Piece, segmentation: Segmentation) -> Piece:
+def with_children(parent: Piece, segmentation: Segmentation) -> Piece:
+    """Return a piece with its children. Raises RefusedError if they are too many."""
     # A parent that contains only the children's separator is its own child. So no parent is without a vector.
     contents = contents_of(parent.content, segmentation) or [parent.content]
     return replace(parent, children=numbered(contents))

@@ -1,0 +1,132 @@
+"""What the steps that load rows need to know about a document: which rows, where they go, and when to stop."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from streams.dify.document_lock import IndexingRun, LockedDocument, lock_for_run
+from streams.dify.embedding.port import Embedder
+from streams.dify.errors import IndexChangedError
+from streams.dify.indexing import pending_rows
+from streams.dify.indexing.pending_rows import PendingId, PendingRow
+from streams.dify.indexing.steps import Job, missing_vectors_message
+from streams.dify.keywords.table import segments_without_keywords
+from streams.dify.models import Dataset
+from streams.dify.platform import Platform
+from streams.dify.splitting.forms import Form
+
+
+class LoadTarget(Protocol):
+    """A document whose rows get vectors or keywords."""
+
+    @property
+    def run(self) -> IndexingRun:
+        """The document."""
+
+    @property
+    def form(self) -> Form:
+        """The form of the document."""
+
+    @property
+    def collection(self) -> str:
+        """The collection of the vectors."""
+
+    @property
+    def keyword_number(self) -> int:
+        """The number of keywords per segment."""
+
+    async def lock(self, session: AsyncSession, platform: Platform) -> LockedDocument:
+        """Lock dataset and document. Raises Stopped and IndexChangedError."""
+
+    async def pending(self, session: AsyncSession) -> Sequence[PendingId]:
+        """Return the rows that need vectors, in document order. Raises Stopped."""
+
+    async def unchanged(self, session: AsyncSession, rows: Sequence[PendingRow]) -> Sequence[PendingRow]:
+        """Return the rows that still need these vectors, and keep them so until the transaction ends."""
+
+    async def complete_rows(self, session: AsyncSession, rows: Sequence[PendingRow], ended: Collection[str]) -> None:
+        """Mark rows as complete, and the segments that end with them."""
+
+    async def fail_row(self, session: AsyncSession, row: PendingRow, error: str) -> None:
+        """Record that a row gets no vector, and why."""
+
+    async def describe_missing(self, session: AsyncSession) -> str | None:
+        """Return a message that names the segments without a vector; None: all have one. Raises Stopped."""
+
+    async def without_keywords(self, session: AsyncSession) -> Sequence[str]:
+        """Return the ids of the segments without keywords, in document order. Raises Stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTarget:
+    """The rows that one indexing of a document has created."""
+
+    run: IndexingRun
+    form: Form
+    collection: str
+    keyword_number: int
+    embedder: Embedder | None
+    enabled: bool
+    """Whether completed segments can be found from now on."""
+
+    async def lock(self, session: AsyncSession, platform: Platform) -> LockedDocument:
+        """Lock dataset and document. Raises Stopped and IndexChangedError."""
+        locked = await self._lock(session)
+        check_unchanged(platform, locked.dataset, self.embedder)
+        return locked
+
+    async def _lock(self, session: AsyncSession) -> LockedDocument:
+        return await lock_for_run(session, self.run)
+
+    async def pending(self, session: AsyncSession) -> Sequence[PendingId]:
+        """Return the rows without vectors, also those that failed in a previous attempt."""
+        await self._lock(session)
+        await pending_rows.clear_failures(session, self.form, self.run)
+        return await pending_rows.list_pending(session, self.form, self.run)
+
+    async def unchanged(self, session: AsyncSession, rows: Sequence[PendingRow]) -> Sequence[PendingRow]:  # noqa: ARG002 - of the protocol
+        """Return all rows: nobody else changes rows that are not complete."""
+        return rows
+
+    async def complete_rows(self, session: AsyncSession, rows: Sequence[PendingRow], ended: Collection[str]) -> None:
+        """Mark rows as complete, and the segments that end with them."""
+        await pending_rows.complete_rows(session, self.form, rows, ended, enabled=self.enabled)
+
+    async def fail_row(self, session: AsyncSession, row: PendingRow, error: str) -> None:
+        """Record in the row that it gets no vector, and why."""
+        await pending_rows.fail_row(session, self.form, row, error)
+
+    async def describe_missing(self, session: AsyncSession) -> str | None:
+        """Return a message that names the segments without a vector and the reasons."""
+        await self._lock(session)
+        return await missing_vectors_message(session, self.run)
+
+    async def without_keywords(self, session: AsyncSession) -> Sequence[str]:
+        """Return the ids of the incomplete segments without keywords."""
+        await self._lock(session)
+        return await segments_without_keywords(session, self.run)
+
+
+def target_of(job: Job) -> RunTarget:
+    """Return the target of an indexing."""
+    return RunTarget(job.run, job.form, job.collection, job.keyword_number, job.embedder, enabled=not job.replaces)
+
+
+def dataset_embedder(platform: Platform, dataset: Dataset) -> Embedder | None:
+    """Return the model of a dataset; None: it is found by keywords. Raises RefusedError for an unknown model."""
+    if dataset.indexing_technique != "high_quality":
+        return None
+    return platform.embedder(dataset.embedding_model_provider, dataset.embedding_model)
+
+
+def check_unchanged(platform: Platform, dataset: Dataset, embedder: Embedder | None) -> None:
+    """Raise IndexChangedError if the dataset has another model or technique than at the start of the work.
+
+    The caller holds the lock of the dataset's row. So no vector of the former model is written after the collection
+    was dropped for the new one.
+    """
+    if dataset_embedder(platform, dataset) is not embedder:
+        message = "the dataset's embedding model or indexing technique was changed during the work"
+        raise IndexChangedError(message)
