@@ -24,3 +24,5 @@ class DatasetIndexChanged(Event):
     dataset_id: str
     action: Literal["add", "update", "remove", "upgrade"]
     """add: from economy to high_quality; remove: back; update: another embedding model; upgrade: of a pipeline."""
+    document_id: str | None = None
+    """One step of the work: this document only. Null: the whole dataset, which leads to one step per document."""

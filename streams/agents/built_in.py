@@ -10,7 +10,15 @@ from streams.agents.apps import (
     trace_export,
     workflow_runs,
 )
-from streams.agents.knowledge import dataset_cleanup, document_cleanup, document_indexing, document_sync
+from streams.agents.knowledge import (
+    dataset_cleanup,
+    dataset_index,
+    document_cleanup,
+    document_indexing,
+    document_state,
+    document_sync,
+    segment_state,
+)
 from streams.agents.workspace import account, mail, plugin_upgrades
 from streams.delivery.handler import Handler
 
@@ -18,7 +26,10 @@ HANDLERS: tuple[Handler[Event], ...] = (
     *document_indexing.HANDLERS,
     *document_sync.HANDLERS,
     *document_cleanup.HANDLERS,
+    *document_state.HANDLERS,
+    *segment_state.HANDLERS,
     *dataset_cleanup.HANDLERS,
+    *dataset_index.HANDLERS,
     *message_quota.HANDLERS,
     *annotation_index.HANDLERS,
     *annotation_reply.HANDLERS,

@@ -30,6 +30,16 @@ def node_id(document_id: str, started_at: datetime, position: int, content_hash:
     return str(uuid5(_NODES, f"{UUID(document_id)}/{started_at.isoformat()}/{position}/{content_hash}"))
 
 
+def own_node_id(segment: str) -> str:
+    """Return the vector id of a segment that was created without one."""
+    return str(uuid5(_NODES, str(UUID(segment))))
+
+
+def import_node_id(document_id: str, job_id: str, number: int) -> str:
+    """Return the vector id of a row of an import. A repeated import of the same job overwrites itself."""
+    return str(uuid5(_NODES, f"{UUID(document_id)}/import/{job_id}/{number}"))
+
+
 def child_node_id(segment: str, position: int, content_hash: str) -> str:
     """Return the vector id of a child chunk. The same content at the same position of a segment overwrites itself."""
     return str(uuid5(_CHILDREN, f"{UUID(segment)}/{position}/{content_hash}"))

@@ -8,10 +8,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import delete, update
 
 from schemas import (
     DatasetDeleted,
+    DatasetIndexChanged,
     DocumentDeleted,
+    DocumentDisabled,
+    DocumentEnabled,
     DocumentIndexCreated,
     DocumentIndexRequested,
     DocumentsDeleted,
@@ -19,16 +23,22 @@ from schemas import (
     DocumentSyncRequested,
     Event,
     MessageCreated,
+    SegmentDeleted,
+    SegmentDisabled,
+    SegmentEnabled,
 )
 from streams.agents.apps.message_quota import charge_message
 from streams.agents.built_in import HANDLERS
 from streams.agents.knowledge.dataset_cleanup import clean_dataset
+from streams.agents.knowledge.dataset_index import rebuild_dataset_index
 from streams.agents.knowledge.document_cleanup import clean_documents, remove_documents
 from streams.agents.knowledge.document_indexing import clean_document, index_document, request_document_indexing
+from streams.agents.knowledge.document_state import add_document_to_index, remove_document_from_index
 from streams.agents.knowledge.document_sync import sync_document
+from streams.agents.knowledge.segment_state import add_segments_to_index, clean_segments, remove_segments_from_index
 from streams.delivery import Permanent
 from streams.delivery.handler import Handler
-from streams.dify.models import Dataset, DatasetCollectionBinding, Document, Provider, UploadFile
+from streams.dify.models import Dataset, DatasetCollectionBinding, Document, DocumentSegment, Provider, UploadFile
 from streams.dify.vector_stores.port import collection_name, index_struct
 from tests.integration.annotations.test_annotation_tenancy import CASES as ANNOTATION_CASES
 from tests.support.factories import make_message
@@ -52,17 +62,24 @@ async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
 
 @dataclass(frozen=True)
 class Victim:
-    """Tenant B: a dataset with an indexed document, a waiting one, and a provider."""
+    """Tenant B: a dataset with an indexed document, a waiting one, a disabled one, and a provider."""
 
     site: Site
     dataset: Dataset
     indexed: Document
     waiting: Document
+    disabled: Document
+    """Its vectors are still in the index."""
+    segment: DocumentSegment
+    hidden: DocumentSegment
+    """A disabled segment that is still in the index."""
+    node: str
+    """A vector without a segment."""
     provider: Provider
 
     async def state(self) -> dict[str, Any]:
         """Return what must not change."""
-        dataset_id, documents = self.dataset.id, (self.indexed.id, self.waiting.id)
+        dataset_id, documents = self.dataset.id, (self.indexed.id, self.waiting.id, self.disabled.id)
         async with self.site.transaction() as session:
             provider = await session.get_one(Provider, self.provider.id)
             charged = (provider.quota_used, provider.last_used)
@@ -70,7 +87,11 @@ class Victim:
             "rows": await left(self.site, dataset_id=dataset_id),
             "files": {key for key in stored(self.site) if self.site.tenant_id in key},
             "status": [
-                (one.indexing_status, one.error) for one in [await self.site.document(id_) for id_ in documents]
+                (one.indexing_status, one.enabled, one.error)
+                for one in [await self.site.document(id_) for id_ in documents]
+            ],
+            "segments": [
+                (one.enabled, one.status, one.keywords) for id_ in documents for one in await self.site.segments(id_)
             ],
             "uploads": await self.site.count(UploadFile, tenant_id=self.site.tenant_id),
             "charged": charged,
@@ -82,9 +103,16 @@ async def victim(site: Site) -> Victim:
     other = replace(site, tenant_id=str(uuid4()))
     dataset = await other.add_dataset()
     indexed, waiting = await add_full(other, dataset), await other.add_document(dataset, prose(2))
+    disabled = await other.add_document(dataset, prose(1))
+    await other.run(index_document, other.request(disabled))
+    segment, hidden, deleted = await other.segments(indexed.id)
+    async with other.transaction() as session:
+        await session.execute(update(Document).where(Document.id == disabled.id).values(enabled=False))
+        await session.execute(update(DocumentSegment).where(DocumentSegment.id == hidden.id).values(enabled=False))
+        await session.execute(delete(DocumentSegment).where(DocumentSegment.id == deleted.id))
     provider = make_provider(other.tenant_id, quota_used=10)
     await other.add(provider)
-    return Victim(other, dataset, indexed, waiting, provider)
+    return Victim(other, dataset, indexed, waiting, disabled, segment, hidden, deleted.index_node_id or "", provider)
 
 
 MakeEvent = Callable[[str | None, Victim], Event]
@@ -130,6 +158,28 @@ CASES: list[tuple[Handler[Any], MakeEvent]] = [
             dataset_id=str(uuid4()),
             index_struct=index_struct("pgvector", b.site.collection(b.dataset.id)),
         ),
+    ),
+    (add_document_to_index, lambda tenant, b: DocumentEnabled(tenant_id=tenant, document_id=b.disabled.id)),
+    (remove_document_from_index, lambda tenant, b: DocumentDisabled(tenant_id=tenant, document_id=b.disabled.id)),
+    (
+        add_segments_to_index,
+        lambda tenant, b: SegmentEnabled(
+            tenant_id=tenant, segment_ids=[b.segment.id], keywords=["forged"], **_ids(b.indexed)
+        ),
+    ),
+    (
+        remove_segments_from_index,
+        lambda tenant, b: SegmentDisabled(tenant_id=tenant, segment_ids=[b.hidden.id], **_ids(b.indexed)),
+    ),
+    (
+        clean_segments,
+        lambda tenant, b: SegmentDeleted(
+            tenant_id=tenant, index_node_ids=[b.node], child_node_ids=[b.node], **_ids(b.indexed)
+        ),
+    ),
+    (
+        rebuild_dataset_index,
+        lambda tenant, b: DatasetIndexChanged(tenant_id=tenant, dataset_id=b.dataset.id, action="update"),
     ),
     (
         charge_message,

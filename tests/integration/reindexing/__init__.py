@@ -1,0 +1,1 @@
+"""Changes of the index of documents that are split already."""
