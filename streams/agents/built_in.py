@@ -17,6 +17,7 @@ from streams.agents.knowledge import (
     document_indexing,
     document_state,
     document_sync,
+    segment_import,
     segment_state,
 )
 from streams.agents.workspace import account, mail, plugin_upgrades
@@ -28,6 +29,7 @@ HANDLERS: tuple[Handler[Event], ...] = (
     *document_cleanup.HANDLERS,
     *document_state.HANDLERS,
     *segment_state.HANDLERS,
+    *segment_import.HANDLERS,
     *dataset_cleanup.HANDLERS,
     *dataset_index.HANDLERS,
     *message_quota.HANDLERS,

@@ -26,6 +26,7 @@ from schemas import (
     SegmentDeleted,
     SegmentDisabled,
     SegmentEnabled,
+    SegmentsImportRequested,
 )
 from streams.agents.apps.message_quota import charge_message
 from streams.agents.built_in import HANDLERS
@@ -35,6 +36,7 @@ from streams.agents.knowledge.document_cleanup import clean_documents, remove_do
 from streams.agents.knowledge.document_indexing import clean_document, index_document, request_document_indexing
 from streams.agents.knowledge.document_state import add_document_to_index, remove_document_from_index
 from streams.agents.knowledge.document_sync import sync_document
+from streams.agents.knowledge.segment_import import import_segments
 from streams.agents.knowledge.segment_state import add_segments_to_index, clean_segments, remove_segments_from_index
 from streams.delivery import Permanent
 from streams.delivery.handler import Handler
@@ -180,6 +182,16 @@ CASES: list[tuple[Handler[Any], MakeEvent]] = [
     (
         rebuild_dataset_index,
         lambda tenant, b: DatasetIndexChanged(tenant_id=tenant, dataset_id=b.dataset.id, action="update"),
+    ),
+    (
+        import_segments,
+        lambda tenant, b: SegmentsImportRequested(
+            tenant_id=tenant,
+            job_id=str(uuid4()),
+            upload_file_id=source_file(b.indexed),
+            account_id=str(uuid4()),
+            **_ids(b.indexed),
+        ),
     ),
     (
         charge_message,

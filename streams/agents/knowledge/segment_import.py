@@ -1,0 +1,111 @@
+"""Handler for imports: adds the rows of a CSV file to a document as segments."""
+
+import asyncio
+from contextlib import suppress
+from itertools import islice
+
+from schemas import SegmentsImportRequested
+from streams.agents.error_mapping import mapped_errors
+from streams.agents.knowledge.document_loading import load_keywords, load_vectors
+from streams.delivery import Backoff, ProcessorTimeExceededError, Work, handles
+from streams.delivery.handler import JSON
+from streams.delivery.temporary_folder import temporary_folder
+from streams.dify.errors import ExtractionError, RefusedError, Stopped
+from streams.dify.ids import checked_id, optional_id
+from streams.dify.imports import segments
+from streams.dify.imports.csv_rows import ImportRequest, ReadRows, read_rows, rows_in
+from streams.dify.imports.segments import ImportJob, ImportSource
+from streams.dify.indexing.prepare import reading_seconds
+from streams.dify.platform import Platform
+from streams.dify.reindexing.segments import Place
+
+
+def imported_document(event: SegmentsImportRequested) -> str:
+    """Return the resource that work on this document locks: the same as for its indexing."""
+    return f"document:{event.document_id}"
+
+
+async def record_failed_import(event: SegmentsImportRequested, work: Work, error: BaseException) -> None:
+    """Record the failure in the segments without a vector, and in the job's key, which a person waits for."""
+    with suppress(RefusedError):  # No document of this tenant has such an id.
+        place, source = _place(event), _source(event)
+        await segments.record_failure(work.session, place, source.job_id, str(error) or type(error).__name__)
+    await _end(event, work.use(Platform), "error")
+
+
+@handles(
+    SegmentsImportRequested,
+    kind="long",
+    resource=imported_document,
+    retry=Backoff(first="10s", factor=6, attempts=5),
+    soft_time_limit="30m",
+    time_limit="35m",
+    needs=("embeddings", "storage"),
+    on_dead=record_failed_import,
+)
+async def import_segments(event: SegmentsImportRequested, work: Work) -> JSON:
+    """Insert the usable rows of a CSV file as segments, and write their vectors or keywords.
+
+    Rows that cannot be used are in the result, with their reasons. If the document is deleted, the work stops.
+    """
+    platform = work.use(Platform)
+    try:
+        with mapped_errors():
+            place, source = _place(event), _source(event)
+            async with work.step() as session:
+                job = await segments.begin(session, platform, place, source)
+            read = await _insert(job, work, platform)
+            if job.target.embedder is None:
+                await load_keywords(job.target, work, platform)
+            else:
+                await load_vectors(job.target, job.target.embedder, work, platform)
+            async with work.step(final=True) as session:
+                await segments.finish(session, platform, job)
+    except Stopped as stopped:
+        await _end(event, platform, "error")
+        return {"skipped": str(stopped)}
+    await _end(event, platform, "completed")
+    return {"segments": read.usable, "refused": read.refused, "rows": [one._asdict() for one in read.reports]}
+
+
+async def _insert(job: ImportJob, work: Work, platform: Platform) -> ReadRows:
+    content = await platform.storage.read(job.file.key)
+    with temporary_folder() as folder:
+        request = ImportRequest(folder, job.target.form, job.children, job.target.embedder is not None)
+        await asyncio.to_thread(request.source.write_bytes, content)
+        limit = reading_seconds(len(content))
+        del content  # Frees the memory: the file may be large, and it is in the folder now.
+        try:
+            read = await work.compute_within(limit, read_rows, request)
+        except ProcessorTimeExceededError as error:
+            message = f"the file needs more than {limit:.0f} s of processor time to be read; split it into several"
+            raise ExtractionError(message) from error
+        rows = rows_in(request)
+        while some := list(islice(rows, segments.ROWS_PER_STEP)):
+            async with work.step() as session:
+                await segments.insert_rows(session, job, some)
+    return read
+
+
+def _place(event: SegmentsImportRequested) -> Place:
+    return Place(
+        checked_id("dataset_id", event.dataset_id),
+        checked_id("document_id", event.document_id),
+        optional_id("tenant_id", event.tenant_id),
+    )
+
+
+def _source(event: SegmentsImportRequested) -> ImportSource:
+    return ImportSource(
+        checked_id("job_id", event.job_id),
+        checked_id("upload_file_id", event.upload_file_id),
+        checked_id("account_id", event.account_id),
+    )
+
+
+async def _end(event: SegmentsImportRequested, platform: Platform, state: str) -> None:
+    """Set the state that a person waits for. The platform sets it to waiting, without a time limit."""
+    await platform.flags.set_job(f"segment_batch_import_{event.job_id}", state)
+
+
+HANDLERS = (import_segments,)

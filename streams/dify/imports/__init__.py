@@ -1,0 +1,1 @@
+"""Adds the rows of a CSV file to a document as segments."""
