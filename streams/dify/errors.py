@@ -81,10 +81,24 @@ class UploadFileMissingError(Exception):
     __module__ = "streams.dify.errors"
 
 
+class RowMissingError(Exception):
+    """A row that another row or an event names does not exist (yet)."""
+
+    __module__ = "streams.dify.errors"
+
+
 class CreditsMissingError(ValueError):
     """A message is charged in credits, but it does not contain the number of credits."""
 
     __module__ = "streams.dify.errors"
+
+
+class RedisAwayError(UnavailableError):
+    """The platform's Redis does not answer."""
+
+    __module__ = "streams.dify.errors"
+
+    service = "redis"
 
 
 class Stopped(Exception):  # noqa: N818 - reads well: `raise Stopped("the document is gone")`

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from streams.dify.apps.tool_cache import ToolParameterCache
 from streams.dify.embedding.local import MODEL, PROVIDER, LocalEmbedder
 from streams.dify.embedding.openai import build_openai_embedder
 from streams.dify.embedding.port import Embedder
@@ -40,6 +41,7 @@ class Platform:
     plugins: PluginServices | None
     """The plugin daemon and the marketplace; None: not configured."""
     traces: TraceProviders
+    tool_cache: ToolParameterCache
 
     def embedder(self, provider: str | None, model: str | None) -> Embedder:
         """Return the model that a dataset names, or the default model. Raises RefusedError for an unknown model."""
@@ -81,6 +83,8 @@ def build_platform(settings: Settings) -> Platform:
     ):
         default = build_openai_embedder(settings)
     storage = open_storage(settings)
+    open_redis = redis_opener(settings)
+    redis_seconds = 2 * (settings.redis_connect_timeout + settings.redis_request_timeout)
     return Platform(
         storage=storage,
         sources=build_source_reader(settings, storage),
@@ -89,9 +93,8 @@ def build_platform(settings: Settings) -> Platform:
         vectors=_vector_index(settings),
         collection_prefix=settings.vector_index_name_prefix,
         chat=chat_endpoint(settings),
-        flags=IndexingFlags(
-            redis_opener(settings), 2 * (settings.redis_connect_timeout + settings.redis_request_timeout)
-        ),
-        plugins=build_plugin_services(settings, RedisClients(redis_opener(settings))),
+        flags=IndexingFlags(open_redis, redis_seconds),
+        tool_cache=ToolParameterCache(RedisClients(open_redis), redis_seconds),
+        plugins=build_plugin_services(settings, RedisClients(open_redis)),
         traces=TraceProviders(Timeouts(settings.service_connect_timeout, settings.service_request_timeout)),
     )

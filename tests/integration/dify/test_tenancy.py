@@ -43,6 +43,7 @@ from streams.delivery.handler import Handler
 from streams.dify.models import Dataset, DatasetCollectionBinding, Document, DocumentSegment, Provider, UploadFile
 from streams.dify.vector_stores.port import collection_name, index_struct
 from tests.integration.annotations.test_annotation_tenancy import CASES as ANNOTATION_CASES
+from tests.integration.apps.test_app_tenancy import CASES as APP_CASES
 from tests.support.factories import make_message
 from tests.support.platform.cleanup_steps import add_full, image, left, source_file, stored
 from tests.support.platform.handler_runs import Site, open_site, prose
@@ -216,7 +217,7 @@ WITH_THEIR_FAMILY = {
 
 def test_every_handler_has_a_case() -> None:
     """A new handler gets a case here, or in the test of its family."""
-    cases = [*CASES, *ANNOTATION_CASES]
+    cases = [*CASES, *ANNOTATION_CASES, *APP_CASES]
     assert {handler.name for handler, _ in cases} | WITH_THEIR_FAMILY == {handler.name for handler in HANDLERS}
 
 

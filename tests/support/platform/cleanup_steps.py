@@ -7,7 +7,16 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import event, func, select, text
 
-from schemas import DatasetDeleted, DocumentDeleted, DocumentsDeleted, DocumentsRemovalRequested, Event
+from schemas import (
+    AppDeleted,
+    ConversationDeleted,
+    DatasetDeleted,
+    DocumentDeleted,
+    DocumentsDeleted,
+    DocumentsRemovalRequested,
+    Event,
+)
+from streams.agents.apps.cleanup import clean_app, clean_conversation
 from streams.agents.knowledge.dataset_cleanup import clean_dataset
 from streams.agents.knowledge.document_cleanup import clean_documents, remove_documents
 from streams.agents.knowledge.document_indexing import clean_document, index_document
@@ -36,6 +45,8 @@ CLEANERS: dict[type[Event], Handler[Any]] = {
     DatasetDeleted: clean_dataset,
     DocumentsDeleted: clean_documents,
     DocumentsRemovalRequested: remove_documents,
+    AppDeleted: clean_app,
+    ConversationDeleted: clean_conversation,
 }
 DOCUMENT_TABLES = (ChildChunk, DatasetAutoDisableLog, DatasetMetadataBinding, DocumentSegment)
 DATASET_TABLES = (*DOCUMENT_TABLES, AppDatasetJoin, DatasetMetadata, DatasetProcessRule, DatasetQuery, Document)

@@ -1,0 +1,157 @@
+"""Deletes messages and conversations with everything that belongs to them, in bounded steps.
+
+Each function returns whether nothing of its kind is left, except rows that cannot be deleted.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Table, Uuid, cast, exists, func, select
+from sqlalchemy.orm import aliased
+
+from streams.dify.cleanup.bounded_deletion import (
+    OWNERS_PER_STEP,
+    CleanupStep,
+    RemovedAnnotation,
+    Rows,
+    one_of,
+    table_of,
+    without_parts,
+)
+from streams.dify.models import (
+    AppAnnotationHitHistory,
+    AppAnnotationSetting,
+    Conversation,
+    DatasetRetrieverResource,
+    Message,
+    MessageAgentThought,
+    MessageAnnotation,
+    MessageChain,
+    MessageFeedback,
+    MessageFile,
+    PinnedConversation,
+    SavedMessage,
+    ToolConversationVariable,
+    ToolFile,
+    UploadFile,
+    WorkflowConversationVariable,
+)
+
+TOOL_FILE = "tool_file"
+"""The transfer method of message files that a tool made. Their upload_file_id is a row of tool_files."""
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_OF_MESSAGES = (
+    MessageFeedback,
+    MessageChain,
+    MessageAgentThought,
+    MessageFile,
+    AppAnnotationHitHistory,
+    DatasetRetrieverResource,
+)
+_OF_CONVERSATIONS = (ToolConversationVariable, WorkflowConversationVariable, MessageFeedback)
+
+
+async def remove_messages(step: CleanupStep, which: Rows) -> bool:
+    """Delete some messages with their parts and files."""
+    some = select(Message.id, Message.app_id).where(which).limit(OWNERS_PER_STEP)
+    found = (await step.session.execute(some)).all()
+    if not found:
+        return True
+    message_ids = [message_id for message_id, _ in found]
+    if not await step.files(ToolFile, _made_by_tools(message_ids)):
+        return False
+    if not await step.files(UploadFile, _sent(message_ids)):
+        return False
+    emptied = [await step.emptied(table_of(kind), one_of(kind.message_id, message_ids)) for kind in _OF_MESSAGES]
+    # Its index begins with the app.
+    saved = one_of(SavedMessage.app_id, {app_id for _, app_id in found})
+    emptied.append(await step.emptied(table_of(SavedMessage), saved & one_of(SavedMessage.message_id, message_ids)))
+    emptied.append(await remove_annotations(step, one_of(MessageAnnotation.message_id, message_ids)))
+    if not all(emptied):
+        return False
+    parts = [*(kind.message_id for kind in _OF_MESSAGES), MessageAnnotation.message_id]
+    bare = one_of(Message.id, message_ids) & without_parts(Message.id, parts)
+    return await step.rows(table_of(Message), bare) < OWNERS_PER_STEP
+
+
+async def remove_conversation_parts(step: CleanupStep, conversation_ids: Sequence[str], app_ids: Sequence[str]) -> bool:
+    """Delete some of what belongs to these conversations and to none of their messages.
+
+    `app_ids` are their apps. If they are unknown, the list is empty.
+    """
+    if not await step.files(ToolFile, one_of(ToolFile.conversation_id, conversation_ids)):
+        return False
+    conditions = [(table_of(kind), one_of(kind.conversation_id, conversation_ids)) for kind in _OF_CONVERSATIONS]
+    pinned = one_of(PinnedConversation.conversation_id, conversation_ids)
+    if app_ids:  # Its index begins with the app.
+        pinned = one_of(PinnedConversation.app_id, app_ids) & pinned
+    conditions.append((table_of(PinnedConversation), pinned))
+    emptied = [await step.emptied(table, which) for table, which in conditions]
+    emptied.append(await remove_annotations(step, one_of(MessageAnnotation.conversation_id, conversation_ids)))
+    return all(emptied)
+
+
+async def remove_conversations(step: CleanupStep, app_id: str) -> bool:
+    """Delete some conversations of an app with their parts. Their messages are deleted before."""
+    of_app = Conversation.app_id == app_id
+    found = list(await step.session.scalars(select(Conversation.id).where(of_app).limit(OWNERS_PER_STEP)))
+    if not found:
+        return True
+    if not await remove_conversation_parts(step, found, [app_id]):
+        return False
+    parts = [kind.conversation_id for kind in _OF_CONVERSATIONS]
+    bare = one_of(Conversation.id, found) & without_parts(Conversation.id, parts)
+    return await step.rows(table_of(Conversation), bare) < OWNERS_PER_STEP
+
+
+async def remove_annotations(step: CleanupStep, which: Rows) -> bool:
+    """Delete some annotations. Those that are in an annotation index are added to `step.annotations`."""
+    ids = list(await step.session.scalars(select(MessageAnnotation.id).where(which).limit(OWNERS_PER_STEP)))
+    some = one_of(MessageAnnotation.id, ids)
+    indexed = (
+        select(MessageAnnotation.id, MessageAnnotation.app_id, AppAnnotationSetting.collection_binding_id)
+        .join(AppAnnotationSetting, AppAnnotationSetting.app_id == MessageAnnotation.app_id)
+        .where(some)
+        .distinct()
+    )
+    found = [RemovedAnnotation(*row) for row in await step.session.execute(indexed)]
+    count = await step.rows(table_of(MessageAnnotation), some)
+    kept = set(await step.session.scalars(select(MessageAnnotation.id).where(some))) if count < len(ids) else set()
+    step.annotations += [one for one in found if one.annotation_id not in kept]
+    return count < OWNERS_PER_STEP
+
+
+def rows_of_conversation(conversation_id: str, tenant_id: str | None) -> list[tuple[Table, Rows]]:
+    """Return the tables with a condition for the rows that belong to a conversation, of its tenant only."""
+    conditions: list[tuple[Table, Rows]] = []
+    for table in map(table_of, (Message, ToolFile, MessageAnnotation, PinnedConversation, *_OF_CONVERSATIONS)):
+        which: Rows = table.c.conversation_id == conversation_id
+        of_tenant = tenant_id is not None and "tenant_id" in table.c
+        conditions.append((table, which & (table.c.tenant_id == tenant_id) if of_tenant else which))
+    return conditions
+
+
+def _made_by_tools(message_ids: Sequence[str]) -> Rows:
+    """Return a condition for the files of tools that message files name. In older rows only their URL does."""
+    named = func.coalesce(MessageFile.upload_file_id, cast(func.substring(MessageFile.url, _UUID), Uuid))
+    by_tools = one_of(MessageFile.message_id, message_ids) & (MessageFile.transfer_method == TOOL_FILE)
+    return ToolFile.id.in_(select(named).where(by_tools))
+
+
+def _sent(message_ids: Sequence[str]) -> Rows:
+    """Return a condition for the uploads of these messages that their own sender has uploaded.
+
+    A file that this user has sent in another message too is left out. No index finds the messages of other users.
+    """
+    of_messages = one_of(MessageFile.message_id, message_ids) & (MessageFile.transfer_method != TOOL_FILE)
+    by_sender = exists().where(
+        of_messages,
+        MessageFile.upload_file_id == UploadFile.id,
+        MessageFile.created_by == UploadFile.created_by,
+    )
+    other = aliased(MessageFile)
+    again = exists().where(
+        other.created_by == UploadFile.created_by,
+        other.upload_file_id == UploadFile.id,
+        ~one_of(other.message_id, message_ids),
+    )
+    return UploadFile.id.in_(select(MessageFile.upload_file_id).where(of_messages)) & by_sender & ~again
