@@ -1,10 +1,8 @@
 """The built-in handlers."""
 
 from schemas import Event
+from streams.agents.annotations import annotation_import, annotation_index, annotation_reply
 from streams.agents.apps import (
-    annotation_import,
-    annotation_index,
-    annotation_reply,
     app_creation,
     app_datasets,
     cleanup,

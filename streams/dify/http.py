@@ -79,7 +79,7 @@ class Answer:
     @property
     def shown(self) -> str:
         """The beginning of the body in one line, for errors."""
-        return _shown(self.body)
+        return _beginning(self.body)
 
 
 class AnswerError(ValueError):
@@ -173,7 +173,7 @@ async def send(  # noqa: PLR0913 - a request and what its failure means
         message = f"{service.name} answers 429: {_MEANINGS[429]}"
         raise BusyError(message, _DEFAULT_WAIT if wait is None else min(wait, _MAX_WAIT))
     if response.is_server_error or status == httpx.codes.REQUEST_TIMEOUT:
-        message = f"{service.name} answers {status}: {_shown(body)}"
+        message = f"{service.name} answers {status}: {_shown(service, body)}"
         raise away(message)
     return Answer(status, body)
 
@@ -222,8 +222,10 @@ def _too_long(limit: int) -> str:
 
 
 def _shown(service: Service, body: bytes) -> str:
-    if service.private:
-        return f"{len(body)} bytes"
+    return f"{len(body)} bytes" if service.private else _beginning(body)
+
+
+def _beginning(body: bytes) -> str:
     return " ".join(body[:_SHOWN].decode(errors="replace").split())
 
 

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import select
 
 from schemas import AnnotationRow, AnnotationsImportRequested
-from streams.agents.apps import annotation_import
-from streams.agents.apps.annotation_import import import_annotations
+from streams.agents.annotations import annotation_import
+from streams.agents.annotations.annotation_import import import_annotations
 from streams.dify.models import App, AppAnnotationSetting, MessageAnnotation
 from streams.settings import Settings
 from tests.support.platform.annotation_rows import add_app, add_setting, job_state, questions

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from schemas import AnnotationAdded, AnnotationUpdated
-from streams.agents.apps.annotation_index import (
+from streams.agents.annotations.annotation_index import (
     index_added_annotation,
     index_updated_annotation,
     remove_deleted_annotation,

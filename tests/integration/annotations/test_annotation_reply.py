@@ -7,9 +7,9 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import select
 
-from streams.agents.apps import annotation_reply
-from streams.agents.apps.annotation_index import index_added_annotation
-from streams.agents.apps.annotation_reply import disable_annotation_reply, enable_annotation_reply
+from streams.agents.annotations import annotation_reply
+from streams.agents.annotations.annotation_index import index_added_annotation
+from streams.agents.annotations.annotation_reply import disable_annotation_reply, enable_annotation_reply
 from streams.delivery import Permanent, Retry
 from streams.dify.embedding.local import MODEL, PROVIDER
 from streams.dify.models import App, AppAnnotationSetting, DatasetCollectionBinding, MessageAnnotation

@@ -22,7 +22,8 @@ from schemas import (
     TraceRecorded,
     WorkflowDraftVariablesDeleted,
 )
-from streams.agents.apps import annotation_import, annotation_index, annotation_reply, draft_variables, trace_export
+from streams.agents.annotations import annotation_import, annotation_index, annotation_reply
+from streams.agents.apps import draft_variables, trace_export
 from streams.agents.knowledge.dataset_cleanup import clean_dataset
 from streams.delivery import Permanent
 from streams.delivery.handler import Handler

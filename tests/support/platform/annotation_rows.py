@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 
 from schemas import AnnotationAdded, AnnotationDeleted, AnnotationReplyDisabled, AnnotationReplyEnabled
-from streams.agents.apps.annotation_reply import enable_annotation_reply
+from streams.agents.annotations.annotation_reply import enable_annotation_reply
 from streams.delivery.handler import JSON
 from streams.dify.embedding.local import MODEL, PROVIDER
 from streams.dify.models import App, AppAnnotationSetting, DatasetCollectionBinding, MessageAnnotation

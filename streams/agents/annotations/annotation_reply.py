@@ -2,7 +2,7 @@
 
 from schemas import AnnotationReplyDisabled, AnnotationReplyEnabled
 from schemas.event import new_event_id
-from streams.agents.apps.annotation_embedding import embed_questions
+from streams.agents.annotations.annotation_embedding import embed_questions
 from streams.agents.error_mapping import mapped_errors
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON

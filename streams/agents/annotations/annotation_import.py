@@ -1,7 +1,7 @@
 """Handler for imports of annotations: inserts them, then indexes them."""
 
 from schemas import AnnotationsImportRequested
-from streams.agents.apps.annotation_embedding import embed_questions
+from streams.agents.annotations.annotation_embedding import embed_questions
 from streams.agents.error_mapping import mapped_errors
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON

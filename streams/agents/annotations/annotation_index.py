@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from schemas import AnnotationAdded, AnnotationDeleted, AnnotationUpdated
 from schemas.event import new_event_id
-from streams.agents.apps.annotation_embedding import embed_questions
+from streams.agents.annotations.annotation_embedding import embed_questions
 from streams.agents.error_mapping import mapped_errors
 from streams.delivery import Backoff, Retry, Work, handles
 from streams.delivery.errors import Reason

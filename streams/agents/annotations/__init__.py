@@ -1,0 +1,1 @@
+"""Handlers for annotations of apps."""
