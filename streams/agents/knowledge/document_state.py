@@ -9,7 +9,7 @@ from streams.dify.errors import RefusedError, Stopped
 from streams.dify.ids import checked_id, optional_id
 from streams.dify.platform import Platform
 from streams.dify.reindexing.document import disable, enable, finish, record_not_disabled, record_not_enabled
-from streams.dify.reindexing.target import StandingTarget
+from streams.dify.reindexing.target import StandingTarget, is_foreign
 
 Switched = DocumentEnabled | DocumentDisabled
 
@@ -21,16 +21,16 @@ def switched_document(event: Switched) -> str:
 
 async def record_failed_enabling(event: DocumentEnabled, work: Work, error: BaseException) -> None:
     """Disable the document again, with the status error and the reason."""
-    if (ids := _ids(event)) is not None:
+    if (ids := await _own_ids(event, work)) is not None:
         await record_not_enabled(work.session, *ids, str(error) or type(error).__name__)
-    await _clear(event, work.use(Platform))
+        await _clear(event, work.use(Platform))
 
 
 async def record_failed_disabling(event: DocumentDisabled, work: Work, error: BaseException) -> None:  # noqa: ARG001 - the platform has no place for the reason
     """Enable the document again, unless it is archived."""
-    if (ids := _ids(event)) is not None:
+    if (ids := await _own_ids(event, work)) is not None:
         await record_not_disabled(work.session, *ids)
-    await _clear(event, work.use(Platform))
+        await _clear(event, work.use(Platform))
 
 
 @handles(
@@ -104,12 +104,13 @@ def _tenant(event: Switched) -> str | None:
     return optional_id("tenant_id", event.tenant_id)
 
 
-def _ids(event: Switched) -> tuple[str, str | None] | None:
-    """Return the ids of document and tenant; None: no document has such an id."""
+async def _own_ids(event: Switched, work: Work) -> tuple[str, str | None] | None:
+    """Return the ids of document and tenant; None: no document of this tenant has such an id."""
     try:
-        return checked_id("document_id", event.document_id), _tenant(event)
+        ids = checked_id("document_id", event.document_id), _tenant(event)
     except RefusedError:
         return None
+    return None if await is_foreign(work.session, *ids) else ids
 
 
 async def _clear(event: Switched, platform: Platform) -> None:

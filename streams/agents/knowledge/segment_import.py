@@ -1,7 +1,6 @@
 """Handler for imports: adds the rows of a CSV file to a document as segments."""
 
 import asyncio
-from contextlib import suppress
 from itertools import islice
 
 from schemas import SegmentsImportRequested
@@ -10,7 +9,7 @@ from streams.agents.knowledge.document_loading import load_keywords, load_vector
 from streams.delivery import Backoff, ProcessorTimeExceededError, Work, handles
 from streams.delivery.handler import JSON
 from streams.delivery.temporary_folder import temporary_folder
-from streams.dify.errors import ExtractionError, RefusedError, Stopped
+from streams.dify.errors import ExtractionError, ForeignTenantError, RefusedError, Stopped
 from streams.dify.ids import checked_id, optional_id
 from streams.dify.imports import segments
 from streams.dify.imports.csv_rows import ImportRequest, ReadRows, read_rows, rows_in
@@ -18,6 +17,9 @@ from streams.dify.imports.segments import ImportJob, ImportSource
 from streams.dify.indexing.prepare import reading_seconds
 from streams.dify.platform import Platform
 from streams.dify.reindexing.segments import Place
+from streams.observability.logs import get_logger
+
+log = get_logger(__name__)
 
 
 def imported_document(event: SegmentsImportRequested) -> str:
@@ -27,9 +29,13 @@ def imported_document(event: SegmentsImportRequested) -> str:
 
 async def record_failed_import(event: SegmentsImportRequested, work: Work, error: BaseException) -> None:
     """Record the failure in the segments without a vector, and in the job's key, which a person waits for."""
-    with suppress(RefusedError):  # No document of this tenant has such an id.
+    try:
         place, source = _place(event), _source(event)
         await segments.record_failure(work.session, place, source.job_id, str(error) or type(error).__name__)
+    except ForeignTenantError:
+        return
+    except RefusedError:
+        log.warning("an id of the import is not a UUID; only its key is set", job=event.job_id)
     await _end(event, work.use(Platform), "error")
 
 

@@ -30,14 +30,14 @@ async def record_failed_enabling(event: SegmentEnabled, work: Work, error: BaseE
     with suppress(RefusedError):  # No segment of this tenant has such an id.
         place, segment_ids = _place(event), valid_ids(event.segment_ids)
         await segments.record_not_enabled(work.session, place, segment_ids, str(error) or type(error).__name__)
-    await _clear(event.segment_ids, work.use(Platform))
+        await _clear(segment_ids, work.use(Platform))
 
 
 async def record_failed_disabling(event: SegmentDisabled, work: Work, error: BaseException) -> None:  # noqa: ARG001 - the platform has no place for the reason
     """Enable the segments again."""
     with suppress(RefusedError):  # No segment of this tenant has such an id.
         await segments.record_not_disabled(work.session, _place(event), valid_ids(event.segment_ids))
-    await _clear(event.segment_ids, work.use(Platform))
+        await _clear(event.segment_ids, work.use(Platform))
 
 
 @handles(

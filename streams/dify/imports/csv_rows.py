@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from streams.dify.embedding.local import count_tokens_locally
-from streams.dify.errors import ExtractionError, RefusedError
+from streams.dify.errors import RefusedError
 from streams.dify.extraction.plain import plain_text
 from streams.dify.ids import text_hash
 from streams.dify.splitting.forms import Form
@@ -114,22 +114,32 @@ def rows_in(request: ImportRequest) -> Iterator[ImportRow]:
 
 def _found(text: str, form: Form) -> Iterator[tuple[str, str | None] | RefusedRow]:
     """Yield content and answer of each row after the header, or why the row cannot be used. Blank lines are skipped."""
+    for number, row in enumerate(_rows(text), start=1):
+        if number == 1 or row == []:
+            continue
+        if isinstance(row, csv.Error):
+            yield RefusedRow(number, str(row))
+            continue
+        content = row[0].strip()
+        answer = row[1].strip() if form == "qa_model" and len(row) > 1 else None
+        if not content:
+            yield RefusedRow(number, "the first column is empty")
+        elif form == "qa_model" and not answer:
+            yield RefusedRow(number, "the second column, the answer, is empty")
+        else:
+            yield content, answer
+
+
+def _rows(text: str) -> Iterator[list[str] | csv.Error]:
+    """Yield each row, or why it cannot be read. The reader goes on with the line after it."""
     rows = csv.reader(StringIO(text))
-    try:
-        for number, row in enumerate(rows, start=1):
-            if number == 1 or not row:
-                continue
-            content = row[0].strip()
-            answer = row[1].strip() if form == "qa_model" and len(row) > 1 else None
-            if not content:
-                yield RefusedRow(number, "the first column is empty")
-            elif form == "qa_model" and not answer:
-                yield RefusedRow(number, "the second column, the answer, is empty")
-            else:
-                yield content, answer
-    except csv.Error as error:
-        message = f"the CSV file is damaged: line {rows.line_num}: {error}"
-        raise ExtractionError(message) from error
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield error
 
 
 def _children(content: str, segmentation: Segmentation | None) -> list[str]:

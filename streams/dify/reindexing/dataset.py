@@ -12,7 +12,7 @@ from streams.dify.ids import storable
 from streams.dify.indexing.target import dataset_embedder
 from streams.dify.models import Dataset, Document, utc_now
 from streams.dify.platform import Platform
-from streams.dify.reindexing.target import StandingTarget, check_available, target_of
+from streams.dify.reindexing.target import StandingTarget, check_available, check_technique, target_of
 from streams.dify.tenancy import of_event, one_tenant
 from streams.dify.vector_collections import collections_of, has_other_users
 
@@ -44,7 +44,7 @@ async def drop_index(session: AsyncSession, platform: Platform, dataset_id: str,
         The dataset's tenant, and the names of the collections.
 
     Raises:
-        Stopped: the dataset is deleted.
+        Stopped: the dataset is deleted, or has no index.
         RefusedError: the dataset is not the tenant's, or its model is not configured. Then nothing is dropped.
     """
     dataset = await session.scalar(select(Dataset).where(Dataset.id == dataset_id).with_for_update())
@@ -52,6 +52,7 @@ async def drop_index(session: AsyncSession, platform: Platform, dataset_id: str,
         message = "the dataset is gone"
         raise Stopped(message)
     one_tenant(of_event(tenant_id), ("the dataset", dataset.tenant_id))
+    check_technique(dataset)
     dataset_embedder(platform, dataset)
     collections = await collections_of(
         session, platform, dataset_id, dataset.index_struct, dataset.collection_binding_id

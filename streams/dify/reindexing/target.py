@@ -14,7 +14,7 @@ from streams.dify.ids import text_hash
 from streams.dify.indexing.pending_rows import PendingId, PendingRow
 from streams.dify.indexing.target import check_unchanged, dataset_embedder
 from streams.dify.keywords.extract import DEFAULT_KEYWORDS
-from streams.dify.models import ChildChunk, Document, DocumentSegment, utc_now
+from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment, utc_now
 from streams.dify.platform import Platform
 from streams.dify.splitting.forms import Form, form_of
 from streams.dify.vector_collections import collection_of
@@ -156,9 +156,17 @@ def check_available(document: Document) -> None:
         raise Stopped(message)
 
 
+def check_technique(dataset: Dataset) -> None:
+    """Raise Stopped if the dataset has no index, as an external one."""
+    if dataset.indexing_technique not in {"high_quality", "economy"}:
+        message = "the dataset has no index"
+        raise Stopped(message)
+
+
 async def target_of(session: AsyncSession, platform: Platform, locked: LockedDocument) -> StandingTarget:
-    """Return the target of a locked document. Raises RefusedError for an unknown form or model."""
+    """Return the target of a locked document. Raises Stopped, and RefusedError for an unknown form or model."""
     dataset, document = locked.dataset, locked.document
+    check_technique(dataset)
     started_at = document.processing_started_at or document.created_at
     return StandingTarget(
         run=IndexingRun(document.tenant_id, dataset.id, document.id, started_at),
@@ -178,3 +186,9 @@ async def lock_by_id(
         message = "the document is gone"
         raise Stopped(message)
     return await lock_rows(session, dataset_id, document_id, tenant_id, for_update=for_update)
+
+
+async def is_foreign(session: AsyncSession, document_id: str, tenant_id: str | None) -> bool:
+    """Return whether a document exists and is another tenant's than the event's."""
+    owner = await session.scalar(select(Document.tenant_id).where(Document.id == document_id))
+    return owner is not None and tenant_id not in {None, owner}

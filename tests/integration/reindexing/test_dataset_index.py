@@ -23,14 +23,23 @@ from streams.dify.models import Dataset, Document, DocumentSegment
 from streams.dify.reindexing import dataset as steps
 from streams.dify.vector_stores.pgvector import PgVectorIndex, table_name
 from streams.settings import Settings
-from tests.support.platform.reindexing import Place, open_place
+from tests.support.platform.handler_runs import prose
+from tests.support.platform.reindexing import Place, cases, open_place
 
 SECTION = "The whole domain"
 Action = Literal["add", "update", "remove", "upgrade"]
 DIMENSIONS = 8
-HIGH = {"indexing_technique": "high_quality", "embedding_model": MODEL, "embedding_model_provider": PROVIDER}
-SMALL = {"indexing_technique": "high_quality", "embedding_model": "small", "embedding_model_provider": "another"}
-ECONOMY = {"indexing_technique": "economy", "embedding_model": None, "embedding_model_provider": None}
+HIGH: dict[str, Any] = {
+    "indexing_technique": "high_quality",
+    "embedding_model": MODEL,
+    "embedding_model_provider": PROVIDER,
+}
+SMALL: dict[str, Any] = {
+    "indexing_technique": "high_quality",
+    "embedding_model": "small",
+    "embedding_model_provider": "another",
+}
+ECONOMY: dict[str, Any] = {"indexing_technique": "economy", "embedding_model": None, "embedding_model_provider": None}
 
 
 class SmallEmbedder:
@@ -47,6 +56,11 @@ class SmallEmbedder:
         return [
             normalized([one + 1.0 for one in sha256(text.encode()).digest()[:DIMENSIONS]], DIMENSIONS) for text in texts
         ]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the slow tests once; `tests/crash/races/test_reindexing_races.py` has the other cases."""
+    cases(metafunc, another=["model"])
 
 
 @pytest.fixture
@@ -87,9 +101,9 @@ async def _dimensions(place: Place, dataset: Dataset) -> int | None:
 @pytest.mark.requirement(SECTION, "dataset.index-changed: add, update and remove leave exactly the index of the row")
 @pytest.mark.parametrize("kind", ["text", "children"])
 async def test_there_and_back(place: Place, kind: str) -> None:
-    """Vectors of another model in a new table, then keywords, then vectors again; with child chunks; also repeated."""
+    """Vectors of another model in a new table, then keywords, then vectors again; with child chunks."""
     dataset, one = await place.indexed(kind)
-    two, disabled = await place.another(dataset, kind), await place.another(dataset, kind)
+    disabled = await place.another(dataset, kind)
     await place.set_document(disabled, enabled=False)
     key = f"vector_indexing_{place.site.collection(dataset.id)}"
     first = await _dimensions(place, dataset)
@@ -97,20 +111,34 @@ async def test_there_and_back(place: Place, kind: str) -> None:
         ("update", SMALL, DIMENSIONS),
         ("remove", ECONOMY, None),
         ("add", HIGH, first),
-        ("upgrade", SMALL, DIMENSIONS),
     )
     for action, columns, dimensions in ways:
         await place.set_dataset(dataset, **columns)
-        for _ in range(2):
-            place.redis.set(key, "1")
-            results = await _changed(place, dataset, action)
-            assert results[0] == {"requested": 2}
-            assert place.redis.get(key) is None
-            assert await _dimensions(place, dataset) == dimensions
-            for document in (one, two):
-                assert await place.nodes(document) == await place.wanted(document) != set()
-                assert (await place.site.document(document.id)).indexing_status == "completed"
-            assert await place.nodes(disabled) == set()
+        place.redis.set(key, "1")
+        assert (await _changed(place, dataset, action))[0] == {"requested": 1}
+        assert place.redis.get(key) is None
+        assert await _dimensions(place, dataset) == dimensions
+        assert await place.nodes(one) == await place.wanted(one) != set()
+        assert (await place.site.document(one.id)).indexing_status == "completed"
+        assert await place.nodes(disabled) == set()
+
+
+@pytest.mark.requirement(SECTION, "dataset.index-changed: one step per document; a repeated event changes nothing")
+async def test_several_documents_and_a_repetition(place: Place) -> None:
+    """Each document has its own event, which names the dataset's tenant. `upgrade` of a pipeline does the same."""
+    dataset, one = await place.indexed()
+    two = await place.another(dataset)
+    await place.set_dataset(dataset, runtime_mode="rag_pipeline", **SMALL)
+    for _ in range(2):
+        event = DatasetIndexChanged(dataset_id=dataset.id, action="upgrade")
+        assert await place.site.run(rebuild_dataset_index, event) == {"requested": 2}
+        published = [one for one in await place.site.published() if isinstance(one, DatasetIndexChanged)]
+        assert {each.document_id for each in published} == {one.id, two.id}
+        assert {each.tenant_id for each in published} == {place.site.tenant_id}
+        for each in published:
+            assert await place.site.run(rebuild_dataset_index, each) == {"segments": 3}
+        for document in (one, two):
+            assert await place.nodes(document) == await place.wanted(document) != set()
 
 
 @pytest.mark.requirement(SECTION, "dataset.index-changed: a crash leaves no document in the status indexing")
@@ -139,17 +167,17 @@ async def test_a_crash_at_any_step(place: Place) -> None:
 @pytest.mark.requirement(
     SECTION, "dataset.index-changed: a change during the work wins; no vector of a former model stays"
 )
-@pytest.mark.parametrize("columns", [SMALL, ECONOMY], ids=["another model", "economy"])
-async def test_the_model_changes_during_an_indexing(place: Place, columns: dict[str, Any]) -> None:
+async def test_the_model_changes_during_an_indexing(place: Place, another: str) -> None:
     """At each step of an indexing, the index is dropped for the new model.
 
     The indexing writes nothing more of the old one. Its next attempt and the event's steps complete the index.
     """
+    columns = {"model": SMALL, "technique": ECONOMY}[another]
     step = 0
     while True:
         step += 1
-        dataset, _ = await place.indexed()
-        document = await place.site.add_document(dataset, b"Cellar 1. " * 120)
+        dataset = await place.site.add_dataset(**HIGH)
+        document = await place.site.add_document(dataset, prose(3))
         happened = False
 
         async def change(done: int, at: int = step, of: Dataset = dataset) -> None:
@@ -229,7 +257,7 @@ async def test_failures(place: Place) -> None:
 @pytest.mark.requirement(SECTION, "dataset.index-changed: a deletion at any step wins")
 async def test_a_deletion_at_each_step(place: Place) -> None:
     """After the deletion of the document or the dataset, no vector is written."""
-    for step in range(1, 6):
+    for step in range(1, 5):
         dataset, document = await place.indexed()
         await place.set_dataset(dataset, **SMALL)
         await place.site.run(rebuild_dataset_index, _event(dataset, "update"))
@@ -249,6 +277,10 @@ async def test_a_deletion_at_each_step(place: Place) -> None:
             assert [len(await place.nodes(document))] == left
     gone = DatasetIndexChanged(tenant_id=place.site.tenant_id, dataset_id=str(uuid4()), action="update")
     assert await place.site.run(rebuild_dataset_index, gone) == {"skipped": "the dataset is gone"}
+    external = await place.site.add_dataset(indexing_technique=None, provider="external")
+    assert await place.site.run(rebuild_dataset_index, _event(external, "add")) == {
+        "skipped": "the dataset has no index"
+    }
 
 
 async def test_a_segment_that_a_person_disabled_stays_out(place: Place) -> None:

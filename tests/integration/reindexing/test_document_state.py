@@ -8,8 +8,10 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import update
 
-from schemas import DocumentDisabled, DocumentEnabled
+from schemas import DocumentDisabled, DocumentEnabled, SegmentDeleted, SegmentDisabled
+from streams.agents.knowledge.document_indexing import clean_document
 from streams.agents.knowledge.document_state import add_document_to_index, remove_document_from_index
+from streams.agents.knowledge.segment_state import clean_segments, remove_segments_from_index
 from streams.delivery import Permanent, Retry
 from streams.delivery.handler import JSON
 from streams.dify.errors import VectorStoreError
@@ -17,12 +19,16 @@ from streams.dify.indexing import load
 from streams.dify.models import DatasetAutoDisableLog, Document, DocumentSegment, utc_now
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.settings import Settings
-from tests.support.platform.reindexing import Place, open_place
+from tests.support.platform.reindexing import Place, cases, open_place
 
 SECTION = "The whole domain"
 KINDS = pytest.mark.parametrize("kind", ["text", "children", "keywords"])
 PERSON = str(uuid4())
-GONE = ({"skipped": "the document is gone"}, {"skipped": "the document is disabled"}, {"segments": 3})
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the slow tests once; `tests/crash/races/test_reindexing_races.py` has the other cases."""
+    cases(metafunc, change=["segment disabled"], crashed=["text"])
 
 
 @pytest.fixture
@@ -152,56 +158,70 @@ async def test_swapped_events(place: Place) -> None:
 
 
 @pytest.mark.requirement(SECTION, "document.enabled: what changes at any step wins over the loading")
-@pytest.mark.parametrize("change", ["document disabled", "document deleted", "segment disabled", "segment deleted"])
 async def test_a_change_at_each_step_wins(place: Place, change: str) -> None:
-    """Afterwards the event of the change finds nothing more than it would without the loading."""
-    step, written_at = 0, 3
-    while True:
+    """After the event of the change the index has what the rows say. Nothing is written after the change."""
+    dataset, step, happened = await place.site.add_dataset(), 0, True
+    while happened:
         step += 1
-        _, document = await place.indexed()
+        happened = False
+        document = await place.another(dataset)
         *_, last = await place.site.segments(document.id)
         await place.set_document(document, enabled=False)
         await _disabled(place, document)
         await place.set_document(document, enabled=True)
-        happened = False
+        left: set[str] = set()
 
         async def act(done: int, at: int = step, of: Document = document, segment: DocumentSegment = last) -> None:
-            nonlocal happened
-            if done != at:
-                return
-            happened = True
-            if change == "document disabled":
-                await place.set_document(of, enabled=False)
-            elif change == "document deleted":
-                await place.site.delete(Document, id=of.id)
-            elif change == "segment disabled":
-                await place.disable_segment(segment, PERSON)
-            else:
-                await place.site.delete(DocumentSegment, id=segment.id)
+            nonlocal happened, left
+            if done == at:
+                happened = True
+                await _change(place, change, of, segment)
+                left = await place.nodes(of)
 
         event = DocumentEnabled(tenant_id=place.site.tenant_id, document_id=document.id)
-        result = await place.site.run(add_document_to_index, event, after_step=act)
+        await place.site.run(add_document_to_index, event, after_step=act)
         if not happened:
-            assert step > 3
             break
-        nodes = await place.nodes(document)
-        if change.startswith("segment"):
-            # What was written before the change is removed by the event of the change.
-            assert nodes - {last.index_node_id} == await place.wanted(document)
-            assert last.index_node_id not in nodes or step > written_at
+        if change.startswith("document"):
+            assert await place.nodes(document) == left
         else:
-            assert result in GONE
-            assert len(nodes) <= 2 * max(0, step - 2)
+            assert (last.index_node_id in await place.nodes(document)) is (last.index_node_id in left)
+        await _follow(place, change, document, last)
+        assert await place.nodes(document) == (await place.wanted(document) if change.startswith("segment") else set())
+    assert step > 4
+
+
+async def _change(place: Place, change: str, document: Document, segment: DocumentSegment) -> None:
+    if change == "document disabled":
+        await place.set_document(document, enabled=False)
+    elif change == "document deleted":
+        await place.site.delete(Document, id=document.id)
+    elif change == "segment disabled":
+        await place.disable_segment(segment, PERSON)
+    else:
+        await place.site.delete(DocumentSegment, id=segment.id)
+
+
+async def _follow(place: Place, change: str, document: Document, segment: DocumentSegment) -> None:
+    """Run the event that comes with the change."""
+    of_document = {"tenant_id": place.site.tenant_id, "dataset_id": document.dataset_id, "document_id": document.id}
+    if change == "document disabled":
+        await _disabled(place, document)
+    elif change == "document deleted":
+        await place.site.run(clean_document, place.site.document_deleted(document))
+    elif change == "segment disabled":
+        await place.site.run(remove_segments_from_index, SegmentDisabled(**of_document, segment_ids=[segment.id]))
+    else:
+        await place.site.run(clean_segments, SegmentDeleted(**of_document, index_node_ids=[segment.index_node_id]))
 
 
 @pytest.mark.requirement(SECTION, "document.enabled: a worker that dies at any step is continued")
-@pytest.mark.parametrize("kind", ["text", "keywords"])
-async def test_a_crash_at_any_step(place: Place, kind: str) -> None:
+async def test_a_crash_at_any_step(place: Place, crashed: str) -> None:
     step = 0
     died = True
     while died:
         step += 1
-        _, document = await place.indexed(kind)
+        _, document = await place.indexed(crashed)
         expected = await place.wanted(document)
         await place.set_document(document, enabled=False)
         await _disabled(place, document)

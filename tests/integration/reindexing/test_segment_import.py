@@ -230,6 +230,20 @@ async def test_documents_that_cannot_get_segments(place: Place) -> None:
     assert _state(place, event) == ("error", True)
 
 
+@pytest.mark.requirement(SECTION, "segments.import-requested: the job's key ends as error, whatever is wrong")
+async def test_events_that_are_wrong(place: Place) -> None:
+    """An id that is none: the key ends as error. An event of another tenant: the key is not this tenant's."""
+    _, document = await place.indexed()
+    event = await _request(place, document)
+    for change, state in (({"account_id": "x"}, "error"), ({"tenant_id": str(uuid4())}, "waiting")):
+        place.redis.set(f"segment_batch_import_{event.job_id}", "waiting")
+        wrong = event.model_copy(update=change)
+        with pytest.raises(Permanent) as found:
+            await place.site.run(import_segments, wrong)
+        await place.site.die(import_segments, wrong, found.value)
+        assert _state(place, event)[0] == state
+
+
 class _Broken(PgVectorIndex):
     async def upsert(self, *_: object) -> None:
         raise VectorStoreError("no room")

@@ -90,8 +90,10 @@ async def test_swapped_events(place: Place) -> None:
 
 
 @pytest.mark.requirement(SECTION, "segment.deleted: nothing is left, whatever state the document has")
-@pytest.mark.parametrize("state", ["enabled", "disabled", "archived", "indexing"])
-@KINDS
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [("text", "enabled"), ("text", "archived"), ("children", "disabled"), ("keywords", "indexing")],
+)
 async def test_deleted(place: Place, kind: str, state: str) -> None:
     """Vectors, keywords, child chunks and the keys in Redis. A null, for a segment without vector, harms nothing."""
     _, document = await place.indexed(kind)

@@ -1,11 +1,12 @@
 """What the tests of changed indexes need: a site with Redis, and what the index of a document has."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from redis import Redis
 from sqlalchemy import select, text, update
 
@@ -100,6 +101,13 @@ class Place:
                 .where(DatasetKeywordTable.dataset_id == dataset.id)
                 .values(keyword_table=json.dumps({"__type__": "keyword_table", "__data__": {"table": {}}}))
             )
+
+
+def cases(metafunc: pytest.Metafunc, **parameters: Sequence[str]) -> None:
+    """Parametrise the tests of a module that have one of these parameters."""
+    for name, values in parameters.items():
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, values)
 
 
 @asynccontextmanager

@@ -1,0 +1,1 @@
+"""Races that are forced at every step of the work."""
