@@ -15,13 +15,26 @@ Right = Literal["SELECT", "INSERT", "UPDATE", "DELETE"]
 QUOTA_TABLES = frozenset({"providers", "tenants"})
 """The platform's tables that the handlers of the pool `high` use."""
 READS = frozenset(
-    {"accounts", "apps", "data_source_oauth_bindings", "dataset_collection_bindings", "tenant_account_joins", "tenants"}
+    {
+        "accounts",
+        "apps",
+        "data_source_oauth_bindings",
+        "dataset_collection_bindings",
+        "tenant_account_joins",
+        "tenants",
+        "trace_app_config",
+        "workflow_draft_variables",
+        "workflow_node_executions",
+    }
 )
 """The platform's tables that handlers only read."""
 WRITES: Mapping[str, frozenset[Right]] = {
+    "app_annotation_settings": frozenset({"INSERT", "UPDATE", "DELETE"}),
     "app_dataset_joins": frozenset({"DELETE"}),
+    "apps": frozenset({"UPDATE"}),
     "child_chunks": frozenset({"INSERT", "UPDATE", "DELETE"}),
     "dataset_auto_disable_logs": frozenset({"DELETE"}),
+    "dataset_collection_bindings": frozenset({"INSERT"}),
     "dataset_keyword_tables": frozenset({"INSERT", "UPDATE", "DELETE"}),
     "dataset_metadata_bindings": frozenset({"DELETE"}),
     "dataset_metadatas": frozenset({"DELETE"}),
@@ -31,8 +44,10 @@ WRITES: Mapping[str, frozenset[Right]] = {
     "document_segments": frozenset({"INSERT", "UPDATE", "DELETE"}),
     "documents": frozenset({"UPDATE", "DELETE"}),
     "embeddings": frozenset({"INSERT", "UPDATE"}),
+    "message_annotations": frozenset({"INSERT", "UPDATE"}),
     "providers": frozenset({"UPDATE"}),
     "upload_files": frozenset({"INSERT", "UPDATE", "DELETE"}),
+    "workflow_draft_variable_files": frozenset({"UPDATE", "DELETE"}),
 }
 """The platform's tables that handlers change. They read them too. A row lock needs the right UPDATE."""
 LEDGER_RIGHTS: frozenset[Right] = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
