@@ -5,11 +5,13 @@ The messages of errors are for the owner of a document: without hosts and withou
 
 import asyncio
 import re
+import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from json import loads
 
 import httpx
@@ -102,7 +104,7 @@ async def fetch(
     try:
         async with (
             httpx.AsyncClient(
-                timeout=httpx.Timeout(service.timeouts.request, connect=service.timeouts.connect)
+                verify=_tls_context(), timeout=httpx.Timeout(service.timeouts.request, connect=service.timeouts.connect)
             ) as client,
             client.stream(method, url, headers={**service.headers, **ACCEPTED}, params=params, json=json) as response,
         ):
@@ -159,7 +161,9 @@ async def send(  # noqa: PLR0913 - a request and what its failure means
     try:
         async with (
             asyncio.timeout(timeouts.request),
-            httpx.AsyncClient(timeout=httpx.Timeout(timeouts.request, connect=timeouts.connect)) as client,
+            httpx.AsyncClient(
+                timeout=httpx.Timeout(timeouts.request, connect=timeouts.connect), verify=_tls_context()
+            ) as client,
             client.stream(method, url, headers={**service.headers, **ACCEPTED}, params=params, json=json) as response,
         ):
             body = await read_body(response, MAX_ANSWER_BYTES)
@@ -176,6 +180,12 @@ async def send(  # noqa: PLR0913 - a request and what its failure means
         message = f"{service.name} answers {status}: {_shown(service, body)}"
         raise away(message)
     return Answer(status, body)
+
+
+@lru_cache(maxsize=1)
+def _tls_context() -> ssl.SSLContext:
+    """Return the certificates that services are checked by. To load them for each request would cost more than it."""
+    return httpx.create_ssl_context()
 
 
 def as_object(value: object) -> JSONObject:
@@ -230,7 +240,7 @@ def _beginning(body: bytes) -> str:
 
 
 def _raise_for_status(service: Service, response: httpx.Response, body: bytes) -> None:
-    name, status = service.name, response.status_code
+    status, name = response.status_code, service.name
     if response.is_success:
         return
     log.warning("a service rejects a request", service=name, status=status, body=_shown(service, body))

@@ -38,9 +38,9 @@ class IndexingFlags:
         await self.delete(*(key.format(document_id) for key in _KEYS))
 
     async def delete(self, *keys: str) -> None:
-        """Delete keys."""
+        """Delete keys of the platform."""
         if keys:
-            await self._send(lambda client: client.delete(*keys))
+            await self._call(lambda client: client.delete(*keys))
 
     async def set_values(self, values: Mapping[str, str], seconds: int) -> None:
         """Set keys to values, all at once. They expire after some seconds."""
@@ -51,7 +51,7 @@ class IndexingFlags:
                     pipeline.set(key, value, ex=seconds)
                 await pipeline.execute()
 
-        await self._send(set_all)
+        await self._call(set_all)
 
     async def set_job(self, key: str, value: str) -> None:
         """Set the state of a job that a person waits for. It expires as on the platform."""
@@ -59,16 +59,16 @@ class IndexingFlags:
 
     async def increment(self, key: str) -> None:
         """Add one to a counter that never expires."""
-        await self._send(lambda client: client.incr(key))
+        await self._call(lambda client: client.incr(key))
 
-    async def _send(self, request: Callable[[Redis], Awaitable[object]]) -> None:
+    async def _call(self, command: Callable[[Redis], Awaitable[object]]) -> None:
         if time.monotonic() < self._retry_at:
             return
         # Two attempts: a failover may be in progress, or only the pooled connection is closed.
         for pause in (_RETRY_SECONDS, None):
             try:
                 async with asyncio.timeout(self._seconds):
-                    await request(self._redis.current())
+                    await command(self._redis.current())
             except (RedisError, OSError, TimeoutError) as error:
                 if time.monotonic() < self._retry_at:  # another task found the failure and logged it
                     return

@@ -70,7 +70,7 @@ def read_payload(content: bytes, app_id: str, file_id: str, recorded_at: datetim
         message = f"the payload of the trace has {len(content)} bytes; at most {LARGEST_PAYLOAD} are sent"
         raise RefusedError(message)
     try:
-        found: object = json.loads(content)
+        found = _parse(content)
     except (ValueError, RecursionError) as error:
         message = "the payload of the trace is not JSON"
         raise RefusedError(message) from error
@@ -104,14 +104,22 @@ def read_time(value: object, otherwise: datetime) -> datetime:
     """Return a time in ISO 8601 as UTC; `otherwise` for anything else."""
     try:
         found = datetime.fromisoformat(value) if isinstance(value, str) else otherwise
-    except ValueError:
+        return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
         return otherwise
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def read_count(value: object) -> int:
     """Return a number of tokens; 0 for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _parse(content: bytes) -> object:
+    """Parse JSON, also what Python writes and no other parser reads: NaN, and halves of surrogate pairs."""
+    found: object = json.loads(content, parse_constant=str)
+    if b"\\ud" not in content.lower():
+        return found
+    return json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
 
 
 def _workflow(payload: Payload, nodes: Sequence[Span]) -> Trace:

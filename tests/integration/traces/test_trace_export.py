@@ -260,6 +260,19 @@ async def test_what_nobody_wants_is_skipped(site: Site, server: TraceServer, cas
     assert not await _stored(site, event)
 
 
+async def test_an_unusual_payload_is_sent_with_what_it_has(site: Site, server: TraceServer) -> None:
+    """Python writes NaN and halves of surrogate pairs, which are not JSON. Times may be no times."""
+    app, message_id = await add_traced_app(site, server.url), str(uuid4())
+    odd = {"start_time": "0001-01-01T00:00:00+14:00", "end_time": 7, "message_data": None, "conversation_mode": None}
+    info = message_info(message_id, outputs="half \ud83d", inputs=float("nan"), **odd)
+    event = await record(site, app, "MessageTraceInfo", info)
+    await site.run(send_trace, event)
+    ((trace, generation),) = server.batches
+    assert (trace["body"]["output"], generation["body"]["input"]) == ("half ?", "NaN")
+    assert trace["body"]["tags"] == ["message"]
+    assert generation["body"]["startTime"] == generation["body"]["endTime"]
+
+
 @pytest.mark.requirement(SECTION, "trace.recorded: a payload that is missing or damaged is no success")
 async def test_a_damaged_payload_is_no_success(site: Site, server: TraceServer) -> None:
     app = await add_traced_app(site, server.url)
