@@ -5,9 +5,10 @@ The model is loaded here. So all processes share its memory, and a replaced proc
 
 from streams.dify.embedding.local import load_local_model
 from streams.dify.extraction import load_readers
+from streams.dify.imports.csv_rows import read_rows
 from streams.dify.indexing.prepare import prepare
 
-__all__ = ["prepare"]
+__all__ = ["prepare", "read_rows"]
 
 load_readers()
 load_local_model()
