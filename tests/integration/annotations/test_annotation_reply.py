@@ -1,16 +1,18 @@
 """Annotation reply: an app begins or stops to answer from its annotations."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from streams.agents.annotations import annotation_reply
 from streams.agents.annotations.annotation_index import index_added_annotation
 from streams.agents.annotations.annotation_reply import disable_annotation_reply, enable_annotation_reply
 from streams.delivery import Permanent, Retry
+from streams.delivery.handler import JSON
 from streams.dify.embedding.local import MODEL, PROVIDER
 from streams.dify.models import App, AppAnnotationSetting, DatasetCollectionBinding, MessageAnnotation
 from streams.settings import Settings
@@ -276,6 +278,34 @@ async def test_setting_and_index_go_together(site: Site, app: App, settings: Set
         assert (await indexed(site, app.id), await _settings(site, app)) == ({}, [])
         assert await job_state(settings, [status]) == {status: ("completed", True)}
     assert await site.count(MessageAnnotation, app_id=app.id) == 5
+
+
+@pytest.mark.requirement(SECTION, "annotation-reply.disabled: it waits for a step that writes, and removes its vectors")
+async def test_disabling_waits_for_a_step_that_writes(site: Site, app: App) -> None:
+    """The setting is locked by the step, so no vector is written after the index was dropped."""
+    (annotation,) = await add_annotations(site, app, "Question?")
+    await run_enabling(site, enabled(site, app))
+    async with site.transaction() as session:
+        setting = (await session.scalars(select(AppAnnotationSetting).filter_by(app_id=app.id))).one()
+    running: list[asyncio.Task[JSON]] = []
+
+    async def disable_meanwhile(step: int) -> None:
+        if step == 3:
+            running.append(asyncio.create_task(site.run(disable_annotation_reply, disabled(site, app))))
+            async with asyncio.timeout(30):
+                while not await _is_lock_awaited(site):  # noqa: ASYNC110 - only the database shows it
+                    await asyncio.sleep(0.01)
+
+    event = added(site, annotation, setting)
+    assert await site.run(index_added_annotation, event, before_commit=disable_meanwhile) == {"indexed": 1}
+    assert await running[0] == {"done": True}
+    assert (await indexed(site, app.id), await _settings(site, app)) == ({}, [])
+
+
+async def _is_lock_awaited(site: Site) -> bool:
+    query = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    async with site.transaction() as session:
+        return bool(await session.scalar(text(query)))
 
 
 async def test_a_failed_disabling_is_reported(site: Site, app: App, settings: Settings) -> None:

@@ -20,6 +20,7 @@ from tests.support.platform.tenant_key import PUBLIC_KEY_OF_LANGFUSE, SECRET_KEY
 from tests.support.platform.trace_payloads import add_traced_app, message_info, payload_key, record
 
 SECTION = "The whole domain"
+START_OF_TOOL = "2026-11-28T10:00:01+00:00"
 SENT_ONCE = "trace.recorded: the payload is deleted only after success"
 
 
@@ -93,9 +94,6 @@ async def test_parts_of_a_message_are_one_trace_in_otlp(site: Site, server: Trac
     attributes = {one["key"]: one["value"] for one in llm["attributes"]}
     assert attributes["gen_ai.usage.input_tokens"] == {"intValue": "30"}
     assert server.requests[0][1] == f"Bearer {SECRET_KEY_OF_LANGFUSE}"
-
-
-START_OF_TOOL = "2026-11-28T10:00:01+00:00"
 
 
 @pytest.mark.requirement(SECTION, "trace.recorded: a workflow run is sent with its nodes")
