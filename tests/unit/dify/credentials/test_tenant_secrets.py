@@ -1,7 +1,6 @@
 """Secrets of tenants in the platform's form."""
 
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -18,7 +17,7 @@ from tests.support.platform.tenant_key import (
     SECRET_KEY_OF_LANGFUSE,
 )
 
-TENANT = str(uuid4())
+TENANT = "0191e4c2-6f0a-7c33-9d52-7a4be2f0a1c9"
 NAME = f"privkeys/{TENANT}/private.pem"
 
 
