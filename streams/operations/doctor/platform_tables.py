@@ -17,9 +17,7 @@ QUOTA_TABLES = frozenset({"providers", "tenants"})
 READS = frozenset(
     {
         "accounts",
-        "apps",
         "data_source_oauth_bindings",
-        "dataset_collection_bindings",
         "tenant_account_joins",
         "tenants",
         "trace_app_config",
