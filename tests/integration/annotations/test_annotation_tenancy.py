@@ -39,7 +39,7 @@ from tests.support.fakes.trace_server import TraceServer, trace_server
 from tests.support.platform.annotation_rows import add_annotations, add_setting, added, indexed
 from tests.support.platform.cleanup_steps import image, left, stored
 from tests.support.platform.handler_runs import Site, open_site
-from tests.support.platform.trace_payloads import add_traced_app, message_info, record
+from tests.support.traces.trace_payloads import add_traced_app, message_info, record
 
 SECTION = "Faults of others"
 

@@ -16,8 +16,8 @@ from streams.settings import Settings
 from tests.support.fakes.trace_server import Refusal, TraceServer, trace_server
 from tests.support.platform.annotation_rows import job_state
 from tests.support.platform.handler_runs import CrashError, Site, open_site
-from tests.support.platform.tenant_key import PUBLIC_KEY_OF_LANGFUSE, SECRET_KEY_OF_LANGFUSE
-from tests.support.platform.trace_payloads import add_traced_app, message_info, payload_key, record
+from tests.support.traces.tenant_key import PUBLIC_KEY_OF_LANGFUSE, SECRET_KEY_OF_LANGFUSE
+from tests.support.traces.trace_payloads import add_traced_app, message_info, payload_key, record
 
 SECTION = "The whole domain"
 START_OF_TOOL = "2026-11-28T10:00:01+00:00"

@@ -9,7 +9,7 @@ from streams.dify.credentials.aes_eax import decrypt_eax
 from streams.dify.credentials.tenant_secrets import TenantSecrets
 from streams.dify.errors import RefusedError
 from streams.storage import Folder, InThreads
-from tests.support.platform.tenant_key import (
+from tests.support.traces.tenant_key import (
     ENCRYPTED_PUBLIC_KEY,
     ENCRYPTED_SECRET_KEY,
     PRIVATE_KEY,

@@ -8,7 +8,7 @@ from schemas import TraceRecorded
 from streams.dify.models import App, TraceAppConfig
 from tests.support.platform.annotation_rows import add_app
 from tests.support.platform.handler_runs import Site
-from tests.support.platform.tenant_key import ENCRYPTED_PUBLIC_KEY, ENCRYPTED_SECRET_KEY, PRIVATE_KEY
+from tests.support.traces.tenant_key import ENCRYPTED_PUBLIC_KEY, ENCRYPTED_SECRET_KEY, PRIVATE_KEY
 
 START, END = "2026-11-28T10:00:00", "2026-11-28T10:00:02.500000"
 

@@ -1,0 +1,1 @@
+"""Traces as the platform records them, and the key that decrypts their providers' secrets."""
