@@ -12,42 +12,92 @@ from streams.settings import PoolName
 
 Right = Literal["SELECT", "INSERT", "UPDATE", "DELETE"]
 
-QUOTA_TABLES = frozenset({"providers", "tenants"})
+HIGH_TABLES = frozenset(
+    {
+        "app_dataset_joins",
+        "app_model_configs",
+        "apps",
+        "datasets",
+        "installed_apps",
+        "providers",
+        "sites",
+        "tenants",
+        "workflow_node_executions",
+        "workflow_runs",
+        "workflows",
+    }
+)
 """The platform's tables that the handlers of the pool `high` use."""
 READS = frozenset(
     {
         "accounts",
         "data_source_oauth_bindings",
+        "pipelines",
         "tenant_account_joins",
+        "tenant_plugin_auto_upgrade_strategies",
         "tenants",
-        "trace_app_config",
-        "workflow_draft_variables",
-        "workflow_node_executions",
     }
 )
 """The platform's tables that handlers only read."""
+_ALL: frozenset[Right] = frozenset({"INSERT", "UPDATE", "DELETE"})
+_LOCKED_AND_DELETED: frozenset[Right] = frozenset({"UPDATE", "DELETE"})
+"""Rows are locked before they are deleted. A row lock needs the right UPDATE."""
 WRITES: Mapping[str, frozenset[Right]] = {
-    "app_annotation_settings": frozenset({"INSERT", "UPDATE", "DELETE"}),
-    "app_dataset_joins": frozenset({"DELETE"}),
+    **dict.fromkeys(
+        (
+            "api_tokens",
+            "app_annotation_hit_histories",
+            "app_mcp_servers",
+            "app_model_configs",
+            "conversations",
+            "dataset_auto_disable_logs",
+            "dataset_metadata_bindings",
+            "dataset_metadatas",
+            "dataset_process_rules",
+            "dataset_queries",
+            "dataset_retriever_resources",
+            "documents",
+            "end_users",
+            "message_agent_thoughts",
+            "message_chains",
+            "message_feedbacks",
+            "message_files",
+            "messages",
+            "pinned_conversations",
+            "recommended_apps",
+            "saved_messages",
+            "tag_bindings",
+            "tool_conversation_variables",
+            "tool_files",
+            "tool_workflow_providers",
+            "trace_app_config",
+            "workflow_app_logs",
+            "workflow_conversation_variables",
+            "workflow_draft_variable_files",
+            "workflow_draft_variables",
+            "workflow_node_execution_offload",
+            "workflows",
+        ),
+        _LOCKED_AND_DELETED,
+    ),
+    "app_annotation_settings": _ALL,
+    "app_dataset_joins": _ALL,
     "apps": frozenset({"UPDATE"}),
-    "child_chunks": frozenset({"INSERT", "UPDATE", "DELETE"}),
-    "dataset_auto_disable_logs": frozenset({"DELETE"}),
+    "child_chunks": _ALL,
     "dataset_collection_bindings": frozenset({"INSERT"}),
-    "dataset_keyword_tables": frozenset({"INSERT", "UPDATE", "DELETE"}),
-    "dataset_metadata_bindings": frozenset({"DELETE"}),
-    "dataset_metadatas": frozenset({"DELETE"}),
-    "dataset_process_rules": frozenset({"DELETE"}),
-    "dataset_queries": frozenset({"DELETE"}),
+    "dataset_keyword_tables": _ALL,
     "datasets": frozenset({"UPDATE"}),
-    "document_segments": frozenset({"INSERT", "UPDATE", "DELETE"}),
-    "documents": frozenset({"UPDATE", "DELETE"}),
+    "document_segments": _ALL,
     "embeddings": frozenset({"INSERT", "UPDATE"}),
-    "message_annotations": frozenset({"INSERT", "UPDATE"}),
+    "installed_apps": _ALL,
+    "message_annotations": _ALL,
     "providers": frozenset({"UPDATE"}),
-    "upload_files": frozenset({"INSERT", "UPDATE", "DELETE"}),
-    "workflow_draft_variable_files": frozenset({"UPDATE", "DELETE"}),
+    "sites": _ALL,
+    "upload_files": _ALL,
+    "workflow_node_executions": _ALL,
+    "workflow_runs": _ALL,
 }
-"""The platform's tables that handlers change. They read them too. A row lock needs the right UPDATE."""
+"""The platform's tables that handlers change. They read them too."""
 LEDGER_RIGHTS: frozenset[Right] = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
 
 
@@ -77,7 +127,7 @@ def table_needs(pools: Collection[PoolName]) -> list[TableNeed]:
 def _is_used(name: str, pools: Collection[PoolName]) -> bool:
     if {"default", "low"} & set(pools):
         return name in READS or name in WRITES
-    return name in QUOTA_TABLES
+    return name in HIGH_TABLES
 
 
 def _need(table: Table, rights: frozenset[Right], *, is_ledger: bool) -> TableNeed:

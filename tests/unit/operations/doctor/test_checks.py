@@ -1,5 +1,6 @@
 """The checks of `streams doctor` decide on facts, without a server."""
 
+import ast
 from dataclasses import replace
 
 import pytest
@@ -13,12 +14,13 @@ from streams.operations.doctor.database_facts import ServerFacts, TableFacts
 from streams.operations.doctor.finding import Finding
 from streams.operations.doctor.kafka import check_topics, check_version
 from streams.operations.doctor.kafka_rights import check_rights, needed_rights
-from streams.operations.doctor.platform_tables import READS, WRITES, table_needs
+from streams.operations.doctor.platform_tables import HIGH_TABLES, READS, WRITES, table_needs
 from streams.operations.doctor.services import check_store
 from streams.operations.topics.plan import desired_topics
 from streams.settings import POOL_NAMES, PoolName, Settings
 from streams.storage import StorageAwayError
 from streams.topics import load_catalogue
+from tests.support.pages import ROOT
 
 GOOD = ServerFacts(
     version=180_001,
@@ -111,11 +113,31 @@ def test_what_tables_lack_is_named() -> None:
     assert {finding.remedy for finding in findings if "may not" in finding.text} == {"`grant update on datasets to …`"}
 
 
-@pytest.mark.parametrize(("pool", "expected"), [("high", {"providers", "tenants"}), ("default", None), ("low", None)])
-def test_a_worker_needs_the_tables_of_its_pools(pool: PoolName, expected: set[str] | None) -> None:
-    """A worker that only charges messages runs on a database without documents."""
+@pytest.mark.parametrize(("pool", "expected"), [("high", HIGH_TABLES), ("default", None), ("low", None)])
+def test_a_worker_needs_the_tables_of_its_pools(pool: PoolName, expected: frozenset[str] | None) -> None:
+    """A worker of the pool `high` runs on a database without documents."""
     names = {need.name for need in table_needs([pool]) if not need.is_ledger}
     assert names == (READS | set(WRITES) if expected is None else expected)
+
+
+def test_every_table_that_the_handlers_code_names_is_asked_for() -> None:
+    """The code imports the models that it uses."""
+    named = {
+        alias.name
+        for folder in ("streams/dify", "streams/agents")
+        for path in (ROOT / folder).rglob("*.py")
+        if "models" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("streams.dify.models")
+        for alias in node.names
+    }
+    tables = {str(kind.__tablename__) for name, kind in vars(models).items() if name in named and is_table(kind)}
+    assert len(tables) > 40
+    assert tables - READS - set(WRITES) == set()
+
+
+def is_table(kind: object) -> bool:
+    return isinstance(kind, type) and hasattr(kind, "__tablename__")
 
 
 def test_rights_are_asked_for_tables_that_exist() -> None:
