@@ -4,7 +4,7 @@ import gc
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from streams.codec import SchemaMissingError, build_codec, default_codec
-from streams.dify.models import App, Dataset, Message, Tenant
+from streams.dify.models import App, AppModelConfig, Dataset, Message, Tenant, Workflow
 from streams.publishing import BridgeError, connect_signals
 from streams.publishing.bridges import blinker as blinker_module
 from streams.settings import Settings, load_settings
@@ -26,15 +26,12 @@ from tests.integration.conftest import Stack
 from tests.support.platform.senders import (
     Account,
     AppConfig,
-    AppModelConfig,
     ChatAppGenerateEntity,
-    PlatformModel,
-    Workflow,
 )
 from tests.support.processes.worker_process import rows
 from tests.support.publisher import Senders, open_senders
 
-TENANT, APP, DATASET, DOCUMENT = (str(uuid4()) for _ in range(4))
+TENANT, APP, DATASET, DOCUMENT, CONFIG, WORKFLOW = (str(uuid4()) for _ in range(6))
 Sending = tuple[object, dict[str, object]]
 
 
@@ -67,30 +64,43 @@ def a_tenant(session: Session) -> Sending:
 
 
 def a_model_config(session: Session) -> Sending:
-    config = AppModelConfig(id="config-1", app_id=APP)
+    config = AppModelConfig(id=CONFIG, app_id=APP)
     session.add(config)
     return an_app(session), {"app_model_config": config}
+
+
+def a_workflow(session: Session, graph: str, **columns: object) -> Workflow:
+    known = {"tenant_id": TENANT, "app_id": APP, "type": "workflow", "version": "draft", "created_by": TENANT}
+    now = datetime.now(tz=UTC).replace(tzinfo=None)
+    workflow = Workflow(**known, graph=graph, features="{}", updated_at=now, **columns)
+    session.add(workflow)
+    return workflow
 
 
 def a_draft(session: Session) -> Sending:
     node = {"provider_type": "builtin", "provider_id": "time", "provider_name": "time", "tool_name": "now"}
     graph = {"nodes": [{"id": "n1", "data": {"type": "tool", **node}}, {"id": "n2", "data": {"type": "start"}}]}
-    workflow = Workflow(id="workflow-1", app_id=APP, graph=json.dumps(graph))
-    session.add(workflow)
+    workflow = a_workflow(session, json.dumps(graph), id=WORKFLOW)
     return an_app(session), {"synced_draft_workflow": workflow}
 
 
 def a_published_workflow(session: Session) -> Sending:
     """The app belongs to the request's session. The workflow is added to another one and has no id yet."""
-    workflow = Workflow(app_id=APP, graph="{}")
-    session.add(workflow)
+    workflow = a_workflow(session, "{}")
     return SimpleNamespace(id=APP, tenant_id=TENANT), {"published_workflow": workflow}
 
 
 def a_dataset(session: Session) -> Dataset:
     """It already exists."""
     if (known := session.get(Dataset, DATASET)) is None:
-        known = Dataset(id=DATASET, tenant_id=TENANT, name="d", created_by=TENANT, indexing_technique="high_quality")
+        known = Dataset(
+            id=DATASET,
+            tenant_id=TENANT,
+            name="d",
+            created_by=TENANT,
+            indexing_technique="high_quality",
+            pipeline_id=APP,
+        )
         session.add(known)
         session.flush()
     return known
@@ -143,17 +153,23 @@ CASES = (
     Case(
         "app-model-config-was-updated",
         a_model_config,
-        {"app_id": APP, "tenant_id": TENANT, "app_model_config_id": "config-1"},
+        {"app_id": APP, "tenant_id": TENANT, "app_model_config_id": CONFIG},
         own=True,
     ),
     Case(
         "app-published-workflow-was-updated", a_published_workflow, {"app_id": APP, "tenant_id": TENANT}, elsewhere=True
     ),
-    Case("app-draft-workflow-was-synced", a_draft, {"app_id": APP, "workflow_id": "workflow-1"}, own=True),
+    Case("app-draft-workflow-was-synced", a_draft, {"app_id": APP, "workflow_id": WORKFLOW}, own=True),
     Case(
         "dataset-was-deleted",
         a_deleted_dataset,
-        {"dataset_id": DATASET, "tenant_id": TENANT, "indexing_technique": "high_quality", "doc_form": "qa_model"},
+        {
+            "dataset_id": DATASET,
+            "tenant_id": TENANT,
+            "indexing_technique": "high_quality",
+            "doc_form": "qa_model",
+            "pipeline_id": APP,
+        },
     ),
     Case(
         "document-was-deleted",
@@ -176,7 +192,6 @@ EACH_SIGNAL = pytest.mark.parametrize("case", CASES, ids=lambda case: case.signa
 @pytest.fixture(scope="module")
 def opened(stack: Stack, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Senders]:
     with open_senders(stack, template, tmp_path_factory.mktemp("senders")) as opened:
-        PlatformModel.metadata.create_all(opened.engine)
         yield opened
 
 

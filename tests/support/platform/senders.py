@@ -1,38 +1,10 @@
 """Fakes of the senders of the platform's signals, in the shape of Dify 1.9.2, whose classes are not available here.
 
-Apps, tenants, datasets, documents and messages are rows of `streams.dify.models`. This module has the other rows, and
-the entities that are never rows.
+Rows are those of `streams.dify.models`. This module has the entities that are never rows.
 """
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from uuid import uuid4
-
-from sqlalchemy import Text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-
-
-class PlatformModel(DeclarativeBase):
-    """Rows of the platform that no handler reads yet. A test creates their tables."""
-
-
-class AppModelConfig(PlatformModel):
-    """`app_model_configs`; the sender creates its id."""
-
-    __tablename__ = "app_model_configs"
-
-    id: Mapped[str] = mapped_column(Text, primary_key=True)
-    app_id: Mapped[str]
-
-
-class Workflow(PlatformModel):
-    """`workflows`; the insert creates its id."""
-
-    __tablename__ = "workflows"
-
-    id: Mapped[str] = mapped_column(Text, primary_key=True, default=lambda: str(uuid4()))
-    app_id: Mapped[str]
-    graph: Mapped[str]
 
 
 @dataclass
