@@ -69,7 +69,7 @@ def events() -> Iterator[SingleTrialRequested]:
     "Faults and operations",
     "a backlog of a million, watched for five minutes; large records; 100,000 records of one key",
 )
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2_400)
 def test_large_records_and_a_long_lane(trial: Settings, engine: Engine, worker: MakeWorker) -> None:
     """Sixty records of a megabyte are handled. 100,000 of one key run one by one, and another tenant's meanwhile."""
     whole = trial.model_copy(update={"claim_check_bytes": IN_KAFKA})  # otherwise the values would go to the storage
@@ -85,6 +85,6 @@ def test_large_records_and_a_long_lane(trial: Settings, engine: Engine, worker: 
     waiting = ONE_KEY - int(str(scalar(engine, "select count(*) from trials where entity = 'one'")))
     assert waiting > 0, "the long lane ended too early for this test"
     assert resident(one.process.pid) * MEBIBYTE < LIMIT
-    wait_for(lambda: scalar(engine, "select count(*) from trials where entity = 'one'") == ONE_KEY, "the lane", 800)
+    wait_for(lambda: scalar(engine, "select count(*) from trials where entity = 'one'") == ONE_KEY, "the lane", 1_800)
     assert scalar(engine, "select count(distinct event_id) from trials where entity = 'one'") == ONE_KEY
     assert one.process.poll() is None
