@@ -19,6 +19,7 @@ SCENARIOS = (
     "handling",
     "latency",
     "charging",
+    "saving-executions",
     "ledger",
     "flat",
     "producing",

@@ -1,15 +1,15 @@
 """Charging messages exactly once, compared with the same SQL from memory and with Celery (one task per message)."""
 
 import asyncio
-import sys
 import time
 from collections.abc import Sequence
 
 from sqlalchemy import text
 
+from benchmarks.celery_worker import celery_worker
 from benchmarks.contenders.celery_tasks import app, charge
 from benchmarks.environment import Sandbox, Servers, say, wait_until
-from benchmarks.messages import ROOT, TENANTS, Messages, make_message
+from benchmarks.messages import TENANTS, Messages, make_message
 from benchmarks.result import Result, Results
 from schemas import MessageCreated
 from streams.agents.apps.message_quota import charge_message, usage_of
@@ -19,7 +19,6 @@ from streams.delivery.execution.transaction import effect_session
 from streams.delivery.ledger import claim
 from streams.delivery.ledger.columns import WorkerIdentity
 from streams.dify.quota import record_usage
-from streams.local.process import ServerProcess
 from streams.topics import load_catalogue
 from streams.transport.kafka.records import Record
 
@@ -126,25 +125,7 @@ def _celery(servers: Servers, count: int) -> float:
         for number in range(count):
             message = make_message(number)
             charge.delay(message.tenant_id, message.message_tokens + message.answer_tokens)
-        worker = ServerProcess("Celery", sandbox.folder / "celery", stop_timeout=20.0)
-        broker = sandbox.environment["STREAMS_REDIS_URL"]
-        command = (
-            "-m",
-            "celery",
-            "-A",
-            "benchmarks.contenders.celery_tasks",
-            "-b",
-            broker,
-            "worker",
-            "-c",
-            "2",
-            "-l",
-            "warning",
-        )
-        worker.start([sys.executable, *command], environment={**sandbox.environment, "PYTHONPATH": str(ROOT)})
-        try:
+        with celery_worker(sandbox):
             took = _wait_charged(sandbox, count)
-        finally:
-            worker.stop()
         say(f"Celery: {count / took:,.0f} messages/s")
         return count / took
