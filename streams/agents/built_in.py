@@ -19,6 +19,7 @@ from streams.agents.knowledge import (
     document_indexing,
     document_state,
     document_sync,
+    pipeline_runs,
     segment_import,
     segment_state,
 )
@@ -34,6 +35,7 @@ HANDLERS: tuple[Handler[Event], ...] = (
     *segment_import.HANDLERS,
     *dataset_cleanup.HANDLERS,
     *dataset_index.HANDLERS,
+    *pipeline_runs.HANDLERS,
     *message_quota.HANDLERS,
     *app_creation.HANDLERS,
     *app_datasets.HANDLERS,

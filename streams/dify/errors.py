@@ -75,6 +75,14 @@ class MarketplaceAwayError(ServiceError, UnavailableError):
     service = "marketplace"
 
 
+class PipelinesAwayError(ServiceError, UnavailableError):
+    """The platform's API for pipelines does not answer, or answers with a server error."""
+
+    __module__ = "streams.dify.errors"
+
+    service = "pipelines"
+
+
 class UploadFileMissingError(Exception):
     """The row of an upload file does not exist (yet)."""
 

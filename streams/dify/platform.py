@@ -10,6 +10,8 @@ from streams.dify.embedding.port import Embedder
 from streams.dify.errors import RefusedError
 from streams.dify.http import Timeouts
 from streams.dify.indexing_flags import IndexingFlags
+from streams.dify.pipelines.client import PipelineClient, build_pipeline_client
+from streams.dify.pipelines.waiting_list import WaitingLists
 from streams.dify.plugins.upgrade import PluginServices, build_plugin_services
 from streams.dify.qa.chat import ChatEndpoint, chat_endpoint
 from streams.dify.redis import RedisClients, redis_opener
@@ -42,6 +44,10 @@ class Platform:
     """The plugin daemon and the marketplace; None: not configured."""
     traces: TraceProviders
     tool_cache: ToolParameterCache
+    pipelines: PipelineClient | None
+    """The platform's API that runs pipelines; None: not configured."""
+    waiting_lists: WaitingLists
+    """Files with runs of pipelines that wait, by tenant."""
 
     def embedder(self, provider: str | None, model: str | None) -> Embedder:
         """Return the model that a dataset names, or the default model. Raises RefusedError for an unknown model."""
@@ -85,6 +91,7 @@ def build_platform(settings: Settings) -> Platform:
     storage = open_storage(settings)
     open_redis = redis_opener(settings)
     redis_seconds = 2 * (settings.redis_connect_timeout + settings.redis_request_timeout)
+    redis = RedisClients(open_redis)
     return Platform(
         storage=storage,
         sources=build_source_reader(settings, storage),
@@ -94,7 +101,9 @@ def build_platform(settings: Settings) -> Platform:
         collection_prefix=settings.vector_index_name_prefix,
         chat=chat_endpoint(settings),
         flags=IndexingFlags(open_redis, redis_seconds),
-        tool_cache=ToolParameterCache(RedisClients(open_redis), redis_seconds),
-        plugins=build_plugin_services(settings, RedisClients(open_redis)),
+        tool_cache=ToolParameterCache(redis, redis_seconds),
+        plugins=build_plugin_services(settings, redis),
+        pipelines=build_pipeline_client(settings),
+        waiting_lists=WaitingLists(redis),
         traces=TraceProviders(Timeouts(settings.service_connect_timeout, settings.service_request_timeout)),
     )

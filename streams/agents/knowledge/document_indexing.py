@@ -6,7 +6,13 @@ from contextlib import aclosing
 from itertools import islice
 from typing import TypeVar
 
-from schemas import DocumentDeleted, DocumentIndexCreated, DocumentIndexRequested, DocumentSyncRequested
+from schemas import (
+    DocumentDeleted,
+    DocumentIndexCreated,
+    DocumentIndexRequested,
+    DocumentSyncRequested,
+    PipelineRunRequested,
+)
 from streams.agents.error_mapping import mapped_errors
 from streams.agents.knowledge.cleanup_steps import publish_next_step
 from streams.agents.knowledge.document_loading import load
@@ -40,6 +46,7 @@ from streams.dify.indexing.steps import (
     record_parsed,
     record_split,
 )
+from streams.dify.pipelines.run_files import pipeline_tenant
 from streams.dify.platform import Platform
 from streams.dify.qa.ask import ask_all
 from streams.dify.qa.chat import ChatEndpoint
@@ -214,8 +221,22 @@ def _in_groups(items: Sequence[T], size: int = INSERT_BATCH) -> Iterator[Sequenc
 
 @handles(DocumentIndexCreated)
 async def request_document_indexing(event: DocumentIndexCreated, work: Work) -> JSON:
-    """Publish one request per document, so that documents fail independently."""
+    """Publish one request per document, so that documents fail independently.
+
+    The platform runs its pipelines itself. So documents of a pipeline become one request to it, if its address is set.
+    """
     document_ids = list(dict.fromkeys(event.document_ids))
+    owner = await pipeline_tenant(work.session, event.dataset_id) if work.use(Platform).pipelines is not None else None
+    if owner is not None:
+        await work.publish(
+            PipelineRunRequested(
+                tenant_id=event.tenant_id or owner,
+                dataset_id=event.dataset_id,
+                document_ids=document_ids,
+                priority=True,
+            )
+        )
+        return {"pipeline": len(document_ids)}
     for document_id in document_ids:
         await work.publish(
             DocumentIndexRequested(tenant_id=event.tenant_id, dataset_id=event.dataset_id, document_id=document_id)

@@ -209,6 +209,7 @@ def _ids(document: Document) -> dict[str, Any]:
 
 WITH_THEIR_FAMILY = {
     "delete-account",
+    "run-pipeline",
     "save-node-execution",
     "save-workflow-run",
     "upgrade-tenant-plugins",

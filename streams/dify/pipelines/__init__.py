@@ -1,0 +1,1 @@
+"""Runs of the platform's pipelines, which the platform itself does on request."""
