@@ -81,7 +81,7 @@ async def _of_workflow(session: AsyncSession, app: App, workflow_id: str | None)
     one_tenant((f"app {app.id}", app.tenant_id), *((f"workflow {one.id}", one.tenant_id) for one in found.values()))
     current = found.get(app.workflow_id or "")
     if current is None and ids:
-        message = f"the published workflow {app.workflow_id} of app {app.id} has no row"
+        message = f"the published workflow of app {app.id} has no row, or the app does not name it (yet)"
         raise RowMissingError(message)
     return datasets_of_workflow(current) if current is not None else set()
 

@@ -9,6 +9,8 @@ from functools import partial
 from sqlalchemy import Table, and_, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams.dify.annotations.index import annotation_collection
+from streams.dify.annotations.reply import platform_flags
 from streams.dify.cleanup.bounded_deletion import CleanupStep, Rows, lock_cleanup, table_of, tables_with_rows
 from streams.dify.cleanup.messages import remove_conversations, remove_messages
 from streams.dify.cleanup.workflow_data import (
@@ -53,8 +55,7 @@ from streams.dify.models import (
 )
 from streams.dify.platform import Platform
 from streams.dify.tenancy import of_event, one_tenant
-from streams.dify.vector_collections import bound_collection, has_other_users
-from streams.dify.vector_stores.port import collection_name
+from streams.dify.vector_collections import has_other_users
 
 Part = Callable[[], Awaitable[bool]]
 """Deletes some rows of a kind. Returns whether nothing of the kind is left, except rows that cannot be deleted."""
@@ -163,14 +164,13 @@ def _parts(step: CleanupStep, app_id: str) -> Sequence[Part]:
 async def _drop_annotation_index(step: CleanupStep, app_id: str) -> bool:
     """Delete the app's annotations from the vector store. In a collection that others use, only the app's go."""
     session, platform = step.session, step.platform
-    of_app = AppAnnotationSetting.app_id == app_id
-    collections = {collection_name(platform.collection_prefix, app_id)}
-    for binding_id in await session.scalars(select(AppAnnotationSetting.collection_binding_id).where(of_app)):
-        if bound := await bound_collection(session, platform, binding_id):
-            collections.add(bound)
-    for collection in sorted(collections):
+    settings = select(AppAnnotationSetting.collection_binding_id).where(AppAnnotationSetting.app_id == app_id)
+    bindings = [None, *await session.scalars(settings)]
+    for collection in sorted({await annotation_collection(session, platform, app_id, one) for one in bindings}):
         shared = await has_other_users(session, collection, app_id)
-        step.removed["collections"] += await platform.vectors.drop(session, collection, app_id, shared=shared)
+        if await platform.vectors.drop(session, collection, app_id, shared=shared):
+            step.removed["collections"] += 1
+            await platform.flags.delete(*platform_flags([collection]))
     return True
 
 

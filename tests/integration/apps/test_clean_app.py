@@ -11,12 +11,15 @@ from schemas import AppDeleted
 from streams.agents.apps.cleanup import REPEAT_AFTER, clean_app
 from streams.delivery import Permanent, Retry
 from streams.delivery.errors import Reason
+from streams.dify.annotations.index import annotation_collection
 from streams.dify.cleanup import bounded_deletion, messages, workflow_data
 from streams.dify.cleanup.app import APP_TABLES
 from streams.dify.errors import LeftBehindError
 from streams.dify.models import (
     App,
+    AppAnnotationSetting,
     AppDatasetJoin,
+    DatasetCollectionBinding,
     EndUser,
     InstalledApp,
     Message,
@@ -27,11 +30,16 @@ from streams.dify.models import (
     metadata,
 )
 from streams.dify.uploads import files
+from streams.dify.vector_stores.port import Entry, collection_name
 from tests.support.platform.app_leftovers import add_full_app, add_talk, repetitions, run_steps
 from tests.support.platform.app_rows import add_app, make_row
 from tests.support.platform.cleanup_steps import left, stored
 from tests.support.platform.handler_runs import Site
+from tests.support.platform.store_fixtures import of_store
 
+__all__ = ["of_store"]
+
+pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 SECTION = "The whole domain"
 ALL = "app.deleted: rows of every table, files in the storage and the annotation index go, and nothing of another app"
 STEPS = "app.deleted: bounded steps, which end also if a row cannot be deleted"
@@ -205,6 +213,34 @@ async def test_rows_of_other_tenants_and_other_uses_of_a_file_stay(site: Site) -
     assert await site.count(InstalledApp) == 1
     assert await site.count(UploadFile, id=str(upload)) == 1
     assert len(stored(site) & talk.files) == 1
+
+
+@pytest.mark.requirement(SECTION, "app.deleted: in a collection that apps share, only the app's annotations go")
+async def test_the_annotations_of_other_apps_stay_in_a_shared_collection(of_store: Site) -> None:
+    """Qdrant has one collection per embedding model, pgvector one per app."""
+    site, vectors = of_store, of_store.platform.vectors
+    binding_id, name = str(uuid4()), collection_name("Vector_index", str(uuid4()))
+    known = {"provider_name": "local", "model_name": "m", "type": "annotation", "collection_name": name}
+    await site.add(make_row(DatasetCollectionBinding, id=binding_id, **known))
+    apps = [await add_app(site) for _ in range(2)]
+    collections = []
+    for app in apps:
+        await site.add(make_row(AppAnnotationSetting, app_id=app.id, collection_binding_id=binding_id))
+        async with site.transaction() as session:
+            collections.append(await annotation_collection(session, site.platform, app.id, binding_id))
+            await vectors.create(session, collections[-1], 3)
+            entry = Entry(str(uuid4()), "?", "hash", str(uuid4()), app.id, [1.0, 0.0, 0.0])
+            await vectors.upsert(session, collections[-1], [entry])
+    await site.delete(App, id=apps[0].id)
+
+    await run_steps(site, AppDeleted(app_id=apps[0].id, tenant_id=site.tenant_id))
+
+    async with site.transaction() as session:
+        left_over = [
+            await vectors.count(session, collection, dataset_id=app.id)
+            for app, collection in zip(apps, collections, strict=True)
+        ]
+    assert left_over == [0, 1]
 
 
 @pytest.mark.requirement(SECTION, "app.deleted: clean-ups of one app at the same time do not fail")
