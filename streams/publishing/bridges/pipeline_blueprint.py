@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 
 from flask import Blueprint, Flask, Response, abort, jsonify, request
 
-from streams.publishing.bridges.sender_transaction import BridgeError
+from streams.publishing.bridges.errors import BridgeError
 
 log = logging.getLogger(__name__)
 PATH = "/streams/pipeline-runs"

@@ -15,9 +15,9 @@ from werkzeug.exceptions import NotFound
 from werkzeug.test import TestResponse
 
 from streams.publishing.bridges import pipeline_blueprint
+from streams.publishing.bridges.errors import BridgeError
 from streams.publishing.bridges.pipeline_blueprint import LEASE, PATH, Pipelines, RedisClient, Runs, init_app
 from streams.publishing.bridges.platform_pipelines import PlatformPipelines
-from streams.publishing.bridges.sender_transaction import BridgeError
 from streams.settings import Settings
 
 SECTION, TOPIC = "The whole domain", "pipeline.run-requested"
