@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 import pytest
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from sqlalchemy import Engine, text
 
 from streams.database import Database
@@ -15,7 +15,7 @@ from streams.transport.kafka.errors import ProduceError
 from streams.transport.kafka.producer import NewRecord, RecordProducer
 from tests.integration.publishing.test_relay import database, fill, patient, records, until, waiting
 from tests.support.local_stack.cluster import admin_client
-from tests.support.processes.worker_process import rows, scalar
+from tests.support.processes.worker_process import rows, scalar, wait_for
 
 __all__ = ["database", "patient", "records"]
 Outcomes = Sequence[ProduceError | None]
@@ -156,7 +156,16 @@ def alter(settings: Settings, topic: str, values: dict[str, str]) -> None:
     """Set configuration values of a topic."""
     entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in values.items()]
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-    admin_client(settings.kafka_bootstrap_servers).incremental_alter_configs([resource])[resource].result(10)
+    admin = admin_client(settings.kafka_bootstrap_servers)
+    admin.incremental_alter_configs([resource])[resource].result(10)
+    topic_resource = ConfigResource(ResourceType.TOPIC, topic)
+    wait_for(lambda: _has(admin, topic_resource, values), "the broker to have the values")
+
+
+def _has(admin: AdminClient, resource: ConfigResource, values: dict[str, str]) -> bool:
+    """Return whether the broker uses these values. It takes them over a moment after it has confirmed them."""
+    found = admin.describe_configs([resource])[resource].result(10)
+    return all(found[name].value == value for name, value in values.items())
 
 
 @pytest.mark.requirement("Faults of others", "R22: an idle relay asks less often where a look takes long")

@@ -18,6 +18,8 @@ from streams.settings import Settings
 from streams.topics import BUILT_IN, Catalogue, UnknownEventError
 from tests.support.factories import CATALOGUE, SETTINGS, an_event, make_message
 
+DELETED = next(topic for topic in BUILT_IN if topic.event is DocumentDeleted)
+
 CODEC: Codec = build_codec(SETTINGS, CATALOGUE)
 
 
@@ -88,7 +90,7 @@ def test_releases_that_share_a_folder_each_go_on_with_their_own_version(tmp_path
         batch: str | None = None
 
     Wider.__name__ = "DocumentDeleted"
-    old, new = (Catalogue([replace(BUILT_IN[3], event=event)], SETTINGS) for event in (DocumentDeleted, Wider))
+    old, new = (Catalogue([replace(DELETED, event=event)], SETTINGS) for event in (DocumentDeleted, Wider))
     (topic,) = old
     export(old, tmp_path)
     (added,) = export(new, tmp_path)
@@ -109,7 +111,7 @@ def test_a_class_that_was_changed_and_not_exported_cannot_be_written() -> None:
     class Wider(DocumentDeleted):
         batch: str | None = None
 
-    codec = build_codec(SETTINGS, Catalogue([replace(BUILT_IN[3], event=Wider)], SETTINGS))
+    codec = build_codec(SETTINGS, Catalogue([replace(DELETED, event=Wider)], SETTINGS))
     with pytest.raises(SchemaMissingError, match="run `streams schemas export`"):
         codec.encode(Wider(document_id="d", dataset_id="s", doc_form="f", batch="b"))
 
