@@ -56,6 +56,9 @@ class AppDraftWorkflowSynced(Event):
 
 
 class AppDeleted(Event):
-    """An app's row was deleted. Everything that belonged to it must be deleted: site, messages, runs, files."""
+    """An app's row was deleted. Everything that belonged to it must be deleted: site, messages, runs, files.
+
+    It is also published for the pipeline of a deleted dataset: its workflows and runs name it as their app.
+    """
 
     app_id: str

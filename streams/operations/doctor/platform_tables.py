@@ -32,7 +32,6 @@ READS = frozenset(
     {
         "accounts",
         "data_source_oauth_bindings",
-        "pipelines",
         "tenant_account_joins",
         "tenant_plugin_auto_upgrade_strategies",
         "tenants",
@@ -64,6 +63,7 @@ WRITES: Mapping[str, frozenset[Right]] = {
             "message_files",
             "messages",
             "pinned_conversations",
+            "pipelines",
             "recommended_apps",
             "saved_messages",
             "tag_bindings",

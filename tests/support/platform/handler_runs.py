@@ -259,7 +259,7 @@ class Site:
         )
 
     def dataset_deleted(self, dataset: Dataset) -> DatasetDeleted:
-        return DatasetDeleted(tenant_id=self.tenant_id, dataset_id=dataset.id)
+        return DatasetDeleted(tenant_id=self.tenant_id, dataset_id=dataset.id, pipeline_id=dataset.pipeline_id)
 
 
 @asynccontextmanager
