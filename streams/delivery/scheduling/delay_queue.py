@@ -90,12 +90,15 @@ class DelayQueue:
         self._set_timer()
 
     def release(self) -> None:
-        """Run the deferred deliveries whose pause or outage is over, and one probe per handler where that is due."""
+        """Run the deferred deliveries whose pause or outage is over, and one probe per handler where that is due.
+
+        They run in the order in which they came, so the probe is the one that waits longest.
+        """
         if not self._deferred:
             return
         found: dict[str, Resumption] = {}
         kept, resumed = [], []
-        for entry in self._heap:
+        for entry in sorted(self._heap, key=_number):
             _, number, waiting = entry
             if number in self._deferred:
                 handler = waiting.delivery.handler.name
@@ -111,7 +114,7 @@ class DelayQueue:
         if not resumed:
             return
         self._replace(kept)
-        for _, _, waiting in sorted(resumed, key=lambda entry: entry[1]):
+        for _, _, waiting in resumed:
             self._run(waiting.delivery)
 
     def discard(self, assignments: set[Assignment]) -> None:
@@ -176,6 +179,10 @@ class DelayQueue:
         if self._heap:
             delay = min(WAKE_INTERVAL, max(0.0, self._heap[0][0] - time.monotonic()))
             self._timer = asyncio.get_running_loop().call_later(delay, self._wake)
+
+
+def _number(entry: tuple[float, int, WaitingRetry]) -> int:
+    return entry[1]
 
 
 def _clock_offset() -> float:

@@ -7,7 +7,6 @@ again, each failed delivery is a dead letter, once.
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka.admin import AdminClient
 from sqlalchemy import Engine
 
 from streams.settings import Settings
@@ -16,6 +15,7 @@ from tests.support.apps.trials import SingleTrialRequested
 from tests.support.faults.assertions import stop_cleanly
 from tests.support.faults.group_protocols import both_protocols
 from tests.support.kafka_records import end_offsets
+from tests.support.local_stack.cluster import delete_topic
 from tests.support.processes.worker_process import Streams, WorkerProcess, publish, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
 
@@ -39,8 +39,7 @@ def test_dead_letters_wait_for_their_topic_and_other_work_continues(
     one = worker().start()
     publish(trial, [SingleTrialRequested(entity="first")])
     wait_for(lambda: scalar(engine, SUCCEEDED) == 1, "the worker to work")
-    admin = AdminClient({"bootstrap.servers": trial.kafka_bootstrap_servers})
-    admin.delete_topics([dlq])[dlq].result(10)
+    delete_topic(trial.kafka_bootstrap_servers, dlq)
 
     publish(trial, [SingleTrialRequested(entity=f"bad{number}", plan="permanent") for number in range(DYING)])
     wait_for(lambda: "record not acknowledged" in one.output(), "the log line")

@@ -6,7 +6,6 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from schemas import Event
 from schemas.event import new_event_id
@@ -24,6 +23,7 @@ from tests.support.apps.trials import LongTrialRequested
 from tests.support.cli import Commands
 from tests.support.delivery_engine import PATIENCE, Bench, open_bench
 from tests.support.fakes.registry_server import running_registry
+from tests.support.local_stack.cluster import delete_topic
 from tests.support.trial_fixtures import environment, trial, with_registry
 
 __all__ = ["environment", "trial"]
@@ -109,8 +109,7 @@ async def test_a_missing_dlq_holds_up_only_what_goes_there(trial: Settings) -> N
     settings = trial.model_copy(update={"settle_timeout": 1.0})
     async with open_bench(settings, long_handler(), pool="low") as bench:
         dlq = bench.context.catalogue.dlq(bench.context.catalogue.of(LongTrialRequested).name)
-        admin = AdminClient({"bootstrap.servers": trial.kafka_bootstrap_servers})
-        admin.delete_topics([dlq])[dlq].result(10)
+        delete_topic(trial.kafka_bootstrap_servers, dlq)
         dying = [await claim(bench, MINUTE * 2, lost_leases=CRASHES_UNTIL_DEATH - 1) for _ in range(12)]
         lost = await claim(bench, MINUTE)
         await swept(bench, lost)

@@ -34,7 +34,8 @@ from streams.topics import Catalogue
 from streams.transport.kafka.client import client_config
 from streams.transport.kafka.records import Record
 from tests.support.cli import Commands
-from tests.support.processes.worker_process import rows, scalar, wait_for
+from tests.support.local_stack.cluster import delete_topic
+from tests.support.processes.worker_process import rows, scalar
 
 HANDLER = "clean-document"
 LIST_FIELDS = (
@@ -317,9 +318,7 @@ def test_a_dlq_topic_that_was_created_again_is_indexed_anew(
     """The record of another life is not shown for a row; a rebuild replaces this row, and removes those without one."""
     former = [kill() for _ in range(3)]
     dlq = catalogue.dlq(catalogue.topic("document.deleted").name)
-    admin = AdminClient(client_config(settings))
-    admin.delete_topics([dlq])[dlq].result(10)
-    wait_for(lambda: dlq not in admin.list_topics(timeout=10).topics, "the topic to be deleted")
+    delete_topic(settings.kafka_bootstrap_servers, dlq)
     apply(settings, plan_topics(settings, catalogue).changes)
     sent = (
         (headers.DLQ_TOPIC, b"document.deleted"),

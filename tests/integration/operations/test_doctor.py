@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
 from sqlalchemy import Engine, NullPool, create_engine, make_url, text
 
 from streams.database import check_database
@@ -12,8 +11,9 @@ from streams.operations.doctor.finding import Finding
 from streams.settings import POOL_NAMES, Settings, SettingsError
 from streams.topics import load_catalogue
 from tests.support.cli import Commands
+from tests.support.local_stack.cluster import delete_topic
 from tests.support.local_stack.stack import Stack
-from tests.support.processes.worker_process import free_port, wait_for
+from tests.support.processes.worker_process import free_port
 from tests.support.proxies.transaction_pooler import transaction_pooler
 
 SECTION = "Faults of others"
@@ -60,9 +60,7 @@ def test_each_broken_thing_is_named(stack: Stack, topics: Settings, commands: Co
         ):
             connection.execute(text(statement))
     dropped = next(iter(catalogue.tiers("low")))
-    admin = AdminClient({"bootstrap.servers": topics.kafka_bootstrap_servers})
-    admin.delete_topics([dropped])[dropped].result(10)
-    wait_for(lambda: dropped not in admin.list_topics(timeout=10).topics, "the topic to be gone")
+    delete_topic(topics.kafka_bootstrap_servers, dropped)
     url = database.set(username=role, password="doctor")
     try:
         broken = {

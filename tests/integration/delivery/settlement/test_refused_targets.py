@@ -14,8 +14,7 @@ from streams.transport.kafka.records import Record
 from tests.support.apps.trials import BatchTrialRequested, SingleTrialRequested
 from tests.support.delivery_engine import open_bench
 from tests.support.kafka_records import end_offsets
-from tests.support.local_stack.cluster import admin_client, topic_names
-from tests.support.processes.worker_process import wait_for
+from tests.support.local_stack.cluster import delete_topic
 from tests.support.trial_fixtures import environment, trial
 
 __all__ = ["environment", "trial"]
@@ -25,12 +24,6 @@ UNREADABLE = CONCURRENT_SENDS + 4
 
 async def do_nothing(_event: SingleTrialRequested, _work: Work) -> None:
     """Succeed."""
-
-
-def delete_topic(servers: str, topic: str) -> None:
-    """Delete a topic, and return when the brokers no longer name it."""
-    admin_client(servers).delete_topics([topic])[topic].result(10)
-    wait_for(lambda: topic not in topic_names(servers), "the topic to be gone")
 
 
 def unreadable(topic: str, offset: int, added: Headers = ()) -> Record:
