@@ -7,7 +7,8 @@ import asyncio
 import re
 import ssl
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -102,12 +103,7 @@ async def fetch(
         service.away: the status is 5xx, or the network failed.
     """
     try:
-        async with (
-            httpx.AsyncClient(
-                verify=_tls_context(), timeout=httpx.Timeout(service.timeouts.request, connect=service.timeouts.connect)
-            ) as client,
-            client.stream(method, url, headers={**service.headers, **ACCEPTED}, params=params, json=json) as response,
-        ):
+        async with _response(service, method, url, params=params, json=json) as response:
             body = await read_body(response, MAX_BYTES)
     except httpx.HTTPError as error:
         log.warning("a service does not answer", service=service.name, error=str(error) or repr(error))
@@ -157,29 +153,36 @@ async def send(  # noqa: PLR0913 - a request and what its failure means
         BusyError: The status is 429; carries the time of Retry-After.
         UnavailableError: As `away`: the status is 408 or 5xx, the network failed, or the answer is too long.
     """
-    timeouts = service.timeouts
     try:
         async with (
-            asyncio.timeout(timeouts.request),
-            httpx.AsyncClient(
-                timeout=httpx.Timeout(timeouts.request, connect=timeouts.connect), verify=_tls_context()
-            ) as client,
-            client.stream(method, url, headers={**service.headers, **ACCEPTED}, params=params, json=json) as response,
+            asyncio.timeout(service.timeouts.request),
+            _response(service, method, url, params=params, json=json) as response,
         ):
             body = await read_body(response, MAX_ANSWER_BYTES)
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, AnswerError) as error:
         log.warning("a service does not answer", service=service.name, error=str(error) or repr(error))
         message = f"{service.name} does not answer: {type(error).__name__}"
         raise away(message) from error
+    _raise_if_busy(service, response)
     status = response.status_code
-    if status == httpx.codes.TOO_MANY_REQUESTS:
-        wait = retry_after(response.headers.get("Retry-After"))
-        message = f"{service.name} answers 429: {_MEANINGS[429]}"
-        raise BusyError(message, _DEFAULT_WAIT if wait is None else min(wait, _MAX_WAIT))
     if response.is_server_error or status == httpx.codes.REQUEST_TIMEOUT:
         message = f"{service.name} answers {status}: {_shown(service, body)}"
         raise away(message)
     return Answer(status, body)
+
+
+@asynccontextmanager
+async def _response(
+    service: Service, method: str, url: str, *, params: Mapping[str, str] | None, json: object
+) -> AsyncIterator[httpx.Response]:
+    """Send a request and yield its response, whose body is not read yet."""
+    timeout = httpx.Timeout(service.timeouts.request, connect=service.timeouts.connect)
+    headers = {**service.headers, **ACCEPTED}
+    async with (
+        httpx.AsyncClient(verify=_tls_context(), timeout=timeout) as client,
+        client.stream(method, url, headers=headers, params=params, json=json) as response,
+    ):
+        yield response
 
 
 @lru_cache(maxsize=1)
@@ -239,15 +242,21 @@ def _beginning(body: bytes) -> str:
     return " ".join(body[:_SHOWN].decode(errors="replace").split())
 
 
+def _raise_if_busy(service: Service, response: httpx.Response) -> None:
+    """Raise BusyError if the service asks for a pause."""
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        wait = retry_after(response.headers.get("Retry-After"))
+        message = f"{service.name} answers 429: {_MEANINGS[429]}"
+        raise BusyError(message, _DEFAULT_WAIT if wait is None else min(wait, _MAX_WAIT))
+
+
 def _raise_for_status(service: Service, response: httpx.Response, body: bytes) -> None:
     status, name = response.status_code, service.name
     if response.is_success:
         return
     log.warning("a service rejects a request", service=name, status=status, body=_shown(service, body))
+    _raise_if_busy(service, response)
     message = f"{name} answers {status}: {_MEANINGS.get(status, 'it has failed')}"
-    if status == httpx.codes.TOO_MANY_REQUESTS:
-        wait = retry_after(response.headers.get("Retry-After"))
-        raise BusyError(message, _DEFAULT_WAIT if wait is None else min(wait, _MAX_WAIT))
     if response.is_client_error:
         raise ExtractionError(message)
     raise (service.away if response.is_server_error else ServiceError)(message)
