@@ -4,13 +4,13 @@ Every handler of the platform's rows calls `one_tenant` with the tenants of its 
 file, before it reads their contents or changes them. What it deletes is selected by that tenant as well.
 """
 
-from sqlalchemy import any_, exists, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.errors import ForeignTenantError, RefusedError
 from streams.dify.ids import optional_id
 from streams.dify.models import App, Dataset, Document, DocumentSegment
+from streams.dify.sql import one_of
 
 Owner = tuple[str, str | None]
 """A thing, as an error message names it, and its tenant. None: it does not say whose it is, or does not exist."""
@@ -66,7 +66,7 @@ async def tenant_of_documents(
     The segments that the documents have left say it too.
     """
     tenant_id = await tenant_of_dataset(session, dataset_id, event_tenant)
-    of_documents = DocumentSegment.document_id == any_(literal(document_ids, ARRAY(DocumentSegment.document_id.type)))
+    of_documents = one_of(DocumentSegment.document_id, document_ids)
     query = select(DocumentSegment.tenant_id).where(of_documents).limit(1)
     if tenant_id is not None:
         query = query.where(DocumentSegment.tenant_id != tenant_id)

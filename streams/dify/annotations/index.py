@@ -7,8 +7,7 @@ in this order, and writes only what they say. So events may be repeated or swapp
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import any_, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.embedding.port import Embedder, Vector
@@ -16,6 +15,7 @@ from streams.dify.errors import BusyError, RefusedError, ReplyDisabled, Stopped
 from streams.dify.ids import text_hash
 from streams.dify.models import App, AppAnnotationSetting, DatasetCollectionBinding, MessageAnnotation
 from streams.dify.platform import Platform
+from streams.dify.sql import one_of
 from streams.dify.tenancy import of_event, one_tenant
 from streams.dify.vector_collections import bound_collection
 from streams.dify.vector_stores.port import AnnotationEntry
@@ -100,9 +100,8 @@ async def questions_of(
     session: AsyncSession, app_id: str, annotation_ids: Sequence[str], *, lock: bool = False
 ) -> dict[str, str]:
     """Return the questions of those annotations that exist and belong to the app. `lock`: they cannot change."""
-    named = any_(literal(list(annotation_ids), ARRAY(MessageAnnotation.id.type)))
     query = select(MessageAnnotation.id, MessageAnnotation.question)
-    query = query.where(MessageAnnotation.id == named, MessageAnnotation.app_id == app_id)
+    query = query.where(one_of(MessageAnnotation.id, annotation_ids), MessageAnnotation.app_id == app_id)
     query = query.order_by(MessageAnnotation.id)
     rows = await session.execute(query.with_for_update(read=True) if lock else query)
     return {annotation_id: question or "" for annotation_id, question in rows}

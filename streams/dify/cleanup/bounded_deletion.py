@@ -5,20 +5,18 @@ that deletes nothing is the last one, so such a row never repeats the steps with
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, and_, any_, delete, exists, func, literal, select, true, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, Row, Table, and_, delete, exists, func, select, true, tuple_
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 
 from streams.dify.errors import LeftBehindError
 from streams.dify.models import Model, ToolFile, UploadFile
 from streams.dify.platform import Platform
-from streams.dify.sql import affected_rows
+from streams.dify.sql import IdColumn, affected_rows, one_of
 from streams.dify.tenancy import in_own_folder
 from streams.dify.uploads import files
 from streams.observability.error_text import message
@@ -32,7 +30,6 @@ OWNERS_PER_STEP = 500
 _INTEGRITY, _RAISED = "23", "P0001"
 """The SQLSTATE class of violated constraints, and the code of an error that a trigger raises."""
 Rows = ColumnElement[bool]
-IdColumn = InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +123,6 @@ class CleanupStep:
 def table_of(model: type[Model]) -> Table:
     """Return the table of a model."""
     return Model.metadata.tables[model.__tablename__]
-
-
-def one_of(column: IdColumn, ids: Collection[str]) -> Rows:
-    """Return the condition that a column has one of these ids. It is one array instead of one parameter per id."""
-    return column == any_(literal(list(ids), ARRAY(column.type)))
 
 
 def without_parts(owner: IdColumn, parts: Iterable[IdColumn]) -> Rows:

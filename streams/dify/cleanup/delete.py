@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import any_, delete, literal, select, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.cleanup.leftovers import SEGMENTS, Scope
@@ -19,7 +18,7 @@ from streams.dify.ids import valid_ids
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment, metadata
 from streams.dify.platform import Platform
 from streams.dify.sources.reference import upload_file_id
-from streams.dify.sql import affected_rows
+from streams.dify.sql import affected_rows, one_of
 from streams.dify.tenancy import of_event, one_tenant
 from streams.dify.uploads import files
 
@@ -54,9 +53,7 @@ async def remove_segments(step: Step, collections: Sequence[str]) -> bool:
     segment_ids = list(await session.scalars(select(DocumentSegment.id).where(of_scope).limit(ROWS_PER_STEP)))
     if not segment_ids:
         return True
-    # One array instead of one parameter per segment.
-    of_segments = any_(literal(segment_ids, ARRAY(DocumentSegment.id.type)))
-    children = select(ChildChunk.id).where(ChildChunk.segment_id == of_segments).limit(ROWS_PER_STEP)
+    children = select(ChildChunk.id).where(one_of(ChildChunk.segment_id, segment_ids)).limit(ROWS_PER_STEP)
     nodes = await session.scalars(
         delete(ChildChunk)
         .where(ChildChunk.id.in_(children))
@@ -71,7 +68,7 @@ async def remove_segments(step: Step, collections: Sequence[str]) -> bool:
         return False
     nodes = await session.scalars(
         delete(DocumentSegment)
-        .where(DocumentSegment.id == of_segments)
+        .where(one_of(DocumentSegment.id, segment_ids))
         .returning(DocumentSegment.index_node_id)
         .execution_options(synchronize_session=False)
     )

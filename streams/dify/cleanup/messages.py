@@ -13,7 +13,6 @@ from streams.dify.cleanup.bounded_deletion import (
     CleanupStep,
     RemovedAnnotation,
     Rows,
-    one_of,
     table_of,
     without_parts,
 )
@@ -35,6 +34,7 @@ from streams.dify.models import (
     UploadFile,
     WorkflowConversationVariable,
 )
+from streams.dify.sql import one_of
 
 TOOL_FILE = "tool_file"
 """The transfer method of message files that a tool made. Their upload_file_id is a row of tool_files."""

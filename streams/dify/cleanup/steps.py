@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import any_, exists, func, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams.dify.cleanup.bounded_deletion import lock_cleanup
 from streams.dify.cleanup.delete import (
     Step,
     remove_documents,
@@ -26,6 +26,7 @@ from streams.dify.keywords.file import keyword_file
 from streams.dify.keywords.table import count_orphans, remove_orphans
 from streams.dify.models import Dataset, Document
 from streams.dify.platform import Platform
+from streams.dify.sql import one_of
 from streams.dify.tenancy import tenant_of_deleted_dataset, tenant_of_documents
 from streams.dify.vector_collections import collections_of, has_other_users
 
@@ -53,8 +54,7 @@ class DeletedDataset:
 
 async def existing_documents(session: AsyncSession, document_ids: list[str]) -> list[str]:
     """Return the ids of the documents whose rows (still) exist."""
-    named = literal(document_ids, ARRAY(Document.id.type))
-    return list(await session.scalars(select(Document.id).where(Document.id == any_(named))))
+    return list(await session.scalars(select(Document.id).where(one_of(Document.id, document_ids))))
 
 
 async def dataset_exists(session: AsyncSession, dataset_id: str) -> bool:
@@ -122,17 +122,12 @@ async def _lock(session: AsyncSession, dataset_id: str, document_id: str | None 
     """Lock the clean-up of this document, or of this dataset, until the transaction ends.
 
     So no two clean-ups wait for each other's rows. Each sees at its end what is left, and not what another is about to
-    delete. It also disables sequential scans: for the first few of many rows the planner may read the whole table, and
-    then each step would read again all rows that the previous steps have deleted.
+    delete.
     """
-    await session.execute(select(func.set_config("enable_seqscan", "off", True)))  # noqa: FBT003 - is_local
-    of_dataset = func.hashtextextended(f"clean-up of dataset {dataset_id}", 0)
     if document_id is None:
-        await session.execute(select(func.pg_advisory_xact_lock(of_dataset)))
-        return
-    of_document = func.hashtextextended(f"clean-up of document {document_id}", 0)
-    await session.execute(select(func.pg_advisory_xact_lock_shared(of_dataset)))
-    await session.execute(select(func.pg_advisory_xact_lock(of_document)))
+        await lock_cleanup(session, f"dataset {dataset_id}")
+    else:
+        await lock_cleanup(session, f"document {document_id}", f"dataset {dataset_id}")
 
 
 def _finish(step: Step, left: Mapping[str, int]) -> None:

@@ -5,7 +5,7 @@ Each function returns whether nothing of its kind is left, except rows that cann
 
 from sqlalchemy import select
 
-from streams.dify.cleanup.bounded_deletion import OWNERS_PER_STEP, CleanupStep, Rows, one_of, table_of, without_parts
+from streams.dify.cleanup.bounded_deletion import OWNERS_PER_STEP, CleanupStep, Rows, table_of, without_parts
 from streams.dify.models import (
     UploadFile,
     WorkflowDraftVariable,
@@ -13,6 +13,7 @@ from streams.dify.models import (
     WorkflowNodeExecution,
     WorkflowNodeExecutionOffload,
 )
+from streams.dify.sql import one_of
 
 
 async def remove_node_executions(step: CleanupStep, which: Rows) -> bool:

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, any_, delete, exists, literal, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.document_lock import IndexingRun, lock_rows
@@ -15,6 +14,7 @@ from streams.dify.models import ChildChunk, Dataset, DocumentSegment, utc_now
 from streams.dify.platform import Platform
 from streams.dify.reindexing.children import add_missing_children, give_nodes
 from streams.dify.reindexing.target import StandingTarget, check_available, target_of
+from streams.dify.sql import one_of
 from streams.dify.tenancy import tenant_of_documents
 from streams.dify.vector_collections import collections_of
 
@@ -188,9 +188,7 @@ async def _is_own(session: AsyncSession, place: Place) -> bool:
 
 
 def _named(document_id: str, segment_ids: Sequence[str]) -> ColumnElement[bool]:
-    return (DocumentSegment.document_id == document_id) & (
-        DocumentSegment.id == any_(literal(list(segment_ids), ARRAY(DocumentSegment.id.type)))
-    )
+    return (DocumentSegment.document_id == document_id) & one_of(DocumentSegment.id, segment_ids)
 
 
 def own_segment_ids(node_ids: Sequence[str]) -> list[str]:

@@ -3,8 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import ColumnElement, any_, literal, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.document_lock import IndexingRun, LockedDocument, lock_rows
@@ -17,6 +16,7 @@ from streams.dify.keywords.extract import DEFAULT_KEYWORDS
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment, utc_now
 from streams.dify.platform import Platform
 from streams.dify.splitting.forms import Form, form_of
+from streams.dify.sql import one_of
 from streams.dify.vector_collections import collection_of
 
 SEARCHABLE = DocumentSegment.enabled & (DocumentSegment.status == "completed")
@@ -51,7 +51,7 @@ class StandingTarget:
         )
         if self.segment_ids is None:
             return of_document & SEARCHABLE
-        named = DocumentSegment.id == any_(literal(self.segment_ids, ARRAY(DocumentSegment.id.type)))
+        named = one_of(DocumentSegment.id, self.segment_ids)
         # A segment that an indexing in progress has hidden is not searchable, whatever names it.
         return of_document & named & DocumentSegment.enabled & (DocumentSegment.status != "re_segment")
 

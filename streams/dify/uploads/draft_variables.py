@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import any_, delete, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.models import WorkflowDraftVariable, WorkflowDraftVariableFile
-from streams.dify.sql import affected_rows
+from streams.dify.sql import affected_rows, one_of
 from streams.dify.tenancy import of_event, one_tenant
 from streams.dify.uploads.files import delete_files
 from streams.storage import Storage
@@ -15,8 +14,8 @@ from streams.storage import Storage
 
 async def variable_that_has(session: AsyncSession, file_ids: Sequence[str]) -> str | None:
     """Return a draft variable that (still) has one of these files; None: no variable has one."""
-    named = any_(literal(list(file_ids), ARRAY(WorkflowDraftVariable.file_id.type)))
-    return await session.scalar(select(WorkflowDraftVariable.id).where(WorkflowDraftVariable.file_id == named).limit(1))
+    named = one_of(WorkflowDraftVariable.file_id, file_ids)
+    return await session.scalar(select(WorkflowDraftVariable.id).where(named).limit(1))
 
 
 async def delete_variable_files(
@@ -37,8 +36,7 @@ async def delete_variable_files(
         ForeignTenantError: the files belong to another tenant, or to several.
     """
     row = WorkflowDraftVariableFile
-    named = any_(literal(list(file_ids), ARRAY(row.id.type)))
-    query = select(row.id, row.tenant_id, row.upload_file_id).where(row.id == named)
+    query = select(row.id, row.tenant_id, row.upload_file_id).where(one_of(row.id, file_ids))
     found = (await session.execute(query.order_by(row.id).with_for_update())).all()
     owners = ((f"the file {file_id} of a draft variable", owner) for file_id, owner, _ in found)
     owner = one_tenant(of_event(tenant_id), *owners)
