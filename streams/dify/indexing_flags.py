@@ -42,20 +42,16 @@ class IndexingFlags:
         if keys:
             await self._call(lambda client: client.delete(*keys))
 
-    async def set_values(self, values: Mapping[str, str], seconds: int) -> None:
-        """Set keys to values, all at once. They expire after some seconds."""
+    async def set_jobs(self, states: Mapping[str, str]) -> None:
+        """Set the states of jobs that a person waits for, all keys at once. They expire as on the platform."""
 
         async def set_all(client: Redis) -> None:
             async with client.pipeline(transaction=True) as pipeline:
-                for key, value in values.items():
-                    pipeline.set(key, value, ex=seconds)
+                for key, state in states.items():
+                    pipeline.set(key, state, ex=_JOB_SECONDS)
                 await pipeline.execute()
 
         await self._call(set_all)
-
-    async def set_job(self, key: str, value: str) -> None:
-        """Set the state of a job that a person waits for. It expires as on the platform."""
-        await self.set_values({key: value}, _JOB_SECONDS)
 
     async def increment(self, key: str) -> None:
         """Add one to a counter that never expires."""

@@ -1,5 +1,7 @@
 """The collection of a dataset's vectors, also where several datasets share one."""
 
+from collections.abc import Iterable
+
 from sqlalchemy import any_, exists, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -60,3 +62,8 @@ async def has_other_users(session: AsyncSession, collection: str, dataset_id: st
         )
     )
     return bool(found)
+
+
+def platform_flags(collections: Iterable[str]) -> list[str]:
+    """Return the keys by which the platform remembers that collections exist. Without them it looks again."""
+    return [f"vector_indexing_{collection}" for collection in collections]

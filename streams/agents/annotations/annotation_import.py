@@ -2,13 +2,14 @@
 
 from schemas import AnnotationsImportRequested
 from streams.agents.annotations.annotation_embedding import embed_questions
+from streams.agents.annotations.failed_job import report_failed_job
 from streams.agents.error_mapping import mapped_errors
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
 from streams.dify.annotations.imports import AnnotationImport, insert_annotations
 from streams.dify.annotations.index import lock_app, lock_index, questions_of
 from streams.dify.annotations.job_keys import IMPORT
-from streams.dify.errors import RefusedError, ReplyDisabled, Stopped
+from streams.dify.errors import ReplyDisabled, Stopped
 from streams.dify.ids import checked_id
 from streams.dify.platform import Platform
 
@@ -23,11 +24,7 @@ def import_resource(event: AnnotationsImportRequested) -> str:
 
 async def record_failed_import(event: AnnotationsImportRequested, work: Work, error: BaseException) -> None:
     """Report the failure to the person who waits."""
-    try:
-        job_id = checked_id("job_id", event.job_id)
-    except RefusedError:
-        return  # No job has such an id.
-    await IMPORT.failed(work.use(Platform).flags, job_id, str(error) or type(error).__name__)
+    await report_failed_job(IMPORT, event.job_id, work, error)
 
 
 @handles(

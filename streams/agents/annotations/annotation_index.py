@@ -1,11 +1,9 @@
 """Handlers for single annotations: their questions in the app's index are those of their rows."""
 
-from datetime import UTC, datetime, timedelta
-
 from schemas import AnnotationAdded, AnnotationDeleted, AnnotationUpdated
-from schemas.event import new_event_id
 from streams.agents.annotations.annotation_embedding import embed_questions
 from streams.agents.error_mapping import mapped_errors
+from streams.agents.repetition import publish_repetition
 from streams.delivery import Backoff, Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON
@@ -22,8 +20,6 @@ from streams.dify.platform import Platform
 from streams.dify.tenancy import tenant_of_app
 
 RETRY = Backoff(first="10s", factor=6, attempts=5)
-REPEAT_AFTER = timedelta(minutes=15)
-"""The time from a deletion to its repetition in a store outside the database. No request to a store takes that long."""
 
 
 def annotation_resource(event: AnnotationAdded | AnnotationUpdated) -> str:
@@ -100,10 +96,9 @@ async def remove_deleted_annotation(event: AnnotationDeleted, work: Work) -> JSO
             message = f"annotation {annotation_id} still has its row"
             raise Retry(message, reason=Reason.ROW_STILL_EXISTS)
         removed = await remove_annotation(work.session, platform, app_id, annotation_id, binding_id)
-    due = event.occurred_at + REPEAT_AFTER
-    if not platform.vectors.transactional and datetime.now(tz=UTC) < due:
+    if not platform.vectors.transactional:
         # A request to write, sent before the deletion, may still arrive at the store.
-        await work.publish(event.model_copy(update={"event_id": new_event_id()}), at=due)
+        await publish_repetition(event, work)
     return {"removed": removed}
 
 

@@ -3,6 +3,7 @@
 from schemas import AnnotationReplyDisabled, AnnotationReplyEnabled
 from schemas.event import new_event_id
 from streams.agents.annotations.annotation_embedding import embed_questions
+from streams.agents.annotations.failed_job import report_failed_job
 from streams.agents.error_mapping import mapped_errors
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
@@ -12,12 +13,12 @@ from streams.dify.annotations.reply import (
     ReplyRequest,
     disable_reply,
     enable_reply,
-    platform_flags,
     withdraw_reply,
 )
 from streams.dify.errors import RefusedError, Stopped
 from streams.dify.ids import checked_id
 from streams.dify.platform import Platform
+from streams.dify.vector_collections import platform_flags
 
 GROUP_SIZE = 100
 """The number of annotations that one step indexes."""
@@ -120,11 +121,7 @@ def _check_model(event: AnnotationReplyEnabled, index: AnnotationIndex) -> None:
 
 async def record_failed_disabling(event: AnnotationReplyDisabled, work: Work, error: BaseException) -> None:
     """Report the failure to the person who waits."""
-    try:
-        job_id = checked_id("job_id", event.job_id)
-    except RefusedError:
-        return  # No job has such an id.
-    await DISABLE.failed(work.use(Platform).flags, job_id, str(error) or type(error).__name__)
+    await report_failed_job(DISABLE, event.job_id, work, error)
 
 
 @handles(

@@ -1,10 +1,9 @@
 """Handlers for deleted apps and conversations: clean up after them."""
 
-from datetime import UTC, datetime, timedelta
-
 from schemas import AnnotationDeleted, AppDeleted, ConversationDeleted
 from schemas.event import new_event_id
 from streams.agents.error_mapping import mapped_errors
+from streams.agents.repetition import publish_repetition
 from streams.delivery import Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON
@@ -13,9 +12,6 @@ from streams.dify.cleanup.bounded_deletion import CleanupStep
 from streams.dify.cleanup.conversation import clean_deleted_conversation, conversation_exists
 from streams.dify.ids import checked_id
 from streams.dify.platform import Platform
-
-REPEAT_AFTER = timedelta(minutes=15)
-"""The time from the deletion to its repetition. An answer or a run that was under way then has ended or stopped."""
 
 
 @handles(AppDeleted, soft_time_limit="60s", time_limit="90s")
@@ -59,13 +55,12 @@ async def _continue(event: AppDeleted | ConversationDeleted, work: Work, step: C
 
     The repetition finds what an answer or a run wrote that was still under way.
     """
-    due = event.occurred_at + REPEAT_AFTER
     # Later steps may not find the tenant again, since its rows are deleted by then.
     following = event.model_copy(update={"event_id": new_event_id(), "tenant_id": step.tenant_id})
     if not step.done:
         await work.publish(following)
-    elif datetime.now(tz=UTC) < due:
-        await work.publish(following, at=due)
+    else:
+        await publish_repetition(following, work)
     return {"done": step.done, "removed": {name: count for name, count in step.removed.items() if count}}
 
 

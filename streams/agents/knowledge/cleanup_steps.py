@@ -1,10 +1,10 @@
 """Continues a clean-up after a step: with the next step, with a repetition later, or not at all."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 
 from schemas import Event
 from schemas.event import new_event_id
+from streams.agents.repetition import publish_repetition
 from streams.delivery import Work
 from streams.delivery.handler import JSON
 from streams.dify.cleanup.delete import Step
@@ -12,8 +12,6 @@ from streams.dify.platform import Platform
 from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
-REPEAT_AFTER = timedelta(minutes=15)
-"""The time from the deletion to the repetition. No request to a store takes that long."""
 
 
 async def publish_next_step(event: Event, work: Work, step: Step) -> JSON:
@@ -22,13 +20,12 @@ async def publish_next_step(event: Event, work: Work, step: Step) -> JSON:
     A store outside the database is cleaned up again 15 minutes after the deletion. A clean-up that ends later than that
     is not repeated.
     """
-    due = event.occurred_at + REPEAT_AFTER
     if not step.done:
         # Later steps cannot find the tenant again, since its rows are deleted by then.
         following = {"event_id": new_event_id(), "tenant_id": step.scope.tenant_id}
         await work.publish(event.model_copy(update=following))
-    elif not work.use(Platform).vectors.transactional and datetime.now(tz=UTC) < due:
-        await work.publish(event.model_copy(update={"event_id": new_event_id()}), at=due)
+    elif not work.use(Platform).vectors.transactional:
+        await publish_repetition(event, work)
     result: dict[str, JSON] = {"done": step.done, "removed": _counts(step.removed)}
     if kept := _counts(step.kept):
         log.warning("not deleted: no sign that it is the tenant's", scope=str(step.scope), kept=kept)

@@ -10,6 +10,7 @@ from streams.dify.ids import checked_id, optional_id
 from streams.dify.platform import Platform
 from streams.dify.reindexing import dataset as steps
 from streams.dify.reindexing.document import finish, record_not_loaded
+from streams.dify.vector_collections import platform_flags
 
 
 def changed_index(event: DatasetIndexChanged) -> str:
@@ -70,7 +71,7 @@ async def _request(event: DatasetIndexChanged, work: Work, platform: Platform) -
     async with work.step() as session:
         dropped = await steps.drop_index(session, platform, dataset_id, tenant_id)
     # While this key is set, the platform believes that the collection exists, and its next insert would fail.
-    await platform.flags.delete(*(f"vector_indexing_{name}" for name in dropped.collections))
+    await platform.flags.delete(*platform_flags(dropped.collections))
     requested, last, more = 0, None, True
     while more:
         async with work.step() as session:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from schemas import (
     DocumentDeleted,
@@ -63,7 +63,15 @@ IMAGE_BATCH = 20
 """The number of images that one step stores. Its transaction is open during that time."""
 
 
-def document_resource(event: DocumentIndexRequested | DocumentSyncRequested) -> str:
+class OfDocument(Protocol):
+    """An event of one document."""
+
+    @property
+    def document_id(self) -> str:
+        """The document."""
+
+
+def document_resource(event: OfDocument) -> str:
     """Return the resource that work on this document locks."""
     return f"document:{event.document_id}"
 

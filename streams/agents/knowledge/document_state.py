@@ -2,6 +2,7 @@
 
 from schemas import DocumentDisabled, DocumentEnabled
 from streams.agents.error_mapping import mapped_errors
+from streams.agents.knowledge.document_indexing import document_resource
 from streams.agents.knowledge.document_loading import load_keywords, load_vectors
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
@@ -12,11 +13,6 @@ from streams.dify.reindexing.document import disable, enable, finish, record_not
 from streams.dify.reindexing.target import StandingTarget, is_foreign
 
 Switched = DocumentEnabled | DocumentDisabled
-
-
-def switched_document(event: Switched) -> str:
-    """Return the resource that work on this document locks: the same as for its indexing."""
-    return f"document:{event.document_id}"
 
 
 async def record_failed_enabling(event: DocumentEnabled, work: Work, error: BaseException) -> None:
@@ -36,7 +32,7 @@ async def record_failed_disabling(event: DocumentDisabled, work: Work, error: Ba
 @handles(
     DocumentEnabled,
     kind="long",
-    resource=switched_document,
+    resource=document_resource,
     retry=Backoff(first="10s", factor=6, attempts=5),
     soft_time_limit="30m",
     time_limit="35m",
@@ -67,7 +63,7 @@ async def add_document_to_index(event: DocumentEnabled, work: Work) -> JSON:
 @handles(
     DocumentDisabled,
     kind="long",
-    resource=switched_document,
+    resource=document_resource,
     retry=Backoff(first="10s", factor=6, attempts=5),
     soft_time_limit="5m",
     time_limit="6m",

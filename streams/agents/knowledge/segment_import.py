@@ -5,6 +5,7 @@ from itertools import islice
 
 from schemas import SegmentsImportRequested
 from streams.agents.error_mapping import mapped_errors
+from streams.agents.knowledge.document_indexing import document_resource
 from streams.agents.knowledge.document_loading import load_keywords, load_vectors
 from streams.delivery import Backoff, ProcessorTimeExceededError, Work, handles
 from streams.delivery.handler import JSON
@@ -22,11 +23,6 @@ from streams.observability.logs import get_logger
 log = get_logger(__name__)
 
 
-def imported_document(event: SegmentsImportRequested) -> str:
-    """Return the resource that work on this document locks: the same as for its indexing."""
-    return f"document:{event.document_id}"
-
-
 async def record_failed_import(event: SegmentsImportRequested, work: Work, error: BaseException) -> None:
     """Record the failure in the segments without a vector, and in the job's key, which a person waits for."""
     try:
@@ -42,7 +38,7 @@ async def record_failed_import(event: SegmentsImportRequested, work: Work, error
 @handles(
     SegmentsImportRequested,
     kind="long",
-    resource=imported_document,
+    resource=document_resource,
     retry=Backoff(first="10s", factor=6, attempts=5),
     soft_time_limit="30m",
     time_limit="35m",
@@ -111,7 +107,7 @@ def _source(event: SegmentsImportRequested) -> ImportSource:
 
 async def _end(event: SegmentsImportRequested, platform: Platform, state: str) -> None:
     """Set the state that a person waits for. The platform sets it to waiting, without a time limit."""
-    await platform.flags.set_job(f"segment_batch_import_{event.job_id}", state)
+    await platform.flags.set_jobs({f"segment_batch_import_{event.job_id}": state})
 
 
 HANDLERS = (import_segments,)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from schemas import SegmentDeleted, SegmentDisabled, SegmentEnabled
 from schemas.event import new_event_id
 from streams.agents.error_mapping import mapped_errors
+from streams.agents.knowledge.document_indexing import document_resource
 from streams.agents.knowledge.document_state import write
 from streams.delivery import Backoff, Retry, Work, handles
 from streams.delivery.errors import Reason
@@ -18,11 +19,6 @@ from streams.dify.reindexing.document import finish
 from streams.dify.reindexing.segments import SEGMENTS_PER_STEP, Gone, Place
 
 SegmentsChanged = SegmentEnabled | SegmentDisabled
-
-
-def segments_document(event: SegmentEnabled) -> str:
-    """Return the resource that work on this document locks: the same as for its indexing."""
-    return f"document:{event.document_id}"
 
 
 async def record_failed_enabling(event: SegmentEnabled, work: Work, error: BaseException) -> None:
@@ -43,7 +39,7 @@ async def record_failed_disabling(event: SegmentDisabled, work: Work, error: Bas
 @handles(
     SegmentEnabled,
     kind="long",
-    resource=segments_document,
+    resource=document_resource,
     retry=Backoff(first="10s", factor=6, attempts=5),
     soft_time_limit="10m",
     time_limit="12m",

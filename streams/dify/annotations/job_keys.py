@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from streams.dify.ids import storable
 from streams.dify.indexing_flags import IndexingFlags
 
-JOB_SECONDS = 600
-"""How long the console can read the end of a job."""
 _SHOWN = 1000
 """Characters of an error in its key."""
 
@@ -23,12 +21,12 @@ class JobKeys:
 
     async def completed(self, flags: IndexingFlags, job_id: str) -> None:
         """Report that the job is done."""
-        await flags.set_values({self.status.format(job_id): "completed"}, JOB_SECONDS)
+        await flags.set_jobs({self.status.format(job_id): "completed"})
 
     async def failed(self, flags: IndexingFlags, job_id: str, message: str) -> None:
         """Report that the job has failed, and why."""
         values = {self.error.format(job_id): storable(message)[:_SHOWN], self.status.format(job_id): "error"}
-        await flags.set_values(values, JOB_SECONDS)
+        await flags.set_jobs(values)
 
 
 ENABLE = JobKeys("enable_app_annotation_job_{}", "enable_app_annotation_error_{}")

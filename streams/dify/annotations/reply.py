@@ -81,11 +81,6 @@ async def withdraw_reply(session: AsyncSession, app_id: str, tenant_id: str | No
     return await affected_rows(session, delete(AppAnnotationSetting).where(of_request)) > 0
 
 
-def platform_flags(collections: Sequence[str]) -> list[str]:
-    """Return the keys by which the platform remembers that collections exist. Without them it looks again."""
-    return [f"vector_indexing_{collection}" for collection in collections]
-
-
 async def _lock_settings(session: AsyncSession, app_id: str) -> Sequence[AppAnnotationSetting]:
     """Lock the settings of an app. Steps that write vectors have locked one, so they are over."""
     query = select(AppAnnotationSetting).where(AppAnnotationSetting.app_id == app_id)

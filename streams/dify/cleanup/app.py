@@ -10,7 +10,6 @@ from sqlalchemy import Table, and_, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.annotations.index import annotation_collection
-from streams.dify.annotations.reply import platform_flags
 from streams.dify.cleanup.bounded_deletion import CleanupStep, Rows, lock_cleanup, table_of, tables_with_rows
 from streams.dify.cleanup.messages import remove_conversations, remove_messages
 from streams.dify.cleanup.workflow_data import (
@@ -55,7 +54,7 @@ from streams.dify.models import (
 )
 from streams.dify.platform import Platform
 from streams.dify.tenancy import of_event, one_tenant
-from streams.dify.vector_collections import has_other_users
+from streams.dify.vector_collections import has_other_users, platform_flags
 
 Part = Callable[[], Awaitable[bool]]
 """Deletes some rows of a kind. Returns whether nothing of the kind is left, except rows that cannot be deleted."""

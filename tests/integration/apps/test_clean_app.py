@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from schemas import AppDeleted
-from streams.agents.apps.cleanup import REPEAT_AFTER, clean_app
+from streams.agents.apps.cleanup import clean_app
+from streams.agents.repetition import REPEAT_AFTER
 from streams.delivery import Permanent, Retry
 from streams.delivery.errors import Reason
 from streams.dify.annotations.index import annotation_collection

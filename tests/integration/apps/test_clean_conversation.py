@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import text
 
 from schemas import AnnotationDeleted, ConversationDeleted
-from streams.agents.apps.cleanup import REPEAT_AFTER, clean_conversation
+from streams.agents.apps.cleanup import clean_conversation
+from streams.agents.repetition import REPEAT_AFTER
 from streams.delivery import Permanent, Retry
 from streams.delivery.errors import Reason
 from streams.dify.cleanup import messages
