@@ -2,8 +2,9 @@
 
 1. The start of an assignment is recorded with its first offset when its first records arrive. A clean shutdown or
    revocation deletes the row. Any other end keeps it: a kill, and also an orderly end after a failure.
-2. At the third start on one offset, records are decoded and deliveries run in isolation for a while: one at a time.
-   Each is recorded as a suspect before, and the row is deleted when the decoding or the run ends, or is cancelled.
+2. At the third start, records are decoded and deliveries run in isolation for a while: one at a time. Each is recorded
+   as a suspect before, and the row is deleted when the decoding or the run ends, or is cancelled. A start at another
+   offset than the one before is always the second: there was a crash, and there was progress.
 3. What was a suspect at two crashes is dead-lettered with the reason `crashed`.
 
 While a partition has a suspect, its next owner isolates at once. Records before the suspect may have been settled in
@@ -39,7 +40,7 @@ from streams.transport.kafka.records import Assignment, Record
 T = TypeVar("T")
 log = get_logger(__name__)
 ISOLATE_FROM_START = 3
-"""From this start on one offset, without a clean end in between, deliveries run one at a time."""
+"""From this start on, without a clean end in between, deliveries run one at a time."""
 RUNS_UNTIL_DEAD = 2
 """Isolated runs that ended with a crash. One may be a coincidence, such as an operator's `kill -9`."""
 ISOLATION_SECONDS = 60.0

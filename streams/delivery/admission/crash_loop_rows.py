@@ -9,12 +9,13 @@ DECODING = ""
 SUSPECT_RETENTION = "7 days"
 """How long the row of a suspect is kept if no worker runs its delivery again."""
 
+# A row that is there means that its owner crashed, wherever this assignment begins: this start is at least the second.
 UPSERT_START = text(
     """
     insert into streams.partition_starts as s (group_id, topic, partition, next_offset, starts, worker)
     values (:group, :topic, :partition, :offset, 1, :worker)
     on conflict (group_id, topic, partition) do update set
-        starts = case when s.next_offset = excluded.next_offset then s.starts + 1 else 1 end,
+        starts = case when s.next_offset = excluded.next_offset then s.starts + 1 else 2 end,
         next_offset = excluded.next_offset, worker = excluded.worker, started_at = clock_timestamp()
     returning starts, exists (
         select 1 from streams.suspects p where p.group_id = s.group_id and p.topic = s.topic

@@ -90,8 +90,20 @@ async def test_a_third_start_on_one_offset_makes_careful_and_a_moved_offset_does
         assert not bench.context.guard.is_registered(moved)
         await bench.context.guard.register(moved)
         assert bench.context.guard.is_registered(moved)
-        assert await starts(bench) == [1]
+        assert await starts(bench) == [2]
+        assert not bench.context.guard.is_isolating
     assert RAN == ["e1", "e2", "e3"]
+
+
+@pytest.mark.requirement("Faults of others", "R3: an orderly end after a failure counts as a crash")
+async def test_the_third_start_is_careful_if_records_were_settled_before_the_first_crash(trial: Settings) -> None:
+    """An orderly end commits the offsets before the culprit. The second start and the third begin there."""
+    for offset, careful in ((0, False), (5, False), (5, True)):
+        async with open_bench(trial, note_it) as bench:
+            assignment = Assignment("a-topic", 0, bench.context.group)
+            assignment.start = offset
+            await bench.context.guard.register(assignment)
+            assert bench.context.guard.is_isolating is careful
 
 
 @pytest.mark.requirement("Faults and operations", "a record that kills its process every time, both protocols")
