@@ -39,6 +39,19 @@ from schemas.knowledge.document import (
 from schemas.knowledge.documents import DocumentsDeleted, DocumentsRemovalRequested
 from schemas.knowledge.pipeline import PipelineRunRequested
 from schemas.knowledge.segment import SegmentDeleted, SegmentDisabled, SegmentEnabled, SegmentsImportRequested
+from schemas.maintenance.cleanup import (
+    EmbeddingCacheCleanupRequested,
+    MessagesCleanupRequested,
+    UnusedDatasetsCleanupRequested,
+    WorkflowRunsCleanupRequested,
+)
+from schemas.maintenance.monitoring import DeadLetterCheckRequested, QueueCheckRequested
+from schemas.maintenance.platform import (
+    DocumentNoticesRequested,
+    PluginChecksRequested,
+    TidbClustersRequested,
+    TidbStatusRequested,
+)
 from schemas.sensitivity import Personal, Secret
 from schemas.workspace.account import AccountDeletionRequested
 from schemas.workspace.mail import MailCodeRequested, MailRequested
@@ -62,22 +75,28 @@ __all__ = [
     "ConversationDeleted",
     "DatasetDeleted",
     "DatasetIndexChanged",
+    "DeadLetterCheckRequested",
     "DocumentDeleted",
     "DocumentDisabled",
     "DocumentEnabled",
     "DocumentIndexCreated",
     "DocumentIndexRequested",
+    "DocumentNoticesRequested",
     "DocumentSyncRequested",
     "DocumentsDeleted",
     "DocumentsRemovalRequested",
     "DraftVariableFile",
+    "EmbeddingCacheCleanupRequested",
     "Event",
     "MailCodeRequested",
     "MailRequested",
     "MessageCreated",
+    "MessagesCleanupRequested",
     "Personal",
     "PipelineRunRequested",
+    "PluginChecksRequested",
     "PluginUpgradeCheckRequested",
+    "QueueCheckRequested",
     "Secret",
     "SegmentDeleted",
     "SegmentDisabled",
@@ -85,9 +104,13 @@ __all__ = [
     "SegmentsImportRequested",
     "TenantCreated",
     "TenantUpdated",
+    "TidbClustersRequested",
+    "TidbStatusRequested",
     "ToolNode",
     "TraceRecorded",
+    "UnusedDatasetsCleanupRequested",
     "WorkflowDraftVariablesDeleted",
     "WorkflowNodeExecutionSaved",
     "WorkflowRunSaved",
+    "WorkflowRunsCleanupRequested",
 ]

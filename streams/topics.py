@@ -150,6 +150,23 @@ BUILT_IN: tuple[Topic, ...] = (
     Topic(
         "plugin.upgrade-check-requested", schemas.PluginUpgradeCheckRequested, key="event_id", pool="low", partitions=1
     ),
+    # The events of schedules: one step of a run at a time.
+    *(
+        Topic(name, event, key="event_id", pool="low", partitions=1)
+        for name, event in (
+            ("embedding-cache.cleanup-requested", schemas.EmbeddingCacheCleanupRequested),
+            ("unused-datasets.cleanup-requested", schemas.UnusedDatasetsCleanupRequested),
+            ("messages.cleanup-requested", schemas.MessagesCleanupRequested),
+            ("workflow-runs.cleanup-requested", schemas.WorkflowRunsCleanupRequested),
+            ("plugins.checks-requested", schemas.PluginChecksRequested),
+            ("documents.notices-requested", schemas.DocumentNoticesRequested),
+            ("tidb.clusters-requested", schemas.TidbClustersRequested),
+            ("tidb.status-requested", schemas.TidbStatusRequested),
+        )
+    ),
+    # An alert must not wait behind the work that it is about.
+    Topic("queues.check-requested", schemas.QueueCheckRequested, key="event_id", pool="high", partitions=1),
+    Topic("dead-letters.check-requested", schemas.DeadLetterCheckRequested, key="event_id", pool="high", partitions=1),
 )
 
 

@@ -5,10 +5,12 @@ The platform's own tables are in `streams.dify.models`. These migrations never c
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
     DateTime,
+    Double,
     Identity,
     Index,
     Integer,
@@ -205,4 +207,52 @@ dead_letters = Table(
     Column("replayed_by", Text, comment="account@host: command (role of the database)"),
     Index("dead_letters_event", "event_id", "handler"),
     Index("dead_letters_topic", "dlq_topic", "died_at"),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("topic", Text, nullable=False, comment="of the event, without the prefix"),
+    Column("args", JSONB, nullable=False, server_default=text("'{}'"), comment="fields of the event"),
+    Column("cron", Text, comment="five fields; null: an interval"),
+    Column("every", Double, comment="seconds; null: a cron line"),
+    Column("timezone", Text, nullable=False, server_default=text("'UTC'")),
+    Column("overlap", Text, nullable=False, server_default=text("'skip'")),
+    Column("catch_up", Double, nullable=False, comment="seconds that a slot may be late and still runs"),
+    Column("jitter", Double, nullable=False, server_default=text("0"), comment="most seconds that a run is put off"),
+    Column("enabled", Boolean, nullable=False, comment="its setting"),
+    Column("origin", Text, nullable=False, comment="code: a worker's start may change the row"),
+    Column("paused_at", DateTime(timezone=True), comment="null: not paused"),
+    Column("changed_by", Text, comment="account@host: command (role of the database)"),
+    Column("removed_at", DateTime(timezone=True), comment="a default that an operator removed stays removed"),
+    Column("next_slot", DateTime(timezone=True), comment="null: not computed yet"),
+    Column("error", Text, comment="why the row is not understood; it is tried again every minute"),
+    CheckConstraint("overlap in ('skip', 'queue', 'allow')", name="schedules_overlap"),
+    CheckConstraint("origin in ('code', 'operator')", name="schedules_origin"),
+    CheckConstraint("(cron is null) <> (every is null)", name="schedules_cron_or_every"),
+    Index("schedules_next", "next_slot"),
+)
+
+slots = Table(
+    "slots",
+    metadata,
+    Column("schedule", Text, primary_key=True),
+    Column("slot", DateTime(timezone=True), primary_key=True, comment="the instant at which it is due"),
+    Column("kind", Text, nullable=False, comment="timer, trigger or backfill"),
+    Column("status", Text, nullable=False),
+    Column("event_id", Uuid, comment="the last event of the run; null: it waits for the run before it, or never ran"),
+    Column("topic", Text, comment="of that event, with the prefix"),
+    Column("claimed_by", Text),
+    Column("claimed_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    Column("started_at", DateTime(timezone=True)),
+    Column("completed_at", DateTime(timezone=True)),
+    Column("detail", Text, comment="why it was skipped, missed or failed"),
+    CheckConstraint("kind in ('timer', 'trigger', 'backfill')", name="slots_kind"),
+    CheckConstraint(
+        "status in ('pending', 'started', 'retry', 'success', 'failure', 'missed', 'skipped')", name="slots_status"
+    ),
+    Index("slots_open", "schedule", "slot", postgresql_where=text("status in ('pending', 'started', 'retry')")),
+    Index("slots_event", "event_id", postgresql_where=text("event_id is not null")),
+    Index("slots_claimed", "claimed_at"),
 )

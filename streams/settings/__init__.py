@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from streams.durations import Seconds, parse_duration
 from streams.settings.mail import MailSettings
 from streams.settings.models import ModelSettings
+from streams.settings.schedules import ScheduleSettings
 from streams.settings.services import ServiceSettings
 from streams.settings.sources import SourceSettings, split_names
 from streams.urls import check_urls
@@ -40,7 +41,7 @@ class SettingsError(Exception):
     """The environment has an invalid value for a setting. The message is one line for the user."""
 
 
-class Settings(ModelSettings, SourceSettings, MailSettings, ServiceSettings, BaseSettings):
+class Settings(ModelSettings, SourceSettings, MailSettings, ServiceSettings, ScheduleSettings, BaseSettings):
     """The values of one process. They cannot change while it runs."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")

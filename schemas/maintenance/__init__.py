@@ -1,0 +1,1 @@
+"""Events of schedules: maintenance at night, monitoring, regular checks."""
