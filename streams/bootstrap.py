@@ -17,8 +17,10 @@ from streams.runtime.declarations import build_catalogue, build_groups, build_ha
 from streams.runtime.overrides import concurrency_limits, load_overrides
 from streams.runtime.pipeline_app import PipelineApp, PipelineWorker
 from streams.runtime.resources import WorkerConfig
+from streams.runtime.schedules import build_schedules
 from streams.runtime.web import add_pages
 from streams.runtime.worker import Worker
+from streams.schedules.clock import TICK
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
 
@@ -51,6 +53,7 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
             codec=build_codec(settings, catalogue, blocking=False),
             handlers=handlers,
             limits=concurrency_limits(load_overrides(settings.overrides)),
+            schedules=build_schedules(settings, catalogue, handlers),
             pools=pools,
             producer=app.records,
             services=lambda: [build_platform(settings), build_mailer(settings), build_billing(settings)],
@@ -62,6 +65,7 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
     app.listener = app.worker
     app.checks += [app.worker.check, partial(adopt_former_tiers, app, catalogue, read)]
     declare_agents(app.consume, catalogue, read, settings.pools, lambda: app.worker.engines)
+    app.timer(TICK)(app.worker.tick)
     add_pages(app, settings)
     return app
 

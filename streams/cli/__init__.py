@@ -25,6 +25,7 @@ COMMANDS = (
     "schemas",
     "executions",
     "scheduled",
+    "schedules",
     "dlq",
     "outbox",
     "publish",

@@ -54,6 +54,12 @@ _dead = Counter(
     ("topic", "handler", "reason"),
     registry=REGISTRY,
 )
+_slots = Counter(
+    "streams_schedule_slots_total",
+    "Slots of schedules by what became of them: pending when claimed, then success or failure; missed or skipped.",
+    ("schedule", "status"),
+    registry=REGISTRY,
+)
 _in_flight = Gauge("streams_deliveries_in_flight", "Deliveries that are running.", ("pool",), registry=REGISTRY)
 _window = Gauge(
     "streams_deliveries_waiting", "Deliveries in the worker's window that do not run yet.", ("pool",), registry=REGISTRY
@@ -177,6 +183,11 @@ def dead_letters(topic: str, handler: str | None, reason: str) -> Counter:
         reason: Why they are dead.
     """
     return _dead.labels(topic, handler or "", reason)
+
+
+def schedule_slots(schedule: str, status: str) -> None:
+    """Count a slot: claimed (pending), or ended with a status."""
+    _slots.labels(schedule, status).inc()
 
 
 @lru_cache(maxsize=16)

@@ -5,7 +5,7 @@ import gc
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,8 +31,13 @@ from streams.delivery.temporary_folder import remove_left_folders
 from streams.observability import metrics
 from streams.observability.logs import get_logger
 from streams.publishing.outbox.relay import Relay
+from streams.runtime.background_tasks import Crash, start_tasks
 from streams.runtime.declarations import handlers_by_topic
 from streams.runtime.maintenance import Maintenance
+from streams.runtime.schedules import handlers_with_rows
+from streams.schedules.clock import ScheduleClock
+from streams.schedules.registration import register_schedules
+from streams.schedules.schedule import Schedule
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue, Pool
 from streams.transport.kafka.producer import RecordProducer
@@ -44,9 +49,6 @@ WORKER_CONNECTIONS = 8
 """Connections for the relay, the crash guard, the maintenance of the ledger and the health page."""
 DATABASE = "database"
 """The dependency's name in the output of `streams breakers`."""
-
-Crash = Callable[[BaseException], None]
-"""Ends the process with exit code 1. Called for failures of the worker itself, never for those of a handler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class WorkerConfig:
     crash: Crash
     has_failed: Callable[[], bool] = lambda: False
     """Returns whether the process ends because of a failure."""
+    schedules: Sequence[Schedule] = ()
+    """The schedules of the code. Operators can change them and add more at run time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class WorkerResources:
 
     shared: SharedResources
     engines: Mapping[PoolName, PoolEngine]
+    clock: ScheduleClock
 
 
 @asynccontextmanager
@@ -127,7 +132,7 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
         gate = DatabaseGate(database.probe, partial(breakers.report, DATABASE))
         stack.push_async_callback(gate.close)
         worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-        guard = _build_guard(config, database, gate, worker)
+        guard = CrashLoopGuard(database.bookkeeping, gate, worker, config.crash, config.has_failed)
         stack.push_async_exit(partial(_close_guard, guard))
         pauses = Pauses(database.bookkeeping)
         await pauses.refresh()
@@ -136,7 +141,7 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
             database=database,
             compute=compute,
             breakers=breakers,
-            schemas=_build_schema_loader(config, breakers),
+            schemas=SchemaLoader(breakers, config.crash),
             gate=gate,
             guard=guard,
             pauses=pauses,
@@ -152,12 +157,12 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
         shared.schemas.preload(config.codec, [topic.event for topic in config.catalogue])
         _tune_garbage_collector()
         relay = Relay(database.bookkeeping, config.producer, settings)
-        _start_tasks(
-            stack, config, relay, [compute.started(), breaker_reports.run(), pauses.watch(), *maintenance.jobs()]
-        )
+        jobs = [compute.started(), breaker_reports.run(), pauses.watch(), *maintenance.jobs()]
+        start_tasks(stack, relay, jobs, crash=config.crash, stop_timeout=settings.settle_timeout)
         for engine in reversed(engines.values()):
             stack.push_async_callback(engine.stop)
-        yield WorkerResources(shared, engines)
+        await register_schedules(database.bookkeeping, config.schedules)
+        yield WorkerResources(shared, engines, _build_clock(config, shared))
 
 
 def _open_database(stack: AsyncExitStack, settings: Settings, *, effects: int, bookkeeping: int) -> Database:
@@ -170,14 +175,6 @@ def _build_breakers(config: WorkerConfig) -> BreakerRegistry:
     registry = [REGISTRY] if config.settings.has_http_registry else []
     needs = [need for handler in config.handlers for need in handler.needs]
     return BreakerRegistry([DATABASE, KAFKA, *registry, *needs])
-
-
-def _build_schema_loader(config: WorkerConfig, breakers: BreakerRegistry) -> SchemaLoader:
-    return SchemaLoader(breakers, config.crash)
-
-
-def _build_guard(config: WorkerConfig, database: Database, gate: DatabaseGate, worker: str) -> CrashLoopGuard:
-    return CrashLoopGuard(database.bookkeeping, gate, worker, config.crash, config.has_failed)
 
 
 async def _close_guard(
@@ -249,6 +246,17 @@ def _build_maintenance(
     )
 
 
+def _build_clock(config: WorkerConfig, shared: SharedResources) -> ScheduleClock:
+    return ScheduleClock(
+        shared.database.bookkeeping,
+        catalogue=config.catalogue,
+        codec=config.codec,
+        schemas=shared.schemas,
+        handled=handlers_with_rows(config.catalogue, config.handlers),
+        worker=shared.worker,
+    )
+
+
 def _tune_garbage_collector() -> None:
     """Exclude the existing objects from garbage collection, and collect less often.
 
@@ -257,43 +265,3 @@ def _tune_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 20)
-
-
-def _start_tasks(
-    stack: AsyncExitStack, config: WorkerConfig, relay: Relay, jobs: Iterable[Coroutine[object, object, None]]
-) -> None:
-    """Start the relay and the other background tasks. An exception in any of them ends the process.
-
-    When the stack closes, the relay may finish its current work within `settle_timeout`. The others are cancelled; what
-    a driver raises when it is cancelled is logged, since the process ends already.
-    """
-    stop_relay = asyncio.Event()
-
-    def on_error(error: BaseException) -> None:
-        if stop_relay.is_set():
-            log.warning("background task failed while the worker stops", exc_info=error)
-        else:
-            log.critical("background task crashed", exc_info=error)
-            config.crash(error)
-
-    relay_task = _start_task(relay.run(stop_relay), on_error)
-    others = [_start_task(one, on_error) for one in jobs]
-
-    async def end() -> None:
-        stop_relay.set()
-        for task in others:
-            task.cancel()
-        await asyncio.wait([relay_task, *others], timeout=config.settings.settle_timeout)
-        relay_task.cancel()
-
-    stack.push_async_callback(end)
-
-
-def _start_task(work: Coroutine[object, object, None], on_error: Crash) -> "asyncio.Task[None]":
-    def ended(task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            on_error(error)
-
-    task = asyncio.create_task(work)
-    task.add_done_callback(ended)
-    return task

@@ -85,6 +85,11 @@ class Worker:
                 if not clean:
                     raise WorkerFailedError
 
+    async def tick(self) -> None:
+        """Claim the slots of schedules that are due. It never raises."""
+        if self._resources is not None and not self.stopping:
+            await self._resources.clock.tick()
+
     @property
     def open_breakers(self) -> Mapping[str, str]:
         """The dependencies whose breaker is not closed → why deliveries that need them wait."""

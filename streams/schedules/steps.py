@@ -5,7 +5,13 @@ from sqlalchemy import text
 from schemas import Event
 from streams.delivery import Work
 
-FOLLOW = text("update streams.slots set event_id = :following where event_id = :event")
+FOLLOW = text(
+    """
+    update streams.slots
+    set event_id = :following, status = 'started', started_at = coalesce(started_at, clock_timestamp())
+    where event_id = :event
+    """
+)
 
 
 async def continue_run(work: Work, event: Event, following: Event) -> None:

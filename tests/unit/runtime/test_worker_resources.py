@@ -14,7 +14,8 @@ from sqlalchemy.exc import OperationalError
 
 from streams.codec import build_codec
 from streams.publishing.outbox.relay import Relay
-from streams.runtime.resources import WorkerConfig, _start_tasks
+from streams.runtime.background_tasks import start_tasks
+from streams.runtime.resources import WorkerConfig
 from streams.runtime.worker import Worker
 from streams.settings import Settings
 from streams.topics import POOLS
@@ -115,15 +116,13 @@ async def test_only_a_task_that_fails_by_itself_ends_the_process(at: str) -> Non
         failures.append(error)
         failed.set()
 
-    config = a_worker(1, crash=crash)._config
-
     async def fail() -> None:
         with contextlib.suppress(asyncio.CancelledError, TimeoutError):
             await asyncio.wait_for(asyncio.Event().wait(), 0.01 if at == "work" else None)
         raise AssertionError
 
     async with AsyncExitStack() as stack:
-        _start_tasks(stack, config, cast("Relay", IdleRelay()), [fail()])
+        start_tasks(stack, cast("Relay", IdleRelay()), [fail()], crash=crash, stop_timeout=5.0)
         if at == "work":
             await asyncio.wait_for(failed.wait(), 5)
         await asyncio.sleep(0)

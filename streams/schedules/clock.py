@@ -1,0 +1,198 @@
+"""The clock of one worker: claims the slots that are due, ends runs, and starts the slots that wait.
+
+Every worker has one. A schedule's row is locked while something of it changes, so the workers do not do anything twice.
+A slot's row and its event are written in one transaction: a worker that is killed loses neither and doubles neither.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import RowMapping
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from streams.codec import Codec, SchemaMissingError
+from streams.delivery.admission.schema_loader import SchemaLoader
+from streams.delivery.errors import Unavailable
+from streams.observability import metrics
+from streams.observability.error_text import message
+from streams.observability.logs import get_logger
+from streams.publishing.outbox.outbox import Outbox
+from streams.schedules.runs import end_runs
+from streams.schedules.schedule import Handled, Schedule, ScheduleError, build_event, check_event, schedule_of
+from streams.schedules.slots import decide, due_slots, next_slot, start_time, starts_now
+from streams.schedules.statements import (
+    CANDIDATES,
+    INSERT_SLOT,
+    LOCK,
+    OPEN_SLOTS,
+    SET_ERROR,
+    SET_NEXT,
+    START_SLOT,
+)
+from streams.topics import Catalogue, UnknownEventError
+
+log = get_logger(__name__)
+TICK = 0.5
+"""Seconds between two looks at the schedules."""
+BROKEN_PAUSE = 60.0
+"""Seconds until a row that is not understood is tried again."""
+
+
+@dataclass(slots=True)
+class Runs:
+    """The slots of a locked schedule that have not ended."""
+
+    running: int
+    waiting: list[datetime]
+
+
+class ScheduleClock:
+    """The clock of a worker. `tick` never raises, because Faust ends the worker with an exception of a timer."""
+
+    def __init__(  # noqa: PLR0913 - one argument per resource
+        self,
+        engine: AsyncEngine,
+        *,
+        catalogue: Catalogue,
+        codec: Codec,
+        schemas: SchemaLoader,
+        handled: Handled,
+        worker: str,
+    ) -> None:
+        """Create a clock.
+
+        Args:
+            engine: The bookkeeping connections.
+            catalogue: The topics of the events.
+            codec: Encodes them.
+            schemas: Fetches what the codec lacks.
+            handled: The handlers of each topic.
+            worker: The name of this process, as the ledger shows it.
+        """
+        self._engine = engine
+        self._catalogue = catalogue
+        self._codec = codec
+        self._schemas = schemas
+        self._handled = handled
+        self._worker = worker
+
+    async def tick(self) -> None:
+        """Do what is due for every schedule. A failure of one does not concern the others."""
+        try:
+            async with self._engine.connect() as connection:
+                candidates = (await connection.execute(CANDIDATES)).all()
+            for name, topic in candidates:
+                await self._advance_safely(name, topic)
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            log.warning("cannot look at the schedules", error=message(error))
+        except Exception:
+            log.exception("cannot look at the schedules")
+
+    async def _advance_safely(self, name: str, topic: str) -> None:
+        try:
+            if not await self._is_prepared(topic):
+                return
+            async with AsyncSession(self._engine) as session, session.begin():
+                await self._advance(session, name)
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            log.warning("schedule failed; it is tried again", schedule=name, error=message(error))
+        except Exception as error:  # noqa: BLE001 - whatever a row holds, the other schedules go on
+            await self._disable(name, error)
+
+    async def _is_prepared(self, topic: str) -> bool:
+        """Fetch the schema of the event, without a transaction. Returns False if that has to wait."""
+        try:
+            await self._schemas.prepare(self._codec, self._catalogue.topic(topic).event)
+        except UnknownEventError:
+            return True  # it is reported with the row
+        except (Unavailable, SchemaMissingError) as error:
+            log.warning("a schedule waits for the schema of its event", topic=topic, error=message(error))
+            return False
+        return True
+
+    async def _advance(self, session: AsyncSession, name: str) -> None:
+        row = (await session.execute(LOCK, {"name": name})).mappings().first()
+        if row is None:
+            return
+        await end_runs(session, name, self._catalogue, self._handled, row["now"])
+        is_off = not row["enabled"] or row["paused_at"] is not None or row["removed_at"] is not None
+        if is_off or (row["error"] is not None and row["next_slot"] > row["now"]):
+            return
+        try:
+            schedule = schedule_of(row)
+            check_event(schedule, self._catalogue, self._handled)
+        except ScheduleError as error:
+            await _note_error(session, name, str(error))
+            return
+        runs = _count((await session.execute(OPEN_SLOTS, {"schedule": name})).mappings().all())
+        if row["next_slot"] is None or row["error"] is not None:
+            await session.execute(SET_NEXT, {"name": name, "next": next_slot(schedule, row["now"])})
+        elif row["next_slot"] <= row["now"]:
+            await self._claim(session, schedule, row["next_slot"], row["now"], runs)
+        for slot in runs.waiting[: starts_now(schedule.overlap, running=runs.running, waiting=len(runs.waiting))]:
+            event = await self._publish(session, schedule, slot)
+            await session.execute(START_SLOT, {"schedule": name, "slot": slot, **event})
+
+    async def _claim(
+        self, session: AsyncSession, schedule: Schedule, first: datetime, now: datetime, runs: Runs
+    ) -> None:
+        due = due_slots(schedule, first, now)
+        for slot in due.missed:
+            await self._insert(session, schedule, slot, "missed", f"later than {schedule.catch_up:g} s")
+        if due.missed:
+            log.warning("slots of a schedule were missed", schedule=schedule.name, slots=len(due.missed))
+        for slot in due.run:
+            decision = decide(schedule.overlap, running=runs.running, waiting=len(runs.waiting))
+            if decision == "skip":
+                await self._insert(session, schedule, slot, "skipped", "the run before it had not ended")
+            elif await self._insert(session, schedule, slot, "pending"):
+                if decision == "wait":
+                    runs.waiting.append(slot)
+                else:
+                    runs.running += 1
+                    event = await self._publish(session, schedule, slot)
+                    await session.execute(START_SLOT, {"schedule": schedule.name, "slot": slot, **event})
+        await session.execute(SET_NEXT, {"name": schedule.name, "next": due.next})
+
+    async def _insert(
+        self, session: AsyncSession, schedule: Schedule, slot: datetime, status: str, detail: str | None = None
+    ) -> bool:
+        """Write the row of a slot. Returns False if it has one: a backfill came before."""
+        values = {
+            "schedule": schedule.name, "slot": slot, "kind": "timer", "status": status, "event_id": None,
+            "topic": None, "claimed_by": self._worker, "detail": detail,
+        }  # fmt: skip
+        inserted = (await session.execute(INSERT_SLOT, values)).first() is not None
+        if inserted:
+            metrics.schedule_slots(schedule.name, status)
+        return inserted
+
+    async def _publish(self, session: AsyncSession, schedule: Schedule, slot: datetime) -> dict[str, object]:
+        """Publish the event of a slot in this transaction. Returns the columns of the slot's row about it."""
+        event = build_event(schedule, self._catalogue)
+        at = start_time(schedule, slot) if schedule.jitter else None
+        event_id = Outbox(session, self._codec).publish(event, at=at)
+        log.info("slot of a schedule", schedule=schedule.name, slot=slot.isoformat(), published_event=str(event_id))
+        return {"event_id": event_id, "topic": self._catalogue.topic(schedule.topic).name, "claimed_by": self._worker}
+
+    async def _disable(self, name: str, error: Exception) -> None:
+        """Write why a schedule cannot run, and try it again later. The others go on."""
+        try:
+            async with AsyncSession(self._engine) as session, session.begin():
+                await _note_error(session, name, f"{type(error).__name__}: {message(error)}")
+        except (SQLAlchemyError, OSError, TimeoutError) as failed:
+            log.warning("cannot write the error of a schedule", schedule=name, error=message(failed))
+
+
+async def _note_error(session: AsyncSession, name: str, error: str) -> None:
+    log.error("a schedule cannot run; correct its row", schedule=name, error=error)
+    await session.execute(SET_ERROR, {"name": name, "error": error, "seconds": BROKEN_PAUSE})
+
+
+def _count(slots: Sequence[RowMapping]) -> Runs:
+    return Runs(
+        running=sum(slot["event_id"] is not None for slot in slots),
+        waiting=[slot["slot"] for slot in slots if slot["event_id"] is None],
+    )
