@@ -1,4 +1,4 @@
-"""Keeps the ledger's tables at their retention: a partition per day, and an index of the dead letters that exist."""
+"""Keeps the tables of schema `streams` at their retention: the ledger's days, the dead letters that exist, old slots."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -7,13 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from streams.database.partitions import drop_partition, ensure_partitions, other_partitions, partition_days
 from streams.observability.logs import get_logger
+from streams.schedules.statements import DELETE_OLD_SLOTS
 from streams.topics import DLQ_RETENTION
 
 log = get_logger(__name__)
 GRACE_DAYS = 1
 """Days that a partition stays after its events are too old to be accepted: deliveries may wait in a worker's window."""
 PRUNED_AT_ONCE = 5_000
-"""Rows of the index of dead letters that one statement deletes per DLQ."""
+"""Rows that one statement deletes: of slots, and of the index of dead letters per DLQ."""
 
 PRUNE = text(
     """
@@ -55,6 +56,7 @@ class LedgerRetention:
             await connection.run_sync(ensure_partitions, day, self._days)
         await self._drop_old_days(day - timedelta(days=self._days + GRACE_DAYS))
         await self._prune_dead_letters()
+        await self._prune_slots()
 
     async def _drop_old_days(self, before: date) -> None:
         """Drop the partitions of days before this one. A refusal ends it: the next run is soon enough."""
@@ -77,5 +79,14 @@ class LedgerRetention:
         while True:
             async with self._bookkeeping.begin() as connection:
                 deleted = await connection.execute(PRUNE, {"before": before, "limit": PRUNED_AT_ONCE})
+            if deleted.rowcount < PRUNED_AT_ONCE:
+                return
+
+    async def _prune_slots(self) -> None:
+        """Delete the slots of schedules that are older than the executions that they name."""
+        before = datetime.now(tz=UTC) - timedelta(days=self._days + GRACE_DAYS)
+        while True:
+            async with self._bookkeeping.begin() as connection:
+                deleted = await connection.execute(DELETE_OLD_SLOTS, {"before": before, "limit": PRUNED_AT_ONCE})
             if deleted.rowcount < PRUNED_AT_ONCE:
                 return

@@ -40,6 +40,7 @@ SECTIONS: dict[str, str] = {
     "Clean, rules, split, forms": "",
     "Embedding and loading": "",
     "Clean-up": "",
+    "Schedules": "",
     "Events for later": "",
     "The example service": "",
     "Bridges": "",

@@ -21,6 +21,8 @@ __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]
 SCHEDULES = 8
 SECONDS = 60.0
+KILLS = 8
+"""At least so many, for at least so long."""
 BETWEEN = (0.1, 3.0)
 """Seconds from a worker being ready to the next kill, from and to."""
 
@@ -38,7 +40,7 @@ def test_no_slot_is_lost_or_doubled(trial: Settings, engine: Engine, worker: Mak
         commands.json("schedules", "add", name, "--event", TOPIC, "--args", f'{{"entity": "{name}"}}', *policy)
     until = time.monotonic() + SECONDS
     kills = 0
-    while time.monotonic() < until:
+    while time.monotonic() < until or kills < KILLS:
         time.sleep(chance.uniform(*BETWEEN))
         workers[kills % 2].kill()
         workers[kills % 2] = worker().start()
@@ -50,7 +52,6 @@ def test_no_slot_is_lost_or_doubled(trial: Settings, engine: Engine, worker: Mak
     for name in names:
         assert_complete(engine, name)
     assert scalar(engine, "select count(*) from streams.slots") > SCHEDULES * SECONDS * 0.8
-    assert kills > 5
     for one in workers:
         assert one.stop() == 0
 

@@ -32,6 +32,10 @@ ROW = """
         (day, event_id, handler, task_id, topic, partition, "offset", pool, status, created_at)
     values (:day, :id, 'h', :id, 't', 0, 0, 'p', :status, now())
 """
+SLOT = """
+    insert into streams.slots (schedule, slot, kind, status, claimed_at)
+    values ('s', to_timestamp(:slot), 'timer', :status, clock_timestamp() - cast(:age as interval))
+"""
 LETTER = """
     insert into streams.dead_letters (id, dlq_topic, dlq_partition, dlq_offset, topic, partition, "offset", reason,
         error_type, error_message, attempts, first_failed_at, died_at)
@@ -205,6 +209,21 @@ async def test_rows_of_dead_letters_past_their_retention_go(engine: Engine, sett
     with engine.connect() as connection:
         left = connection.execute(text("select count(*), min(dlq_offset) from streams.dead_letters")).one()
     assert tuple(left) == (30, 7_001)
+
+
+@pytest.mark.requirement("Schedules", "the history of slots is kept as long as executions")
+async def test_old_slots_go_and_those_that_have_not_ended_stay(engine: Engine, settings: Settings) -> None:
+    execute(engine, SLOT, age=timedelta(days=5), status="success", slot=1)
+    execute(engine, SLOT, age=timedelta(days=5), status="started", slot=2)
+    execute(engine, SLOT, age=timedelta(days=2), status="success", slot=3)
+    database = async_engine(settings)
+    try:
+        await LedgerRetention(database, 3).maintain()
+    finally:
+        await database.dispose()
+    with engine.connect() as connection:
+        found = connection.execute(text("select extract(epoch from slot)::int from streams.slots order by 1"))
+        assert list(found.scalars()) == [2, 3]
 
 
 @pytest.mark.requirement("Faults of others", "R27: the retention has a bound, and the server has locks for it")
