@@ -1,4 +1,4 @@
-"""Keeps the tables of schema `streams` at their retention: the ledger's days, the dead letters that exist, old slots."""
+"""Keeps the tables of schema `streams` at their retention: days of the ledger, dead letters that exist, slots."""
 
 from datetime import UTC, date, datetime, timedelta
 

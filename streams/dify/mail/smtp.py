@@ -2,7 +2,8 @@
 
 import asyncio
 import ssl
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,6 +53,18 @@ class SmtpService:
 
     async def send(self, mail: Mail) -> None:
         """Send a mail; see `MailService`. If the reply to the content is lost, the outcome is unknown."""
+        async with self._session() as client:
+            await self._talk(client, mail)
+
+    async def check(self) -> None:
+        """Open a session, log in and close it. Raises what `send` raises for the server and the settings."""
+        async with self._session() as client:
+            await self._open(client)
+            await _quit(client)
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[SMTP]:
+        """Yield a client that is not connected. Map its errors to those of a mail service, and close it."""
         client = SMTP(
             hostname=self.host,
             port=self.port,
@@ -64,7 +77,7 @@ class SmtpService:
         )
         try:
             async with asyncio.timeout(self.request_timeout):
-                await self._talk(client, mail)
+                yield client
         except SMTPResponseException as error:
             raise self._meaning_of_reply(error) from error
         except (OSError, TimeoutError) as error:
@@ -77,11 +90,14 @@ class SmtpService:
         finally:
             client.close()
 
-    async def _talk(self, client: SMTP, mail: Mail) -> None:
+    async def _open(self, client: SMTP) -> None:
         await client.connect()
         client.timeout = self.request_timeout
         if client.is_ehlo_or_helo_needed:
             await client.ehlo()
+
+    async def _talk(self, client: SMTP, mail: Mail) -> None:
+        await self._open(client)
         in_ascii = mail.to.isascii()
         if not in_ascii and not client.supports_extension("smtputf8"):
             message = "the mail server cannot send to addresses outside ASCII"
@@ -90,8 +106,7 @@ class SmtpService:
         await client.mail(self.sender.address, options=[] if in_ascii else ["SMTPUTF8"], encoding=encoding)
         await client.rcpt(mail.to, encoding=encoding)
         await client.data(internet_message(mail, self.sender))
-        with suppress(SMTPException, OSError, TimeoutError):
-            await client.quit(timeout=_QUIT_SECONDS)
+        await _quit(client)
 
     def _meaning_of_reply(self, error: SMTPResponseException) -> Exception:
         """Return what a reply says. 5xx for the receiver or the content is final, and says nothing about other mails.
@@ -111,6 +126,11 @@ class SmtpService:
                 return RefusedError(f"the mail server rejects {what}: {reply}")
             return MailServiceError(f"the mail server rejects {what} for now: {reply}")
         return MailServiceError(f"the mail server rejects the sender or the session: {reply}")
+
+
+async def _quit(client: SMTP) -> None:
+    with suppress(SMTPException, OSError, TimeoutError):
+        await client.quit(timeout=_QUIT_SECONDS)
 
 
 def _line(reply: str) -> str:

@@ -7,11 +7,13 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from streams.database import sync_engine
 from streams.database.engines import unavailable
 from streams.observability.error_text import message
+from streams.operations.doctor.contents import examine_contents
 from streams.operations.doctor.database import check_pgvector, check_server, check_tables
 from streams.operations.doctor.database_facts import read_server, read_tables
 from streams.operations.doctor.endpoints import examine_endpoints
 from streams.operations.doctor.finding import Finding
 from streams.operations.doctor.kafka import examine_kafka
+from streams.operations.doctor.mail import examine_mail
 from streams.operations.doctor.platform_tables import table_needs
 from streams.operations.doctor.services import examine_qdrant, examine_redis, examine_storage
 from streams.settings import PoolName, Settings
@@ -32,6 +34,8 @@ def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
         examine_storage(settings),
         examine_redis(settings),
         *examine_endpoints(settings, catalogue),
+        examine_mail(settings),
+        *examine_contents(settings),
     ]
 
 

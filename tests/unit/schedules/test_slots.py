@@ -98,7 +98,8 @@ def test_slots_do_not_depend_on_when_they_are_looked_for(parts: list[float]) -> 
     """Whether one worker looks once or several look at any times: the same slots, each once."""
     schedule = nightly("*/7 * * * *", catch_up=DAY)
     first = next_slot(schedule, NOON)
-    at, claimed, upcoming = NOON, [], first
+    claimed: list[datetime] = []
+    at, upcoming = NOON, first
     for part in parts:
         at += timedelta(seconds=part)
         if upcoming <= at:
