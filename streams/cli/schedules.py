@@ -117,8 +117,8 @@ def show(name: NameArgument, *, as_json: JSONOption = False) -> None:
     "add",
     cls=Command,
     epilog=examples(
-        "streams schedules add weekly-check --event queues.check-requested --cron '0 6 * * 1' --timezone Europe/Berlin",
-        "streams schedules add queue-monitor --event queues.check-requested --every 10m --replace",
+        "streams schedules add weekly --event queues.check-requested --cron '0 6 * * 1'",
+        "streams schedules add hourly --event queues.check-requested --every 1h",
     ),
 )
 def add(  # noqa: PLR0913 - one option a field
@@ -196,7 +196,7 @@ def trigger(name: NameArgument, *, as_json: JSONOption = False) -> None:
 @app.command(
     "backfill",
     cls=Command,
-    epilog=examples("streams schedules backfill clean-messages --from 2027-01-01T00:00+00:00 --to 2027-01-04T00:00Z"),
+    epilog=examples("streams schedules backfill nightly --from 2027-01-01T00Z --to 2027-01-04T00Z"),
 )
 def backfill(
     name: NameArgument,

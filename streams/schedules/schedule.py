@@ -35,6 +35,8 @@ Handled = Mapping[str, tuple[str, ...]]
 class ScheduleError(ValueError):
     """A schedule that cannot run. The message is one line, which begins with the name of the wrong field."""
 
+    __module__ = "streams.schedules"
+
     def __init__(self, field_name: str, problem: str) -> None:
         super().__init__(f"{field_name}: {problem}")
 

@@ -80,6 +80,7 @@ NAMES = (
     "streams.publishing.bridges.platform_pipelines.RunFailedError",
     "streams.schema_registry.IncompatibleSchemaError",
     "streams.schema_registry.SchemaNotFetchedError",
+    "streams.schedules.ScheduleError",
     "streams.settings.SettingsError",
     "streams.storage.FileMissingError",
     "streams.storage.StorageAwayError",

@@ -142,6 +142,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
         "celery_tasks",
         "connect_signals",
     ),
+    "streams.schedules": ("Schedule", "ScheduleError", "continue_run"),
     "streams.settings": ("POOL_NAMES", "PoolName", "Settings", "SettingsError", "load_settings"),
     "streams.storage": (
         "FileMissingError",

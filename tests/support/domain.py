@@ -43,7 +43,12 @@ Every event also has `event_id` (UUIDv7), `occurred_at` and `tenant_id`. A topic
 point: [a deployment can add its own handler](how-to/write-handlers.md). How failed attempts are repeated is in
 [delivery](explanation/delivery.md).
 """
-FAMILIES = {"apps": "Apps", "knowledge": "Datasets, documents and segments", "workspace": "Tenants, accounts and mails"}
+FAMILIES = {
+    "apps": "Apps",
+    "knowledge": "Datasets, documents and segments",
+    "workspace": "Tenants, accounts and mails",
+    "maintenance": "Schedules",
+}
 
 
 def page() -> str:

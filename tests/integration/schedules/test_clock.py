@@ -11,8 +11,8 @@ from schemas.event import new_event_id
 from streams.schedules.registration import register_schedules
 from streams.schedules.steps import FOLLOW
 from streams.settings import Settings
+from tests.support.apps.scheduled_trials import HOUR, end_run, often, open_clock, set_next_slot, statuses
 from tests.support.processes.worker_process import rows, scalar
-from tests.support.schedules import HOUR, end_run, often, open_clock, set_next_slot, statuses
 from tests.support.trial_fixtures import environment
 
 __all__ = ["environment"]

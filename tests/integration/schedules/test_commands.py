@@ -8,9 +8,9 @@ from sqlalchemy import Engine
 from streams.schedules.registration import register_schedules
 from streams.schedules.schedule import Schedule
 from streams.settings import Settings
+from tests.support.apps.scheduled_trials import HOUR, TOPIC, end_run, often, open_clock, set_next_slot, statuses
 from tests.support.cli import Commands
 from tests.support.processes.worker_process import rows, scalar
-from tests.support.schedules import HOUR, TOPIC, end_run, often, open_clock, set_next_slot, statuses
 from tests.support.trial_fixtures import environment
 
 __all__ = ["environment"]

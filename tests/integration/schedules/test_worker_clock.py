@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.integration.conftest import Stack, own_environment
+from tests.support.apps.scheduled_trials import TOPIC
 from tests.support.processes.worker_process import rows, scalar, wait_for
-from tests.support.schedules import TOPIC
 from tests.support.trial_fixtures import TrialRun, trials_running
 
 SECTION = "Schedules"

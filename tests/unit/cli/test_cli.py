@@ -195,7 +195,16 @@ def test_a_command_that_prints_rows_prints_them_in_every_format() -> None:
         for name in (
             *("breakers", "dlq list", "dlq replay", "dlq show", "doctor", "executions list", "executions show"),
             *("executions summary", "handlers list", "lag", "local down", "local status", "local up", "outbox list"),
-            *("pools", "scheduled list", "schemas export", "schemas register", "settings", "topics apply"),
+            *(
+                "pools",
+                "scheduled list",
+                "schedules history",
+                "schedules list",
+                "schemas export",
+                "schemas register",
+                "settings",
+                "topics apply",
+            ),
             "topics list",
         )
     }

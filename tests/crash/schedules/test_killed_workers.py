@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import Engine
 
 from streams.settings import Settings
+from tests.support.apps.scheduled_trials import TOPIC
 from tests.support.cli import Commands
 from tests.support.faults.group_protocols import both_protocols
 from tests.support.processes.worker_process import WorkerProcess, rows, scalar, wait_for
-from tests.support.schedules import TOPIC
 from tests.support.trial_fixtures import environment, trial
 
 __all__ = ["environment", "trial"]
