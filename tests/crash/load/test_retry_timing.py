@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from streams.settings import Settings
-from tests.integration.delivery.test_retry_precision import all_done, ask_later, attempted, lateness, retry_in_turns
+from tests.crash.load.test_retry_precision import all_done, ask_later, attempted, lateness, retry_in_turns
 from tests.support.processes.worker_process import WorkerProcess, publish, wait_for
 from tests.support.trial_fixtures import environment, trial
 
