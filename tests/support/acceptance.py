@@ -6,7 +6,7 @@ command shows stands in `COMMANDS`. Markers are read from the source, so no test
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,17 +120,18 @@ def requirements(root: Path = ROOT) -> list[Shown]:
 
 
 def _marked(tree: ast.Module) -> Iterator[tuple[str, tuple[str, str]]]:
+    constants = _constants(tree)
     for node in tree.body:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 for decorator in node.decorator_list:
-                    if (texts := _texts(decorator)) is not None:
+                    if (texts := _texts(decorator, constants)) is not None:
                         yield node.name, texts
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call):
                 # A stateful property: `TestX = pytest.mark.requirement(…)(Machine.TestCase)`.
                 made: ast.expr = call
                 while isinstance(made, ast.Call):
-                    if (texts := _texts(made)) is not None:
+                    if (texts := _texts(made, constants)) is not None:
                         yield name, texts
                     made = made.func if (nested := _nested(made)) is None else nested
             case _:
@@ -142,14 +143,56 @@ def _nested(call: ast.Call) -> ast.expr | None:
     return call.args[0] if len(call.args) == 1 and isinstance(call.args[0], ast.Call) else None
 
 
-def _texts(node: ast.expr) -> tuple[str, str] | None:
+def _constants(tree: ast.Module) -> dict[str, str]:
+    """The texts that a module names, such as the section of all its tests."""
+    found = {}
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(text))):
+                found[name] = text
+            case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)):
+                pairs = zip(names, values, strict=True)
+                found.update(
+                    {
+                        name.id: value.value
+                        for name, value in pairs
+                        if isinstance(name, ast.Name)
+                        and isinstance(value, ast.Constant)
+                        and isinstance(value.value, str)
+                    }
+                )
+            case _:
+                pass
+    return found
+
+
+def _texts(node: ast.expr, constants: Mapping[str, str]) -> tuple[str, str] | None:
+    """Section and requirement of a marker; None: it is something else.
+
+    Raises ValueError for a marker whose texts are neither constants nor names of the module's constants.
+    """
     match node:
         case ast.Call(
-            func=ast.Attribute(value=ast.Attribute(attr="mark"), attr="requirement"),
-            args=[ast.Constant(value=str(section)), ast.Constant(value=str(requirement))],
+            func=ast.Attribute(value=ast.Attribute(attr="mark"), attr="requirement"), args=[section, requirement]
         ):
-            return section, requirement
-    return None
+            return _text(section, constants), _text(requirement, constants)
+        case _:
+            return None
+
+
+def _text(node: ast.expr, constants: Mapping[str, str]) -> str:
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.Name(id=name) if name in constants:
+            return constants[name]
+        case ast.JoinedStr(values=parts):
+            return "".join(_text(part, constants) for part in parts)
+        case ast.FormattedValue(value=part):
+            return _text(part, constants)
+        case _:
+            message = f"line {node.lineno}: a requirement must be a text, or the name of a text of its module"
+            raise ValueError(message)
 
 
 def page() -> str:
