@@ -11,6 +11,7 @@ from streams.delivery import Handler
 from streams.dify.accounts.billing import build_billing
 from streams.dify.mail.mailer import build_mailer
 from streams.dify.platform import build_platform
+from streams.dify.retention.periods import build_periods
 from streams.observability.logs import configure_logging, logging_config
 from streams.operations.kafka_admin import KafkaAdmin
 from streams.runtime.declarations import build_catalogue, build_groups, build_handlers, build_pools, topics_to_read
@@ -56,7 +57,12 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
             schedules=build_schedules(settings, catalogue, handlers),
             pools=pools,
             producer=app.records,
-            services=lambda: [build_platform(settings), build_mailer(settings), build_billing(settings)],
+            services=lambda: [
+                build_platform(settings),
+                build_mailer(settings),
+                build_billing(settings),
+                build_periods(settings),
+            ],
             preload=COMPUTE_MODULES,
             crash=app.end_after_failure,
             has_failed=lambda: app.crashed,

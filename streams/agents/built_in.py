@@ -23,6 +23,7 @@ from streams.agents.knowledge import (
     segment_import,
     segment_state,
 )
+from streams.agents.maintenance import retention
 from streams.agents.workspace import account, mail, plugin_upgrades
 from streams.delivery.handler import Handler
 
@@ -50,4 +51,5 @@ HANDLERS: tuple[Handler[Event], ...] = (
     *plugin_upgrades.HANDLERS,
     *mail.HANDLERS,
     *account.HANDLERS,
+    *retention.HANDLERS,
 )

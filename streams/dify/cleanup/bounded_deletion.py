@@ -143,13 +143,21 @@ async def tables_with_rows(session: AsyncSession, conditions: Sequence[tuple[Tab
 async def lock_cleanup(session: AsyncSession, exclusive: str, *shared: str) -> None:
     """Lock clean-ups until the transaction ends: this one, and those that contain it against their own clean-up.
 
-    It also disables sequential scans: for the first few of many rows the planner may read the whole table, and then
-    each step would read again all rows that the previous steps have deleted.
+    It also disables sequential scans.
     """
-    await session.execute(select(func.set_config("enable_seqscan", "off", True)))  # noqa: FBT003 - is_local
+    await disable_sequential_scans(session)
     for name in shared:
         await session.execute(select(func.pg_advisory_xact_lock_shared(_lock_key(name))))
     await session.execute(select(func.pg_advisory_xact_lock(_lock_key(exclusive))))
+
+
+async def disable_sequential_scans(session: AsyncSession) -> None:
+    """Disable sequential scans until the transaction ends.
+
+    For the first few of many rows the planner may read the whole table, and then each step would read again all rows
+    that the previous steps have deleted.
+    """
+    await session.execute(select(func.set_config("enable_seqscan", "off", True)))  # noqa: FBT003 - is_local
 
 
 def _lock_key(name: str) -> ColumnElement[int]:

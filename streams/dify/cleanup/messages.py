@@ -5,7 +5,7 @@ Each function returns whether nothing of its kind is left, except rows that cann
 
 from collections.abc import Sequence
 
-from sqlalchemy import Table, Uuid, cast, exists, func, select
+from sqlalchemy import Table, Uuid, cast, exists, func, select, update
 from sqlalchemy.orm import aliased
 
 from streams.dify.cleanup.bounded_deletion import (
@@ -34,7 +34,7 @@ from streams.dify.models import (
     UploadFile,
     WorkflowConversationVariable,
 )
-from streams.dify.sql import one_of
+from streams.dify.sql import affected_rows, one_of
 
 TOOL_FILE = "tool_file"
 """The transfer method of message files that a tool made. Their upload_file_id is a row of tool_files."""
@@ -48,10 +48,15 @@ _OF_MESSAGES = (
     DatasetRetrieverResource,
 )
 _OF_CONVERSATIONS = (ToolConversationVariable, WorkflowConversationVariable, MessageFeedback)
+PARTS_OF_CONVERSATIONS = tuple(kind.conversation_id for kind in _OF_CONVERSATIONS)
+"""The columns that name a conversation. While one does, its row stays."""
 
 
-async def remove_messages(step: CleanupStep, which: Rows) -> bool:
-    """Delete some messages with their parts and files."""
+async def remove_messages(step: CleanupStep, which: Rows, *, keep_annotations: bool = False) -> bool:
+    """Delete some messages with their parts and files.
+
+    With `keep_annotations`, annotations stay as if they had been added without a message.
+    """
     some = select(Message.id, Message.app_id).where(which).limit(OWNERS_PER_STEP)
     found = (await step.session.execute(some)).all()
     if not found:
@@ -65,7 +70,11 @@ async def remove_messages(step: CleanupStep, which: Rows) -> bool:
     # Its index begins with the app.
     saved = one_of(SavedMessage.app_id, {app_id for _, app_id in found})
     emptied.append(await step.emptied(table_of(SavedMessage), saved & one_of(SavedMessage.message_id, message_ids)))
-    emptied.append(await remove_annotations(step, one_of(MessageAnnotation.message_id, message_ids)))
+    annotated = one_of(MessageAnnotation.message_id, message_ids)
+    if keep_annotations:
+        await _detach_annotations(step, annotated)
+    else:
+        emptied.append(await remove_annotations(step, annotated))
     if not all(emptied):
         return False
     parts = [*(kind.message_id for kind in _OF_MESSAGES), MessageAnnotation.message_id]
@@ -73,10 +82,16 @@ async def remove_messages(step: CleanupStep, which: Rows) -> bool:
     return await step.rows(table_of(Message), bare) < OWNERS_PER_STEP
 
 
-async def remove_conversation_parts(step: CleanupStep, conversation_ids: Sequence[str], app_ids: Sequence[str]) -> bool:
+async def remove_conversation_parts(
+    step: CleanupStep, conversation_ids: Sequence[str], app_ids: Sequence[str], *, keep_annotations: bool = False
+) -> bool:
     """Delete some of what belongs to these conversations and to none of their messages.
 
-    `app_ids` are their apps. If they are unknown, the list is empty.
+    Args:
+        step: the step of the clean-up.
+        conversation_ids: the conversations.
+        app_ids: their apps. If they are unknown, the list is empty.
+        keep_annotations: annotations stay as if they had been added without a conversation.
     """
     if not await step.files(ToolFile, one_of(ToolFile.conversation_id, conversation_ids)):
         return False
@@ -86,7 +101,11 @@ async def remove_conversation_parts(step: CleanupStep, conversation_ids: Sequenc
         pinned = one_of(PinnedConversation.app_id, app_ids) & pinned
     conditions.append((table_of(PinnedConversation), pinned))
     emptied = [await step.emptied(table, which) for table, which in conditions]
-    emptied.append(await remove_annotations(step, one_of(MessageAnnotation.conversation_id, conversation_ids)))
+    annotated = one_of(MessageAnnotation.conversation_id, conversation_ids)
+    if keep_annotations:
+        await _detach_annotations(step, annotated)
+    else:
+        emptied.append(await remove_annotations(step, annotated))
     return all(emptied)
 
 
@@ -98,8 +117,7 @@ async def remove_conversations(step: CleanupStep, app_id: str) -> bool:
         return True
     if not await remove_conversation_parts(step, found, [app_id]):
         return False
-    parts = [kind.conversation_id for kind in _OF_CONVERSATIONS]
-    bare = one_of(Conversation.id, found) & without_parts(Conversation.id, parts)
+    bare = one_of(Conversation.id, found) & without_parts(Conversation.id, PARTS_OF_CONVERSATIONS)
     return await step.rows(table_of(Conversation), bare) < OWNERS_PER_STEP
 
 
@@ -118,6 +136,14 @@ async def remove_annotations(step: CleanupStep, which: Rows) -> bool:
     kept = set(await step.session.scalars(select(MessageAnnotation.id).where(some))) if count < len(ids) else set()
     step.annotations += [one for one in found if one.annotation_id not in kept]
     return count < OWNERS_PER_STEP
+
+
+async def _detach_annotations(step: CleanupStep, which: Rows) -> None:
+    """Let annotations forget their message and conversation. One without a question gets the message's."""
+    asked = select(Message.query).where(Message.id == MessageAnnotation.message_id).scalar_subquery()
+    question = func.coalesce(MessageAnnotation.question, asked)
+    detach = update(MessageAnnotation).where(which).values(question=question, message_id=None, conversation_id=None)
+    step.removed["annotations detached"] += await affected_rows(step.session, detach)
 
 
 def rows_of_conversation(conversation_id: str, tenant_id: str | None) -> list[tuple[Table, Rows]]:

@@ -88,7 +88,7 @@ WRITES: Mapping[str, frozenset[Right]] = {
     "dataset_keyword_tables": _ALL,
     "datasets": frozenset({"UPDATE"}),
     "document_segments": _ALL,
-    "embeddings": frozenset({"INSERT", "UPDATE"}),
+    "embeddings": _ALL,
     "installed_apps": _ALL,
     "message_annotations": _ALL,
     "providers": frozenset({"UPDATE"}),

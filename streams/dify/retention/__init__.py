@@ -1,0 +1,1 @@
+"""Deletes old data of the platform step by step: the embedding cache, messages, workflow runs, unused indexes."""

@@ -1,0 +1,135 @@
+"""Deletes the messages of old workflow runs, and conversations that have no message left.
+
+No index finds the messages of a run. So old messages are read by their index on created_at, and each leads to its run
+by the primary key.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import and_, exists, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from streams.dify.cleanup.bounded_deletion import OWNERS_PER_STEP, CleanupStep, Rows, table_of, without_parts
+from streams.dify.cleanup.messages import PARTS_OF_CONVERSATIONS, remove_conversation_parts
+from streams.dify.models import Conversation, Message, WorkflowRun
+from streams.dify.platform import Platform
+from streams.dify.retention.messages import lock_messages, remove_all
+from streams.dify.retention.position import Position, parse_position
+from streams.dify.retention.step import RetentionStep, TimeBudget
+from streams.dify.sql import one_of
+
+MESSAGES_PER_PAGE = 2_000
+"""The number of messages that are read at once."""
+_LATER = timedelta(days=1)
+"""How much younger than its run a message may be: another process writes it."""
+
+
+class RunMessage(NamedTuple):
+    """An old message, and the tenant of its run if that is to be deleted."""
+
+    id: str
+    created_at: datetime
+    conversation_id: str
+    tenant_id: str | None
+    """None: it has no run, or the run stays."""
+
+
+async def delete_messages_of_runs(  # noqa: PLR0913 - what to delete, how, and how long
+    session: AsyncSession,
+    platform: Platform,
+    old_runs: Rows,
+    *,
+    cutoff: datetime,
+    cursor: str | None,
+    budget: TimeBudget,
+) -> RetentionStep:
+    """Delete the messages of old runs with all their parts and files. Their annotations stay.
+
+    Args:
+        session: the transaction of the step.
+        platform: the services.
+        old_runs: a condition for the runs that are to be deleted.
+        cutoff: all these runs were created before.
+        cursor: where the step before ended.
+        budget: the time of this step.
+
+    Raises:
+        RefusedError: the cursor is invalid.
+    """
+    step, position = RetentionStep(), parse_position(cursor)
+    while True:
+        page = await _page(session, old_runs, cutoff + _LATER, position)
+        ended = await _remove(session, platform, page, cutoff, budget, step)
+        if page and (ended or not step.removed.total()):
+            position = Position(page[-1].created_at, page[-1].id)
+        if ended and len(page) < MESSAGES_PER_PAGE:
+            return step
+        if budget.is_spent or not ended:
+            step.cursor = str(position)
+            return step
+
+
+async def _remove(  # noqa: PLR0913, PLR0917 - the parts of a step
+    session: AsyncSession,
+    platform: Platform,
+    page: Sequence[RunMessage],
+    cutoff: datetime,
+    budget: TimeBudget,
+    step: RetentionStep,
+) -> bool:
+    """Delete those messages of a page whose runs are old. Returns False if the time was spent before the end."""
+    conversations = defaultdict[str, dict[str, str]](dict)
+    for message in page:
+        if message.tenant_id is not None:
+            conversations[message.tenant_id][message.id] = message.conversation_id
+    for tenant_id, of_message in conversations.items():
+        cleanup = CleanupStep(session, platform, "old workflow runs", tenant_id, removed=step.removed)
+        message_ids = list(of_message)
+        for start in range(0, len(message_ids), OWNERS_PER_STEP):
+            some = await lock_messages(session, message_ids[start : start + OWNERS_PER_STEP])
+            ended = await remove_all(cleanup, some, budget)
+            # In the same transaction: later nothing leads to a conversation without messages.
+            await _remove_conversations(cleanup, sorted({of_message[one] for one in some}), cutoff)
+            if not ended:
+                return False
+    return True
+
+
+async def _remove_conversations(cleanup: CleanupStep, conversation_ids: Sequence[str], cutoff: datetime) -> None:
+    """Delete those of the conversations that have no message and that nobody has continued since the cutoff.
+
+    The platform sets updated_at before it adds a message to a conversation. So it waits for the lock, and fails before
+    it writes a message without a conversation.
+    """
+    empty = (
+        select(Conversation.id, Conversation.app_id)
+        .where(
+            one_of(Conversation.id, conversation_ids),
+            Conversation.updated_at < cutoff,
+            ~exists().where(Message.conversation_id == Conversation.id),
+        )
+        .order_by(Conversation.id)
+        .with_for_update(skip_locked=True)
+    )
+    found = (await cleanup.session.execute(empty)).all()
+    if not found:
+        return
+    ids, app_ids = [row.id for row in found], sorted({row.app_id for row in found})
+    while not await remove_conversation_parts(cleanup, ids, app_ids, keep_annotations=True):
+        pass
+    bare = one_of(Conversation.id, ids) & without_parts(Conversation.id, PARTS_OF_CONVERSATIONS)
+    await cleanup.rows(table_of(Conversation), bare)
+
+
+async def _page(session: AsyncSession, old_runs: Rows, until: datetime, after: Position) -> list[RunMessage]:
+    query = (
+        select(Message.id, Message.created_at, Message.conversation_id, WorkflowRun.tenant_id)
+        .outerjoin(WorkflowRun, and_(WorkflowRun.id == Message.workflow_run_id, old_runs))
+        .where(Message.created_at < until, tuple_(Message.created_at, Message.id) > (after.created_at, after.id))
+        .order_by(Message.created_at, Message.id)
+        .limit(MESSAGES_PER_PAGE)
+    )
+    return [RunMessage(*row) for row in await session.execute(query)]

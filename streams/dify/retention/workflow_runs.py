@@ -1,0 +1,165 @@
+"""Deletes the logs of old workflow runs: first their messages and conversations, then the runs.
+
+No index finds the runs of a time. So the runs are read by their primary key.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import and_, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from streams.dify.cleanup.bounded_deletion import (
+    OWNERS_PER_STEP,
+    CleanupStep,
+    Rows,
+    disable_sequential_scans,
+    table_of,
+    without_parts,
+)
+from streams.dify.cleanup.workflow_data import remove_node_executions
+from streams.dify.ids import checked_id
+from streams.dify.models import WorkflowAppLog, WorkflowNodeExecution, WorkflowRun
+from streams.dify.platform import Platform
+from streams.dify.retention.run_messages import delete_messages_of_runs
+from streams.dify.retention.step import RetentionStep, TimeBudget
+from streams.dify.sql import one_of
+
+FINAL = ("succeeded", "failed", "stopped", "partial-succeeded")
+"""The states of runs that have ended."""
+UNFINISHED = timedelta(days=21)
+"""How much older than the cutoff a run must be that has not ended. By then nothing continues it."""
+RUNS_PER_PAGE = 2_000
+"""The number of runs that are read at once."""
+_NODES_OF = ("workflow-run", "rag-pipeline-run")
+"""What triggers the executions of a run's nodes. The index that finds them needs it."""
+_SECOND_PART = "runs/"
+"""The beginning of the cursors of the second part."""
+
+
+class OldRun(NamedTuple):
+    """A run of a page."""
+
+    id: str
+    tenant_id: str
+    is_old: bool
+    """Whether it is to be deleted."""
+
+
+async def delete_old_runs(  # noqa: PLR0913 - what to delete, how, and how long
+    session: AsyncSession,
+    platform: Platform,
+    *,
+    cutoff: datetime,
+    cursor: str | None,
+    budget: TimeBudget,
+    batch: int,
+) -> RetentionStep:
+    """Delete runs that were created before the cutoff and have ended, with everything that belongs to them.
+
+    A conversation goes when it has no message left. Annotations stay.
+
+    Args:
+        session: the transaction of the step.
+        platform: the services.
+        cutoff: younger runs stay.
+        cursor: where the step before ended.
+        budget: the time of this step.
+        batch: the number of runs that one statement deletes.
+
+    Raises:
+        RefusedError: the cursor is invalid.
+    """
+    await disable_sequential_scans(session)
+    old = _old(cutoff)
+    if cursor is None or not cursor.startswith(_SECOND_PART):
+        step = await delete_messages_of_runs(session, platform, old, cutoff=cutoff, cursor=cursor, budget=budget)
+        if step.cursor is not None:
+            return step
+        last = str(UUID(int=0))
+    else:
+        step, last = RetentionStep(), checked_id("cursor", cursor.removeprefix(_SECOND_PART))
+    while True:
+        page = await _page(session, old, last)
+        ended = await _remove(session, platform, page, budget, batch, step)
+        if page and (ended or not step.removed.total()):
+            last = page[-1].id
+        if ended and len(page) < RUNS_PER_PAGE:
+            return step
+        if budget.is_spent or not ended:
+            step.cursor = f"{_SECOND_PART}{last}"
+            return step
+
+
+def _old(cutoff: datetime) -> Rows:
+    """Return a condition for the runs that are to be deleted."""
+    ended = and_(WorkflowRun.created_at < cutoff, WorkflowRun.status.in_(FINAL))
+    return or_(ended, WorkflowRun.created_at < cutoff - UNFINISHED)
+
+
+async def _page(session: AsyncSession, old: Rows, last: str) -> list[OldRun]:
+    query = select(WorkflowRun.id, WorkflowRun.tenant_id, old).where(WorkflowRun.id > last)
+    return [OldRun(*row) for row in await session.execute(query.order_by(WorkflowRun.id).limit(RUNS_PER_PAGE))]
+
+
+async def _remove(  # noqa: PLR0913, PLR0917 - the parts of a step
+    session: AsyncSession,
+    platform: Platform,
+    page: Sequence[OldRun],
+    budget: TimeBudget,
+    batch: int,
+    step: RetentionStep,
+) -> bool:
+    """Delete the old runs of a page, those of each tenant together.
+
+    Returns False if the time was spent before the end.
+    """
+    by_tenant = defaultdict[str, list[str]](list)
+    for run in page:
+        if run.is_old:
+            by_tenant[run.tenant_id].append(run.id)
+    for tenant_id, run_ids in by_tenant.items():
+        cleanup = CleanupStep(session, platform, "old workflow runs", tenant_id, removed=step.removed)
+        for some in _pieces(run_ids, batch):
+            if not await _remove_runs(cleanup, some, budget):
+                return False
+    return True
+
+
+async def _remove_runs(cleanup: CleanupStep, run_ids: Sequence[str], budget: TimeBudget) -> bool:
+    """Delete runs of a tenant with the executions of their nodes. Returns False if the time was spent before the end.
+
+    A run that another clean-up has locked is left to it.
+    """
+    query = select(WorkflowRun.id).where(one_of(WorkflowRun.id, run_ids)).order_by(WorkflowRun.id)
+    locked = list(await cleanup.session.scalars(query.with_for_update(skip_locked=True)))
+    for executions in _pieces(await _executions(cleanup.session, locked), OWNERS_PER_STEP):
+        which = one_of(WorkflowNodeExecution.id, executions)
+        while not await remove_node_executions(cleanup, which):
+            if budget.is_spent:
+                return False
+    while not await cleanup.emptied(table_of(WorkflowAppLog), one_of(WorkflowAppLog.workflow_run_id, locked)):
+        pass
+    bare = one_of(WorkflowRun.id, locked) & without_parts(WorkflowRun.id, [WorkflowAppLog.workflow_run_id])
+    await cleanup.rows(table_of(WorkflowRun), bare)
+    return not budget.is_spent
+
+
+async def _executions(session: AsyncSession, run_ids: Sequence[str]) -> list[str]:
+    """Return the ids of the executions of runs, by the index whose last column is the run."""
+    of_run = and_(
+        WorkflowNodeExecution.tenant_id == WorkflowRun.tenant_id,
+        WorkflowNodeExecution.app_id == WorkflowRun.app_id,
+        WorkflowNodeExecution.workflow_id == WorkflowRun.workflow_id,
+        WorkflowNodeExecution.triggered_from.in_(_NODES_OF),
+        WorkflowNodeExecution.workflow_run_id == WorkflowRun.id,
+    )
+    query = select(WorkflowNodeExecution.id).join(WorkflowRun, of_run).where(one_of(WorkflowRun.id, run_ids))
+    return list(await session.scalars(query))
+
+
+def _pieces(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (ids[start : start + size] for start in range(0, len(ids), size))

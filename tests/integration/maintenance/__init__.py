@@ -1,0 +1,1 @@
+"""Events of schedules, on the servers of the tests."""
