@@ -23,7 +23,7 @@ from streams.agents.knowledge import (
     segment_import,
     segment_state,
 )
-from streams.agents.maintenance import retention
+from streams.agents.maintenance import plugin_checks, retention
 from streams.agents.workspace import account, mail, plugin_upgrades
 from streams.delivery.handler import Handler
 
@@ -52,4 +52,5 @@ HANDLERS: tuple[Handler[Event], ...] = (
     *mail.HANDLERS,
     *account.HANDLERS,
     *retention.HANDLERS,
+    *plugin_checks.HANDLERS,
 )

@@ -15,7 +15,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
     Text,
@@ -24,10 +23,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-SCHEMA = "streams"
+from streams.database import monitoring_tables  # its tables belong to the same metadata
+from streams.database.schema import SCHEMA, metadata
+
+__all__ = ["SCHEMA", "metadata", "monitoring_tables"]
+"""The names of other modules that are also imported from here."""
 TENANT_INDEXED = 64
 """How many characters of a tenant's id the ledger's index has. An event may have an id of any length."""
-metadata = MetaData(schema=SCHEMA)
 
 executions = Table(
     "executions",
@@ -207,6 +209,14 @@ dead_letters = Table(
     Column("replayed_by", Text, comment="account@host: command (role of the database)"),
     Index("dead_letters_event", "event_id", "handler"),
     Index("dead_letters_topic", "dlq_topic", "died_at"),
+    Index(
+        "dead_letters_waiting",
+        text("left(coalesce(handler, ''), 200)"),
+        text("left(error_type, 200)"),
+        "died_at",
+        postgresql_where=text("replayed_at is null"),
+    ),
+    Index("dead_letters_waiting_topic", "dlq_topic", postgresql_where=text("replayed_at is null")),
 )
 
 schedules = Table(
