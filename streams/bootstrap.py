@@ -13,6 +13,7 @@ from streams.dify.mail.mailer import build_mailer
 from streams.dify.platform import build_platform
 from streams.dify.retention.periods import build_periods
 from streams.observability.logs import configure_logging, logging_config
+from streams.operations.alerts.monitoring import build_monitoring
 from streams.operations.kafka_admin import KafkaAdmin
 from streams.runtime.declarations import build_catalogue, build_groups, build_handlers, build_pools, topics_to_read
 from streams.runtime.overrides import concurrency_limits, load_overrides
@@ -62,6 +63,7 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
                 build_mailer(settings),
                 build_billing(settings),
                 build_periods(settings),
+                build_monitoring(settings, catalogue),
             ],
             preload=COMPUTE_MODULES,
             crash=app.end_after_failure,

@@ -216,7 +216,7 @@ dead_letters = Table(
         "died_at",
         postgresql_where=text("replayed_at is null"),
     ),
-    Index("dead_letters_waiting_topic", "dlq_topic", postgresql_where=text("replayed_at is null")),
+    Index("dead_letters_waiting_topic", "dlq_topic", "died_at", postgresql_where=text("replayed_at is null")),
 )
 
 schedules = Table(

@@ -51,13 +51,17 @@ class ScheduleSettings(BaseModel):
     celery_broker_url: SecretStr | None = Field(
         None, description="while the platform's Celery still works: its Redis, whose queues are watched too"
     )
+    celery_unread_queues: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("celery", "monitor", "priority_dataset", "priority_pipeline", "workflow_draft_var"),
+        description="queues that none of the platform's workers reads: one task there is an alert",
+    )
     dead_letter_alerts_enabled: bool = False
     alert_emails: Annotated[tuple[str, ...], NoDecode] = Field((), description="QUEUE_MONITOR_ALERT_EMAILS")
     alert_webhook_url: SecretStr | None = Field(None, description="gets each alert as JSON by POST")
 
-    @field_validator("alert_emails", mode="before")
+    @field_validator("alert_emails", "celery_unread_queues", mode="before")
     @classmethod
-    def _split_emails(cls, value: object) -> object:
+    def _split_lists(cls, value: object) -> object:
         return split_names(value)
 
     @field_validator("schedule_timezone")

@@ -51,7 +51,9 @@ STATEMENTS = (
         left(coalesce(handler, ''), 200), left(error_type, 200), died_at
     ) where replayed_at is null
     """,
-    "create index dead_letters_waiting_topic on streams.dead_letters (dlq_topic) where replayed_at is null",
+    """
+    create index dead_letters_waiting_topic on streams.dead_letters (dlq_topic, died_at) where replayed_at is null
+    """,
 )
 
 

@@ -1,0 +1,1 @@
+"""Alerts about the pipeline itself: what exceeds a threshold, and the notices about it by mail and webhook."""
