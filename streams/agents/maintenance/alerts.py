@@ -24,7 +24,7 @@ MOST_REPEATS = 5
 
 @handles(QueueCheckRequested, soft_time_limit="90s", time_limit="120s")
 async def check_queues(event: QueueCheckRequested, work: Work) -> JSON:
-    """Alert about lag, ages, DLQs, missed slots and Celery queues that reach their thresholds.
+    """Alert about lag, ages, DLQs, missed slots, the outbox and Celery queues that reach their thresholds.
 
     While the webhook fails, a few more checks follow, so that its notices need not wait for the schedule.
     """

@@ -24,6 +24,7 @@ from streams.operations.alerts.rules import (
     depth_alerts,
     lag_alerts,
     missed_alerts,
+    outbox_alerts,
     pair_alerts,
     thresholds_of,
 )
@@ -31,6 +32,7 @@ from streams.operations.alerts.webhook import Webhook, build_webhook
 from streams.operations.lag import group_lag
 from streams.operations.oldest import oldest_records
 from streams.operations.topic_lag import LagSnapshot, TopicLag, topic_lags
+from streams.publishing.outbox.depth import measure_depth
 from streams.settings import POOL_NAMES, Settings
 from streams.topics import Catalogue
 
@@ -56,7 +58,7 @@ class Monitoring:
     webhook: Webhook | None
 
     async def check_queues(self, session: AsyncSession) -> Checked:
-        """Compare lag, ages, DLQs, missed slots and Celery queues with the thresholds.
+        """Compare lag, ages, DLQs, missed slots, the outbox and Celery queues with the thresholds.
 
         Raises BrokersUnreachableError or KafkaRefusedError. A broker of Celery that does not answer is an alert, and
         the alerts about its queues last.
@@ -64,11 +66,13 @@ class Monitoring:
         lags = await asyncio.to_thread(self.read_lags)
         delays = tier_delays(self.catalogue, [lag.topic for lag in lags])
         most = max(MOST_COUNTED, self.thresholds.dead_letters)
-        kinds: set[Kind] = {"lag", "age", "dead-letters", "missed-slots", "celery-broker", "celery-queue"}
+        kinds: set[Kind] = {"lag", "age", "dead-letters", "missed-slots", "outbox", "celery-broker", "celery-queue"}
+        now = datetime.now(tz=UTC)
         alerts = [
-            *lag_alerts(lags, delays, datetime.now(tz=UTC), self.thresholds),
+            *lag_alerts(lags, delays, now, self.thresholds),
             *depth_alerts(await dead_letter_depths(session, most), most, self.thresholds),
             *missed_alerts(await missed_slots(session, MISSED_PERIODS * self.interval)),
+            *outbox_alerts(await (await session.connection()).run_sync(measure_depth), now, self.thresholds),
         ]
         if self.celery is None:
             return Checked(kinds, alerts)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from streams.observability.outbox_metrics import OutboxDepth
 from streams.operations.alerts.alert import Alert
 from streams.operations.alerts.observations import DeadLetterPair, MissedSlots
 from streams.operations.topic_lag import TopicLag
@@ -78,6 +79,20 @@ def missed_alerts(missed: Iterable[MissedSlots]) -> list[Alert]:
         )
         for one in missed
     ]
+
+
+def outbox_alerts(depth: OutboxDepth, now: datetime, thresholds: Thresholds) -> list[Alert]:
+    """Return the alerts about rows that wait for the relay, and about rows that Kafka refused."""
+    age = 0.0 if depth.oldest is None else now.timestamp() - depth.oldest
+    alerts = []
+    if depth.waiting >= thresholds.lag:
+        alerts.append(Alert("outbox", "waiting", f"{depth.waiting} rows wait, the limit is {thresholds.lag}"))
+    if age >= thresholds.age:
+        detail = f"the oldest row has waited for {age:.0f} s, the limit is {thresholds.age:.0f} s"
+        alerts.append(Alert("outbox", "oldest", detail))
+    if depth.set_aside:
+        alerts.append(Alert("outbox", "set-aside", f"Kafka refused {depth.set_aside} rows: streams outbox list"))
+    return alerts
 
 
 def celery_alerts(lengths: Mapping[str, int], unread: Sequence[str], thresholds: Thresholds) -> list[Alert]:

@@ -5,12 +5,20 @@ from uuid import uuid4
 
 import pytest
 
+from streams.observability.outbox_metrics import OutboxDepth
 from streams.operations.alerts.alert import Alert, Change
 from streams.operations.alerts.celery_queues import build_celery_queues
 from streams.operations.alerts.monitoring import tier_delays
 from streams.operations.alerts.notices import mail_about, webhook_body
 from streams.operations.alerts.observations import DeadLetterPair
-from streams.operations.alerts.rules import Thresholds, celery_alerts, depth_alerts, lag_alerts, pair_alerts
+from streams.operations.alerts.rules import (
+    Thresholds,
+    celery_alerts,
+    depth_alerts,
+    lag_alerts,
+    outbox_alerts,
+    pair_alerts,
+)
 from streams.operations.topic_lag import TopicLag
 from streams.settings import Settings, SettingsError
 from streams.topics import BUILT_IN, Catalogue
@@ -50,6 +58,20 @@ def test_records_of_a_retry_topic_may_wait_for_its_delay() -> None:
     assert lag_alerts([waiting(1, 4000, tier), waiting(1, 2000, former)], delays, NOW, LIMITS) == []
     [alert] = lag_alerts([waiting(1, 4500, tier)], delays, NOW, LIMITS)
     assert alert.name == f"age:g:{tier}"
+
+
+@pytest.mark.requirement(SECTION, "queue-monitor: the health of the outbox")
+@pytest.mark.parametrize(
+    ("depth", "subjects"),
+    [
+        (OutboxDepth(waiting=199, set_aside=0, oldest=NOW.timestamp() - 899), []),
+        (OutboxDepth(waiting=0, set_aside=0, oldest=None), []),
+        (OutboxDepth(waiting=200, set_aside=0, oldest=NOW.timestamp() - 1), ["waiting"]),
+        (OutboxDepth(waiting=1, set_aside=1, oldest=NOW.timestamp() - 900), ["oldest", "set-aside"]),
+    ],
+)
+def test_rows_of_the_outbox(depth: OutboxDepth, subjects: list[str]) -> None:
+    assert [alert.subject for alert in outbox_alerts(depth, NOW, LIMITS)] == subjects
 
 
 def test_dead_letters_of_a_dlq() -> None:
