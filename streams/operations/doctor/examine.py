@@ -15,7 +15,7 @@ from streams.operations.doctor.finding import Finding
 from streams.operations.doctor.kafka import examine_kafka
 from streams.operations.doctor.mail import examine_mail
 from streams.operations.doctor.platform_tables import table_needs
-from streams.operations.doctor.services import examine_qdrant, examine_redis, examine_storage
+from streams.operations.doctor.services import examine_celery, examine_qdrant, examine_redis, examine_storage
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue
 
@@ -36,6 +36,7 @@ def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
         *examine_endpoints(settings, catalogue),
         examine_mail(settings),
         *examine_contents(settings),
+        *examine_celery(settings),
     ]
 
 

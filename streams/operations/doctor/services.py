@@ -7,10 +7,12 @@ import httpx
 
 from streams.dify.redis import redis_opener
 from streams.observability.error_text import message
+from streams.operations.alerts.celery_queues import CeleryBrokerError, build_celery_queues
 from streams.operations.doctor.finding import Finding, ok
 from streams.settings import Settings
 from streams.storage import Store, open_store
 
+_CELERY = "Celery queues"
 PROBE_FOLDER = "streams_doctor"
 """The folder of the file that the check of the storage writes and removes."""
 
@@ -48,6 +50,22 @@ def examine_redis(settings: Settings) -> Finding:
     except Exception as error:  # noqa: BLE001 - any error of Redis is what was to be found
         return Finding("Redis", "warning", message(error), "start Redis, or correct STREAMS_REDIS_URL")
     return ok("Redis", "it answers")
+
+
+def examine_celery(settings: Settings) -> list[Finding]:
+    """Ask the broker of the platform's Celery for the tasks that wait; nothing without STREAMS_CELERY_BROKER_URL."""
+    queues = build_celery_queues(settings)
+    if queues is None:
+        return []
+    try:
+        lengths = asyncio.run(queues.lengths())
+    except CeleryBrokerError as error:
+        remedy = "start its Redis, or correct STREAMS_CELERY_BROKER_URL"
+        return [Finding(_CELERY, "warning", message(error), remedy)]
+    if waiting := [f"{name} ({length} tasks)" for name, length in lengths.items() if length]:
+        remedy = "let the platform's workers drain them before their tasks move here"
+        return [Finding(_CELERY, "warning", f"not drained: {', '.join(waiting)}", remedy)]
+    return [ok(_CELERY, "every queue is empty")]
 
 
 def examine_qdrant(settings: Settings) -> Finding:

@@ -1,8 +1,11 @@
 """`streams doctor` before a switch: what the platform's rows need, and whether the mail server accepts a session."""
 
+from contextlib import closing
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
+from redis import Redis
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -12,6 +15,7 @@ from streams.dify.models.datasets.document import Document
 from streams.operations.doctor.contents import examine_contents
 from streams.operations.doctor.finding import Finding
 from streams.operations.doctor.mail import examine_mail
+from streams.operations.doctor.services import examine_celery
 from streams.settings import Settings
 from tests.support.fakes.mail_server import mail_server
 from tests.support.platform.app_rows import make_row
@@ -73,6 +77,25 @@ def test_what_the_rows_need_is_compared_with_the_settings(settings: Settings, en
     found = findings(known)
     assert found["embedding models"].state == "ok"
     assert found["sources"].text == "no reader or no key: online_drive (1 documents)"
+
+
+@pytest.mark.requirement(SECTION, "doctor: Celery queues that are not drained")
+def test_celery_queues_that_are_not_drained_are_named(settings: Settings) -> None:
+    """Only with the broker's URL. Tasks of any queue count."""
+    assert examine_celery(settings) == []
+    url = settings.redis_url.get_secret_value()
+    other = url.rsplit("/", 1)[0] + "/9"
+    known = settings.model_copy(update={"celery_broker_url": SecretStr(other)})
+    with closing(Redis.from_url(other)) as broker:
+        broker.flushdb()
+        assert [finding.state for finding in examine_celery(known)] == ["ok"]
+        broker.lpush("dataset", "{}", "{}")
+        broker.lpush("priority_pipeline", "{}")
+        (finding,) = examine_celery(known)
+        broker.flushdb()
+    assert (finding.state, finding.text) == ("warning", "not drained: dataset (2 tasks), priority_pipeline (1 tasks)")
+    away = settings.model_copy(update={"celery_broker_url": SecretStr(f"redis://127.0.0.1:{free_port()}/0")})
+    assert [finding.state for finding in examine_celery(away)] == ["warning"]
 
 
 @pytest.mark.requirement(SECTION, "doctor: the mail server accepts a session, and gets no mail")
