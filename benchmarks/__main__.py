@@ -16,6 +16,7 @@ SCENARIOS = (
     "indexing-small",
     "indexing-large",
     "cleaning-dataset",
+    "deleting",
     "handling",
     "latency",
     "charging",

@@ -4,8 +4,7 @@ The table is read by its index on created_at. A message that stays, for example 
 not read again in this run.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.cleanup.bounded_deletion import OWNERS_PER_STEP, CleanupStep, disable_sequential_scans
 from streams.dify.cleanup.messages import remove_messages
-from streams.dify.models import App, Message
+from streams.dify.models import App, Message, MessageFile
 from streams.dify.platform import Platform
+from streams.dify.retention.file_owners import by_file_owner, pieces
 from streams.dify.retention.plans import TenantPlans
 from streams.dify.retention.position import Position, parse_position
 from streams.dify.retention.step import RetentionStep, TimeBudget
@@ -70,14 +70,13 @@ async def delete_old_messages(  # noqa: PLR0913 - what to delete, how, and how l
         page = await _page(session, cutoff, position)
         known = await plans.known(page, first=first)
         first = False
-        doomed = defaultdict[str | None, list[str]](list)
-        for message in known:
-            if message.tenant_id is None or plans.is_sandbox(message):
-                doomed[message.tenant_id].append(message.id)
-        ended = await remove_groups(session, platform, doomed, budget, step)
+        doomed = {one.id: one.tenant_id for one in known if one.tenant_id is None or plans.is_sandbox(one)}
+        ended = True
+        for some in pieces(doomed, OWNERS_PER_STEP):
+            ended = ended and await remove_with_files(session, platform, some, budget, step)
         if known and (ended or not step.removed.total()):
             position = known[-1].position
-            step.kept["messages"] += len(known) - sum(map(len, doomed.values()))
+            step.kept["messages"] += len(known) - len(doomed)
         if ended and len(page) == len(known) < MESSAGES_PER_PAGE:
             return step
         if budget.is_spent or not ended or len(known) < len(page):
@@ -85,46 +84,34 @@ async def delete_old_messages(  # noqa: PLR0913 - what to delete, how, and how l
             return step
 
 
-async def remove_groups(
+async def remove_with_files(
     session: AsyncSession,
     platform: Platform,
-    doomed: Mapping[str | None, Sequence[str]],
+    owners: Mapping[str, str | None],
     budget: TimeBudget,
     step: RetentionStep,
 ) -> bool:
-    """Delete messages, those of each tenant together. A message that another clean-up has locked is left to it.
+    """Delete messages with their parts and files. A message that another clean-up has locked is left to it.
 
     Args:
         session: the transaction of the step.
         platform: the services.
-        doomed: the ids of the messages by tenant. None: their tenant is unknown.
+        owners: the tenants of at most `OWNERS_PER_STEP` messages. None: unknown.
         budget: the time of this step.
         step: counts what is deleted.
 
     Returns:
-        False if the time was spent before the end. Some messages are deleted by then.
+        False if the time was spent. Some messages may be left by then.
     """
-    for tenant_id, message_ids in doomed.items():
+    query = select(Message.id).where(one_of(Message.id, owners)).order_by(Message.id)
+    locked = {one: owners[one] for one in await session.scalars(query.with_for_update(skip_locked=True))}
+    files = select(MessageFile.message_id).where(one_of(MessageFile.message_id, locked)).distinct()
+    for tenant_id, message_ids in by_file_owner(locked, set(await session.scalars(files))).items():
         cleanup = CleanupStep(session, platform, "old messages", tenant_id, removed=step.removed)
-        for start in range(0, len(message_ids), OWNERS_PER_STEP):
-            some = await lock_messages(session, message_ids[start : start + OWNERS_PER_STEP])
-            if not await remove_all(cleanup, some, budget):
+        which = one_of(Message.id, message_ids)
+        while not await remove_messages(cleanup, which, keep_annotations=True):
+            if budget.is_spent:
                 return False
-    return True
-
-
-async def lock_messages(session: AsyncSession, message_ids: Sequence[str]) -> list[str]:
-    """Lock messages until the transaction ends. Returns those that nobody else has locked."""
-    query = select(Message.id).where(one_of(Message.id, message_ids)).order_by(Message.id)
-    return list(await session.scalars(query.with_for_update(skip_locked=True)))
-
-
-async def remove_all(cleanup: CleanupStep, message_ids: Sequence[str], budget: TimeBudget) -> bool:
-    """Delete messages in as many statements as they need. Returns False if the time was spent before the end."""
-    which = one_of(Message.id, message_ids)
-    while not await remove_messages(cleanup, which, keep_annotations=True):
-        if budget.is_spent:
-            return False
     return not budget.is_spent
 
 

@@ -4,8 +4,7 @@ No index finds the messages of a run. So old messages are read by their index on
 by the primary key.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -14,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.cleanup.bounded_deletion import OWNERS_PER_STEP, CleanupStep, Rows, table_of, without_parts
 from streams.dify.cleanup.messages import PARTS_OF_CONVERSATIONS, remove_conversation_parts
-from streams.dify.models import Conversation, Message, WorkflowRun
+from streams.dify.models import Conversation, Message, ToolFile, WorkflowRun
 from streams.dify.platform import Platform
-from streams.dify.retention.messages import lock_messages, remove_all
+from streams.dify.retention.file_owners import by_file_owner, pieces
+from streams.dify.retention.messages import remove_with_files
 from streams.dify.retention.position import Position, parse_position
 from streams.dify.retention.step import RetentionStep, TimeBudget
 from streams.dify.sql import one_of
@@ -81,24 +81,25 @@ async def _remove(  # noqa: PLR0913, PLR0917 - the parts of a step
     step: RetentionStep,
 ) -> bool:
     """Delete those messages of a page whose runs are old. Returns False if the time was spent before the end."""
-    conversations = defaultdict[str, dict[str, str]](dict)
-    for message in page:
-        if message.tenant_id is not None:
-            conversations[message.tenant_id][message.id] = message.conversation_id
-    for tenant_id, of_message in conversations.items():
-        cleanup = CleanupStep(session, platform, "old workflow runs", tenant_id, removed=step.removed)
-        message_ids = list(of_message)
-        for start in range(0, len(message_ids), OWNERS_PER_STEP):
-            some = await lock_messages(session, message_ids[start : start + OWNERS_PER_STEP])
-            ended = await remove_all(cleanup, some, budget)
-            # In the same transaction: later nothing leads to a conversation without messages.
-            await _remove_conversations(cleanup, sorted({of_message[one] for one in some}), cutoff)
-            if not ended:
-                return False
+    old = {one.id: one for one in page if one.tenant_id is not None}
+    for some in pieces(old, OWNERS_PER_STEP):
+        owners = {message_id: one.tenant_id for message_id, one in some.items()}
+        ended = await remove_with_files(session, platform, owners, budget, step)
+        # In the same transaction: later nothing leads to a conversation without messages.
+        conversations = {one.conversation_id: one.tenant_id for one in some.values()}
+        await _remove_conversations(session, platform, conversations, cutoff, step)
+        if not ended:
+            return False
     return True
 
 
-async def _remove_conversations(cleanup: CleanupStep, conversation_ids: Sequence[str], cutoff: datetime) -> None:
+async def _remove_conversations(
+    session: AsyncSession,
+    platform: Platform,
+    owners: Mapping[str, str | None],
+    cutoff: datetime,
+    step: RetentionStep,
+) -> None:
     """Delete those of the conversations that have no message and that nobody has continued since the cutoff.
 
     The platform sets updated_at before it adds a message to a conversation. So it waits for the lock, and fails before
@@ -107,21 +108,23 @@ async def _remove_conversations(cleanup: CleanupStep, conversation_ids: Sequence
     empty = (
         select(Conversation.id, Conversation.app_id)
         .where(
-            one_of(Conversation.id, conversation_ids),
+            one_of(Conversation.id, owners),
             Conversation.updated_at < cutoff,
             ~exists().where(Message.conversation_id == Conversation.id),
         )
         .order_by(Conversation.id)
         .with_for_update(skip_locked=True)
     )
-    found = (await cleanup.session.execute(empty)).all()
-    if not found:
-        return
-    ids, app_ids = [row.id for row in found], sorted({row.app_id for row in found})
-    while not await remove_conversation_parts(cleanup, ids, app_ids, keep_annotations=True):
-        pass
-    bare = one_of(Conversation.id, ids) & without_parts(Conversation.id, PARTS_OF_CONVERSATIONS)
-    await cleanup.rows(table_of(Conversation), bare)
+    apps = {row.id: row.app_id for row in await session.execute(empty)}
+    files = select(ToolFile.conversation_id).where(one_of(ToolFile.conversation_id, apps)).distinct()
+    locked = {one: owners[one] for one in apps}
+    for tenant_id, ids in by_file_owner(locked, set(await session.scalars(files))).items():
+        cleanup = CleanupStep(session, platform, "old conversations", tenant_id, removed=step.removed)
+        app_ids = sorted({apps[one] for one in ids})
+        while not await remove_conversation_parts(cleanup, ids, app_ids, keep_annotations=True):
+            pass
+        bare = one_of(Conversation.id, ids) & without_parts(Conversation.id, PARTS_OF_CONVERSATIONS)
+        await cleanup.rows(table_of(Conversation), bare)
 
 
 async def _page(session: AsyncSession, old_runs: Rows, until: datetime, after: Position) -> list[RunMessage]:

@@ -3,8 +3,7 @@
 No index finds the runs of a time. So the runs are read by their primary key.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -22,8 +21,9 @@ from streams.dify.cleanup.bounded_deletion import (
 )
 from streams.dify.cleanup.workflow_data import remove_node_executions
 from streams.dify.ids import checked_id
-from streams.dify.models import WorkflowAppLog, WorkflowNodeExecution, WorkflowRun
+from streams.dify.models import WorkflowAppLog, WorkflowNodeExecution, WorkflowNodeExecutionOffload, WorkflowRun
 from streams.dify.platform import Platform
+from streams.dify.retention.file_owners import by_file_owner, pieces
 from streams.dify.retention.run_messages import delete_messages_of_runs
 from streams.dify.retention.step import RetentionStep, TimeBudget
 from streams.dify.sql import one_of
@@ -84,7 +84,9 @@ async def delete_old_runs(  # noqa: PLR0913 - what to delete, how, and how long
         step, last = RetentionStep(), checked_id("cursor", cursor.removeprefix(_SECOND_PART))
     while True:
         page = await _page(session, old, last)
-        ended = await _remove(session, platform, page, budget, batch, step)
+        ended = True
+        for some in pieces({one.id: one.tenant_id for one in page if one.is_old}, batch):
+            ended = ended and await _remove_runs(session, platform, list(some), budget, step)
         if page and (ended or not step.removed.total()):
             last = page[-1].id
         if ended and len(page) < RUNS_PER_PAGE:
@@ -105,42 +107,19 @@ async def _page(session: AsyncSession, old: Rows, last: str) -> list[OldRun]:
     return [OldRun(*row) for row in await session.execute(query.order_by(WorkflowRun.id).limit(RUNS_PER_PAGE))]
 
 
-async def _remove(  # noqa: PLR0913, PLR0917 - the parts of a step
-    session: AsyncSession,
-    platform: Platform,
-    page: Sequence[OldRun],
-    budget: TimeBudget,
-    batch: int,
-    step: RetentionStep,
+async def _remove_runs(
+    session: AsyncSession, platform: Platform, run_ids: Sequence[str], budget: TimeBudget, step: RetentionStep
 ) -> bool:
-    """Delete the old runs of a page, those of each tenant together.
-
-    Returns False if the time was spent before the end.
-    """
-    by_tenant = defaultdict[str, list[str]](list)
-    for run in page:
-        if run.is_old:
-            by_tenant[run.tenant_id].append(run.id)
-    for tenant_id, run_ids in by_tenant.items():
-        cleanup = CleanupStep(session, platform, "old workflow runs", tenant_id, removed=step.removed)
-        for some in _pieces(run_ids, batch):
-            if not await _remove_runs(cleanup, some, budget):
-                return False
-    return True
-
-
-async def _remove_runs(cleanup: CleanupStep, run_ids: Sequence[str], budget: TimeBudget) -> bool:
-    """Delete runs of a tenant with the executions of their nodes. Returns False if the time was spent before the end.
+    """Delete runs with the executions of their nodes. Returns False if the time was spent before the end.
 
     A run that another clean-up has locked is left to it.
     """
     query = select(WorkflowRun.id).where(one_of(WorkflowRun.id, run_ids)).order_by(WorkflowRun.id)
-    locked = list(await cleanup.session.scalars(query.with_for_update(skip_locked=True)))
-    for executions in _pieces(await _executions(cleanup.session, locked), OWNERS_PER_STEP):
-        which = one_of(WorkflowNodeExecution.id, executions)
-        while not await remove_node_executions(cleanup, which):
-            if budget.is_spent:
-                return False
+    locked = list(await session.scalars(query.with_for_update(skip_locked=True)))
+    for executions in pieces(await _executions(session, locked), OWNERS_PER_STEP):
+        if not await _remove_executions(session, platform, executions, budget, step):
+            return False
+    cleanup = CleanupStep(session, platform, "old workflow runs", None, removed=step.removed)
     while not await cleanup.emptied(table_of(WorkflowAppLog), one_of(WorkflowAppLog.workflow_run_id, locked)):
         pass
     bare = one_of(WorkflowRun.id, locked) & without_parts(WorkflowRun.id, [WorkflowAppLog.workflow_run_id])
@@ -148,8 +127,26 @@ async def _remove_runs(cleanup: CleanupStep, run_ids: Sequence[str], budget: Tim
     return not budget.is_spent
 
 
-async def _executions(session: AsyncSession, run_ids: Sequence[str]) -> list[str]:
-    """Return the ids of the executions of runs, by the index whose last column is the run."""
+async def _remove_executions(
+    session: AsyncSession,
+    platform: Platform,
+    owners: Mapping[str, str | None],
+    budget: TimeBudget,
+    step: RetentionStep,
+) -> bool:
+    """Delete executions with their large values. Returns False if the time was spent before the end."""
+    offloaded = WorkflowNodeExecutionOffload.node_execution_id
+    large = set(await session.scalars(select(offloaded).where(one_of(offloaded, owners)).distinct()))
+    for tenant_id, ids in by_file_owner(owners, large).items():
+        cleanup = CleanupStep(session, platform, "old workflow runs", tenant_id, removed=step.removed)
+        while not await remove_node_executions(cleanup, one_of(WorkflowNodeExecution.id, ids)):
+            if budget.is_spent:
+                return False
+    return True
+
+
+async def _executions(session: AsyncSession, run_ids: Sequence[str]) -> dict[str, str | None]:
+    """Return the executions of runs with their tenants, by the index whose last column is the run."""
     of_run = and_(
         WorkflowNodeExecution.tenant_id == WorkflowRun.tenant_id,
         WorkflowNodeExecution.app_id == WorkflowRun.app_id,
@@ -157,9 +154,5 @@ async def _executions(session: AsyncSession, run_ids: Sequence[str]) -> list[str
         WorkflowNodeExecution.triggered_from.in_(_NODES_OF),
         WorkflowNodeExecution.workflow_run_id == WorkflowRun.id,
     )
-    query = select(WorkflowNodeExecution.id).join(WorkflowRun, of_run).where(one_of(WorkflowRun.id, run_ids))
-    return list(await session.scalars(query))
-
-
-def _pieces(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (ids[start : start + size] for start in range(0, len(ids), size))
+    query = select(WorkflowNodeExecution.id, WorkflowRun.tenant_id).join(WorkflowRun, of_run)
+    return {row.id: row.tenant_id for row in await session.execute(query.where(one_of(WorkflowRun.id, run_ids)))}
