@@ -12,8 +12,9 @@ class MailRequested(Event):
     """Send a mail without a code."""
 
     kind: str
-    """account-deletion-success, change-mail-completed, inner, invite-member, old-owner-transfer-notify,
-    new-owner-transfer-notify, register-when-account-exists or reset-password-when-account-not-exists."""
+    """account-deletion-success, change-mail-completed, document-notice, inner, invite-member,
+    old-owner-transfer-notify, new-owner-transfer-notify, register-when-account-exists or
+    reset-password-when-account-not-exists."""
     to: Annotated[list[str], Personal]
     """Mail addresses."""
     language: str | None = None
@@ -30,6 +31,7 @@ class MailRequested(Event):
     """Of an `inner` mail: the caller's own subject and template."""
     body: Annotated[str | None, Personal] = None
     substitutions: Annotated[dict[str, str], Personal] = Field(default_factory=dict)
+    """Of an `inner` mail: the values of its template. Of a document-notice: knowledge base → number of documents."""
 
 
 class MailCodeRequested(Event):

@@ -23,7 +23,7 @@ from streams.agents.knowledge import (
     segment_import,
     segment_state,
 )
-from streams.agents.maintenance import alerts, plugin_checks, retention
+from streams.agents.maintenance import alerts, document_notices, plugin_checks, retention
 from streams.agents.workspace import account, mail, plugin_upgrades
 from streams.delivery.handler import Handler
 
@@ -54,4 +54,5 @@ HANDLERS: tuple[Handler[Event], ...] = (
     *retention.HANDLERS,
     *plugin_checks.HANDLERS,
     *alerts.HANDLERS,
+    *document_notices.HANDLERS,
 )

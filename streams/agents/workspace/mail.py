@@ -21,12 +21,12 @@ from streams.dify.mail.addresses import checked_address
 from streams.dify.mail.caller_template import render_caller_template
 from streams.dify.mail.mailer import Mailer, Post
 from streams.dify.mail.message import Content, make_mail
-from streams.dify.mail.templates import write_mail
+from streams.dify.mail.templates import Shown, Values, write_mail
 
 SEND_MAIL, SEND_CODE = "send-mail", "send-code"
 """The names of the handlers. They are part of the ids of messages."""
 MAX_RECEIVERS = 1000
-INNER, INVITATION = "inner", "invite-member"
+INNER, INVITATION, NOTICE = "inner", "invite-member", "document-notice"
 _NOT_IN_TEMPLATES = {"event_id", "occurred_at", "tenant_id", "kind", "to", "language", "subject", "body"}
 E = TypeVar("E", MailRequested, MailCodeRequested)
 
@@ -112,8 +112,10 @@ def _end(event: Event, lifetime: float) -> datetime:
     return (requested if requested.tzinfo else requested.replace(tzinfo=UTC)) + timedelta(seconds=lifetime)
 
 
-def _values(event: MailRequested | MailCodeRequested) -> dict[str, str | bool | None]:
-    fields: dict[str, str | bool | None] = event.model_dump(exclude={*_NOT_IN_TEMPLATES, "substitutions"})
+def _values(event: MailRequested | MailCodeRequested) -> Values:
+    fields: dict[str, Shown | None] = event.model_dump(exclude={*_NOT_IN_TEMPLATES, "substitutions"})
+    if event.kind == NOTICE and isinstance(event, MailRequested):
+        fields["documents"] = event.substitutions
     return fields
 
 

@@ -35,6 +35,7 @@ CODE_KINDS = frozenset(
 )
 """The mails with a code. All others have none."""
 _LINKS = {
+    "document-notice": "/datasets",
     "invite-member": "/activate?token={token}",
     "register-when-account-exists": "/signin",
     "reset-password-when-account-not-exists": "/signup",
@@ -73,7 +74,8 @@ class Texts(BaseModel):
     mails: dict[str, Template]
 
 
-Values = Mapping[str, str | bool | None]
+Shown = str | bool | Mapping[str, str]
+Values = Mapping[str, Shown | None]
 """The fields of an event, by the names that templates use. None: the event does not say it."""
 
 
@@ -101,9 +103,7 @@ def write_mail(kind: str, language: str | None, values: Values, brand: Brand) ->
     if kind == "change-mail" and values.get("phase") not in _PHASES:
         message = f"a mail of the kind change-mail needs the phase {' or '.join(sorted(_PHASES))}"
         raise RefusedError(message)
-    given = {
-        name: _name(value) if isinstance(value, str) else value for name, value in values.items() if value is not None
-    }
+    given = {name: _shown(value) for name, value in values.items() if value is not None}
     shown = {**given, "brand": brand.name}
     try:
         subject, body, words, footer = (
@@ -148,7 +148,13 @@ def _name(value: str) -> str:
     return one_line(storable(value), _MAX_NAME)
 
 
-def _link(kind: str, given: Mapping[str, str | bool], brand: Brand) -> str:
+def _shown(value: Shown) -> Shown:
+    if isinstance(value, str):
+        return _name(value)
+    return value if isinstance(value, bool) else {_name(name): _name(text) for name, text in value.items()}
+
+
+def _link(kind: str, given: Mapping[str, Shown], brand: Brand) -> str:
     token = given.get("token", "")
     if kind == "invite-member" and not token:
         message = "a mail of the kind invite-member needs a token"

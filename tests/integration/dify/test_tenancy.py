@@ -223,6 +223,7 @@ WITHOUT_A_TENANT = {
     "clean-messages",
     "clean-unused-datasets",
     "clean-workflow-runs",
+    "notify-document-owners",
     "request-plugin-checks",
 }
 """Handlers whose events name nothing: each row that they find decides whose it is."""

@@ -17,10 +17,12 @@ VALUES: Values = {
     "new_owner_email": "charles@example.org",
     "account_name": "Ada L.",
     "is_allow_register": True,
+    "documents": {"Hand\nbook": "3", "<Laws>": "12"},
 }
 WITHOUT = {
     "account-deletion-success",
     "change-mail-completed",
+    "document-notice",
     "invite-member",
     "new-owner-transfer-notify",
     "old-owner-transfer-notify",
@@ -52,6 +54,18 @@ def test_every_kind_has_a_mail_in_both_languages(kind: str, language: str) -> No
     assert ("493817" in mail.text, "493817" in mail.html) == (kind in CODE_KINDS, kind in CODE_KINDS)
     assert "493817" not in mail.subject
     assert "{" not in mail.subject + mail.text
+
+
+@pytest.mark.requirement("Schedules", "mail-clean-document-notify: in English and Chinese, one line for each dataset")
+def test_a_notice_has_one_line_for_each_knowledge_base() -> None:
+    """A line break in a name begins no paragraph, and nothing in it is HTML."""
+    english, chinese = (
+        write_mail("document-notice", language, values_of("document-notice"), BRAND) for language in LANGUAGES
+    )
+    assert "Hand book: 3\n" in english.text
+    assert "Hand book\uff1a3" in chinese.text
+    assert "&lt;Laws&gt;: 12" in english.html
+    assert "https://console.example/datasets" in english.text
 
 
 def test_the_languages_have_the_same_kinds() -> None:
