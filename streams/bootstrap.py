@@ -12,6 +12,7 @@ from streams.dify.accounts.billing import build_billing
 from streams.dify.mail.mailer import build_mailer
 from streams.dify.platform import build_platform
 from streams.dify.retention.periods import build_periods
+from streams.dify.tidb.client import build_tidb
 from streams.observability.logs import configure_logging, logging_config
 from streams.operations.alerts.monitoring import build_monitoring
 from streams.operations.kafka_admin import KafkaAdmin
@@ -63,6 +64,7 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
                 build_mailer(settings),
                 build_billing(settings),
                 build_periods(settings),
+                build_tidb(settings),
                 build_monitoring(settings, catalogue),
             ],
             preload=COMPUTE_MODULES,

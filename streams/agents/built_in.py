@@ -23,7 +23,7 @@ from streams.agents.knowledge import (
     segment_import,
     segment_state,
 )
-from streams.agents.maintenance import alerts, document_notices, plugin_checks, retention
+from streams.agents.maintenance import alerts, document_notices, plugin_checks, retention, tidb_clusters
 from streams.agents.workspace import account, mail, plugin_upgrades
 from streams.delivery.handler import Handler
 
@@ -55,4 +55,5 @@ HANDLERS: tuple[Handler[Event], ...] = (
     *plugin_checks.HANDLERS,
     *alerts.HANDLERS,
     *document_notices.HANDLERS,
+    *tidb_clusters.HANDLERS,
 )

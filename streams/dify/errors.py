@@ -205,3 +205,11 @@ class BillingAwayError(UnavailableError):
     __module__ = "streams.dify.errors"
 
     service = "billing"
+
+
+class TidbAwayError(UnavailableError):
+    """TiDB Cloud does not answer, or answers with a server error."""
+
+    __module__ = "streams.dify.errors"
+
+    service = "tidb"

@@ -7,7 +7,7 @@ import asyncio
 import re
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,8 @@ log = get_logger(__name__)
 
 JSONObject = dict[str, object]
 """A JSON object."""
+Query = Mapping[str, str | Sequence[str]]
+"""The query of a URL. Several values: the name is repeated."""
 MAX_BYTES = 50 * 1024 * 1024
 MAX_ANSWER_BYTES = 1024 * 1024
 """The longest answer of a service that only confirms."""
@@ -65,6 +67,8 @@ class Service:
     """The error if it does not answer, or answers with a server error."""
     private: bool = False
     """True: its answers may repeat personal data of a request. They are not logged."""
+    auth: httpx.Auth | None = None
+    """How requests are signed, where a header is not enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class AnswerError(ValueError):
 
 
 async def fetch(
-    service: Service, method: str, url: str, *, params: Mapping[str, str] | None = None, json: object = None
+    service: Service, method: str, url: str, *, params: Query | None = None, json: object = None
 ) -> JSONObject:
     """Send a request and return the JSON object of the response.
 
@@ -136,7 +140,7 @@ async def send(  # noqa: PLR0913 - a request and what its failure means
     url: str,
     *,
     away: type[UnavailableError],
-    params: Mapping[str, str] | None = None,
+    params: Query | None = None,
     json: object = None,
 ) -> Answer:
     """Send a request whose answer the caller judges by its status.
@@ -173,14 +177,15 @@ async def send(  # noqa: PLR0913 - a request and what its failure means
 
 @asynccontextmanager
 async def _response(
-    service: Service, method: str, url: str, *, params: Mapping[str, str] | None, json: object
+    service: Service, method: str, url: str, *, params: Query | None, json: object
 ) -> AsyncIterator[httpx.Response]:
     """Send a request and yield its response, whose body is not read yet."""
     timeout = httpx.Timeout(service.timeouts.request, connect=service.timeouts.connect)
     headers = {**service.headers, **ACCEPTED}
+    query = None if params is None else {name: v if isinstance(v, str) else list(v) for name, v in params.items()}
     async with (
-        httpx.AsyncClient(verify=_tls_context(), timeout=timeout) as client,
-        client.stream(method, url, headers=headers, params=params, json=json) as response,
+        httpx.AsyncClient(verify=_tls_context(), timeout=timeout, auth=service.auth) as client,
+        client.stream(method, url, headers=headers, params=query, json=json) as response,
     ):
         yield response
 

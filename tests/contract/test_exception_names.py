@@ -68,6 +68,7 @@ NAMES = (
     "streams.dify.errors.RowMissingError",
     "streams.dify.errors.ServiceError",
     "streams.dify.errors.Stopped",
+    "streams.dify.errors.TidbAwayError",
     "streams.dify.errors.UnavailableError",
     "streams.dify.errors.UnusableVectorError",
     "streams.dify.errors.UploadFileMissingError",

@@ -93,6 +93,7 @@ WRITES: Mapping[str, frozenset[Right]] = {
     "message_annotations": _ALL,
     "providers": frozenset({"UPDATE"}),
     "sites": _ALL,
+    "tidb_auth_bindings": frozenset({"INSERT", "UPDATE"}),
     "upload_files": _ALL,
     "workflow_node_executions": _ALL,
     "workflow_runs": _ALL,

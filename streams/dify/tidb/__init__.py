@@ -1,0 +1,1 @@
+"""Vector databases that are rented from TiDB Cloud."""
