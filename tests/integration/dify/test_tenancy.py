@@ -217,8 +217,14 @@ WITH_THEIR_FAMILY = {
 """Handlers whose case is in the test of their family."""
 WITHOUT_ROWS = {"clean-embedding-cache", "send-code", "send-mail"}
 """Handlers that read and change no row of a tenant."""
-WITHOUT_A_TENANT = {"activate-tidb-clusters", "check-dead-letters", "check-queues", "clean-messages", "clean-unused-datasets", "clean-workflow-runs", "create-tidb-clusters", "notify-document-owners", "request-plugin-checks"}
-"""Handlers whose events name nothing: each row that they find decides whose it is."""
+WITHOUT_A_TENANT = {
+    "activate-tidb-clusters",
+    "check-dead-letters",
+    "check-queues",
+    "clean-messages",
+    "clean-unused-datasets",
+    "clean-workflow-runs",
+    "create-tidb-clusters",
     "notify-document-owners",
     "request-plugin-checks",
 }
