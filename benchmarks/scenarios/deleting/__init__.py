@@ -1,4 +1,4 @@
-"""Deletion of a million old messages and of a million old cached embeddings, compared with the platform's way."""
+"""Deletion of a million old messages and cached embeddings, and of workflow runs, compared with the platform's way."""
 
 from benchmarks.scenarios.deleting.compare import run
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -10,18 +11,38 @@ from sqlalchemy import Engine
 
 from benchmarks.environment import Sandbox, Servers, say, wait_until
 from benchmarks.result import Result, Results
-from benchmarks.scenarios.deleting.row_by_row import PAGE, delete_embeddings, delete_messages
-from benchmarks.scenarios.deleting.rows import add_embeddings, add_messages
-from schemas import EmbeddingCacheCleanupRequested, Event, MessagesCleanupRequested
+from benchmarks.scenarios.deleting.row_by_row import PAGE, delete_embeddings, delete_messages, delete_runs
+from benchmarks.scenarios.deleting.rows import add_embeddings, add_messages, add_runs
+from schemas import EmbeddingCacheCleanupRequested, Event, MessagesCleanupRequested, WorkflowRunsCleanupRequested
 from streams.codec import build_codec
 from streams.publishing import EventProducer
 from streams.topics import load_catalogue
 
 ROWS = 1_000_000
-_ROW_BY_ROW = 5_000
-"""Rows that are deleted in the platform's way. The time for all is extrapolated from them."""
+_SHARE_OF_RUNS = 0.3
+"""The number of workflow runs, compared with that of messages. A run has three executions and a message."""
 _FACTOR = 10.0
 _TIMEOUT = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """Rows of a table, and the two ways to delete them."""
+
+    table: str
+    order: str
+    """The column in whose order a worker deletes them."""
+    event: type[Event]
+    as_platform: Callable[[Engine, int], None]
+    sample: int
+    """Rows that are deleted in the platform's way. The time for all is extrapolated from them."""
+
+
+_CASES = (
+    _Case("messages", "created_at", MessagesCleanupRequested, delete_messages, 5_000),
+    _Case("embeddings", "created_at", EmbeddingCacheCleanupRequested, delete_embeddings, 5_000),
+    _Case("workflow_runs", "id", WorkflowRunsCleanupRequested, delete_runs, 1_000),
+)
 
 
 def run(servers: Servers, scale: float) -> Results:
@@ -34,28 +55,29 @@ def run(servers: Servers, scale: float) -> Results:
         say(f"{count} old messages and {count} old cached embeddings")
         add_messages(sandbox, count)
         add_embeddings(sandbox, count)
-        for name, table, event, by_row in (
-            ("messages", "messages", MessagesCleanupRequested(), delete_messages),
-            ("embeddings", "embeddings", EmbeddingCacheCleanupRequested(), delete_embeddings),
-        ):
-            yield _compare(sandbox, name, table, event, by_row)
+        for case in _CASES:
+            if case.event is WorkflowRunsCleanupRequested:
+                add_runs(sandbox, max(round(count * _SHARE_OF_RUNS), 2 * PAGE))
+            yield _compare(sandbox, case)
 
 
-def _compare(sandbox: Sandbox, name: str, table: str, event: Event, by_row: Callable[[Engine, int], None]) -> Result:
+def _compare(sandbox: Sandbox, case: _Case) -> Result:
     """Delete some rows in the platform's way, then the others by a worker."""
-    left = f"select count(*) from {table}"  # noqa: S608 - one of two names
-    before = sandbox.scalar(left)
+    name, count = case.table, f"select count(*) from {case.table}"  # noqa: S608 - one of three names
+    before = sandbox.scalar(count)
     started = time.perf_counter()
-    by_row(sandbox.engine, min(_ROW_BY_ROW, before // 2))
-    rest = sandbox.scalar(left)
-    of_platform = (time.perf_counter() - started) / (before - rest)
+    case.as_platform(sandbox.engine, min(case.sample, before // 2))
+    took = time.perf_counter() - started
+    rest = sandbox.scalar(count)
+    of_platform = took / (before - rest)
+    # The last row goes last, and an index finds it at once.
+    last = f"select count(*) from (select 1 from {name} order by {case.order} desc limit 1) as last"  # noqa: S608 - as above
     with sandbox.worker() as watch:
         codec = build_codec(sandbox.settings, load_catalogue(sandbox.settings))
         started = time.perf_counter()
         with EventProducer(sandbox.settings, codec=codec) as producer:
-            producer.publish_many([event])
-        any_row = f"select count(*) from (select 1 from {table} limit 1) as any_row"  # noqa: S608 - one of two names
-        wait_until(lambda: sandbox.scalar(any_row) == 0, f"the deletion of {name}", _TIMEOUT)
+            producer.publish_many([case.event()])
+        wait_until(lambda: sandbox.scalar(last) == 0, f"the deletion of {name}", _TIMEOUT)
         took = time.perf_counter() - started
         peak = watch.peak
     say(f"{name}: {rest / took:,.0f} rows/s, the platform's way {1 / of_platform:,.0f} rows/s")
@@ -65,7 +87,14 @@ def _compare(sandbox: Sandbox, name: str, table: str, event: Event, by_row: Call
         "row_by_row_seconds": round(of_platform * rest, 1),
         "worker_mib": round(peak, 1),
     }
-    return Result(f"deleting-{name}", of_platform * rest / took, "times the platform", "at least", _FACTOR, detail)
+    return Result(
+        f"deleting-{name.replace('_', '-')}",
+        of_platform * rest / took,
+        "times the platform",
+        "at least",
+        _FACTOR,
+        detail,
+    )
 
 
 @contextmanager

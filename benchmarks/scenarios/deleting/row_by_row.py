@@ -1,4 +1,4 @@
-"""Deletes as the platform's Beat tasks do: a page of 100 rows, newest first, one by one, and a commit for each page."""
+"""Deletes as the platform's Beat tasks do: a page of 100 rows, then a commit. Only runs are deleted in sets."""
 
 from datetime import datetime, timedelta
 
@@ -7,6 +7,8 @@ from sqlalchemy.orm import Session
 
 from streams.dify.models import (
     App,
+    AppAnnotationHitHistory,
+    Conversation,
     Embedding,
     Message,
     MessageAgentThought,
@@ -15,12 +17,24 @@ from streams.dify.models import (
     MessageFeedback,
     MessageFile,
     SavedMessage,
+    WorkflowAppLog,
+    WorkflowNodeExecution,
+    WorkflowRun,
     utc_now,
 )
+from streams.dify.models import WorkflowConversationVariable as Variable
 
 PAGE = 100
 AGE = timedelta(days=30)
 _PARTS = (MessageFeedback, MessageAnnotation, MessageChain, MessageAgentThought, MessageFile, SavedMessage)
+_OF_RUNS = (
+    AppAnnotationHitHistory,
+    MessageAgentThought,
+    MessageChain,
+    MessageFile,
+    MessageAnnotation,
+    MessageFeedback,
+)
 
 
 def delete_messages(engine: Engine, count: int) -> None:
@@ -56,4 +70,28 @@ def delete_embeddings(engine: Engine, count: int) -> None:
                 session.execute(
                     delete(Embedding).where(Embedding.id == embedding_id).execution_options(synchronize_session=False)
                 )
+            session.commit()
+
+
+def delete_runs(engine: Engine, count: int) -> None:
+    """Delete the oldest runs. No index finds them, or their messages."""
+    cutoff = utc_now() - AGE
+    for _ in range(count // PAGE):
+        with Session(engine) as session:
+            page = select(WorkflowRun.id).where(WorkflowRun.created_at < cutoff).order_by(WorkflowRun.created_at)
+            run_ids = session.scalars(page.limit(PAGE)).all()
+            of_runs = select(Message.id, Message.conversation_id).where(Message.workflow_run_id.in_(run_ids))
+            messages = session.execute(of_runs).all()
+            message_ids = [row.id for row in messages]
+            conversation_ids = [row.conversation_id for row in messages]
+            for kind, rows in (
+                *((part, part.message_id.in_(message_ids)) for part in _OF_RUNS),
+                (Message, Message.id.in_(message_ids)),
+                (WorkflowAppLog, WorkflowAppLog.workflow_run_id.in_(run_ids)),
+                (WorkflowNodeExecution, WorkflowNodeExecution.workflow_run_id.in_(run_ids)),
+                (Variable, Variable.conversation_id.in_(conversation_ids)),
+                (Conversation, Conversation.id.in_(conversation_ids)),
+                (WorkflowRun, WorkflowRun.id.in_(run_ids)),
+            ):
+                session.execute(delete(kind).where(rows).execution_options(synchronize_session=False))
             session.commit()

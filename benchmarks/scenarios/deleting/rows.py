@@ -50,6 +50,50 @@ _EMBEDDINGS = (
     from generate_series(1, :count) as n
     """,
 )
+_RUNS = (
+    """
+    create temporary table runs on commit drop as
+    select
+        n,
+        ('00000000-0000-4000-8000-' || lpad(to_hex(n % 200), 12, '0'))::uuid as app_id,
+        ('00000000-0000-4001-8000-' || lpad(to_hex(n % 20), 12, '0'))::uuid as tenant_id,
+        uuid_generate_v4() as run_id,
+        uuid_generate_v4() as message_id,
+        uuid_generate_v4() as conversation_id,
+        now() at time zone 'UTC' - interval '60 days' + n * interval '0.5 seconds' as created_at
+    from generate_series(1, :count) as n
+    """,
+    """
+    insert into workflow_runs (id, tenant_id, app_id, workflow_id, type, triggered_from, version, graph, status,
+        created_by_role, created_by, created_at)
+    select run_id, tenant_id, app_id, app_id, 'chat', 'app-run', '1', repeat('A node of a graph. ', 40), 'succeeded',
+        'account', tenant_id, created_at
+    from runs order by n
+    """,
+    """
+    insert into workflow_node_executions (tenant_id, app_id, workflow_id, triggered_from, workflow_run_id, "index",
+        node_id, node_type, title, outputs, status, created_by_role, created_by, created_at)
+    select tenant_id, app_id, app_id, 'workflow-run', run_id, node, 'node-' || node, 'llm', 'Ask the model',
+        repeat('A sentence of an answer. ', 8), 'succeeded', 'account', tenant_id, created_at
+    from runs, generate_series(1, 3) as node order by n
+    """,
+    """
+    insert into conversations (id, app_id, mode, name, inputs, status, from_source, created_at, updated_at)
+    select conversation_id, app_id, 'advanced-chat', 'talk', '{}', 'normal', 'api', created_at, created_at from runs
+    """,
+    """
+    insert into messages (id, app_id, conversation_id, workflow_run_id, inputs, query, message, message_unit_price,
+        answer, answer_unit_price, currency, from_source, created_at, updated_at)
+    select message_id, app_id, conversation_id, run_id, '{}', 'What is in room ' || n || '?', '[]', 0,
+        repeat('A sentence of an answer. ', 8), 0, 'USD', 'api', created_at, created_at
+    from runs order by n
+    """,
+)
+
+
+def add_runs(sandbox: Sandbox, count: int) -> None:
+    """Add workflow runs, each with three executions, a message and its conversation."""
+    _execute(sandbox, _RUNS, count)
 
 
 def add_messages(sandbox: Sandbox, count: int) -> None:
