@@ -64,6 +64,13 @@ class ScheduleSettings(BaseModel):
     def _split_lists(cls, value: object) -> object:
         return split_names(value)
 
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _check_webhook(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_urls(value.get_secret_value(), ("http", "https"))
+        return value
+
     @field_validator("schedule_timezone")
     @classmethod
     def _check_zone(cls, value: str) -> str:

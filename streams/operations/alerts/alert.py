@@ -33,6 +33,8 @@ class Checked:
     kinds: Collection[Kind]
     """The kinds that could be checked. An alert of another kind lasts, since nothing is known about it."""
     alerts: Collection[Alert]
+    unknown: Collection[str] = ()
+    """The names of alerts that could not be checked. They last too."""
 
 
 @dataclass(frozen=True, slots=True)

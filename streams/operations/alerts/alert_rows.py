@@ -42,7 +42,7 @@ async def update_alerts(session: AsyncSession, checked: Checked) -> list[Change]
         .where(
             rows.kind.in_(list(checked.kinds)),
             rows.recovered_at.is_(None),
-            rows.name.not_in([alert.name for alert in checked.alerts]),
+            rows.name.not_in([*(alert.name for alert in checked.alerts), *checked.unknown]),
         )
         .values(recovered_at=func.clock_timestamp(), notified_at=func.clock_timestamp())
         .returning(*rows)

@@ -27,6 +27,7 @@ from streams.operations.alerts.rules import (
     outbox_alerts,
     pair_alerts,
     thresholds_of,
+    unknown_ages,
 )
 from streams.operations.alerts.webhook import Webhook, build_webhook
 from streams.operations.lag import group_lag
@@ -65,6 +66,7 @@ class Monitoring:
         """
         lags = await asyncio.to_thread(self.read_lags)
         delays = tier_delays(self.catalogue, [lag.topic for lag in lags])
+        unknown = unknown_ages(lags)
         most = max(MOST_COUNTED, self.thresholds.dead_letters)
         kinds: set[Kind] = {"lag", "age", "dead-letters", "missed-slots", "outbox", "celery-broker", "celery-queue"}
         now = datetime.now(tz=UTC)
@@ -75,7 +77,7 @@ class Monitoring:
             *outbox_alerts(await (await session.connection()).run_sync(measure_depth), now, self.thresholds),
         ]
         if self.celery is None:
-            return Checked(kinds, alerts)
+            return Checked(kinds, alerts, unknown)
         try:
             lengths = await self.celery.lengths()
         except CeleryBrokerError as error:
@@ -83,7 +85,7 @@ class Monitoring:
             alerts.append(Alert("celery-broker", "redis", f"its queues cannot be read: {error}"))
         else:
             alerts += celery_alerts(lengths, self.celery.unread, self.thresholds)
-        return Checked(kinds, alerts)
+        return Checked(kinds, alerts, unknown)
 
     async def check_dead_letters(self, session: AsyncSession) -> Checked:
         """Return an alert for each handler and type of error that has a dead letter which was not replayed."""

@@ -30,6 +30,15 @@ def thresholds_of(settings: Settings) -> Thresholds:
     return Thresholds(settings.queue_monitor_lag, settings.queue_monitor_age, settings.queue_monitor_dead_letters)
 
 
+def unknown_ages(lags: Iterable[TopicLag]) -> list[str]:
+    """Return the names of alerts about topics whose oldest record could not be read."""
+    return [Alert("age", _subject(lag), "").name for lag in lags if lag.lag and lag.oldest is None]
+
+
+def _subject(lag: TopicLag) -> str:
+    return f"{lag.consumergroup}:{lag.topic}"
+
+
 def lag_alerts(
     lags: Iterable[TopicLag], tier_delays: Mapping[str, float], now: datetime, thresholds: Thresholds
 ) -> list[Alert]:
@@ -43,7 +52,7 @@ def lag_alerts(
     """
     alerts = []
     for lag in lags:
-        subject = f"{lag.consumergroup}:{lag.topic}"
+        subject = _subject(lag)
         if lag.lag >= thresholds.lag:
             detail = f"{lag.lag} records wait, the limit is {thresholds.lag}"
             alerts.append(Alert("lag", subject, detail))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -184,6 +185,16 @@ async def test_the_lag_of_kafka(topics: Settings) -> None:
         names = await monitor.rows("select name from streams.alerts order by name")
     group = f"{topics.application}.low"
     assert [str(name).replace(group, "low").replace(topic, "t") for (name,) in names] == ["age:low:t", "lag:low:t"]
+
+
+async def test_an_age_that_cannot_be_read_is_not_over(monitor: Monitor) -> None:
+    """Kafka has not sent the oldest record in time. The alert lasts until its age is known."""
+    monitor.lags = [replace(waiting(5), oldest=datetime.now(tz=UTC) - timedelta(hours=1))]
+    await monitor.check_queues()
+    monitor.lags = [replace(waiting(5), oldest=None)]
+    assert await monitor.check_queues() == QUIET
+    monitor.lags = [waiting(5)]
+    assert await monitor.check_queues() == QUIET | {"recovered": 1, "mailed": True, "posted": 1}
 
 
 async def test_without_kafka_nothing_is_decided(settings: Settings, monitor: Monitor) -> None:

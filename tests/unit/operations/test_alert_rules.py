@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from pydantic import ValidationError
 
 from streams.observability.outbox_metrics import OutboxDepth
 from streams.operations.alerts.alert import Alert, Change
@@ -89,6 +90,12 @@ def test_celery_queues() -> None:
         {"dataset": 199, "mail": 200, "priority_pipeline": 1, "celery": 0}, ["priority_pipeline", "celery"], LIMITS
     )
     assert [one.name for one in alerts] == ["celery-queue:mail", "celery-queue:priority_pipeline"]
+
+
+def test_a_wrong_webhook_is_refused_without_its_token() -> None:
+    with pytest.raises(ValidationError, match="this is not a URL") as refused:
+        Settings.model_validate({"alert_webhook_url": "hooks.example/T0K3N"})
+    assert "T0K3N" not in str(refused.value.errors(include_input=False))
 
 
 def test_a_wrong_broker_url_names_its_setting() -> None:
