@@ -170,8 +170,24 @@ async def test_a_broken_row_stops_itself_alone(settings: Settings, engine: Engin
         assert row == {"error": None, "later": True}
 
 
+@pytest.mark.requirement(SECTION, "no exception in a timer ends a worker")
 async def test_a_database_that_is_away_ends_nothing(settings: Settings) -> None:
     """Faust ends a worker with an exception of a timer."""
     away = settings.model_copy(update={"database_url": type(settings.database_url)("postgresql://x@127.0.0.1:1/x")})
     async with open_clock(away) as (clock, _):
         await clock.tick()
+
+
+@pytest.mark.requirement(SECTION, "no exception in a timer ends a worker")
+async def test_an_event_that_cannot_be_encoded_stops_its_schedule_alone(settings: Settings, engine: Engine) -> None:
+    """It is larger than any event may be, which shows only when it is encoded."""
+    small = settings.model_copy(update={"claim_check_max_bytes": 1_048_576})
+    async with open_clock(small) as (clock, database):
+        await register_schedules(database, [often(args={"entity": "x" * 2_000_000}), often(name="other")])
+        set_next_slot(engine, "often", 0)
+        set_next_slot(engine, "other", 0)
+        await clock.tick()
+        assert statuses(engine, "other") == [("timer", "pending")]
+        assert statuses(engine) == []
+        (row,) = rows(engine, "select error from streams.schedules where name = 'often'")
+        assert row["error"], "what was wrong is in the row"
