@@ -6,9 +6,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 from schemas import WorkflowRunsCleanupRequested
 from streams.delivery import Permanent
+from streams.dify.cleanup.bounded_deletion import disable_sequential_scans
 from streams.dify.models import (
     Conversation,
     Message,
@@ -185,6 +187,30 @@ async def test_bounded_steps_end(retention: Retention, monkeypatch: pytest.Monke
     assert await stuck.left(retention) == {"runs": 1}
     assert await retention.site.count(Conversation) == 0
     assert stored(retention.site) == {one.file for one in young}
+
+
+@pytest.mark.requirement(SECTION, "clean-workflow-runlogs: executions are found by the index that has the run")
+async def test_no_step_reads_all_executions_of_a_workflow(retention: Retention) -> None:
+    """All runs are of one workflow, so another index that begins with the same columns would find them all."""
+    one = {name: str(uuid4()) for name in ("tenant_id", "app_id", "workflow_id")}
+    runs = [await _run(retention, OLD, **one) for _ in range(3)]
+    await retention.sql(
+        "insert into workflow_node_executions (tenant_id, app_id, workflow_id, triggered_from, workflow_run_id, index,"
+        " node_id, node_type, title, status, created_by_role, created_by) select tenant_id, app_id, workflow_id,"
+        " 'workflow-run', uuid_generate_v4(), 1, 'n', 'llm', 't', 'succeeded', 'account', tenant_id"
+        " from workflow_runs, generate_series(1, 1000)"
+    )
+    await retention.sql("analyze workflow_node_executions")
+    await retention.sql("analyze workflow_runs")
+    async with retention.site.transaction() as session:
+        await disable_sequential_scans(session)
+        query = text(f"explain {workflow_runs.EXECUTIONS.text}")
+        plan = await session.scalars(
+            query, {"runs": [run.id for run in runs], "triggers": list(workflow_runs.NODES_OF)}
+        )
+        lines = "\n".join(plan)
+    assert "workflow_node_execution_workflow_run_idx" in lines
+    assert "Filter" not in lines
 
 
 async def test_a_wrong_cursor_is_refused(retention: Retention) -> None:
