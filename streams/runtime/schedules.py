@@ -34,9 +34,13 @@ def build_schedules(
 
 
 def handlers_with_rows(catalogue: Catalogue, handlers: Iterable[Handler[Event]]) -> Handled:
-    """Return the names of the handlers of each topic whose executions have rows in the ledger."""
+    """Return the names of the handlers of each topic whose executions have rows in the ledger.
+
+    A handler without a topic is left out: the worker's start check reports it.
+    """
+    topics = {topic.event: topic.name for topic in catalogue}
     found: dict[str, list[str]] = defaultdict(list)
     for handler in handlers:
-        if handler.ledger:
-            found[catalogue.of(handler.event).name].append(handler.name)
+        if handler.ledger and handler.event in topics:
+            found[topics[handler.event]].append(handler.name)
     return {topic: tuple(sorted(names)) for topic, names in found.items()}

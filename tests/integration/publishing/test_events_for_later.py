@@ -95,12 +95,13 @@ def test_what_has_expired_is_not_attempted(
         producer.publish(straight, expires_at=over)
     dead += [straight.event_id, *(event.event_id for event in batch[::3])]
     worker().start()
-    retried = [kind(entity="late", plan="ask", seconds=3, times=5) for kind in kinds]
+    letters = "select count(*) from streams.dead_letters"
+    wait_for(lambda: scalar(engine, letters) == len(dead), "the deaths at the first attempt")
+    # The worker is idle now, so the first attempts begin before the expiry.
+    retried = [kind(entity="late", plan="ask", seconds=4, times=5) for kind in kinds]
     for event in retried:
-        publish_later(trial, engine, event, expires_at=now() + timedelta(seconds=2))
-
-    deaths = len(dead) + len(retried)
-    wait_for(lambda: scalar(engine, "select count(*) from streams.dead_letters") == deaths, "the deaths")
+        publish_later(trial, engine, event, expires_at=now() + timedelta(seconds=3))
+    wait_for(lambda: scalar(engine, letters) == len(dead) + len(retried), "the deaths at a retry")
     wait_for(lambda: scalar(engine, "select count(*) from streams.executions") == 34 + len(retried), "the others")
     for event_id in [*dead, *(event.event_id for event in retried)]:
         found = of(engine, event_id)

@@ -95,7 +95,7 @@ def test_a_stand_by_takes_over_within_two_seconds(
     assert second.has_logged("this relay is active")
     if number == signal.SIGSTOP:
         os.kill(first.process.pid, signal.SIGCONT)
-        wait_for(lambda: first.has_logged("was frozen and lost its lock"), "it to notice")
+        # It has lost its lock, unless it was frozen between two transactions, when it had none.
         wait_for(lambda: first.has_logged("this relay stands by"), "it to stand by")
         assert first.stop() == 0
     assert second.stop() == 0
