@@ -83,6 +83,8 @@ class Servers:
     folder: Path
     settings: Mapping[str, str]
     """The settings of the stack."""
+    admin_url: str
+    """The superuser's: only that role may drop a database on which autovacuum works."""
 
     @contextmanager
     def sandbox(self, name: str, **settings: str) -> Iterator[Sandbox]:
@@ -114,9 +116,13 @@ class Servers:
                 yield Sandbox(folder, environment, adopted, engine)
                 engine.dispose()
         finally:
-            with admin.connect() as connection:
-                connection.execute(text(f"drop database {unique} with (force)"))
             admin.dispose()
+            superuser = create_engine(
+                make_url(self.admin_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+            )
+            with superuser.connect() as connection:
+                connection.execute(text(f"drop database {unique} with (force)"))
+            superuser.dispose()
 
 
 @contextmanager
@@ -128,7 +134,7 @@ def start_servers() -> Iterator[Servers]:
     try:
         say("starting Kafka, PostgreSQL and Redis")
         stack.up()
-        yield Servers(folder, stack.environment())
+        yield Servers(folder, stack.environment(), stack.database_admin_url)
     finally:
         stack.down()
         shutil.rmtree(folder, ignore_errors=True)
