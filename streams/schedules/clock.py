@@ -132,8 +132,7 @@ class ScheduleClock:
         elif row["next_slot"] <= row["now"]:
             await self._claim(session, schedule, row["next_slot"], row["now"], runs)
         for slot in runs.waiting[: starts_now(schedule.overlap, running=runs.running, waiting=len(runs.waiting))]:
-            event = await self._publish(session, schedule, slot)
-            await session.execute(START_SLOT, {"schedule": name, "slot": slot, **event})
+            await self._start(session, schedule, slot)
 
     async def _claim(
         self, session: AsyncSession, schedule: Schedule, first: datetime, now: datetime, runs: Runs
@@ -152,8 +151,7 @@ class ScheduleClock:
                     runs.waiting.append(slot)
                 else:
                     runs.running += 1
-                    event = await self._publish(session, schedule, slot)
-                    await session.execute(START_SLOT, {"schedule": schedule.name, "slot": slot, **event})
+                    await self._start(session, schedule, slot)
         await session.execute(SET_NEXT, {"name": schedule.name, "next": due.next})
 
     async def _insert(
@@ -169,13 +167,15 @@ class ScheduleClock:
             metrics.schedule_slots(schedule.name, status)
         return inserted
 
-    async def _publish(self, session: AsyncSession, schedule: Schedule, slot: datetime) -> dict[str, object]:
-        """Publish the event of a slot in this transaction. Returns the columns of the slot's row about it."""
+    async def _start(self, session: AsyncSession, schedule: Schedule, slot: datetime) -> None:
+        """Publish the event of a slot, and write it to the slot's row, in this transaction."""
         event = build_event(schedule, self._catalogue)
         at = start_time(schedule, slot) if schedule.jitter else None
         event_id = Outbox(session, self._codec).publish(event, at=at)
         log.info("slot of a schedule", schedule=schedule.name, slot=slot.isoformat(), published_event=str(event_id))
-        return {"event_id": event_id, "topic": self._catalogue.topic(schedule.topic).name, "claimed_by": self._worker}
+        topic = self._catalogue.topic(schedule.topic).name
+        values = {"event_id": event_id, "topic": topic, "claimed_by": self._worker}
+        await session.execute(START_SLOT, {"schedule": schedule.name, "slot": slot, **values})
 
     async def _disable(self, name: str, error: Exception) -> None:
         """Write why a schedule cannot run, and try it again later. The others go on."""

@@ -1,8 +1,6 @@
 """Old entries of the embedding cache go, in bounded steps."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC
-from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import DBAPIError
@@ -11,20 +9,13 @@ from schemas import EmbeddingCacheCleanupRequested
 from streams.delivery import Permanent
 from streams.dify.models import Embedding
 from streams.dify.retention import embedding_cache
-from streams.settings import Settings
-from tests.integration.maintenance.retention_runs import Retention, days_ago, open_retention
+from tests.integration.maintenance.retention_runs import Retention, days_ago
 
 SECTION = "Schedules"
 ADD = """
 insert into embeddings (model_name, hash, embedding, provider_name, created_at)
 select 'm', 'h' || :days || '-' || n, 'x', 'p', :created_at from generate_series(1, :count) n
 """
-
-
-@pytest.fixture
-async def retention(settings: Settings, tmp_path: Path) -> AsyncIterator[Retention]:
-    async with open_retention(settings, tmp_path / "files") as opened:
-        yield opened
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,6 @@
 """Old messages of sandbox tenants and of apps that do not exist go, with all their parts; others stay."""
 
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -11,8 +9,7 @@ from schemas import MessagesCleanupRequested
 from streams.delivery import Permanent, Retry, Unavailable
 from streams.dify.models import App, AppAnnotationSetting, Message, MessageAnnotation
 from streams.dify.retention import messages
-from streams.settings import Settings
-from tests.integration.maintenance.retention_runs import Retention, billing_service, days_ago, open_retention
+from tests.integration.maintenance.retention_runs import Retention, days_ago
 from tests.support.fakes.json_api import GARBAGE, NOTHING, Asked, JsonApi, Reply
 from tests.support.platform.app_leftovers import MESSAGE_PARTS, Talk, add_talk
 from tests.support.platform.app_rows import add_app, make_row
@@ -20,23 +17,6 @@ from tests.support.platform.cleanup_steps import stored
 
 SECTION = "Schedules"
 OLD, YOUNG = 31, 29
-
-
-@pytest.fixture
-async def retention(settings: Settings, tmp_path: Path) -> AsyncIterator[Retention]:
-    async with open_retention(settings, tmp_path / "files") as opened:
-        yield opened
-
-
-@pytest.fixture
-def plans() -> dict[str, str]:
-    return {}
-
-
-@pytest.fixture
-def billing(plans: dict[str, str]) -> Iterator[tuple[JsonApi, str]]:
-    with billing_service(plans) as opened:
-        yield opened
 
 
 async def _talk(retention: Retention, days: float, tenant_id: str | None = None) -> Talk:

@@ -1,8 +1,7 @@
 """Datasets that nobody uses lose their index; enabling their documents brings it back."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -14,7 +13,7 @@ from streams.delivery import Permanent, Unavailable
 from streams.dify.models import Dataset, DatasetAutoDisableLog, DatasetQuery, Document
 from streams.dify.retention import unused_datasets
 from streams.settings import Settings
-from tests.integration.maintenance.retention_runs import Retention, billing_service, days_ago, open_retention
+from tests.integration.maintenance.retention_runs import Retention, days_ago
 from tests.support.fakes.json_api import JsonApi, Reply
 from tests.support.platform.app_rows import make_row
 from tests.support.platform.reindexing import Place
@@ -24,25 +23,8 @@ OLD, YOUNG = 31, 29
 
 
 @pytest.fixture
-async def retention(settings: Settings, tmp_path: Path) -> AsyncIterator[Retention]:
-    async with open_retention(settings, tmp_path / "files") as opened:
-        yield opened
-
-
-@pytest.fixture
 def redis(settings: Settings) -> Iterator[Redis]:
     with Redis.from_url(settings.redis_url.get_secret_value(), decode_responses=True) as opened:
-        yield opened
-
-
-@pytest.fixture
-def plans() -> dict[str, str]:
-    return {}
-
-
-@pytest.fixture
-def billing(plans: dict[str, str]) -> Iterator[tuple[JsonApi, str]]:
-    with billing_service(plans) as opened:
         yield opened
 
 

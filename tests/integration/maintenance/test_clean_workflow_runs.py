@@ -1,8 +1,6 @@
 """The logs of old workflow runs go with everything that belongs to them; conversations that go on stay."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -22,20 +20,13 @@ from streams.dify.models import (
     WorkflowRun,
 )
 from streams.dify.retention import run_messages, workflow_runs
-from streams.settings import Settings
-from tests.integration.maintenance.retention_runs import Retention, days_ago, open_retention
+from tests.integration.maintenance.retention_runs import Retention, days_ago
 from tests.support.platform.app_leftovers import Talk, add_talk
 from tests.support.platform.app_rows import add_app, make_row
 from tests.support.platform.cleanup_steps import left, stored
 
 SECTION = "Schedules"
 OLD, YOUNG = 31, 29
-
-
-@pytest.fixture
-async def retention(settings: Settings, tmp_path: Path) -> AsyncIterator[Retention]:
-    async with open_retention(settings, tmp_path / "files") as opened:
-        yield opened
 
 
 @dataclass(frozen=True)
