@@ -157,7 +157,7 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
         shared.schemas.preload(config.codec, [topic.event for topic in config.catalogue])
         _tune_garbage_collector()
         relay = Relay(database.bookkeeping, config.producer, settings)
-        jobs = [compute.started(), breaker_reports.run(), pauses.watch(), *maintenance.jobs()]
+        jobs = [breaker_reports.run(), pauses.watch(), *maintenance.jobs()]
         start_tasks(stack, relay, jobs, crash=config.crash, stop_timeout=settings.settle_timeout)
         for engine in reversed(engines.values()):
             stack.push_async_callback(engine.stop)

@@ -29,7 +29,7 @@ class ComputePool:
     def __init__(
         self, processes: int, preload: Sequence[str] = (), *, memory: int | None = None, confined: bool = True
     ) -> None:
-        """Start the fork server in the background. Only the first call waits for it.
+        """Start nothing yet: the first call starts the fork server, so a worker that never computes pays nothing.
 
         Args:
             processes: How many calls of one tenant run at the same time. One more runs for the others.
@@ -42,24 +42,29 @@ class ComputePool:
         self._options = (list(preload), confined)
         self._turns = Turns(processes)
         self._idle: list[ComputeProcess] = []
-        self._server = self._new_server()
+        self._server: ForkServer | None = None
         self._replacing = asyncio.Lock()
-        self._starting: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[ForkServer] | None = None
 
-    def _new_server(self) -> ForkServer:
-        preload, confined = self._options
-        return ForkServer(preload, self._memory, confined=confined)
-
-    async def started(self) -> None:
-        """Return when the processes have started. Raises the error that prevents it."""
-        if self._starting is None:
+    async def started(self) -> ForkServer:
+        """Start the fork server, or wait until it has started. Raises the error that prevents it."""
+        if self._server is not None:
+            return self._server
+        if self._starting is None or self._starting.done():
             # A task of its own: a cancelled caller must not cancel the start.
             self._starting = asyncio.create_task(self._start())
-        await asyncio.shield(self._starting)
+        return await asyncio.shield(self._starting)
 
-    async def _start(self) -> None:
-        await self._server.connect()
-        self._idle += [await self._server.fork() for _ in range(self._processes)]
+    async def _start(self) -> ForkServer:
+        preload, confined = self._options
+        server = ForkServer(preload, self._memory, confined=confined)
+        try:
+            await server.connect()
+        except BaseException:
+            await server.close()
+            raise
+        self._server = server
+        return server
 
     async def run(  # noqa: PLR0913 - a call and its limits
         self,
@@ -133,7 +138,7 @@ class ComputePool:
             if process.alive:
                 return process
             process.close()
-        server = self._server
+        server = await self.started()
         try:
             return await server.fork()
         except ConnectionError:
@@ -141,9 +146,8 @@ class ComputePool:
         async with self._replacing:
             if self._server is server:
                 await server.close()
-                self._server = self._new_server()
-                await self._server.connect()
-        return await self._server.fork()
+                await self._start()
+        return await (await self.started()).fork()
 
     async def close(self) -> None:
         """Kill the running calls and end the processes."""
@@ -152,4 +156,5 @@ class ComputePool:
             await asyncio.gather(self._starting, return_exceptions=True)
         for process in self._idle:
             process.close()
-        await self._server.close()
+        if self._server is not None:
+            await self._server.close()

@@ -173,12 +173,14 @@ async def test_a_fork_server_that_was_killed_is_replaced(pool: ComputePool, tmp_
     assert await pool.run(os.getppid, (), {}, seconds=60) != server
 
 
-async def test_a_server_that_cannot_start_fails_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker then ends with this error."""
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+async def test_a_server_that_cannot_start_fails_the_call_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker starts it with its first call. The next call starts it again."""
     pool = ComputePool(1)
     try:
-        with pytest.raises(ComputeCrashedError, match="fork server of the compute processes ended with exit code 1"):
-            await pool.started()
+        with monkeypatch.context() as broken:
+            broken.setattr(sys, "executable", "/bin/false")
+            with pytest.raises(ComputeCrashedError, match="server of the compute processes ended with exit code 1"):
+                await pool.run(sum, ([1, 2],), {}, seconds=60)
+        assert await pool.run(sum, ([1, 2],), {}, seconds=60) == 3
     finally:
         await pool.close()
