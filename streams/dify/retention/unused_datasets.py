@@ -35,6 +35,8 @@ DATASETS_PER_STEP = 100
 """The number of datasets whose index one step removes. A dropped table occupies locks of the server until the end."""
 DOCUMENTS_PER_STATEMENT = 2_000
 """The number of documents that one statement disables."""
+_BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
+"""The cursor of a step that has not finished its first dataset. None would end the run."""
 _AVAILABLE = and_(Document.enabled, ~Document.archived)
 _SEARCHABLE = and_(_AVAILABLE, Document.indexing_status == "completed")
 
@@ -87,7 +89,7 @@ class UnusedDatasets:
                         raise
                     return last
                 if not ended:
-                    return last
+                    return last or _BEFORE_ALL
                 last, handled = one.id, True
                 if self.budget.is_spent or self.step.removed["datasets"] >= DATASETS_PER_STEP:
                     return last
