@@ -20,12 +20,19 @@ from tests.support.local_stack.cluster import admin_client, delete_topics
 from tests.support.local_stack.databases import make_template, own_database
 from tests.support.local_stack.leftovers import register_run
 from tests.support.local_stack.stack import FOLDER, MODE, Stack, kept_folder, kept_stack, running_stack, session_stack
+from tests.support.processes.preloaded import enable_preloading
 from tests.support.processes.worker_process import Streams, WorkerProcess
 
 PARTITIONS = 2
 """The default partitions per topic. With four, a broker needs a second to create the topics of one test."""
 
 __all__ = ["Stack", "make_template", "running_stack"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def preloaded() -> None:
+    """Fork workers and commands from a process that has loaded their modules. The crash tests start the real ones."""
+    enable_preloading()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -187,9 +194,10 @@ def worker(environment: dict[str, str], protocol: str, tmp_path: Path) -> Iterat
     """Return a function that creates worker processes. Those that still run at the end are killed."""
     made: list[WorkerProcess] = []
 
-    def make(prefix: Sequence[str] = (), **settings: str) -> WorkerProcess:
+    def make(prefix: Sequence[str] = (), *, preloaded: bool = True, **settings: str) -> WorkerProcess:
         variables = {"STREAMS_GROUP_PROTOCOL": protocol, **settings}
-        one = WorkerProcess(environment, tmp_path / f"worker-{len(made)}.log", prefix=prefix, **variables)
+        log = tmp_path / f"worker-{len(made)}.log"
+        one = WorkerProcess(environment, log, prefix=prefix, preloaded=preloaded, **variables)
         made.append(one)
         return one
 

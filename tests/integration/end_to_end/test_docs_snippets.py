@@ -19,6 +19,7 @@ import pytest
 
 from streams.settings import Settings
 from tests.support.pages import Block, Page, pages, runnable
+from tests.support.processes.preloaded import commands_folder
 from tests.support.processes.worker_process import BIN, PATIENCE, free_port
 
 ROOT = Path(__file__).parents[3]
@@ -90,7 +91,7 @@ def shell(topics: Settings, environment: dict[str, str], tmp_path: Path) -> Iter
         {
             **os.environ,
             **environment,
-            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PATH": f"{commands_folder()}:{BIN}:{os.environ['PATH']}",
             "STREAMS_WEB_PORT": str(free_port()),
             "PORT": str(free_port()),
             "COLUMNS": "200",

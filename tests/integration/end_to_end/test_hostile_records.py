@@ -21,7 +21,7 @@ __all__ = ["environment", "trial"]
 @pytest.mark.requirement("Faults of others", "hostile records of every kind: the worker takes all of them")
 @pytest.mark.timeout(240)
 def test_hostile_records_stop_nothing(trial: Settings, engine: Engine, worker: Callable[..., WorkerProcess]) -> None:
-    one = worker().start()
+    one = worker(preloaded=False).start()  # its memory is watched
     found = run_hostile_records(trial, engine, one, count=1_500, seed=1, patience=90)
     assert found.dead > found.valid > 0
     stop_cleanly(one)

@@ -20,6 +20,7 @@ from streams.codec import build_codec
 from streams.publishing import EventProducer
 from streams.settings import Settings
 from streams.topics import load_catalogue
+from tests.support.processes.preloaded import commands_folder
 
 T = TypeVar("T")
 PATIENCE = 30.0
@@ -61,7 +62,13 @@ class WorkerProcess:
     """A process of `faust -A streams worker`, started as operators do, with its output in a file."""
 
     def __init__(
-        self, environment: Mapping[str, str], log: Path, *, prefix: Sequence[str] = (), **settings: str
+        self,
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        prefix: Sequence[str] = (),
+        preloaded: bool = True,
+        **settings: str,
     ) -> None:
         """Describe a worker that is not started yet.
 
@@ -69,10 +76,12 @@ class WorkerProcess:
             environment: Environment variables.
             log: The file for the output.
             prefix: A command that runs the worker, such as `env`.
+            preloaded: Whether the process may be a preloaded one; False where its own id is needed.
             settings: Further environment variables.
         """
         self.port = free_port()
         self._prefix = prefix
+        self._folder = commands_folder() if preloaded and not prefix else BIN
         self.log = log
         self.environment = {
             **os.environ,
@@ -88,7 +97,7 @@ class WorkerProcess:
         """Start the worker. With `ready`, it returns once the worker is ready for events."""
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*self._prefix, BIN / "faust", "-A", "streams", "worker", "--web-port", str(self.port)],
+                [*self._prefix, self._folder / "faust", "-A", "streams", "worker", "--web-port", str(self.port)],
                 env=self.environment,
                 stdout=output,
                 stderr=output,
@@ -118,7 +127,8 @@ class WorkerProcess:
     def kill(self) -> None:
         """Send SIGKILL, if the worker runs."""
         if self.process is not None and self.process.poll() is None:
-            self.process.kill()
+            # A preloaded worker is dead when the program that stands for it has ended so.
+            self.process.send_signal(signal.SIGKILL if self._folder == BIN else signal.SIGQUIT)
             self.process.wait(10)
 
     def wait(self, seconds: float = PATIENCE) -> int:
@@ -147,7 +157,7 @@ class Streams:
     def run(self, *arguments: str, stdin: str | None = None, seconds: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command. Returns its exit code, output and errors."""
         return subprocess.run(
-            [BIN / "streams", *arguments],
+            [commands_folder() / "streams", *arguments],
             env=self.environment,
             input=stdin,
             text=True,
