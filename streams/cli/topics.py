@@ -14,8 +14,7 @@ from streams.cli.output import CommandError, Format, JSONOption, Output, print_j
 from streams.cli.tables import Column
 from streams.delivery import Handler
 from streams.durations import format_duration
-from streams.operations.topics.apply import apply as apply_changes
-from streams.operations.topics.apply import plan_topics
+from streams.operations.topics.apply import apply_catalogue, plan_topics
 from streams.operations.topics.prune import Pruned, prune_tiers
 from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.settings import load_settings
@@ -105,8 +104,7 @@ def apply(
     settings = load_settings()
     catalogue = build_catalogue(settings)
     with kafka_errors_as_command_errors():
-        plan = plan_topics(settings, catalogue)
-        apply_changes(settings, plan.changes)
+        plan = apply_catalogue(settings, catalogue)
         pruned = prune_tiers(settings, catalogue) if prune else Pruned((), ())
     rows: list[dict[str, object]] = [
         {

@@ -73,23 +73,43 @@ def actual_topics(
     }
 
 
-def apply(settings: Settings, changes: Iterable[Change]) -> None:
+def apply_catalogue(settings: Settings, catalogue: Catalogue) -> Plan:
+    """Make the cluster's topics as the catalogue declares them. Returns the changes made, and what cannot be changed.
+
+    A topic that somebody else has created since the plan was made is planned again: it may differ from the catalogue.
+    Raises BrokersUnreachableError, KafkaRefusedError.
+    """
+    first = plan_topics(settings, catalogue)
+    existed = apply(settings, first.changes)
+    if not existed:
+        return first
+    second = plan_topics(settings, catalogue)
+    apply(settings, second.changes)
+    made = [change for change in first.changes if change.spec.name not in existed]
+    return Plan((*made, *second.changes), second.problems)
+
+
+def apply(settings: Settings, changes: Iterable[Change]) -> set[str]:
     """Create topics, add partitions and set configuration. Returns when new partitions accept records.
 
-    It is no error if another `apply` has made a change meanwhile. Raises BrokersUnreachableError, KafkaRefusedError.
+    Returns the names of the topics that existed already when they were to be created: they stay as they are.
+    Raises BrokersUnreachableError, KafkaRefusedError.
     """
     cluster = KafkaAdmin(settings)
     wanted = list(changes)
-    _create(cluster, [change.spec for change in wanted if change.create])
+    existed = _create(cluster, [change.spec for change in wanted if change.create])
     _grow(cluster, {change.spec.name: change.grow_to for change in wanted if change.grow_to is not None})
     _configure(cluster, [change for change in wanted if change.config])
     grown = [change.spec for change in wanted if change.create or change.grow_to is not None]
-    _await_leaders(cluster, {spec.name: spec.partitions for spec in grown})
+    _await_leaders(cluster, {spec.name: 1 if spec.name in existed else spec.partitions for spec in grown})
+    return existed
 
 
-def _create(cluster: KafkaAdmin, specs: list[TopicSpec]) -> None:
+def _create(cluster: KafkaAdmin, specs: list[TopicSpec]) -> set[str]:
+    """Create topics. Returns the names of those that existed already."""
+    existed: set[str] = set()
     if not specs:
-        return
+        return existed
     by_name = {spec.name: spec for spec in specs}
     futures = cluster.admin.create_topics(
         [_new_topic(spec, optional=True) for spec in specs], request_timeout=cluster.timeout
@@ -99,12 +119,14 @@ def _create(cluster: KafkaAdmin, specs: list[TopicSpec]) -> None:
             cluster.answer(future, f"create topic {name}")
         except KafkaRefusedError as error:
             if error.code == KafkaError.TOPIC_ALREADY_EXISTS:
+                existed.add(name)
                 continue
             if error.code != KafkaError.INVALID_CONFIG or not by_name[name].optional:
                 raise
             minimal = [_new_topic(by_name[name], optional=False)]
             again = cluster.admin.create_topics(minimal, request_timeout=cluster.timeout)
             cluster.answer(again[name], f"create topic {name}")
+    return existed
 
 
 def _new_topic(spec: TopicSpec, *, optional: bool) -> NewTopic:

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
+from streams.operations.topics import apply as topic_changes
 from streams.operations.topics.apply import check_topics, plan_topics
 from streams.operations.topics.plan import Plan
 from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.settings import Settings
-from streams.topics import BUILT_IN
+from streams.topics import BUILT_IN, Catalogue
 from tests.support.cli import Commands
 from tests.support.processes.worker_process import Streams, wait_for
 
@@ -102,6 +103,30 @@ def test_topics_never_shrink(commands: Commands, settings: Settings, make_topic:
     assert f"{settings.topic_prefix}dataset.deleted" in partitions(settings)
     (obstacle,) = check_topics(settings, build_catalogue(settings))
     assert obstacle.startswith(f"{name} has 7 partitions")
+
+
+@pytest.mark.requirement("Commands", "topics never shrink")
+@pytest.mark.parametrize("partitions", [4])
+def test_a_topic_that_somebody_creates_meanwhile_is_planned_again(
+    settings: Settings, make_topic: MakeTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has other partitions than declared, and the cluster did not show it when the changes were planned."""
+    catalogue = build_catalogue(settings)
+    name = f"{settings.topic_prefix}document.deleted"
+    planned = topic_changes.plan_topics
+
+    def plan_then_create(settings: Settings, catalogue: Catalogue) -> Plan:
+        found = planned(settings, catalogue)
+        if name not in partitions(settings):
+            make_topic(name, 7)
+        return found
+
+    monkeypatch.setattr(topic_changes, "plan_topics", plan_then_create)
+    found = topic_changes.apply_catalogue(settings, catalogue)
+    (problem,) = found.problems
+    assert f"{name} has 7 partitions, but" in problem
+    assert name not in {change.spec.name for change in found.changes if change.create}
+    assert f"{settings.topic_prefix}dataset.deleted" in {change.spec.name for change in found.changes}
 
 
 def test_changed_configuration_is_found_and_repaired(commands: Commands, topics: Settings) -> None:

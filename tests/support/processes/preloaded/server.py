@@ -50,7 +50,7 @@ class _Server:
         self._calls: dict[socket.socket, _Call] = {}
         self._selector = selectors.DefaultSelector()
 
-    def run(self) -> Callable[[], object] | None:
+    def run(self) -> Callable[[], None] | None:
         """Serve calls. Returns the command's function in each forked process, and None in the server at its end."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._signalled.fileno(), warn_on_full_buffer=False)
@@ -77,18 +77,21 @@ class _Server:
         self._calls[connection] = _Call(connection)
         self._selector.register(connection, selectors.EVENT_READ)
 
-    def _read(self, call: _Call) -> Callable[[], object] | None:
+    def _read(self, call: _Call) -> Callable[[], None] | None:
         """Read a request or signals. Returns the command's function in the forked process."""
         with suppress(ConnectionError):
             part, files, _, _ = socket.recv_fds(call.connection, _CHUNK, 3)
             call.files += files
             call.received += part
+            if part and call.pid is None:
+                return self._begin(call)
             if part:
-                return self._begin(call) if call.pid is None else self._pass_on(call)
+                self._pass_on(call)
+                return None
         self._forget(call)
         return None
 
-    def _begin(self, call: _Call) -> Callable[[], object] | None:
+    def _begin(self, call: _Call) -> Callable[[], None] | None:
         length, _, body = call.received.partition(b"\n")
         if not body or len(body) < int(length):
             return None
@@ -134,7 +137,7 @@ class _Server:
         for call in list(self._calls.values()):
             self._forget(call)
 
-    def _become(self, call: _Call, request: _Request) -> Callable[[], object]:
+    def _become(self, call: _Call, request: _Request) -> Callable[[], None]:
         """Give the forked process the files, environment and limits of its call."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -152,8 +155,8 @@ class _Server:
         os.environ.update(request.environment)
         os.chdir(request.folder)
         os.umask(request.umask)
-        for name, limit in request.limits.items():
-            resource.setrlimit(getattr(resource, name), tuple(limit))
+        for name, (soft, hard) in request.limits.items():
+            resource.setrlimit(getattr(resource, name), (soft, hard))
         _open_streams()
         command, *arguments = request.arguments
         sys.argv = [command, *arguments]
@@ -179,16 +182,16 @@ def _open_streams() -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def _streams() -> object:
+def _streams() -> None:
     from streams.cli import main  # noqa: PLC0415 - loaded by `_load`
 
-    return main()
+    main()
 
 
-def _faust() -> object:
+def _faust() -> None:
     from faust.cli.faust import cli  # noqa: PLC0415 - loaded by `_load`
 
-    return cli()
+    cli()
 
 
 def _load() -> None:
@@ -208,4 +211,5 @@ if __name__ == "__main__":
     sys.path[0] = os.environ["PYTHONPATH"]
     _load()
     run = _Server(sys.argv[1]).run()
-    sys.exit(run() if run is not None else None)
+    if run is not None:
+        run()
