@@ -125,22 +125,27 @@ def test_every_way_of_publishing_is_whole_to_every_handler(
 def test_a_dead_letter_keeps_its_payload_and_a_lost_one_is_a_dead_letter(
     topics: Settings, engine: Engine, worker: MakeWorker, commands: Commands
 ) -> None:
-    """After a replay the handler gets the whole event. The error of a lost payload contains its key."""
+    """After a replay the handler gets the whole event. The error of a lost or altered payload contains its key."""
     codec = build_codec(topics, build_catalogue(topics))
     store = open_store(topics)
     refused = ReportRequested(report_id="one", text=BODY, fails="file")
     lost = ReportRequested(report_id="two", text=BODY)
+    altered = ReportRequested(report_id="three", text=BODY)
     with EventProducer(topics, codec) as producer:
-        producer.publish_many([refused, lost])
+        producer.publish_many([refused, lost, altered])
+    altered_key = Ticket.of(altered.event_id, b"").key
+    store.write(altered_key, store.read(altered_key)[:-1] + b"!")
     kept = store.read(Ticket.of(lost.event_id, b"").key)
     store.delete(Ticket.of(lost.event_id, b"").key)
     one = worker().start()
-    wait_for(lambda: len(commands.rows("dlq", "list")) == 2, "two dead letters")
+    wait_for(lambda: len(commands.rows("dlq", "list")) == 3, "three dead letters")
     wait_for(lambda: settled(engine, 2), "both handlers of the refused one")
-    letters = {row["reason"]: row for row in commands.rows("dlq", "list")}
+    (mismatch,) = [row for row in commands.rows("dlq", "list") if altered_key in str(row["error_message"])]
+    assert mismatch["reason"] == "decode"
+    letters = {row["reason"]: row for row in commands.rows("dlq", "list") if row != mismatch}
     assert "claims/" in str(letters["decode"]["error_message"])
     assert "is not in the storage" in str(letters["decode"]["error_message"])
-    assert payloads(store, refused) == [Ticket.of(refused.event_id, b"").key]
+    assert set(payloads(store, refused)) == {Ticket.of(refused.event_id, b"").key, altered_key}
     shown = commands.json("dlq", "show", str(letters["permanent"]["id"]))
     assert isinstance(shown, dict)
     assert shown["event"]["text"] == BODY
@@ -154,7 +159,7 @@ def test_a_dead_letter_keeps_its_payload_and_a_lost_one_is_a_dead_letter(
         digest(lost)
     }
     commands.json("dlq", "replay", str(letters["permanent"]["id"]))
-    wait_for(lambda: len(commands.rows("dlq", "list")) == 1, "the failing delivery to be dead-lettered again")
+    wait_for(lambda: len(commands.rows("dlq", "list")) == 2, "the failing delivery to be dead-lettered again")
     assert one.stop() == 0
 
 
