@@ -10,5 +10,9 @@ grant usage on all sequences in schema public to streams_worker;
 -- A service that publishes with the outbox, in its own transactions: give its role this one, too.
 create role streams_sender;
 
--- An operator who looks and changes nothing: `streams executions list`, `streams dlq list`, `streams outbox status`.
-create role streams_reader;
+-- `streams relay` in a process of its own: it sends the outbox and sees nothing else. A worker's relay has its worker's.
+create role streams_relay login;
+
+-- `streams exporter`, and an operator who looks and changes nothing: `streams executions list`, `streams dlq list`,
+-- `streams outbox status`, `streams top`.
+create role streams_reader login;

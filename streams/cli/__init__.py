@@ -32,6 +32,7 @@ COMMANDS = (
     "relay",
     "pools",
     "breakers",
+    "acls",
     "settings",
     "lag",
     "demo",

@@ -38,6 +38,11 @@ _KNOWN: dict[type[Exception], int] = {
 }
 
 
+_MISSING_RIGHT = "InsufficientPrivilege"
+"""The driver's error for a right that the database's account lacks."""
+_RIGHTS = "a right; `streams acls --format sql` has all of them"
+
+
 class CommandError(Exception):
     """An error that the user sees as one line, with the exit code."""
 
@@ -156,7 +161,10 @@ def run_reporting_errors(command: Callable[[], object], known: Mapping[type[Exce
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except Exception as error:
-        # Compared by name: importing the client takes longer than most commands run.
+        # Compared by name: importing a client takes longer than most commands run.
+        refused = getattr(error, "orig", None)
+        if type(refused).__name__ == _MISSING_RIGHT:
+            _fail(f"{str(refused).splitlines()[0]}: the account of STREAMS_DATABASE_URL lacks {_RIGHTS}", FAILED)
         if type(error).__module__ != _KAFKA_CLIENT:
             raise
         _fail(f"librdkafka rejects the settings STREAMS_KAFKA_…, or the request: {error}", FAILED)
