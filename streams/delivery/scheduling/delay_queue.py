@@ -97,23 +97,22 @@ class DelayQueue:
         if not self._deferred:
             return
         found: dict[str, Resumption] = {}
-        kept, resumed = [], []
-        for entry in sorted(self._heap, key=_number):
-            _, number, waiting = entry
-            if number in self._deferred:
-                handler = waiting.delivery.handler.name
-                state = found.get(handler)
-                if state is None:
-                    state = found[handler] = self._resumption(waiting.delivery)
-                if state != "wait":
-                    resumed.append(entry)
-                    if state == "probe":
-                        found[handler] = "wait"
-                    continue
-            kept.append(entry)
+        resumed = []
+        # Only deferred deliveries need an order. There are few beside the retries that wait for their time.
+        for entry in sorted((one for one in self._heap if one[1] in self._deferred), key=_number):
+            delivery = entry[2].delivery
+            handler = delivery.handler.name
+            state = found.get(handler)
+            if state is None:
+                state = found[handler] = self._resumption(delivery)
+            if state != "wait":
+                resumed.append(entry)
+                if state == "probe":
+                    found[handler] = "wait"
         if not resumed:
             return
-        self._replace(kept)
+        leaving = {number for _, number, _ in resumed}
+        self._replace([entry for entry in self._heap if entry[1] not in leaving])
         for _, _, waiting in resumed:
             self._run(waiting.delivery)
 
