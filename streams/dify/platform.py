@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streams.dify.apps.tool_cache import ToolParameterCache
+from streams.dify.coordination_keys import CoordinationKeys
 from streams.dify.embedding.local import MODEL, PROVIDER, LocalEmbedder
 from streams.dify.embedding.openai import build_openai_embedder
 from streams.dify.embedding.port import Embedder
 from streams.dify.errors import RefusedError
 from streams.dify.http import Timeouts
-from streams.dify.indexing_flags import IndexingFlags
 from streams.dify.pipelines.client import PipelineClient, build_pipeline_client
 from streams.dify.pipelines.waiting_list import WaitingLists
 from streams.dify.plugins.upgrade import PluginServices, build_plugin_services
@@ -39,7 +39,7 @@ class Platform:
     collection_prefix: str
     chat: ChatEndpoint | None
     """The chat model that writes questions and answers; None: not configured."""
-    flags: IndexingFlags
+    keys: CoordinationKeys
     plugins: PluginServices | None
     """The plugin daemon and the marketplace; None: not configured."""
     traces: TraceProviders
@@ -100,7 +100,7 @@ def build_platform(settings: Settings) -> Platform:
         vectors=_vector_index(settings),
         collection_prefix=settings.vector_index_name_prefix,
         chat=chat_endpoint(settings),
-        flags=IndexingFlags(open_redis, redis_seconds),
+        keys=CoordinationKeys(open_redis, redis_seconds),
         tool_cache=ToolParameterCache(redis, redis_seconds),
         plugins=build_plugin_services(settings, redis),
         pipelines=build_pipeline_client(settings),

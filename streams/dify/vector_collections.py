@@ -64,6 +64,6 @@ async def has_other_users(session: AsyncSession, collection: str, dataset_id: st
     return bool(found)
 
 
-def platform_flags(collections: Iterable[str]) -> list[str]:
+def existence_keys(collections: Iterable[str]) -> list[str]:
     """Return the keys by which the platform remembers that collections exist. Without them it looks again."""
     return [f"vector_indexing_{collection}" for collection in collections]

@@ -55,9 +55,9 @@ async def import_annotations(event: AnnotationsImportRequested, work: Work) -> J
                 inserted = await insert_annotations(session, job)
             indexed = await _index(event, work, platform, job)
     except Stopped as stopped:
-        await IMPORT.failed(platform.flags, job_id, str(stopped))
+        await IMPORT.failed(platform.keys, job_id, str(stopped))
         return {"skipped": str(stopped)}
-    await IMPORT.completed(platform.flags, job_id)
+    await IMPORT.completed(platform.keys, job_id)
     return {"inserted": inserted, "indexed": indexed}
 
 

@@ -18,7 +18,7 @@ from streams.dify.annotations.reply import (
 from streams.dify.errors import RefusedError, Stopped
 from streams.dify.ids import checked_id
 from streams.dify.platform import Platform
-from streams.dify.vector_collections import platform_flags
+from streams.dify.vector_collections import existence_keys
 
 GROUP_SIZE = 100
 """The number of annotations that one step indexes."""
@@ -36,7 +36,7 @@ async def record_failed_enabling(event: AnnotationReplyEnabled, work: Work, erro
     """Report the failure to the person who waits, and delete the setting that the job has created."""
     try:
         job_id = checked_id("job_id", event.job_id)
-        await ENABLE.failed(work.use(Platform).flags, job_id, str(error) or type(error).__name__)
+        await ENABLE.failed(work.use(Platform).keys, job_id, str(error) or type(error).__name__)
         if event.cursor is not None:
             app_id = checked_id("app_id", event.app_id)
             await withdraw_reply(work.session, app_id, event.tenant_id, event.occurred_at)
@@ -69,7 +69,7 @@ async def enable_annotation_reply(event: AnnotationReplyEnabled, work: Work) -> 
                 return await _begin(event, work, platform, app_id)
             return await _index_next(event, work, platform, app_id, checked_id("cursor", event.cursor))
     except Stopped as stopped:
-        await ENABLE.failed(platform.flags, job_id, str(stopped))
+        await ENABLE.failed(platform.keys, job_id, str(stopped))
         return {"skipped": str(stopped)}
 
 
@@ -87,7 +87,7 @@ async def _begin(event: AnnotationReplyEnabled, work: Work, platform: Platform, 
         dropped = await enable_reply(session, platform, request)
         following = {"event_id": new_event_id(), "tenant_id": tenant_id, "cursor": FIRST}
         await work.publish(event.model_copy(update=following))
-    await platform.flags.delete(*platform_flags(dropped))
+    await platform.keys.delete(*existence_keys(dropped))
     return {"done": False, "indexed": 0}
 
 
@@ -108,7 +108,7 @@ async def _index_next(event: AnnotationReplyEnabled, work: Work, platform: Platf
     if embedded.error is not None:
         raise embedded.error
     if done:
-        await ENABLE.completed(platform.flags, checked_id("job_id", event.job_id))
+        await ENABLE.completed(platform.keys, checked_id("job_id", event.job_id))
     return {"done": done, "indexed": indexed}
 
 
@@ -145,10 +145,10 @@ async def disable_annotation_reply(event: AnnotationReplyDisabled, work: Work) -
                 await lock_app(session, app_id, event.tenant_id, alone=True)
                 dropped = await disable_reply(session, platform, app_id)
     except Stopped as stopped:
-        await DISABLE.failed(platform.flags, job_id, str(stopped))
+        await DISABLE.failed(platform.keys, job_id, str(stopped))
         return {"skipped": str(stopped)}
-    await platform.flags.delete(*platform_flags(dropped))
-    await DISABLE.completed(platform.flags, job_id)
+    await platform.keys.delete(*existence_keys(dropped))
+    await DISABLE.completed(platform.keys, job_id)
     return {"done": True}
 
 

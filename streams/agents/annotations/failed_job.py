@@ -13,4 +13,4 @@ async def report_failed_job(keys: JobKeys, job_id: str, work: Work, error: BaseE
         job_id = checked_id("job_id", job_id)
     except RefusedError:
         return
-    await keys.failed(work.use(Platform).flags, job_id, str(error) or type(error).__name__)
+    await keys.failed(work.use(Platform).keys, job_id, str(error) or type(error).__name__)

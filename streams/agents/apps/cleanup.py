@@ -8,7 +8,7 @@ from streams.delivery import Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON
 from streams.dify.cleanup.app import app_exists, clean_deleted_app
-from streams.dify.cleanup.bounded_deletion import CleanupStep
+from streams.dify.cleanup.bounded_deletion import DeletionStep
 from streams.dify.cleanup.conversation import clean_deleted_conversation, conversation_exists
 from streams.dify.ids import checked_id
 from streams.dify.platform import Platform
@@ -50,7 +50,7 @@ async def clean_conversation(event: ConversationDeleted, work: Work) -> JSON:
     return await _continue(event, work, step)
 
 
-async def _continue(event: AppDeleted | ConversationDeleted, work: Work, step: CleanupStep) -> JSON:
+async def _continue(event: AppDeleted | ConversationDeleted, work: Work, step: DeletionStep) -> JSON:
     """Publish the next step, or after the last step one repetition. Returns what this step has deleted.
 
     The repetition finds what an answer or a run wrote that was still under way.

@@ -35,7 +35,7 @@ async def count_failed_trace(event: TraceRecorded, work: Work, error: BaseExcept
         await tenant_of_app(work.session, app_id, event.tenant_id)
     except RefusedError:
         return  # There is no such app, or it is another tenant's.
-    await work.use(Platform).flags.increment(FAILURES.format(app_id))
+    await work.use(Platform).keys.increment(FAILURES.format(app_id))
 
 
 @handles(

@@ -7,14 +7,14 @@ from schemas.event import new_event_id
 from streams.agents.repetition import publish_repetition
 from streams.delivery import Work
 from streams.delivery.handler import JSON
-from streams.dify.cleanup.delete import Step
+from streams.dify.cleanup.delete import DatasetCleanupStep
 from streams.dify.platform import Platform
 from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
 
 
-async def publish_next_step(event: Event, work: Work, step: Step) -> JSON:
+async def publish_next_step(event: Event, work: Work, step: DatasetCleanupStep) -> JSON:
     """Publish the next step, or after the last step one repetition. Returns what this step has deleted.
 
     A store outside the database is cleaned up again 15 minutes after the deletion. A clean-up that ends later than that

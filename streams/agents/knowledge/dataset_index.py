@@ -10,7 +10,7 @@ from streams.dify.ids import checked_id, optional_id
 from streams.dify.platform import Platform
 from streams.dify.reindexing import dataset as steps
 from streams.dify.reindexing.document import finish, record_not_loaded
-from streams.dify.vector_collections import platform_flags
+from streams.dify.vector_collections import existence_keys
 
 
 def changed_index(event: DatasetIndexChanged) -> str:
@@ -71,7 +71,7 @@ async def _request(event: DatasetIndexChanged, work: Work, platform: Platform) -
     async with work.step() as session:
         dropped = await steps.drop_index(session, platform, dataset_id, tenant_id)
     # While this key is set, the platform believes that the collection exists, and its next insert would fail.
-    await platform.flags.delete(*platform_flags(dropped.collections))
+    await platform.keys.delete(*existence_keys(dropped.collections))
     requested, last, more = 0, None, True
     while more:
         async with work.step() as session:

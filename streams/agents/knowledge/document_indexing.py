@@ -88,7 +88,7 @@ async def record_failed_document(
         return  # No document or tenant has such an id.
     message = str(error) or type(error).__name__
     if await record_failure(work.session, dataset_id, document_id, tenant_id, message):
-        await work.use(Platform).flags.indexing_ended(document_id)
+        await work.use(Platform).keys.indexing_ended(document_id)
 
 
 @handles(
@@ -121,7 +121,7 @@ async def index_document(event: DocumentIndexRequested, work: Work) -> JSON:
             await load(job, work, platform)
             async with work.step(final=True) as session:
                 done = await complete(session, job)
-            await platform.flags.indexing_ended(document_id)
+            await platform.keys.indexing_ended(document_id)
             return dict(done)
     except Stopped as stopped:
         return {"skipped": str(stopped)}

@@ -111,7 +111,7 @@ async def _own_ids(event: Switched, work: Work) -> tuple[str, str | None] | None
 
 async def _clear(event: Switched, platform: Platform) -> None:
     """Delete the platform's key that refuses the next change of the document."""
-    await platform.flags.delete(f"document_{event.document_id}_indexing")
+    await platform.keys.delete(f"document_{event.document_id}_indexing")
 
 
 HANDLERS = (add_document_to_index, remove_document_from_index)

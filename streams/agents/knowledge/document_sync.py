@@ -35,7 +35,7 @@ async def sync_document(event: DocumentSyncRequested, work: Work) -> JSON:
                 known = await indexed_source(session, dataset_id, document_id, tenant_id)
             edited = await platform.sources.edited(known.source)
             if known.indexed and edited is not None and edited == known.edited:
-                await platform.flags.indexing_ended(document_id)
+                await platform.keys.indexing_ended(document_id)
                 return {"changed": False}
             async with work.step(final=True) as session:
                 await reset_document(session, dataset_id, document_id, tenant_id)

@@ -33,7 +33,7 @@ async def record_failed_run(event: PipelineRunRequested, work: Work, error: Base
         documents = await documents_of_file(work.session, platform.storage, file_id, tenant_id)
     for owner, document_id in documents:
         if await record_failure(work.session, owner, document_id, tenant_id, str(error) or type(error).__name__):
-            await platform.flags.indexing_ended(document_id)
+            await platform.keys.indexing_ended(document_id)
     await _publish_next(event, work, tenant_id)
 
 
@@ -101,7 +101,7 @@ async def _retry_documents(event: PipelineRunRequested, work: Work, client: Pipe
     request = {"tenant_id": tenant_id, "dataset_id": dataset_id, "document_ids": document_ids}
     answer = await client.run(str(event.event_id), request)
     for document_id in document_ids:
-        await work.use(Platform).flags.indexing_ended(document_id)
+        await work.use(Platform).keys.indexing_ended(document_id)
     return {"runs": _count(answer.get("runs"))}
 
 

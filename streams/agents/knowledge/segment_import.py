@@ -107,7 +107,7 @@ def _source(event: SegmentsImportRequested) -> ImportSource:
 
 async def _end(event: SegmentsImportRequested, platform: Platform, state: str) -> None:
     """Set the state that a person waits for. The platform sets it to waiting, without a time limit."""
-    await platform.flags.set_jobs({f"segment_batch_import_{event.job_id}": state})
+    await platform.keys.set_jobs({f"segment_batch_import_{event.job_id}": state})
 
 
 HANDLERS = (import_segments,)

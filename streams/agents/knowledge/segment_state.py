@@ -112,7 +112,7 @@ async def clean_segments(event: SegmentDeleted, work: Work) -> JSON:
         await work.publish(event.model_copy(update=rest))
     deleted = segments.own_segment_ids(gone.node_ids)
     keys = ("segment_{}_delete_indexing", "segment_{}_indexing")
-    await platform.flags.delete(*(key.format(one) for one in deleted for key in keys))
+    await platform.keys.delete(*(key.format(one) for one in deleted for key in keys))
     return {"done": done, "removed": {name: count for name, count in removed.items() if count}}
 
 
@@ -130,7 +130,7 @@ def _checked(segment_ids: Sequence[str]) -> list[str]:
 
 async def _clear(segment_ids: Sequence[str], platform: Platform) -> None:
     """Delete the platform's keys that refuse the next change of the segments."""
-    await platform.flags.delete(*(f"segment_{segment_id}_indexing" for segment_id in segment_ids))
+    await platform.keys.delete(*(f"segment_{segment_id}_indexing" for segment_id in segment_ids))
 
 
 HANDLERS = (add_segments_to_index, remove_segments_from_index, clean_segments)

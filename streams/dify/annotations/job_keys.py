@@ -5,8 +5,8 @@ The API sets the status "waiting" without an expiry time. So every way out of a 
 
 from dataclasses import dataclass
 
+from streams.dify.coordination_keys import CoordinationKeys
 from streams.dify.ids import storable
-from streams.dify.indexing_flags import IndexingFlags
 
 _SHOWN = 1000
 """Characters of an error in its key."""
@@ -19,14 +19,14 @@ class JobKeys:
     status: str
     error: str
 
-    async def completed(self, flags: IndexingFlags, job_id: str) -> None:
+    async def completed(self, keys: CoordinationKeys, job_id: str) -> None:
         """Report that the job is done."""
-        await flags.set_jobs({self.status.format(job_id): "completed"})
+        await keys.set_jobs({self.status.format(job_id): "completed"})
 
-    async def failed(self, flags: IndexingFlags, job_id: str, message: str) -> None:
+    async def failed(self, keys: CoordinationKeys, job_id: str, message: str) -> None:
         """Report that the job has failed, and why."""
         values = {self.error.format(job_id): storable(message)[:_SHOWN], self.status.format(job_id): "error"}
-        await flags.set_jobs(values)
+        await keys.set_jobs(values)
 
 
 ENABLE = JobKeys("enable_app_annotation_job_{}", "enable_app_annotation_error_{}")

@@ -10,7 +10,7 @@ from sqlalchemy import Table, and_, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.annotations.index import annotation_collection
-from streams.dify.cleanup.bounded_deletion import CleanupStep, Rows, lock_cleanup, table_of, tables_with_rows
+from streams.dify.cleanup.bounded_deletion import DeletionStep, Rows, lock_cleanup, table_of, tables_with_rows
 from streams.dify.cleanup.messages import remove_conversations, remove_messages
 from streams.dify.cleanup.workflow_data import (
     remove_draft_files,
@@ -54,7 +54,7 @@ from streams.dify.models import (
 )
 from streams.dify.platform import Platform
 from streams.dify.tenancy import of_event, one_tenant
-from streams.dify.vector_collections import has_other_users, platform_flags
+from streams.dify.vector_collections import existence_keys, has_other_users
 
 Part = Callable[[], Awaitable[bool]]
 """Deletes some rows of a kind. Returns whether nothing of the kind is left, except rows that cannot be deleted."""
@@ -109,14 +109,14 @@ async def app_exists(session: AsyncSession, app_id: str, event_tenant: str | Non
 
 async def clean_deleted_app(
     session: AsyncSession, platform: Platform, app_id: str, event_tenant: str | None
-) -> CleanupStep:
+) -> DeletionStep:
     """Execute one step after the deletion of an app.
 
     Raises RefusedError, ForeignTenantError, and LeftBehindError if rows are left that cannot be deleted.
     """
     await lock_cleanup(session, f"app {app_id}")
     tenant_id = await _tenant(session, app_id, event_tenant)
-    step = CleanupStep(session, platform, f"app {app_id}", tenant_id)
+    step = DeletionStep(session, platform, f"app {app_id}", tenant_id)
     for part in _parts(step, app_id):
         if not await part():
             return step
@@ -135,7 +135,7 @@ def rows_of_app(table: Table, app_id: str, tenant_id: str | None) -> Rows:
     return and_(of_app, or_(column == tenant_id, column.is_(None)) if column.nullable else column == tenant_id)
 
 
-def _parts(step: CleanupStep, app_id: str) -> Sequence[Part]:
+def _parts(step: DeletionStep, app_id: str) -> Sequence[Part]:
     """Return the parts of a step, in their order. Tables without a fitting index come late."""
 
     def of_app(table: Table) -> Rows:
@@ -160,7 +160,7 @@ def _parts(step: CleanupStep, app_id: str) -> Sequence[Part]:
     )
 
 
-async def _drop_annotation_index(step: CleanupStep, app_id: str) -> bool:
+async def _drop_annotation_index(step: DeletionStep, app_id: str) -> bool:
     """Delete the app's annotations from the vector store. In a collection that others use, only the app's go."""
     session, platform = step.session, step.platform
     settings = select(AppAnnotationSetting.collection_binding_id).where(AppAnnotationSetting.app_id == app_id)
@@ -169,7 +169,7 @@ async def _drop_annotation_index(step: CleanupStep, app_id: str) -> bool:
         shared = await has_other_users(session, collection, app_id)
         if await platform.vectors.drop(session, collection, app_id, shared=shared):
             step.removed["collections"] += 1
-            await platform.flags.delete(*platform_flags([collection]))
+            await platform.keys.delete(*existence_keys([collection]))
     return True
 
 

@@ -42,8 +42,8 @@ class RemovedAnnotation:
 
 
 @dataclass(slots=True)
-class CleanupStep:
-    """One bounded step of a clean-up, in one transaction."""
+class DeletionStep:
+    """One bounded step of deletions after an app or a conversation, in one transaction."""
 
     session: AsyncSession
     platform: Platform

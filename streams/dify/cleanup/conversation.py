@@ -3,7 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.cleanup.bounded_deletion import CleanupStep, lock_cleanup, tables_with_rows
+from streams.dify.cleanup.bounded_deletion import DeletionStep, lock_cleanup, tables_with_rows
 from streams.dify.cleanup.messages import remove_conversation_parts, remove_messages, rows_of_conversation
 from streams.dify.models import App, Conversation, Message, ToolConversationVariable, ToolFile
 from streams.dify.platform import Platform
@@ -23,7 +23,7 @@ async def conversation_exists(session: AsyncSession, conversation_id: str, event
 
 async def clean_deleted_conversation(
     session: AsyncSession, platform: Platform, conversation_id: str, event_tenant: str | None
-) -> CleanupStep:
+) -> DeletionStep:
     """Execute one step after the deletion of a conversation.
 
     Raises RefusedError, ForeignTenantError, and LeftBehindError if rows are left that cannot be deleted.
@@ -32,7 +32,7 @@ async def clean_deleted_conversation(
     app_ids = list(await session.scalars(select(Message.app_id).where(of_conversation).limit(1)))
     await lock_cleanup(session, f"conversation {conversation_id}", *(f"app {app_id}" for app_id in app_ids))
     tenant_id = await _tenant(session, conversation_id, app_ids, event_tenant)
-    step = CleanupStep(session, platform, f"conversation {conversation_id}", tenant_id)
+    step = DeletionStep(session, platform, f"conversation {conversation_id}", tenant_id)
     if not await remove_conversation_parts(step, [conversation_id], app_ids):
         return step
     if not await remove_messages(step, of_conversation):

@@ -29,8 +29,8 @@ DOCUMENTS_PER_STEP = 100
 
 
 @dataclass(slots=True)
-class Step:
-    """A bounded part of a clean-up, in one transaction."""
+class DatasetCleanupStep:
+    """One bounded step of the clean-up after a dataset or a document, in one transaction."""
 
     session: AsyncSession
     platform: Platform
@@ -43,7 +43,7 @@ class Step:
     """True: nothing is left. False: another step has to follow."""
 
 
-async def remove_segments(step: Step, collections: Sequence[str]) -> bool:
+async def remove_segments(step: DatasetCleanupStep, collections: Sequence[str]) -> bool:
     """Delete some segments with their child chunks and images, and the vectors of both in the collections.
 
     Child chunks are deleted first. Returns True if no segment is left.
@@ -75,7 +75,9 @@ async def remove_segments(step: Step, collections: Sequence[str]) -> bool:
     return await _remove_nodes(step, collections, DocumentSegment.__tablename__, nodes.all()) < ROWS_PER_STEP
 
 
-async def _remove_nodes(step: Step, collections: Sequence[str], table: str, nodes: Iterable[str | None]) -> int:
+async def _remove_nodes(
+    step: DatasetCleanupStep, collections: Sequence[str], table: str, nodes: Iterable[str | None]
+) -> int:
     """Delete the vectors of rows that were just deleted. Returns the number of rows."""
     rows = list(nodes)
     step.removed[table] += len(rows)
@@ -87,7 +89,7 @@ async def _remove_nodes(step: Step, collections: Sequence[str], table: str, node
     return len(rows)
 
 
-async def remove_vectors(step: Step, collections: Sequence[str], document_id: str) -> None:
+async def remove_vectors(step: DatasetCleanupStep, collections: Sequence[str], document_id: str) -> None:
     """Delete the vectors of a document whose rows were deleted without them."""
     for collection in collections:
         removed = await step.platform.vectors.delete_document(
@@ -96,7 +98,7 @@ async def remove_vectors(step: Step, collections: Sequence[str], document_id: st
         step.removed["vectors"] += removed
 
 
-async def remove_rows(step: Step) -> bool:
+async def remove_rows(step: DatasetCleanupStep) -> bool:
     """Delete some rows of each table that refers to the scope by its ids only. Returns True if no row is left."""
     emptied = True
     for table in step.scope.tables:
@@ -108,7 +110,7 @@ async def remove_rows(step: Step) -> bool:
     return emptied
 
 
-async def remove_own_files(step: Step, document_id: str, file_id: str | None) -> bool:
+async def remove_own_files(step: DatasetCleanupStep, document_id: str, file_id: str | None) -> bool:
     """Delete the extracted images of a document, also images that no segment shows, and finally the source file.
 
     Returns True if nothing is left.
@@ -124,7 +126,7 @@ async def remove_own_files(step: Step, document_id: str, file_id: str | None) ->
     return True
 
 
-async def remove_documents(step: Step) -> bool:
+async def remove_documents(step: DatasetCleanupStep) -> bool:
     """Delete some documents of a dataset with their source files, after all extracted images of the dataset.
 
     Returns True if no document is left.

@@ -10,7 +10,7 @@ from sqlalchemy.orm import aliased
 
 from streams.dify.cleanup.bounded_deletion import (
     OWNERS_PER_STEP,
-    CleanupStep,
+    DeletionStep,
     RemovedAnnotation,
     Rows,
     table_of,
@@ -52,7 +52,7 @@ PARTS_OF_CONVERSATIONS = tuple(kind.conversation_id for kind in _OF_CONVERSATION
 """The columns that name a conversation. While one does, its row stays."""
 
 
-async def remove_messages(step: CleanupStep, which: Rows, *, keep_annotations: bool = False) -> bool:
+async def remove_messages(step: DeletionStep, which: Rows, *, keep_annotations: bool = False) -> bool:
     """Delete some messages with their parts and files.
 
     With `keep_annotations`, annotations stay as if they had been added without a message.
@@ -83,7 +83,7 @@ async def remove_messages(step: CleanupStep, which: Rows, *, keep_annotations: b
 
 
 async def remove_conversation_parts(
-    step: CleanupStep, conversation_ids: Sequence[str], app_ids: Sequence[str], *, keep_annotations: bool = False
+    step: DeletionStep, conversation_ids: Sequence[str], app_ids: Sequence[str], *, keep_annotations: bool = False
 ) -> bool:
     """Delete some of what belongs to these conversations and to none of their messages.
 
@@ -109,7 +109,7 @@ async def remove_conversation_parts(
     return all(emptied)
 
 
-async def remove_conversations(step: CleanupStep, app_id: str) -> bool:
+async def remove_conversations(step: DeletionStep, app_id: str) -> bool:
     """Delete some conversations of an app with their parts. Their messages are deleted before."""
     of_app = Conversation.app_id == app_id
     found = list(await step.session.scalars(select(Conversation.id).where(of_app).limit(OWNERS_PER_STEP)))
@@ -121,7 +121,7 @@ async def remove_conversations(step: CleanupStep, app_id: str) -> bool:
     return await step.rows(table_of(Conversation), bare) < OWNERS_PER_STEP
 
 
-async def remove_annotations(step: CleanupStep, which: Rows) -> bool:
+async def remove_annotations(step: DeletionStep, which: Rows) -> bool:
     """Delete some annotations. Those that are in an annotation index are added to `step.annotations`."""
     ids = list(await step.session.scalars(select(MessageAnnotation.id).where(which).limit(OWNERS_PER_STEP)))
     some = one_of(MessageAnnotation.id, ids)
@@ -138,7 +138,7 @@ async def remove_annotations(step: CleanupStep, which: Rows) -> bool:
     return count < OWNERS_PER_STEP
 
 
-async def _detach_annotations(step: CleanupStep, which: Rows) -> None:
+async def _detach_annotations(step: DeletionStep, which: Rows) -> None:
     """Let annotations forget their message and conversation. One without a question gets the message's."""
     asked = select(Message.query).where(Message.id == MessageAnnotation.message_id).scalar_subquery()
     question = func.coalesce(MessageAnnotation.question, asked)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.cleanup.bounded_deletion import lock_cleanup
 from streams.dify.cleanup.delete import (
-    Step,
+    DatasetCleanupStep,
     remove_documents,
     remove_own_files,
     remove_rows,
@@ -62,7 +62,9 @@ async def dataset_exists(session: AsyncSession, dataset_id: str) -> bool:
     return bool(await session.scalar(select(exists().where(Dataset.id == dataset_id))))
 
 
-async def clean_deleted_document(session: AsyncSession, platform: Platform, deleted: DeletedDocument) -> Step:
+async def clean_deleted_document(
+    session: AsyncSession, platform: Platform, deleted: DeletedDocument
+) -> DatasetCleanupStep:
     """Execute one step after the deletion of a document.
 
     Raises RefusedError, and LeftBehindError if something is left after the last step.
@@ -72,7 +74,7 @@ async def clean_deleted_document(session: AsyncSession, platform: Platform, dele
     struct, binding_id = (dataset.index_struct, dataset.collection_binding_id) if dataset else (None, None)
     collections = await collections_of(session, platform, deleted.dataset_id, struct, binding_id)
     tenant_id = await tenant_of_documents(session, deleted.dataset_id, [deleted.document_id], deleted.tenant_id)
-    step = Step(session, platform, Scope(deleted.dataset_id, deleted.document_id, tenant_id))
+    step = DatasetCleanupStep(session, platform, Scope(deleted.dataset_id, deleted.document_id, tenant_id))
     if not await remove_segments(step, collections):
         return step
     await remove_vectors(step, collections, deleted.document_id)
@@ -92,7 +94,9 @@ async def clean_deleted_document(session: AsyncSession, platform: Platform, dele
     return step
 
 
-async def clean_deleted_dataset(session: AsyncSession, platform: Platform, deleted: DeletedDataset) -> Step:
+async def clean_deleted_dataset(
+    session: AsyncSession, platform: Platform, deleted: DeletedDataset
+) -> DatasetCleanupStep:
     """Execute one step after the deletion of a dataset. Raises the same errors as `clean_deleted_document`.
 
     Every step drops the collections first. So no vector outlives the segment that contains its id.
@@ -102,7 +106,7 @@ async def clean_deleted_dataset(session: AsyncSession, platform: Platform, delet
         session, platform, deleted.dataset_id, deleted.index_struct, deleted.collection_binding_id
     )
     tenant_id = await tenant_of_deleted_dataset(session, deleted.dataset_id, deleted.tenant_id)
-    step = Step(session, platform, Scope(deleted.dataset_id, None, tenant_id))
+    step = DatasetCleanupStep(session, platform, Scope(deleted.dataset_id, None, tenant_id))
     for collection in collections:
         shared = await has_other_users(session, collection, deleted.dataset_id)
         dropped = await platform.vectors.drop(session, collection, deleted.dataset_id, shared=shared)
@@ -130,7 +134,7 @@ async def _lock(session: AsyncSession, dataset_id: str, document_id: str | None 
         await lock_cleanup(session, f"document {document_id}", f"dataset {dataset_id}")
 
 
-def _finish(step: Step, left: Mapping[str, int]) -> None:
+def _finish(step: DatasetCleanupStep, left: Mapping[str, int]) -> None:
     """Mark the step as the last one. Raises LeftBehindError if something is left."""
     found = ", ".join(f"{count} {name}" for name, count in left.items() if count)
     if found:

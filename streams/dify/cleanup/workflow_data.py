@@ -5,7 +5,7 @@ Each function returns whether nothing of its kind is left, except rows that cann
 
 from sqlalchemy import select
 
-from streams.dify.cleanup.bounded_deletion import OWNERS_PER_STEP, CleanupStep, Rows, table_of, without_parts
+from streams.dify.cleanup.bounded_deletion import OWNERS_PER_STEP, DeletionStep, Rows, table_of, without_parts
 from streams.dify.models import (
     UploadFile,
     WorkflowDraftVariable,
@@ -16,7 +16,7 @@ from streams.dify.models import (
 from streams.dify.sql import one_of
 
 
-async def remove_node_executions(step: CleanupStep, which: Rows) -> bool:
+async def remove_node_executions(step: DeletionStep, which: Rows) -> bool:
     """Delete some executions of nodes, with the files of their large values."""
     found = list(await step.session.scalars(select(WorkflowNodeExecution.id).where(which).limit(OWNERS_PER_STEP)))
     if not found:
@@ -28,14 +28,14 @@ async def remove_node_executions(step: CleanupStep, which: Rows) -> bool:
     return await step.rows(table_of(WorkflowNodeExecution), bare) < OWNERS_PER_STEP
 
 
-async def remove_offloads(step: CleanupStep, which: Rows) -> bool:
+async def remove_offloads(step: DeletionStep, which: Rows) -> bool:
     """Delete the files of some large values, then the rows that name them."""
     if not await step.files(UploadFile, UploadFile.id.in_(select(WorkflowNodeExecutionOffload.file_id).where(which))):
         return False
     return await step.emptied(table_of(WorkflowNodeExecutionOffload), which)
 
 
-async def remove_draft_variables(step: CleanupStep, app_id: str) -> bool:
+async def remove_draft_variables(step: DeletionStep, app_id: str) -> bool:
     """Delete some draft variables of an app, with the files of their large values."""
     of_app = WorkflowDraftVariable.app_id == app_id
     query = select(WorkflowDraftVariable.id, WorkflowDraftVariable.file_id).where(of_app).limit(OWNERS_PER_STEP)
@@ -49,7 +49,7 @@ async def remove_draft_variables(step: CleanupStep, app_id: str) -> bool:
     return await step.rows(table_of(WorkflowDraftVariable), variables) < OWNERS_PER_STEP
 
 
-async def remove_draft_files(step: CleanupStep, which: Rows) -> bool:
+async def remove_draft_files(step: DeletionStep, which: Rows) -> bool:
     """Delete some files of draft variables, then the rows that name them."""
     uploads = select(WorkflowDraftVariableFile.upload_file_id).where(which)
     if not await step.files(UploadFile, UploadFile.id.in_(uploads)):

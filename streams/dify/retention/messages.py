@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.cleanup.bounded_deletion import OWNERS_PER_STEP, CleanupStep, disable_sequential_scans
+from streams.dify.cleanup.bounded_deletion import OWNERS_PER_STEP, DeletionStep, disable_sequential_scans
 from streams.dify.cleanup.messages import remove_messages
 from streams.dify.models import App, Message, MessageFile
 from streams.dify.platform import Platform
@@ -107,7 +107,7 @@ async def remove_with_files(
     locked = {one: owners[one] for one in await session.scalars(query.with_for_update(skip_locked=True))}
     files = select(MessageFile.message_id).where(one_of(MessageFile.message_id, locked)).distinct()
     for tenant_id, message_ids in by_file_owner(locked, set(await session.scalars(files))).items():
-        cleanup = CleanupStep(session, platform, "old messages", tenant_id, removed=step.removed)
+        cleanup = DeletionStep(session, platform, "old messages", tenant_id, removed=step.removed)
         which = one_of(Message.id, message_ids)
         while not await remove_messages(cleanup, which, keep_annotations=True):
             if budget.is_spent:

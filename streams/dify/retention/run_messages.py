@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import and_, exists, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.cleanup.bounded_deletion import OWNERS_PER_STEP, CleanupStep, Rows, table_of, without_parts
+from streams.dify.cleanup.bounded_deletion import OWNERS_PER_STEP, DeletionStep, Rows, table_of, without_parts
 from streams.dify.cleanup.messages import PARTS_OF_CONVERSATIONS, remove_conversation_parts
 from streams.dify.models import Conversation, Message, ToolFile, WorkflowRun
 from streams.dify.platform import Platform
@@ -119,7 +119,7 @@ async def _remove_conversations(
     files = select(ToolFile.conversation_id).where(one_of(ToolFile.conversation_id, apps)).distinct()
     locked = {one: owners[one] for one in apps}
     for tenant_id, ids in by_file_owner(locked, set(await session.scalars(files))).items():
-        cleanup = CleanupStep(session, platform, "old conversations", tenant_id, removed=step.removed)
+        cleanup = DeletionStep(session, platform, "old conversations", tenant_id, removed=step.removed)
         app_ids = sorted({apps[one] for one in ids})
         while not await remove_conversation_parts(cleanup, ids, app_ids, keep_annotations=True):
             pass

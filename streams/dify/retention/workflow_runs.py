@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.cleanup.bounded_deletion import (
     OWNERS_PER_STEP,
-    CleanupStep,
+    DeletionStep,
     Rows,
     disable_sequential_scans,
     table_of,
@@ -134,7 +134,7 @@ async def _remove_runs(
     for executions in pieces(await _executions(session, locked), OWNERS_PER_STEP):
         if not await _remove_executions(session, platform, executions, budget, step):
             return False
-    cleanup = CleanupStep(session, platform, "old workflow runs", None, removed=step.removed)
+    cleanup = DeletionStep(session, platform, "old workflow runs", None, removed=step.removed)
     while not await cleanup.emptied(table_of(WorkflowAppLog), one_of(WorkflowAppLog.workflow_run_id, locked)):
         pass
     bare = one_of(WorkflowRun.id, locked) & without_parts(WorkflowRun.id, [WorkflowAppLog.workflow_run_id])
@@ -153,7 +153,7 @@ async def _remove_executions(
     offloaded = WorkflowNodeExecutionOffload.node_execution_id
     large = set(await session.scalars(select(offloaded).where(one_of(offloaded, owners)).distinct()))
     for tenant_id, ids in by_file_owner(owners, large).items():
-        cleanup = CleanupStep(session, platform, "old workflow runs", tenant_id, removed=step.removed)
+        cleanup = DeletionStep(session, platform, "old workflow runs", tenant_id, removed=step.removed)
         while not await remove_node_executions(cleanup, one_of(WorkflowNodeExecution.id, ids)):
             if budget.is_spent:
                 return False

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from schemas import DocumentIndexRequested
-from streams.dify.indexing_flags import IndexingFlags
+from streams.dify.coordination_keys import CoordinationKeys
 from streams.dify.redis import redis_opener
 from streams.local.kafka import Kafka
 from streams.local.ports import allocate_ports
@@ -234,10 +234,12 @@ async def test_a_change_of_master_is_followed(tmp_path: Path) -> None:
                 "sentinel failover-timeout cache 5000\n"
             )
             sentinel = servers.enter_context(redis_server(binary, tmp_path / "sentinel", str(config), "--sentinel"))
-            flags = IndexingFlags(redis_opener(Settings(redis_url=f"redis+sentinel://127.0.0.1:{sentinel}/cache/0")), 5)
+            keys = CoordinationKeys(
+                redis_opener(Settings(redis_url=f"redis+sentinel://127.0.0.1:{sentinel}/cache/0")), 5
+            )
             with Redis(port=master) as client:
                 client.set("document_a_is_retried", 1)
-                await flags.indexing_ended("a")
+                await keys.indexing_ended("a")
                 assert not client.exists("document_a_is_retried")
             with Redis(port=sentinel) as watcher:
                 wait_for(lambda: watcher.sentinel_slaves("cache"), "the sentinel to know the replica")
@@ -246,7 +248,7 @@ async def test_a_change_of_master_is_followed(tmp_path: Path) -> None:
             await asyncio.to_thread(wait_for, lambda: known() == replica, "the sentinel's word")
             wait_for(lambda: client.info("replication")["role"] == "master", "the replica to be master")
             client.set("document_b_is_retried", 1)
-            await flags.indexing_ended("b")
+            await keys.indexing_ended("b")
             assert not client.exists("document_b_is_retried")
 
 
@@ -273,7 +275,7 @@ async def test_sentinel_and_master_are_reached_over_tls(certificates: Certificat
             place = f":secret@127.0.0.1:{sentinel}/cache/0"
             with Redis(port=server, password="secret") as client:
                 client.set("document_a_is_retried", 1)
-                await flags(f"rediss+sentinel://{place}?{query}").indexing_ended("a")
+                await keys(f"rediss+sentinel://{place}?{query}").indexing_ended("a")
                 assert not client.exists("document_a_is_retried")
             assert to_sentinel.connections > 0
             assert to_master.connections > 0
@@ -289,9 +291,11 @@ async def test_sentinel_and_master_are_reached_over_tls(certificates: Certificat
             assert to_sentinel.connections == before
 
 
-def flags(url: str) -> IndexingFlags:
-    """Return the flags of documents in the Redis of a URL."""
-    return IndexingFlags(redis_opener(Settings(redis_url=url, redis_connect_timeout=20, redis_request_timeout=20)), 60)
+def keys(url: str) -> CoordinationKeys:
+    """Return the keys of documents in the Redis of a URL."""
+    return CoordinationKeys(
+        redis_opener(Settings(redis_url=url, redis_connect_timeout=20, redis_request_timeout=20)), 60
+    )
 
 
 @pytest.mark.parametrize("query", ["ssl_ca_certs", "retry=1&ssl_ca_certs=x", "ssl_unknown=x", "x"])

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from streams.dify.indexing_flags import NO_ANSWER, IndexingFlags
+from streams.dify.coordination_keys import NO_ANSWER, CoordinationKeys
 from streams.dify.redis import redis_opener
 from streams.settings import Settings
 
@@ -16,7 +16,7 @@ from streams.settings import Settings
 async def test_documents_that_end_together_do_not_wait_and_tell_of_it_once(settings: Settings) -> None:
     """Each tries twice. The first one that fails logs a warning, and later ones do not try."""
     nowhere = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
-    away = IndexingFlags(redis_opener(nowhere), seconds=20.0)
+    away = CoordinationKeys(redis_opener(nowhere), seconds=20.0)
     began = time.monotonic()
     with capture_logs() as logs:
         await asyncio.gather(*(away.indexing_ended(f"document {number}") for number in range(8)))

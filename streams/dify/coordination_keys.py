@@ -24,7 +24,7 @@ _JOB_SECONDS = 600
 _KEYS = ("document_{}_is_retried", "document_{}_is_sync")
 
 
-class IndexingFlags:
+class CoordinationKeys:
     """The keys of one Redis. There is one client per event loop."""
 
     def __init__(self, open_client: Callable[[], Redis], seconds: float) -> None:
