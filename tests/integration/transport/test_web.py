@@ -12,10 +12,11 @@ import httpx
 import pytest
 from faust.web import Request, Response, View
 
+from streams.observability.connection_limits import MAX_CONNECTIONS, connection_limit
 from streams.settings import Settings
 from streams.transport.faust import web
 from streams.transport.faust.app import StreamsApp
-from streams.transport.faust.web import MAX_CONNECTIONS, StreamsWeb, connection_limit
+from streams.transport.faust.web import StreamsWeb
 
 BOUNDED = 10.0
 """Seconds that a test waits at most."""
