@@ -81,15 +81,36 @@ class KafkaAdmin:
         It uses a consumer that joins no group. librdkafka's admin client crashes the process with a segmentation fault
         while the group's coordinator moves (librdkafka #5040).
         """
-        config = {**self._config, "group.id": group, "enable.auto.commit": False}
-        consumer = Consumer(config, logger=client_logger)
+        consumer = self.offset_reader(group)
+        try:
+            return self.committed_by(consumer, group, partitions)
+        finally:
+            consumer.close()
+
+    def offset_reader(self, group: str) -> Consumer:
+        """Return a consumer that reads a group's committed offsets and never joins the group."""
+        return Consumer({**self._config, "group.id": group, "enable.auto.commit": False}, logger=client_logger)
+
+    def committed_by(
+        self, consumer: Consumer, group: str, partitions: Sequence[tuple[str, int]]
+    ) -> dict[tuple[str, int], int]:
+        """Return a group's committed offsets, as `committed` does, by a consumer that is used again.
+
+        Args:
+            consumer: The consumer of `offset_reader`.
+            group: Its group.
+            partitions: Topics and partitions.
+
+        Raises:
+            BrokersUnreachableError: No broker answers.
+            KafkaRefusedError: Kafka rejected the request.
+        """
         try:
             found = consumer.committed([TopicPartition(*partition) for partition in partitions], timeout=self.timeout)
         except KafkaException as error:
-            consumer.poll(0)  # calls `error_cb`
             raise self.to_error(error, f"read the offsets of group {group}") from error
         finally:
-            consumer.close()
+            consumer.poll(0)  # calls `error_cb`, and writes the client's log lines
         return {(one.topic, one.partition): one.offset for one in found if one.error is None and one.offset >= 0}
 
     def to_error(self, error: KafkaException, what: str) -> BrokersUnreachableError | KafkaRefusedError:

@@ -1,7 +1,7 @@
-"""Since when the oldest record waits that a group has not settled: its time is in the record alone."""
+"""The timestamp of the oldest record that a group has not settled. Only the record itself has it."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -24,13 +24,25 @@ def oldest_records(settings: Settings, lags: Iterable[Lag]) -> dict[Place, datet
     A partition is left out whose record does not come within `kafka_request_timeout`, may not be read, or has no time.
     """
     waiting = {(lag.topic, lag.partition): lag for lag in lags if lag.lag}
-    found: dict[Place, datetime] = {}
+    found: dict[Place, float | None] = {}
     if not waiting:
-        return found
-    consumer = Consumer(
+        return {}
+    consumer = record_consumer(settings)
+    try:
+        read_timestamps(consumer, waiting, settings.kafka_request_timeout, found)
+    except KafkaException:
+        pass  # the lag itself has been reported; the known timestamps are better than none
+    finally:
+        consumer.close()
+    return {place: datetime.fromtimestamp(at, tz=UTC) for place, at in found.items() if at is not None}
+
+
+def record_consumer(settings: Settings) -> Consumer:
+    """Return a consumer for `read_timestamps`. It joins no group; the client only requires a name for one."""
+    return Consumer(
         {
             **client_config(settings),
-            "group.id": f"{settings.application}.lag",  # it joins no group: the client only wants a name for one
+            "group.id": f"{settings.application}.lag",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "fetch.message.max.bytes": FETCH_BYTES,
@@ -38,27 +50,45 @@ def oldest_records(settings: Settings, lags: Iterable[Lag]) -> dict[Place, datet
         },
         logger=client_logger,
     )
+
+
+def read_timestamps(
+    consumer: Consumer, wanted: Mapping[Place, Lag], seconds: float, found: dict[Place, float | None]
+) -> None:
+    """Read the first unsettled record of each partition, and add its timestamp in seconds since the epoch.
+
+    None is added for a partition without any record up to its end: only the markers of transactions are there. A
+    partition that cannot be read, or not in time, is left out, and so is a record without a timestamp.
+
+    Args:
+        consumer: A consumer of `record_consumer`. Afterwards it has no partitions.
+        wanted: The partitions with their lag.
+        seconds: The time limit.
+        found: Gets the timestamps.
+
+    Raises:
+        KafkaException: The consumer failed. Timestamps that were read before are in `found`.
+    """
+    waiting = dict(wanted)
+    deadline = time.monotonic() + seconds
+    consumer.assign([TopicPartition(*place, lag.current_offset) for place, lag in waiting.items()])
     try:
-        consumer.assign([TopicPartition(*place, lag.current_offset) for place, lag in waiting.items()])
-        deadline = time.monotonic() + settings.kafka_request_timeout
         while waiting and time.monotonic() < deadline:
             for message in consumer.consume(len(waiting), POLL_SECONDS):
                 place = (message.topic() or "", message.partition() or 0)
                 if waiting.pop(place, None) is None:
                     continue
                 consumer.incremental_unassign([TopicPartition(*place)])
-                if (at := _time(message)) is not None:
+                if (at := _timestamp(message)) is not None:
                     found[place] = at
             for place in _without_record(consumer, waiting):
                 del waiting[place]
-    except KafkaException:
-        return found  # the lag itself has been told; what is known of the oldest is better than nothing
+                found[place] = None
     finally:
-        consumer.close()
-    return found
+        consumer.unassign()
 
 
-def _without_record(consumer: Consumer, waiting: dict[Place, Lag]) -> list[Place]:
+def _without_record(consumer: Consumer, waiting: Mapping[Place, Lag]) -> list[Place]:
     """Partitions that were read to their end: what lies there are the markers of transactions."""
     positions = consumer.position([TopicPartition(*place) for place in waiting]) if waiting else []
     return [
@@ -68,8 +98,8 @@ def _without_record(consumer: Consumer, waiting: dict[Place, Lag]) -> list[Place
     ]
 
 
-def _time(message: Message) -> datetime | None:
+def _timestamp(message: Message) -> float | None:
     if message.error() is not None:  # such as a topic that this client may not read
         return None
     _, milliseconds = message.timestamp()
-    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC) if milliseconds > 0 else None
+    return milliseconds / 1000 if milliseconds > 0 else None
