@@ -7,6 +7,8 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streams.transport.faust.app import StreamsApp
 
 __all__ = ["__version__", "app"]
@@ -21,7 +23,7 @@ def __getattr__(name: str) -> object:
         case "app":
             from streams.bootstrap import build_app  # noqa: PLC0415 - Faust is loaded for workers only
 
-            made: object = build_app()
+            made: object = _app_or_exit(build_app)
         case "__version__":
             from importlib.metadata import version  # noqa: PLC0415 - takes longer to import than all of this package
 
@@ -31,3 +33,13 @@ def __getattr__(name: str) -> object:
             raise AttributeError(message)
     globals()[name] = made
     return made
+
+
+def _app_or_exit(build: "Callable[[], object]") -> object:
+    """Return the app, or end the process with one line about a wrong setting: Faust would print a traceback."""
+    from streams.settings import SettingsError  # noqa: PLC0415 - a producer may never need it
+
+    try:
+        return build()
+    except SettingsError as error:
+        raise SystemExit(f"the worker cannot start: {error}") from None

@@ -1,5 +1,6 @@
 """Describes an exception: its type, one line, and a stack that is short enough for a header and a log line."""
 
+import sys
 import traceback
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -33,6 +34,16 @@ def describe(error: BaseException) -> ErrorText:
     """
     stack = "".join(_stack(error)).rstrip()
     return ErrorText(type_name(error), message(error), _keep_end(stack, STACK_LIMIT))
+
+
+def exception_of(exc_info: object) -> BaseException | None:
+    """Return the exception of a log line's `exc_info`: an exception, `sys.exc_info()`, or True for the current one."""
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if not exc_info:
+        return None
+    found = exc_info[1] if isinstance(exc_info, tuple) else sys.exc_info()[1]
+    return found if isinstance(found, BaseException) else None
 
 
 def type_name(error: BaseException) -> str:

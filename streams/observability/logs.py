@@ -19,13 +19,17 @@ from weakref import WeakSet
 import structlog
 from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
 
-from streams.observability.error_text import describe
+from streams.observability.error_text import describe, exception_of
+from streams.observability.log_repeats import RepeatHandler
 from streams.observability.printable import escape_json, escape_line, escape_lines
 from streams.observability.redaction import Redactor, bind_redactor, current_redactor
 from streams.settings import Settings
 
 _NOISY = ("aiokafka", "asyncio", "faust", "mode", "sqlalchemy", "httpx", "httpx2")
 """Libraries whose informational lines do not help operators. STREAMS_LOG_LEVEL=debug shows them."""
+
+ROOT = ""
+"""The name of the root logger."""
 
 _delivery: ContextVar[Callable[[], Mapping[str, object]] | None] = ContextVar("delivery", default=None)
 
@@ -64,6 +68,23 @@ def configure_logging(settings: Settings) -> None:
     forget_cached()
 
 
+def apply_log_level(level: str) -> None:
+    """Change the level of every logger in this process at once. The format and the handlers stay.
+
+    Args:
+        level: A value of STREAMS_LOG_LEVEL.
+    """
+    for name, one in logger_levels(level).items():
+        logging.getLogger(name).setLevel(one)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    forget_cached()
+
+
+def log_level() -> str:
+    """Return the level in force, as STREAMS_LOG_LEVEL has it."""
+    return logging.getLevelName(logging.getLogger().level).lower()
+
+
 def forget_cached() -> None:
     """Apply the current configuration to every logger. Each one caches the configuration of its first line."""
     for logger in _loggers:
@@ -75,9 +96,8 @@ def logging_config(settings: Settings) -> dict[str, object]:
 
     Faust's worker clears the root logger when it starts, and applies its setting `logging_config`: pass this value.
     """
-    level = settings.log_level.upper()
-    quiet = level if level in {"DEBUG", "ERROR"} else "WARNING"
     json = _use_json(settings)
+    levels = logger_levels(settings.log_level)
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -96,14 +116,18 @@ def logging_config(settings: Settings) -> dict[str, object]:
             }
         },
         # The current stderr: Faust's worker replaces sys.stderr with a logger later.
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines", "stream": sys.stderr}},
-        "root": {"level": level, "handlers": ["stderr"]},
-        "loggers": {
-            **{name: {"level": quiet} for name in _NOISY},
-            # Its debug lines contain the rows.
-            "sqlalchemy": {"level": "INFO" if quiet == "DEBUG" else quiet},
-        },
+        "handlers": {"stderr": {"()": RepeatHandler, "formatter": "lines", "stream": sys.stderr}},
+        "root": {"level": levels.pop(ROOT), "handlers": ["stderr"]},
+        "loggers": {name: {"level": level} for name, level in levels.items()},
     }
+
+
+def logger_levels(level: str) -> dict[str, str]:
+    """Return the level of each logger whose level is set, `ROOT` included, for a value of STREAMS_LOG_LEVEL."""
+    level = level.upper()
+    quiet = level if level in {"DEBUG", "ERROR"} else "WARNING"
+    # The debug lines of SQLAlchemy contain the rows.
+    return {ROOT: level, **dict.fromkeys(_NOISY, quiet), "sqlalchemy": "INFO" if quiet == "DEBUG" else quiet}
 
 
 def bind_delivery(fields: Callable[[], Mapping[str, object]], redactor: Redactor | None = None) -> None:
@@ -204,7 +228,7 @@ def _redact_fields(_logger: WrappedLogger, _method: str, fields: EventDict) -> E
 
 def _mask_exception(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
     """Convert an exception to text if there are values to mask, for the console format."""
-    if current_redactor() is not None and (error := _exception_of(fields.get("exc_info"))) is not None:
+    if current_redactor() is not None and (error := exception_of(fields.get("exc_info"))) is not None:
         del fields["exc_info"]
         fields["exception"] = describe(error).stack
     return fields
@@ -233,16 +257,7 @@ def _print_traceback(output: TextIO, exc_info: ExcInfo) -> None:
 
 def _split_exception(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
     """Replace `exc_info` with error_type, error_message and stack, as in dead letters and the ledger."""
-    error = _exception_of(fields.pop("exc_info", None))
+    error = exception_of(fields.pop("exc_info", None))
     if error is not None:
         fields["error_type"], fields["error_message"], fields["stack"] = describe(error)
     return fields
-
-
-def _exception_of(given: object) -> BaseException | None:
-    if isinstance(given, BaseException):
-        return given
-    if not given:
-        return None
-    found = given[1] if isinstance(given, tuple) else sys.exc_info()[1]
-    return found if isinstance(found, BaseException) else None

@@ -21,6 +21,7 @@ from streams.urls import check_urls
 
 __all__ = [
     "POOL_NAMES",
+    "LogLevel",
     "PoolName",
     "Settings",
     "SettingsError",
@@ -29,6 +30,7 @@ __all__ = [
 
 PoolName = Literal["high", "default", "low"]
 POOL_NAMES: tuple[PoolName, ...] = ("high", "default", "low")
+LogLevel = Literal["debug", "info", "warning", "error"]
 _PREFIX = "STREAMS_"
 _LONGEST_VALUE = 1_000
 _LONGEST_VALUES = {"kafka_config": 65_536, "kafka_bootstrap_servers": 10_000, "dlq_key": 10_000, "handlers": 10_000}
@@ -151,7 +153,7 @@ class Settings(ModelSettings, SourceSettings, MailSettings, ServiceSettings, Sch
     web_port: int = Field(6066, ge=0, le=65535)
     metrics_lag: bool = Field(True, description="export lag with kafka_exporter's names")  # noqa: FBT003
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: LogLevel = "info"
     local_dir: Path = Field(Path(".local"), description="folder of the local stack")
 
     @property

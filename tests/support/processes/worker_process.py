@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import httpx
 from sqlalchemy import Engine, text
 
 from schemas import Event
@@ -117,6 +118,11 @@ class WorkerProcess:
             return error.code, error.read().decode()
         except OSError:
             return 0, ""
+
+    def post(self, path: str, body: str, **headers: str) -> tuple[int, str]:
+        """Return the status and body of the answer to a POST."""
+        answer = httpx.post(f"http://127.0.0.1:{self.port}{path}", content=body, headers=headers, timeout=5)
+        return answer.status_code, answer.text
 
     def stop(self, *, within: float = 25.0) -> int:
         """Send SIGTERM and return the exit code. `within`: how long to wait, in seconds."""

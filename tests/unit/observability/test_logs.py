@@ -8,7 +8,14 @@ import sys
 import pytest
 from structlog.testing import capture_logs
 
-from streams.observability.logs import bind_delivery, configure_logging, delivery_context, get_logger
+from streams.observability.logs import (
+    apply_log_level,
+    bind_delivery,
+    configure_logging,
+    delivery_context,
+    get_logger,
+    log_level,
+)
 from streams.observability.redaction import Redactor
 from streams.settings import Settings
 
@@ -194,3 +201,22 @@ def test_control_characters_do_not_reach_the_terminal(log_format: str, capsys: L
     if log_format == "console":
         assert "\\x1b[31m\\x9b2J\\u202e" in err
         assert any(line.endswith("second line") for line in err.splitlines())
+
+
+@pytest.mark.requirement("Logs", "the level changes at run time without a restart")
+def test_the_level_changes_while_the_process_runs(capsys: Lines) -> None:
+    """For loggers in use, ours and libraries', in both directions. The stream stays, even if Faust has replaced it."""
+    configure_logging(Settings(log_format="json"))
+    log, library = get_logger("streams.test"), logging.getLogger("mode.services")
+    told = []
+    for level in ("warning", "debug", "error", "info"):
+        apply_log_level(level)
+        assert log_level() == level
+        for name in ("debug", "info", "warning", "error"):
+            getattr(log, name)(f"ours at {name}")
+            getattr(library, name)(f"theirs at {name}")
+        told.append([str(line["message"]) for line in lines(capsys)])
+    assert told[0] == ["ours at warning", "theirs at warning", "ours at error", "theirs at error"]
+    assert len(told[1]) == 8
+    assert told[2] == ["ours at error", "theirs at error"]
+    assert told[3] == ["ours at info", *told[0]]
