@@ -122,10 +122,22 @@ class Database:
         if is_pooled(settings):
             _limit_statements(self.bookkeeping, settings)
 
+    def connections(self) -> dict[str, tuple[int, int, int]]:
+        """Return by engine: how many connections are in use, how many are idle, and how many it opens at most."""
+        return {name: _counts(engine) for name, engine in (("effects", self.effects), (BOOKKEEPING, self.bookkeeping))}
+
     async def dispose(self) -> None:
         """Close every connection of both pools."""
         await self.effects.dispose()
         await self.bookkeeping.dispose()
+
+
+def _counts(engine: AsyncEngine) -> tuple[int, int, int]:
+    pool = engine.pool
+    if not isinstance(pool, LedgerPool):
+        message = "the pool of this engine counts no connections"
+        raise TypeError(message)
+    return pool.checkedout(), pool.checkedin(), pool.size()
 
 
 def sync_engine(settings: Settings) -> Engine:

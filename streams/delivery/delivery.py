@@ -60,6 +60,8 @@ class Delivery:
     """ms since the epoch."""
     lost_runs: int = 0
     """Runs since the last counted one that lost their connection to the database."""
+    due_since: float | None = None
+    """When a delivery of a retry tier became due, in seconds of `time.perf_counter`. None: it never waited for that."""
 
     @property
     def origin(self) -> Origin:

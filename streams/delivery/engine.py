@@ -1,7 +1,8 @@
 """The delivery engine of one pool: builds its parts, and handles revocation and shutdown."""
 
 import asyncio
-from collections.abc import Collection, Coroutine, Iterable
+from collections.abc import Collection, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from streams.delivery.admission.admission import Admission
@@ -18,7 +19,8 @@ from streams.delivery.runners.leased import LeasedRunner
 from streams.delivery.runners.transactional import TransactionalRunner
 from streams.delivery.scheduling.lanes import Lanes
 from streams.delivery.scheduling.retry_tiers import RetryTiers
-from streams.delivery.scheduling.scheduler import Runners, Scheduler
+from streams.delivery.scheduling.runners import Runners
+from streams.delivery.scheduling.scheduler import Scheduler
 from streams.delivery.settlement.dead_letters.dead_letter import DeadLetters
 from streams.delivery.settlement.dead_letters.unreadable_claim import UnreadableClaims
 from streams.delivery.settlement.deferral import Deferrals
@@ -52,7 +54,7 @@ class PoolEngine:
         attempts = AttemptContext(
             context.database, context.worker_identity, context.codec, context.schemas, context.services, context.compute
         )
-        telemetry = Telemetry(context.group, context.catalogue, context.handlers)
+        self._telemetry = telemetry = Telemetry(context.group, context.catalogue, context.handlers)
         availability = Availability(context.gate, context.breakers)
         sender = Sender(context.producer, context.settings.settle_timeout)
         destinations = Destinations(
@@ -105,9 +107,10 @@ class PoolEngine:
                 broken=settlement.broken,
                 ended=payloads.release,
                 hop=self._hop,
-            )
+            ),
+            telemetry,
         )
-        self._intake = self._build_intake(payloads)
+        self._intake = self._build_intake(payloads, telemetry)
         self.accept = self._intake.accept
         """Accepts a chunk of an event topic."""
         self.accept_tier = self._intake.accept_tier
@@ -115,7 +118,7 @@ class PoolEngine:
         context.breakers.on_change(self._scheduler.release)
         context.pauses.on_change(self._scheduler.release)
 
-    def _build_scheduler(self, runners: Runners) -> Scheduler:
+    def _build_scheduler(self, runners: Runners, telemetry: Telemetry) -> Scheduler:
         context = self.context
         admission = Admission(context.gate, context.pauses, context.breakers, context.by_topic)
         lanes = Lanes(
@@ -129,12 +132,13 @@ class PoolEngine:
             admission,
             context.guard,
             runners=runners,
+            telemetry=telemetry,
             concurrency=context.pool.concurrency,
             delays=context.settings.retry_delays,
             fail=self._fail,
         )
 
-    def _build_intake(self, payloads: PayloadLoader) -> Intake:
+    def _build_intake(self, payloads: PayloadLoader, telemetry: Telemetry) -> Intake:
         context = self.context
         decoder = Decoder(
             context.codec,
@@ -152,6 +156,7 @@ class PoolEngine:
             payloads=payloads,
             forwarding=self._forwarding,
             background=self._background,
+            telemetry=telemetry,
             tier=self._tier,
             delays=context.settings.retry_delays,
             fail=self._fail,
@@ -171,8 +176,9 @@ class PoolEngine:
         """Discard the waiting deliveries of these assignments, and return when their running ones have ended."""
         leaving = set(assignments)
         self._discard(leaving)
-        with self._scheduler.revoking():
-            await _wait_until_done([*self._scheduler.tasks_of(leaving), *self._background.tasks_of(leaving)])
+        units, background = self._scheduler.tasks_of(leaving), self._background.tasks_of(leaving)
+        with self._scheduler.revoking(), self._count_exceeded(units, background):
+            await _wait_until_done([*units, *background])
 
     def on_revoked(self, assignments: Iterable[Assignment]) -> None:
         """Cancel the running deliveries of these assignments and discard the waiting ones.
@@ -188,8 +194,9 @@ class PoolEngine:
         """Start no new delivery, wait for the running ones, and release the leases of long ones."""
         self._intake.close()
         self._deferrals.close()
-        await self._scheduler.drain(self.context.settings.drain_timeout * LONG_DRAIN_SHARE)
-        await _wait_until_done(list(self._background.tasks))
+        with self._count_exceeded(self._scheduler.tasks, self._background.tasks):
+            await self._scheduler.drain(self.context.settings.drain_timeout * LONG_DRAIN_SHARE)
+            await _wait_until_done(list(self._background.tasks))
 
     async def stop(self) -> None:
         """Cancel everything that still runs after the drain."""
@@ -198,6 +205,18 @@ class PoolEngine:
         self._scheduler.cancel(left[0])
         self._background.cancel(left[1])
         await _wait_until_done([*left[0], *left[1]])
+
+    @contextmanager
+    def _count_exceeded(
+        self, units: Collection[asyncio.Task[None]], background: Collection[asyncio.Task[None]]
+    ) -> Iterator[None]:
+        """Count a drain that met its time limit: then the caller's wait is cancelled while these tasks run."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            kinds: list[str] = [*self._scheduler.running_kinds(units)]
+            self._telemetry.drain_exceeded([*kinds, *("settlement" for task in background if not task.done())])
+            raise
 
     def _discard(self, leaving: set[Assignment]) -> None:
         self._intake.discard(leaving)

@@ -1,9 +1,10 @@
 """Logs and counts what happened to deliveries; call it after the commit, so that each fact is reported once."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import wraps
+from time import perf_counter
 from typing import ParamSpec
 
 from streams.delivery.dead_letter import UnreadableRecord
@@ -54,27 +55,80 @@ class Telemetry:
         self._group = group
         self._catalogue = catalogue
         self._handlers = handlers
+        self._meters: dict[str, DeliveryMeter] = {}
+        """By handler: the meter that was used last. A handler has one topic."""
 
-    @_contained
-    def succeeded(self, done: Sequence[Delivery], took: float) -> None:
-        """Report that a handler returned and its transaction committed.
+    def decoded(self, deliveries: Iterable[Delivery], fetched_at: float) -> None:
+        """Record how long it took from the fetch of a chunk until it was decoded.
 
         Args:
-            done: The deliveries that it ran for, of one handler.
-            took: Duration of the attempt in seconds.
+            deliveries: One delivery per handler.
+            fetched_at: When the chunk was fetched, in seconds of `time.perf_counter`.
         """
-        if not done:
-            return
-        meter = self._meter(done[0])
-        meter.observe_run(took)
-        meter.count_outcome("success", len(done))
-        now = datetime.now(tz=UTC)
-        meter.observe_ages([(now - delivery.event.occurred_at).total_seconds() for delivery in done])
-        # A log line costs more than a short handler, so these lines have the level DEBUG.
-        if done[0].handler.kind == "long":
-            log.info("delivery succeeded", deliveries=len(done), seconds=round(took, 4))
-        elif _lines.isEnabledFor(logging.DEBUG):
-            log.debug("delivery succeeded", deliveries=len(done), seconds=round(took, 4))
+        took = perf_counter() - fetched_at
+        for delivery in deliveries:
+            self._meter(delivery).decodes.observe(took)
+
+    def started(self, first: Delivery) -> None:
+        """Record how long the first delivery of a unit has waited for its lane and a slot."""
+        pending = first.pending
+        if pending is not None:
+            self._meter(first).waits.observe(perf_counter() - (first.due_since or pending.chunk.decoded_at))
+
+    def out_of_order(self, first: Delivery, late: int) -> None:
+        """Count first attempts that start or come out of offset order, which must never happen.
+
+        Args:
+            first: The first delivery of their unit or chunk.
+            late: How many of it.
+        """
+        self._meter(first).out_of_order += late
+        log.error("deliveries are out of offset order", handler=first.handler.name, deliveries=late)
+
+    def used(self, first: Delivery, processor_seconds: float) -> None:
+        """Add the processor time of an attempt that is not reported otherwise. `first` is one of its deliveries."""
+        self._meter(first).processor_seconds += processor_seconds
+
+    def settled(self, delivery: Delivery, took: float) -> None:
+        """Record how long it took from the end of an attempt, or from its commit, until the offset was settled."""
+        self._meter(delivery).settles.observe(took)
+
+    def drain_exceeded(self, work: Iterable[str]) -> None:
+        """Count a drain that met its time limit, by the kinds of the work that was still running."""
+        metrics.drains_exceeded(work)
+
+    def succeeded(
+        self, done: Sequence[Delivery], began: float, returned: float, committed: float, processor_seconds: float = 0.0
+    ) -> None:
+        """Report that a handler returned, its transaction committed, and the offsets are settled now.
+
+        The times are in seconds of `time.perf_counter`.
+
+        Args:
+            done: The deliveries that it ran for, of one handler; at least one.
+            began: When the run began.
+            returned: When the handler returned.
+            committed: When the transaction was committed.
+            processor_seconds: Processor time of the run.
+        """
+        settled = perf_counter()
+        try:  # not the decorator, which costs as much as the rest: this is called for each small handler
+            now = datetime.now(tz=UTC)
+            meter = self._meter(done[0])
+            meter.observe_success(
+                returned - began,
+                committed - returned,
+                settled - committed,
+                [(now - delivery.event.occurred_at).total_seconds() for delivery in done],
+                processor_seconds,
+            )
+            # A log line costs more than a short handler, so these lines have the level DEBUG.
+            if done[0].handler.kind == "long":
+                log.info("delivery succeeded", deliveries=len(done), seconds=round(committed - began, 4))
+            elif _lines.isEnabledFor(logging.DEBUG):
+                log.debug("delivery succeeded", deliveries=len(done), seconds=round(committed - began, 4))
+        except Exception:
+            log.exception("cannot report a delivery")
 
     @_contained
     def skipped(self, deliveries: Sequence[Delivery], done: Sequence[Delivery]) -> None:
@@ -92,7 +146,7 @@ class Telemetry:
             error: The error of the attempt.
             took: Duration of the attempt in seconds.
         """
-        self._meter(delivery).observe_run(took)
+        self._meter(delivery).observe_failure(took)
         log.warning("attempt failed", exc_info=error)
 
     @_contained
@@ -138,7 +192,7 @@ class Telemetry:
         """
         meter = self._meter(delivery)
         meter.count_outcome("dead")
-        meter.observe_ages([(datetime.now(tz=UTC) - delivery.event.occurred_at).total_seconds()])
+        meter.observe_age((datetime.now(tz=UTC) - delivery.event.occurred_at).total_seconds())
         self._report_dead_letter(delivery.topic.name, delivery.handler.name, reason, error)
 
     @_contained
@@ -153,7 +207,11 @@ class Telemetry:
         log.warning("lease lost; another worker has this delivery", resource=resource)
 
     def _meter(self, delivery: Delivery) -> DeliveryMeter:
-        return delivery_meter(delivery.topic.name, self._group, delivery.handler.name)
+        topic, handler = delivery.topic.name, delivery.handler.name
+        meter = self._meters.get(handler)
+        if meter is None or meter.topic != topic:
+            meter = self._meters[handler] = delivery_meter(topic, self._group, handler)
+        return meter
 
     def _report_dead_letter(self, topic: str, handler: str | None, reason: Reason, error: ErrorText) -> None:
         known = handler if handler is None or handler in self._handlers else UNKNOWN

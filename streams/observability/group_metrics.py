@@ -1,5 +1,6 @@
 """The metrics of consumer groups: partitions, rebalances, failed commits, and topics with trouble."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ class GroupCounts:
     """By topic: how many offsets retention deleted before they were read."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """By topic, or the group's id: why it cannot be read now."""
+    oldest_unsettled: Mapping[str, int | None] = field(default_factory=dict)
+    """By topic: the timestamp in ms of the record that holds the offset; None: every record is settled."""
 
 
 class GroupCollector(Collector):
@@ -54,6 +57,25 @@ class GroupCollector(Collector):
                     metric.add_metric((group.consumergroup,), getattr(group, attribute))
                 yield metric
         yield from _topic_metrics(counts)
+        yield oldest_unsettled((group.consumergroup, group.oldest_unsettled) for group in counts)
+
+
+def oldest_unsettled(groups: Iterable[tuple[str, Mapping[str, int | None]]]) -> Metric:
+    """Return the age of the oldest unsettled record by group and topic.
+
+    Args:
+        groups: Each group's name, and by topic the timestamp in ms of its oldest unsettled record; None: it has none.
+    """
+    now = time.time()
+    family = GaugeMetricFamily(
+        "streams_oldest_unsettled_seconds",
+        "Age of the oldest record that was read and is not settled; 0 if there is none.",
+        labels=("consumergroup", "topic"),
+    )
+    for group, topics in groups:
+        for topic, timestamp in topics.items():
+            family.add_metric((group, topic), 0.0 if timestamp is None else max(0.0, now - timestamp / 1000))
+    return family
 
 
 def _topic_metrics(groups: Iterable[GroupCounts]) -> Iterator[Metric]:

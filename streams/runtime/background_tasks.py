@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 
+from streams.observability import metrics
 from streams.observability.logs import get_logger
 from streams.publishing.outbox.relay import Relay
 
@@ -49,6 +50,8 @@ def start_tasks(
         for task in others:
             task.cancel()
         await asyncio.wait([relay_task, *others], timeout=stop_timeout)
+        if not relay_task.done():
+            metrics.drains_exceeded(["relay"])
         relay_task.cancel()
 
     stack.push_async_callback(end)

@@ -156,8 +156,9 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
         stack.callback(breakers.close)
         shared.schemas.preload(config.codec, [topic.event for topic in config.catalogue])
         _tune_garbage_collector()
+        _export(shared, databases)
         relay = Relay(database.bookkeeping, config.producer, settings)
-        jobs = [breaker_reports.run(), pauses.watch(), *maintenance.jobs()]
+        jobs = [breaker_reports.run(), pauses.watch(), metrics.measure_delay(), *maintenance.jobs()]
         start_tasks(stack, relay, jobs, crash=config.crash, stop_timeout=settings.settle_timeout)
         for engine in reversed(engines.values()):
             stack.push_async_callback(engine.stop)
@@ -231,6 +232,25 @@ def _export_window(pool: str, engine: PoolEngine) -> None:
     """Export the numbers of running and waiting deliveries. They are read at each scrape."""
     metrics.in_flight(pool).set_function(lambda: engine.running)
     metrics.waiting(pool).set_function(lambda: engine.waiting)
+
+
+def _export(shared: SharedResources, databases: Mapping[PoolName, Database]) -> None:
+    """Export the numbers of the compute processes, the suspects and the connections. They are read at each scrape."""
+    metrics.export(metrics.ComputeCollector(shared.compute.usage))
+    metrics.export(metrics.SuspectCollector(shared.guard.suspects))
+    metrics.export(
+        metrics.ConnectionCollector(
+            partial(_connections, {"worker": shared.database, **{str(name): one for name, one in databases.items()}})
+        )
+    )
+
+
+def _connections(databases: Mapping[str, Database]) -> list[metrics.ConnectionCounts]:
+    return [
+        metrics.ConnectionCounts(f"{owner}-{engine}", *counts)
+        for owner, database in databases.items()
+        for engine, counts in database.connections().items()
+    ]
 
 
 def _build_maintenance(

@@ -11,6 +11,7 @@ from streams.observability import metrics
 from streams.observability.group_metrics import GroupCounts
 from streams.observability.logs import apply_log_level, get_logger, log_level
 from streams.observability.metrics import Lag
+from streams.observability.metrics.build_info import BuildInfoCollector
 from streams.runtime.health import Health, StallDetector, WorkerState, health_of
 from streams.runtime.pipeline_app import PipelineApp
 from streams.settings import LogLevel, Settings
@@ -59,6 +60,7 @@ def add_pages(app: PipelineApp, settings: Settings) -> None:
         return web.bytes(body, headers={"Content-Type": content_type})
 
     app.page("/log-level")(LogLevelPage)
+    metrics.export(BuildInfoCollector())
     _export_groups(app, settings)
 
 
@@ -77,6 +79,7 @@ def _export_groups(app: PipelineApp, settings: Settings) -> None:
                 one.commit_failures,
                 one.deleted_unread,
                 one.unreadable,
+                one.oldest_unsettled,
             )
             for one in app.group_consumer.activity()
         ],

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from streams.codec import Codec, SchemaMissingError
 from streams.delivery.admission.schema_loader import SchemaLoader
 from streams.delivery.errors import Unavailable
-from streams.observability import metrics
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger
+from streams.observability.metrics import SlotCounts
 from streams.publishing.outbox.outbox import Outbox
 from streams.schedules.runs import end_runs
 from streams.schedules.schedule import Handled, Schedule, ScheduleError, build_event, check_event, schedule_of
@@ -94,8 +94,10 @@ class ScheduleClock:
         try:
             if not await self._is_prepared(topic):
                 return
+            counts = SlotCounts(name)
             async with AsyncSession(self._engine) as session, session.begin():
-                await self._advance(session, name)
+                await self._advance(session, name, counts)
+            counts.count()
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             log.warning("schedule failed; it is tried again", schedule=name, error=message(error))
         except Exception as error:  # noqa: BLE001 - whatever a row holds, the other schedules go on
@@ -112,11 +114,12 @@ class ScheduleClock:
             return False
         return True
 
-    async def _advance(self, session: AsyncSession, name: str) -> None:
+    async def _advance(self, session: AsyncSession, name: str, counts: SlotCounts) -> None:
         row = (await session.execute(LOCK, {"name": name})).mappings().first()
         if row is None:
             return
-        await end_runs(session, name, self._catalogue, self._handled, row["now"])
+        for status in await end_runs(session, name, self._catalogue, self._handled, row["now"]):
+            counts.add_status(status)
         is_off = not row["enabled"] or row["paused_at"] is not None or row["removed_at"] is not None
         if is_off or (row["error"] is not None and row["next_slot"] > row["now"]):
             return
@@ -130,28 +133,34 @@ class ScheduleClock:
         if row["next_slot"] is None or row["error"] is not None:
             await session.execute(SET_NEXT, {"name": name, "next": next_slot(schedule, row["now"])})
         elif row["next_slot"] <= row["now"]:
-            await self._claim(session, schedule, row["next_slot"], row["now"], runs)
+            await self._claim(session, schedule, row, runs, counts)
         for slot in runs.waiting[: starts_now(schedule.overlap, running=runs.running, waiting=len(runs.waiting))]:
+            counts.add_start((row["now"] - slot).total_seconds())
             await self._start(session, schedule, slot)
 
     async def _claim(
-        self, session: AsyncSession, schedule: Schedule, first: datetime, now: datetime, runs: Runs
+        self, session: AsyncSession, schedule: Schedule, row: RowMapping, runs: Runs, counts: SlotCounts
     ) -> None:
-        due = due_slots(schedule, first, now)
+        due = due_slots(schedule, row["next_slot"], row["now"])
         for slot in due.missed:
-            await self._insert(session, schedule, slot, "missed", f"later than {schedule.catch_up:g} s")
+            if await self._insert(session, schedule, slot, "missed", f"later than {schedule.catch_up:g} s"):
+                counts.add_status("missed")
         if due.missed:
             log.warning("slots of a schedule were missed", schedule=schedule.name, slots=len(due.missed))
         for slot in due.run:
             decision = decide(schedule.overlap, running=runs.running, waiting=len(runs.waiting))
-            if decision == "skip":
-                await self._insert(session, schedule, slot, "skipped", "the run before it had not ended")
-            elif await self._insert(session, schedule, slot, "pending"):
-                if decision == "wait":
-                    runs.waiting.append(slot)
-                else:
-                    runs.running += 1
-                    await self._start(session, schedule, slot)
+            status, detail = ("skipped", "the run before it had not ended") if decision == "skip" else ("pending", None)
+            if not await self._insert(session, schedule, slot, status, detail):
+                continue
+            counts.add_status(status)
+            if runs.running or runs.waiting:
+                counts.add_overlap()
+            if decision == "wait":
+                runs.waiting.append(slot)
+            elif decision == "run":
+                runs.running += 1
+                counts.add_start((row["now"] - slot).total_seconds())
+                await self._start(session, schedule, slot)
         await session.execute(SET_NEXT, {"name": schedule.name, "next": due.next})
 
     async def _insert(
@@ -162,10 +171,7 @@ class ScheduleClock:
             "schedule": schedule.name, "slot": slot, "kind": "timer", "status": status, "event_id": None,
             "topic": None, "claimed_by": self._worker, "detail": detail,
         }  # fmt: skip
-        inserted = (await session.execute(INSERT_SLOT, values)).first() is not None
-        if inserted:
-            metrics.schedule_slots(schedule.name, status)
-        return inserted
+        return (await session.execute(INSERT_SLOT, values)).first() is not None
 
     async def _start(self, session: AsyncSession, schedule: Schedule, slot: datetime) -> None:
         """Publish the event of a slot, and write it to the slot's row, in this transaction."""

@@ -7,7 +7,6 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas.event import event_time
-from streams.observability import metrics
 from streams.schedules.schedule import Handled
 from streams.schedules.slots import OPEN, run_status
 from streams.schedules.statements import EXECUTIONS, OPEN_SLOTS, UPDATE_SLOT
@@ -19,7 +18,9 @@ _SHOWN = 500
 """Characters of an error in a slot's row."""
 
 
-async def end_runs(session: AsyncSession, schedule: str, catalogue: Catalogue, handled: Handled, now: datetime) -> None:
+async def end_runs(
+    session: AsyncSession, schedule: str, catalogue: Catalogue, handled: Handled, now: datetime
+) -> list[str]:
     """Update the slots of a schedule that have not ended. The caller has locked the schedule's row.
 
     Args:
@@ -28,14 +29,18 @@ async def end_runs(session: AsyncSession, schedule: str, catalogue: Catalogue, h
         catalogue: The topics, whose retention ends a run that was never handled.
         handled: The handlers of each topic.
         now: The database's time.
+
+    Returns:
+        The statuses of the slots that ended.
     """
     slots = (await session.execute(OPEN_SLOTS, {"schedule": schedule})).mappings().all()
     running = [slot for slot in slots if slot["event_id"] is not None]
     if not running:
-        return
+        return []
     ids = [slot["event_id"] for slot in running]
     days = sorted({time.date() for one in ids if (time := event_time(one)) is not None})
     found = (await session.execute(EXECUTIONS, {"ids": ids, "days": days})).mappings().all()
+    ended: list[str] = []
     for slot in running:
         executions = [row for row in found if row["event_id"] == slot["event_id"]]
         changed = _changed(slot, executions, handled.get(slot["topic"], ()))
@@ -45,7 +50,8 @@ async def end_runs(session: AsyncSession, schedule: str, catalogue: Catalogue, h
             key = {"schedule": schedule, "slot": slot["slot"], "event_id": slot["event_id"]}
             updated = (await session.execute(UPDATE_SLOT, {**changed, **key})).first() is not None
             if updated and changed["status"] not in OPEN:
-                metrics.schedule_slots(schedule, str(changed["status"]))
+                ended.append(str(changed["status"]))
+    return ended
 
 
 def _changed(

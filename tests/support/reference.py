@@ -17,7 +17,15 @@ from streams.agents.built_in import HANDLERS
 from streams.cli import COMMANDS
 from streams.durations import format_duration
 from streams.observability.group_metrics import GroupCollector
-from streams.observability.metrics import REGISTRY, LagCollector
+from streams.observability.metrics import (
+    REGISTRY,
+    ComputeCollector,
+    ConnectionCollector,
+    LagCollector,
+    SuspectCollector,
+)
+from streams.observability.metrics.build_info import BuildInfoCollector
+from streams.observability.metrics.registry import PROCESS
 from streams.observability.outbox_metrics import OutboxCollector, OutboxDepth
 from streams.settings import Settings
 from streams.topics import BUILT_IN, POOLS
@@ -75,7 +83,15 @@ def metrics() -> Iterator[Sequence[str]]:
     """Yield the pipeline's own metrics, independent of what has run in this process."""
     outbox = OutboxCollector()
     outbox.depth = OutboxDepth(waiting=0, set_aside=0, oldest=None)
-    found = dict(_described(GroupCollector(list), outbox, *REGISTRY._collector_to_names))
+    of_workers: list[Collector] = [
+        GroupCollector(list),
+        outbox,
+        BuildInfoCollector(),
+        ComputeCollector(lambda: (0, 0.0, 0)),
+        ConnectionCollector(list),
+        SuspectCollector(dict),
+    ]
+    found = dict(_described(*of_workers, *REGISTRY._collector_to_names))
     yield METRIC_COLUMNS
     yield from (row for name, row in sorted(found.items()) if name.startswith("streams_"))
 
@@ -84,6 +100,12 @@ def lag() -> Iterator[Sequence[str]]:
     """Yield the metrics that have the names of kafka_exporter."""
     yield METRIC_COLUMNS
     yield from (row for _, row in _described(LagCollector(list)))
+
+
+def process() -> Iterator[Sequence[str]]:
+    """Yield the client library's metrics of the process and of its Python, as Linux has them."""
+    yield METRIC_COLUMNS
+    yield from (row for _, row in sorted(_described(*PROCESS)))
 
 
 def _described(*collectors: Collector) -> Iterator[tuple[str, Sequence[str]]]:
@@ -107,6 +129,7 @@ TABLES: dict[str, Callable[[], Iterator[Sequence[str]]]] = {
     "commands": commands,
     "metrics": metrics,
     "lag": lag,
+    "process": process,
 }
 
 

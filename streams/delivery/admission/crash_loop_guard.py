@@ -27,6 +27,7 @@ from streams.delivery.admission.crash_loop_rows import (
     DELETE_OLD_SUSPECTS,
     DELETE_STARTS,
     DELETE_SUSPECT,
+    SUSPECTS,
     UPSERT_START,
     UPSERT_SUSPECT,
     suspect_of,
@@ -78,11 +79,20 @@ class CrashLoopGuard:
         self._tasks: set[asyncio.Future[None]] = set()
         self._run_lock = asyncio.Lock()
         self._isolation_timer: asyncio.TimerHandle | None = None
+        self._suspects: dict[tuple[object, ...], set[tuple[object, object]]] = {}
+        """By group, topic and partition: the offsets and handlers of suspects that a crash has left."""
 
     @property
     def is_isolating(self) -> bool:
         """Whether deliveries run one at a time now. Long deliveries are the exception."""
         return self._isolation_timer is not None
+
+    def suspects(self) -> dict[str, int]:
+        """Return by consumer group how many offsets run in isolation because a process died while they ran."""
+        found = {assignment.group_id: 0 for assignment in self._registered}
+        for (group, *_), suspects in self._suspects.items() if self.is_isolating else ():
+            found[str(group)] = found.get(str(group), 0) + len({offset for offset, _ in suspects})
+        return found
 
     def is_registered(self, assignment: Assignment) -> bool:
         """Return whether the start of an assignment is recorded, so that its chunks may be processed."""
@@ -106,6 +116,8 @@ class CrashLoopGuard:
         """Delete the starts of revoked assignments: their records did not crash this process."""
         known = self._registered.intersection(assignments)
         self._registered -= known
+        for one in known:
+            self._suspects.pop((one.group_id, one.topic, one.partition), None)
         if known:
             self._delete_starts(known)
 
@@ -180,16 +192,20 @@ class CrashLoopGuard:
     async def acquit(self, suspect: Mapping[str, object]) -> None:
         """Delete the row of a suspect: what it did has ended."""
         await self._execute_until_done(DELETE_SUSPECT, suspect)
+        self._forget(suspect)
 
     async def _accuse(self, suspect: Mapping[str, object]) -> int:
         """Record a suspect; return how many isolated runs have begun, this one included."""
         (row,) = await self._execute_until_done(UPSERT_SUSPECT, {**suspect, "worker": self._worker})
+        if row["runs"] > 1:
+            self._remember(suspect)
         if row["runs"] > RUNS_UNTIL_DEAD:
             log.error("record crashed its worker repeatedly; dead-lettering it", **suspect)
         return row["runs"]
 
     async def _acquit_cancelled(self, suspect: Mapping[str, object]) -> None:
         if not self._has_failed():
+            self._forget(suspect)
             await asyncio.shield(self._start_task(self._execute_if_available(DELETE_SUSPECT, suspect)))
 
     async def _record_start(self, assignment: Assignment) -> None:
@@ -206,7 +222,16 @@ class CrashLoopGuard:
                 offset=assignment.start,
             )
             await self._execute_until_done(DELETE_OLD_SUSPECTS, {})
+            for found in await self._execute_until_done(SUSPECTS, {**partition, "offset": assignment.start}):
+                self._remember({**partition, **found})
             self._start_isolation()
+
+    def _remember(self, suspect: Mapping[str, object]) -> None:
+        """Note a suspect that a crash has left."""
+        self._suspects.setdefault(_partition(suspect), set()).add((suspect["offset"], suspect["handler"]))
+
+    def _forget(self, suspect: Mapping[str, object]) -> None:
+        self._suspects.get(_partition(suspect), set()).discard((suspect["offset"], suspect["handler"]))
 
     def _start_isolation(self) -> None:
         if self._isolation_timer is not None:
@@ -259,3 +284,7 @@ class CrashLoopGuard:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("crash-loop guard failed", exc_info=error)
             self._crash(error)
+
+
+def _partition(suspect: Mapping[str, object]) -> tuple[object, ...]:
+    return suspect["group"], suspect["topic"], suspect["partition"]

@@ -35,6 +35,12 @@ DELETE_STARTS = text(
     """
 )
 DELETE_ALL_STARTS = text("delete from streams.partition_starts where worker = :worker")
+SUSPECTS = text(
+    """
+    select "offset", handler from streams.suspects
+    where group_id = :group and topic = :topic and partition = :partition and "offset" >= :offset
+    """
+)
 UPSERT_SUSPECT = text(
     """
     insert into streams.suspects as s (group_id, topic, partition, "offset", handler, runs, worker)

@@ -80,6 +80,8 @@ class EffectWork:
         self._handler = handler
         self._tenant = tenant or ""
         self.attempt = attempt
+        self.processor_seconds = 0.0
+        """Processor time of the attempt so far, its calls in compute processes included."""
         self._began = time.time()
 
     @property
@@ -108,7 +110,9 @@ class EffectWork:
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run code in a process that is killed at the hard limit of this attempt."""
         seconds = _seconds_left(self._handler, self._began)
-        return await self._context.compute.run(function, args, kwargs, seconds=seconds, tenant=self._tenant)
+        return await self._context.compute.run(
+            function, args, kwargs, seconds=seconds, tenant=self._tenant, on_used=self._add_processor_seconds
+        )
 
     async def compute_within(
         self, processor_seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -116,8 +120,17 @@ class EffectWork:
         """Run code as `compute` does, and at most this much processor time."""
         seconds = _seconds_left(self._handler, self._began)
         return await self._context.compute.run(
-            function, args, kwargs, seconds=seconds, tenant=self._tenant, processor_seconds=processor_seconds
+            function,
+            args,
+            kwargs,
+            seconds=seconds,
+            tenant=self._tenant,
+            processor_seconds=processor_seconds,
+            on_used=self._add_processor_seconds,
         )
+
+    def _add_processor_seconds(self, seconds: float) -> None:
+        self.processor_seconds += seconds
 
     def use(self, kind: type[T]) -> T:
         """Return a service by its type. Raises LookupError."""
@@ -137,6 +150,8 @@ class LongWork:
         self.finished = False
         self._tenant = delivery.event.tenant_id or ""
         self.attempt = delivery.run_number
+        self.processor_seconds = 0.0
+        """Processor time of the attempt so far, its calls in compute processes included."""
         self._began = time.time()
         self.deadline = datetime.fromtimestamp(self._began + delivery.handler.soft_time_limit, tz=UTC)
 
@@ -186,7 +201,9 @@ class LongWork:
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run code in a process that is killed at the hard limit of this attempt."""
         seconds = _seconds_left(self._delivery.handler, self._began)
-        return await self._context.compute.run(function, args, kwargs, seconds=seconds, tenant=self._tenant)
+        return await self._context.compute.run(
+            function, args, kwargs, seconds=seconds, tenant=self._tenant, on_used=self._add_processor_seconds
+        )
 
     async def compute_within(
         self, processor_seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -194,8 +211,17 @@ class LongWork:
         """Run code as `compute` does, and at most this much processor time."""
         seconds = _seconds_left(self._delivery.handler, self._began)
         return await self._context.compute.run(
-            function, args, kwargs, seconds=seconds, tenant=self._tenant, processor_seconds=processor_seconds
+            function,
+            args,
+            kwargs,
+            seconds=seconds,
+            tenant=self._tenant,
+            processor_seconds=processor_seconds,
+            on_used=self._add_processor_seconds,
         )
+
+    def _add_processor_seconds(self, seconds: float) -> None:
+        self.processor_seconds += seconds
 
     def use(self, kind: type[T]) -> T:
         """Return a service by its type. Raises LookupError."""

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from streams.delivery.errors import SoftTimeLimitExceeded, TimeLimitExceeded, UnaskedCancellationError
 from streams.delivery.execution.process_exit import exit_error
+from streams.delivery.execution.processor_time import THREAD_CLOCK, ProcessorSeconds
 from streams.delivery.scheduling.cancellation import is_cancelled_by_owner
 from streams.durations import format_duration
 
@@ -24,7 +25,9 @@ _abandoned_tasks: set["asyncio.Task[object]"] = set()
 """Work that is no longer awaited. asyncio itself keeps only weak references to tasks."""
 
 
-async def run_within(work: Coroutine[object, object, T], soft: float, hard: float) -> T:
+async def run_within(
+    work: Coroutine[object, object, T], soft: float, hard: float, spent: ProcessorSeconds | None = None
+) -> T:
     """Run work within its time limits, and return or raise what it does.
 
     At `soft` the work is cancelled. If it returns or raises another exception before `hard`, that counts.
@@ -38,6 +41,7 @@ async def run_within(work: Coroutine[object, object, T], soft: float, hard: floa
         work: The handler's coroutine.
         soft: Seconds from now.
         hard: Seconds from now.
+        spent: The processor time of this thread while the work waits is subtracted from it; None: not measured.
 
     Raises:
         SoftTimeLimitExceeded: The work ended by its cancellation at `soft`.
@@ -62,7 +66,7 @@ async def run_within(work: Coroutine[object, object, T], soft: float, hard: floa
         raise
     except BaseException as error:
         raise exit_error(error) from error
-    limited = _Limited(work, context, task, before, awaited, soft=soft, hard=hard)
+    limited = _Limited(work, context, task, before, awaited, soft=soft, hard=hard, spent=spent)
     try:
         result = await limited
     except GeneratorExit:
@@ -101,12 +105,14 @@ class _Limited(Generic[T]):
         *,
         soft: float,
         hard: float,
+        spent: ProcessorSeconds | None,
     ) -> None:
         self._work = work
         self._context = context
         self._task = task
         self._awaited = awaited
         self._soft, self._hard = soft, hard
+        self._spent = spent
         self._own_cancellations = task.cancelling()
         """Cancellations of the task that are not from outside."""
         self._before = before
@@ -120,7 +126,12 @@ class _Limited(Generic[T]):
         while True:
             step: Callable[[], object]
             try:
-                yield awaited
+                left_at = THREAD_CLOCK.seconds()
+                try:
+                    yield awaited
+                finally:
+                    if self._spent is not None:
+                        self._spent.processor_seconds -= THREAD_CLOCK.seconds() - left_at
             except GeneratorExit:
                 self._work.close()
                 raise

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from time import perf_counter
 
 from streams.codec.claim_check import Ticket
 from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
@@ -17,6 +18,7 @@ from streams.delivery.intake.payload_loader import PayloadLoader, split_chunk
 from streams.delivery.scheduling.retry_tiers import Hop, Run, Wait, next_move
 from streams.delivery.scheduling.scheduler import Scheduler
 from streams.delivery.settlement.forwarding import Forwarding
+from streams.delivery.telemetry import Telemetry
 from streams.observability.logs import delivery_context
 from streams.schema_registry.clients import SchemaNotFetchedError
 from streams.transport.kafka.records import Assignment, Chunk, Record
@@ -38,6 +40,7 @@ class Intake:
         payloads: PayloadLoader,
         forwarding: Forwarding,
         background: BackgroundTasks,
+        telemetry: Telemetry,
         tier: Callable[[float], str],
         delays: Sequence[float],
         fail: Callable[[BaseException], None],
@@ -52,6 +55,7 @@ class Intake:
             payloads: Loads payloads from the storage.
             forwarding: Forwards records that are not deliveries of this pool.
             background: Runs the forwarding.
+            telemetry: Gets the time that decoding took.
             tier: The retry topic of the pool for a delay in seconds.
             delays: The delays of the retry tiers in seconds, ascending from 0.
             fail: Ends the process; called with the error of a waiting chunk.
@@ -63,6 +67,7 @@ class Intake:
         self._payloads = payloads
         self._forwarding = forwarding
         self._background = background
+        self._telemetry = telemetry
         self._tier = tier
         self._delays = delays
         self._queues = PartitionQueues(self._try_process, self._process, fail)
@@ -112,7 +117,7 @@ class Intake:
         await self._guard.register(chunk.assignment)
         if self._guard.is_isolating:
             for record in chunk.records:
-                await self._process_isolated(Chunk(chunk.assignment, [record]), record, tier_delay)
+                await self._process_isolated(Chunk(chunk.assignment, [record], chunk.fetched_at), record, tier_delay)
             return
         if tier_delay is not None:
             self._process_retries(chunk, tier_delay)
@@ -166,8 +171,10 @@ class Intake:
     def _dispatch(self, chunk: Chunk, read: DecodedChunk) -> None:
         if self._is_ignored(chunk):
             return
+        chunk.decoded_at = perf_counter()
+        handlers = self._decoder.handlers_of(chunk.topic)
+        self._telemetry.decoded(read.deliveries[: len(handlers)], chunk.fetched_at)
         for record in read.unavailable:
-            handlers = self._decoder.handlers_of(chunk.topic)
             unread = self._forwarding.defer_unread(record, handlers, after=STORAGE_RETRY_DELAY)
             self._background.send(chunk, record, self._tier(0.0), unread)
         for unreadable in read.unreadable:
@@ -185,6 +192,8 @@ class Intake:
             except SchemaNotFetchedError:
                 self._queues.run_in_background(chunk.assignment, self._wait_for_schema(chunk, record, tier_delay))
             else:
+                if isinstance(read, Delivery):
+                    self._telemetry.decoded([read], chunk.fetched_at)
                 self._dispatch_retry(chunk, record, tier_delay, read)
 
     def _dispatch_retry(self, chunk: Chunk, record: Record, tier_delay: float, read: DecodedRecord) -> None:

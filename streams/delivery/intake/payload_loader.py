@@ -101,13 +101,13 @@ def split_chunk(chunk: Chunk, tickets: Mapping[int, Ticket], most: int = PART_BY
     for record in chunk.records:
         ticket = tickets.get(record.offset)
         if ticket is not None and own and size + ticket.size > most:
-            parts.append(ChunkPart(Chunk(chunk.assignment, records), own))
+            parts.append(ChunkPart(Chunk(chunk.assignment, records, chunk.fetched_at), own))
             records, own, size = [], {}, 0
         records.append(record)
         if ticket is not None:
             own[record.offset] = ticket
             size += ticket.size
-    parts.append(ChunkPart(Chunk(chunk.assignment, records), own))
+    parts.append(ChunkPart(Chunk(chunk.assignment, records, chunk.fetched_at), own))
     return parts
 
 

@@ -1,13 +1,16 @@
 """One compute process: reads requests from its socket, runs them one after the other, and writes the answers."""
 
 import struct
+import time
 from socket import MSG_WAITALL, socket
 
 from streams.delivery.process_pool.confinement import confine, die_with_parent, limit_processor_time, memory_used
 from streams.delivery.process_pool.plain_data import decode_request, encode_error, encode_result
 
 LENGTH = struct.Struct("!Q")
-"""Before each request and each answer: its length in bytes."""
+"""Before each request: its length in bytes."""
+ANSWER = struct.Struct("!Qd")
+"""Before each answer: its length in bytes, and the processor time of the call in seconds."""
 OUT_OF_MEMORY = 86
 """Exit code of a process that ran out of memory."""
 KEEPS_TOO_MUCH = 87
@@ -38,11 +41,12 @@ def run(descriptor: int, parent: int, memory: int | None, *, filtered: bool) -> 
         body = worker.recv(LENGTH.unpack(head)[0], MSG_WAITALL)
         if memory is not None and memory_used() - at_start > memory * _MAX_KEPT_BYTES_PER_MIB:
             return KEEPS_TOO_MUCH
+        began = time.process_time()
         try:
             answer = _answer(body)
         except MemoryError:
             return OUT_OF_MEMORY
-        worker.sendall(LENGTH.pack(len(answer)))
+        worker.sendall(ANSWER.pack(len(answer), time.process_time() - began))
         worker.sendall(answer)
 
 

@@ -1,8 +1,8 @@
 """The program that compute processes are forked from: it loads their modules once, and has one thread.
 
 The worker sends one JSON object per line: `{"fork": true}` with the socket of the new process, or `{"kill": pid}`. The
-program answers `{"started": pid}`, and reports `{"ended": pid, "code": exit code}`. It ends with the worker, whose end
-of the socket closes.
+program answers `{"started": pid}`, and reports `{"ended": pid, "code": exit code, "processor_seconds": used}`. It ends
+with the worker, whose end of the socket closes.
 """
 
 import importlib
@@ -110,11 +110,12 @@ class _Server:
 
     def _reap(self) -> None:
         while self._children:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status, used = os.wait4(-1, os.WNOHANG)
             if pid == 0:
                 return
             self._children.discard(pid)
-            self._send({"ended": pid, "code": os.waitstatus_to_exitcode(status)})
+            seconds = used.ru_utime + used.ru_stime
+            self._send({"ended": pid, "code": os.waitstatus_to_exitcode(status), "processor_seconds": seconds})
 
     def _send(self, message: dict[str, object]) -> None:
         try:

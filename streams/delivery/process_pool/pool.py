@@ -11,6 +11,7 @@ from streams.delivery.process_pool.compute_process import KEEPS_TOO_MUCH, OUT_OF
 from streams.delivery.process_pool.plain_data import Request, decode_answer, encode_request, name_of, result_type
 from streams.delivery.process_pool.processes import ComputeProcess, ForkServer
 from streams.delivery.process_pool.turns import Turns
+from streams.delivery.process_pool.usage import ComputeUsage, UsageMeter
 from streams.observability.logs import get_logger
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ class ComputePool:
             memory: MiB that the code may use in each process, in addition to the loaded modules; None: no limit.
             confined: Whether the processes have no network and start no programs, where the kernel can forbid it.
         """
+        self._usage = UsageMeter()
         self._processes = processes
         self._memory = memory
         self._options = (list(preload), confined)
@@ -57,7 +59,7 @@ class ComputePool:
 
     async def _start(self) -> ForkServer:
         preload, confined = self._options
-        server = ForkServer(preload, self._memory, confined=confined)
+        server = ForkServer(preload, self._memory, self._usage, confined=confined)
         try:
             await server.connect()
         except BaseException:
@@ -75,6 +77,7 @@ class ComputePool:
         *,
         tenant: str = "",
         processor_seconds: float | None = None,
+        on_used: Callable[[float], None] = lambda _: None,
     ) -> T:
         """Call a function in a process; return or raise what it does. A cancellation kills the process.
 
@@ -85,6 +88,7 @@ class ComputePool:
             seconds: The process is killed after this time. The time before the call starts does not count.
             tenant: Whose call it is. A tenant gets `processes` of them at most.
             processor_seconds: The process is killed after so much processor time; None: as `seconds` allows.
+            on_used: Called with the processor time of the call, also if it fails.
 
         Raises:
             TimeoutError: The time is over.
@@ -100,12 +104,15 @@ class ComputePool:
         async with self._turns.turn(tenant):
             answer = None
             while answer is None:
-                answer = await self._call(name_of(function), request, seconds, processor_seconds)
+                answer = await self._call(name_of(function), request, seconds, processor_seconds, on_used)
         return cast("T", decode_answer(function, answer))
 
-    async def _call(self, name: str, request: bytes, seconds: float, processor_seconds: float) -> bytes | None:
+    async def _call(
+        self, name: str, request: bytes, seconds: float, processor_seconds: float, on_used: Callable[[float], None]
+    ) -> bytes | None:
         """Return the answer of a process; None: it kept too much memory, and ended before the call."""
         process = await self._process()
+        before = process.processor_seconds
         try:
             async with asyncio.timeout(seconds):
                 answer = await process.call(request)
@@ -115,8 +122,11 @@ class ComputePool:
                 return None
             raise self._ended(name, code, processor_seconds) from error
         except BaseException:
+            process.read_processor_seconds()
             process.kill()
             raise
+        finally:
+            on_used(process.processor_seconds - before)
         if process.calls < TASKS_PER_PROCESS:
             self._idle.append(process)
         else:
@@ -148,6 +158,10 @@ class ComputePool:
                 await server.close()
                 await self._start()
         return await (await self.started()).fork()
+
+    def usage(self) -> ComputeUsage:
+        """Return the processor time and the memory of the processes."""
+        return self._usage.read()
 
     async def close(self) -> None:
         """Kill the running calls and end the processes."""

@@ -5,39 +5,45 @@ import json
 import os
 import socket
 import subprocess
+import time
 from collections import deque
 from typing import TypeVar, cast
 
 from streams.delivery.errors import ComputeCrashedError
-from streams.delivery.process_pool.compute_process import LENGTH
+from streams.delivery.process_pool.compute_process import ANSWER, LENGTH
 from streams.delivery.process_pool.confinement import clean_environment
 from streams.delivery.process_pool.fork_server import Options, command
 from streams.delivery.process_pool.plain_data import MAX_RESULT_BYTES
+from streams.delivery.process_pool.usage import UsageMeter
 from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
-_NO_CODE = -1
-"""The exit code of processes whose fork server has ended: the kernel killed them with it."""
+_End = tuple[int, float]
+"""The exit code of a process, and its processor time in seconds."""
+_NO_END = (-1, 0.0)
+"""The end of processes whose fork server has ended: the kernel killed them with it."""
 _PROCESS_HAS_ENDED = "the compute process has ended"
 _GRACE = 1.0
 """Seconds that a process has to end by itself."""
 _HAS_ENDED = "the fork server of the compute processes has ended"
 T = TypeVar("T")
-_Started = tuple[int, "asyncio.Future[int]"]
-"""The id of a process, and its exit code when it has ended."""
+_Started = tuple[int, "asyncio.Future[_End]"]
+"""The id of a process, and its end when it has ended."""
 
 
 class ForkServer:
     """The program that compute processes are forked from."""
 
-    def __init__(self, preload: list[str], memory: int | None, *, confined: bool) -> None:
+    def __init__(self, preload: list[str], memory: int | None, usage: UsageMeter, *, confined: bool) -> None:
         """Start the program. It then loads its modules.
 
         Args:
             preload: The modules.
             memory: MiB that each process may use in addition to them; None: no limit.
+            usage: Gets the starts and ends of the processes.
             confined: Whether to filter the system calls of the processes.
         """
+        self.usage = usage
         self._socket, other = socket.socketpair()
         with other:
             options = Options(descriptor=other.fileno(), preload=preload, memory=memory, confined=confined)
@@ -48,7 +54,7 @@ class ForkServer:
                 stdin=subprocess.DEVNULL,
             )
         self._starting: deque[asyncio.Future[_Started | None]] = deque()
-        self._ends: dict[int, asyncio.Future[int]] = {}
+        self._ends: dict[int, asyncio.Future[_End]] = {}
         self._listener: asyncio.Task[None] | None = None
         self._ended = False
 
@@ -76,17 +82,21 @@ class ForkServer:
                 report = json.loads(line)
                 if "started" in report:
                     pid = report["started"]
+                    self.usage.started(pid)
                     self._ends[pid] = asyncio.get_running_loop().create_future()
                     _answer(self._starting.popleft(), (pid, self._ends[pid]))
                 else:
-                    _answer(self._ends.pop(report["ended"]), report["code"])
+                    pid, seconds = report["ended"], report["processor_seconds"]
+                    self.usage.ended(pid, seconds)
+                    _answer(self._ends.pop(pid), (report["code"], seconds))
         finally:
             self._ended = True
             writer.close()
             for starting in self._starting:
                 _answer(starting, None)
-            for ended in self._ends.values():
-                _answer(ended, _NO_CODE)
+            for pid, ended in self._ends.items():
+                self.usage.ended(pid, None)
+                _answer(ended, _NO_END)
 
     async def fork(self) -> "ComputeProcess":
         """Start a process. Raises ConnectionError if the program has ended."""
@@ -128,12 +138,14 @@ class ForkServer:
 class ComputeProcess:
     """One process. It runs one call at a time."""
 
-    def __init__(self, server: ForkServer, pid: int, ended: "asyncio.Future[int]", answers: "_Answers") -> None:
+    def __init__(self, server: ForkServer, pid: int, ended: "asyncio.Future[_End]", answers: "_Answers") -> None:
         self._server = server
         self._pid = pid
         self._ended = ended
         self._answers = answers
         self.calls = 0
+        self.processor_seconds = 0.0
+        """Processor time of the calls."""
 
     @property
     def alive(self) -> bool:
@@ -146,12 +158,23 @@ class ComputeProcess:
         Raises ConnectionError if the process ends, ComputeCrashedError if it writes something else than one answer.
         """
         self.calls += 1
-        return await self._answers.answer(request)
+        began = time.perf_counter()
+        answer, seconds = await self._answers.answer(request)
+        # The process may have been taken over by what it reads, so its number is limited to what is possible.
+        longest = (time.perf_counter() - began) * (os.cpu_count() or 1)
+        self.processor_seconds += seconds if 0 <= seconds <= longest else 0.0
+        return answer
+
+    def read_processor_seconds(self) -> None:
+        """Set `processor_seconds` to the time of the whole process, after a call that has no answer."""
+        self.processor_seconds = max(self.processor_seconds, self._server.usage.processor_seconds(self._pid))
 
     async def exit_code(self) -> int:
         """Return the exit code of a process that has closed its socket; negative: the signal."""
         self.close()
-        return await self._ended
+        code, seconds = await self._ended
+        self.processor_seconds = max(self.processor_seconds, seconds)
+        return code
 
     def kill(self) -> None:
         """Kill the process, whatever it does."""
@@ -170,14 +193,14 @@ class _Answers(asyncio.Protocol):
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
-        self._waiting: asyncio.Future[bytes] | None = None
+        self._waiting: asyncio.Future[tuple[bytes, float]] | None = None
         self.lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    async def answer(self, request: bytes) -> bytes:
-        """Send a request, and return the bytes of its answer."""
+    async def answer(self, request: bytes) -> tuple[bytes, float]:
+        """Send a request, and return the bytes of its answer and the processor seconds that the process reports."""
         if self._transport is None or self.lost:
             raise ConnectionResetError(_PROCESS_HAS_ENDED)
         self._waiting = asyncio.get_running_loop().create_future()
@@ -192,18 +215,18 @@ class _Answers(asyncio.Protocol):
             self.close()
             return
         self._buffer += data
-        if len(self._buffer) < LENGTH.size:
+        if len(self._buffer) < ANSWER.size:
             return
-        (length,) = LENGTH.unpack_from(self._buffer)
+        length, seconds = ANSWER.unpack_from(self._buffer)
         if length > MAX_RESULT_BYTES:
             self._fail(
                 f"the result has {length >> 20} MiB; {MAX_RESULT_BYTES >> 20} MiB are allowed: write it to a file, and "
                 "return its name"
             )
-        elif len(self._buffer) > LENGTH.size + length:
+        elif len(self._buffer) > ANSWER.size + length:
             self._fail("the process returned more than one result")
-        elif len(self._buffer) == LENGTH.size + length:
-            self._waiting.set_result(bytes(memoryview(self._buffer)[LENGTH.size :]))
+        elif len(self._buffer) == ANSWER.size + length:
+            self._waiting.set_result((bytes(memoryview(self._buffer)[ANSWER.size :]), seconds))
             self._buffer = bytearray()
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - the library's signature

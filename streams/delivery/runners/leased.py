@@ -1,6 +1,7 @@
 """Runs long handlers: claimed under a lease, acknowledged at once, run in steps without an open transaction."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from streams.delivery.delivery import Delivery, at_ms, now_ms
 from streams.delivery.errors import LeaseLostError, OutageError, SoftTimeLimitExceeded, Unavailable
 from streams.delivery.execution.attempt import AttemptContext, Availability, LongWork, call_on_soft_limit
 from streams.delivery.execution.process_exit import exit_error
+from streams.delivery.execution.processor_time import THREAD_CLOCK
 from streams.delivery.execution.time_limits import run_within
 from streams.delivery.handler import JSON, Handler
 from streams.delivery.ledger import leases
@@ -142,7 +144,7 @@ class LeasedRunner:
         delivery = attempt.delivery
         work = LongWork(self._context, delivery, lease)
         try:
-            await self._run_through_outages(delivery, work, lease)
+            times = await self._run_through_outages(delivery, work, lease)
         except LeaseLostError:
             self._telemetry.lease_lost(delivery, lease.resource)
         except Exception as error:  # noqa: BLE001 - every exception of a handler is settled
@@ -157,18 +159,25 @@ class LeasedRunner:
                 await call_on_soft_limit(self._context, delivery, error)
             await self._settlement.failed(attempt, error)
         else:
-            self._telemetry.succeeded([delivery], _seconds_since(attempt))
+            self._telemetry.succeeded([delivery], *times)
             self._breakers.succeeded(delivery.handler)
+        finally:
+            self._telemetry.used(delivery, work.processor_seconds)
 
-    async def _run_through_outages(self, delivery: Delivery, work: LongWork, lease: leases.Lease) -> None:
+    async def _run_through_outages(
+        self, delivery: Delivery, work: LongWork, lease: leases.Lease
+    ) -> tuple[float, float, float]:
         """Run the handler to its success. Run it again under the same lease if it lost its connection for a moment.
 
+        Returns when it began, when the handler returned and when its success was committed (`time.perf_counter`).
         Raises OutageError if the database does not answer for a while. The handler's last error is raised if its runs
         always lose their connection.
         """
+        began = time.perf_counter()
         while True:
             try:
                 result = await self._run_with_reruns(delivery, work)
+                returned = time.perf_counter()
                 if not work.finished:
                     await self._finish(delivery, lease, result)
                 elif result is not None:
@@ -181,7 +190,7 @@ class LeasedRunner:
                 log.info("the handler lost its connection; running again", error=message(error))
                 await asyncio.sleep(LOST_RUN_PAUSE * delivery.lost_runs)
             else:
-                return
+                return began, returned, time.perf_counter()
 
     async def _answers_soon(self) -> bool:
         """Return whether an outage is over before the lease would need its next heartbeat."""
@@ -214,9 +223,7 @@ class LeasedRunner:
     async def _run_with_heartbeats(self, delivery: Delivery, work: LongWork) -> JSON:
         """Call the handler with heartbeats in the background. Cancel it when a heartbeat finds the lease lost."""
         handler = delivery.handler
-        running = asyncio.create_task(
-            run_within(_call(handler, delivery.event, work), handler.soft_time_limit, handler.time_limit)
-        )
+        running = asyncio.create_task(_run_within_limits(handler, delivery.event, work))
         heartbeats = asyncio.create_task(self._keep_lease(work))
         try:
             await asyncio.wait({running, heartbeats}, return_when=asyncio.FIRST_COMPLETED)
@@ -268,6 +275,15 @@ class LeasedRunner:
 def _seconds_since(attempt: Attempt) -> float:
     """Return the seconds since an attempt started."""
     return (at_ms(now_ms()) - attempt.started_at).total_seconds()
+
+
+async def _run_within_limits(handler: Handler[Event], event: Event, work: LongWork) -> JSON:
+    """Run the handler within its time limits, and add its processor time."""
+    began = THREAD_CLOCK.seconds()
+    try:
+        return await run_within(_call(handler, event, work), handler.soft_time_limit, handler.time_limit, spent=work)
+    finally:
+        work.processor_seconds += THREAD_CLOCK.seconds() - began
 
 
 async def _call(handler: Handler[Event], event: Event, work: LongWork) -> JSON:

@@ -27,6 +27,7 @@ from streams.delivery.execution.attempt import (
     call_on_soft_limit,
 )
 from streams.delivery.execution.process_exit import start_call
+from streams.delivery.execution.processor_time import THREAD_CLOCK
 from streams.delivery.execution.time_limits import run_within
 from streams.delivery.execution.transaction import EffectTransaction
 from streams.delivery.handler import JSON, Handler, Kind
@@ -43,6 +44,11 @@ RECORDED_DURATION: Mapping[Kind, float] = {"single": 0.1, "batch": 1.0}
 """Seconds of work above which another statement writes the end time. Shorter runs have their start as their end.
 
 For a batch this statement updates each row once more, which costs a quarter of the throughput of charging messages.
+"""
+_Done = tuple[list[Delivery], float, float, float, float]
+"""What a run did: its deliveries, when it began, when the handler returned, and when the transaction was committed.
+
+These times are in seconds of `time.perf_counter`. The last number is the processor time.
 """
 TERMINATE_BACKEND = text("select pg_terminate_backend(:pid)")
 
@@ -84,9 +90,11 @@ class TransactionalRunner:
         while parts:
             part = parts.pop()
             distinct, repeated = _distinct(part)
-            error, began = await self._attempt(distinct)
+            error, began, done = await self._attempt(distinct)
             if error is None:
                 acknowledge_all(part)
+                if done is not None:
+                    self._telemetry.succeeded(*done)
                 continue
             if repeated:
                 distinct.extend(repeated)
@@ -106,23 +114,23 @@ class TransactionalRunner:
                 await self._fail(distinct[0], error, at_ms(began))
         return None
 
-    async def _attempt(self, deliveries: list[Delivery]) -> tuple[Exception | None, int]:
+    async def _attempt(self, deliveries: list[Delivery]) -> tuple[Exception | None, int, _Done | None]:
         """Run until the transaction commits or fails. Conflicts are rerun; an outage closes the gate.
 
         A run that lost its connection although the database answers is also rerun, a few times.
 
-        Returns the error, or None, and the start of the last run (ms since the epoch).
+        Returns the error, or None, the start of the last run (ms since the epoch), and what it did.
         """
         reruns = 0
         while True:
             began = now_ms()
             try:
-                await self._transaction(deliveries)
+                done = await self._transaction(deliveries)
             except Exception as error:  # noqa: BLE001 - every exception of a handler is settled
                 kind = database_error_kind(error)
                 if kind == "outage" and not counts_lost_run(deliveries, error):
                     if await self._gate.confirm(error):
-                        return OutageError(), began
+                        return OutageError(), began, None
                     await asyncio.sleep(LOST_RUN_PAUSE * max(delivery.lost_runs for delivery in deliveries))
                 elif kind == "conflict" and reruns < CONFLICT_RERUNS:
                     reruns += 1
@@ -130,48 +138,64 @@ class TransactionalRunner:
                     reruns += 1
                     await asyncio.sleep(UNAVAILABLE_PAUSE * reruns)
                 else:
-                    return error, began
+                    return error, began, None
             else:
                 if self._breakers.needs(deliveries[0].handler):
                     self._breakers.succeeded(deliveries[0].handler)
-                return None, began
+                return None, began, done
 
     def _may_rerun(self, error: Exception, handler: Handler[Event]) -> bool:
         """Return whether a dependency failed whose breaker is still closed: another run shows its state."""
         return isinstance(error, Unavailable) and not self._breakers.failed(error, handler)
 
-    async def _transaction(self, deliveries: list[Delivery]) -> None:
+    async def _transaction(self, deliveries: list[Delivery]) -> _Done | None:
+        """Run the deliveries that did not run before; return which, and its times. None: nothing ran."""
         handler, identity = deliveries[0].handler, self._context.worker_identity
-        began = time.perf_counter()
-        async with EffectTransaction(self._context.database.effects, handler.time_limit) as transaction:
-            todo = deliveries
-            # Even without a ledger, a delivery that failed or was deferred has a row, which must end with it.
-            if recorded := deliveries if handler.ledger else [delivery for delivery in deliveries if delivery.seq]:
-                claimed = await _claim(transaction.session, recorded, identity)
-                skipped = {delivery.event.event_id for delivery in recorded} - claimed
-                todo = [delivery for delivery in deliveries if delivery.event.event_id not in skipped]
-            if todo:
-                result = await self._call(handler, todo, transaction)
-                took = time.perf_counter() - began
-                if handler.ledger and (result is not None or took > RECORDED_DURATION[handler.kind]):
-                    await complete_effect(transaction.session, todo, result)
-        self._telemetry.succeeded(todo, time.perf_counter() - began)
+        began = returned = time.perf_counter()
+        used = 0.0
+        try:
+            async with EffectTransaction(self._context.database.effects, handler.time_limit) as transaction:
+                todo = deliveries
+                # Even without a ledger, a delivery that failed or was deferred has a row, which must end with it.
+                if recorded := deliveries if handler.ledger else [delivery for delivery in deliveries if delivery.seq]:
+                    claimed = await _claim(transaction.session, recorded, identity)
+                    skipped = {delivery.event.event_id for delivery in recorded} - claimed
+                    todo = [delivery for delivery in deliveries if delivery.event.event_id not in skipped]
+                if todo:
+                    result, used = await self._call(handler, todo, transaction)
+                    returned = time.perf_counter()
+                    if handler.ledger and (result is not None or returned - began > RECORDED_DURATION[handler.kind]):
+                        await complete_effect(transaction.session, todo, result)
+        except BaseException:
+            if used:  # the handler returned, and its effects are rolled back
+                self._telemetry.used(deliveries[0], used)
+            raise
+        committed = time.perf_counter()
         if len(todo) < len(deliveries):
             self._telemetry.skipped(deliveries, todo)
+        return (todo, began, returned, committed, used) if todo else None
 
-    async def _call(self, handler: Handler[Event], deliveries: list[Delivery], transaction: EffectTransaction) -> JSON:
-        """Call the handler within its time limits. At the hard limit its database backend is terminated."""
+    async def _call(
+        self, handler: Handler[Event], deliveries: list[Delivery], transaction: EffectTransaction
+    ) -> tuple[JSON, float]:
+        """Call the handler within its time limits; return its result and its processor time.
+
+        At the hard limit its database backend is terminated.
+        """
         number = max(delivery.run_number for delivery in deliveries)
         work = EffectWork(self._context, transaction, handler, number, deliveries[0].event.tenant_id)
         events = [delivery.event for delivery in deliveries]
         call = start_call(handler.function, events if handler.kind == "batch" else events[0], work)
+        began = THREAD_CLOCK.seconds()
         try:
-            return await run_within(call, handler.soft_time_limit, handler.time_limit)
-        except TimeLimitExceeded:
-            if transaction.backend_pid is not None:
+            result = await run_within(call, handler.soft_time_limit, handler.time_limit, spent=work)
+        except BaseException as error:
+            self._telemetry.used(deliveries[0], THREAD_CLOCK.seconds() - began + work.processor_seconds)
+            if isinstance(error, TimeLimitExceeded) and transaction.backend_pid is not None:
                 async with AsyncSession(self._context.database.bookkeeping) as bookkeeping, bookkeeping.begin():
                     await bookkeeping.execute(TERMINATE_BACKEND, {"pid": transaction.backend_pid})
             raise
+        return result, THREAD_CLOCK.seconds() - began + work.processor_seconds
 
     async def _fail(self, delivery: Delivery, error: Exception, started_at: datetime) -> None:
         self._telemetry.failed(delivery, error, (at_ms(now_ms()) - started_at).total_seconds())

@@ -29,6 +29,8 @@ class Lane:
     key: LaneKey
     waiting: deque[Delivery] = field(default_factory=deque)
     running: bool = False
+    last_started: int = -1
+    """The last offset of which a delivery started."""
 
 
 @dataclass(slots=True, eq=False)

@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from schemas import Event
@@ -18,6 +17,9 @@ from streams.delivery.handler import Handler, Kind
 from streams.delivery.scheduling.cancellation import cancel_task
 from streams.delivery.scheduling.delay_queue import DelayQueue
 from streams.delivery.scheduling.lanes import Lanes, Unit
+from streams.delivery.scheduling.runners import Runners
+from streams.delivery.scheduling.start_order import late_additions, late_starts
+from streams.delivery.telemetry import Telemetry
 from streams.observability.logs import bind_delivery, get_logger
 from streams.observability.redaction import Redactor
 from streams.observability.tracing import bind_trace
@@ -26,32 +28,6 @@ from streams.transport.kafka.records import Assignment, Record
 log = get_logger(__name__)
 TIME_SLICE = 0.0005
 """Seconds after which a task that runs many units yields to the event loop, even if no unit had to wait."""
-
-Run = Callable[[Sequence[Delivery]], Awaitable[Sequence[Delivery] | None]]
-"""Runs deliveries of a unit until they are settled.
-
-It returns those that are not settled because the database failed. They are checked and run again.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Runners:
-    """The functions that the scheduler calls with deliveries."""
-
-    run: Mapping[Kind, Run]
-    """By the kind of the handler."""
-    expired: Callable[[Sequence[Delivery]], Awaitable[None]]
-    """Dead-letters deliveries whose events have expired."""
-    defer: Callable[[Sequence[Delivery], str], None]
-    """Moves blocked deliveries to a retry tier in the background. The text says what blocks them."""
-    killed: Callable[[Delivery, int], Awaitable[None]]
-    """Dead-letters a delivery that crashed its process in each run, and in this many tries to dead-letter it."""
-    broken: Callable[[Sequence[Delivery], BaseException], Awaitable[None]]
-    """Dead-letters deliveries for which the engine itself failed."""
-    ended: Callable[[Sequence[Delivery]], None]
-    """Called when a unit has ended."""
-    hop: Callable[[Delivery, float], None]
-    """Moves a retry that is not due to the tier of a delay (seconds)."""
 
 
 class Scheduler:
@@ -64,6 +40,7 @@ class Scheduler:
         guard: CrashLoopGuard,
         *,
         runners: Runners,
+        telemetry: Telemetry,
         concurrency: int,
         delays: tuple[float, ...],
         fail: Callable[[BaseException], None],
@@ -75,6 +52,7 @@ class Scheduler:
             admission: Checked before each run.
             guard: Says when deliveries run in isolation.
             runners: Run and settle deliveries.
+            telemetry: Gets the starts of deliveries, and what still runs when a drain meets its time limit.
             concurrency: Maximum number of concurrent units.
             delays: The delays of the retry tiers in seconds, ascending from 0.
             fail: Ends the process; called with the error of a unit's task.
@@ -84,6 +62,7 @@ class Scheduler:
         self._admission = admission
         self._guard = guard
         self._runners = runners
+        self._telemetry = telemetry
         self._concurrency = concurrency
         self._fail = fail
         self._units: dict[asyncio.Task[None], Unit] = {}
@@ -115,6 +94,8 @@ class Scheduler:
         """
         if self._admission.any_blocked:
             deliveries = self._defer_blocked(deliveries)
+        if late := late_additions(deliveries):
+            self._telemetry.out_of_order(deliveries[0], late)
         over_share = self._lanes.add_all(deliveries)
         self.start_ready()
         return over_share
@@ -148,6 +129,10 @@ class Scheduler:
         """Return the tasks that run units of these assignments. Claimed long deliveries belong to none."""
         return [task for task, unit in self._units.items() if _assignment(unit) in assignments]
 
+    def running_kinds(self, tasks: Collection[asyncio.Task[None]]) -> list[Kind]:
+        """Return the kinds of handlers that these tasks still run."""
+        return [unit.handler.kind for task, unit in self._units.items() if task in tasks and not task.done()]
+
     @contextmanager
     def revoking(self) -> Iterator[None]:
         """Let each task end after its current unit, because a revocation waits for it."""
@@ -172,12 +157,15 @@ class Scheduler:
         long_work = [task for task, unit in units.items() if unit.handler.kind == "long"]
         if long_work:
             await asyncio.wait(long_work, timeout=long_timeout)
-            self.cancel([task for task in long_work if not task.done()])
+            left = [task for task in long_work if not task.done()]
+            self._telemetry.drain_exceeded(["long"] if left else [])
+            self.cancel(left)
         if units:
             await asyncio.wait(units)
 
     def _add_due(self, delivery: Delivery) -> None:
         if not self._admission.any_blocked or self._defer_blocked([delivery]):
+            delivery.due_since = time.perf_counter()
             self._lanes.add(delivery)
             self.start_ready()
 
@@ -220,6 +208,8 @@ class Scheduler:
 
     async def _run_unit(self, unit: Unit) -> None:
         first = unit.deliveries[0]
+        if late := late_starts(unit):
+            self._telemetry.out_of_order(first, late)
         # Each unit binds its own context in the task of the scheduler, so nothing must be reset.
         bind_delivery(first.log_fields, _redactor(unit))
         bind_trace(partial(_traceparent, first.record))
@@ -249,6 +239,7 @@ class Scheduler:
         """Run the deliveries that may start once the database answers, and settle the others."""
         admission, run = self._admission, self._runners.run[handler.kind]
         left: Sequence[Delivery] | None = deliveries
+        started = False
         while left:
             if not admission.gate.is_open:
                 await admission.gate.wait_until_open()
@@ -258,7 +249,11 @@ class Scheduler:
                 else:
                     self._runners.defer(blocked.deliveries, blocked.why)
                 left = blocked.others
-            elif admission.breakers.needs(handler):
+                continue
+            if not started:
+                started = True
+                self._telemetry.started(left[0])
+            if admission.breakers.needs(handler):
                 with admission.track_run(handler):
                     left = await run(left)
             else:

@@ -7,6 +7,7 @@ commit.
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -251,6 +252,7 @@ class Settlement:
     def _report(self, settling: Settling) -> None:
         """Log and count what is committed."""
         delivery, outcome = settling.attempt.delivery, settling.outcome
+        self._telemetry.settled(delivery, time.perf_counter() - settling.began)
         if outcome.is_dead:
             info = dead_letter_info(delivery, outcome, self._dead_letters.group)
             self._telemetry.died(delivery, info.reason, info.error)

@@ -1,7 +1,8 @@
 """The state of one settlement over all its tries, and whether its outcome still counts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from time import perf_counter
 
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -39,6 +40,8 @@ class Settling:
     """The position of the sent record."""
     on_dead_failure: str | None = None
     """Why `on_dead` was cut off. It is then not called again."""
+    began: float = field(default_factory=perf_counter)
+    """When the settlement began, in seconds of `time.perf_counter`."""
     may_be_committed: bool = False
     """Whether a try has reached its COMMIT. Only the row then shows whether it succeeded."""
 

@@ -62,6 +62,12 @@ class GroupActivity:
     """By topic: how many offsets retention deleted before they were read."""
     unreadable: Mapping[str, str]
     """By topic, or the group's id: why it cannot be read now."""
+    oldest_unsettled: Mapping[str, int | None]
+    """By topic: the timestamp in ms of its oldest unsettled record; None: every record is settled.
+
+    A topic is left out if nothing that was read is unsettled, but its log goes on: the age of the next record is not
+    known.
+    """
 
 
 class AssignmentListener(Protocol):

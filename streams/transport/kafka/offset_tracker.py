@@ -15,18 +15,19 @@ class OffsetTracker:
 
     def __init__(self) -> None:
         self._order: deque[int] = deque()
-        self._open: set[int] = set()
+        self._open: dict[int, int] = {}
+        """Unsettled offset → the timestamp of its record."""
         self._last = -1
         self._committable: int | None = None
 
-    def deliver(self, offset: int) -> None:
-        """Record that a record was delivered. Raises ValueError if offsets do not ascend."""
+    def deliver(self, offset: int, timestamp: int) -> None:
+        """Record that a record was delivered; its timestamp is in ms. Raises ValueError if offsets do not ascend."""
         if offset <= self._last:
             message = f"offset {offset} comes after {self._last}"
             raise ValueError(message)
         self._last = offset
         self._order.append(offset)
-        self._open.add(offset)
+        self._open[offset] = timestamp
 
     def settle(self, offset: int) -> bool:
         """Settle a record and return whether it was unsettled. Raises ValueError if it was never delivered."""
@@ -35,7 +36,7 @@ class OffsetTracker:
                 message = f"offset {offset} is settled but was never delivered"
                 raise ValueError(message)
             return False
-        self._open.remove(offset)
+        del self._open[offset]
         self._advance()
         return True
 
@@ -46,7 +47,7 @@ class OffsetTracker:
             if offset > self._last:
                 message = f"offset {offset} is settled but was never delivered"
                 raise ValueError(message)
-            self._open.discard(offset)
+            self._open.pop(offset, None)
         self._advance()
         return before - len(self._open)
 
@@ -64,3 +65,11 @@ class OffsetTracker:
     def unsettled(self) -> int:
         """The number of delivered records that are not settled."""
         return len(self._open)
+
+    @property
+    def holder_timestamp(self) -> int | None:
+        """The timestamp in ms of the first unsettled record, which holds the offset. None: every record is settled.
+
+        Only the thread that delivers and settles may read it.
+        """
+        return self._open[self._order[0]] if self._order else None

@@ -1,6 +1,6 @@
 """The poll thread's state of one owned partition: when to pause it, what to commit. Does no I/O."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from streams.transport.kafka.group import Group, LagSample
@@ -79,9 +79,28 @@ class PartitionState:
             position = self.committed
         return None if position == self.committed and not self.probe else position
 
+    def has_unread(self) -> bool:
+        """Return whether the log goes on after everything that was read, as far as is known."""
+        known = self.last + 1, self.position or 0, self.committed or 0, self.start or 0
+        return self.end is not None and self.end > max(known)
+
     def lag(self) -> LagSample | None:
         """Return the lag, or None until both offsets are known."""
         current = self.committed if self.committed is not None else self.start
         if current is None or self.end is None:
             return None
         return LagSample(self.group.group_id, *self.key, current, self.end, max(0, self.end - current))
+
+
+def oldest_unsettled(states: Iterable[PartitionState]) -> dict[str, int | None]:
+    """Return `GroupActivity.oldest_unsettled` of these partitions. Call it on the event loop's thread."""
+    held: dict[str, list[int]] = {}
+    unknown: set[str] = set()
+    for state in states:
+        topic, timestamp = state.assignment.topic, state.assignment.holder_timestamp
+        timestamps = held.setdefault(topic, [])
+        if timestamp is not None:
+            timestamps.append(timestamp)
+        elif state.has_unread():
+            unknown.add(topic)
+    return {topic: min(found, default=None) for topic, found in held.items() if found or topic not in unknown}

@@ -16,7 +16,7 @@ from streams.settings import Settings
 from streams.transport.kafka.client import client_logger, consumer_config, is_fatal
 from streams.transport.kafka.errors import TransportError
 from streams.transport.kafka.group import AssignmentListener, Group, GroupActivity, LagSample
-from streams.transport.kafka.partition import PartitionState
+from streams.transport.kafka.partition import PartitionState, oldest_unsettled
 from streams.transport.kafka.partitions.positions import Positions
 from streams.transport.kafka.partitions.subscription import Subscription
 from streams.transport.kafka.rebalance import Rebalance
@@ -144,18 +144,19 @@ class PollLoop:
             commit_failures=self._rebalance.commits.failures,
             deleted_unread=dict(self._positions.deleted_unread),
             unreadable=self._rebalance.faults.reasons(),
+            oldest_unsettled=oldest_unsettled(states),
         )
 
     # On the event loop
 
-    def _deliver(self, batch: Batch) -> None:
+    def _deliver(self, batch: Batch, fetched_at: float) -> None:
         for state, records in batch:
             assignment = state.assignment
             if assignment.revoking or assignment.revoked or self._draining:
                 continue
             assignment.deliver(records)
             for first in range(0, len(records), CHUNK_RECORDS):
-                self._on_chunk(Chunk(assignment, records[first : first + CHUNK_RECORDS]))
+                self._on_chunk(Chunk(assignment, records[first : first + CHUNK_RECORDS], fetched_at))
 
     def _on_thread_end(self, error: BaseException | None) -> None:
         self._ended.set()
@@ -196,10 +197,11 @@ class PollLoop:
         first = consumer.poll(POLL_SECONDS)
         self._polled_at = time.monotonic()
         messages = [] if first is None else [first, *consumer.consume(ROUND_RECORDS, 0)]
+        fetched_at = time.perf_counter()
         if self._fatal is not None:
             raise TransportError(self._message(self._fatal))
         if batch := self._group_by_partition(consumer, messages):
-            self._bridge.post(self._deliver, batch)
+            self._bridge.post(self._deliver, batch, fetched_at)
         self._pause_and_resume(consumer)
         now = time.monotonic()
         if now >= self._commit_at or self._rebalances != self._rebalance.rebalances:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import methodcaller
+from time import perf_counter
 from typing import Literal, NamedTuple
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
@@ -115,10 +116,13 @@ class RecordMetadata:
 class Assignment:
     """One partition during one assignment. After revocation it ignores settlements: its identity is the fence.
 
-    The event loop's thread delivers and settles. Any thread may read.
+    The event loop's thread delivers and settles. Any thread may read the other attributes.
     """
 
-    __slots__ = ("_on_late", "_prefix", "group_id", "partition", "revoked", "revoking", "settled", "start", "topic")
+    __slots__ = (
+        "_on_late", "_prefix", "group_id", "last_added", "partition", "revoked", "revoking", "settled", "start",
+        "topic",
+    )  # fmt: skip
 
     def __init__(
         self, topic: str, partition: int, group_id: str = "", on_late: Callable[[], None] | None = None
@@ -142,6 +146,8 @@ class Assignment:
         """The first offset to read. None if it is not known."""
         self.settled = 0
         """The number of records that were settled before the revocation."""
+        self.last_added = -1
+        """The last offset that the delivery engine has added to its lanes."""
         self._on_late = on_late
         self._prefix = OffsetTracker()
 
@@ -158,11 +164,16 @@ class Assignment:
         """The number of delivered records that are not settled."""
         return self._prefix.unsettled
 
+    @property
+    def holder_timestamp(self) -> int | None:
+        """The timestamp in ms of the record that holds the offset. None: nothing is unsettled. Event loop only."""
+        return self._prefix.holder_timestamp
+
     def deliver(self, records: Sequence[Record]) -> None:
         """Record that records are about to be delivered. Raises ValueError if offsets do not ascend."""
         deliver = self._prefix.deliver
         for record in records:
-            deliver(record.offset)
+            deliver(record.offset, record.timestamp)
 
     def settle(self, offset: int) -> None:
         """Settle one record; repeating this does nothing. Raises ValueError for an offset that was never delivered."""
@@ -184,11 +195,21 @@ class Assignment:
 class Chunk:
     """Records of one partition in ascending order, as a Faust agent's `async for` yields them."""
 
-    __slots__ = ("assignment", "records")
+    __slots__ = ("assignment", "decoded_at", "fetched_at", "records")
 
-    def __init__(self, assignment: Assignment, records: list[Record]) -> None:
+    def __init__(self, assignment: Assignment, records: list[Record], fetched_at: float | None = None) -> None:
+        """Create a chunk.
+
+        Args:
+            assignment: The partition, as it is assigned now.
+            records: In ascending order.
+            fetched_at: When they were fetched, in seconds of `time.perf_counter`; None: now.
+        """
         self.assignment = assignment
         self.records = records
+        self.fetched_at = perf_counter() if fetched_at is None else fetched_at
+        self.decoded_at = self.fetched_at
+        """When they were decoded. Set by the delivery engine."""
 
     def __repr__(self) -> str:
         first, last = (self.records[0].offset, self.records[-1].offset) if self.records else ("-", "-")

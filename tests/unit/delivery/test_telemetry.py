@@ -35,7 +35,7 @@ def test_a_report_never_raises() -> None:
     """A time without an offset, as a foreign schema may have it, has no age."""
     delivery = a_delivery()
     delivery.event = delivery.event.model_copy(update={"occurred_at": datetime(2026, 1, 1)})  # noqa: DTZ001 - the fault
-    TELEMETRY.succeeded([delivery], 0.1)
+    TELEMETRY.succeeded([delivery], 0.0, 0.1, 0.2)
 
 
 @pytest.mark.requirement("Faults of others", "a forged record adds no value to a label of the metrics")

@@ -1,5 +1,6 @@
 """The page for Prometheus, parsed as Prometheus parses it."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from streams.observability.metrics import Lag
 from streams.settings import Settings
 
 Labels = dict[str, str]
+STAGES = ("decode", "wait", "run", "commit", "settle")
 
 
 def scraped(name: str) -> list[tuple[Labels, float]]:
@@ -36,19 +38,21 @@ def exported_lag() -> Iterator[None]:
 
 @pytest.mark.requirement("Logs and metrics", "deliveries by outcome, duration, age, retries, dead letters, in flight")
 def test_deliveries_are_counted_by_outcome() -> None:
-    """A batch counts each of its deliveries, but only one run."""
+    """A batch counts each of its deliveries, but only one run. Negative ages, from clocks that differ, count as 0."""
     meter = metrics.delivery_meter("message.created", "shop.high", "charge-message")
-    meter.count_outcome("success", 500)
+    meter.observe_success(run=0.15, commit=0.05, settle=0.001, ages=[3.0, -1.0], processor_seconds=0.1)
     meter.count_outcome("dead")
-    meter.observe_run(0.2)
-    meter.observe_ages([3.0, -1.0])
-    labels = {"topic": "message.created", "consumergroup": "shop.high", "handler": "charge-message"}
-    assert value("streams_deliveries_total", **labels, outcome="success") == 500
+    group = {"consumergroup": "shop.high", "handler": "charge-message"}
+    labels = {"topic": "message.created", **group}
+    assert value("streams_deliveries_total", **labels, outcome="success") == 2
     assert value("streams_deliveries_total", **labels, outcome="dead") == 1
     assert value("streams_delivery_duration_seconds_count", **labels) == 1
     assert value("streams_delivery_duration_seconds_sum", **labels) == pytest.approx(0.2)
     assert value("streams_event_age_seconds_count", **labels) == 2
     assert value("streams_event_age_seconds_sum", **labels) == pytest.approx(3.0)
+    assert value("streams_delivery_processor_seconds_total", **labels) == pytest.approx(0.1)
+    stages = {stage: value("streams_delivery_stage_seconds_sum", **group, stage=stage) for stage in STAGES}
+    assert stages == pytest.approx({"decode": 0.0, "wait": 0.0, "run": 0.15, "commit": 0.05, "settle": 0.001})
 
 
 def test_a_meter_is_made_once() -> None:
@@ -120,6 +124,18 @@ def test_a_group_s_counts_are_read_at_each_scrape_under_our_names() -> None:
         )
     }
     assert list(told.values()) == [4, 1, 3, 2, 5, 6]
+
+
+@pytest.mark.usefixtures("exported_lag")
+@pytest.mark.requirement("Logs and metrics", "age of the oldest unsettled record by topic and group, exact")
+def test_the_age_of_the_oldest_unsettled_record_is_that_of_its_timestamp() -> None:
+    """0 where every record is settled, or where the producer's clock is ahead; no sample where it is not known."""
+    now = time.time_ns() // 1_000_000
+    oldest = {"held": now - 90_000, "settled": None, "ahead": now + 60_000}
+    counts = [GroupCounts("shop.low", 4, 1, 3, 2, 5, 6, oldest_unsettled=oldest)]
+    metrics.export_groups(Settings(metrics_lag=False), tuple, lambda: counts)
+    found = {labels["topic"]: age for labels, age in scraped("streams_oldest_unsettled_seconds")}
+    assert found == pytest.approx({"held": 90.0, "settled": 0.0, "ahead": 0.0}, abs=5)
 
 
 @pytest.mark.usefixtures("exported_lag")

@@ -15,18 +15,20 @@ class PrefixAgainstModel(RuleBasedStateMachine):
         self.prefix = OffsetTracker()
         self.delivered: list[int] = []
         self.settled: set[int] = set()
+        self.timestamps: dict[int, int] = {}
         self.highest: int | None = None
 
     @property
     def open(self) -> list[int]:
         return [offset for offset in self.delivered if offset not in self.settled]
 
-    @rule(gap=strategies.integers(1, 5), count=strategies.integers(1, 8))
-    def deliver(self, gap: int, count: int) -> None:
+    @rule(gap=strategies.integers(1, 5), count=strategies.integers(1, 8), timestamp=strategies.integers(-1, 10**13))
+    def deliver(self, gap: int, count: int, timestamp: int) -> None:
         for _ in range(count):
             offset = (self.delivered[-1] if self.delivered else -1) + gap
-            self.prefix.deliver(offset)
+            self.prefix.deliver(offset, timestamp)
             self.delivered.append(offset)
+            self.timestamps[offset] = timestamp
 
     @precondition(lambda self: self.open)
     @rule(choice=strategies.randoms(use_true_random=False))
@@ -56,7 +58,7 @@ class PrefixAgainstModel(RuleBasedStateMachine):
     @rule(back=strategies.integers(0, 5))
     def deliver_backwards(self, back: int) -> None:
         with pytest.raises(ValueError, match="comes after"):
-            self.prefix.deliver(self.delivered[-1] - back)
+            self.prefix.deliver(self.delivered[-1] - back, 0)
 
     @invariant()
     def is_the_end_of_the_settled_prefix(self) -> None:
@@ -64,6 +66,10 @@ class PrefixAgainstModel(RuleBasedStateMachine):
         expected = before_first_open[-1] + 1 if before_first_open else None
         assert self.prefix.committable == expected
         assert self.prefix.unsettled == len(self.open)
+
+    @invariant()
+    def knows_the_time_of_the_record_that_holds_the_offset(self) -> None:
+        assert self.prefix.holder_timestamp == (self.timestamps[self.open[0]] if self.open else None)
 
     @invariant()
     def never_goes_back(self) -> None:
@@ -82,14 +88,14 @@ TestPrefixAgainstModel.settings = settings(max_examples=100, stateful_step_count
 def test_nothing_settled_gives_nothing_to_commit() -> None:
     prefix = OffsetTracker()
     assert prefix.committable is None
-    prefix.deliver(7)
+    prefix.deliver(7, 0)
     assert prefix.committable is None
 
 
 def test_the_last_settlement_releases_all_that_waited() -> None:
     prefix = OffsetTracker()
     for offset in (3, 4, 9):
-        prefix.deliver(offset)
+        prefix.deliver(offset, 0)
     prefix.settle(9)
     prefix.settle(4)
     assert prefix.committable is None

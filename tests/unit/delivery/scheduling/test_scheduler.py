@@ -15,9 +15,11 @@ from streams.delivery.admission.pauses import Pauses
 from streams.delivery.delivery import Delivery, now_ms
 from streams.delivery.errors import StrayCancellationError, Unavailable
 from streams.delivery.scheduling.lanes import Lanes
-from streams.delivery.scheduling.scheduler import Runners, Scheduler
+from streams.delivery.scheduling.runners import Runners
+from streams.delivery.scheduling.scheduler import Scheduler
+from streams.delivery.telemetry import Telemetry
 from streams.transport.kafka.records import Assignment
-from tests.support.factories import a_delivery, a_handler
+from tests.support.factories import CATALOGUE, a_delivery, a_handler
 
 ENGINE = create_async_engine("postgresql+psycopg://nowhere.invalid/none")
 """Never connected: these tests do not use the database."""
@@ -65,6 +67,7 @@ class Trial:
                 ended=lambda deliveries: self.ended.extend(names(deliveries)),
                 hop=lambda delivery, delay: self.hops.append((name(delivery), delay)),
             ),
+            telemetry=Telemetry("unit", CATALOGUE, ()),
             concurrency=concurrency,
             delays=delays,
             fail=self.failures.append,
