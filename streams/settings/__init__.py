@@ -21,7 +21,6 @@ from streams.urls import check_urls
 
 __all__ = [
     "POOL_NAMES",
-    "LogLevel",
     "PoolName",
     "Settings",
     "SettingsError",
