@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RUN = ("bash", "python")
-SILENT = ("text", "toml", "json")
+SILENT = ("text", "toml", "json", "yaml")
 """Languages of blocks that are never run."""
 _BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>.+?) -->\n)?```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL

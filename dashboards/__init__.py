@@ -1,0 +1,19 @@
+"""The Grafana dashboards as code. `python -m dashboards` writes them to `deploy/grafana/dashboards`."""
+
+from dashboards.consumer_lag import CONSUMER_LAG
+from dashboards.dead_letters import DEAD_LETTERS
+from dashboards.grafana import render
+from dashboards.handlers import HANDLERS
+from dashboards.outbox_schedules import OUTBOX_SCHEDULES
+from dashboards.overview import OVERVIEW
+from dashboards.workers import WORKERS
+
+DASHBOARDS = (OVERVIEW, CONSUMER_LAG, HANDLERS, DEAD_LETTERS, OUTBOX_SCHEDULES, WORKERS)
+
+RUNBOOKS = "https://runbooks.example/streams"
+"""The address of the folder of the runbooks, for the links. A deployment writes its own: `--runbooks`."""
+
+
+def files(runbooks: str = RUNBOOKS) -> dict[str, str]:
+    """Return the JSON of each dashboard by the name of its file."""
+    return {f"{content.uid}.json": render(content, runbooks) for content in DASHBOARDS}

@@ -1,0 +1,1 @@
+"""Prometheus: the queries of this project, and a server to try them."""
