@@ -119,6 +119,9 @@ async def test_a_suspect_makes_careful_at_any_offset(trial: Settings) -> None:
             assignment.start = 5 * place
             await bench.context.guard.register(assignment)
             assert bench.context.guard.is_isolating is careful
+            assert bench.context.guard.suspects() == {bench.context.group: int(careful)}
+        bench.context.guard.on_revoked([assignment])
+        assert bench.context.guard.suspects() == {bench.context.group: 0}
 
 
 @pytest.mark.requirement("Faults and operations", "a record that kills its process every time, both protocols")
@@ -129,7 +132,12 @@ async def test_what_ran_alone_at_two_deaths_is_a_dead_letter_and_is_not_run(tria
         topic = bench.codec.encode(events[0]).topic
         await former_starts(bench, topic, 3)
         await former_runs(bench, topic, 0, 1, "note-it", 2)
-        await bench.settled(begin(bench, *events))
+        assignment = begin(bench, *events)
+        guard = bench.context.guard
+        await bench.until(lambda: guard.is_isolating, "the isolation to begin")
+        assert guard.suspects() == {bench.context.group: 1}
+        await bench.settled(assignment)
+        assert guard.suspects() == {bench.context.group: 0}
         assert RAN == ["e0", "e2"]
         found = [(row["event_id"], row["status"], row["reason"]) for row in await bench.executions()]
         assert sorted(found) == sorted(

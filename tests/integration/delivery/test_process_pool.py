@@ -60,6 +60,28 @@ async def test_a_loop_is_killed(pool: ComputePool) -> None:
     assert (await _read(pool)).text == "Still here"
 
 
+@pytest.mark.requirement("Logs and metrics", "processor time and memory of the worker and of its compute processes")
+async def test_the_processor_time_of_each_call_is_known_however_it_ends(pool: ComputePool) -> None:
+    """A call that returns, one that is killed at its time limit, and one that the kernel kills."""
+    used: list[float] = []
+    await pool.run(calls.spin, (0.3,), {}, seconds=30, on_used=used.append)
+    with pytest.raises(TimeoutError):
+        await pool.run(calls.loop, (), {}, seconds=1.0, on_used=used.append)
+    with pytest.raises(ProcessorTimeExceededError):
+        await pool.run(calls.loop, (), {}, seconds=60, processor_seconds=0.5, on_used=used.append)
+    assert used[0] == pytest.approx(0.3, abs=0.05)
+    assert 0.1 <= used[1] <= 1.1
+    assert 0.5 <= used[2] <= 2.1
+    async with asyncio.timeout(10):
+        while pool.usage().processor_seconds < sum(used) - 0.05:  # noqa: ASYNC110 - the kernel's clock ticks
+            await asyncio.sleep(0.02)
+    found = pool.usage()
+    assert found.processor_seconds <= sum(used) + 1
+    await _read(pool)
+    assert pool.usage().processes >= 1
+    assert pool.usage().memory_bytes > 1 << 20
+
+
 @pytest.mark.requirement("Faults and operations", "killable processes replaced after 50 tasks, and at a memory bound")
 async def test_a_process_that_keeps_too_much_is_replaced() -> None:
     """A leak must not fail the next attempt: above three quarters of the limit, another process runs it."""

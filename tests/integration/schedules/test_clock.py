@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from structlog.testing import capture_logs
 
 from schemas.event import new_event_id
+from streams.observability.metrics import REGISTRY
 from streams.schedules.registration import register_schedules
 from streams.schedules.steps import FOLLOW
 from streams.settings import Settings
@@ -23,6 +24,19 @@ async def registered(database: AsyncEngine, engine: Engine, seconds_ago: float, 
     """Register the hourly schedule with slots that are due since a time."""
     await register_schedules(database, [often(**fields)])
     set_next_slot(engine, "often", seconds_ago)
+
+
+def counts() -> dict[str, float]:
+    """Return the counters of slots of the hourly schedule."""
+    names = {
+        "late": ("streams_schedule_slots_late_total", {}),
+        "overlapping": ("streams_schedule_slots_overlapping_total", {}),
+        "skipped": ("streams_schedule_slots_total", {"status": "skipped"}),
+    }
+    return {
+        key: REGISTRY.get_sample_value(name, {"schedule": "often", **labels}) or 0.0
+        for key, (name, labels) in names.items()
+    }
 
 
 @pytest.mark.requirement(SECTION, "a slot is claimed by a unique row in the transaction that writes its event")
@@ -63,8 +77,9 @@ async def test_older_slots_than_the_window_are_missed(settings: Settings, engine
 async def test_slots_while_a_run_goes_on(
     settings: Settings, engine: Engine, overlap: str, before: list[str], after: list[str]
 ) -> None:
-    """When the run ends, the slot that waits is started."""
+    """When the run ends, the slot that waits is started. Late starts and overlaps are on metrics, after the commit."""
     published = {"skip": (1, 1), "queue": (1, 2), "allow": (3, 3)}[overlap]
+    counted = counts()
     async with open_clock(settings) as (clock, database):
         await registered(database, engine, 2 * HOUR, catch_up=9 * HOUR, overlap=overlap)
         await clock.tick()
@@ -78,6 +93,12 @@ async def test_slots_while_a_run_goes_on(
         (row,) = rows(engine, "select started_at, completed_at from streams.slots where slot = :slot", slot=first)
         assert row["started_at"] is not None
         assert row["completed_at"] is not None
+    started_late = (
+        "select count(*) from streams.slots where event_id is not null and claimed_at > slot + interval '5 s'"
+    )
+    expected = {"late": scalar(engine, started_late), "overlapping": 2, "skipped": after.count("skipped")}
+    assert {name: value - counted[name] for name, value in counts().items()} == expected
+    assert expected["late"] == published[1]
 
 
 @pytest.mark.requirement(SECTION, "a run that dies frees its schedule")

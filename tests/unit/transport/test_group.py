@@ -6,7 +6,7 @@ from streams.settings import Settings
 from streams.transport.kafka.client import client_config, consumer_config, producer_config
 from streams.transport.kafka.errors import StartError
 from streams.transport.kafka.group import Group, LagSample, check_readers
-from streams.transport.kafka.partition import SLOW_SECONDS, PartitionState
+from streams.transport.kafka.partition import SLOW_SECONDS, PartitionState, oldest_unsettled
 from streams.transport.kafka.records import Assignment, Chunk, Record
 
 GROUP = Group("high", "streams.high", ("a", "b"), high=10, low=3)
@@ -169,3 +169,25 @@ def test_security_settings_are_passed_through() -> None:
     assert (config["sasl.username"], config["sasl.password"]) == ("me", "secret")
     assert config["ssl.ca.location"] == "ca.pem"
     assert "ssl.key.location" not in config
+
+
+@pytest.mark.requirement("Logs and metrics", "age of the oldest unsettled record by topic and group, exact")
+def test_the_oldest_unsettled_record_of_a_topic_is_that_of_its_partitions() -> None:
+    """It holds an offset, whatever its place among the timestamps. A topic with only unread records is left out."""
+    held, settled, unread = (PartitionState(Assignment("a", number), GROUP) for number in range(3))
+    for state, timestamps in ((held, [30, 20]), (settled, [5]), (unread, [7])):
+        found = [Record("a", 0, offset, at, "CreateTime", None, None, ()) for offset, at in enumerate(timestamps)]
+        state.post(found)
+        state.assignment.deliver(found)
+    settled.assignment.settle(0)
+    assert oldest_unsettled([held, settled]) == {"a": 30}
+    held.assignment.settle(0)
+    assert oldest_unsettled([held, settled]) == {"a": 20}
+    held.assignment.settle(1)
+    assert oldest_unsettled([held, settled]) == {"a": None}
+    unread.assignment.settle(0)
+    unread.end = 1
+    assert oldest_unsettled([held, settled, unread]) == {"a": None}
+    unread.end = 2
+    assert oldest_unsettled([held, settled, unread]) == {}
+    assert oldest_unsettled([]) == {}
