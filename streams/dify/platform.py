@@ -104,6 +104,6 @@ def build_platform(settings: Settings) -> Platform:
         tool_cache=ToolParameterCache(redis, redis_seconds),
         plugins=build_plugin_services(settings, redis),
         pipelines=build_pipeline_client(settings),
-        waiting_lists=WaitingLists(redis),
+        waiting_lists=WaitingLists(redis, redis_seconds),
         traces=TraceProviders(Timeouts(settings.service_connect_timeout, settings.service_request_timeout)),
     )

@@ -7,7 +7,8 @@ query parameters for both.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from inspect import signature
 from urllib.parse import unquote
@@ -20,6 +21,8 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from streams.dify.errors import RedisAwayError
+from streams.observability.error_text import message
 from streams.settings import Settings, SettingsError
 
 SENTINEL = "redis+sentinel://"
@@ -56,6 +59,17 @@ class RedisClients:
         if client is None:
             client = self._clients[loop] = self._open_client()
         return client
+
+
+@asynccontextmanager
+async def answer_within(seconds: float) -> AsyncIterator[None]:
+    """Limit the calls in the block, including the connection. Raises RedisAwayError if Redis does not answer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except (RedisError, OSError, TimeoutError) as error:
+        text = f"Redis does not answer: {message(error) or type(error).__name__}"
+        raise RedisAwayError(text) from error
 
 
 def redis_opener(settings: Settings) -> Callable[[], Redis]:
@@ -95,12 +109,12 @@ def redis_opener(settings: Settings) -> Callable[[], Redis]:
     try:
         Redis.from_url(url)
     except (ValueError, RedisError):  # the errors repeat parts of the URL
-        message = (
+        text = (
             "STREAMS_REDIS_URL: this is not a URL of Redis; write redis://user:password@host:port/0, with "
             "percent-encoded characters where the password has one of / # ? @, or "
             f"rediss://…, {SENTINEL}… or {SENTINEL_TLS}…"
         )
-        raise SettingsError(message) from None
+        raise SettingsError(text) from None
     return lambda: Redis.from_url(url, socket_connect_timeout=connect, socket_timeout=request, retry=_once())
 
 
@@ -126,10 +140,8 @@ def sentinel_address(url: str) -> SentinelAddress:
     except ValueError:
         found, number = (), 0
     if not found or not master:
-        message = (
-            f"STREAMS_REDIS_URL: write {scheme}host:port,host:port/NAME/0, NAME is the sentinels' name of the master"
-        )
-        raise SettingsError(message)
+        text = f"STREAMS_REDIS_URL: write {scheme}host:port,host:port/NAME/0, NAME is the sentinels' name of the master"
+        raise SettingsError(text)
     tls = _tls_arguments(query) if is_tls else {}
     return SentinelAddress(found, unquote(master), number, unquote(username) or None, unquote(password) or None, tls)
 
@@ -143,11 +155,11 @@ def _tls_arguments(query: str) -> dict[str, object]:
         given = {}
     arguments = {name: value for name, value in given.items() if name in _TLS_PARAMETERS}
     if names != set(arguments):
-        message = (
+        text = (
             f"STREAMS_REDIS_URL: the parameters of {SENTINEL_TLS}…?… are redis-py's for TLS, such as ssl_ca_certs, "
             "ssl_certfile and ssl_keyfile, each with a valid value"
         )
-        raise SettingsError(message)
+        raise SettingsError(text)
     return {"ssl": True, **arguments}
 
 

@@ -5,7 +5,7 @@ from schemas.event import event_time, new_event_id
 from streams.agents.error_mapping import mapped_errors
 from streams.delivery import Backoff, Permanent, Work, handles
 from streams.delivery.handler import JSON
-from streams.dify.errors import PipelinesAwayError, RefusedError, ServiceError
+from streams.dify.errors import PipelinesAwayError, RedisAwayError, RefusedError, ServiceError
 from streams.dify.ids import checked_id, optional_id
 from streams.dify.indexing.failure import record_failure
 from streams.dify.pipelines.client import PipelineClient
@@ -13,6 +13,9 @@ from streams.dify.pipelines.run_files import documents_of_file, run_file_exists
 from streams.dify.platform import Platform
 from streams.dify.tenancy import tenant_of_dataset
 from streams.dify.uploads.files import delete_files
+from streams.observability.logs import get_logger
+
+log = get_logger(__name__)
 
 
 def run_resource(event: PipelineRunRequested) -> str:
@@ -34,7 +37,10 @@ async def record_failed_run(event: PipelineRunRequested, work: Work, error: Base
     for owner, document_id in documents:
         if await record_failure(work.session, owner, document_id, tenant_id, str(error) or type(error).__name__):
             await platform.keys.indexing_ended(document_id)
-    await _publish_next(event, work, tenant_id)
+    try:
+        await _publish_next(event, work, tenant_id)
+    except RedisAwayError as away:  # The documents show their error anyway. The flag of the tenant expires.
+        log.warning("the tenant's next file waits for its next upload", tenant=tenant_id, error=str(away))
 
 
 @handles(
@@ -44,7 +50,7 @@ async def record_failed_run(event: PipelineRunRequested, work: Work, error: Base
     retry=Backoff(first="30s", factor=4, attempts=5),
     soft_time_limit="30m",
     time_limit="31m",
-    needs=(PipelinesAwayError.service, "storage"),
+    needs=(PipelinesAwayError.service, RedisAwayError.service, "storage"),
     on_dead=record_failed_run,
 )
 async def run_pipeline(event: PipelineRunRequested, work: Work) -> JSON:

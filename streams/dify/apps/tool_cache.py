@@ -4,16 +4,11 @@ The platform fills it when a workflow runs. A key contains all parts that a node
 deleted without asking the plugin daemon.
 """
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from redis.exceptions import RedisError
-
-from streams.dify.errors import RedisAwayError
-from streams.dify.redis import RedisClients
-from streams.observability.error_text import message
+from streams.dify.redis import RedisClients, answer_within
 
 LIFETIME = timedelta(days=1)
 """The time to live of the platform's keys."""
@@ -53,11 +48,7 @@ class ToolParameterCache:
         """Delete the parameters of these tools. Returns the number of deleted keys. Raises RedisAwayError."""
         keys = list(dict.fromkeys(tool.key for tool in tools))
         deleted = 0
-        try:
-            for start in range(0, len(keys), KEYS_PER_CALL):
-                async with asyncio.timeout(self._seconds):
-                    deleted += await self._clients.current().delete(*keys[start : start + KEYS_PER_CALL])
-        except (RedisError, OSError, TimeoutError) as error:
-            text = f"Redis does not answer: {message(error) or type(error).__name__}"
-            raise RedisAwayError(text) from error
+        for start in range(0, len(keys), KEYS_PER_CALL):
+            async with answer_within(self._seconds):
+                deleted += await self._clients.current().delete(*keys[start : start + KEYS_PER_CALL])
         return deleted

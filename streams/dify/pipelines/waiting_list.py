@@ -7,7 +7,7 @@ file at the right is next. Without a next file the flag is deleted. If nobody do
 from typing import cast
 from uuid import UUID
 
-from streams.dify.redis import RedisClients
+from streams.dify.redis import RedisClients, answer_within
 
 LIST = "tenant_self_pipeline_task_queue:{}"
 FLAG = "tenant_pipeline_task:{}"
@@ -38,9 +38,10 @@ return taken
 class WaitingLists:
     """The lists of all tenants."""
 
-    def __init__(self, redis: RedisClients) -> None:
-        """Use the platform's Redis."""
+    def __init__(self, redis: RedisClients, seconds: float) -> None:
+        """Use the platform's Redis. `seconds` limits one call, including the connection."""
         self._redis = redis
+        self._seconds = seconds
 
     async def take_next(self, tenant_id: str, event_id: UUID, next_event_id: UUID) -> tuple[UUID, str] | None:
         """Take the next file from a tenant's list, or delete its flag. A repeat returns the same.
@@ -52,17 +53,21 @@ class WaitingLists:
 
         Returns:
             The id for the event of the next file, and the file's id; None: no file waits.
+
+        Raises:
+            RedisAwayError: Redis does not answer. A repeat returns what was taken, if anything was.
         """
-        taken = await self._redis.current().eval(
-            _TAKE,
-            3,
-            LIST.format(tenant_id),
-            FLAG.format(tenant_id),
-            TAKEN.format(event_id),
-            str(next_event_id),
-            str(FLAG_SECONDS),
-            str(TAKEN_SECONDS),
-        )
+        async with answer_within(self._seconds):
+            taken = await self._redis.current().eval(
+                _TAKE,
+                3,
+                LIST.format(tenant_id),
+                FLAG.format(tenant_id),
+                TAKEN.format(event_id),
+                str(next_event_id),
+                str(FLAG_SECONDS),
+                str(TAKEN_SECONDS),
+            )
         text = taken.decode(errors="replace") if isinstance(taken, bytes) else cast("str", taken)
         if not text:
             return None
@@ -70,5 +75,9 @@ class WaitingLists:
         return UUID(id_), file_id
 
     async def keep_flag(self, tenant_id: str) -> None:
-        """Let the flag of a tenant live for another hour, if it is set: a run of its list is under way."""
-        await self._redis.current().expire(FLAG.format(tenant_id), FLAG_SECONDS)
+        """Let the flag of a tenant live for another hour, if it is set: a run of its list is under way.
+
+        Raises RedisAwayError.
+        """
+        async with answer_within(self._seconds):
+            await self._redis.current().expire(FLAG.format(tenant_id), FLAG_SECONDS)

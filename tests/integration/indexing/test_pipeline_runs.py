@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 from uuid import uuid4
@@ -21,7 +21,8 @@ from streams.delivery import Permanent, Retry, Unavailable
 from streams.dify.errors import ServiceError
 from streams.dify.models import Document, UploadFile
 from streams.dify.pipelines.client import PATH
-from streams.dify.pipelines.waiting_list import FLAG, LIST
+from streams.dify.pipelines.waiting_list import FLAG, LIST, WaitingLists
+from streams.dify.redis import RedisClients
 from streams.publishing.bridges.pipeline_blueprint import RedisClient, Runs, init_app
 from streams.settings import Settings
 from tests.support.fakes.http_service import NOTHING, Answer, HttpService, open_http_service
@@ -198,6 +199,24 @@ async def test_failing_answers(pipelines: Pipelines) -> None:
         with pytest.raises(ServiceError):
             await pipelines.site.run(run_pipeline, event)
     assert await pipelines.site.count(UploadFile, id=file.id) == 1
+
+
+@pytest.mark.requirement(SECTION, f"{TOPIC}: a platform that does not answer is waited for, and the list too")
+async def test_without_redis_the_list_waits(pipelines: Pipelines) -> None:
+    """Before the run: nothing has run. After it: no attempt counts. A dead run still shows in its documents."""
+    site = pipelines.site
+    dataset = await site.add_dataset(runtime_mode="rag_pipeline")
+    document = await site.add_document(dataset, None)
+    file = await pipelines.add_file(document_ids=(document.id,))
+    event = pipelines.event(file)
+    nowhere = RedisClients(lambda: Redis.from_url("redis://127.0.0.1:1/0"))
+    cut_off = replace(site, platform=replace(site.platform, waiting_lists=WaitingLists(nowhere, seconds=5)))
+    with pytest.raises(Unavailable, match="Redis does not answer") as away:
+        await cut_off.run(run_pipeline, event)
+    assert (away.value.dependency, pipelines.platform.requests) == ("redis", [])
+    await cut_off.die(run_pipeline, event, RuntimeError("no more attempts"))
+    failed = await site.document(document.id)
+    assert (failed.indexing_status, failed.error) == ("error", "no more attempts")
 
 
 @pytest.mark.requirement(SECTION, f"{TOPIC}: a run that is under way is awaited")
