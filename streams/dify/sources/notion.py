@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
-from streams.dify.errors import ExtractionError
+from streams.dify.errors import ExtractionError, ServiceError
 from streams.dify.http import JSONObject, Service, Timeouts, as_object, fetch, is_path_name
 from streams.dify.sources.reference import NotionPage
 
@@ -73,7 +73,10 @@ class Notion:
         while True:
             answer = await self._page(page, method, path, cursor)
             results = answer.get("results")
-            for result in results if isinstance(results, list) else []:
+            if not isinstance(results, list):  # An error page in JSON: the rest of the text would be lost.
+                message = "Notion answers without a list of results"
+                raise ServiceError(message)
+            for result in results:
                 count += 1
                 yield as_object(result)
             following = answer.get("next_cursor") if answer.get("has_more") else None
