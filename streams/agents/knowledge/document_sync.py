@@ -44,6 +44,7 @@ async def sync_document(event: DocumentSyncRequested, work: Work) -> JSON:
                 )
             return {"changed": True}
     except Stopped as stopped:
+        await platform.keys.indexing_ended(event.document_id)
         return {"skipped": str(stopped)}
 
 

@@ -139,15 +139,21 @@ async def test_a_source_that_cannot_be_asked_leaves_the_document(site: Site, ser
     assert await _contents(site, document) == ["Soup today."]
 
 
-async def test_what_cannot_be_synchronised(site: Site) -> None:
-    """A file does not change. A deleted or paused document is not changed."""
+async def test_what_cannot_be_synchronised(site: Site, settings: Settings) -> None:
+    """A file does not change. A deleted or paused document is not changed, and its key does not block for longer."""
     file = await site.add_document(await site.add_dataset(), b"text")
     with pytest.raises(Permanent, match="a file does not change"):
         await _sync(site, file)
     paused = await site.add_document(await site.add_dataset(), None, data_source_type="website_crawl", is_paused=True)
-    assert await _sync(site, paused) == {"skipped": "the document is paused"}
-    await site.delete(Document, id=paused.id)
-    assert await _sync(site, paused) == {"skipped": "the document is gone"}
+    key = f"document_{paused.id}_is_sync"
+    with Redis.from_url(settings.redis_url.get_secret_value()) as redis:
+        redis.set(key, "1")
+        assert await _sync(site, paused) == {"skipped": "the document is paused"}
+        assert redis.exists(key) == 0
+        await site.delete(Document, id=paused.id)
+        redis.set(key, "1")
+        assert await _sync(site, paused) == {"skipped": "the document is gone"}
+        assert redis.exists(key) == 0
 
 
 @pytest.mark.requirement(
