@@ -1,0 +1,133 @@
+"""Every example of values renders to objects that Kubernetes accepts, with Helm's own engine."""
+
+import copy
+import tarfile
+from pathlib import Path
+
+import helm_python
+import pytest
+
+from tests.support.chart.files import CHART, stale
+from tests.support.chart.object_schemas import KUBERNETES, custom_kinds, problems
+from tests.support.chart.render import (
+    MONITORING,
+    example,
+    examples,
+    lint_messages,
+    merged,
+    objects,
+    of_kind,
+    read_values,
+    render,
+)
+
+EACH_EXAMPLE = pytest.mark.parametrize("name", examples())
+SECTION = "Kubernetes"
+
+
+@pytest.mark.requirement(SECTION, "the chart's catalogue, schema, README, rules and dashboards are those of the code")
+def test_the_generated_files_are_current() -> None:
+    """`python -m tests.support.chart.files` writes them anew."""
+    assert stale() == []
+
+
+@pytest.mark.requirement(SECTION, "lint with a dozen values files: minimal, everything on, each feature alone")
+@EACH_EXAMPLE
+def test_lint_finds_nothing(name: str) -> None:
+    assert lint_messages(read_values(name), kubernetes=KUBERNETES[-1]) == []
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_lint_finds_nothing_for_any_version(version: str) -> None:
+    assert lint_messages(read_values("everything"), kubernetes=version) == []
+
+
+def test_lint_finds_values_that_are_wrong() -> None:
+    assert lint_messages(merged(read_values("minimal"), {"partitions": "four"}), kubernetes=KUBERNETES[-1])
+
+
+@pytest.mark.requirement(SECTION, "every object fits the strict schemas of three Kubernetes versions and the CRDs'")
+@EACH_EXAMPLE
+def test_every_object_fits_the_schemas(name: str) -> None:
+    assert len(examples()) >= 12
+    found = example(name)
+    assert found
+    assert [line for version in KUBERNETES for one in found for line in problems(one, version)] == []
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_a_field_that_kubernetes_does_not_have_is_found(version: str) -> None:
+    """The strict schemas and the extracts refuse unknown fields at any depth."""
+    kinds = {one["kind"]: one for one in example("everything")}
+    assert {name.rpartition("/")[2] for name in custom_kinds()} - {"PrometheusRule"} <= set(kinds)
+    for kind, one in kinds.items():
+        wrong = copy.deepcopy(one)
+        inner = wrong.get("spec", wrong)
+        inner["unknownField"] = 1
+        assert len(problems(wrong, version)) == 1, kind
+
+
+@EACH_EXAMPLE
+def test_names_are_unique_and_short_enough(name: str) -> None:
+    found = example(name)
+    places = [(one["kind"], one["metadata"]["namespace"], one["metadata"]["name"]) for one in found]
+    assert len(set(places)) == len(places)
+    labels = [label for one in found for label in one["metadata"]["labels"].values()]
+    assert max(map(len, labels)) <= 63
+    assert max(len(own) for kind, _, own in places if kind in {"Service", "Job"}) <= 63
+
+
+def test_a_long_release_name_stays_within_the_limits() -> None:
+    found = objects(merged(read_values("keda"), {"fullnameOverride": "a" * 40}))
+    assert max(len(one["metadata"]["name"]) for one in found) <= 63
+    assert [line for one in found for line in problems(one, KUBERNETES[0])] == []
+
+
+@pytest.mark.requirement(SECTION, "monitors, rules and dashboards are optional, by the CRDs that are there")
+def test_monitors_are_rendered_where_the_cluster_has_their_kinds() -> None:
+    values = read_values("minimal")
+    kinds = ("PodMonitor", "ServiceMonitor")
+    assert of_kind(objects(values), *kinds) == []
+    assert {one["kind"] for one in of_kind(objects(values, apis=[MONITORING]), *kinds)} == set(kinds)
+    off = {"monitoring": {"podMonitor": {"enabled": False}, "serviceMonitor": {"enabled": False}}}
+    assert of_kind(objects(merged(values, off), apis=[MONITORING]), *kinds) == []
+
+
+@pytest.mark.requirement(SECTION, "an upgrade from the former release's values renders, and no selector changes")
+def test_the_values_of_the_former_release_still_work() -> None:
+    """Selectors cannot be changed on a cluster: an upgrade that changes one fails."""
+    found = example("former")
+    assert [line for one in found for line in problems(one, KUBERNETES[-1])] == []
+    selectors = {
+        one["metadata"]["name"]: one["spec"]["selector"]["matchLabels"] for one in of_kind(found, "Deployment")
+    }
+    name = {"app.kubernetes.io/name": "event-streams", "app.kubernetes.io/instance": "demo"}
+    worker = {**name, "app.kubernetes.io/component": "worker"}
+    assert selectors == {
+        **{f"demo-event-streams-{pool}": {**worker, "event-streams/pool": pool} for pool in ("high", "default", "low")},
+        "demo-event-streams-relay": {**name, "app.kubernetes.io/component": "relay"},
+        "demo-event-streams-exporter": {**name, "app.kubernetes.io/component": "exporter"},
+    }
+
+
+@pytest.mark.requirement(SECTION, "notes say what to do next")
+def test_the_notes_name_what_exists() -> None:
+    for name in examples():
+        notes = render(read_values(name))["NOTES.txt"]
+        assert "helm test demo --namespace events" in notes
+        deployments = {one["metadata"]["name"] for one in of_kind(example(name), "Deployment")}
+        named = {word.partition("/")[2] for word in notes.split() if word.startswith("deployment/")}
+        assert named
+        assert named <= deployments
+    assert (
+        "WARNING: nothing works on the events of these pools, unless another release does: high, low."
+        in render(read_values("one-pool"))["NOTES.txt"]
+    )
+
+
+def test_the_package_has_what_the_templates_read(tmp_path: Path) -> None:
+    """`helm package` leaves out the examples, and nothing that a template needs."""
+    with tarfile.open(helm_python.package(CHART, destination=tmp_path)) as archive:
+        names = {name.removeprefix("event-streams/") for name in archive.getnames()}
+    assert {"Chart.yaml", "values.yaml", "values.schema.json", "README.md", "files/catalogue.json"} <= names
+    assert not [name for name in names if name.startswith("ci/")]

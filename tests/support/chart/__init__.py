@@ -1,0 +1,1 @@
+"""The Helm chart: its generated files, and what it renders to."""
