@@ -27,6 +27,7 @@ from schemas.apps.workflow import (
     WorkflowRunSaved,
 )
 from schemas.event import Event
+from schemas.knowledge.collection import CollectionsDropped
 from schemas.knowledge.dataset import DatasetDeleted, DatasetIndexChanged
 from schemas.knowledge.document import (
     DocumentDeleted,
@@ -54,6 +55,7 @@ from schemas.maintenance.platform import (
 )
 from schemas.sensitivity import Personal, Secret
 from schemas.workspace.account import AccountDeletionRequested
+from schemas.workspace.job import JobEnded
 from schemas.workspace.mail import MailCodeRequested, MailRequested
 from schemas.workspace.plugin import PluginUpgradeCheckRequested
 from schemas.workspace.tenant import TenantCreated, TenantUpdated
@@ -72,6 +74,7 @@ __all__ = [
     "AppDraftWorkflowSynced",
     "AppModelConfigUpdated",
     "AppPublishedWorkflowUpdated",
+    "CollectionsDropped",
     "ConversationDeleted",
     "DatasetDeleted",
     "DatasetIndexChanged",
@@ -88,6 +91,7 @@ __all__ = [
     "DraftVariableFile",
     "EmbeddingCacheCleanupRequested",
     "Event",
+    "JobEnded",
     "MailCodeRequested",
     "MailRequested",
     "MessageCreated",

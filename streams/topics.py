@@ -143,8 +143,10 @@ BUILT_IN: tuple[Topic, ...] = (
     ),
     Topic("trace.recorded", schemas.TraceRecorded, key="event_id", pool="low"),
     Topic("tenant.created", schemas.TenantCreated, key="tenant_id", pool="high", partitions=1),
-    Topic("tenant.updated", schemas.TenantUpdated, key="tenant_id", pool="default", partitions=1),
+    Topic("tenant.updated", schemas.TenantUpdated, key="tenant_id", pool="high", partitions=1),
     Topic("account.deletion-requested", schemas.AccountDeletionRequested, key="event_id", pool="low", partitions=1),
+    Topic("job.ended", schemas.JobEnded, key="job_id", pool="high", partitions=1),
+    Topic("collections.dropped", schemas.CollectionsDropped, key="event_id", pool="high", partitions=1),
     Topic("mail.requested", schemas.MailRequested, key="event_id", pool="high", retention=INVITATION_RETENTION),
     Topic("mail.code-requested", schemas.MailCodeRequested, key="event_id", pool="high"),
     Topic(

@@ -24,7 +24,7 @@ from streams.agents.knowledge import (
     segment_state,
 )
 from streams.agents.maintenance import alerts, document_notices, plugin_checks, retention, tidb_clusters
-from streams.agents.workspace import account, mail, plugin_upgrades
+from streams.agents.workspace import account, coordination_keys, mail, plugin_upgrades
 from streams.delivery.handler import Handler
 
 HANDLERS: tuple[Handler[Event], ...] = (
@@ -51,6 +51,7 @@ HANDLERS: tuple[Handler[Event], ...] = (
     *plugin_upgrades.HANDLERS,
     *mail.HANDLERS,
     *account.HANDLERS,
+    *coordination_keys.HANDLERS,
     *retention.HANDLERS,
     *plugin_checks.HANDLERS,
     *alerts.HANDLERS,

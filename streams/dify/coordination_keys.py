@@ -1,16 +1,18 @@
 """The platform's coordination keys in Redis. While a key is set, the API rejects a second request of a user.
 
-The keys are optional and expire. So a delivery never fails because Redis is unavailable.
+These keys are optional and expire within ten minutes. So a delivery never fails because Redis is unavailable. The keys
+of jobs and collections would be wrong for longer: they are for handlers of their own, which wait for Redis.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from streams.dify.redis import RedisClients
+from schemas.workspace.job import JobKind
+from streams.dify.redis import RedisClients, answer_within
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 
@@ -22,6 +24,21 @@ _QUIET_SECONDS = 30.0
 NO_ANSWER = "Redis does not answer; the platform's keys expire without it"
 _JOB_SECONDS = 600
 _KEYS = ("document_{}_is_retried", "document_{}_is_sync")
+SHOWN = 1000
+"""Characters of an error in its key."""
+_JOB_STATUS: Mapping[JobKind, str] = {
+    "segment-import": "segment_batch_import_{}",
+    "annotation-import": "app_annotation_batch_import_{}",
+    "annotation-reply-enabling": "enable_app_annotation_job_{}",
+    "annotation-reply-disabling": "disable_app_annotation_job_{}",
+}
+"""The API sets the status "waiting" without an expiry time. So every way out of a job has to set another one."""
+_JOB_ERROR: Mapping[JobKind, str] = {
+    "annotation-import": "app_annotation_batch_import_error_msg_{}",
+    "annotation-reply-enabling": "enable_app_annotation_error_{}",
+    "annotation-reply-disabling": "disable_app_annotation_error_{}",
+}
+"""The import of segments has no key for its error."""
 
 
 class CoordinationKeys:
@@ -43,15 +60,22 @@ class CoordinationKeys:
             await self._call(lambda client: client.delete(*keys))
 
     async def set_jobs(self, states: Mapping[str, str]) -> None:
-        """Set the states of jobs that a person waits for, all keys at once. They expire as on the platform."""
+        """Set the states of jobs that a person waits for, all keys at once. They expire as on the platform.
 
-        async def set_all(client: Redis) -> None:
-            async with client.pipeline(transaction=True) as pipeline:
-                for key, state in states.items():
-                    pipeline.set(key, state, ex=_JOB_SECONDS)
-                await pipeline.execute()
+        Raises RedisAwayError.
+        """
+        async with answer_within(self._seconds), self._redis.current().pipeline(transaction=True) as pipeline:
+            for key, state in states.items():
+                pipeline.set(key, state, ex=_JOB_SECONDS)
+            await pipeline.execute()
 
-        await self._call(set_all)
+    async def forget(self, keys: Sequence[str]) -> int:
+        """Delete keys that must not stay. Returns the number of deleted keys. Raises RedisAwayError."""
+        if not keys:
+            return 0
+        async with answer_within(self._seconds):
+            deleted: int = await self._redis.current().delete(*keys)
+        return deleted
 
     async def increment(self, key: str) -> None:
         """Add one to a counter that never expires."""
@@ -75,3 +99,11 @@ class CoordinationKeys:
                 log.warning(NO_ANSWER, error=message(error))
             else:
                 return
+
+
+def job_states(kind: JobKind, job_id: str, error: str | None) -> dict[str, str]:
+    """Return the keys of a job and their values. `error` None: the job is complete."""
+    states = {_JOB_STATUS[kind].format(job_id): "completed" if error is None else "error"}
+    if error is not None and kind in _JOB_ERROR:
+        states[_JOB_ERROR[kind].format(job_id)] = error
+    return states

@@ -1,15 +1,16 @@
 """Handler for imports of annotations: inserts them, then indexes them."""
 
+from contextlib import suppress
+
 from schemas import AnnotationsImportRequested
 from streams.agents.annotations.annotation_embedding import embed_questions
-from streams.agents.annotations.failed_job import report_failed_job
 from streams.agents.error_mapping import mapped_errors
+from streams.agents.workspace.coordination_keys import publish_job_end
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
 from streams.dify.annotations.imports import AnnotationImport, insert_annotations
 from streams.dify.annotations.index import lock_app, lock_index, questions_of
-from streams.dify.annotations.job_keys import IMPORT
-from streams.dify.errors import ReplyDisabled, Stopped
+from streams.dify.errors import RefusedError, ReplyDisabled, Stopped
 from streams.dify.ids import checked_id
 from streams.dify.platform import Platform
 
@@ -24,7 +25,7 @@ def import_resource(event: AnnotationsImportRequested) -> str:
 
 async def record_failed_import(event: AnnotationsImportRequested, work: Work, error: BaseException) -> None:
     """Report the failure to the person who waits."""
-    await report_failed_job(IMPORT, event.job_id, work, error)
+    await _publish_end(event, work, str(error) or type(error).__name__)
 
 
 @handles(
@@ -43,7 +44,6 @@ async def import_annotations(event: AnnotationsImportRequested, work: Work) -> J
     The rows are committed before their vectors, so a change or deletion by a person is seen in every step.
     """
     platform = work.use(Platform)
-    job_id = event.job_id
     try:
         with mapped_errors():
             job_id = checked_id("job_id", event.job_id)
@@ -55,10 +55,18 @@ async def import_annotations(event: AnnotationsImportRequested, work: Work) -> J
                 inserted = await insert_annotations(session, job)
             indexed = await _index(event, work, platform, job)
     except Stopped as stopped:
-        await IMPORT.failed(platform.keys, job_id, str(stopped))
+        async with work.step(final=True):
+            await _publish_end(event, work, str(stopped))
         return {"skipped": str(stopped)}
-    await IMPORT.completed(platform.keys, job_id)
+    async with work.step(final=True):
+        await _publish_end(event, work)
     return {"inserted": inserted, "indexed": indexed}
+
+
+async def _publish_end(event: AnnotationsImportRequested, work: Work, error: str | None = None) -> None:
+    """Publish the end that a person waits for. No job has an id that is not a UUID."""
+    with suppress(RefusedError):
+        await publish_job_end(work, event.tenant_id, "annotation-import", checked_id("job_id", event.job_id), error)
 
 
 async def _index(event: AnnotationsImportRequested, work: Work, platform: Platform, job: AnnotationImport) -> int:

@@ -1,14 +1,15 @@
 """Handlers for annotation reply: an app begins or stops to answer from its annotations."""
 
+from contextlib import suppress
+
 from schemas import AnnotationReplyDisabled, AnnotationReplyEnabled
 from schemas.event import new_event_id
 from streams.agents.annotations.annotation_embedding import embed_questions
-from streams.agents.annotations.failed_job import report_failed_job
 from streams.agents.error_mapping import mapped_errors
+from streams.agents.workspace.coordination_keys import publish_dropped, publish_job_end
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
 from streams.dify.annotations.index import AnnotationIndex, lock_app, lock_index, next_questions
-from streams.dify.annotations.job_keys import DISABLE, ENABLE
 from streams.dify.annotations.reply import (
     ReplyRequest,
     disable_reply,
@@ -18,7 +19,6 @@ from streams.dify.annotations.reply import (
 from streams.dify.errors import RefusedError, Stopped
 from streams.dify.ids import checked_id
 from streams.dify.platform import Platform
-from streams.dify.vector_collections import existence_keys
 
 GROUP_SIZE = 100
 """The number of annotations that one step indexes."""
@@ -35,8 +35,7 @@ def reply_resource(event: AnnotationReplyEnabled | AnnotationReplyDisabled) -> s
 async def record_failed_enabling(event: AnnotationReplyEnabled, work: Work, error: BaseException) -> None:
     """Report the failure to the person who waits, and delete the setting that the job has created."""
     try:
-        job_id = checked_id("job_id", event.job_id)
-        await ENABLE.failed(work.use(Platform).keys, job_id, str(error) or type(error).__name__)
+        await _publish_end(event, work, str(error) or type(error).__name__)
         if event.cursor is not None:
             app_id = checked_id("app_id", event.app_id)
             await withdraw_reply(work.session, app_id, event.tenant_id, event.occurred_at)
@@ -60,16 +59,16 @@ async def enable_annotation_reply(event: AnnotationReplyEnabled, work: Work) -> 
     A later step does nothing if a person has disabled annotation reply since then.
     """
     platform = work.use(Platform)
-    job_id = event.job_id
     try:
         with mapped_errors():
-            job_id = checked_id("job_id", event.job_id)
+            checked_id("job_id", event.job_id)
             app_id = checked_id("app_id", event.app_id)
             if event.cursor is None:
                 return await _begin(event, work, platform, app_id)
             return await _index_next(event, work, platform, app_id, checked_id("cursor", event.cursor))
     except Stopped as stopped:
-        await ENABLE.failed(platform.keys, job_id, str(stopped))
+        async with work.step(final=True):
+            await _publish_end(event, work, str(stopped))
         return {"skipped": str(stopped)}
 
 
@@ -87,7 +86,7 @@ async def _begin(event: AnnotationReplyEnabled, work: Work, platform: Platform, 
         dropped = await enable_reply(session, platform, request)
         following = {"event_id": new_event_id(), "tenant_id": tenant_id, "cursor": FIRST}
         await work.publish(event.model_copy(update=following))
-    await platform.keys.delete(*existence_keys(dropped))
+        await publish_dropped(work, tenant_id, dropped)
     return {"done": False, "indexed": 0}
 
 
@@ -105,10 +104,10 @@ async def _index_next(event: AnnotationReplyEnabled, work: Work, platform: Platf
         if embedded.error is None and not done:
             following = {"event_id": new_event_id(), "cursor": max(questions)}
             await work.publish(event.model_copy(update=following))
+        elif embedded.error is None:
+            await _publish_end(event, work)
     if embedded.error is not None:
         raise embedded.error
-    if done:
-        await ENABLE.completed(platform.keys, checked_id("job_id", event.job_id))
     return {"done": done, "indexed": indexed}
 
 
@@ -121,7 +120,7 @@ def _check_model(event: AnnotationReplyEnabled, index: AnnotationIndex) -> None:
 
 async def record_failed_disabling(event: AnnotationReplyDisabled, work: Work, error: BaseException) -> None:
     """Report the failure to the person who waits."""
-    await report_failed_job(DISABLE, event.job_id, work, error)
+    await _publish_end(event, work, str(error) or type(error).__name__)
 
 
 @handles(
@@ -136,20 +135,34 @@ async def record_failed_disabling(event: AnnotationReplyDisabled, work: Work, er
 async def disable_annotation_reply(event: AnnotationReplyDisabled, work: Work) -> JSON:
     """Delete the app's setting and its index in one step, then report the job as completed."""
     platform = work.use(Platform)
-    job_id = event.job_id
     try:
         with mapped_errors():
-            job_id = checked_id("job_id", event.job_id)
+            checked_id("job_id", event.job_id)
             app_id = checked_id("app_id", event.app_id)
             async with work.step(final=True) as session:
-                await lock_app(session, app_id, event.tenant_id, alone=True)
-                dropped = await disable_reply(session, platform, app_id)
+                tenant_id = await lock_app(session, app_id, event.tenant_id, alone=True)
+                await publish_dropped(work, tenant_id, await disable_reply(session, platform, app_id))
+                await _publish_end(event, work)
     except Stopped as stopped:
-        await DISABLE.failed(platform.keys, job_id, str(stopped))
+        async with work.step(final=True):
+            await _publish_end(event, work, str(stopped))
         return {"skipped": str(stopped)}
-    await platform.keys.delete(*existence_keys(dropped))
-    await DISABLE.completed(platform.keys, job_id)
     return {"done": True}
+
+
+async def _publish_end(
+    event: AnnotationReplyEnabled | AnnotationReplyDisabled, work: Work, error: str | None = None
+) -> None:
+    """Publish the end that a person waits for. No job has an id that is not a UUID."""
+    is_enabling = isinstance(event, AnnotationReplyEnabled)
+    with suppress(RefusedError):
+        await publish_job_end(
+            work,
+            event.tenant_id,
+            "annotation-reply-enabling" if is_enabling else "annotation-reply-disabling",
+            checked_id("job_id", event.job_id),
+            error,
+        )
 
 
 HANDLERS = (enable_annotation_reply, disable_annotation_reply)

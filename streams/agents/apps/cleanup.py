@@ -4,6 +4,7 @@ from schemas import AnnotationDeleted, AppDeleted, ConversationDeleted
 from schemas.event import new_event_id
 from streams.agents.error_mapping import mapped_errors
 from streams.agents.repetition import publish_repetition
+from streams.agents.workspace.coordination_keys import publish_dropped
 from streams.delivery import Retry, Work, handles
 from streams.delivery.errors import Reason
 from streams.delivery.handler import JSON
@@ -23,6 +24,7 @@ async def clean_app(event: AppDeleted, work: Work) -> JSON:
             message = f"app {app_id} still has its row"
             raise Retry(message, reason=Reason.ROW_STILL_EXISTS)
         step = await clean_deleted_app(work.session, work.use(Platform), app_id, event.tenant_id)
+    await publish_dropped(work, step.tenant_id, step.collections)
     return await _continue(event, work, step)
 
 

@@ -3,6 +3,7 @@
 from schemas import DatasetIndexChanged
 from streams.agents.error_mapping import mapped_errors
 from streams.agents.knowledge.document_state import write
+from streams.agents.workspace.coordination_keys import publish_dropped
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
 from streams.dify.errors import RefusedError, Stopped
@@ -10,7 +11,6 @@ from streams.dify.ids import checked_id, optional_id
 from streams.dify.platform import Platform
 from streams.dify.reindexing import dataset as steps
 from streams.dify.reindexing.document import finish, record_not_loaded
-from streams.dify.vector_collections import existence_keys
 
 
 def changed_index(event: DatasetIndexChanged) -> str:
@@ -70,8 +70,7 @@ async def _request(event: DatasetIndexChanged, work: Work, platform: Platform) -
     dataset_id, _, tenant_id = _ids(event)
     async with work.step() as session:
         dropped = await steps.drop_index(session, platform, dataset_id, tenant_id)
-    # While this key is set, the platform believes that the collection exists, and its next insert would fail.
-    await platform.keys.delete(*existence_keys(dropped.collections))
+        await publish_dropped(work, dropped.tenant_id, dropped.collections)
     requested, last, more = 0, None, True
     while more:
         async with work.step() as session:

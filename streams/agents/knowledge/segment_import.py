@@ -1,12 +1,14 @@
 """Handler for imports: adds the rows of a CSV file to a document as segments."""
 
 import asyncio
+from contextlib import suppress
 from itertools import islice
 
 from schemas import SegmentsImportRequested
 from streams.agents.error_mapping import mapped_errors
 from streams.agents.knowledge.document_indexing import document_resource
 from streams.agents.knowledge.document_loading import load_keywords, load_vectors
+from streams.agents.workspace.coordination_keys import publish_job_end
 from streams.delivery import Backoff, ProcessorTimeExceededError, Work, handles
 from streams.delivery.handler import JSON
 from streams.delivery.temporary_folder import temporary_folder
@@ -32,7 +34,7 @@ async def record_failed_import(event: SegmentsImportRequested, work: Work, error
         return
     except RefusedError:
         log.warning("an id of the import is not a UUID; only its key is set", job=event.job_id)
-    await _end(event, work.use(Platform), "error")
+    await _publish_end(event, work, str(error) or type(error).__name__)
 
 
 @handles(
@@ -63,10 +65,11 @@ async def import_segments(event: SegmentsImportRequested, work: Work) -> JSON:
                 await load_vectors(job.target, job.target.embedder, work, platform)
             async with work.step(final=True) as session:
                 await segments.finish(session, platform, job)
+                await _publish_end(event, work)
     except Stopped as stopped:
-        await _end(event, platform, "error")
+        async with work.step(final=True):
+            await _publish_end(event, work, str(stopped))
         return {"skipped": str(stopped)}
-    await _end(event, platform, "completed")
     return {"segments": read.usable, "refused": read.refused, "rows": [one._asdict() for one in read.reports]}
 
 
@@ -105,9 +108,10 @@ def _source(event: SegmentsImportRequested) -> ImportSource:
     )
 
 
-async def _end(event: SegmentsImportRequested, platform: Platform, state: str) -> None:
-    """Set the state that a person waits for. The platform sets it to waiting, without a time limit."""
-    await platform.keys.set_jobs({f"segment_batch_import_{event.job_id}": state})
+async def _publish_end(event: SegmentsImportRequested, work: Work, error: str | None = None) -> None:
+    """Publish the end that a person waits for. No job has an id that is not a UUID."""
+    with suppress(RefusedError):
+        await publish_job_end(work, event.tenant_id, "segment-import", checked_id("job_id", event.job_id), error)
 
 
 HANDLERS = (import_segments,)

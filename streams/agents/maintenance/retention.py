@@ -11,6 +11,7 @@ from schemas import (
 from schemas.event import new_event_id
 from schemas.maintenance.cleanup import CleanupRequested
 from streams.agents.error_mapping import mapped_errors
+from streams.agents.workspace.coordination_keys import publish_dropped
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
 from streams.dify.accounts.billing import Billing
@@ -96,6 +97,8 @@ async def clean_unused_datasets(event: UnusedDatasetsCleanupRequested, work: Wor
         plans = TenantPlans(billing, budget)
         unused = UnusedDatasets(work.session, work.use(Platform), plans, cutoff, event.plan, budget)
         step = await unused.run(event.cursor)
+        for one in step.dropped:
+            await publish_dropped(work, one.tenant_id, one.collections)
     result = await _continue(event, work, cutoff, step)
     if step.cursor is None and event.plan is None and billing.url is not None:
         second = {"event_id": new_event_id(), "plan": SANDBOX, "cutoff": None, "cursor": None}

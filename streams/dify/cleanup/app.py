@@ -54,7 +54,7 @@ from streams.dify.models import (
 )
 from streams.dify.platform import Platform
 from streams.dify.tenancy import of_event, one_tenant
-from streams.dify.vector_collections import existence_keys, has_other_users
+from streams.dify.vector_collections import has_other_users
 
 Part = Callable[[], Awaitable[bool]]
 """Deletes some rows of a kind. Returns whether nothing of the kind is left, except rows that cannot be deleted."""
@@ -169,7 +169,7 @@ async def _drop_annotation_index(step: DeletionStep, app_id: str) -> bool:
         shared = await has_other_users(session, collection, app_id)
         if await platform.vectors.drop(session, collection, app_id, shared=shared):
             step.removed["collections"] += 1
-            await platform.keys.delete(*existence_keys([collection]))
+            step.collections.append(collection)
     return True
 
 

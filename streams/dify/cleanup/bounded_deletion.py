@@ -55,6 +55,8 @@ class DeletionStep:
     """The number of deleted objects, by table."""
     annotations: list[RemovedAnnotation] = field(default_factory=list)
     """The deleted annotations that must be removed from an index."""
+    collections: list[str] = field(default_factory=list)
+    """The dropped collections of the vector store."""
     done: bool = False
     """True: nothing is left. False: another step has to follow."""
 

@@ -2,8 +2,10 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -31,6 +33,13 @@ def start_budget(seconds: float) -> TimeBudget:
     return TimeBudget(time.monotonic() + seconds)
 
 
+class DroppedCollections(NamedTuple):
+    """The collections of a dataset whose vectors were deleted."""
+
+    tenant_id: str
+    collections: Sequence[str]
+
+
 @dataclass(slots=True)
 class RetentionStep:
     """What one step has done, and where the next one continues."""
@@ -39,6 +48,7 @@ class RetentionStep:
     """The number of deleted or changed objects, by table or kind."""
     kept: Counter[str] = field(default_factory=Counter)
     """The number of old objects that were left, by the reason."""
+    dropped: list[DroppedCollections] = field(default_factory=list)
     cursor: str | None = None
     """None: the run has ended."""
 

@@ -25,9 +25,9 @@ from streams.dify.models import (
 )
 from streams.dify.platform import Platform
 from streams.dify.retention.plans import TenantPlans
-from streams.dify.retention.step import RetentionStep, TimeBudget
+from streams.dify.retention.step import DroppedCollections, RetentionStep, TimeBudget
 from streams.dify.sql import affected_rows, one_of
-from streams.dify.vector_collections import collections_of, existence_keys, has_other_users
+from streams.dify.vector_collections import collections_of, has_other_users
 
 DATASETS_PER_PAGE = 500
 """The number of datasets that are read at once."""
@@ -62,7 +62,6 @@ class UnusedDatasets:
     """Only datasets of tenants with this plan, without a log. None: of all tenants, with a log for the notice."""
     budget: TimeBudget
     step: RetentionStep = field(default_factory=RetentionStep)
-    _outdated_keys: list[str] = field(default_factory=list)
 
     async def run(self, cursor: str | None) -> RetentionStep:
         """Remove the index of unused datasets and disable their documents, until the time is spent.
@@ -72,8 +71,6 @@ class UnusedDatasets:
         """
         await disable_sequential_scans(self.session)
         self.step.cursor = await self._pass(optional_id("cursor", cursor))
-        # While such a key is set, the platform believes that the collection exists, and its next insert would fail.
-        await self.platform.keys.delete(*self._outdated_keys)
         return self.step
 
     async def _pass(self, last: str | None) -> str | None:
@@ -178,7 +175,7 @@ class UnusedDatasets:
             shared = await has_other_users(session, collection, dataset.id)
             dropped = await vectors.drop(session, collection, dataset.id, shared=shared)
             self.step.removed["collections"] += dropped
-        self._outdated_keys += existence_keys(collections)
+        self.step.dropped.append(DroppedCollections(dataset.tenant_id, collections))
         keywords = delete(DatasetKeywordTable).where(DatasetKeywordTable.dataset_id == dataset.id)
         if tables := await affected_rows(session, keywords):
             await self.platform.storage.delete(keyword_file(dataset.tenant_id, dataset.id))

@@ -215,7 +215,7 @@ WITH_THEIR_FAMILY = {
     "upgrade-tenant-plugins",
 }
 """Handlers whose case is in the test of their family."""
-WITHOUT_ROWS = {"clean-embedding-cache", "send-code", "send-mail"}
+WITHOUT_ROWS = {"clean-embedding-cache", "forget-collections", "report-job-end", "send-code", "send-mail"}
 """Handlers that read and change no row of a tenant."""
 WITHOUT_A_TENANT = {
     "activate-tidb-clusters",

@@ -14,6 +14,7 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import DatasetDeleted, DocumentDeleted, DocumentIndexRequested, Event
+from streams.agents.workspace.coordination_keys import forget_collections, report_job_end
 from streams.codec import Codec, build_codec
 from streams.database import Database
 from streams.database.tables import outbox
@@ -35,6 +36,8 @@ from streams.topics import load_catalogue
 T = TypeVar("T")
 P = ParamSpec("P")
 Between = Callable[[int], Awaitable[None]]
+FOLLOWING: Mapping[str, Handler[Any]] = {"job.ended": report_job_end, "collections.dropped": forget_collections}
+"""The handlers that update the platform's keys in Redis after a commit, by topic without the prefix."""
 
 
 class CrashError(BaseException):
@@ -119,12 +122,25 @@ class Site:
         after_step: Between | None = None,
         before_commit: Between | None = None,
     ) -> JSON:
-        """Run a long or single handler and commit its effect as the engine does."""
+        """Run a long or single handler and commit its effect as the engine does. The keys in Redis follow at once."""
         if handler.kind == "long":
             work = DirectWork(self, after_step=after_step, before_commit=before_commit)
-            return await handler.function(event, work)
+            result = await handler.function(event, work)
+        else:
+            async with self.transaction() as session:
+                result = await handler.function(event, DirectWork(self, session))
+        await self.update_keys()
+        return result
+
+    async def update_keys(self) -> int:
+        """Handle the committed events about keys in Redis. Returns their number. All other events stay."""
         async with self.transaction() as session:
-            return await handler.function(event, DirectWork(self, session))
+            found = await session.execute(select(outbox.c.id, outbox.c.topic, outbox.c.value).order_by(outbox.c.id))
+            rows = [(row, handler) for row in found for name, handler in FOLLOWING.items() if row.topic.endswith(name)]
+            for (id_, topic, value), handler in rows:
+                await handler.function(self.codec.decode(topic, value), DirectWork(self, session))
+                await session.execute(outbox.delete().where(outbox.c.id == id_))
+        return len(rows)
 
     async def crashes(self, handler: Handler[Any], event: Event, after: int) -> bool:
         """Crash after the given step. Returns False if the work was done in fewer steps."""
@@ -148,6 +164,7 @@ class Site:
         assert handler.on_dead is not None
         async with self.transaction() as session:
             await handler.on_dead(event, DirectWork(self, session), error)
+        await self.update_keys()
 
     async def published(self) -> list[Event]:
         """Return the committed events of the outbox, oldest first, and delete them."""
