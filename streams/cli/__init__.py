@@ -30,6 +30,7 @@ COMMANDS = (
     "outbox",
     "publish",
     "relay",
+    "exporter",
     "pools",
     "breakers",
     "acls",

@@ -4,12 +4,14 @@ Exit codes: 0 success, 1 failure, 2 wrong request (a name, a field, an argument)
 """
 
 import csv
+import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -141,6 +143,17 @@ def print_lines(lines: Sequence[Text], screen: Screen) -> None:
     console = Console(highlight=False)
     for line in lines:
         console.print(line, soft_wrap=True)
+
+
+def exit_without_closing() -> NoReturn:
+    """End the process with code 0, without closing its clients.
+
+    It is for a process that only reads, again and again. Closing librdkafka's clients takes seconds, and a request to a
+    server that hangs does not end.
+    """
+    sys.stdout.flush()
+    logging.shutdown()
+    os._exit(0)
 
 
 def run_reporting_errors(command: Callable[[], object], known: Mapping[type[Exception], int] | None = None) -> None:

@@ -151,6 +151,9 @@ class Settings(ModelSettings, SourceSettings, MailSettings, ServiceSettings, Sch
     web_bind: str = "127.0.0.1"
     web_port: int = Field(6066, ge=0, le=65535)
     metrics_lag: bool = Field(True, description="export lag with kafka_exporter's names")  # noqa: FBT003
+    exporter_host: str = "127.0.0.1"
+    exporter_port: int = Field(9308, ge=0, le=65535, description="kafka_exporter's port")
+    exporter_interval: Seconds = Field(15.0, ge=1, description="seconds between two collections of `streams exporter`")
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal")
     log_level: LogLevel = "info"
     local_dir: Path = Field(Path(".local"), description="folder of the local stack")

@@ -27,6 +27,10 @@ from streams.observability.metrics import (
 from streams.observability.metrics.build_info import BuildInfoCollector
 from streams.observability.metrics.registry import PROCESS
 from streams.observability.outbox_metrics import OutboxCollector, OutboxDepth
+from streams.operations.monitoring.exporter import exporter_families
+from streams.operations.monitoring.families import KnownNames
+from streams.operations.monitoring.sample import DatabaseSample, KafkaSample
+from streams.operations.monitoring.source import Reading
 from streams.settings import Settings
 from streams.topics import BUILT_IN, POOLS
 from tests.support.pages import ROOT
@@ -108,6 +112,20 @@ def process() -> Iterator[Sequence[str]]:
     yield from (row for _, row in sorted(_described(*PROCESS)))
 
 
+def exporter() -> Iterator[Sequence[str]]:
+    """Yield the metrics of `streams exporter`, independent of what its servers have."""
+    kafka = KafkaSample(at=0, brokers=0, partitions=[], lags=[], members={}, oldest={}, retention={})
+    depth = OutboxDepth(waiting=0, set_aside=0, oldest=None)
+    database = DatabaseSample(outbox=depth, dead_letters=[], schedules=[], paused=[], breakers=[])
+    families = exporter_families(
+        Reading(kafka, None, 0.0, 0.0), Reading(database, None, 0.0, 0.0), KnownNames(frozenset(), frozenset()), "", 0.0
+    )
+    yield METRIC_COLUMNS
+    for metric in sorted(families, key=lambda metric: metric.name):
+        labels = ", ".join(f"`{label}`" for label in getattr(metric, "_labelnames", ()))
+        yield (f"`{metric.name}`", metric.type, labels, _cell(metric.documentation))
+
+
 def _described(*collectors: Collector) -> Iterator[tuple[str, Sequence[str]]]:
     """Yield the name and row of each metric. The labels are those of the family or of its collector."""
     for collector in collectors:
@@ -130,6 +148,7 @@ TABLES: dict[str, Callable[[], Iterator[Sequence[str]]]] = {
     "metrics": metrics,
     "lag": lag,
     "process": process,
+    "exporter": exporter,
 }
 
 

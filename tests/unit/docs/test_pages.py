@@ -150,7 +150,8 @@ def test_the_glossary_has_its_words_in_order() -> None:
 def test_every_setting_is_listed_with_its_default() -> None:
     """Name and default of each, and of nothing else; a documented default, set in a shell, is the default."""
     row = re.compile(r"^\| `STREAMS_(\w+)` \| (?:`([^`]*)`)? *\|.*\|$", re.MULTILINE)
-    text = "\n".join(page(f"docs/reference/{name}.md").text for name in ("settings", "settings-schedules"))
+    names = ("settings", "settings-schedules", "settings-observability")
+    text = "\n".join(page(f"docs/reference/{name}.md").text for name in names)
     documented = {name.lower(): default for name, default in row.findall(text)}
     fields = Settings.model_fields
 

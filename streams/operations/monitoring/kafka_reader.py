@@ -1,0 +1,174 @@
+"""Reads from Kafka what the exporter reports, with few requests: one for all partitions wherever there is one."""
+
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from functools import partial
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import ClusterMetadata, ConfigResource, ListOffsetsResultInfo, OffsetSpec
+
+from streams.observability.error_text import message
+from streams.observability.logs import get_logger
+from streams.observability.metrics import Lag
+from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError
+from streams.operations.lag import group_partitions, lag_of
+from streams.operations.monitoring.record_times import RecordTimes
+from streams.operations.monitoring.sample import KafkaSample, Partition, Place
+from streams.settings import POOL_NAMES, PoolName, Settings
+from streams.topics import Catalogue
+
+log = get_logger(__name__)
+CONFIG_SECONDS = 60.0
+"""How long the retention of a topic is kept. Operators change it seldom, and its request has a large answer."""
+
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
+
+
+class KafkaReader:
+    """Connections to Kafka for repeated reading. Used by one thread.
+
+    What is wrong with one partition or one topic leaves out only that one.
+    """
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        """Create the clients without waiting for a broker. Raises KafkaException if librdkafka rejects the settings."""
+        self._catalogue = catalogue
+        self._cluster = KafkaAdmin(settings)
+        self._pools = [pool for pool in POOL_NAMES if catalogue.in_pool(pool)]
+        # librdkafka's admin client crashes while a group's coordinator moves; see `KafkaAdmin.committed`.
+        self._offsets_of = {pool: self._cluster.offset_reader(catalogue.group(pool)) for pool in self._pools}
+        self._times = RecordTimes(settings)
+        self._retention: dict[str, tuple[float, float | None]] = {}
+
+    def read(self) -> KafkaSample:
+        """Return the present state. Each request takes at most `kafka_request_timeout`.
+
+        Raises BrokersUnreachableError, KafkaRefusedError.
+        """
+        try:
+            return self._read()
+        finally:
+            # librdkafka keeps its log lines and errors in memory until the client is polled.
+            self._cluster.admin.poll(0)
+            self._times.poll()
+            for consumer in self._offsets_of.values():
+                consumer.poll(0)
+
+    def _read(self) -> KafkaSample:
+        metadata = self._metadata()
+        existing = {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+        grouped = {pool: group_partitions(self._catalogue, pool, existing) for pool in self._pools}
+        consumed = [place for places in grouped.values() for place in places]
+        dlqs = [name for topic in self._catalogue if (name := self._catalogue.dlq(topic.name)) in existing]
+        places = [*consumed, *((name, number) for name in dlqs for number in range(existing[name]))]
+        led = [place for place in places if metadata.topics[place[0]].partitions[place[1]].leader >= 0]
+        committed = {
+            pool: self._cluster.retry_while_moving(partial(self._committed, pool, grouped[pool]))
+            for pool in self._pools
+        }
+        earliest, latest = self._offsets(led, _EARLIEST), self._offsets(led, _LATEST)
+        lags = [
+            lag_of(self._catalogue.group(pool), place, committed[pool].get(place), earliest[place], latest[place])
+            for pool in self._pools
+            for place in grouped[pool]
+            if place in earliest and place in latest
+        ]
+        return KafkaSample(
+            at=time.monotonic(),
+            brokers=len(metadata.brokers),
+            partitions=[_partition(place, metadata, earliest, latest) for place in places],
+            lags=lags,
+            members=self._members(),
+            oldest=self._oldest(lags),
+            retention=self._retentions(sorted({lag.topic for lag in lags if lag.lag})),
+        )
+
+    def _metadata(self) -> ClusterMetadata:
+        try:
+            return self._cluster.admin.list_topics(timeout=self._cluster.timeout)
+        except KafkaException as error:
+            raise self._cluster.to_error(error, "list the topics") from error
+
+    def _committed(self, pool: PoolName, places: list[Place]) -> dict[Place, int]:
+        return self._cluster.committed_by(self._offsets_of[pool], self._catalogue.group(pool), places) if places else {}
+
+    def _offsets(self, places: Iterable[Place], spec: OffsetSpec) -> dict[Place, int]:
+        """Return offsets of many partitions by one request. Partitions that cannot be read are left out."""
+        wanted = {TopicPartition(*place): spec for place in places}
+        if not wanted:
+            return {}
+        futures: dict[TopicPartition, Future[ListOffsetsResultInfo]] = self._cluster.admin.list_offsets(
+            wanted, request_timeout=self._cluster.timeout
+        )
+        found: dict[Place, int] = {}
+        refused: list[KafkaRefusedError] = []
+        for asked, future in futures.items():
+            try:
+                offset = self._cluster.answer(future, f"read the offsets of {asked}").offset
+            except KafkaRefusedError as error:
+                refused.append(error)
+            else:
+                found[asked.topic, asked.partition] = offset
+        if refused:
+            log.warning("offsets of partitions cannot be read", partitions=len(refused), error=str(refused[0]))
+        return found
+
+    def _members(self) -> dict[str, int]:
+        """Return the number of members of each group. A group that does not exist has none."""
+        groups = [self._catalogue.group(pool) for pool in self._pools]
+        if not groups:
+            return {}
+        found = {}
+        futures = self._cluster.admin.describe_consumer_groups(groups, request_timeout=self._cluster.timeout)
+        for group, future in futures.items():
+            try:
+                found[group] = len(self._cluster.answer(future, f"describe the group {group}").members)
+            except KafkaRefusedError as error:
+                log.warning("members of a group cannot be read", consumergroup=group, error=str(error))
+        return found
+
+    def _oldest(self, lags: Iterable[Lag]) -> dict[Place, float | None]:
+        try:
+            return self._times.read(lags)
+        except KafkaException as error:
+            log.warning("the oldest unsettled records cannot be read", error=message(error))
+            return {}
+
+    def _retentions(self, topics: Iterable[str]) -> dict[str, float]:
+        """Return the retention of topics that delete by time, in seconds."""
+        now = time.monotonic()
+        known = {name: one for name, one in self._retention.items() if now - one[0] < CONFIG_SECONDS}
+        if missing := [name for name in topics if name not in known]:
+            resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in missing]
+            futures = self._cluster.admin.describe_configs(resources, request_timeout=self._cluster.timeout)
+            for resource, future in futures.items():
+                try:
+                    entries = self._cluster.answer(future, f"describe {resource.name}")
+                except KafkaRefusedError as error:
+                    log.warning("retention of a topic cannot be read", topic=resource.name, error=str(error))
+                    continue
+                known[resource.name] = (now, _seconds({name: entry.value for name, entry in entries.items()}))
+        self._retention = known
+        return {name: seconds for name in topics if name in known and (seconds := known[name][1]) is not None}
+
+
+def _seconds(config: Mapping[str, str | None]) -> float | None:
+    """Return the retention by time of a topic's configuration in seconds. None: no record is deleted by its age."""
+    milliseconds = int(config.get("retention.ms") or -1)
+    if milliseconds < 0 or "delete" not in (config.get("cleanup.policy") or ""):
+        return None
+    return milliseconds / 1000
+
+
+def _partition(
+    place: Place, metadata: ClusterMetadata, earliest: Mapping[Place, int], latest: Mapping[Place, int]
+) -> Partition:
+    found = metadata.topics[place[0]].partitions[place[1]]
+    return Partition(
+        *place,
+        oldest_offset=earliest.get(place),
+        end_offset=latest.get(place),
+        under_replicated=len(found.isrs) < len(found.replicas),
+    )
