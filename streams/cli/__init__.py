@@ -36,6 +36,7 @@ COMMANDS = (
     "acls",
     "settings",
     "lag",
+    "top",
     "demo",
 )
 """The commands in the order of the help. Each is the `app` of the file with the same name."""

@@ -32,6 +32,13 @@ def format_cell(value: object, screen: Screen) -> str:
             return escape_line(text if screen.shows_everything else " ".join(text.split()))
 
 
+def format_rate(per_second: float | None) -> str | None:
+    """Format a rate, with one decimal below ten."""
+    if per_second is None:
+        return None
+    return f"{per_second:.0f}/s" if per_second == 0 or per_second >= 10 else f"{per_second:.1f}/s"  # noqa: PLR2004
+
+
 def truncate(value: object, whole: str, width: int) -> str:
     """Shorten a value to `width` cells. A list of names is cut after a whole name, other text at any character.
 

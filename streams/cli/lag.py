@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from streams.cli.cells import format_rate
 from streams.cli.cluster import kafka_errors_as_command_errors
 from streams.cli.help import Command, examples
 from streams.cli.options import prints_rows
@@ -79,16 +80,9 @@ def lag_lines(topics: Sequence[TopicLag], screen: Screen, *, everything: bool) -
 def _row(topic: TopicLag) -> dict[str, object]:
     return {
         **asdict(topic),
-        "rate": _rate(topic.settled_per_second),
-        "published": _rate(topic.published_per_second),
+        "rate": format_rate(topic.settled_per_second),
+        "published": format_rate(topic.published_per_second),
     }
-
-
-def _rate(per_second: float | None) -> str | None:
-    """Format a rate, with one decimal below ten."""
-    if per_second is None:
-        return None
-    return f"{per_second:.0f}/s" if per_second == 0 or per_second >= 10 else f"{per_second:.1f}/s"  # noqa: PLR2004
 
 
 def _topics(settings: Settings, catalogue: Catalogue) -> list[TopicLag]:
