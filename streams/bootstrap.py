@@ -24,7 +24,7 @@ from streams.runtime.schedules import build_schedules
 from streams.runtime.web import add_pages
 from streams.runtime.worker import Worker
 from streams.schedules.clock import TICK
-from streams.settings import Settings, load_settings
+from streams.settings import Settings, load_sentry_settings, load_settings
 from streams.topics import Catalogue
 
 COMPUTE_MODULES = ("faust.cli.faust", "streams.dify.indexing.preload", "streams.dify.mail.caller_template")
@@ -56,6 +56,7 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
             codec=build_codec(settings, catalogue, blocking=False),
             handlers=handlers,
             limits=concurrency_limits(load_overrides(settings.overrides)),
+            sentry=load_sentry_settings(),
             schedules=build_schedules(settings, catalogue, handlers),
             pools=pools,
             producer=app.records,

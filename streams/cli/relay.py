@@ -13,8 +13,9 @@ from streams.cli.help import Command, examples
 from streams.cli.output import CommandError, JSONOption, print_json, print_text
 from streams.database import Database, DatabaseNotMigratedError, DatabaseUnavailableError, check_database
 from streams.observability.logs import configure_logging, get_logger
+from streams.observability.sentry.engine_failures import sentry_reports
 from streams.publishing.outbox.relay import Relay
-from streams.settings import Settings, load_settings
+from streams.settings import Settings, load_sentry_settings, load_settings
 from streams.transport.kafka.client import check_brokers, client_logger
 from streams.transport.kafka.errors import BrokersUnreachableError, StartError, TransportError
 from streams.transport.kafka.producer import RecordProducer
@@ -43,7 +44,8 @@ def relay(
     configure_logging(settings)
     client_logger.setLevel(logging.NOTSET)
     try:
-        acknowledged = asyncio.run(_relay(settings, wait=wait))
+        with sentry_reports(load_sentry_settings()):
+            acknowledged = asyncio.run(_relay(settings, wait=wait))
     except (DatabaseUnavailableError, DatabaseNotMigratedError, StartError, TransportError) as error:
         raise CommandError(str(error)) from error
     if as_json:

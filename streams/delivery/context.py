@@ -17,6 +17,7 @@ from streams.delivery.handler import Handler
 from streams.delivery.ledger.columns import WorkerIdentity
 from streams.delivery.process_pool import ComputePool
 from streams.headers import Headers
+from streams.observability.sentry.reporter import SentryReports
 from streams.settings import Settings
 from streams.topics import Catalogue, Pool
 from streams.transport.kafka.records import NewRecord, ProduceError, RecordMetadata
@@ -79,3 +80,5 @@ class PoolContext:
     schemas: SchemaLoader
     worker_identity: WorkerIdentity
     crash: Callable[[BaseException], None]
+    reports: SentryReports | None = None
+    """Gets each dead letter; None: Sentry is not used."""

@@ -1,5 +1,6 @@
 """Values that describe a dead letter: the record, the reason, the error."""
 
+import hashlib
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -41,6 +42,12 @@ class DeadLetterInfo:
     handler: str | None = None
     event_id: UUID | None = None
     replays: int = 0
+
+
+def fingerprint(info: DeadLetterInfo) -> str:
+    """Return 16 hex digits that are the same for failures of one kind: handler, reason and exception class."""
+    kind = "\n".join((info.handler or "", info.reason, info.error.type_name))
+    return hashlib.sha256(kind.encode()).hexdigest()[:16]
 
 
 def described(error: BaseException) -> ErrorText:

@@ -1,5 +1,6 @@
 """A delivery: one event for one handler, from the record to its settlement."""
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -174,3 +175,15 @@ def at_ms(milliseconds: int) -> datetime:
 def due_at_of(record: Record) -> int:
     """Return when a retry record is due, ms since the epoch; 0 (at once) without the header, or if it is no time."""
     return header_number(record, headers.DUE_AT, _LAST_MS) or 0
+
+
+def read_history(record_headers: headers.Headers) -> list[object]:
+    """Return the attempts in the history header of a retry record; empty if it is missing or invalid."""
+    raw = headers.last(record_headers, headers.HISTORY)
+    if raw is None:
+        return []
+    try:
+        entries = json.loads(raw)
+    except ValueError:
+        return []
+    return entries if isinstance(entries, list) else []

@@ -54,7 +54,7 @@ class PoolEngine:
         attempts = AttemptContext(
             context.database, context.worker_identity, context.codec, context.schemas, context.services, context.compute
         )
-        self._telemetry = telemetry = Telemetry(context.group, context.catalogue, context.handlers)
+        self._telemetry = telemetry = Telemetry(context.group, context.catalogue, context.handlers, context.reports)
         availability = Availability(context.gate, context.breakers)
         sender = Sender(context.producer, context.settings.settle_timeout)
         destinations = Destinations(

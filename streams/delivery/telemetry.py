@@ -3,17 +3,17 @@
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
 from time import perf_counter
 from typing import ParamSpec
 
-from streams.delivery.dead_letter import UnreadableRecord
+from streams.delivery.dead_letter import DeadLetterInfo, UnreadableRecord, fingerprint
+from streams.delivery.death_report import death_report
 from streams.delivery.delivery import Delivery
-from streams.delivery.errors import Reason
 from streams.observability import metrics
-from streams.observability.error_text import ErrorText
 from streams.observability.logs import get_logger
 from streams.observability.metrics import UNKNOWN, DeliveryMeter, delivery_meter
+from streams.observability.sentry.reporter import SentryReports
 from streams.topics import Catalogue, UnknownEventError
 
 log = get_logger(__name__)
@@ -44,19 +44,23 @@ class Telemetry:
     value of a label is one more series, for as long as the process runs.
     """
 
-    def __init__(self, group: str, catalogue: Catalogue, handlers: Collection[str]) -> None:
+    def __init__(
+        self, group: str, catalogue: Catalogue, handlers: Collection[str], reports: SentryReports | None = None
+    ) -> None:
         """Create the telemetry of one consumer group.
 
         Args:
             group: The consumer group's name.
             catalogue: The topics that may be the value of a label.
             handlers: The names of the handlers that may be the value of a label.
+            reports: Sends dead letters to Sentry; None: Sentry is not used.
         """
         self._group = group
         self._catalogue = catalogue
         self._handlers = handlers
         self._meters: dict[str, DeliveryMeter] = {}
         """By handler: the meter that was used last. A handler has one topic."""
+        self._reports = reports
 
     def decoded(self, deliveries: Iterable[Delivery], fetched_at: float) -> None:
         """Record how long it took from the fetch of a chunk until it was decoded.
@@ -182,23 +186,24 @@ class Telemetry:
         log.info("deliveries over their tenants' share moved to tier zero", deliveries=len(deliveries))
 
     @_contained
-    def died(self, delivery: Delivery, reason: Reason, error: ErrorText) -> None:
-        """Report that a delivery is a dead letter.
-
-        Args:
-            delivery: What was attempted.
-            reason: Why there is no other attempt.
-            error: The error of the last attempt.
-        """
+    def died(self, delivery: Delivery, info: DeadLetterInfo) -> None:
+        """Report that a delivery is a dead letter, for the reason and with the error of its headers."""
         meter = self._meter(delivery)
         meter.count_outcome("dead")
         meter.observe_age((datetime.now(tz=UTC) - delivery.event.occurred_at).total_seconds())
-        self._report_dead_letter(delivery.topic.name, delivery.handler.name, reason, error)
+        self._report_dead_letter(delivery.topic.name, info)
+        if self._reports is not None:
+            tenant = delivery.event.tenant_id
+            report = partial(death_report, delivery.record, delivery.topic.name, info, tenant, delivery.event)
+            self._reports.report((fingerprint(info),), report)
 
     @_contained
-    def unreadable(self, unreadable: UnreadableRecord) -> None:
-        """Report that an undeliverable record is a dead letter."""
-        self._report_dead_letter(unreadable.topic, unreadable.handler, unreadable.reason, unreadable.error)
+    def unreadable(self, unreadable: UnreadableRecord, info: DeadLetterInfo) -> None:
+        """Report that an undeliverable record is a dead letter, for the reason and with the error of its headers."""
+        self._report_dead_letter(unreadable.topic, info)
+        if self._reports is not None:
+            report = partial(death_report, unreadable.record, unreadable.topic, info, unreadable.tenant_id)
+            self._reports.report((fingerprint(info),), report)
 
     @_contained
     def lease_lost(self, delivery: Delivery, resource: str) -> None:
@@ -213,10 +218,11 @@ class Telemetry:
             meter = self._meters[handler] = delivery_meter(topic, self._group, handler)
         return meter
 
-    def _report_dead_letter(self, topic: str, handler: str | None, reason: Reason, error: ErrorText) -> None:
+    def _report_dead_letter(self, topic: str, info: DeadLetterInfo) -> None:
+        handler, error = info.handler, info.error
         known = handler if handler is None or handler in self._handlers else UNKNOWN
-        metrics.dead_letters(self._topic_label(topic), known, reason).inc()
-        log.error("dead letter", reason=reason.value, error_type=error.type_name, error_message=error.message)
+        metrics.dead_letters(self._topic_label(topic), known, info.reason).inc()
+        log.error("dead letter", reason=info.reason.value, error_type=error.type_name, error_message=error.message)
 
     def _topic_label(self, topic: str) -> str:
         try:

@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -30,6 +30,8 @@ from streams.delivery.settlement.settle_loop import KAFKA
 from streams.delivery.temporary_folder import remove_left_folders
 from streams.observability import metrics
 from streams.observability.logs import get_logger
+from streams.observability.sentry.engine_failures import sentry_reports
+from streams.observability.sentry.reporter import SentryReports
 from streams.publishing.outbox.relay import Relay
 from streams.runtime.background_tasks import Crash, start_tasks
 from streams.runtime.declarations import handlers_by_topic
@@ -38,7 +40,7 @@ from streams.runtime.schedules import handlers_with_rows
 from streams.schedules.clock import ScheduleClock
 from streams.schedules.registration import register_schedules
 from streams.schedules.schedule import Schedule
-from streams.settings import PoolName, Settings
+from streams.settings import PoolName, SentrySettings, Settings
 from streams.topics import Catalogue, Pool
 from streams.transport.kafka.producer import RecordProducer
 
@@ -71,6 +73,8 @@ class WorkerConfig:
     crash: Crash
     has_failed: Callable[[], bool] = lambda: False
     """Returns whether the process ends because of a failure."""
+    sentry: SentrySettings | None = None
+    """None: nothing is reported to Sentry."""
     schedules: Sequence[Schedule] = ()
     """The schedules of the code. Operators can change them and add more at run time."""
 
@@ -90,6 +94,7 @@ class SharedResources:
     guard: CrashLoopGuard
     pauses: Pauses
     services: Services
+    reports: SentryReports | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,7 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
     """
     settings = config.settings
     async with AsyncExitStack() as stack:
+        reports = _open_reports(stack, config.sentry)
         if settings.compute_confined:
             hide_memory()
         await asyncio.to_thread(remove_left_folders)
@@ -146,6 +152,7 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
             guard=guard,
             pauses=pauses,
             services=Services(*config.services()),
+            reports=reports,
         )
         engines = _build_engines(config, shared, databases)
         maintenance = _build_maintenance(config, shared, engines)
@@ -164,6 +171,13 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
             stack.push_async_callback(engine.stop)
         await register_schedules(database.bookkeeping, config.schedules)
         yield WorkerResources(shared, engines, _build_clock(config, shared))
+
+
+def _open_reports(stack: AsyncExitStack, settings: SentrySettings | None) -> SentryReports | None:
+    """Report to Sentry until the stack closes, which happens last."""
+    opened = ExitStack()
+    stack.push_async_callback(asyncio.to_thread, opened.close)
+    return opened.enter_context(sentry_reports(settings))
 
 
 def _open_database(stack: AsyncExitStack, settings: Settings, *, effects: int, bookkeeping: int) -> Database:
@@ -225,6 +239,7 @@ def _pool_context(
         schemas=shared.schemas,
         worker_identity=WorkerIdentity(pool.name, pool.priority, shared.worker),
         crash=config.crash,
+        reports=shared.reports,
     )
 
 

@@ -15,6 +15,7 @@ from streams.durations import Seconds, parse_duration
 from streams.settings.mail import MailSettings
 from streams.settings.models import ModelSettings
 from streams.settings.schedules import ScheduleSettings
+from streams.settings.sentry import SentrySettings, load_sentry
 from streams.settings.services import ServiceSettings
 from streams.settings.sources import SourceSettings, split_names
 from streams.urls import check_urls
@@ -22,8 +23,10 @@ from streams.urls import check_urls
 __all__ = [
     "POOL_NAMES",
     "PoolName",
+    "SentrySettings",
     "Settings",
     "SettingsError",
+    "load_sentry_settings",
     "load_settings",
 ]
 
@@ -233,3 +236,11 @@ def load_settings() -> Settings:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         message = f"{_PREFIX}{str(first['loc'][0]).upper()}: {first['msg'].removeprefix('Value error, ')}"
         raise SettingsError(message) from None  # the error contains the value, which may be a secret
+
+
+def load_sentry_settings() -> SentrySettings | None:
+    """Return the settings of Sentry in this process's environment; None: it is not used. Raises SettingsError."""
+    try:
+        return load_sentry(os.environ)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None

@@ -252,7 +252,7 @@ async def call_on_soft_limit(context: AttemptContext, delivery: Delivery, error:
             call = start_call(handler.on_soft_limit, delivery.event, work, error)
             await run_within(call, handler.soft_time_limit, handler.time_limit)
     except Exception:
-        log.exception("on_soft_limit failed", handler=handler.name)
+        log.exception("on_soft_limit failed", handler=handler.name, fault="handler")
 
 
 async def _publish(outbox: Outbox, event: Event, at: datetime | None, expires_at: datetime | None) -> UUID:

@@ -151,7 +151,7 @@ class Decoder:
         except _WAITS:
             raise
         except BaseException as error:
-            log.exception("decoding a record of a retry tier failed")
+            log.exception("decoding a record of a retry tier failed", fault="record")
             text = ErrorText(type_name(error), "reading the record failed", "")
             return UnreadableRecord(record, self._first_topic, Reason.DECODE, text)
 

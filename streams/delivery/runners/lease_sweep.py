@@ -237,7 +237,7 @@ class LeaseSweep:
         if lost.overdue:
             await self._unreadable.dead_letter(lost, row, _reason(error), described(error))
             return
-        log.error("cannot read a claimed record; another version may", exc_info=error)
+        log.error("cannot read a claimed record; another version may", exc_info=error, fault="record")
         self._postpone(_key(lost))
 
     async def _event(self, topic: str, value: bytes) -> Event:

@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from streams import headers
 from streams.delivery.admission.database_gate import database_error_kind
 from streams.delivery.context import Producer
-from streams.delivery.delivery import Delivery, acknowledge_all, at_ms, header_number, now_ms
+from streams.delivery.delivery import Delivery, acknowledge_all, at_ms, header_number, now_ms, read_history
 from streams.delivery.ledger.claim import insert_deferred
 from streams.delivery.ledger.columns import WorkerIdentity
 from streams.delivery.scheduling.retry_tiers import RetryTiers, rest_of_deferral
-from streams.delivery.settlement.records import RetryState, read_history, retry_record
+from streams.delivery.settlement.records import RetryState, retry_record
 from streams.delivery.settlement.settle_loop import SettleLoop
 from streams.delivery.telemetry import Telemetry
 from streams.observability.error_text import message

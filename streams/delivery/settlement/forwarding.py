@@ -70,7 +70,7 @@ class Forwarding:
                     await mark_dead(session, event_id, handler, reason, error.message)
 
         await self._loop.repeat(self.dead_letter_topic(unreadable), partial(written.run, settle), slot=False)
-        self._telemetry.unreadable(unreadable)
+        self._telemetry.unreadable(unreadable, info)
 
     def dead_letter_topic(self, unreadable: UnreadableRecord) -> str:
         """Return the DLQ of an undeliverable record."""

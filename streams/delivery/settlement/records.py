@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from streams import headers
-from streams.delivery.delivery import Delivery, Origin, at_ms, origin_of
+from streams.delivery.delivery import Delivery, Origin, at_ms, origin_of, read_history
 from streams.delivery.ledger.columns import primary_key, storable
 from streams.delivery.settlement.decision import Outcome
 from streams.headers import Headers
@@ -124,18 +124,6 @@ def history_entry(run: int, at: int, error: str) -> dict[str, object]:
     """
     short = headers.text(error, HISTORY_ERROR_BYTES).decode()
     return {"attempt": run, "at": at, "error": short}
-
-
-def read_history(record_headers: Headers) -> list[object]:
-    """Return the attempts in the history header of a retry record; empty if it is missing or invalid."""
-    raw = headers.last(record_headers, headers.HISTORY)
-    if raw is None:
-        return []
-    try:
-        entries = json.loads(raw)
-    except ValueError:
-        return []
-    return entries if isinstance(entries, list) else []
 
 
 def settled_values(

@@ -161,7 +161,7 @@ class Settlement:
                 try:
                     settled = await self._settle(settling)
                 except OnDeadCutOffError as cut_off:  # the transaction is lost
-                    log.exception("on_dead was cut off")
+                    log.exception("on_dead was cut off", fault="handler")
                     settling.on_dead_failure = str(cut_off)
                 except Exception as rejection:  # noqa: BLE001 - raised again unless less can be written
                     settling.reduce(rejection)
@@ -255,7 +255,7 @@ class Settlement:
         self._telemetry.settled(delivery, time.perf_counter() - settling.began)
         if outcome.is_dead:
             info = dead_letter_info(delivery, outcome, self._dead_letters.group)
-            self._telemetry.died(delivery, info.reason, info.error)
+            self._telemetry.died(delivery, info)
         elif outcome.history_outcome == "deferred":
             self._telemetry.deferred(delivery, outcome.why)
         elif outcome.history_outcome == "retry" and settling.placed is not None and outcome.due_at is not None:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from streams.delivery.dead_letter import UnreadableRecord
+from streams.delivery.dead_letter import DeadLetterInfo, UnreadableRecord
 from streams.delivery.errors import Reason
 from streams.delivery.telemetry import Telemetry
 from streams.observability.error_text import ErrorText
@@ -27,7 +27,8 @@ def dead_letters() -> dict[tuple[str, str, str], float]:
 def report(topic: str, handler: str | None) -> None:
     """Report the dead letter of a record whose headers name this topic and this handler."""
     error = ErrorText("UnknownHandler", "no such handler", "")
-    TELEMETRY.unreadable(UnreadableRecord(a_record(), topic, Reason.UNKNOWN_HANDLER, error, handler=handler))
+    info = DeadLetterInfo(Reason.UNKNOWN_HANDLER, error, 0, 0, 0, "group", handler=handler)
+    TELEMETRY.unreadable(UnreadableRecord(a_record(), topic, info.reason, error, handler=handler), info)
 
 
 @pytest.mark.requirement("Faults of others", "R2: a report that fails changes nothing about its delivery")

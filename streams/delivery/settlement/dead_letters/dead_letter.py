@@ -1,11 +1,10 @@
 """Dead letters: the record for the DLQ, and its row in the index. Only a value that Kafka rejects needs I/O."""
 
-import hashlib
 from dataclasses import dataclass, replace
 
 from streams import headers
 from streams.codec import Codec
-from streams.delivery.dead_letter import DeadLetterInfo
+from streams.delivery.dead_letter import DeadLetterInfo, fingerprint
 from streams.delivery.delivery import Delivery, at_ms, origin_of
 from streams.delivery.errors import Reason
 from streams.delivery.ledger.columns import storable
@@ -131,12 +130,6 @@ def dead_record(
         (headers.SPRING_EXCEPTION_STACKTRACE, stack),
     ]
     return OutgoingRecord(topic, record.key, dead.value, (*kept_headers(record.headers, form), *own, *spring))
-
-
-def fingerprint(info: DeadLetterInfo) -> str:
-    """Return 16 hex digits that are the same for failures of one kind: handler, reason and exception class."""
-    kind = "\n".join((info.handler or "", info.reason, info.error.type_name))
-    return hashlib.sha256(kind.encode()).hexdigest()[:16]
 
 
 def dead_letter_row(

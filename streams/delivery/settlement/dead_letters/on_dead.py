@@ -57,6 +57,6 @@ class OnDead:
                 raise OnDeadCutOffError(described(failure).message) from failure
             if kind in {"outage", "conflict"}:
                 raise
-            log.exception("on_dead failed")
+            log.exception("on_dead failed", fault="handler")
             return described(failure).message
         return None

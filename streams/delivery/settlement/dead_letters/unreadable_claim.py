@@ -85,7 +85,7 @@ class UnreadableClaims:
             unreadable = UnreadableRecord(
                 record, lost.topic, reason, error, lost.event_id, row["tenant_id"], lost.handler
             )
-            self._telemetry.unreadable(unreadable)
+            self._telemetry.unreadable(unreadable, info)
 
     async def _settle(self, session: AsyncSession, lost: LostDelivery, resource: str, info: DeadLetterInfo) -> bool:
         line = f"{info.error.type_name}: {info.error.message}"

@@ -4,7 +4,8 @@ import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from streams import headers
-from streams.delivery.settlement.records import RetryState, history_entry, read_history, retry_record
+from streams.delivery.delivery import read_history
+from streams.delivery.settlement.records import RetryState, history_entry, retry_record
 from streams.headers import Headers
 from streams.publishing.outbox.outbox import headers_from_json, headers_to_json
 from streams.transport.kafka.records import Record, to_record

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from streams import headers
 from streams.delivery.dead_letter import DeadLetterInfo
+from streams.delivery.delivery import read_history
 from streams.delivery.errors import Reason
 from streams.delivery.settlement.dead_letters.dead_letter import dead_letter_info, dead_record
 from streams.delivery.settlement.decision import after_deferral, after_expiry, after_failure
@@ -18,7 +19,6 @@ from streams.delivery.settlement.records import (
     RetryState,
     attempt_entry,
     history_entry,
-    read_history,
     retry_record,
     retry_state,
     settled_values,
