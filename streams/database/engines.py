@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlche
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from streams.database.ledger_errors import LedgerPool, mark_errors
+from streams.database.open_connections import OpenConnections
 from streams.database.tables import SCHEMA
 from streams.settings import Settings, SettingsError
 from streams.urls import masked_url
@@ -119,25 +120,21 @@ class Database:
         """The engine that finds out whether the database answers. It always opens a new connection."""
         for engine in (self.effects, self.bookkeeping, self.probe):
             mark_errors(engine.sync_engine)
+        self._connections = {
+            "effects": OpenConnections(self.effects.sync_engine),
+            BOOKKEEPING: OpenConnections(self.bookkeeping.sync_engine),
+        }
         if is_pooled(settings):
             _limit_statements(self.bookkeeping, settings)
 
     def connections(self) -> dict[str, tuple[int, int, int]]:
         """Return by engine: how many connections are in use, how many are idle, and how many it opens at most."""
-        return {name: _counts(engine) for name, engine in (("effects", self.effects), (BOOKKEEPING, self.bookkeeping))}
+        return {name: connections.counts() for name, connections in self._connections.items()}
 
     async def dispose(self) -> None:
         """Close every connection of both pools."""
         await self.effects.dispose()
         await self.bookkeeping.dispose()
-
-
-def _counts(engine: AsyncEngine) -> tuple[int, int, int]:
-    pool = engine.pool
-    if not isinstance(pool, LedgerPool):
-        message = "the pool of this engine counts no connections"
-        raise TypeError(message)
-    return pool.checkedout(), pool.checkedin(), pool.size()
 
 
 def sync_engine(settings: Settings) -> Engine:
