@@ -18,6 +18,7 @@ SCENARIOS = (
     "cleaning-dataset",
     "deleting",
     "handling",
+    "tracing",
     "latency",
     "charging",
     "saving-executions",

@@ -21,7 +21,7 @@ from streams.runtime.overrides import concurrency_limits, load_overrides
 from streams.runtime.pipeline_app import PipelineApp, PipelineWorker
 from streams.runtime.resources import WorkerConfig
 from streams.runtime.schedules import build_schedules
-from streams.runtime.web import add_pages
+from streams.runtime.web.pages import add_pages
 from streams.runtime.worker import Worker
 from streams.schedules.clock import TICK
 from streams.settings import Settings, load_sentry_settings, load_settings

@@ -9,7 +9,7 @@ import typer
 from streams.cli.help import Command, examples
 from streams.cli.output import WRONG_REQUEST, CommandError, JSONOption, print_json, print_text
 from streams.database.rights import rights_sql
-from streams.operations.kafka_acls import Role, kafka_acls_lines, rules_of, strimzi_user
+from streams.operations.topics.acls import Role, kafka_acls_lines, rules_of, strimzi_user
 from streams.runtime.declarations import build_catalogue
 from streams.settings import load_settings
 from streams.topics import UnknownEventError

@@ -42,6 +42,7 @@ from streams.operations.dead_letters.records import RecordUnreadableError, read_
 from streams.operations.dead_letters.replay import ReplayRefusedError
 from streams.operations.dead_letters.replay import replay as replay_letter
 from streams.operations.dead_letters.show import show_value
+from streams.operations.traces import trace_fields
 from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
@@ -159,7 +160,7 @@ def show(output: Output, dead_letter_id: IdArgument) -> None:
         record = read_record(settings, letter)
     except RecordUnreadableError as error:
         raise CommandError(str(error)) from error
-    shown = {**asdict(letter), **_content(settings, letter, record)}
+    shown = {**asdict(letter), **_content(settings, letter, record), **trace_fields(settings, record)}
     if output.is_table:
         print_lines(dead_letter_page(shown, output.screen), output.screen)
     elif output.format is Format.JSON:
@@ -268,8 +269,7 @@ def _topic(catalogue: Catalogue, name: str | None) -> str | None:
 
 
 def _list_row(letter: DeadLetter) -> dict[str, object]:
-    fields = asdict(letter)
-    return {name: fields[name] for name in LIST_FIELDS}
+    return {name: getattr(letter, name) for name in LIST_FIELDS}
 
 
 def _content(settings: Settings, letter: DeadLetter, record: Record) -> dict[str, object]:

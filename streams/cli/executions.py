@@ -34,6 +34,7 @@ from streams.operations.executions import (
 )
 from streams.operations.kafka_admin import KafkaRefusedError
 from streams.operations.lag import group_lag
+from streams.operations.traces import execution_traces, trace_fields
 from streams.publishing.outbox.withdraw import RelayBusyError
 from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.settings import Settings, load_settings
@@ -119,10 +120,14 @@ def list_command(  # noqa: PLR0913 - one option a filter
 @prints_rows
 def show(output: Output, event: EventArgument, handler: HandlerOption = None) -> None:
     """Show the executions of an event, one per handler, each with all its attempts."""
-    with open_ledger(load_settings()) as engine:
+    settings = load_settings()
+    with open_ledger(settings) as engine:
         with engine.connect() as connection:
             event_id = resolve_event_id(connection, event)
         found = _find(engine, event_id, handler)
+        with engine.connect() as connection:
+            traces = execution_traces(settings, connection, event_id)
+    found = [{**one, **traces.get(str(one["handler"]), trace_fields(settings, None))} for one in found]
     if output.is_table:
         print_lines(execution_page(found, output.screen), output.screen)
     else:

@@ -23,7 +23,8 @@ from streams.codec.schema_resolver import EventReader, EventWriter, SchemaResolv
 from streams.codec.writer_schema import MAGIC, WriterSchemas
 from streams.headers import Headers
 from streams.observability.redaction import Redactor
-from streams.observability.tracing import child_traceparent
+from streams.observability.tracing import Span, child_traceparent, start_send
+from streams.observability.tracing.tracer import PROCESS
 from streams.schema_registry.clients import Registry, open_files, open_registry, schema_folder
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue, Topic, load_catalogue
@@ -42,6 +43,8 @@ class EncodedEvent:
     headers: Headers
     event_id: UUID
     tenant_id: str | None
+    span: Span | None = None
+    """The span of its publication, which the sender ends. None: it is not traced."""
 
 
 class Codec:
@@ -131,6 +134,7 @@ class Codec:
                 raise _rejection(writer.topic, str(error)) from error
             raise
         key = str(getattr(event, writer.topic.key)).encode()
+        span = None if PROCESS.is_off else start_send(writer.topic.name, event_id)
         sent: Headers = (
             SPECVERSION,
             (headers.CE_ID, event_id),
@@ -139,11 +143,11 @@ class Codec:
             (headers.CE_TIME, ce_time),
             (headers.CE_SUBJECT, key),
             CONTENT_TYPE,
-            (headers.TRACEPARENT, child_traceparent()),
+            (headers.TRACEPARENT, child_traceparent() if span is None else span.traceparent),
         )
         if expires_at is not None:
             sent += ((headers.CE_EXPIRYTIME, headers.time_text(expires_at)),)
-        return EncodedEvent(writer.topic.name, key, value, sent, event.event_id, event.tenant_id)
+        return EncodedEvent(writer.topic.name, key, value, sent, event.event_id, event.tenant_id, span)
 
     def check(self, kind: type[Event]) -> None:
         """Raise UnknownEventError or SchemaMissingError if events of a class cannot be encoded."""

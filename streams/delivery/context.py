@@ -16,6 +16,7 @@ from streams.delivery.admission.schema_loader import SchemaLoader
 from streams.delivery.handler import Handler
 from streams.delivery.ledger.columns import WorkerIdentity
 from streams.delivery.process_pool import ComputePool
+from streams.delivery.spans import DeliverySpans
 from streams.headers import Headers
 from streams.observability.sentry.reporter import SentryReports
 from streams.settings import Settings
@@ -82,3 +83,5 @@ class PoolContext:
     crash: Callable[[BaseException], None]
     reports: SentryReports | None = None
     """Gets each dead letter; None: Sentry is not used."""
+    spans: DeliverySpans | None = None
+    """None: there is no exporter of traces."""

@@ -42,6 +42,8 @@ class DeadLetterInfo:
     handler: str | None = None
     event_id: UUID | None = None
     replays: int = 0
+    span: bytes | None = None
+    """`traceparent` of its settlement. None: it is not traced."""
 
 
 def fingerprint(info: DeadLetterInfo) -> str:

@@ -52,7 +52,13 @@ class PoolEngine:
         self._background = BackgroundTasks(self._fail)
         self._tier = partial(context.catalogue.tier, context.pool.name)
         attempts = AttemptContext(
-            context.database, context.worker_identity, context.codec, context.schemas, context.services, context.compute
+            context.database,
+            context.worker_identity,
+            context.codec,
+            context.schemas,
+            context.services,
+            context.compute,
+            context.spans,
         )
         self._telemetry = telemetry = Telemetry(context.group, context.catalogue, context.handlers, context.reports)
         availability = Availability(context.gate, context.breakers)

@@ -23,6 +23,7 @@ from streams.observability.error_text import describe, exception_of
 from streams.observability.log_repeats import RepeatHandler
 from streams.observability.printable import escape_json, escape_line, escape_lines
 from streams.observability.redaction import Redactor, bind_redactor, current_redactor
+from streams.observability.tracing import current_trace
 from streams.settings import Settings
 
 _NOISY = ("aiokafka", "asyncio", "faust", "mode", "sqlalchemy", "httpx", "httpx2")
@@ -37,8 +38,11 @@ _loggers: WeakSet[FilteringBoundLogger] = WeakSet()
 
 _FIRST = ("timestamp", "level", "message", "logger")
 _UNMASKED = frozenset(
-    {"timestamp", "level", "logger", "event_id", "topic", "partition", "offset", "handler", "attempt", "tenant_id"}
-)
+    {
+        "timestamp", "level", "logger", "event_id", "topic", "partition", "offset", "handler", "attempt", "tenant_id",
+        "trace_id", "span_id",
+    }
+)  # fmt: skip
 """Fields that every line needs, and that never come from a marked field."""
 _MULTILINE = frozenset({"exception", "stack", "stack_info"})
 """Fields that the console format prints in several lines."""
@@ -58,6 +62,7 @@ def configure_logging(settings: Settings) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             _add_delivery,
+            _add_trace,
             *_known_fields(json=_use_json(settings)),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -111,6 +116,7 @@ def logging_config(settings: Settings) -> dict[str, object]:
                 "foreign_pre_chain": [
                     structlog.contextvars.merge_contextvars,
                     _add_delivery,
+                    _add_trace,
                     *_known_fields(json=json),
                 ],
             }
@@ -181,6 +187,12 @@ def delivery_context(  # noqa: PLR0913 - the fields of every line of a delivery
 def _add_delivery(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
     bound = _delivery.get()
     return fields if bound is None else {**bound(), **fields}
+
+
+def _add_trace(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    """Add `trace_id`, and with an exporter of traces `span_id`, to the lines of what is in a trace."""
+    found = current_trace()
+    return {**found, **fields} if found else fields
 
 
 def _use_json(settings: Settings) -> bool:

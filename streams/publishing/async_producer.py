@@ -12,7 +12,8 @@ from confluent_kafka import KafkaError, Message
 from schemas import Event
 from streams.codec import Codec, EncodedEvent
 from streams.codec.claim_check import may_be_large
-from streams.publishing.producer import DEFAULT_TIMEOUT, EventProducer, PublishError, Report
+from streams.publishing.delivery_reports import Report
+from streams.publishing.producer import DEFAULT_TIMEOUT, EventProducer, PublishError
 from streams.settings import Settings
 from streams.transport.kafka.records import RecordMetadata
 

@@ -14,6 +14,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from schemas import Event
 from schemas.registry import RegistryUnavailableError
 from streams.codec import Codec, EncodedEvent, SchemaMissingError, default_codec
+from streams.observability.tracing import open_tracing
+from streams.publishing.delivery_reports import Progress, Report, ending
 from streams.settings import Settings, load_settings
 from streams.storage import StorageAwayError
 from streams.topics import UnknownEventError
@@ -31,8 +33,6 @@ DEFAULT_TIMEOUT = 30.0
 UNREACHABLE = frozenset({"_MSG_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN"})
 NO_TOPIC = frozenset({"_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PART"})
 TOO_LARGE = "MSG_SIZE_TOO_LARGE"
-
-Report = Callable[[KafkaError | None, Message], None]
 
 
 class PublishError(Exception):
@@ -69,8 +69,12 @@ class EventProducer:
             settings: The connection settings. None: from the environment.
             codec: The codec for the events. None: from the environment.
             timeout: Seconds to wait for an acknowledgement.
+
+        Raises:
+            SettingsError: A variable of OpenTelemetry has a wrong value.
         """
         self._settings = settings or load_settings()
+        open_tracing(self._settings.application)
         self._codec = codec or default_codec()
         self._timeout = timeout
         self._process = os.getpid()
@@ -153,7 +157,7 @@ class EventProducer:
             BadEventError: An event cannot be encoded. `acknowledged` counts the events that were sent.
             PublishError: An event was not acknowledged. `acknowledged` counts the events that were.
         """
-        progress = _Progress()
+        progress = Progress()
         report = progress.report
         self._check_usable()
         try:
@@ -205,13 +209,16 @@ class EventProducer:
         return self._produce(encoded, report)
 
     def _produce(self, encoded: EncodedEvent, report: Report) -> bool:
+        on_delivery = report if encoded.span is None else ending(encoded.span, report)
         try:
             self._client.produce(
-                encoded.topic, encoded.value, encoded.key, headers=list(encoded.headers), on_delivery=report
+                encoded.topic, encoded.value, encoded.key, headers=list(encoded.headers), on_delivery=on_delivery
             )
         except BufferError:
             return False
         except KafkaException as error:
+            if encoded.span is not None:
+                encoded.span.end(error_type=error.args[0].name())
             raise PublishError(self.error_message(error.args[0], encoded.topic)) from error
         return True
 
@@ -226,6 +233,8 @@ class EventProducer:
 
         def check() -> None:
             if time.monotonic() > until:
+                if encoded.span is not None:
+                    encoded.span.end(error_type=PublishError.__name__)
                 servers = self._settings.kafka_bootstrap_servers
                 message = f"{encoded.topic}: the queue to Kafka at {servers} stayed full for {self._timeout:g} s"
                 raise PublishError(message)
@@ -241,7 +250,7 @@ class EventProducer:
             check()
             self._client.poll(POLL_SECONDS)
 
-    def _wait(self, progress: "_Progress", below: int) -> None:
+    def _wait(self, progress: Progress, below: int) -> None:
         """Poll until fewer than `below` records are in flight. Every report arrives within the timeout."""
         while progress.in_flight >= below:
             self._client.poll(POLL_SECONDS)
@@ -272,27 +281,3 @@ class EventProducer:
         if error.name() == TOO_LARGE:
             return f"{topic}: the event is larger than Kafka accepts"
         return f"{topic}: {error.str()}"
-
-
-class _Progress:
-    """The outcomes of one `publish_many`. Any thread that polls may call `report`, also two at once."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.sent = 0
-        self.acknowledged = 0
-        self.failed = 0
-        self.failure: tuple[KafkaError, str] | None = None
-        """The first failure and its topic."""
-
-    @property
-    def in_flight(self) -> int:
-        return self.sent - self.acknowledged - self.failed
-
-    def report(self, error: KafkaError | None, message: Message) -> None:
-        with self._lock:
-            if error is None:
-                self.acknowledged += 1
-                return
-            self.failed += 1
-            self.failure = self.failure or (error, message.topic() or "")

@@ -27,20 +27,24 @@ from streams.delivery.ledger.columns import WorkerIdentity
 from streams.delivery.process_pool import ComputePool
 from streams.delivery.process_pool.confinement import hide_memory
 from streams.delivery.settlement.settle_loop import KAFKA
+from streams.delivery.spans import DeliverySpans
 from streams.delivery.temporary_folder import remove_left_folders
 from streams.observability import metrics
 from streams.observability.logs import get_logger
 from streams.observability.sentry.engine_failures import sentry_reports
 from streams.observability.sentry.reporter import SentryReports
+from streams.observability.tracing import close_tracing, open_tracing, process_tracer
 from streams.publishing.outbox.relay import Relay
 from streams.runtime.background_tasks import Crash, start_tasks
 from streams.runtime.declarations import handlers_by_topic
 from streams.runtime.maintenance import Maintenance
+from streams.runtime.resource_metrics import export_resources, export_window
 from streams.runtime.schedules import handlers_with_rows
 from streams.schedules.clock import ScheduleClock
 from streams.schedules.registration import register_schedules
 from streams.schedules.schedule import Schedule
-from streams.settings import PoolName, SentrySettings, Settings
+from streams.settings import PoolName, Settings
+from streams.settings.sentry import SentrySettings
 from streams.topics import Catalogue, Pool
 from streams.transport.kafka.producer import RecordProducer
 
@@ -116,6 +120,8 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
     settings = config.settings
     async with AsyncExitStack() as stack:
         reports = _open_reports(stack, config.sentry)
+        tracer = open_tracing(settings.application)
+        stack.push_async_callback(asyncio.to_thread, close_tracing)
         if settings.compute_confined:
             hide_memory()
         await asyncio.to_thread(remove_left_folders)
@@ -134,6 +140,8 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
             )
             for pool in reversed(config.pools)
         }
+        if tracer is not None:
+            stack.enter_context(tracer.instrumented([one.effects.sync_engine for one in databases.values()]))
         breakers = _build_breakers(config)
         gate = DatabaseGate(database.probe, partial(breakers.report, DATABASE))
         stack.push_async_callback(gate.close)
@@ -163,7 +171,7 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
         stack.callback(breakers.close)
         shared.schemas.preload(config.codec, [topic.event for topic in config.catalogue])
         _tune_garbage_collector()
-        _export(shared, databases)
+        export_resources(compute, guard, {"worker": database, **{str(name): one for name, one in databases.items()}})
         relay = Relay(database.bookkeeping, config.producer, settings)
         jobs = [breaker_reports.run(), pauses.watch(), metrics.measure_delay(), *maintenance.jobs()]
         start_tasks(stack, relay, jobs, crash=config.crash, stop_timeout=settings.settle_timeout)
@@ -206,7 +214,7 @@ def _build_engines(
     engines = {}
     for pool in config.pools:
         engine = PoolEngine(_pool_context(config, shared, pool, databases[pool.name], by_topic))
-        _export_window(pool.name, engine)
+        export_window(pool.name, engine)
         engines[pool.name] = engine
     return engines
 
@@ -240,32 +248,13 @@ def _pool_context(
         worker_identity=WorkerIdentity(pool.name, pool.priority, shared.worker),
         crash=config.crash,
         reports=shared.reports,
+        spans=_spans(config.catalogue.group(pool.name)),
     )
 
 
-def _export_window(pool: str, engine: PoolEngine) -> None:
-    """Export the numbers of running and waiting deliveries. They are read at each scrape."""
-    metrics.in_flight(pool).set_function(lambda: engine.running)
-    metrics.waiting(pool).set_function(lambda: engine.waiting)
-
-
-def _export(shared: SharedResources, databases: Mapping[PoolName, Database]) -> None:
-    """Export the numbers of the compute processes, the suspects and the connections. They are read at each scrape."""
-    metrics.export(metrics.ComputeCollector(shared.compute.usage))
-    metrics.export(metrics.SuspectCollector(shared.guard.suspects))
-    metrics.export(
-        metrics.ConnectionCollector(
-            partial(_connections, {"worker": shared.database, **{str(name): one for name, one in databases.items()}})
-        )
-    )
-
-
-def _connections(databases: Mapping[str, Database]) -> list[metrics.ConnectionCounts]:
-    return [
-        metrics.ConnectionCounts(f"{owner}-{engine}", *counts)
-        for owner, database in databases.items()
-        for engine, counts in database.connections().items()
-    ]
+def _spans(group: str) -> DeliverySpans | None:
+    tracer = process_tracer()
+    return None if tracer is None else DeliverySpans(tracer, group)
 
 
 def _build_maintenance(

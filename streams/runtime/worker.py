@@ -12,11 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from streams.database.engines import unavailable
 from streams.delivery.admission.database_gate import IS_READ_ONLY
 from streams.delivery.engine import PoolEngine
+from streams.observability.tracing import open_tracing
 from streams.operations.doctor.examine import database_start_problems
 from streams.operations.topics.apply import check_topics
 from streams.runtime.declarations import declaration_problems
 from streams.runtime.resources import WorkerConfig, WorkerResources, open_resources
-from streams.settings import PoolName
+from streams.settings import PoolName, SettingsError
 from streams.transport.kafka.errors import StartError
 from streams.transport.kafka.records import Assignment
 
@@ -49,6 +50,10 @@ class Worker:
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise StartError(wrong[0] + more)
+        try:
+            open_tracing(self._config.settings.application)
+        except SettingsError as error:
+            raise StartError(str(error)) from error
         problems = await asyncio.to_thread(check_topics, self._config.settings, self._config.catalogue)
         if problems:
             more = f" (and {len(problems) - 1} more: streams topics check)" if len(problems) > 1 else ""

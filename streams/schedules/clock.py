@@ -18,6 +18,7 @@ from streams.delivery.errors import Unavailable
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 from streams.observability.metrics import SlotCounts
+from streams.observability.tracing import waiting_since
 from streams.publishing.outbox.outbox import Outbox
 from streams.schedules.runs import end_runs
 from streams.schedules.schedule import Handled, Schedule, ScheduleError, build_event, check_event, schedule_of
@@ -177,7 +178,8 @@ class ScheduleClock:
         """Publish the event of a slot, and write it to the slot's row, in this transaction."""
         event = build_event(schedule, self._catalogue)
         at = start_time(schedule, slot) if schedule.jitter else None
-        event_id = Outbox(session, self._codec).publish(event, at=at)
+        with waiting_since(slot):
+            event_id = Outbox(session, self._codec).publish(event, at=at)
         log.info("slot of a schedule", schedule=schedule.name, slot=slot.isoformat(), published_event=str(event_id))
         topic = self._catalogue.topic(schedule.topic).name
         values = {"event_id": event_id, "topic": topic, "claimed_by": self._worker}

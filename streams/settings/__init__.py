@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from streams.durations import Seconds, parse_duration
 from streams.settings.mail import MailSettings
 from streams.settings.models import ModelSettings
+from streams.settings.observability import ObservabilitySettings
 from streams.settings.schedules import ScheduleSettings
 from streams.settings.sentry import SentrySettings, load_sentry
 from streams.settings.services import ServiceSettings
@@ -23,10 +24,8 @@ from streams.urls import check_urls
 __all__ = [
     "POOL_NAMES",
     "PoolName",
-    "SentrySettings",
     "Settings",
     "SettingsError",
-    "load_sentry_settings",
     "load_settings",
 ]
 
@@ -45,7 +44,15 @@ class SettingsError(Exception):
     """The environment has an invalid value for a setting. The message is one line for the user."""
 
 
-class Settings(ModelSettings, SourceSettings, MailSettings, ServiceSettings, ScheduleSettings, BaseSettings):
+class Settings(
+    ModelSettings,
+    SourceSettings,
+    MailSettings,
+    ServiceSettings,
+    ScheduleSettings,
+    ObservabilitySettings,
+    BaseSettings,
+):
     """The values of one process. They cannot change while it runs."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")

@@ -36,6 +36,11 @@ SECTIONS: dict[str, str] = {
     "Commands": "",
     "The demo": "",
     "Logs and metrics": "",
+    "Traces": "",
+    "Sentry": "",
+    "Metrics": "",
+    "Dashboards and alerts": "",
+    "Logs": "",
     "Bad input": "",
     "Clean, rules, split, forms": "",
     "Embedding and loading": "",
@@ -57,6 +62,7 @@ SECTIONS: dict[str, str] = {
     "Source tree and packaging": "",
     "Output of commands": "",
     "Development": "",
+    "Kubernetes": "",
 }
 """Sections in the order of the page, each with a line on top or without."""
 COMMANDS: dict[tuple[str, str], str] = {

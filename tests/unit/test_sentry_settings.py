@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentry_sdk.utils import BadDsn, Dsn
 
-from streams.settings import SentrySettings, SettingsError, load_sentry_settings
+from streams.settings import SettingsError, load_sentry_settings
 from streams.settings import sentry as sentry_settings
-from streams.settings.sentry import is_dsn, load_sentry
+from streams.settings.sentry import SentrySettings, is_dsn, load_sentry
 from tests.support.pages import page
 
 DSN = "https://0123456789abcdef@sentry.example.org/42"

@@ -28,7 +28,9 @@ from streams.delivery.handler import Handler
 from streams.delivery.ledger import leases
 from streams.delivery.ledger.columns import WorkerIdentity
 from streams.delivery.process_pool import ComputePool
+from streams.delivery.spans import DeliverySpans
 from streams.observability.logs import get_logger
+from streams.observability.tracing import NO_SPAN, Span
 from streams.publishing.outbox.outbox import Outbox
 from streams.storage import StorageAwayError
 
@@ -47,6 +49,8 @@ class AttemptContext:
     schemas: SchemaLoader
     services: Services
     compute: ComputePool
+    spans: DeliverySpans | None = None
+    """None: there is no exporter of traces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +144,9 @@ class EffectWork:
 class LongWork:
     """`Work` of an attempt under a lease. It has one transaction per step, and none between them."""
 
-    def __init__(self, context: AttemptContext, delivery: Delivery, lease: leases.Lease) -> None:
+    def __init__(self, context: AttemptContext, delivery: Delivery, lease: leases.Lease, span: Span = NO_SPAN) -> None:
         self._context = context
+        self._span = span
         self._delivery = delivery
         self._lease = lease
         self._session: AsyncSession | None = None
@@ -173,17 +178,20 @@ class LongWork:
         if self._step_task is task:
             message = f"{delivery.handler.name} opens a step inside a step: end the first one before"
             raise TypeError(message)
-        async with self._step_lock, effect_session(context.database.effects, delivery.handler.time_limit) as session:
-            if not await leases.hold_lease(session, self._lease):
-                message = f"the lease on {self._lease.resource} is lost"
-                raise LeaseLostError(message)
-            self._session, self._step_task = session, task
-            try:
-                yield session
-            finally:
-                self._session = self._step_task = None
-            if final:
-                await leases.finish_long(session, delivery, self._lease, None)
+        async with self._step_lock:
+            span = NO_SPAN if context.spans is None else context.spans.step(self._span)
+            with span.block():
+                async with effect_session(context.database.effects, delivery.handler.time_limit) as session:
+                    if not await leases.hold_lease(session, self._lease):
+                        message = f"the lease on {self._lease.resource} is lost"
+                        raise LeaseLostError(message)
+                    self._session, self._step_task = session, task
+                    try:
+                        yield session
+                    finally:
+                        self._session = self._step_task = None
+                    if final:
+                        await leases.finish_long(session, delivery, self._lease, None)
         self.finished = self.finished or final
 
     async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:

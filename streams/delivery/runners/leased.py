@@ -28,8 +28,9 @@ from streams.delivery.scheduling.cancellation import cancel_task
 from streams.delivery.settlement.settlement import Settlement
 from streams.delivery.settlement.settling import Attempt
 from streams.delivery.telemetry import Telemetry
-from streams.observability.error_text import message
+from streams.observability.error_text import message, type_name
 from streams.observability.logs import get_logger
+from streams.observability.tracing import NO_SPAN
 
 log = get_logger(__name__)
 BUSY_PAUSE = 2.0
@@ -89,7 +90,8 @@ class LeasedRunner:
             return None
         delivery.acknowledge()
         if claimed == "claimed":
-            attempt = Attempt(delivery, at_ms(now_ms()), lease)
+            span = NO_SPAN if self._context.spans is None else self._context.spans.process([delivery])
+            attempt = Attempt(delivery, at_ms(now_ms()), lease, span)
             try:
                 await self._work(attempt, lease)
             except asyncio.CancelledError:
@@ -142,10 +144,12 @@ class LeasedRunner:
 
     async def _work(self, attempt: Attempt, lease: leases.Lease) -> None:
         delivery = attempt.delivery
-        work = LongWork(self._context, delivery, lease)
+        work = LongWork(self._context, delivery, lease, attempt.span)
         try:
-            times = await self._run_through_outages(delivery, work, lease)
-        except LeaseLostError:
+            with attempt.span.current():
+                times = await self._run_through_outages(delivery, work, lease)
+        except LeaseLostError as error:
+            attempt.span.end("crashed", type_name(error))
             self._telemetry.lease_lost(delivery, lease.resource)
         except Exception as error:  # noqa: BLE001 - every exception of a handler is settled
             if isinstance(error, OutageError):
@@ -159,6 +163,7 @@ class LeasedRunner:
                 await call_on_soft_limit(self._context, delivery, error)
             await self._settlement.failed(attempt, error)
         else:
+            attempt.span.end("success")
             self._telemetry.succeeded([delivery], *times)
             self._breakers.succeeded(delivery.handler)
         finally:

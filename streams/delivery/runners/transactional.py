@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import text
@@ -37,7 +36,9 @@ from streams.delivery.settlement.reduction import is_data_error
 from streams.delivery.settlement.settlement import Settlement
 from streams.delivery.settlement.settling import Attempt
 from streams.delivery.telemetry import Telemetry
+from streams.observability.error_text import type_name
 from streams.observability.logs import get_logger
+from streams.observability.tracing import NO_SPAN, Span
 
 log = get_logger(__name__)
 RECORDED_DURATION: Mapping[Kind, float] = {"single": 0.1, "batch": 1.0}
@@ -80,6 +81,7 @@ class TransactionalRunner:
         self._telemetry = telemetry
         self._gate = availability.gate
         self._breakers = availability.breakers
+        self._spans = context.spans
 
     async def run(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery] | None:
         """Run a unit. A failing batch is halved until the bad event is alone. Offset order is kept.
@@ -90,7 +92,7 @@ class TransactionalRunner:
         while parts:
             part = parts.pop()
             distinct, repeated = _distinct(part)
-            error, began, done = await self._attempt(distinct)
+            error, began, span, done = await self._attempt(distinct)
             if error is None:
                 acknowledge_all(part)
                 if done is not None:
@@ -100,49 +102,63 @@ class TransactionalRunner:
                 distinct.extend(repeated)
                 distinct.sort(key=lambda delivery: delivery.record.offset)
             if isinstance(error, (OutageError, ClaimBlockedError)):
+                span.end("rerun", type_name(error))
                 return [*distinct, *(delivery for later in reversed(parts) for delivery in later)]
             if isinstance(error, Unavailable) and (waiting := self._breakers.retry_delay(error)):
+                span.end("deferred", type_name(error))
                 await self._settlement.deferred_all(distinct, str(error), after=waiting)
                 continue
             if len(distinct) > 1:
+                span.end("halved", type_name(error))
                 middle = len(distinct) // 2
                 parts.extend((distinct[middle:], distinct[:middle]))
                 continue
             if isinstance(error, ClaimRejectedError):
+                span.end("dead", type_name(error))
                 await self._settlement.broken(distinct, error.__cause__ or error)
             else:
-                await self._fail(distinct[0], error, at_ms(began))
+                await self._fail(Attempt(distinct[0], at_ms(began), span=span), error)
         return None
 
-    async def _attempt(self, deliveries: list[Delivery]) -> tuple[Exception | None, int, _Done | None]:
+    async def _attempt(self, deliveries: list[Delivery]) -> tuple[Exception | None, int, Span, _Done | None]:
         """Run until the transaction commits or fails. Conflicts are rerun; an outage closes the gate.
 
         A run that lost its connection although the database answers is also rerun, a few times.
 
-        Returns the error, or None, the start of the last run (ms since the epoch), and what it did.
+        Returns the error, or None, the start of the last run (ms since the epoch), its span (open after an error),
+        and what the run did.
         """
         reruns = 0
         while True:
-            began = now_ms()
+            began, span = now_ms(), NO_SPAN
             try:
-                done = await self._transaction(deliveries)
+                if self._spans is None:
+                    done = await self._transaction(deliveries)
+                else:
+                    span = self._spans.process(deliveries)
+                    with span.current():
+                        done = await self._transaction(deliveries)
+                    span.end("success" if done is not None else "duplicate")
             except Exception as error:  # noqa: BLE001 - every exception of a handler is settled
                 kind = database_error_kind(error)
                 if kind == "outage" and not counts_lost_run(deliveries, error):
                     if await self._gate.confirm(error):
-                        return OutageError(), began, None
+                        return OutageError(), began, span, None
+                    span.end("rerun", type_name(error))
                     await asyncio.sleep(LOST_RUN_PAUSE * max(delivery.lost_runs for delivery in deliveries))
                 elif kind == "conflict" and reruns < CONFLICT_RERUNS:
+                    span.end("rerun", type_name(error))
                     reruns += 1
                 elif self._may_rerun(error, deliveries[0].handler) and reruns < FAILURES_UNTIL_OPEN:
+                    span.end("rerun", type_name(error))
                     reruns += 1
                     await asyncio.sleep(UNAVAILABLE_PAUSE * reruns)
                 else:
-                    return error, began, None
+                    return error, began, span, None
             else:
                 if self._breakers.needs(deliveries[0].handler):
                     self._breakers.succeeded(deliveries[0].handler)
-                return None, began, done
+                return None, began, span, done
 
     def _may_rerun(self, error: Exception, handler: Handler[Event]) -> bool:
         """Return whether a dependency failed whose breaker is still closed: another run shows its state."""
@@ -197,12 +213,13 @@ class TransactionalRunner:
             raise
         return result, THREAD_CLOCK.seconds() - began + work.processor_seconds
 
-    async def _fail(self, delivery: Delivery, error: Exception, started_at: datetime) -> None:
-        self._telemetry.failed(delivery, error, (at_ms(now_ms()) - started_at).total_seconds())
+    async def _fail(self, attempt: Attempt, error: Exception) -> None:
+        delivery = attempt.delivery
+        self._telemetry.failed(delivery, error, (at_ms(now_ms()) - attempt.started_at).total_seconds())
         delivery.lost_runs = 0
         if isinstance(error, SoftTimeLimitExceeded):
             await call_on_soft_limit(self._context, delivery, error)
-        await self._settlement.failed(Attempt(delivery, started_at), error)
+        await self._settlement.failed(attempt, error)
 
 
 async def _claim(session: AsyncSession, deliveries: Sequence[Delivery], identity: WorkerIdentity) -> set[UUID]:

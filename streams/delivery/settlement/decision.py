@@ -61,6 +61,11 @@ class Outcome:
         return self.status == "failure"
 
     @property
+    def told(self) -> str:
+        """The outcome as spans have it: `dead`, `retry`, `deferred` or `crashed`."""
+        return "dead" if self.is_dead else self.history_outcome
+
+    @property
     def error_line(self) -> str | None:
         """The error in one line, as the row and the history have it."""
         return None if self.error is None else f"{self.error.type_name}: {self.error.message}"

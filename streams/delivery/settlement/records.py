@@ -10,6 +10,7 @@ from streams.delivery.delivery import Delivery, Origin, at_ms, origin_of, read_h
 from streams.delivery.ledger.columns import primary_key, storable
 from streams.delivery.settlement.decision import Outcome
 from streams.headers import Headers
+from streams.observability.tracing import NO_SPAN, Span
 from streams.transport.kafka.records import Record
 
 HISTORY_ENTRIES = 5
@@ -41,17 +42,19 @@ class RetryState:
     """Entries from `history_entry`, the oldest first."""
     deferrals: int = 0
     """How often it was deferred in a row, because a pause or an open breaker blocks it."""
+    last_span: bytes | None = None
+    """`traceparent` of the attempt. None: it was not traced; then the one before stays the last."""
 
 
-def retry_state(delivery: Delivery, outcome: Outcome) -> RetryState:
-    """Return the header values of a retry record after an attempt with this outcome."""
+def retry_state(delivery: Delivery, outcome: Outcome, span: Span = NO_SPAN) -> RetryState:
+    """Return the header values of a retry record after an attempt with this outcome and this span."""
     due_at = outcome.ended_at if outcome.due_at is None else outcome.due_at
     history, first_failed_at = read_history(delivery.record.headers), delivery.first_failed_at
     if outcome.error_line is not None:
         history.append(history_entry(delivery.run_number, outcome.ended_at, outcome.error_line))
         if first_failed_at is None:
             first_failed_at = outcome.ended_at
-    return RetryState(outcome.seq, outcome.attempts, due_at, first_failed_at, history)
+    return RetryState(outcome.seq, outcome.attempts, due_at, first_failed_at, history, last_span=span.traceparent)
 
 
 def retry_record(delivery: Delivery, topic: str, state: RetryState) -> OutgoingRecord:
@@ -73,6 +76,8 @@ def retry_record(delivery: Delivery, topic: str, state: RetryState) -> OutgoingR
         added.append((headers.HISTORY, json.dumps(entries, separators=(",", ":")).encode()))
     if state.deferrals:
         added.append((headers.DEFERRALS, headers.decimal(state.deferrals)))
+    if last_span := state.last_span or headers.last(delivery.record.headers, headers.LAST_SPAN):
+        added.append((headers.LAST_SPAN, last_span))
     return OutgoingRecord(topic, delivery.record.key, delivery.record.value, (*kept, *added))
 
 

@@ -81,6 +81,7 @@ class Settlement:
         self._dead_letters = destinations.dead_letters
         self._telemetry = telemetry
         self._loop = loop
+        self._spans = attempts.spans
         self._on_dead = OnDead(attempts, sender.timeout)
 
     async def failed(self, attempt: Attempt, error: BaseException) -> None:
@@ -152,6 +153,10 @@ class Settlement:
         """Settle until it succeeds, report, acknowledge."""
         delivery = attempt.delivery
         settling = Settling(attempt, outcome, error, PendingSend(self._sender), Reduction(form))
+        if self._spans is not None:
+            ended, error_type = outcome.told, None if outcome.error is None else outcome.error.type_name
+            attempt.span.end(ended, error_type)
+            settling.span = self._spans.settle(delivery, attempt.span, error_type)
         if form is BARE:
             settling.on_dead_failure = "it was not called, since the process may crash in it"
 
@@ -159,7 +164,8 @@ class Settlement:
             """Try once, and again with less of the record where that was rejected."""
             while True:
                 try:
-                    settled = await self._settle(settling)
+                    with settling.span.current():
+                        settled = await self._settle(settling)
                 except OnDeadCutOffError as cut_off:  # the transaction is lost
                     log.exception("on_dead was cut off", fault="handler")
                     settling.on_dead_failure = str(cut_off)
@@ -167,6 +173,7 @@ class Settlement:
                     settling.reduce(rejection)
                 else:
                     break
+            settling.span.end(settling.outcome.told if settled else "stale")
             if settled:
                 self._report(settling)
 
@@ -228,7 +235,7 @@ class Settlement:
     async def _send_retry(self, settling: Settling) -> str | None:
         """Send the retry record to the longest tier that fits; return the error for the row."""
         delivery, outcome = settling.attempt.delivery, settling.outcome
-        state = retry_state(delivery, outcome)
+        state = retry_state(delivery, outcome, settling.attempt.span)
         tier = self._tiers.topic_for((state.due_at - now_ms()) / 1000)
         settling.placed = await settling.record.send(retry_record(delivery, tier, state))
         return outcome.error_line
@@ -236,7 +243,7 @@ class Settlement:
     async def _send_dead_letter(self, session: AsyncSession, settling: Settling) -> str | None:
         """Call `on_dead`, send the dead letter, index it; return the error for the row."""
         delivery, outcome, note = settling.attempt.delivery, settling.outcome, settling.outcome.error_line
-        info = dead_letter_info(delivery, outcome, self._dead_letters.group)
+        info = dead_letter_info(delivery, outcome, self._dead_letters.group, settling.span)
         failure = settling.on_dead_failure
         if failure is None and settling.written.form.row:
             failure = await self._on_dead.call(session, delivery, settling.error or RuntimeError(info.error.message))

@@ -14,16 +14,18 @@ from streams.delivery.ledger.settle import FINAL
 from streams.delivery.settlement.decision import Outcome, after_rejection
 from streams.delivery.settlement.pending_send import PendingSend
 from streams.delivery.settlement.reduction import Reduction
+from streams.observability.tracing import NO_SPAN, Span
 from streams.transport.kafka.records import ProduceError, RecordMetadata
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A run of a delivery: its start, and the lease of a long delivery."""
+    """A run of a delivery: its start, the lease of a long delivery, and its span."""
 
     delivery: Delivery
     started_at: datetime
     lease: leases.Lease | None = None
+    span: Span = NO_SPAN
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class Settling:
     """Why `on_dead` was cut off. It is then not called again."""
     began: float = field(default_factory=perf_counter)
     """When the settlement began, in seconds of `time.perf_counter`."""
+    span: Span = NO_SPAN
     may_be_committed: bool = False
     """Whether a try has reached its COMMIT. Only the row then shows whether it succeeded."""
 

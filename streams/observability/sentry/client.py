@@ -10,7 +10,7 @@ from typing import Any
 import sentry_sdk
 from sentry_sdk.transport import HttpTransport
 
-from streams.settings import SentrySettings
+from streams.settings.sentry import SentrySettings
 
 REQUEST_SECONDS = 5
 """Time limit of one request."""

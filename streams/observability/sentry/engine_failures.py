@@ -20,7 +20,7 @@ from streams.observability.error_text import ErrorText, describe, exception_of, 
 from streams.observability.redaction import redacted
 from streams.observability.sentry.report import Report
 from streams.observability.sentry.reporter import SentryReports, open_reports
-from streams.settings import SentrySettings
+from streams.settings.sentry import SentrySettings
 
 FAULT = "fault"
 """The field of lines about a fault that is not the engine's, with whose fault it is."""

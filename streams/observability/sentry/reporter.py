@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from streams.observability.logs import get_logger
 from streams.observability.repeats import LeftOut, Repeats
 from streams.observability.sentry.report import Report, sentry_event
-from streams.settings import SentrySettings
+from streams.settings.sentry import SentrySettings
 
 if TYPE_CHECKING:
     from sentry_sdk.types import Event

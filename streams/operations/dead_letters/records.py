@@ -52,6 +52,19 @@ def read_records(settings: Settings, letters: Sequence[DeadLetter]) -> Iterator[
                 raise _read_error(settings, error) from error
 
 
+def read_event_record(settings: Settings, topic: str, partition: int, offset: int) -> Record | None:
+    """Return the record of an event topic. None: Kafka no longer has it. Raises RecordUnreadableError."""
+    place = TopicPartition(topic, partition)
+    with _consumer(settings) as consumer:
+        try:
+            low, high = watermarks(consumer, place, settings.kafka_request_timeout)
+            if not low <= offset < high:
+                return None
+            return next(_range(consumer, settings, place, offset, offset + 1), None)
+        except KafkaException as error:
+            raise _read_error(settings, error) from error
+
+
 def read_topic(settings: Settings, topic: str) -> Iterator[Record]:
     """Yield all current records of a DLQ topic, by partition. Nothing if there is no such topic."""
     with _consumer(settings) as consumer:

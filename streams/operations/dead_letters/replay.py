@@ -131,6 +131,7 @@ def replay_headers(record: Record, letter: DeadLetter, restart: Restart, due_at:
         restart: The values of the restarted execution.
         due_at: When the next attempt may start, in ms since the epoch.
     """
+    death = headers.last(record.headers, headers.DLQ_SPAN)
     return (
         *plain_headers(record),
         (headers.HANDLER, headers.text(letter.handler or "")),
@@ -142,6 +143,7 @@ def replay_headers(record: Record, letter: DeadLetter, restart: Restart, due_at:
         (headers.ORIGIN_OFFSET, headers.decimal(letter.offset)),
         (headers.ORIGIN_TIMESTAMP, headers.decimal(origin_timestamp(record))),
         (headers.REPLAYS, headers.decimal(restart.replays)),
+        *(() if death is None else ((headers.LAST_SPAN, death),)),
     )
 
 

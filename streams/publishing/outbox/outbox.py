@@ -13,7 +13,8 @@ from schemas import Event
 from schemas.event import with_time
 from streams.codec import Codec, EncodedEvent, default_codec
 from streams.database import tables
-from streams.headers import Headers
+from streams.headers import CE_WAITING_SINCE, Headers, time_text
+from streams.observability.tracing.tracer import bound_waiting_since
 
 
 class _Rows(DeclarativeBase):
@@ -69,7 +70,11 @@ class Outbox:
         if at is not None:
             event = with_scheduled_id(event, at, datetime.now(tz=UTC))
         encoded = self._codec.encode(event, expires_at)
+        if encoded.span is not None and encoded.span.is_recorded:
+            _note_wait(encoded, at)
         self._session.add(OutboxRow(**outbox_row(encoded, at)))
+        if encoded.span is not None:
+            encoded.span.end()
         return encoded.event_id
 
 
@@ -107,6 +112,14 @@ def outbox_row(encoded: EncodedEvent, at: datetime | None = None) -> dict[str, o
         "headers": headers_to_json(encoded.headers),
         "due_at": at,
     }
+
+
+def _note_wait(encoded: EncodedEvent, at: datetime | None) -> None:
+    """Add the header from which the span of the first attempt tells how long the event waited."""
+    now = datetime.now(tz=UTC)
+    since = bound_waiting_since() or (now if at is not None and at > now else None)
+    if since is not None:
+        encoded.headers = (*encoded.headers, (CE_WAITING_SINCE, time_text(since)))
 
 
 def _check_offset(at: datetime) -> None:

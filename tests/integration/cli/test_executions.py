@@ -32,7 +32,19 @@ LIST_FIELDS = [
 ]
 SHOW_FIELDS = [
     *LIST_FIELDS,
-    *("task_id", "args", "result", "reason", "worker", "replays", "due_at", "history", "cancelled_by"),
+    *(
+        "task_id",
+        "args",
+        "result",
+        "reason",
+        "worker",
+        "replays",
+        "due_at",
+        "history",
+        "cancelled_by",
+        "trace_id",
+        "trace_url",
+    ),
 ]
 
 

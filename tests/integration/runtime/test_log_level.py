@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from streams.runtime.web import is_local
+from streams.runtime.web.pages import is_local
 from tests.support.processes.worker_process import WorkerProcess, wait_for
 
 MakeWorker = Callable[..., WorkerProcess]

@@ -13,9 +13,12 @@ from sqlalchemy import text
 from schemas import Event
 from streams.delivery import Backoff, Permanent, Retry, Work, handles
 from streams.delivery.errors import Reason
+from streams.observability.logs import get_logger
 from streams.topics import Topic
 
-Plan = Literal["succeed", "fail", "permanent", "ask", "sleep", "swallow", "compute", "kill", "end", "null"]
+log = get_logger(__name__)
+
+Plan = Literal["succeed", "fail", "permanent", "ask", "sleep", "swallow", "compute", "kill", "end", "null", "log"]
 QUICK = Backoff(first="1s", factor=2, attempts=3, jitter=0)
 TABLE = """
     create table trials (
@@ -77,13 +80,15 @@ async def note_limit(event: Trial, work: Work, error: BaseException) -> None:
     await note(event, work, f"limit: {type(error).__name__}")
 
 
-async def behave(event: Trial, work: Work) -> None:  # noqa: C901 - one case a plan
+async def behave(event: Trial, work: Work) -> None:  # noqa: C901, PLR0912 - one case a plan
     """Behave as the event says."""
     if event.times and work.attempt > event.times:
         return
     match event.plan:
         case "fail":
             raise ValueError(f"attempt {work.attempt} fails")
+        case "log":
+            log.warning("the trial permits nothing")
         case "permanent":
             raise Permanent("the trial is impossible")
         case "ask":

@@ -7,7 +7,7 @@ import pytest
 from streams import headers
 from streams.codec import build_codec
 from streams.delivery.admission.breaker_registry import BreakerRegistry
-from streams.delivery.dead_letter import UnreadableRecord
+from streams.delivery.dead_letter import DeadLetterInfo, UnreadableRecord
 from streams.delivery.errors import Reason, Unavailable
 from streams.delivery.intake.decoding import Decoder
 from streams.delivery.telemetry import Telemetry
@@ -40,7 +40,8 @@ def report_random(chance: random.Random, breakers: BreakerRegistry) -> None:
     topic, handler, error, tenant = (f'{chance.getrandbits(64):x}\n"}}' for _ in range(4))
     reason = chance.choice(list(Reason))
     text = ErrorText(error, error, error)
-    TELEMETRY.unreadable(UnreadableRecord(a_record(topic=topic), topic, reason, text, handler=handler))
+    info = DeadLetterInfo(reason, text, attempts=1, first_failed_at=0, died_at=0, group=error, handler=handler)
+    TELEMETRY.unreadable(UnreadableRecord(a_record(topic=topic), topic, reason, text, handler=handler), info)
     forged = (
         (headers.ORIGIN_TOPIC, chance.choice([topic, "document.deleted"]).encode()),
         (headers.ORIGIN_PARTITION, b"0"),
@@ -50,11 +51,11 @@ def report_random(chance: random.Random, breakers: BreakerRegistry) -> None:
     record = a_record(topic=f"{SETTINGS.application}.low.retry.10s", value=topic.encode(), headers=forged)
     read = DECODER.decode_retry(Chunk(Assignment(record.topic, 0), [record]), record, None)
     if isinstance(read, UnreadableRecord):
-        TELEMETRY.unreadable(read)
+        TELEMETRY.unreadable(read, info)
     delivery = a_delivery(topic, tenant=tenant, topic=topic)
     failure = type(error.encode().hex(), (Exception,), {})()
     TELEMETRY.failed(delivery, failure, 0.1)
-    TELEMETRY.died(delivery, reason, text)
+    TELEMETRY.died(delivery, info)
     TELEMETRY.deferred(delivery, error)
     TELEMETRY.succeeded([delivery], 0.0, 0.1, 0.2)
     breakers.failed(Unavailable(error, error), HANDLER)

@@ -21,6 +21,7 @@ from tests.support import acceptance, reference
 from tests.support.pages import ROOT, RUN, SILENT, Page, accepted_tests, page, pages
 
 LONGEST_PAGE = 200
+SETTINGS_PAGES = ("settings", "settings-schedules", "settings-observability")
 """Lines."""
 GLOSSARY = {
     *("attempt", "breaker", "catalogue", "claim", "claim check", "crash-loop guard", "dead letter", "deferral"),
@@ -150,8 +151,7 @@ def test_the_glossary_has_its_words_in_order() -> None:
 def test_every_setting_is_listed_with_its_default() -> None:
     """Name and default of each, and of nothing else; a documented default, set in a shell, is the default."""
     row = re.compile(r"^\| `STREAMS_(\w+)` \| (?:`([^`]*)`)? *\|.*\|$", re.MULTILINE)
-    names = ("settings", "settings-schedules", "settings-observability")
-    text = "\n".join(page(f"docs/reference/{name}.md").text for name in names)
+    text = "\n".join(page(f"docs/reference/{name}.md").text for name in SETTINGS_PAGES)
     documented = {name.lower(): default for name, default in row.findall(text)}
     fields = Settings.model_fields
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from schemas import AppCreated
-from streams.operations.kafka_acls import AclRule, Kind, Role, kafka_acls_lines, rules_of, strimzi_user
+from streams.operations.topics.acls import AclRule, Kind, Role, kafka_acls_lines, rules_of, strimzi_user
 from streams.runtime.declarations import build_catalogue
 from streams.settings import POOL_NAMES, Settings
 

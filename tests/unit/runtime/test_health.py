@@ -3,7 +3,7 @@
 import pytest
 
 from streams.observability.metrics import Lag
-from streams.runtime.health import StallDetector, WorkerState, health_of
+from streams.runtime.web.health import StallDetector, WorkerState, health_of
 
 WELL = {"streams.high": True, "streams.low": True}
 

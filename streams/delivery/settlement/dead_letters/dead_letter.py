@@ -14,6 +14,7 @@ from streams.delivery.settlement.decision import Outcome
 from streams.delivery.settlement.records import OutgoingRecord
 from streams.delivery.settlement.reduction import COMPLETE, Form, kept_headers
 from streams.observability.error_text import MESSAGE_LIMIT, STACK_LIMIT, ErrorText
+from streams.observability.tracing import NO_SPAN, Span
 from streams.topics import Catalogue, UnknownEventError
 from streams.transport.kafka.records import Record, RecordMetadata
 
@@ -57,8 +58,15 @@ class DeadLetters:
         return dead_record(record, self.topic(topic), info, dead, form)
 
 
-def dead_letter_info(delivery: Delivery, outcome: Outcome, group: str) -> DeadLetterInfo:
-    """Return why a delivery is dead, after an attempt with this outcome, for the consumer group's dead letter."""
+def dead_letter_info(delivery: Delivery, outcome: Outcome, group: str, span: Span = NO_SPAN) -> DeadLetterInfo:
+    """Return why a delivery is dead.
+
+    Args:
+        delivery: What was attempted, or could not be.
+        outcome: That of the attempt.
+        group: The consumer group whose dead letter it is.
+        span: The span of the settlement.
+    """
     return DeadLetterInfo(
         reason=outcome.reason or Reason.EXHAUSTED,
         error=outcome.error or NO_ERROR,
@@ -69,6 +77,7 @@ def dead_letter_info(delivery: Delivery, outcome: Outcome, group: str) -> DeadLe
         handler=delivery.handler.name,
         event_id=delivery.event.event_id,
         replays=delivery.replays,
+        span=span.traceparent,
     )
 
 
@@ -114,6 +123,8 @@ def dead_record(
         own.append((headers.DLQ_HANDLER, headers.text(info.handler)))
     if info.event_id is not None:
         own.append((headers.DLQ_EVENT_ID, headers.text(str(info.event_id))))
+    if info.span is not None:
+        own.append((headers.DLQ_SPAN, info.span))
     if form.omitted is not None:
         own.append((headers.DLQ_OMITTED, headers.text(form.omitted)))
     if dead.protection is not None:

@@ -12,8 +12,8 @@ from streams.observability.group_metrics import GroupCounts
 from streams.observability.logs import apply_log_level, get_logger, log_level
 from streams.observability.metrics import Lag
 from streams.observability.metrics.build_info import BuildInfoCollector
-from streams.runtime.health import Health, StallDetector, WorkerState, health_of
 from streams.runtime.pipeline_app import PipelineApp
+from streams.runtime.web.health import Health, StallDetector, WorkerState, health_of
 from streams.settings import LogLevel, Settings
 
 log = get_logger(__name__)

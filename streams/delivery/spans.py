@@ -1,0 +1,134 @@
+"""The spans of deliveries: `process` for each attempt, `step` for long work, `settle` for an attempt that failed.
+
+A marked field never reaches a span: it has no key, no tenant, no argument and no message of an error.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from streams import headers
+from streams.delivery.delivery import Delivery
+from streams.observability.tracing import NO_SPAN, Link, NewSpan, Span, Tracer
+from streams.observability.tracing.span import (
+    ATTEMPT,
+    DESTINATION,
+    ERROR_TYPE,
+    GROUP,
+    HANDLER,
+    MESSAGE_ID,
+    OFFSET,
+    PARTITION,
+    SYSTEM,
+    WAITED,
+)
+from streams.observability.tracing.traceparent import parse_traceparent
+
+
+class DeliverySpans:
+    """Starts the spans of one consumer group. Without an exporter, the engine has none of these."""
+
+    def __init__(self, tracer: Tracer, group: str) -> None:
+        """Create them. `group` is the consumer group's name."""
+        self._tracer = tracer
+        self._group = group
+
+    def process(self, deliveries: Sequence[Delivery]) -> Span:
+        """Start the span of an attempt, a child of its sender. A batch has a link to each of its events.
+
+        The parent of a batch is the sender of its first event that is sampled, or else of its first event.
+
+        Args:
+            deliveries: What one call of the handler gets.
+        """
+        first = deliveries[0]
+        if first.handler.kind != "batch":
+            parent = headers.last(first.record.headers, headers.TRACEPARENT)
+            if self._is_left_out(parent):
+                return NO_SPAN
+            attributes = {**self._attributes(first), **_waited(first)}
+            return self._start(attributes, parent, tuple(_last_span(first)), first)
+        parents = [headers.last(delivery.record.headers, headers.TRACEPARENT) for delivery in deliveries]
+        parent = next((one for one in parents if _is_sampled(one)), parents[0])
+        if self._is_left_out(parent):
+            return NO_SPAN
+        attributes = {
+            SYSTEM: "kafka",
+            DESTINATION: first.topic.name,
+            GROUP: self._group,
+            HANDLER: first.handler.name,
+            ATTEMPT: max(delivery.run_number for delivery in deliveries),
+        }
+        links = [link for delivery in deliveries for link in _last_span(delivery)]
+        links += (
+            Link(one, _position(delivery)) for delivery, one in zip(deliveries, parents, strict=True) if one is not None
+        )
+        return self._start(attributes, parent, links, first)
+
+    def step(self, attempt: Span) -> Span:
+        """Start the span of a step of long work, below its attempt."""
+        if not attempt.is_recorded:
+            return NO_SPAN
+        return self._tracer.start(NewSpan("step", "internal", {}, attempt.traceparent))
+
+    def settle(self, delivery: Delivery, attempt: Span, error_type: str | None) -> Span:
+        """Start the span of a settlement, below its attempt, or below the sender if nothing was attempted.
+
+        Args:
+            delivery: What is settled.
+            attempt: The span of its attempt.
+            error_type: The error of the attempt.
+        """
+        parent = attempt.traceparent or headers.last(delivery.record.headers, headers.TRACEPARENT)
+        if self._is_left_out(parent):
+            return NO_SPAN
+        attributes = self._attributes(delivery)
+        if error_type is not None:
+            attributes[ERROR_TYPE] = error_type
+        return self._recorded(NewSpan("settle", "client", attributes, parent))
+
+    def _start(
+        self, attributes: dict[str, str | int | float], parent: bytes | None, links: Sequence[Link], first: Delivery
+    ) -> Span:
+        return self._recorded(NewSpan(f"process {first.topic.name}", "consumer", attributes, parent, links))
+
+    def _recorded(self, new: NewSpan) -> Span:
+        span = self._tracer.start(new)
+        return span if span.is_recorded else NO_SPAN
+
+    def _attributes(self, delivery: Delivery) -> dict[str, str | int | float]:
+        return {
+            SYSTEM: "kafka",
+            DESTINATION: delivery.topic.name,
+            GROUP: self._group,
+            HANDLER: delivery.handler.name,
+            ATTEMPT: delivery.run_number,
+            **_position(delivery),
+        }
+
+    def _is_left_out(self, parent: bytes | None) -> bool:
+        """Return whether a span below this parent is never recorded. Starting it would cost ten times as much."""
+        return self._tracer.follows_parent and parent is not None and _is_sampled(parent) is False
+
+
+def _position(delivery: Delivery) -> dict[str, str | int]:
+    origin = delivery.origin
+    return {MESSAGE_ID: str(delivery.event.event_id), PARTITION: str(origin.partition), OFFSET: origin.offset}
+
+
+def _waited(delivery: Delivery) -> dict[str, float]:
+    """Return how long an event for later, or a schedule's event, has waited for its first attempt."""
+    since = headers.last_time(delivery.record.headers, headers.CE_WAITING_SINCE) if delivery.seq == 0 else None
+    return {} if since is None else {WAITED: max(0.0, (datetime.now(tz=UTC) - since).total_seconds())}
+
+
+def _is_sampled(traceparent: bytes | None) -> bool | None:
+    """Return the flag of a header. None: it is missing or invalid."""
+    context = parse_traceparent(traceparent)
+    return None if context is None else context.is_sampled
+
+
+def _last_span(delivery: Delivery) -> Iterator[Link]:
+    """Yield the link to the attempt before, or to the death before a replay."""
+    before = headers.last(delivery.record.headers, headers.LAST_SPAN)
+    if before is not None:
+        yield Link(before)

@@ -1,0 +1,80 @@
+"""W3C trace context. The first producer creates it, every hop passes it on (https://www.w3.org/TR/trace-context/)."""
+
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+_PATTERN = re.compile(rb"00-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
+_SAMPLED = 1
+_bits = random.getrandbits
+"""Seeded by the system, again after a fork. An id must be unique, not secret, and the system's source is slower."""
+_current: ContextVar[bytes | Callable[[], bytes | None] | None] = ContextVar("traceparent", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class TraceContext:
+    """The values of a `traceparent` header."""
+
+    trace_id: int
+    span_id: int
+    flags: int
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the sender may have recorded its span."""
+        return bool(self.flags & _SAMPLED)
+
+
+@contextmanager
+def trace_of(traceparent: bytes | None) -> Iterator[None]:
+    """Publish in the trace of this header within the context. None or an invalid header starts a new trace."""
+    token = _current.set(traceparent)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def bind_trace(find: Callable[[], bytes | None]) -> None:
+    """Publish in a trace until this task ends. `find` returns the header; it is called when something is published."""
+    _current.set(find)
+
+
+def bound_traceparent() -> bytes | None:
+    """Return the header that this task publishes with. None: it has no trace yet."""
+    bound = _current.get()
+    return bound() if callable(bound) else bound
+
+
+def child_traceparent() -> bytes:
+    """Return a `traceparent` for a record: a new span of the current trace, or of a new sampled trace."""
+    bound = _current.get()
+    if callable(bound):
+        bound = bound()
+    match = _PATTERN.fullmatch(bound) if bound else None
+    if match is None:
+        return b"00-%032x-%016x-01" % (_bits(128), _bits(64))
+    return b"00-%b-%016x-%b" % (match["trace"], _bits(64), match["flags"])
+
+
+def parse_traceparent(header: bytes | None) -> TraceContext | None:
+    """Return the values of a header. None: it is missing or invalid."""
+    match = _PATTERN.fullmatch(header) if header else None
+    if match is None:
+        return None
+    found = TraceContext(int(match["trace"], 16), int(match["span"], 16), int(match["flags"], 16))
+    return found if found.trace_id and found.span_id else None
+
+
+def format_traceparent(context: TraceContext) -> bytes:
+    """Return the header of these values."""
+    return b"00-%032x-%016x-%02x" % (context.trace_id, context.span_id, context.flags)
+
+
+def trace_id_of(header: bytes | None) -> str | None:
+    """Return the trace id of a header, 32 hexadecimal digits. None: it is missing or invalid."""
+    context = parse_traceparent(header)
+    return None if context is None else f"{context.trace_id:032x}"

@@ -1,0 +1,1 @@
+"""The web port of a worker: health, metrics, and the level of the log."""
