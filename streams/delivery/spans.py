@@ -21,7 +21,7 @@ from streams.observability.tracing.span import (
     SYSTEM,
     WAITED,
 )
-from streams.observability.tracing.traceparent import parse_traceparent
+from streams.observability.tracing.traceparent import is_unsampled
 
 
 class DeliverySpans:
@@ -30,6 +30,7 @@ class DeliverySpans:
     def __init__(self, tracer: Tracer, group: str) -> None:
         """Create them. `group` is the consumer group's name."""
         self._tracer = tracer
+        self._follows_parent = tracer.follows_parent
         self._group = group
 
     def process(self, deliveries: Sequence[Delivery]) -> Span:
@@ -42,14 +43,14 @@ class DeliverySpans:
         """
         first = deliveries[0]
         if first.handler.kind != "batch":
-            parent = headers.last(first.record.headers, headers.TRACEPARENT)
-            if self._is_left_out(parent):
+            parent = first.record.last_header(headers.TRACEPARENT)
+            if self._follows_parent and is_unsampled(parent):  # most units of a sampled pipeline end here
                 return NO_SPAN
             attributes = {**self._attributes(first), **_waited(first)}
             return self._start(attributes, parent, tuple(_last_span(first)), first)
-        parents = [headers.last(delivery.record.headers, headers.TRACEPARENT) for delivery in deliveries]
-        parent = next((one for one in parents if _is_sampled(one)), parents[0])
-        if self._is_left_out(parent):
+        parents = [delivery.record.last_header(headers.TRACEPARENT) for delivery in deliveries]
+        parent = next((one for one in parents if one is not None and not is_unsampled(one)), parents[0])
+        if self._follows_parent and is_unsampled(parent):
             return NO_SPAN
         attributes = {
             SYSTEM: "kafka",
@@ -78,8 +79,8 @@ class DeliverySpans:
             attempt: The span of its attempt.
             error_type: The error of the attempt.
         """
-        parent = attempt.traceparent or headers.last(delivery.record.headers, headers.TRACEPARENT)
-        if self._is_left_out(parent):
+        parent = attempt.traceparent or delivery.record.last_header(headers.TRACEPARENT)
+        if self._follows_parent and is_unsampled(parent):
             return NO_SPAN
         attributes = self._attributes(delivery)
         if error_type is not None:
@@ -105,10 +106,6 @@ class DeliverySpans:
             **_position(delivery),
         }
 
-    def _is_left_out(self, parent: bytes | None) -> bool:
-        """Return whether a span below this parent is never recorded. Starting it would cost ten times as much."""
-        return self._tracer.follows_parent and parent is not None and _is_sampled(parent) is False
-
 
 def _position(delivery: Delivery) -> dict[str, str | int]:
     origin = delivery.origin
@@ -119,12 +116,6 @@ def _waited(delivery: Delivery) -> dict[str, float]:
     """Return how long an event for later, or a schedule's event, has waited for its first attempt."""
     since = headers.last_time(delivery.record.headers, headers.CE_WAITING_SINCE) if delivery.seq == 0 else None
     return {} if since is None else {WAITED: max(0.0, (datetime.now(tz=UTC) - since).total_seconds())}
-
-
-def _is_sampled(traceparent: bytes | None) -> bool | None:
-    """Return the flag of a header. None: it is missing or invalid."""
-    context = parse_traceparent(traceparent)
-    return None if context is None else context.is_sampled
 
 
 def _last_span(delivery: Delivery) -> Iterator[Link]:

@@ -23,8 +23,10 @@ from streams.delivery.engine import PoolEngine
 from streams.delivery.handler import Handler
 from streams.delivery.ledger.columns import WorkerIdentity
 from streams.delivery.process_pool import ComputePool
+from streams.delivery.spans import DeliverySpans
 from streams.headers import Headers
 from streams.observability.logs import configure_logging
+from streams.observability.tracing import process_tracer
 from streams.runtime.declarations import handlers_by_topic
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue, Pool, load_catalogue
@@ -155,6 +157,7 @@ async def open_bench(
         guard=CrashLoopGuard(database.bookkeeping, gate, "bench", crashes.append),
         worker_identity=WorkerIdentity(pool, 1, "bench"),
         crash=crashes.append,
+        spans=None if (tracer := process_tracer()) is None else DeliverySpans(tracer, catalogue.group(pool)),
     )
     engine = PoolEngine(context)
     try:

@@ -132,10 +132,9 @@ class TransactionalRunner:
         while True:
             began, span = now_ms(), NO_SPAN
             try:
-                if self._spans is None:
+                if self._spans is None or (span := self._spans.process(deliveries)) is NO_SPAN:
                     done = await self._transaction(deliveries)
                 else:
-                    span = self._spans.process(deliveries)
                     with span.current():
                         done = await self._transaction(deliveries)
                     span.end("success" if done is not None else "duplicate")
