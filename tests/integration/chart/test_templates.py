@@ -1,13 +1,15 @@
 """Every example of values renders to objects that Kubernetes accepts, with Helm's own engine."""
 
 import copy
+import re
 import tarfile
 from pathlib import Path
 
 import helm_python
 import pytest
+import yaml
 
-from tests.support.chart.files import CHART, stale
+from tests.support.chart.files import CHART, generated, stale
 from tests.support.chart.object_schemas import KUBERNETES, custom_kinds, problems
 from tests.support.chart.render import (
     MONITORING,
@@ -20,9 +22,11 @@ from tests.support.chart.render import (
     read_values,
     render,
 )
+from tests.support.pages import page
 
 EACH_EXAMPLE = pytest.mark.parametrize("name", examples())
 SECTION = "Kubernetes"
+RUNBOOKS = "https://runbooks.example/streams"
 
 
 @pytest.mark.requirement(SECTION, "the chart's catalogue, schema, README, rules and dashboards are those of the code")
@@ -123,6 +127,30 @@ def test_the_notes_name_what_exists() -> None:
         "WARNING: nothing works on the events of these pools, unless another release does: high, low."
         in render(read_values("one-pool"))["NOTES.txt"]
     )
+
+
+@pytest.mark.requirement(SECTION, "the page about the deployment shows values that work")
+def test_the_values_of_the_page_work() -> None:
+    blocks = [block for block in page("docs/how-to/deploy-kubernetes.md").blocks if block.language == "yaml"]
+    assert len(blocks) > 3
+    for block in blocks:
+        found = objects(merged(read_values("minimal"), yaml.safe_load(block.text)))
+        assert [line for one in found for line in problems(one, KUBERNETES[-1])] == []
+
+
+def test_the_readme_shows_the_minimal_values() -> None:
+    text = (CHART / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert yaml.safe_load(shown) == read_values("minimal")
+
+
+@pytest.mark.requirement(SECTION, "rule → metric: the rules are those of deploy/prometheus")
+def test_the_rules_are_those_of_prometheus() -> None:
+    """The tests of those files show that each metric exists."""
+    found = of_kind(example("monitoring"), "PrometheusRule")
+    files = [path for path in generated() if path.parent.name == "rules"]
+    texts = [path.read_text(encoding="utf-8").replace(RUNBOOKS, "https://wiki.example.com/streams") for path in files]
+    assert [one["spec"] for one in found] == [yaml.safe_load(text) for text in texts]
 
 
 def test_the_package_has_what_the_templates_read(tmp_path: Path) -> None:
