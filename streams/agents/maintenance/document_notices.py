@@ -1,6 +1,5 @@
 """Handler of the notices about disabled documents."""
 
-import time
 from collections import Counter
 
 from schemas import DocumentNoticesRequested, MailRequested
@@ -12,10 +11,9 @@ from streams.delivery.handler import JSON
 from streams.dify.accounts.billing import Billing
 from streams.dify.accounts.disabled_documents import mark_as_notified, owner_of, tenants_after
 from streams.dify.mail.mailer import Mailer
+from streams.dify.retention.step import STEP_SECONDS, start_budget
 from streams.schedules.steps import continue_run
 
-STEP_SECONDS = 20.0
-"""After this time a step begins with no further tenant."""
 UNTOLD = "sandbox"
 """The plan whose tenants are not told, as on the platform. A tenant without a plan is not told either."""
 
@@ -35,13 +33,13 @@ async def notify_document_owners(event: DocumentNoticesRequested, work: Work) ->
     """
     if work.use(Mailer).post is None:
         return {"done": True, "why": "no mail service is configured (STREAMS_MAIL_TYPE)"}
-    counts, cursor, end = Counter[str](), event.cursor, time.monotonic() + STEP_SECONDS
+    counts, cursor, budget = Counter[str](), event.cursor, start_budget(STEP_SECONDS)
     while tenants := await tenants_after(work.session, cursor):
         for one in tenants:
             if one.is_open:
                 counts += await _notify(work, one.tenant_id)
             cursor = one.tenant_id
-            if time.monotonic() >= end:
+            if budget.is_spent:
                 following = event.model_copy(update={"event_id": new_event_id(), "cursor": cursor})
                 await continue_run(work, event, following)
                 return {"done": False, **counts}

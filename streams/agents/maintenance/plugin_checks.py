@@ -1,16 +1,14 @@
 """Handler of the regular search for tenants whose plugins are to be checked."""
 
-import time
-
 from schemas import PluginChecksRequested, PluginUpgradeCheckRequested
 from schemas.event import new_event_id
 from streams.delivery import Permanent, Work, handles
 from streams.delivery.handler import JSON
 from streams.dify.platform import Platform
 from streams.dify.plugins.due_checks import Page, Period, end_period, next_period, take_due_tenants
+from streams.dify.retention.step import STEP_SECONDS, start_budget
 from streams.schedules.steps import continue_run
 
-STEP_SECONDS = 20.0
 STEP_TENANTS = 200
 """A step ends after the page in which one of the two is reached."""
 
@@ -29,12 +27,12 @@ async def request_plugin_checks(event: PluginChecksRequested, work: Work) -> JSO
         period = await next_period(work.session)
     else:
         period = Period(event.since, event.until)
-    published, cursor, end = 0, event.cursor, time.monotonic() + STEP_SECONDS
+    published, cursor, budget = 0, event.cursor, start_budget(STEP_SECONDS)
     while True:
         page = await take_due_tenants(work.session, period, cursor)
         await _publish(work, page)
         published, cursor = published + len(page.due), page.last
-        if cursor is None or published >= STEP_TENANTS or time.monotonic() >= end:
+        if cursor is None or published >= STEP_TENANTS or budget.is_spent:
             break
     if cursor is None:
         await end_period(work.session, period)

@@ -1,18 +1,15 @@
 """Handlers of TiDB serverless clusters: create free ones, and see when they can be used."""
 
-import time
-
 from schemas import TidbClustersRequested, TidbStatusRequested
 from schemas.event import new_event_id
 from streams.agents.error_mapping import mapped_errors
 from streams.delivery import Backoff, Permanent, Work, handles
 from streams.delivery.handler import JSON
 from streams.dify.errors import ServiceError, TidbAwayError
+from streams.dify.retention.step import STEP_SECONDS, start_budget
 from streams.dify.tidb.bindings import add_bindings, count_free, creating_after, is_only_run, mark_active
 from streams.dify.tidb.client import BATCH, NAME, Tidb
 from streams.schedules.steps import continue_run
-
-STEP_SECONDS = 20.0
 
 
 @handles(
@@ -58,13 +55,13 @@ async def create_tidb_clusters(event: TidbClustersRequested, work: Work) -> JSON
 async def activate_tidb_clusters(event: TidbStatusRequested, work: Work) -> JSON:
     """Ask for the state of the clusters that are being created, and write which of them can be used."""
     tidb = _configured(work)
-    checked, activated, cursor, end = 0, 0, event.cursor, time.monotonic() + STEP_SECONDS
+    checked, activated, cursor, budget = 0, 0, event.cursor, start_budget(STEP_SECONDS)
     while asked := await creating_after(work.session, cursor, BATCH):
         with mapped_errors():
             active = await tidb.active([one.cluster_id for one in asked])
         checked, cursor = checked + len(asked), asked[-1].id
         activated += await mark_active(work.session, asked, active)
-        if time.monotonic() >= end:
+        if budget.is_spent:
             await continue_run(work, event, event.model_copy(update={"event_id": new_event_id(), "cursor": cursor}))
             return {"done": False, "checked": checked, "activated": activated}
     return {"done": True, "checked": checked, "activated": activated}
