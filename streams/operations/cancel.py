@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from schemas import Event
 from schemas.event import event_time
 from streams.codec import Codec
+from streams.database.operator_note import NOTED
 from streams.delivery.context import Services
 from streams.delivery.dead_letter import described
 from streams.delivery.errors import CancelledError
@@ -33,15 +34,15 @@ LOCK = text(
     """
 )
 END = text(
-    """
+    f"""
     update streams.executions set status = 'failure', seq = seq + 1, reason = :reason, error = :error, due_at = null,
         completed_at = clock_timestamp(),
         history = history || jsonb_build_array(
             cast(:entry as jsonb)
-            || jsonb_build_object('by', cast(:by as text) || ' (role ' || session_user || ')')
+            || jsonb_build_object('by', {NOTED})
         )
     where day = :day and event_id = :event_id and handler = :handler
-    """
+    """  # noqa: S608 - a constant
 )
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Connection, delete, func, literal, select
+from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 
+from streams.database.operator_note import NOTED
 from streams.database.tables import pauses
 
 PauseKind = Literal["topic", "handler"]
@@ -31,8 +32,8 @@ def pause(connection: Connection, kind: PauseKind, name: str, *, by: str) -> boo
         name: The name of the handler, or the topic's name on the cluster.
         by: Who pauses it, and how; it is noted with the database's role.
     """
-    paused_by = literal(by).concat(" (role ").concat(func.session_user()).concat(")")
-    statement = insert(pauses).values(kind=kind, name=name, paused_by=paused_by).on_conflict_do_nothing()
+    noted = text(NOTED).bindparams(by=by)
+    statement = insert(pauses).values(kind=kind, name=name, paused_by=noted).on_conflict_do_nothing()
     return connection.execute(statement).rowcount > 0
 
 

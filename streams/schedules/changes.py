@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, RowMapping, text
 
+from streams.database.operator_note import NOTED
 from streams.name_errors import unknown_name
 from streams.schedules.registration import schedule_columns
 from streams.schedules.schedule import Schedule, ScheduleError, schedule_of
@@ -15,11 +16,11 @@ BACKFILL_LIMIT = 1000
 """Slots of one backfill."""
 NAMES = text("select name from streams.schedules where removed_at is null order by name")
 WRITE = text(
-    """
+    f"""
     insert into streams.schedules as s
         (name, topic, args, cron, every, timezone, overlap, catch_up, jitter, enabled, origin, changed_by)
     values (:name, :topic, cast(:args as jsonb), :cron, :every, :timezone, :overlap, :catch_up, :jitter, :enabled,
-        'operator', :by || ' (role ' || session_user || ')')
+        'operator', {NOTED})
     on conflict (name) do update set
         topic = excluded.topic, args = excluded.args, cron = excluded.cron, every = excluded.every,
         timezone = excluded.timezone, overlap = excluded.overlap, catch_up = excluded.catch_up,
@@ -28,28 +29,16 @@ WRITE = text(
         removed_at = null, next_slot = null, error = null
     where s.removed_at is not null or :replace
     returning name
-    """
+    """  # noqa: S608 - a constant
 )
-REMOVE = text(
-    """
-    update streams.schedules set removed_at = clock_timestamp(), changed_by = :by || ' (role ' || session_user || ')'
-    where name = :name
-    """
+REMOVE, PAUSE, RESUME = (
+    text(f"update streams.schedules set {change}, changed_by = {NOTED} where name = :name")  # noqa: S608 - constants
+    for change in (
+        "removed_at = clock_timestamp()",
+        "paused_at = clock_timestamp()",
+        "paused_at = null, next_slot = null",
+    )
 )
-PAUSE = text(
-    """
-    update streams.schedules set paused_at = clock_timestamp(), changed_by = :by || ' (role ' || session_user || ')'
-    where name = :name
-    """
-)
-RESUME = text(
-    """
-    update streams.schedules set paused_at = null, next_slot = null,
-        changed_by = :by || ' (role ' || session_user || ')'
-    where name = :name
-    """
-)
-
 DELETE_UNUSED = text(
     "delete from streams.slots where schedule = :schedule and slot = :slot and status in ('missed', 'skipped')"
 )

@@ -4,8 +4,6 @@ Every worker has one. A schedule's row is locked while something of it changes, 
 A slot's row and its event are written in one transaction: a worker that is killed loses neither and doubles neither.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import RowMapping
@@ -20,14 +18,14 @@ from streams.observability.logs import get_logger
 from streams.observability.metrics import SlotCounts
 from streams.observability.tracing import waiting_since
 from streams.publishing.outbox.outbox import Outbox
-from streams.schedules.runs import end_runs
+from streams.schedules.runs import Runs, end_runs
 from streams.schedules.schedule import Handled, Schedule, ScheduleError, build_event, check_event, schedule_of
 from streams.schedules.slots import decide, due_slots, next_slot, start_time, starts_now
 from streams.schedules.statements import (
     CANDIDATES,
     INSERT_SLOT,
+    LAST_CLAIMED,
     LOCK,
-    OPEN_SLOTS,
     SET_ERROR,
     SET_NEXT,
     START_SLOT,
@@ -39,14 +37,6 @@ TICK = 0.5
 """Seconds between two looks at the schedules."""
 BROKEN_PAUSE = 60.0
 """Seconds until a row that is not understood is tried again."""
-
-
-@dataclass(slots=True)
-class Runs:
-    """The slots of a locked schedule that have not ended."""
-
-    running: int
-    waiting: list[datetime]
 
 
 class ScheduleClock:
@@ -119,10 +109,12 @@ class ScheduleClock:
         row = (await session.execute(LOCK, {"name": name})).mappings().first()
         if row is None:
             return
-        for status in await end_runs(session, name, self._catalogue, self._handled, row["now"]):
+        runs = await end_runs(session, name, self._catalogue, self._handled, row["now"])
+        for status in runs.ended:
             counts.add_status(status)
         is_off = not row["enabled"] or row["paused_at"] is not None or row["removed_at"] is not None
-        if is_off or (row["error"] is not None and row["next_slot"] > row["now"]):
+        upcoming: datetime | None = row["next_slot"]
+        if is_off or (row["error"] is not None and upcoming is not None and upcoming > row["now"]):
             return
         try:
             schedule = schedule_of(row)
@@ -130,19 +122,26 @@ class ScheduleClock:
         except ScheduleError as error:
             await _note_error(session, name, str(error))
             return
-        runs = _count((await session.execute(OPEN_SLOTS, {"schedule": name})).mappings().all())
-        if row["next_slot"] is None or row["error"] is not None:
-            await session.execute(SET_NEXT, {"name": name, "next": next_slot(schedule, row["now"])})
-        elif row["next_slot"] <= row["now"]:
-            await self._claim(session, schedule, row, runs, counts)
+        if upcoming is None or row["error"] is not None:
+            upcoming = next_slot(schedule, await _last_claimed(session, row) or row["now"])
+        if upcoming <= row["now"]:
+            await self._claim(session, schedule, upcoming, row["now"], runs, counts)
+        elif upcoming != row["next_slot"]:
+            await session.execute(SET_NEXT, {"name": name, "next": upcoming})
         for slot in runs.waiting[: starts_now(schedule.overlap, running=runs.running, waiting=len(runs.waiting))]:
             counts.add_start((row["now"] - slot).total_seconds())
             await self._start(session, schedule, slot)
 
-    async def _claim(
-        self, session: AsyncSession, schedule: Schedule, row: RowMapping, runs: Runs, counts: SlotCounts
+    async def _claim(  # noqa: PLR0913, PLR0917 - what the tick has read
+        self,
+        session: AsyncSession,
+        schedule: Schedule,
+        first: datetime,
+        now: datetime,
+        runs: Runs,
+        counts: SlotCounts,
     ) -> None:
-        due = due_slots(schedule, row["next_slot"], row["now"])
+        due = due_slots(schedule, first, now)
         for slot in due.missed:
             if await self._insert(session, schedule, slot, "missed", f"later than {schedule.catch_up:g} s"):
                 counts.add_status("missed")
@@ -160,7 +159,7 @@ class ScheduleClock:
                 runs.waiting.append(slot)
             elif decision == "run":
                 runs.running += 1
-                counts.add_start((row["now"] - slot).total_seconds())
+                counts.add_start((now - slot).total_seconds())
                 await self._start(session, schedule, slot)
         await session.execute(SET_NEXT, {"name": schedule.name, "next": due.next})
 
@@ -199,8 +198,13 @@ async def _note_error(session: AsyncSession, name: str, error: str) -> None:
     await session.execute(SET_ERROR, {"name": name, "error": error, "seconds": BROKEN_PAUSE})
 
 
-def _count(slots: Sequence[RowMapping]) -> Runs:
-    return Runs(
-        running=sum(slot["event_id"] is not None for slot in slots),
-        waiting=[slot["slot"] for slot in slots if slot["event_id"] is None],
-    )
+async def _last_claimed(session: AsyncSession, row: RowMapping) -> datetime | None:
+    """Return the last slot before an error that is over. None: the schedule was off, paused or changed.
+
+    The slots since then are late: another version of the worker may not have known the event. A schedule that was off
+    has no late slots.
+    """
+    if row["next_slot"] is None:
+        return None
+    last: datetime | None = (await session.execute(LAST_CLAIMED, {"schedule": row["name"]})).scalar_one()
+    return last

@@ -1,6 +1,7 @@
 """Ends the runs of a schedule: the status of a slot is that of its last event in the ledger."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import RowMapping
@@ -18,9 +19,17 @@ _SHOWN = 500
 """Characters of an error in a slot's row."""
 
 
-async def end_runs(
-    session: AsyncSession, schedule: str, catalogue: Catalogue, handled: Handled, now: datetime
-) -> list[str]:
+@dataclass(slots=True)
+class Runs:
+    """The slots of a locked schedule that have not ended."""
+
+    running: int
+    waiting: list[datetime]
+    ended: list[str] = field(default_factory=list)
+    """The statuses of those that have ended now."""
+
+
+async def end_runs(session: AsyncSession, schedule: str, catalogue: Catalogue, handled: Handled, now: datetime) -> Runs:
     """Update the slots of a schedule that have not ended. The caller has locked the schedule's row.
 
     Args:
@@ -31,16 +40,16 @@ async def end_runs(
         now: The database's time.
 
     Returns:
-        The statuses of the slots that ended.
+        The slots that have not ended, and how those ended that did so now.
     """
     slots = (await session.execute(OPEN_SLOTS, {"schedule": schedule})).mappings().all()
     running = [slot for slot in slots if slot["event_id"] is not None]
+    runs = Runs(len(running), [slot["slot"] for slot in slots if slot["event_id"] is None])
     if not running:
-        return []
+        return runs
     ids = [slot["event_id"] for slot in running]
     days = sorted({time.date() for one in ids if (time := event_time(one)) is not None})
     found = (await session.execute(EXECUTIONS, {"ids": ids, "days": days})).mappings().all()
-    ended: list[str] = []
     for slot in running:
         executions = [row for row in found if row["event_id"] == slot["event_id"]]
         changed = _changed(slot, executions, handled.get(slot["topic"], ()))
@@ -50,8 +59,9 @@ async def end_runs(
             key = {"schedule": schedule, "slot": slot["slot"], "event_id": slot["event_id"]}
             updated = (await session.execute(UPDATE_SLOT, {**changed, **key})).first() is not None
             if updated and changed["status"] not in OPEN:
-                ended.append(str(changed["status"]))
-    return ended
+                runs.running -= 1
+                runs.ended.append(str(changed["status"]))
+    return runs
 
 
 def _changed(

@@ -50,6 +50,7 @@ START_SLOT = text(
     where schedule = :schedule and slot = :slot
     """
 )
+LAST_CLAIMED = text("select max(slot) from streams.slots where schedule = :schedule and kind = 'timer'")
 DROP_WAITING = text(
     """
     update streams.slots set status = 'skipped', detail = :detail

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, insert, select, text
 from schemas.event import event_time, new_event_id
 from streams import headers
 from streams.codec.encryption import KEY_SETTING
+from streams.database.operator_note import NOTED
 from streams.database.tables import dead_letters, executions, outbox
 from streams.delivery.settlement.dead_letters.dead_value import FOR_GOOD
 from streams.headers import Headers
@@ -60,12 +61,15 @@ class Restart:
 
 
 NOTE_REPLAY = text(
+    f"update streams.dead_letters set replayed_at = clock_timestamp(), replayed_by = {NOTED} where id = :id"  # noqa: S608
+)
+REOPEN_SLOT = text(
     """
-    update streams.dead_letters set replayed_at = clock_timestamp(),
-        replayed_by = cast(:by as text) || ' (role ' || session_user || ')'
-    where id = :id
+    update streams.slots set status = 'retry', completed_at = null, detail = null
+    where event_id = :event_id and status = 'failure'
     """
 )
+"""A schedule's run that failed goes on. The clock then writes its outcome, as for every run."""
 
 
 def replay(connection: Connection, catalogue: Catalogue, letter: DeadLetter, record: Record, *, by: str) -> Replay:
@@ -173,6 +177,7 @@ def _restart(connection: Connection, event_id: UUID, handler: str, letter: DeadL
     identity = {"day": made_at.date(), "event_id": event_id, "handler": handler}
     row = connection.execute(RESTART, identity).one_or_none()
     if row is not None:
+        connection.execute(REOPEN_SLOT, {"event_id": event_id})
         return Restart(seq=row.seq, replays=row.replays, pool=row.pool)
     status = connection.execute(select(executions.c.status).filter_by(**identity)).scalar_one_or_none()
     if status is None:

@@ -12,7 +12,16 @@ from streams.observability.metrics import REGISTRY
 from streams.schedules.registration import register_schedules
 from streams.schedules.steps import FOLLOW
 from streams.settings import Settings
-from tests.support.apps.scheduled_trials import HOUR, end_run, often, open_clock, set_next_slot, statuses
+from tests.support.apps.scheduled_trials import (
+    HOUR,
+    TOPIC,
+    end_run,
+    often,
+    open_clock,
+    replay_letter_of,
+    set_next_slot,
+    statuses,
+)
 from tests.support.processes.worker_process import rows, scalar
 from tests.support.trial_fixtures import environment
 
@@ -113,6 +122,26 @@ async def test_a_run_that_fails_frees_its_schedule(settings: Settings, engine: E
         assert rows(engine, "select detail from streams.slots")[0]["detail"] == "try-single: it broke"
 
 
+@pytest.mark.requirement(SECTION, "a run whose dead letter is replayed gets the outcome of the replay")
+async def test_a_replayed_run_goes_on(settings: Settings, engine: Engine) -> None:
+    async with open_clock(settings) as (clock, database):
+        await registered(database, engine, 0)
+        await clock.tick()
+        (slot,) = rows(engine, "select slot, event_id from streams.slots")
+        end_run(engine, slot["slot"], "failure")  # type: ignore[arg-type]  # a column of times
+        await clock.tick()
+        assert statuses(engine) == [("timer", "failure")]
+        replay_letter_of(settings, engine, slot["event_id"])  # type: ignore[arg-type]  # a column of ids
+        assert statuses(engine) == [("timer", "retry")]
+        await clock.tick()
+        assert statuses(engine) == [("timer", "retry")]
+        with engine.begin() as connection:
+            connection.execute(text("update streams.executions set status = 'success', completed_at = now()"))
+        await clock.tick()
+        (row,) = rows(engine, "select status, detail, completed_at is not null as ended from streams.slots")
+        assert row == {"status": "success", "detail": None, "ended": True}
+
+
 @pytest.mark.requirement(SECTION, "a run lasts until the last of its steps, whose events follow each other")
 async def test_a_run_ends_with_its_last_step(settings: Settings, engine: Engine) -> None:
     """The first step succeeds and publishes the next one in its transaction: the slot follows that event."""
@@ -189,6 +218,55 @@ async def test_a_broken_row_stops_itself_alone(settings: Settings, engine: Engin
             engine, "select error, next_slot > clock_timestamp() as later from streams.schedules where name = 'often'"
         )
         assert row == {"error": None, "later": True}
+
+
+@pytest.mark.requirement(SECTION, "a slot that came due while a row was not understood still runs")
+async def test_slots_after_an_error_are_late(settings: Settings, engine: Engine) -> None:
+    """A worker of an older version, which does not know an event, is no reason to lose a slot."""
+    async with open_clock(settings) as (clock, database):
+        await registered(database, engine, 2 * HOUR, catch_up=2 * HOUR, overlap="allow")
+        await clock.tick()
+        before = statuses(engine)
+        slot = set_next_slot(engine, "often", 0)
+        with engine.begin() as connection:
+            connection.execute(text("delete from streams.slots where slot = :slot"), {"slot": slot})
+            connection.execute(text("update streams.schedules set topic = 'of.later-version'"))
+        await clock.tick()
+        assert statuses(engine) == before[:-1]
+        with engine.begin() as connection:
+            connection.execute(text("update streams.schedules set topic = :topic, next_slot = now()"), {"topic": TOPIC})
+        await clock.tick()
+        assert statuses(engine) == before
+        (row,) = rows(engine, "select error, next_slot > clock_timestamp() as later from streams.schedules")
+        assert row == {"error": None, "later": True}
+
+
+async def test_a_broken_row_that_is_resumed_says_what_is_wrong(settings: Settings, engine: Engine) -> None:
+    """Then its next slot is not known."""
+    async with open_clock(settings) as (clock, database):
+        await registered(database, engine, 0)
+        broken = "update streams.schedules set topic = 'no.such', next_slot = null, error = 'event: as before'"
+        with engine.begin() as connection:
+            connection.execute(text(broken))
+        await clock.tick()
+        (row,) = rows(engine, "select error from streams.schedules")
+        assert str(row["error"]).startswith("event: ")
+        assert "no.such" in str(row["error"])
+
+
+@pytest.mark.requirement(SECTION, "jitter: a run begins between its slot and so much later")
+async def test_a_run_with_jitter_waits_in_the_outbox(settings: Settings, engine: Engine) -> None:
+    """The last slot is half an hour ago, and the jitter is ten days: the event waits."""
+    async with open_clock(settings) as (clock, database):
+        await registered(database, engine, 0, jitter=864_000.0)
+        await clock.tick()
+        (row,) = rows(
+            engine,
+            "select o.due_at > s.slot as after, o.due_at <= s.slot + interval '10 days' as bounded, "
+            "o.due_at is not null as waits from streams.slots s join streams.outbox o using (event_id)",
+        )
+        assert row == {"after": True, "bounded": True, "waits": True}
+        assert statuses(engine) == [("timer", "pending")]
 
 
 @pytest.mark.requirement(SECTION, "no exception in a timer ends a worker")

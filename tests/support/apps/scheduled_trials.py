@@ -3,23 +3,28 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, insert, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas.event import event_time
 from streams.codec import build_codec
 from streams.database import Database
+from streams.database.tables import dead_letters
 from streams.delivery.admission.breaker_registry import BreakerRegistry
 from streams.delivery.admission.schema_loader import SchemaLoader
+from streams.operations.dead_letters.index import DeadLetter
+from streams.operations.dead_letters.replay import replay
 from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.runtime.schedules import handlers_with_rows
 from streams.schedules.clock import ScheduleClock
 from streams.schedules.schedule import Schedule
 from streams.schedules.slots import next_slot
 from streams.settings import Settings
+from streams.transport.kafka.records import Record
 from tests.support.processes.worker_process import rows
 
 TOPIC = "trial.single-requested"
@@ -82,6 +87,21 @@ def end_run(engine: Engine, slot: datetime, status: str = "success", handler: st
         assert published is not None
         values = {"slot": slot, "status": status, "handler": handler, "day": published.date()}
         connection.execute(statement, values)
+
+
+def replay_letter_of(settings: Settings, engine: Engine, event_id: UUID) -> None:
+    """Write the index's row of an event's dead letter, and replay it as the command does."""
+    topic, now = build_catalogue(settings).topic(TOPIC).name, datetime.now(tz=UTC)
+    letter = DeadLetter(
+        id=f"{topic}.dlq:0:0", topic=topic, partition=0, offset=0, event_id=event_id, handler="try-single",
+        tenant_id=None, reason="permanent", error_type="Permanent", error_message="it broke", attempts=1,
+        first_failed_at=now, died_at=now, replayed_at=None, replayed_by=None, dlq_topic=f"{topic}.dlq",
+        dlq_partition=0, dlq_offset=0,
+    )  # fmt: skip
+    record = Record(letter.dlq_topic, 0, 0, 0, "CreateTime", None, b"", ())
+    with engine.begin() as connection:
+        connection.execute(insert(dead_letters).values(asdict(letter)))
+        replay(connection, build_catalogue(settings), letter, record, by="a test")
 
 
 def statuses(engine: Engine, name: str = "often") -> list[tuple[str, str]]:
