@@ -30,7 +30,7 @@ class ScheduleSettings(BaseModel):
     clean_messages_days: int = Field(30, ge=1, description="age of messages that are deleted")
     clean_workflow_runs_enabled: bool = False
     clean_workflow_runs_days: int = Field(30, ge=1, description="age of workflow runs whose logs are deleted")
-    clean_workflow_runs_batch: int = Field(100, ge=1, le=10_000, description="workflow runs in one statement")
+    clean_workflow_runs_batch: int = Field(100, ge=1, le=10_000, description="workflow runs in the first statement")
     plugin_checks_enabled: bool = Field(True, description="only with STREAMS_MARKETPLACE_URL")  # noqa: FBT003
     document_notices_enabled: bool = False
     tidb_clusters_enabled: bool = False

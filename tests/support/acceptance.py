@@ -63,7 +63,6 @@ SECTIONS: dict[str, str] = {
     "Output of commands": "",
     "Kubernetes": "",
     "Development": "",
-    "Kubernetes": "",
 }
 """Sections in the order of the page, each with a line on top or without."""
 COMMANDS: dict[tuple[str, str], str] = {

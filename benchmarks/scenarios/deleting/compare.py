@@ -66,7 +66,7 @@ def _compare(sandbox: Sandbox, case: _Case) -> Result:
     name, count = case.table, f"select count(*) from {case.table}"  # noqa: S608 - one of three names
     before = sandbox.scalar(count)
     started = time.perf_counter()
-    case.as_platform(sandbox.engine, min(case.sample, before // 2))
+    case.as_platform(sandbox.engine, min(case.sample, max(before // 20, PAGE)))
     took = time.perf_counter() - started
     rest = sandbox.scalar(count)
     of_platform = took / (before - rest)

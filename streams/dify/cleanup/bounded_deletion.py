@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, and_, delete, exists, func, select, true, tuple_
+from sqlalchemy import CTE, ColumnElement, Row, Table, and_, delete, exists, func, literal, select, true, tuple_
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -68,7 +68,7 @@ class DeletionStep:
             async with self.session.begin_nested():
                 count = await affected_rows(self.session, delete(table).where(key.in_(some)))
         except DBAPIError as error:
-            _check_undeletable(error)
+            check_undeletable(error)
             count = await self._halved(table, (await self.session.execute(some)).all())
         self.removed[table.name] += count
         return count
@@ -76,6 +76,20 @@ class DeletionStep:
     async def emptied(self, table: Table, which: Rows) -> bool:
         """Delete some rows of a table. Returns False if there may be more that can be deleted."""
         return await self.rows(table, which) < ROWS_PER_STEP
+
+    async def all_emptied(self, conditions: Sequence[tuple[Table, Rows]]) -> bool:
+        """Delete some rows of each of these tables in one statement. Returns False if there may be more."""
+        gone = [_deleted(table, which) for table, which in conditions]
+        numbers = [select(func.count()).select_from(rows).scalar_subquery() for rows in gone]
+        try:
+            async with self.session.begin_nested():
+                counts = (await self.session.execute(select(*numbers))).one()
+        except DBAPIError as error:
+            check_undeletable(error)
+            return all([await self.emptied(table, which) for table, which in conditions])
+        for (table, _), count in zip(conditions, counts, strict=True):
+            self.removed[table.name] += count
+        return all(count < ROWS_PER_STEP for count in counts)
 
     async def files(self, kind: type[UploadFile] | type[ToolFile], which: Rows) -> bool:
         """Delete some files from the storage, then their rows. Returns False if there may be more.
@@ -114,12 +128,19 @@ class DeletionStep:
             async with self.session.begin_nested():
                 return await affected_rows(self.session, delete(table).where(which))
         except DBAPIError as error:
-            _check_undeletable(error)
+            check_undeletable(error)
             if len(keys) == 1:
                 log.warning("a row cannot be deleted", table=table.name, of=self.what, error=message(error))
                 return 0
         middle = len(keys) // 2
         return await self._halved(table, keys[:middle]) + await self._halved(table, keys[middle:])
+
+
+def _deleted(table: Table, which: Rows) -> CTE:
+    """Return the deletion of some rows of a table, at most `ROWS_PER_STEP`, as a part of another statement."""
+    key = tuple_(*table.primary_key.columns)
+    some = select(*table.primary_key.columns).where(which).limit(ROWS_PER_STEP)
+    return delete(table).where(key.in_(some)).returning(literal(1)).cte(f"of_{table.name}")
 
 
 def table_of(model: type[Model]) -> Table:
@@ -166,7 +187,7 @@ def _lock_key(name: str) -> ColumnElement[int]:
     return func.hashtextextended(f"clean-up of {name}", 0)
 
 
-def _check_undeletable(error: DBAPIError) -> None:
+def check_undeletable(error: DBAPIError) -> None:
     """Raise the error again unless it is about the rows, and not about the server or another transaction."""
     state = getattr(error.orig, "sqlstate", None) or ""
     if not (state.startswith(_INTEGRITY) or state == _RAISED):

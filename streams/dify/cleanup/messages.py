@@ -34,7 +34,7 @@ from streams.dify.models import (
     UploadFile,
     WorkflowConversationVariable,
 )
-from streams.dify.sql import affected_rows, one_of
+from streams.dify.sql import affected_rows, as_text, one_of
 
 TOOL_FILE = "tool_file"
 """The transfer method of message files that a tool made. Their upload_file_id is a row of tool_files."""
@@ -52,30 +52,37 @@ PARTS_OF_CONVERSATIONS = tuple(kind.conversation_id for kind in _OF_CONVERSATION
 """The columns that name a conversation. While one does, its row stays."""
 
 
-async def remove_messages(step: DeletionStep, which: Rows, *, keep_annotations: bool = False) -> bool:
+async def remove_messages(
+    step: DeletionStep, which: Rows, *, keep_annotations: bool = False, have_files: bool = True
+) -> bool:
     """Delete some messages with their parts and files.
 
-    With `keep_annotations`, annotations stay as if they had been added without a message.
+    Args:
+        step: the step of the clean-up.
+        which: the messages.
+        keep_annotations: annotations stay as if they had been added without a message.
+        have_files: whether one of the messages may have a file.
     """
-    some = select(Message.id, Message.app_id).where(which).limit(OWNERS_PER_STEP)
+    some = select(as_text(Message.id), as_text(Message.app_id)).where(which).limit(OWNERS_PER_STEP)
     found = (await step.session.execute(some)).all()
     if not found:
         return True
     message_ids = [message_id for message_id, _ in found]
-    if not await step.files(ToolFile, _made_by_tools(message_ids)):
+    if have_files and not await step.files(ToolFile, _made_by_tools(message_ids)):
         return False
-    if not await step.files(UploadFile, _sent(message_ids)):
+    if have_files and not await step.files(UploadFile, _sent(message_ids)):
         return False
-    emptied = [await step.emptied(table_of(kind), one_of(kind.message_id, message_ids)) for kind in _OF_MESSAGES]
+    conditions = [(table_of(kind), one_of(kind.message_id, message_ids)) for kind in _OF_MESSAGES]
     # Its index begins with the app.
     saved = one_of(SavedMessage.app_id, {app_id for _, app_id in found})
-    emptied.append(await step.emptied(table_of(SavedMessage), saved & one_of(SavedMessage.message_id, message_ids)))
+    conditions.append((table_of(SavedMessage), saved & one_of(SavedMessage.message_id, message_ids)))
+    emptied = await step.all_emptied(conditions)
     annotated = one_of(MessageAnnotation.message_id, message_ids)
     if keep_annotations:
         await _detach_annotations(step, annotated)
     else:
-        emptied.append(await remove_annotations(step, annotated))
-    if not all(emptied):
+        emptied = await remove_annotations(step, annotated) and emptied
+    if not emptied:
         return False
     parts = [*(kind.message_id for kind in _OF_MESSAGES), MessageAnnotation.message_id]
     bare = one_of(Message.id, message_ids) & without_parts(Message.id, parts)
@@ -83,7 +90,12 @@ async def remove_messages(step: DeletionStep, which: Rows, *, keep_annotations: 
 
 
 async def remove_conversation_parts(
-    step: DeletionStep, conversation_ids: Sequence[str], app_ids: Sequence[str], *, keep_annotations: bool = False
+    step: DeletionStep,
+    conversation_ids: Sequence[str],
+    app_ids: Sequence[str],
+    *,
+    keep_annotations: bool = False,
+    have_files: bool = True,
 ) -> bool:
     """Delete some of what belongs to these conversations and to none of their messages.
 
@@ -92,21 +104,22 @@ async def remove_conversation_parts(
         conversation_ids: the conversations.
         app_ids: their apps. If they are unknown, the list is empty.
         keep_annotations: annotations stay as if they had been added without a conversation.
+        have_files: whether one of the conversations may have a file.
     """
-    if not await step.files(ToolFile, one_of(ToolFile.conversation_id, conversation_ids)):
+    if have_files and not await step.files(ToolFile, one_of(ToolFile.conversation_id, conversation_ids)):
         return False
     conditions = [(table_of(kind), one_of(kind.conversation_id, conversation_ids)) for kind in _OF_CONVERSATIONS]
     pinned = one_of(PinnedConversation.conversation_id, conversation_ids)
     if app_ids:  # Its index begins with the app.
         pinned = one_of(PinnedConversation.app_id, app_ids) & pinned
     conditions.append((table_of(PinnedConversation), pinned))
-    emptied = [await step.emptied(table, which) for table, which in conditions]
+    emptied = await step.all_emptied(conditions)
     annotated = one_of(MessageAnnotation.conversation_id, conversation_ids)
     if keep_annotations:
         await _detach_annotations(step, annotated)
     else:
-        emptied.append(await remove_annotations(step, annotated))
-    return all(emptied)
+        emptied = await remove_annotations(step, annotated) and emptied
+    return emptied
 
 
 async def remove_conversations(step: DeletionStep, app_id: str) -> bool:

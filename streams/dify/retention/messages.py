@@ -19,7 +19,7 @@ from streams.dify.retention.file_owners import by_file_owner, pieces
 from streams.dify.retention.plans import TenantPlans
 from streams.dify.retention.position import Position, parse_position
 from streams.dify.retention.step import RetentionStep, TimeBudget
-from streams.dify.sql import one_of
+from streams.dify.sql import as_text, one_of
 
 MESSAGES_PER_PAGE = 2_000
 """The number of messages that are read at once."""
@@ -103,13 +103,15 @@ async def remove_with_files(
     Returns:
         False if the time was spent. Some messages may be left by then.
     """
-    query = select(Message.id).where(one_of(Message.id, owners)).order_by(Message.id)
+    query = select(as_text(Message.id)).where(one_of(Message.id, owners)).order_by(Message.id)
     locked = {one: owners[one] for one in await session.scalars(query.with_for_update(skip_locked=True))}
-    files = select(MessageFile.message_id).where(one_of(MessageFile.message_id, locked)).distinct()
-    for tenant_id, message_ids in by_file_owner(locked, set(await session.scalars(files))).items():
+    files = select(as_text(MessageFile.message_id)).where(one_of(MessageFile.message_id, locked)).distinct()
+    with_files = set(await session.scalars(files))
+    for tenant_id, message_ids in by_file_owner(locked, with_files).items():
+        have_files = not with_files.isdisjoint(message_ids)
         cleanup = DeletionStep(session, platform, "old messages", tenant_id, removed=step.removed)
         which = one_of(Message.id, message_ids)
-        while not await remove_messages(cleanup, which, keep_annotations=True):
+        while not await remove_messages(cleanup, which, keep_annotations=True, have_files=have_files):
             if budget.is_spent:
                 return False
     return not budget.is_spent
@@ -117,7 +119,8 @@ async def remove_with_files(
 
 async def _page(session: AsyncSession, cutoff: datetime, after: Position) -> list[OldMessage]:
     query = (
-        select(Message.id, Message.created_at, App.tenant_id)
+        select(as_text(Message.id), Message.created_at, as_text(App.tenant_id))
+        .select_from(Message)
         .outerjoin(App, App.id == Message.app_id)
         .where(Message.created_at < cutoff, tuple_(Message.created_at, Message.id) > (after.created_at, after.id))
         .order_by(Message.created_at, Message.id)

@@ -18,7 +18,7 @@ class RetentionPeriods:
     unused_sandbox_datasets: int
     """For tenants of the plan sandbox."""
     workflow_runs_batch: int
-    """The number of workflow runs that one statement deletes."""
+    """The number of workflow runs that the first statement deletes. After a short one the next is twice as large."""
     step_seconds: float = STEP_SECONDS
     """The time of one step."""
 

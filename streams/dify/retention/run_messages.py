@@ -19,7 +19,7 @@ from streams.dify.retention.file_owners import by_file_owner, pieces
 from streams.dify.retention.messages import remove_with_files
 from streams.dify.retention.position import Position, parse_position
 from streams.dify.retention.step import RetentionStep, TimeBudget
-from streams.dify.sql import one_of
+from streams.dify.sql import as_text, one_of
 
 MESSAGES_PER_PAGE = 2_000
 """The number of messages that are read at once."""
@@ -106,7 +106,7 @@ async def _remove_conversations(
     it writes a message without a conversation.
     """
     empty = (
-        select(Conversation.id, Conversation.app_id)
+        select(as_text(Conversation.id).label("id"), as_text(Conversation.app_id).label("app_id"))
         .where(
             one_of(Conversation.id, owners),
             Conversation.updated_at < cutoff,
@@ -116,12 +116,14 @@ async def _remove_conversations(
         .with_for_update(skip_locked=True)
     )
     apps = {row.id: row.app_id for row in await session.execute(empty)}
-    files = select(ToolFile.conversation_id).where(one_of(ToolFile.conversation_id, apps)).distinct()
+    files = select(as_text(ToolFile.conversation_id)).where(one_of(ToolFile.conversation_id, apps)).distinct()
     locked = {one: owners[one] for one in apps}
-    for tenant_id, ids in by_file_owner(locked, set(await session.scalars(files))).items():
+    with_files = set(await session.scalars(files))
+    for tenant_id, ids in by_file_owner(locked, with_files).items():
         cleanup = DeletionStep(session, platform, "old conversations", tenant_id, removed=step.removed)
         app_ids = sorted({apps[one] for one in ids})
-        while not await remove_conversation_parts(cleanup, ids, app_ids, keep_annotations=True):
+        have_files = not with_files.isdisjoint(ids)
+        while not await remove_conversation_parts(cleanup, ids, app_ids, keep_annotations=True, have_files=have_files):
             pass
         bare = one_of(Conversation.id, ids) & without_parts(Conversation.id, PARTS_OF_CONVERSATIONS)
         await cleanup.rows(table_of(Conversation), bare)
@@ -129,7 +131,13 @@ async def _remove_conversations(
 
 async def _page(session: AsyncSession, old_runs: Rows, until: datetime, after: Position) -> list[RunMessage]:
     query = (
-        select(Message.id, Message.created_at, Message.conversation_id, WorkflowRun.tenant_id)
+        select(
+            as_text(Message.id),
+            Message.created_at,
+            as_text(Message.conversation_id),
+            as_text(WorkflowRun.tenant_id),
+        )
+        .select_from(Message)
         .outerjoin(WorkflowRun, and_(WorkflowRun.id == Message.workflow_run_id, old_runs))
         .where(Message.created_at < until, tuple_(Message.created_at, Message.id) > (after.created_at, after.id))
         .order_by(Message.created_at, Message.id)

@@ -19,7 +19,7 @@ from streams.dify.models import (
     WorkflowNodeExecutionOffload,
     WorkflowRun,
 )
-from streams.dify.retention import run_messages, workflow_runs
+from streams.dify.retention import run_executions, run_messages, workflow_runs
 from tests.integration.maintenance.retention_runs import Retention, days_ago
 from tests.support.platform.app_leftovers import Talk, add_talk
 from tests.support.platform.app_rows import add_app, make_row
@@ -27,6 +27,7 @@ from tests.support.platform.cleanup_steps import left, stored
 
 SECTION = "Schedules"
 OLD, YOUNG = 31, 29
+OTHER_INDEXES = ("workflow_node_execution_id_idx", "workflow_node_execution_node_run_idx")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,17 @@ async def _talk(retention: Retention, run: Logged, days: float = OLD) -> Talk:
     talk = await add_talk(site, await add_app(site), created_at=days_ago(days), workflow_run_id=run.id)
     await retention.sql("update conversations set updated_at = :at where id = :id", at=days_ago(days), id=talk.id)
     return talk
+
+
+async def _add_executions(retention: Retention, count: int) -> None:
+    """Add executions without large values to each run."""
+    await retention.sql(
+        "insert into workflow_node_executions (tenant_id, app_id, workflow_id, triggered_from, workflow_run_id, index,"
+        " node_id, node_type, title, status, created_by_role, created_by) select tenant_id, app_id, workflow_id,"
+        " 'workflow-run', id, number, 'n', 'llm', 't', 'succeeded', 'account', tenant_id"
+        " from workflow_runs, generate_series(1, :count) as number",
+        count=count,
+    )
 
 
 @pytest.mark.requirement(SECTION, "clean-workflow-runlogs: old runs go with logs, executions, large values and files")
@@ -180,28 +192,57 @@ async def test_bounded_steps_end(retention: Retention, monkeypatch: pytest.Monke
     assert stored(retention.site) == {one.file for one in young}
 
 
+@pytest.mark.requirement(SECTION, "clean-workflow-runlogs: bounded steps, and killed or repeated ones do no harm")
+async def test_a_run_with_many_executions_goes(retention: Retention, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More executions than one statement deletes, some with large values."""
+    monkeypatch.setattr(run_executions, "EXECUTIONS_PER_STATEMENT", 2)
+    runs = [await _run(retention, OLD) for _ in range(3)]
+    await _add_executions(retention, 5)
+    removed = await retention.run(WorkflowRunsCleanupRequested())
+    assert (removed["workflow_runs"], removed["workflow_node_executions"]) == (3, 18)
+    assert [await one.left(retention) for one in runs] == [{"runs": 0}] * 3
+    assert stored(retention.site) == set()
+
+
+@pytest.mark.requirement(SECTION, "clean-workflow-runlogs: an execution that cannot be deleted keeps its run alone")
+@pytest.mark.parametrize("refusal", ["return null", "raise ''no''"])
+async def test_an_execution_that_stays_keeps_its_run(retention: Retention, refusal: str) -> None:
+    """Without its run nothing would lead to it any more."""
+    kept, *others = [await _run(retention, OLD) for _ in range(3)]
+    await _add_executions(retention, 2)
+    await retention.sql(f"create function keep() returns trigger language plpgsql as 'begin {refusal}; end'")
+    await retention.sql(
+        "create trigger keep before delete on workflow_node_executions for each row"
+        f" when (old.workflow_run_id = '{kept.id}' and old.index = 2) execute function keep()"
+    )
+    for _ in range(2):
+        await retention.run(WorkflowRunsCleanupRequested())
+        assert await retention.site.count(WorkflowRun, id=kept.id) == 1
+        assert await retention.site.count(WorkflowNodeExecution) == 1
+        assert [await one.left(retention) for one in others] == [{"runs": 0}] * 2
+
+
 @pytest.mark.requirement(SECTION, "clean-workflow-runlogs: executions are found by the index that has the run")
 async def test_no_step_reads_all_executions_of_a_workflow(retention: Retention) -> None:
-    """All runs are of one workflow, so another index that begins with the same columns would find them all."""
+    """All runs are of one workflow, so two smaller indexes that begin with the same columns would find them all."""
     one = {name: str(uuid4()) for name in ("tenant_id", "app_id", "workflow_id")}
     runs = [await _run(retention, OLD, **one) for _ in range(3)]
     await retention.sql(
         "insert into workflow_node_executions (tenant_id, app_id, workflow_id, triggered_from, workflow_run_id, index,"
         " node_id, node_type, title, status, created_by_role, created_by) select tenant_id, app_id, workflow_id,"
         " 'workflow-run', uuid_generate_v4(), 1, 'n', 'llm', 't', 'succeeded', 'account', tenant_id"
-        " from workflow_runs, generate_series(1, 1000)"
+        " from workflow_runs, generate_series(1, 10000)"
     )
     await retention.sql("analyze workflow_node_executions")
     await retention.sql("analyze workflow_runs")
     async with retention.site.transaction() as session:
         await disable_sequential_scans(session)
-        query = text(f"explain {workflow_runs.EXECUTIONS.text}")
-        plan = await session.scalars(
-            query, {"runs": [run.id for run in runs], "triggers": list(workflow_runs.NODES_OF)}
-        )
-        lines = "\n".join(plan)
-    assert "workflow_node_execution_workflow_run_idx" in lines
-    assert "Filter" not in lines
+        await session.execute(run_executions.USE_INDEX_ORDER)
+        parameters = {"runs": [run.id for run in runs], "triggers": list(run_executions.NODES_OF), "limit": 100}
+        for statement in (run_executions.FIND, run_executions.DELETE):
+            plan = "\n".join(await session.scalars(text(f"explain {statement.text}"), parameters))
+            assert "workflow_node_execution_workflow_run_idx" in plan
+            assert not set(OTHER_INDEXES) & set(plan.split())
 
 
 async def test_a_wrong_cursor_is_refused(retention: Retention) -> None:
