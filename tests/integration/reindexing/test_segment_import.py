@@ -1,5 +1,6 @@
 """The rows of a CSV file become segments, once, and a person learns which rows could not."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,11 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from schemas import SegmentsImportRequested
 from streams.agents.knowledge.segment_import import import_segments
 from streams.delivery import Permanent, Retry
+from streams.delivery.handler import JSON
 from streams.dify.errors import UploadFileMissingError, VectorStoreError
 from streams.dify.imports import segments as steps
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment, UploadFile
@@ -179,6 +181,33 @@ async def test_two_imports_at_the_same_time(place: Place) -> None:
     assert [one.position for one in rows] == list(range(1, len(rows) + 1))
     assert len(rows) == 9
     assert await place.nodes(document) == await place.wanted(document)
+
+
+@pytest.mark.requirement(SECTION, "segments.import-requested: two imports into one document take no position twice")
+async def test_two_imports_in_open_transactions(place: Place) -> None:
+    """The first has inserted a row and not committed it. The second waits for the document's lock."""
+    _, document = await place.indexed()
+    first, second = [await _request(place, document) for _ in range(2)]
+    started: list[asyncio.Task[JSON]] = []
+
+    async def during(step: int) -> None:
+        if step == 2:
+            started.append(asyncio.create_task(place.site.run(import_segments, second)))
+            async with asyncio.timeout(60):
+                while not started[0].done() and not await _lock_waits(place):  # noqa: ASYNC110 - the database has no event for it
+                    await asyncio.sleep(0.05)
+
+    await place.site.run(import_segments, first, before_commit=during)
+    await started[0]
+    rows = await place.site.segments(document.id)
+    assert [one.position for one in rows] == list(range(1, 10))
+
+
+async def _lock_waits(place: Place) -> bool:
+    """Return whether a transaction in this database waits for a lock."""
+    query = "select count(*) > 0 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    async with place.site.transaction() as session:
+        return bool(await session.scalar(text(query)))
 
 
 @pytest.mark.requirement(SECTION, "segments.import-requested: the job's key ends as error, whatever is wrong")
