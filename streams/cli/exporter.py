@@ -41,12 +41,13 @@ def exporter(*, as_json: JSONOption = False) -> None:
         raise CommandError(str(error)) from error
     handlers = HandlerNames()
     kafka = kafka_source(settings, catalogue, settings.exporter_interval)
-    # Without the handlers' names all labels were unknown, so the first reading waits for them.
-    database = database_source(settings, catalogue, settings.exporter_interval, before=handlers.wait)
+    database = database_source(settings, catalogue, settings.exporter_interval)
     topics = frozenset(topic.name for topic in catalogue)
-    collector = ExporterCollector(
-        kafka, database, lambda: KnownNames(topics, handlers.names), release=streams.__version__
-    )
+
+    def names() -> KnownNames | None:
+        return None if handlers.names is None else KnownNames(topics, handlers.names)
+
+    collector = ExporterCollector(kafka, database, names, release=streams.__version__)
     handlers.start()
     kafka.start()
     database.start()

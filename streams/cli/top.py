@@ -5,6 +5,7 @@ import shutil
 import signal
 import time
 from datetime import UTC, datetime
+from itertools import count
 from typing import Annotated
 
 import typer
@@ -28,8 +29,8 @@ app = typer.Typer(add_completion=False)
 INTERVAL = 2.0
 """Seconds between two samples. Workers commit every second, so a shorter interval gives no useful rate."""
 DEATHS = 5
-FIRST_DRAW = 0.2
-"""Seconds between two drawings until both sources have answered."""
+FIRST_DRAW, FIRST_DRAWS = 0.2, 50
+"""Seconds between two drawings until both sources have answered, and for how many drawings."""
 
 
 @app.command(cls=Command, epilog=examples("streams top", "streams top --interval 5", "streams top --json"))
@@ -98,11 +99,12 @@ class Watch:
     def run(self) -> None:
         """Draw the overview again and again, until KeyboardInterrupt."""
         with Live(console=Console(highlight=False), auto_refresh=False) as live:
-            while True:
+            for drawn in count():
                 screen, height = stdout_screen(), shutil.get_terminal_size().lines
                 live.update(Group(*top_lines(self.refresh(), screen, height)), refresh=True)
                 read = self._kafka.last() is not None and self._database.last() is not None
-                time.sleep(self._interval if read else min(FIRST_DRAW, self._interval))
+                soon = not read and drawn < FIRST_DRAWS
+                time.sleep(min(FIRST_DRAW, self._interval) if soon else self._interval)
 
     def refresh(self) -> Overview:
         """Return the overview of the last readings."""

@@ -7,11 +7,13 @@ ends.
 import json
 import subprocess
 import sys
+import threading
 
+from streams.observability.logs import get_logger
 from streams.runtime.declarations import build_handlers
 from streams.settings import SettingsError, load_settings
 
-WRONG_SETTINGS = 2
+log = get_logger(__name__)
 
 
 class HandlerNames:
@@ -19,38 +21,33 @@ class HandlerNames:
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[str] | None = None
-        self._names: frozenset[str] | None = None
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The names; empty until `wait` has returned."""
-        return self._names or frozenset()
+        self._stopped = False
+        self.names: frozenset[str] | None = None
+        """None: they are not known yet, or the handlers cannot be imported."""
 
     def start(self) -> None:
         """Start to read the names."""
         self._child = subprocess.Popen(  # noqa: S603 - this module itself
             [sys.executable, "-m", __name__], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-
-    def wait(self) -> None:
-        """Wait until the names are known. Raises SettingsError; then the next call tries it again."""
-        if self._names is not None:
-            return
-        if self._child is None:
-            self.start()
-        assert self._child is not None  # noqa: S101 - it has been started
-        output, errors = self._child.communicate()
-        code, self._child = self._child.returncode, None
-        if code:
-            lines = errors.split("\n")
-            message = next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
-            raise SettingsError(message if code == WRONG_SETTINGS else f"the handlers cannot be imported: {message}")
-        self._names = frozenset(json.loads(output))
+        threading.Thread(target=self._wait, args=(self._child,), name="handler-names", daemon=True).start()
 
     def stop(self) -> None:
         """Do not wait for the names any more."""
+        self._stopped = True
         if self._child is not None:
             self._child.kill()
+
+    def _wait(self, child: "subprocess.Popen[str]") -> None:
+        output, errors = child.communicate()
+        if child.returncode == 0:
+            self.names = frozenset(json.loads(output))
+        elif not self._stopped:
+            lines = [line for line in errors.splitlines() if line.strip()]
+            log.error(
+                "handlers cannot be imported; metrics with their names are left out",
+                error=lines[-1] if lines else f"exit code {child.returncode}",
+            )
 
 
 def main() -> None:
@@ -59,7 +56,7 @@ def main() -> None:
         names = sorted(handler.name for handler in build_handlers(load_settings()))
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(WRONG_SETTINGS)
+        sys.exit(1)
     sys.stdout.write(json.dumps(names))
 
 

@@ -23,7 +23,7 @@ class ExporterCollector(Collector):
         self,
         kafka: Source[KafkaSample],
         database: Source[DatabaseSample],
-        names: Callable[[], KnownNames],
+        names: Callable[[], KnownNames | None],
         release: str,
     ) -> None:
         """Export two sources.
@@ -31,7 +31,7 @@ class ExporterCollector(Collector):
         Args:
             kafka: Reads the brokers.
             database: Reads the ledger's database.
-            names: Returns the names that may be labels.
+            names: Returns the names that may be labels. None: they are not known yet.
             release: The version of this package.
         """
         self._kafka = kafka
@@ -47,7 +47,7 @@ class ExporterCollector(Collector):
 def exporter_families(
     kafka: Reading[KafkaSample] | None,
     database: Reading[DatabaseSample] | None,
-    names: KnownNames,
+    names: KnownNames | None,
     release: str,
     now: float,
 ) -> Iterator[Metric]:
@@ -58,7 +58,7 @@ def exporter_families(
     Args:
         kafka: The last reading of Kafka. None: the first one is under way.
         database: The last reading of the database, in the same way.
-        names: The names that may be labels.
+        names: The names that may be labels. None: they are not known yet.
         release: The version of this package.
         now: Seconds since the epoch.
     """

@@ -68,12 +68,12 @@ def kafka_families(sample: KafkaSample, now: float) -> Iterator[Metric]:
     )
 
 
-def database_families(sample: DatabaseSample, names: KnownNames, now: float) -> Iterator[Metric]:
+def database_families(sample: DatabaseSample, names: KnownNames | None, now: float) -> Iterator[Metric]:
     """Yield the metrics of a sample of the database.
 
     Args:
         sample: The sample.
-        names: The names that may be labels.
+        names: The names that may be labels. None: they are not known yet, and metrics with such labels have no samples.
         now: Seconds since the epoch: ages grow between two samples.
     """
     outbox = sample.outbox
@@ -88,14 +88,14 @@ def database_families(sample: DatabaseSample, names: KnownNames, now: float) -> 
         "streams_dead_letters_open",
         "Dead letters that were not replayed, 100000 at most in all.",
         ("topic", "handler", "reason"),
-        _dead_letters(sample.dead_letters, names).items(),
+        () if names is None else _dead_letters(sample.dead_letters, names).items(),
     )
     yield from _schedule_families(sample)
     yield gauge(
         "streams_paused",
         "1 for each topic and handler that an operator paused; the number of paused ones for other kinds.",
         ("kind", "name"),
-        _paused(sample.paused, names).items(),
+        () if names is None else _paused(sample.paused, names).items(),
     )
     yield gauge(
         "streams_breaker_open",

@@ -36,17 +36,19 @@ class KafkaReader:
         """Create the clients without waiting for a broker. Raises KafkaException if librdkafka rejects the settings."""
         self._catalogue = catalogue
         self._cluster = KafkaAdmin(settings)
-        self._pools = [pool for pool in POOL_NAMES if catalogue.in_pool(pool)]
         # librdkafka's admin client crashes while a group's coordinator moves; see `KafkaAdmin.committed`.
-        self._offsets_of = {pool: self._cluster.offset_reader(catalogue.group(pool)) for pool in self._pools}
+        self._offsets_of = {pool: self._cluster.offset_reader(catalogue.group(pool)) for pool in POOL_NAMES}
         self._times = RecordTimes(settings)
         self._retention: dict[str, tuple[float, float | None]] = {}
+        self._problems: set[str] = set()
+        self._former_problems: set[str] = set()
 
     def read(self) -> KafkaSample:
         """Return the present state. Each request takes at most `kafka_request_timeout`.
 
         Raises BrokersUnreachableError, KafkaRefusedError.
         """
+        self._problems, self._former_problems = set(), self._problems
         try:
             return self._read()
         finally:
@@ -59,19 +61,18 @@ class KafkaReader:
     def _read(self) -> KafkaSample:
         metadata = self._metadata()
         existing = {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
-        grouped = {pool: group_partitions(self._catalogue, pool, existing) for pool in self._pools}
+        grouped = {pool: group_partitions(self._catalogue, pool, existing) for pool in POOL_NAMES}
         consumed = [place for places in grouped.values() for place in places]
         dlqs = [name for topic in self._catalogue if (name := self._catalogue.dlq(topic.name)) in existing]
         places = [*consumed, *((name, number) for name in dlqs for number in range(existing[name]))]
         led = [place for place in places if metadata.topics[place[0]].partitions[place[1]].leader >= 0]
         committed = {
-            pool: self._cluster.retry_while_moving(partial(self._committed, pool, grouped[pool]))
-            for pool in self._pools
+            pool: self._cluster.retry_while_moving(partial(self._committed, pool, grouped[pool])) for pool in POOL_NAMES
         }
         earliest, latest = self._offsets(led, _EARLIEST), self._offsets(led, _LATEST)
         lags = [
             lag_of(self._catalogue.group(pool), place, committed[pool].get(place), earliest[place], latest[place])
-            for pool in self._pools
+            for pool in POOL_NAMES
             for place in grouped[pool]
             if place in earliest and place in latest
         ]
@@ -112,28 +113,26 @@ class KafkaReader:
             else:
                 found[asked.topic, asked.partition] = offset
         if refused:
-            log.warning("offsets of partitions cannot be read", partitions=len(refused), error=str(refused[0]))
+            self._warn("offsets of partitions", str(refused[0]), partitions=len(refused))
         return found
 
     def _members(self) -> dict[str, int]:
         """Return the number of members of each group. A group that does not exist has none."""
-        groups = [self._catalogue.group(pool) for pool in self._pools]
-        if not groups:
-            return {}
+        groups = [self._catalogue.group(pool) for pool in POOL_NAMES]
         found = {}
         futures = self._cluster.admin.describe_consumer_groups(groups, request_timeout=self._cluster.timeout)
         for group, future in futures.items():
             try:
                 found[group] = len(self._cluster.answer(future, f"describe the group {group}").members)
             except KafkaRefusedError as error:
-                log.warning("members of a group cannot be read", consumergroup=group, error=str(error))
+                self._warn(f"members of {group}", str(error))
         return found
 
     def _oldest(self, lags: Iterable[Lag]) -> dict[Place, float | None]:
         try:
             return self._times.read(lags)
         except KafkaException as error:
-            log.warning("the oldest unsettled records cannot be read", error=message(error))
+            self._warn("oldest unsettled records", message(error))
             return {}
 
     def _retentions(self, topics: Iterable[str]) -> dict[str, float]:
@@ -147,11 +146,17 @@ class KafkaReader:
                 try:
                     entries = self._cluster.answer(future, f"describe {resource.name}")
                 except KafkaRefusedError as error:
-                    log.warning("retention of a topic cannot be read", topic=resource.name, error=str(error))
+                    self._warn(f"retention of {resource.name}", str(error))
                     continue
                 known[resource.name] = (now, _seconds({name: entry.value for name, entry in entries.items()}))
         self._retention = known
         return {name: seconds for name in topics if name in known and (seconds := known[name][1]) is not None}
+
+    def _warn(self, what: str, error: str, **fields: int) -> None:
+        """Log that something cannot be read: once, not at each collection."""
+        self._problems.add(what)
+        if what not in self._former_problems:
+            log.warning("cannot be read; its figures are left out", what=what, error=error, **fields)
 
 
 def _seconds(config: Mapping[str, str | None]) -> float | None:

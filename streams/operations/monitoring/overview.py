@@ -142,9 +142,10 @@ def _topic_row(catalogue: Catalogue, pool: PoolName, lag: TopicLag) -> TopicRow:
 def _pool_rows(catalogue: Catalogue, sample: KafkaSample, topics: Sequence[TopicRow]) -> list[PoolRow]:
     rows = []
     for pool in POOL_NAMES:
-        events = [row for row in topics if row.pool == pool and not row.tier]
-        if not events:
+        consumed = [row for row in topics if row.pool == pool]
+        if not consumed:
             continue
+        events = [row for row in consumed if not row.tier]
         rows.append(
             PoolRow(
                 pool=pool,
@@ -153,7 +154,7 @@ def _pool_rows(catalogue: Catalogue, sample: KafkaSample, topics: Sequence[Topic
                 oldest=min((row.oldest for row in events if row.oldest is not None), default=None),
                 published_per_second=_sum([row.published_per_second for row in events]),
                 settled_per_second=_sum([row.settled_per_second for row in events]),
-                retries=sum(row.lag for row in topics if row.pool == pool and row.tier),
+                retries=sum(row.lag for row in consumed if row.tier),
             )
         )
     return rows

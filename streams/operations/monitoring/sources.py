@@ -1,7 +1,5 @@
 """The two sources of the exporter and of `streams top`, with how long their readings may take."""
 
-from collections.abc import Callable
-
 from streams.operations.monitoring.database_reader import STATEMENT_SECONDS, DatabaseReader
 from streams.operations.monitoring.kafka_reader import KafkaReader
 from streams.operations.monitoring.sample import DatabaseSample, KafkaSample
@@ -27,12 +25,7 @@ def kafka_source(settings: Settings, catalogue: Catalogue, interval: float) -> S
 
 
 def database_source(
-    settings: Settings,
-    catalogue: Catalogue,
-    interval: float,
-    *,
-    deaths: int = 0,
-    before: Callable[[], None] | None = None,
+    settings: Settings, catalogue: Catalogue, interval: float, *, deaths: int = 0
 ) -> Source[DatabaseSample]:
     """Return the source for the ledger's database, not started. Raises SettingsError for a wrong URL.
 
@@ -41,13 +34,6 @@ def database_source(
         catalogue: The topics, whose DLQs may have dead letters.
         interval: Seconds between two readings.
         deaths: How many of the newest dead letters are read.
-        before: Called before each reading, in the thread of the source.
     """
-    reader = DatabaseReader(settings, catalogue, deaths=deaths)
-
-    def read() -> DatabaseSample:
-        if before is not None:
-            before()
-        return reader.read()
-
+    read = DatabaseReader(settings, catalogue, deaths=deaths).read
     return Source(DATABASE, read, interval, longest=settings.database_connect_timeout + STATEMENT_SECONDS)

@@ -18,7 +18,7 @@ from tests.support.apps.trials import SingleTrialRequested
 from tests.support.cli import Commands
 from tests.support.pages import page
 from tests.support.processes.exporter_process import ExporterProcess, exporting
-from tests.support.processes.worker_process import PATIENCE, WorkerProcess, publish, scalar, wait_for
+from tests.support.processes.worker_process import PATIENCE, START, WorkerProcess, publish, scalar, wait_for
 from tests.support.trial_fixtures import environment, trial
 
 __all__ = ["environment", "trial"]
@@ -81,7 +81,7 @@ def test_events_of_every_outcome_are_reported_without_a_worker(
         assert exporter.value("streams_oldest_unsettled_seconds", **retries)
         assert exporter.value("streams_retention_remaining_seconds", **retries) is None, "tiers keep their records"
         dead = {"topic": topic.name, "handler": "try-single", "reason": "permanent"}
-        assert exporter.value("streams_dead_letters_open", **dead) == 1
+        wait_for(lambda: exporter.value("streams_dead_letters_open", **dead) == 1, "the handlers' names", 2 * START)
         assert sum(_dlq_offsets(exporter, catalogue.dlq(topic.name))) == 1
         assert exporter.value("streams_paused", kind="handler", name="try-single") == 1
         assert exporter.value("kafka_consumergroup_members", consumergroup=group) == 0
@@ -186,6 +186,7 @@ def test_schedules_outbox_and_breakers_come_from_the_database(
         )
     with exporting(environment, tmp_path / "exporter.log") as exporter:
         value = exporter.wait_until_ready().value
+        wait_for(lambda: value("streams_paused", kind="handler", name="unknown"), "the handlers' names", 2 * START)
         assert value("streams_schedule_next_slot_timestamp_seconds", schedule="hourly") == pytest.approx(
             (now + timedelta(hours=1)).timestamp()
         )

@@ -172,6 +172,17 @@ def test_known_names_keep_their_labels() -> None:
     assert found["streams_dead_letters_open", (("handler", ""), ("reason", "decode"), ("topic", TOPIC))] == 2
 
 
+def test_before_the_handlers_are_known_their_names_are_left_out() -> None:
+    """All of them as `unknown` would be wrong. The rest of the database's figures is there."""
+    sample = database(
+        dead_letters=[OpenDeadLetters(TOPIC, "clean-document", "permanent", 3)],
+        paused=[PausedItem("handler", "clean-document", datetime.now(tz=UTC))],
+    )
+    found = samples(database_families(sample, None, NOW))
+    assert {name for name, _ in found if name in {"streams_dead_letters_open", "streams_paused"}} == set()
+    assert found["streams_outbox_waiting", ()] == 0
+
+
 def test_a_source_that_does_not_answer_has_no_figures() -> None:
     """The other one keeps its own."""
     failed: Reading[KafkaSample] = Reading(None, "no broker answers", 10.0, 0.0)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from streams.operations.monitoring.source import Source
 from streams.transport.kafka.errors import BrokersUnreachableError
 
-BOUNDED = 10.0
+BOUNDED = 60.0
 """Seconds that a test waits at most."""
 
 
