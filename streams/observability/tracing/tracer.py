@@ -4,6 +4,7 @@ import atexit
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -42,6 +43,8 @@ class ProcessTracing:
 
 
 PROCESS: Final = ProcessTracing()
+_opening = threading.Lock()
+"""Two threads may publish their first events at the same time."""
 
 
 def open_tracing(application: str | None = None) -> "OpenTelemetryTracer | None":
@@ -55,9 +58,10 @@ def open_tracing(application: str | None = None) -> "OpenTelemetryTracer | None"
     Raises:
         SettingsError: A variable has a wrong value, or the extra `tracing` is not installed.
     """
-    if not PROCESS.is_decided:
-        PROCESS.decide(_build(application or os.environ.get("STREAMS_APPLICATION") or "streams"))
-    return PROCESS.tracer
+    with _opening:
+        if not PROCESS.is_decided:
+            PROCESS.decide(_build(application or os.environ.get("STREAMS_APPLICATION") or "streams"))
+        return PROCESS.tracer
 
 
 def _build(application: str) -> "OpenTelemetryTracer | None":
