@@ -26,6 +26,13 @@ from tests.support.pages import page
 
 EACH_EXAMPLE = pytest.mark.parametrize("name", examples())
 SECTION = "Kubernetes"
+NUMBER = "100"
+CHECKED = {
+    "apiVersion", "application", "authentication", "bootstrapServers", "digest", "egress", "extraEnv", "extraEnvFrom",
+    "extraVolumeMounts", "extraVolumes", "groupProtocol", "keda", "kind", "mechanism", "networkPolicy", "overrides",
+    "retryDelays", "settings", "sidecars", "topologyKeys", "type", "url",
+}  # fmt: skip
+"""Values that must be one of a few, or are passed on as they are."""
 RUNBOOKS = "https://runbooks.example/streams"
 
 
@@ -85,6 +92,25 @@ def test_a_long_release_name_stays_within_the_limits() -> None:
     found = objects(merged(read_values("keda"), {"fullnameOverride": "a" * 40}))
     assert max(len(one["metadata"]["name"]) for one in found) <= 63
     assert [line for one in found for line in problems(one, KUBERNETES[0])] == []
+
+
+def texts(values: object) -> object:
+    """The same values with every free text replaced by one that YAML could read as a number."""
+    if isinstance(values, dict):
+        return {name: values[name] if name in CHECKED else texts(values[name]) for name in values}
+    return NUMBER if isinstance(values, str) and values else values
+
+
+@pytest.mark.parametrize("name", ["everything", "keda-login", "external-secrets", "pods", "strimzi-topics"])
+def test_names_that_look_like_numbers_stay_texts(name: str) -> None:
+    """A release named 1234, a Secret named 1e5: the cluster refuses a number in place of a name."""
+    values = texts(read_values(name))
+    assert isinstance(values, dict)
+    if "storage" in values:
+        values["storage"] = read_values(name)["storage"] | ({"existingClaim": NUMBER} if name == "pods" else {})
+    values["extraTopics"] = [{"name": NUMBER, "pool": "low"}]
+    found = objects(values, release="1234")
+    assert [line for version in KUBERNETES for one in found for line in problems(one, version)] == []
 
 
 @pytest.mark.requirement(SECTION, "monitors, rules and dashboards are optional, by the CRDs that are there")

@@ -71,6 +71,15 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"strimzi": {"cluster": "main", "users": {"enabled": True}}},
         "set strimzi.topics.enabled, or jobs.topics.enabled=false",
     ),
+    "topic twice": (
+        {"extraTopics": [{"name": "app.created", "pool": "low"}]},
+        "there are two topics named app.created",
+    ),
+    "override of nothing": ({"overrides": {"topics": {"app.made": {"pool": "low"}}}}, "no topic named app.made"),
+    "name of a resource": (
+        {"topicPrefix": "_.", "strimzi": {"cluster": "main", "topics": {"enabled": True}}},
+        "-.document.index-requested cannot be the name of a resource",
+    ),
     "no database": (
         {"secrets": {"keys": {"STREAMS_DATABASE_URL": None}}},
         "secrets.keys must have STREAMS_DATABASE_URL",

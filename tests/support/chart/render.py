@@ -47,17 +47,20 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return {**base, **over, **both}
 
 
-def render(values: Mapping[str, Any], *, apis: Iterable[str] = (), chart: Chart | None = None) -> dict[str, str]:
+def render(
+    values: Mapping[str, Any], *, apis: Iterable[str] = (), chart: Chart | None = None, release: str = RELEASE
+) -> dict[str, str]:
     """Return the rendered text of each template that is not empty.
 
     Args:
         values: The values of the user.
         apis: The groups with versions that the cluster has besides Kubernetes' own.
         chart: A chart in place of the one of this project.
+        release: The name of the release.
     """
     chart = chart or _chart()
     chart.validate_schema(dict(values))
-    options = {"name": RELEASE, "namespace": NAMESPACE, "api_versions": list(apis)}
+    options = {"name": release, "namespace": NAMESPACE, "api_versions": list(apis)}
     # The method `Chart.render` does not pass on the APIs; Helm's engine takes them.
     rendered: dict[str, str] = json.loads(
         _native.call_string("helm_render", chart._raw(), json.dumps(values), json.dumps(options))
@@ -65,9 +68,11 @@ def render(values: Mapping[str, Any], *, apis: Iterable[str] = (), chart: Chart 
     return {path.removeprefix("event-streams/templates/"): text for path, text in rendered.items() if text.strip()}
 
 
-def objects(values: Mapping[str, Any], *, apis: Iterable[str] = (), chart: Chart | None = None) -> list[Object]:
+def objects(
+    values: Mapping[str, Any], *, apis: Iterable[str] = (), chart: Chart | None = None, release: str = RELEASE
+) -> list[Object]:
     """Return the Kubernetes objects; the arguments are those of `render`."""
-    texts = render(values, apis=apis, chart=chart)
+    texts = render(values, apis=apis, chart=chart, release=release)
     return [
         found
         for path, text in sorted(texts.items())

@@ -47,21 +47,21 @@ Arguments: root, component; optionally own (name to value) and hook.
 {{- range $name, $key := .root.Values.secrets.keys }}
 - name: {{ $name }}
   valueFrom:
-    secretKeyRef: {name: {{ $secret }}, key: {{ $key | quote }}}
+    secretKeyRef: {name: {{ $secret | quote }}, key: {{ $key | quote }}}
 {{- end }}
 {{- with $kafka.sasl }}
 - name: STREAMS_KAFKA_SASL_MECHANISM
-  value: {{ $kafka.mechanism }}
+  value: {{ $kafka.mechanism | quote }}
 - name: STREAMS_KAFKA_SASL_USERNAME
   {{- if .username }}
-  value: {{ .username }}
+  value: {{ .username | quote }}
   {{- else }}
   valueFrom:
-    secretKeyRef: {name: {{ .name }}, key: {{ .usernameKey | quote }}}
+    secretKeyRef: {name: {{ .name | quote }}, key: {{ .usernameKey | quote }}}
   {{- end }}
 - name: STREAMS_KAFKA_SASL_PASSWORD
   valueFrom:
-    secretKeyRef: {name: {{ .name }}, key: {{ .passwordKey | quote }}}
+    secretKeyRef: {name: {{ .name | quote }}, key: {{ .passwordKey | quote }}}
 {{- end }}
 {{- if $kafka.ca }}
 - {name: STREAMS_KAFKA_SSL_CA_LOCATION, value: /etc/streams/kafka-ca/ca.crt}
@@ -116,33 +116,33 @@ volumeMounts:
 
 {{- /* What every pod has beside its containers. Arguments as of event-streams.env. */ -}}
 {{- define "event-streams.podSpec" -}}
-serviceAccountName: {{ if .hook }}{{ include "event-streams.hookServiceAccountName" .root }}{{ else }}{{ include "event-streams.serviceAccountName" .root }}{{ end }}
+serviceAccountName: {{ include (ternary "event-streams.hookServiceAccountName" "event-streams.serviceAccountName" (default false .hook)) .root | quote }}
 automountServiceAccountToken: false
 # Kubernetes would add variables for each Service, and their names could be those of settings.
 enableServiceLinks: false
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 securityContext:
   {{- toYaml .root.Values.podSecurityContext | nindent 2 }}
 volumes:
   - name: tmp
-    emptyDir: {sizeLimit: {{ .root.Values.temporary.sizeLimit }}}
+    emptyDir: {sizeLimit: {{ .root.Values.temporary.sizeLimit | quote }}}
   {{- $kafka := include "event-streams.kafkaSecrets" . | fromJson }}
   {{- with $kafka.ca }}
   - name: kafka-ca
     secret:
-      secretName: {{ .name }}
+      secretName: {{ .name | quote }}
       defaultMode: 0440
       items: [{key: {{ .key | quote }}, path: ca.crt}]
   {{- end }}
   {{- with $kafka.client }}
   - name: kafka-client
     secret:
-      secretName: {{ .name }}
+      secretName: {{ .name | quote }}
       defaultMode: 0440
       items:
         - {key: {{ .certificateKey | quote }}, path: tls.crt}
@@ -156,7 +156,7 @@ volumes:
   {{- end }}
   {{- with .root.Values.storage.existingClaim }}
   - name: storage
-    persistentVolumeClaim: {claimName: {{ . }}}
+    persistentVolumeClaim: {claimName: {{ . | quote }}}
   {{- end }}
   {{- with .root.Values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
