@@ -50,7 +50,7 @@ class ExporterProcess:
     def page(self, path: str) -> tuple[int, str]:
         """Return the status and body of a page; status 0 while the port is closed."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
