@@ -1,5 +1,7 @@
 """The two sources of the exporter and of `streams top`, with how long their readings may take."""
 
+from functools import partial
+
 from streams.operations.monitoring.database_reader import STATEMENT_SECONDS, DatabaseReader
 from streams.operations.monitoring.kafka_reader import KafkaReader
 from streams.operations.monitoring.sample import DatabaseSample, KafkaSample
@@ -20,8 +22,24 @@ def kafka_source(settings: Settings, catalogue: Catalogue, interval: float) -> S
         catalogue: The topics and groups.
         interval: Seconds between two readings.
     """
-    read = KafkaReader(settings, catalogue).read
+    read = _KafkaReading(settings, catalogue)
     return Source(KAFKA, read, interval, longest=2 * settings.kafka_request_timeout)
+
+
+class _KafkaReading:
+    """Reads Kafka with new clients after a failure: a client may stay in trouble that a new one does not have."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        self._new = partial(KafkaReader, settings, catalogue)
+        self._reader: KafkaReader | None = self._new()
+
+    def __call__(self) -> KafkaSample:
+        reader = self._reader = self._reader or self._new()
+        try:
+            return reader.read()
+        except Exception:
+            self._reader = None
+            raise
 
 
 def database_source(
