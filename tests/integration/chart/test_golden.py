@@ -18,11 +18,12 @@ def test_the_examples_render_to_the_reviewed_files() -> None:
 
 
 def test_rules_and_dashboards_arrive_unchanged() -> None:
-    """Their own braces are not read as a template, and the address of the runbooks is the user's."""
+    """Their own braces are not read as a template. Objectives and the address of the runbooks are the user's."""
     with small_chart() as chart:
         found = objects(read_values("monitoring"), chart=chart)
     (rule,) = of_kind(found, "PrometheusRule")
-    (alert,) = rule["spec"]["groups"][0]["rules"]
+    *objectives, alert = rule["spec"]["groups"][0]["rules"]
+    assert [one["expr"] for one in objectives] == ["vector(0.999)", "vector(30)", "vector(900)"]
     assert alert["annotations"] == {
         "summary": "{{ $labels.instance }} is late",
         "runbook_url": "https://wiki.example.com/streams/outbox-grows.md",

@@ -285,3 +285,17 @@ def test_a_test_pod_asks_services_that_exist() -> None:
         (health,) = (one for one in of_kind(found, "Pod") if one["metadata"]["name"].endswith("-test-health"))
         urls = [re.fullmatch(r"http://([^:]+):(\d+)/.*", one) for one in health["spec"]["containers"][0]["command"][3:]]
         assert {match[1]: int(match[2]) for match in urls if match} == services
+
+
+@pytest.mark.requirement(SECTION, "every pod can be placed: tolerations, affinity, labels and annotations")
+def test_every_pod_is_placed_and_labelled() -> None:
+    """On nodes with taints, a job that cannot run blocks the whole installation."""
+    for owner, pod in pod_templates(example("pods")):
+        is_worker = pod["metadata"]["labels"]["app.kubernetes.io/component"] == "worker"
+        assert pod["spec"]["tolerations"][0]["key"] == ("dedicated" if is_worker else "other"), owner["metadata"][
+            "name"
+        ]
+        assert "nodeAffinity" in pod["spec"]["affinity"]
+        assert pod["metadata"]["labels"]["tier"] == "backend"
+        assert pod["metadata"]["annotations"]["example.com/scrape"] == "true"
+        assert ("example.com/team" in pod["metadata"]["annotations"]) == is_worker

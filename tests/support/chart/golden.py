@@ -24,6 +24,14 @@ RULES = """\
 groups:
   - name: example
     rules:
+      - record: streams:objective_ratio
+        expr: vector(0.99)
+      - record: streams:objective_age_seconds
+        expr: vector(60)
+        labels: {pool: high}
+      - record: streams:objective_age_seconds
+        expr: vector(900)
+        labels: {pool: default}
       - alert: Example
         expr: streams_outbox_oldest_seconds > 60
         annotations:

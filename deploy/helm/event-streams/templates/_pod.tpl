@@ -114,12 +114,18 @@ volumeMounts:
   {{- end }}
 {{- end -}}
 
-{{- /* What every pod has beside its containers. Arguments as of event-streams.env. */ -}}
+{{- /* What every pod has beside its containers. Arguments as of event-streams.env; optionally pool: its values. */ -}}
 {{- define "event-streams.podSpec" -}}
 serviceAccountName: {{ include (ternary "event-streams.hookServiceAccountName" "event-streams.serviceAccountName" (default false .hook)) .root | quote }}
 automountServiceAccountToken: false
 # Kubernetes would add variables for each Service, and their names could be those of settings.
 enableServiceLinks: false
+{{- $own := default (dict) .pool }}
+{{- range $field := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
+{{- with default (index $.root.Values $field) (index $own $field) }}
+{{ $field }}: {{ . | toJson }}
+{{- end }}
+{{- end }}
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
@@ -171,7 +177,24 @@ volumes:
 {{- end -}}
 {{- end -}}
 
-{{- /* A new pod for each change of the settings. */ -}}
+{{- /*
+The metadata of a pod in a template. The checksum makes new pods for each change of the settings.
+Arguments as of event-streams.podSpec; labels.
+*/ -}}
+{{- define "event-streams.podMetadata" -}}
+{{- $own := default (dict) .pool -}}
+labels:
+  {{- include "event-streams.labels" . | nindent 2 }}
+  {{- with merge (dict) (default (dict) .labels) (default (dict) $own.podLabels) .root.Values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+annotations:
+  {{- include "event-streams.checksum" .root | nindent 2 }}
+  {{- with merge (dict) (default (dict) $own.podAnnotations) .root.Values.podAnnotations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
 {{- define "event-streams.checksum" -}}
 checksum/settings: {{ printf "%s%s" (include "event-streams.settings" .) (include "event-streams.overrides" .) | sha256sum }}
 {{- end -}}
