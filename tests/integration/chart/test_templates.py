@@ -3,6 +3,7 @@
 import copy
 import re
 import tarfile
+import tomllib
 from pathlib import Path
 
 import helm_python
@@ -22,7 +23,7 @@ from tests.support.chart.render import (
     read_values,
     render,
 )
-from tests.support.pages import page
+from tests.support.pages import ROOT, page
 
 EACH_EXAMPLE = pytest.mark.parametrize("name", examples())
 SECTION = "Kubernetes"
@@ -178,6 +179,13 @@ def test_the_rules_are_those_of_prometheus() -> None:
     files = [path for path in generated() if path.parent.name == "rules"]
     contents = [path.read_text(encoding="utf-8").replace(RUNBOOKS, "https://wiki.example.com") for path in files]
     assert [one["spec"] for one in found] == [yaml.safe_load(text) for text in contents]
+
+
+def test_the_chart_has_the_version_of_the_project() -> None:
+    """The tag of the image is the chart's appVersion unless the values name another."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    assert {chart["version"], chart["appVersion"]} == {project["version"]}
 
 
 def test_the_package_has_what_the_templates_read(tmp_path: Path) -> None:
