@@ -9,7 +9,6 @@ import pytest
 from streams.cli import COMMANDS
 from streams.settings import Settings
 from tests.support.chart.pods import (
-    COMING,
     FROM_SECRET,
     Container,
     containers,
@@ -121,7 +120,7 @@ def test_probes_ask_the_port_that_the_process_listens_on(name: str) -> None:
 @EACH_EXAMPLE
 def test_variables_are_settings_with_values_that_they_accept(name: str) -> None:
     found = example(name)
-    known = {f"STREAMS_{field.upper()}" for field in {*Settings.model_fields, *COMING}}
+    known = {f"STREAMS_{field.upper()}" for field in Settings.model_fields}
     for container in filter(lambda one: one.is_ours, containers(found)):
         variables = environment(container, found)
         assert {own for own in variables if own.startswith("STREAMS_")} - known == set(), container.name
@@ -230,10 +229,10 @@ def test_the_commands_of_pods_exist(name: str) -> None:
             case "faust":
                 assert arguments == ["-A", "streams", "worker"]
             case "streams":
-                assert arguments[0] in {*COMMANDS, "exporter"}
+                assert arguments[0] in COMMANDS
                 known = page("docs/reference/commands.md").text
                 words = " ".join(word for word in arguments if not word.startswith("-"))
-                assert f"`streams {words}`" in known or words == "exporter"
+                assert f"`streams {words}`" in known
             case _:
                 assert program == "python"
 

@@ -7,8 +7,6 @@ from streams.settings import Settings
 from tests.support.chart.render import Object, of_kind, pod_templates
 
 FROM_SECRET = "from-a-secret"
-COMING = {"exporter_host", "exporter_port"}
-"""Settings of `streams exporter`. They may be missing while that command is."""
 
 
 @dataclass(frozen=True, slots=True)
