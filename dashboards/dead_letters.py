@@ -5,6 +5,9 @@ from dashboards.panels import RATE, Dashboard, LabelVariable, Panel, Query, Row,
 _RETRY_TOPICS = 'topic=~".*[.]retry[.].*"'
 _DEAD = 'topic=~"$topic", handler=~"$handler", reason=~"$reason"'
 
+_ATTEMPTS = f'sum by (handler) (rate(streams_deliveries_total{{handler=~"$handler"}}[{RATE}]))'
+_RETRIED = f'sum by (handler) (rate(streams_deliveries_total{{outcome="retry", handler=~"$handler"}}[{RATE}]))'
+
 _RETRIES = Row(
     "Retries",
     (
@@ -20,10 +23,7 @@ _RETRIES = Row(
         Panel(
             "Retries per attempt",
             "The part of the attempts that end in a retry, by handler. Above one half for long, it is a retry storm.",
-            one(
-                f'sum by (handler) (rate(streams_deliveries_total{{outcome="retry", handler=~"$handler"}}[{RATE}])) / '
-                f'(sum by (handler) (rate(streams_deliveries_total{{handler=~"$handler"}}[{RATE}])) > 0)'
-            ),
+            one(f"({_RETRIED} or 0 * {_ATTEMPTS}) / ({_ATTEMPTS} > 0)"),
             unit="percentunit",
             warn_from=0.5,
             runbook="retry-storm",

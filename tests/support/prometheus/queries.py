@@ -18,6 +18,8 @@ PROMETHEUS = ROOT / "deploy" / "prometheus"
 RULE_FILES = (PROMETHEUS / "objectives.yml", PROMETHEUS / "alerts.yml")
 OTHERS = {"ALERTS", "up"}
 """Metrics of Prometheus itself."""
+TARGET_LABELS = {"job", "instance"}
+"""Labels that Prometheus adds."""
 KMINION = {
     "kminion_kafka_consumer_group_members",
     "kminion_kafka_consumer_group_topic_offset_sum",
@@ -50,6 +52,12 @@ class Selector:
     """The selector in PromQL, without its offset."""
     labels: frozenset[str]
     """The labels that its matchers name."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Say whether a worker or an exporter has the metric: it is no recorded one and no other program's."""
+        other_exporter = self.metric.replace("kafka_", "kminion_kafka_", 1) in KMINION
+        return ":" not in self.metric and not other_exporter and self.metric not in OTHERS
 
 
 @cache

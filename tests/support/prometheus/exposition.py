@@ -1,0 +1,25 @@
+"""The names and labels on a page of metrics, also of metrics that have no series yet."""
+
+from collections.abc import Iterable
+
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+_SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "summary": ("", "_count", "_sum")}
+
+
+class Exposition:
+    """What one or several pages of metrics have."""
+
+    def __init__(self, pages: Iterable[str]) -> None:
+        self.names: set[str] = set()
+        self.labels: dict[str, set[str]] = {}
+        """The labels of each metric that has a series."""
+        for page in pages:
+            for family in text_string_to_metric_families(page):
+                self._add(family)
+
+    def _add(self, family: Metric) -> None:
+        self.names |= {family.name + suffix for suffix in _SUFFIXES.get(family.type, ("",))}
+        for sample in family.samples:
+            self.labels.setdefault(sample.name, set()).update(sample.labels)
