@@ -181,12 +181,14 @@ async def crash_at_each_statement(
 
         event.listen(sync, "before_cursor_execute", kill)
         try:
-            await site.run(handler, deletion)
+            await site.run(handler, deletion, update_keys=False)
             died = False
         except CrashError:
             died = True
         finally:
             event.remove(sync, "before_cursor_execute", kill)
+        if not died:
+            await site.update_keys()
         if died and check is not None:
             await check(statement)
     return statement - 1

@@ -121,15 +121,20 @@ class Site:
         *,
         after_step: Between | None = None,
         before_commit: Between | None = None,
+        update_keys: bool = True,
     ) -> JSON:
-        """Run a long or single handler and commit its effect as the engine does. The keys in Redis follow at once."""
+        """Run a long or single handler and commit its effect as the engine does.
+
+        The keys in Redis follow at once, unless `update_keys` is False.
+        """
         if handler.kind == "long":
             work = DirectWork(self, after_step=after_step, before_commit=before_commit)
             result = await handler.function(event, work)
         else:
             async with self.transaction() as session:
                 result = await handler.function(event, DirectWork(self, session))
-        await self.update_keys()
+        if update_keys:
+            await self.update_keys()
         return result
 
     async def update_keys(self) -> int:
