@@ -12,7 +12,7 @@ export PYTHONNOUSERSITE := 1
 # In a locale without UTF-8, Python could not read the path of a checkout that is not ASCII (in site-packages/*.pth).
 export LC_ALL := C.UTF-8
 
-.PHONY: setup help demo unit test check format coverage crash bench lock clean
+.PHONY: setup help demo unit test check format coverage crash bench docs lock clean
 
 setup: $(READY) ## The virtual environment, from the locks.
 
@@ -63,6 +63,17 @@ $(PEERS): $(READY) requirements/bench.txt
 bench: $(PEERS) ## Speed and size against their targets, as JSON lines; make bench ONLY="indexing-small" SCALE=0.1 for a part.
 	@python -m benchmarks $(ONLY) --scale $(or $(SCALE),1)
 
+SITE := $(VENV)/.site
+
+$(SITE): $(READY) requirements/docs.txt
+	@echo "installing what builds the site of the documentation"
+	@$(VENV)/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/docs.txt
+	@touch $(SITE)
+
+# Not --quiet: MkDocs counts only the warnings that it prints, and --strict fails by that count.
+docs: $(SITE) ## The documentation as a site, in build/site; make docs REPOSITORY_URL=https://... links to the sources there.
+	@NO_MKDOCS_2_WARNING=1 REPOSITORY_URL=$(REPOSITORY_URL) python -m mkdocs build --strict
+
 check: setup ## Lint, format, types, layers, compatibility of the events with their last released schemas.
 	@ruff check .
 	@ruff format --check .
@@ -81,6 +92,7 @@ lock: setup ## New locks from pyproject.toml; needs the network. make lock UPGRA
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/build.in --output-file requirements/build.txt
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) --all-extras pyproject.toml requirements/build.in --output-file requirements/dev.txt
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/bench.in --output-file requirements/bench.txt
+	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/docs.in --output-file requirements/docs.txt
 	@python -m streams.local.jar_lock
 
 UPGRADE := --upgrade
