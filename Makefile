@@ -91,10 +91,13 @@ lock: setup ## New locks from pyproject.toml; needs the network. make lock UPGRA
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/uv.in --output-file requirements/uv.txt
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/build.in --output-file requirements/build.txt
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) --all-extras pyproject.toml requirements/build.in --output-file requirements/dev.txt
+	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) $(IMAGE_EXTRAS) --constraint requirements/dev.txt pyproject.toml --output-file requirements/image.txt
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/bench.in --output-file requirements/bench.txt
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/docs.in --output-file requirements/docs.txt
 	@python -m streams.local.jar_lock
 
+# What the container image has: all but the servers and tools for development.
+IMAGE_EXTRAS := $(addprefix --extra ,worker dify s3 encryption registry bridges tracing sentry)
 UPGRADE := --upgrade
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes $(UPGRADE) --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
