@@ -11,9 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy import text
 
-from schemas import Event
+from schemas import CollectionsDropped, Event
 from schemas.maintenance.cleanup import CleanupRequested
 from streams.agents.maintenance.retention import HANDLERS
+from streams.agents.workspace.coordination_keys import forget_collections
 from streams.delivery.handler import Handler
 from streams.dify.accounts.billing import Billing, build_billing
 from streams.dify.models import utc_now
@@ -36,13 +37,16 @@ class Retention:
     results: list[dict[str, Any]] = field(default_factory=list)
 
     async def step(self, event: CleanupRequested) -> list[CleanupRequested]:
-        """Run one step. Returns the events that it publishes."""
+        """Run one step. Returns the events of the next steps. The keys of dropped collections follow at once."""
         services = [self.site.platform, self.periods, self.billing]
         done = await run(BY_EVENT[type(event)], event, engine=self.site.database.effects, services=services)
         assert isinstance(done.result, dict)
         self.results.append(done.result)
         following = [one.event for one in done.published]
-        assert all(isinstance(one, CleanupRequested) for one in following)
+        for one in following:
+            assert isinstance(one, CleanupRequested | CollectionsDropped)
+            if isinstance(one, CollectionsDropped):
+                await run(forget_collections, one, engine=self.site.database.effects, services=services)
         return [one for one in following if isinstance(one, CleanupRequested)]
 
     async def run(self, event: CleanupRequested, steps: int = 100) -> dict[str, int]:
