@@ -33,7 +33,9 @@ def _modules(*folders: str) -> list[Path]:
 
 @pytest.mark.requirement("Source tree and packaging", "a folder has at most a dozen modules, but `cli`")
 def test_a_folder_holds_at_most_a_dozen_modules() -> None:
-    modules = _modules("streams", "schemas", "tests", "benchmarks", "dashboards", "documentation", "examples")
+    modules = _modules(
+        "streams", "schemas", "tests", "benchmarks", "dashboards", "documentation", "release", "examples"
+    )
     folders = Counter(str(path.parent) for path in modules if path.name != "__init__.py")
 
     assert {
@@ -43,7 +45,7 @@ def test_a_folder_holds_at_most_a_dozen_modules() -> None:
 
 @pytest.mark.requirement("Source tree and packaging", "a module has at most 300 lines")
 def test_a_module_fits_on_a_few_screens() -> None:
-    modules = _modules("streams", "schemas", "benchmarks", "dashboards", "documentation")
+    modules = _modules("streams", "schemas", "benchmarks", "dashboards", "documentation", "release")
     lines = {str(path): len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in modules}
 
     assert {name: many for name, many in lines.items() if many > LINES_PER_MODULE} == {}
@@ -51,7 +53,7 @@ def test_a_module_fits_on_a_few_screens() -> None:
 
 @pytest.mark.requirement("Source tree and packaging", "no former name is left")
 def test_names_are_those_of_the_field() -> None:
-    folders = ("streams", "schemas", "benchmarks", "dashboards", "documentation")
+    folders = ("streams", "schemas", "benchmarks", "dashboards", "documentation", "release")
     modules = [path for path in _modules(*folders) if "versions" not in path.parts]
 
     assert [str(path) for path in modules if {path.stem, *path.parts} & (SAYS_NOTHING | FORMER_NAMES)] == []
