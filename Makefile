@@ -12,7 +12,7 @@ export PYTHONNOUSERSITE := 1
 # In a locale without UTF-8, Python could not read the path of a checkout that is not ASCII (in site-packages/*.pth).
 export LC_ALL := C.UTF-8
 
-.PHONY: setup help demo unit test check format coverage crash bench docs lock clean
+.PHONY: setup help demo unit test check format coverage crash bench docs release lock clean
 
 setup: $(READY) ## The virtual environment, from the locks.
 
@@ -74,6 +74,20 @@ $(SITE): $(READY) requirements/docs.txt
 docs: $(SITE) ## The documentation as a site, in build/site; make docs REPOSITORY_URL=https://... links to the sources there.
 	@NO_MKDOCS_2_WARNING=1 REPOSITORY_URL=$(REPOSITORY_URL) python -m mkdocs build --strict
 
+RELEASE := $(VENV)/.release
+
+$(RELEASE): $(READY) requirements/release.txt
+	@echo "installing what checks a release"
+	@$(VENV)/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/release.txt
+	@touch $(RELEASE)
+
+# PYTHONS: interpreters that are not on the search path. TAG: also checks the version and the changelog.
+release: $(RELEASE) ## Build wheel and sdist into dist, and check them; make release TAG=v1.2.0 PYTHONS="/path/python3.13"
+	@rm -rf dist
+	@python -m build --no-isolation --outdir dist .
+	@twine check --strict dist/*
+	@python -m release dist $(if $(TAG),--tag $(TAG)) $(foreach python,$(PYTHONS),--python $(python))
+
 check: setup ## Lint, format, types, layers, compatibility of the events with their last released schemas.
 	@ruff check .
 	@ruff format --check .
@@ -94,6 +108,7 @@ lock: setup ## New locks from pyproject.toml; needs the network. make lock UPGRA
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) $(IMAGE_EXTRAS) --constraint requirements/dev.txt pyproject.toml --output-file requirements/image.txt
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/bench.in --output-file requirements/bench.txt
 	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/docs.in --output-file requirements/docs.txt
+	@build/uv/bin/uv pip compile --quiet $(LOCK_OPTIONS) requirements/release.in --output-file requirements/release.txt
 	@python -m streams.local.jar_lock
 
 # What the container image has: all but the servers and tools for development.

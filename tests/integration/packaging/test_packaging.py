@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from release.distribution import Distributions
 from schemas import DocumentDeleted
 from streams.settings import Settings
 from streams.topics import load_catalogue
@@ -96,17 +97,30 @@ def run(*command: str | Path, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
+    """The sdist, and the wheel that was built from it: one build for all tests."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT)
+    return Distributions.of(folder)
+
+
+@pytest.mark.requirement("Development", "a release is checked: contents, installation, version, changelog")
+@pytest.mark.timeout(240)
+def test_wheel_and_sdist_have_what_belongs_there(built: Distributions) -> None:
+    """Every file of the packages, Avro schemas, migrations and `py.typed` included; the wheel has no tests."""
+    assert built.faults() == []
+
+
+@pytest.fixture(scope="module")
+def python(built: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of a new environment that has the wheel and its base requirements, at the locked versions."""
     folder = tmp_path_factory.mktemp("installed")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist", ROOT)
-    (wheel,) = (folder / "dist").glob("*.whl")
     locked = (ROOT / "requirements" / "dev.txt").read_text().splitlines()
     constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(line.rstrip(" \\") for line in locked if "==" in line))
     run(sys.executable, "-m", "venv", folder / "venv")
     made = folder / "venv" / "bin" / "python"
-    run(made, "-m", "pip", "install", "--quiet", "-c", constraints, wheel, **pip_settings())
+    run(made, "-m", "pip", "install", "--quiet", "-c", constraints, built.wheel, **pip_settings())
     return made
 
 
