@@ -61,6 +61,7 @@ SECTIONS: dict[str, str] = {
     "The whole domain": "Every event, handler and task of the platform's event and task integration.",
     "Source tree and packaging": "",
     "Output of commands": "",
+    "Containers": "",
     "Kubernetes": "",
     "Development": "",
 }

@@ -10,7 +10,7 @@ import yaml
 from tests.support.image.dockerfile import is_sent, read_stages
 from tests.support.pages import ROOT
 
-SECTION = "Deployment"
+SECTION = "Containers"
 LOCK = (ROOT / "requirements" / "image.txt").read_text(encoding="utf-8")
 DEVELOPMENT_LOCK = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8")
 PINNED = re.compile(r"^([\w.-]+)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
