@@ -25,6 +25,9 @@ def demo(
         typer.Option("--question", help="The question to ask about the documents. Default: one that fits them."),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the servers running for inspection.")] = False,
+    existing: Annotated[
+        bool, typer.Option("--existing", help="Use the servers and workers of the settings instead of own ones.")
+    ] = False,
     as_json: JSONOption = False,
 ) -> None:
     """Index, retry, search and delete real documents. The command fails if a result is not what it claims.
@@ -34,4 +37,4 @@ def demo(
     # The help loads this module; only the run needs the platform's services and the embedding model.
     from streams.cli.demo_run import demonstrate  # noqa: PLC0415 - see above
 
-    demonstrate(folder, question, keep=keep, as_json=as_json)
+    demonstrate(folder, question, keep=keep, existing=existing, as_json=as_json)

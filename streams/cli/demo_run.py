@@ -2,9 +2,10 @@
 
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -19,10 +20,12 @@ from streams.local.demo import (
     ClaimError,
     DocumentsError,
     Screen,
+    Summary,
     choose_question,
     demo_stack,
     read_documents,
     run_demo,
+    run_demo_on_existing,
 )
 from streams.operations.dead_letters.records import RecordUnreadableError
 from streams.operations.dead_letters.replay import ReplayRefusedError
@@ -33,38 +36,52 @@ _INTERRUPTED = 130
 """The shell's convention: 128 plus the number of SIGINT."""
 
 
-def demonstrate(folder: Path | None, question: str | None, *, keep: bool, as_json: bool) -> None:
+def demonstrate(folder: Path | None, question: str | None, *, keep: bool, existing: bool, as_json: bool) -> None:
     """Run the demo and print its results.
 
     Args:
         folder: The documents. None: the built-in handbook.
         question: The question to ask. None: one that fits the documents.
         keep: Leave the servers running.
+        existing: Use the servers and workers of the settings, and leave them running.
         as_json: Print the summary as JSON on stdout, and the progress on stderr.
 
     Raises:
         CommandError: The demo failed, or was interrupted.
     """
     screen = Screen(Console(stderr=as_json, highlight=False))
+    stack = None
     with _terminable(), _errors_as_command_errors(), kafka_errors_as_command_errors():
         documents = read_documents(folder)
-        stack = demo_stack(load_settings().local_dir)
-        try:
-            summary = run_demo(stack, documents, choose_question(question, folder), screen)
-        except BaseException:
-            stack.down()
-            raise
-        if not keep:
-            stack.down()
+        asked = choose_question(question, folder)
+        if existing:
+            summary = run_demo_on_existing(load_settings(), documents, asked, screen)
+        else:
+            stack = demo_stack(load_settings().local_dir)
+            summary = _run_with_own_stack(stack, partial(run_demo, stack, documents, asked, screen), keep=keep)
     if as_json:
         print_json(asdict(summary))
     else:
         screen.step("In figures")
         screen.facts(summary.in_words())
+    if stack is None:
+        return
     if keep:
         _show_way_in(screen, stack)
     else:
         screen.say("All servers are stopped. To inspect the data of a demo: streams demo --keep")
+
+
+def _run_with_own_stack(stack: LocalStack, run: Callable[[], Summary], *, keep: bool) -> Summary:
+    """Run the demo. The stack is stopped at its end, but with `keep` only after an error."""
+    try:
+        summary = run()
+    except BaseException:
+        stack.down()
+        raise
+    if not keep:
+        stack.down()
+    return summary
 
 
 def _show_way_in(screen: Screen, stack: LocalStack) -> None:

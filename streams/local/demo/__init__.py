@@ -3,7 +3,7 @@
 from streams.local.demo.checks import ClaimError
 from streams.local.demo.documents import DocumentsError, read_documents
 from streams.local.demo.question import choose_question
-from streams.local.demo.scenario import run_demo
+from streams.local.demo.scenario import run_demo, run_demo_on_existing
 from streams.local.demo.screen import Screen
 from streams.local.demo.servers import SETTINGS, demo_stack
 from streams.local.demo.summary import Summary
@@ -18,4 +18,5 @@ __all__ = [
     "demo_stack",
     "read_documents",
     "run_demo",
+    "run_demo_on_existing",
 ]

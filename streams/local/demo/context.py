@@ -20,7 +20,6 @@ from streams.dify.models import Dataset, Document
 from streams.dify.platform import Platform
 from streams.local.demo.checks import wait_for
 from streams.local.demo.screen import Screen
-from streams.local.demo.servers import Worker
 from streams.publishing import Outbox
 from streams.settings import Settings
 from streams.topics import Catalogue
@@ -61,13 +60,14 @@ class DemoContext:
     codec: Codec
     engine: Engine
     platform: Platform
-    worker: Worker
+    check_alive: Callable[[], None]
+    """Raises ClaimError if the demo's own worker has ended."""
     screen: Screen
     knowledge: KnowledgeBase = field(default_factory=KnowledgeBase)
 
     def wait_for(self, seen: Callable[[], T | None], what: str) -> T:
         """Wait for a value, as `checks.wait_for`. Raises ClaimError after a timeout, or when the worker ends."""
-        return wait_for(seen, what, seconds=TIMEOUT, alive=self.worker.check_alive)
+        return wait_for(seen, what, seconds=TIMEOUT, alive=self.check_alive)
 
     def in_transaction(self, change: Callable[[Session], None], *events: Event) -> None:
         """Change rows and publish events in one transaction."""

@@ -126,9 +126,9 @@ def _cached(demo: DemoContext) -> int:
 
 
 def _files(demo: DemoContext) -> int:
-    """Count the files in the demo's storage, which is a folder."""
+    """Count the files of the demo's tenant in the storage, which is a folder. Others may use it too."""
     folder = Path(demo.settings.storage_url.removeprefix("file:"))
-    return sum(1 for path in folder.rglob("*") if path.is_file())
+    return sum(1 for path in folder.rglob("*") if demo.knowledge.tenant_id in path.parts and path.is_file())
 
 
 def _in_words(counts: Mapping[str, int]) -> str:

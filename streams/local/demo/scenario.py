@@ -8,6 +8,7 @@ from streams.codec import build_codec
 from streams.database import sync_engine
 from streams.database.migrations import upgrade
 from streams.dify.platform import build_platform
+from streams.local.demo.checks import check
 from streams.local.demo.context import DemoContext
 from streams.local.demo.deletion import delete_everything
 from streams.local.demo.documents import SourceFile
@@ -15,7 +16,7 @@ from streams.local.demo.failure import run_failing_document
 from streams.local.demo.index import index_documents
 from streams.local.demo.question import Question, ask, question_for
 from streams.local.demo.screen import Screen
-from streams.local.demo.servers import Worker, adopt_settings, running_worker
+from streams.local.demo.servers import RETRY_DELAYS, SETTINGS, adopt_settings, running_worker
 from streams.local.demo.summary import Found, Summary
 from streams.local.stack import LocalStack
 from streams.operations.topics.apply import apply, plan_topics
@@ -44,10 +45,33 @@ def run_demo(stack: LocalStack, sources: Sequence[SourceFile], question: Questio
     settings, environment = adopt_settings(stack)
     _prepare(settings, screen)
     with running_worker(stack, settings, environment, screen) as worker:
-        demo = _context(settings, worker, screen)
+        demo = _context(settings, worker.check_alive, screen)
         summary = _run_steps(demo, sources, question)
     screen.done("the worker has drained and stopped")
     return summary(time.monotonic() - began)
+
+
+def run_demo_on_existing(
+    settings: Settings, sources: Sequence[SourceFile], question: Question | None, screen: Screen
+) -> Summary:
+    """Run all steps on servers and workers that run already. They stay running.
+
+    Args:
+        settings: their settings. The workers need the same, and the retries of deploy/compose/overrides.toml.
+        sources: the documents.
+        question: the question to ask; None: generated from the documents.
+        screen: the output.
+
+    Raises:
+        ClaimError: a statement is not true.
+    """
+    began = time.monotonic()
+    wanted = " ".join(f"{name}={value}" for name, value in SETTINGS.items())
+    check(condition=settings.retry_delays == RETRY_DELAYS, message=f"the demo needs {wanted}, here and at the workers")
+    screen.step("Servers and workers that run already")
+    demo = _context(settings, lambda: None, screen)
+    screen.done(f"Kafka at {settings.kafka_bootstrap_servers}")
+    return _run_steps(demo, sources, question)(time.monotonic() - began)
 
 
 def _prepare(settings: Settings, screen: Screen) -> None:
@@ -58,7 +82,7 @@ def _prepare(settings: Settings, screen: Screen) -> None:
     screen.done(f"servers answer, the schema is migrated, {len(plan.changes)} topics are created")
 
 
-def _context(settings: Settings, worker: Worker, screen: Screen) -> DemoContext:
+def _context(settings: Settings, check_alive: Callable[[], None], screen: Screen) -> DemoContext:
     catalogue = build_catalogue(settings)
     return DemoContext(
         settings=settings,
@@ -66,7 +90,7 @@ def _context(settings: Settings, worker: Worker, screen: Screen) -> DemoContext:
         codec=build_codec(settings, catalogue),
         engine=sync_engine(settings),
         platform=build_platform(settings),
-        worker=worker,
+        check_alive=check_alive,
         screen=screen,
     )
 

@@ -17,7 +17,9 @@ from streams.settings import Settings, load_settings
 
 ATTEMPTS = 4
 """The number of runs of an indexing in the demo, one, two and four seconds apart."""
-SETTINGS = {"STREAMS_RETRY_DELAYS": "0s,1s,2s,4s"}
+RETRY_DELAYS = (0.0, 1.0, 2.0, 4.0)
+"""Seconds."""
+SETTINGS = {"STREAMS_RETRY_DELAYS": ",".join(f"{delay:g}s" for delay in RETRY_DELAYS)}
 _OVERRIDES = f"""\
 # Retries that a person can wait for; as declared, the first comes after ten seconds.
 [handlers.index-document]

@@ -7,6 +7,7 @@ import pytest
 
 from streams.local.demo.documents import HANDBOOK
 from tests.support.processes.demo_process import ROOM, demo, processes_in
+from tests.support.processes.worker_process import ROOT, Streams, WorkerProcess
 
 
 @pytest.mark.requirement("A new user's two commands", "`make demo` on a machine with Python ≥ 3.11 and nothing else")
@@ -34,6 +35,33 @@ def test_the_demo_shows_the_whole_job_and_leaves_nothing_running(tmp_path: Path)
     assert set(summary["left"].values()) == {0}
     assert summary["seconds"] < 90
     assert processes_in(tmp_path) == []
+
+
+@pytest.mark.requirement("Containers", "the demo runs on servers and workers that run already")
+@pytest.mark.usefixtures("topics")
+def test_the_demo_uses_servers_and_workers_that_run(environment: dict[str, str], tmp_path: Path) -> None:
+    """With the retries of the compose file. The worker still runs at the end, and nothing of the demo is left."""
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    for name in ("annual-leave.md", "meetings.txt"):
+        (folder / name).write_bytes((HANDBOOK / name).read_bytes())
+    own = environment | {"STREAMS_OVERRIDES": str(ROOT / "deploy" / "compose" / "overrides.toml")}
+    worker = WorkerProcess(own, tmp_path / "worker.log").start()
+    try:
+        summary = Streams(own).json("demo", str(folder), "--existing")
+        assert worker.page("/health/ready")[0] == 200
+    finally:
+        worker.kill()
+
+    assert isinstance(summary, dict)
+    assert (summary["documents"], summary["attempts"]) == (2, 4)
+    assert set(summary["left"].values()) == {0}
+
+
+def test_other_retries_are_refused_before_anything_is_written(environment: dict[str, str]) -> None:
+    done = Streams(environment | {"STREAMS_RETRY_DELAYS": "0s,10s"}).run("demo", "--existing")
+    assert done.returncode == 1
+    assert done.stderr == "streams: the demo needs STREAMS_RETRY_DELAYS=0s,1s,2s,4s, here and at the workers\n"
 
 
 @pytest.mark.requirement("The demo", "a folder of one's own; one without documents is refused")
