@@ -10,11 +10,12 @@ import yaml
 from sqlalchemy import Engine
 
 from streams.settings import Settings
-from tests.support.apps import trials
 from tests.support.apps.trials import SingleTrialRequested
 from tests.support.pages import ROOT
 from tests.support.processes.worker_process import WorkerProcess, publish, rows, wait_for
+from tests.support.trial_fixtures import environment, trial
 
+__all__ = ["environment", "trial"]
 FOLDER = ROOT / "deploy" / "logs"
 OF_TRACES = {"trace_id"}
 """Fields that lines have where traces are exported."""
@@ -58,13 +59,12 @@ def alloy_fields() -> set[str]:
 
 
 @pytest.mark.requirement("Logs", "configurations for Vector, Fluent Bit and Grafana Alloy name fields that lines have")
-@pytest.mark.usefixtures("topics")
 def test_each_field_of_the_configurations_is_in_the_lines_of_a_worker(
-    worker: Callable[..., WorkerProcess], settings: Settings, engine: Engine
+    worker: Callable[..., WorkerProcess], trial: Settings, engine: Engine
 ) -> None:
     """A delivery that dies has every field. Its timestamp has the form that each parser expects."""
     one = worker(STREAMS_POOLS="default").start()
-    publish(settings, [SingleTrialRequested(entity="e", plan="permanent", tenant_id="t1")])
+    publish(trial, [SingleTrialRequested(entity="e", plan="permanent", tenant_id="t1")])
     wait_for(lambda: rows(engine, "select 1 from streams.dead_letters"), "the death")
     (line,) = wait_for(lambda: [line for line in one.lines() if line["message"] == "dead letter"], "its line")
 
@@ -76,12 +76,6 @@ def test_each_field_of_the_configurations_is_in_the_lines_of_a_worker(
     assert datetime.fromisoformat(stamp) == datetime.strptime(stamp, time_format).replace(tzinfo=UTC)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", stamp), "RFC 3339, for Vector and Alloy"
     assert one.stop() == 0
-
-
-@pytest.fixture
-def environment(environment: dict[str, str]) -> dict[str, str]:
-    """The test's settings, with the trial topics for every process."""
-    return {**environment, "STREAMS_HANDLERS": trials.__name__}
 
 
 def test_the_configuration_of_alloy_is_whole() -> None:

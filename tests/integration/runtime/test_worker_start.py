@@ -166,16 +166,16 @@ def test_pools_can_be_hosted_by_workers_of_their_own(worker: MakeWorker, setting
 @pytest.mark.requirement("Bridges", "events whose handler comes later are not acknowledged before it is there")
 @pytest.mark.usefixtures("topics")
 def test_events_wait_for_a_worker_that_has_a_handler(worker: MakeWorker, settings: Settings, engine: Engine) -> None:
-    """A worker without the handler settles none of them, but other events of the pool. The next worker runs them."""
+    """A worker without the handler settles none of them, but other events. The next worker runs them."""
     name = load_catalogue(settings).of(TenantUpdated).name
     waiting = TenantUpdated(tenant_id="t1")
-    former = worker(STREAMS_POOLS="default").start()
+    former = worker(STREAMS_POOLS="high,default").start()
     publish(settings, [waiting, DocumentIndexCreated(dataset_id="d1", document_ids=[])])
     wait_for(lambda: rows(engine, "select 1 from streams.executions"), "the delivery of another topic")
     former.stop()
     lag = [row for row in group_lag(settings, load_catalogue(settings)) if row.topic == name]
     assert sum(row.lag for row in lag) == 1
-    worker(STREAMS_POOLS="default", STREAMS_HANDLERS="tests.support.apps.welcoming").start()
+    worker(STREAMS_POOLS="high,default", STREAMS_HANDLERS="tests.support.apps.welcoming").start()
     done = "select result from streams.executions where event_id = :id and status = 'success'"
     (found,) = wait_for(lambda: rows(engine, done, id=waiting.event_id), "the delivery")
     assert found["result"] == "t1 at attempt 1"

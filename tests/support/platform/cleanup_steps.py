@@ -181,7 +181,7 @@ async def crash_at_each_statement(
 
         event.listen(sync, "before_cursor_execute", kill)
         try:
-            await site.run(handler, deletion, update_keys=False)
+            await site.commit(handler, deletion)
             died = False
         except CrashError:
             died = True

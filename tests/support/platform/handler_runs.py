@@ -121,21 +121,26 @@ class Site:
         *,
         after_step: Between | None = None,
         before_commit: Between | None = None,
-        update_keys: bool = True,
     ) -> JSON:
-        """Run a long or single handler and commit its effect as the engine does.
+        """Run a long or single handler and commit its effect as the engine does. The keys in Redis follow at once."""
+        result = await self.commit(handler, event, after_step=after_step, before_commit=before_commit)
+        await self.update_keys()
+        return result
 
-        The keys in Redis follow at once, unless `update_keys` is False.
-        """
+    async def commit(
+        self,
+        handler: Handler[Any],
+        event: Event,
+        *,
+        after_step: Between | None = None,
+        before_commit: Between | None = None,
+    ) -> JSON:
+        """Run a long or single handler and commit its effect. Its events about keys in Redis wait in the outbox."""
         if handler.kind == "long":
             work = DirectWork(self, after_step=after_step, before_commit=before_commit)
-            result = await handler.function(event, work)
-        else:
-            async with self.transaction() as session:
-                result = await handler.function(event, DirectWork(self, session))
-        if update_keys:
-            await self.update_keys()
-        return result
+            return await handler.function(event, work)
+        async with self.transaction() as session:
+            return await handler.function(event, DirectWork(self, session))
 
     async def update_keys(self) -> int:
         """Handle the committed events about keys in Redis. Returns their number. All other events stay."""

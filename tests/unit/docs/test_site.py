@@ -122,7 +122,6 @@ def build(project: Path, to: Path) -> subprocess.CompletedProcess[str]:
 
 
 @needs_mkdocs
-@pytest.mark.requirement(SECTION, TEXT)
 def test_a_strict_build_has_all_pages_and_fetches_nothing(tmp_path: Path) -> None:
     """Pictures and the AsyncAPI document come along; no page loads a script, a font or a picture from elsewhere."""
     built = build(ROOT, tmp_path / "site")
@@ -140,7 +139,6 @@ def test_a_strict_build_has_all_pages_and_fetches_nothing(tmp_path: Path) -> Non
 
 
 @needs_mkdocs
-@pytest.mark.requirement(SECTION, TEXT)
 @pytest.mark.parametrize("targets", [["nowhere.md"], ["index.md#no-such", "#none"]], ids=["page", "headings"])
 def test_a_broken_link_fails_the_build(tmp_path: Path, targets: list[str]) -> None:
     """A missing page; a missing heading of another page, and one of the page itself."""
