@@ -19,6 +19,7 @@ class ObservabilitySettings(BaseModel):
     def _check_trace_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
+        check_urls(value.replace(_PLACE, "0"))
         if value.count(_PLACE) != 1 or "{" in value.replace(_PLACE, "") or "}" in value.replace(_PLACE, ""):
             message = f"write a URL with {_PLACE} once and no other braces, such as https://traces/trace/{_PLACE}"
             raise ValueError(message)

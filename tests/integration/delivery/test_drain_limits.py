@@ -15,17 +15,21 @@ __all__ = ["environment", "trial"]
 LIMIT = 0.2
 """Seconds. The work never ends in time: it waits for the test."""
 may_end = asyncio.Event()
+began: list[str] = []
+"""The handlers that have begun."""
 
 
 @handles(SingleTrialRequested)
 async def wait_single(event: SingleTrialRequested, work: Work) -> None:  # noqa: ARG001 - a handler's signature
     """Wait for the test."""
+    began.append("single")
     await may_end.wait()
 
 
 @handles(LongTrialRequested, kind="long", resource=lambda event: event.entity)
 async def wait_long(event: LongTrialRequested, work: Work) -> None:  # noqa: ARG001 - a handler's signature
     """Wait for the test."""
+    began.append("long")
     await may_end.wait()
 
 
@@ -43,9 +47,10 @@ def since(before: dict[str, float]) -> dict[str, float]:
 async def test_a_drain_that_meets_its_limit_counts_the_work_that_it_cut(trial: Settings) -> None:
     """At a revocation and at the end of the worker. A drain whose work ends in time counts nothing."""
     may_end.clear()
+    began.clear()
     async with open_bench(trial, wait_single) as bench:
         assignment = bench.feed(SingleTrialRequested(entity="e"))
-        await bench.until(lambda: bench.engine.running == 1, "the handler to run")
+        await bench.until(lambda: bool(began), "the handler to run")
         before = counted()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(bench.engine.on_revoking([assignment]), LIMIT)
@@ -62,10 +67,11 @@ async def test_a_drain_that_meets_its_limit_counts_the_work_that_it_cut(trial: S
 async def test_long_work_that_is_cancelled_by_a_drain_is_counted_once(trial: Settings) -> None:
     """Its lease is released within the drain, which then ends in time."""
     may_end.clear()
+    began.clear()
     settings = trial.model_copy(update={"drain_timeout": 1.0})
     async with open_bench(settings, wait_long, pool="low") as bench:
         bench.feed(LongTrialRequested(entity="e"))
-        await bench.until(lambda: bench.engine.running == 1, "the handler to run")
+        await bench.until(lambda: bool(began), "the handler to run")
         before = counted()
         await asyncio.wait_for(bench.engine.drain(), 20)
         assert since(before) == {"long": 1}

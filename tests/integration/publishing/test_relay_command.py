@@ -114,7 +114,9 @@ def test_what_is_not_there_at_the_start_is_one_line(settings: Settings, commands
         assert done.returncode == 1
         assert name in done.stderr
         assert "secret" not in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        # A client of an earlier test may still log in this process.
+        (line,) = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+        assert line.startswith("streams: ")
 
 
 @pytest.mark.requirement("Publishing", "`streams relay` without a database or Kafka: one line, or `--wait`")
