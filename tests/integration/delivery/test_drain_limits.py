@@ -14,7 +14,8 @@ from tests.support.trial_fixtures import environment, trial
 __all__ = ["environment", "trial"]
 LIMIT = 0.2
 """Seconds. The work never ends in time: it waits for the test."""
-may_end = asyncio.Event()
+gates: list[asyncio.Event] = []
+"""The last one belongs to the event loop of the test."""
 began: list[str] = []
 """The handlers that have begun."""
 
@@ -23,14 +24,14 @@ began: list[str] = []
 async def wait_single(event: SingleTrialRequested, work: Work) -> None:  # noqa: ARG001 - a handler's signature
     """Wait for the test."""
     began.append("single")
-    await may_end.wait()
+    await gates[-1].wait()
 
 
 @handles(LongTrialRequested, kind="long", resource=lambda event: event.entity)
 async def wait_long(event: LongTrialRequested, work: Work) -> None:  # noqa: ARG001 - a handler's signature
     """Wait for the test."""
     began.append("long")
-    await may_end.wait()
+    await gates[-1].wait()
 
 
 def counted() -> dict[str, float]:
@@ -46,7 +47,7 @@ def since(before: dict[str, float]) -> dict[str, float]:
 @pytest.mark.requirement("Logs and metrics", "drains that met their bound, by kind of work")
 async def test_a_drain_that_meets_its_limit_counts_the_work_that_it_cut(trial: Settings) -> None:
     """At a revocation and at the end of the worker. A drain whose work ends in time counts nothing."""
-    may_end.clear()
+    gates.append(asyncio.Event())
     began.clear()
     async with open_bench(trial, wait_single) as bench:
         assignment = bench.feed(SingleTrialRequested(entity="e"))
@@ -58,7 +59,7 @@ async def test_a_drain_that_meets_its_limit_counts_the_work_that_it_cut(trial: S
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(bench.engine.drain(), LIMIT)
         assert since(before) == {"single": 2}
-        may_end.set()
+        gates[-1].set()
         await bench.settled(assignment)
         await asyncio.wait_for(bench.engine.drain(), 10)
         assert since(before) == {"single": 2}
@@ -66,7 +67,7 @@ async def test_a_drain_that_meets_its_limit_counts_the_work_that_it_cut(trial: S
 
 async def test_long_work_that_is_cancelled_by_a_drain_is_counted_once(trial: Settings) -> None:
     """Its lease is released within the drain, which then ends in time."""
-    may_end.clear()
+    gates.append(asyncio.Event())
     began.clear()
     settings = trial.model_copy(update={"drain_timeout": 1.0})
     async with open_bench(settings, wait_long, pool="low") as bench:

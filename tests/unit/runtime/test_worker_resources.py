@@ -49,12 +49,19 @@ def a_worker(
 
 
 def left() -> tuple[set[object], set[threading.Thread], set[int]]:
-    """The tasks, the threads (without those of the loop's executor) and the compute processes."""
+    """The tasks, the threads (without those of the loop's executor), and the fork servers with their processes."""
     threads = {thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")}
-    this = psutil.Process()
-    # Children of the fork server; the server itself serves all pools of a process and stays.
-    processes = {process.pid for process in this.children(recursive=True)} - {one.pid for one in this.children()}
+    # Other children are the test's servers, whose own processes come and go.
+    servers = [one for one in psutil.Process().children() if _is_fork_server(one)]
+    processes = {one.pid for server in servers for one in (server, *server.children(recursive=True))}
     return set(asyncio.all_tasks()), threads, processes
+
+
+def _is_fork_server(process: psutil.Process) -> bool:
+    try:
+        return "process_pool" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False  # it has ended
 
 
 async def test_a_start_without_a_database_leaves_nothing() -> None:
