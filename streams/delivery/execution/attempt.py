@@ -68,7 +68,49 @@ class OpenTransaction:
     session: AsyncSession
 
 
-class EffectWork:
+class _ComputeCalls:
+    """The calls of one attempt in compute processes, for both kinds of `Work`."""
+
+    _context: AttemptContext
+    _handler: Handler[Event]
+    _tenant: str
+    _began: float
+    """Seconds since the epoch."""
+    processor_seconds: float
+    """Processor time of the attempt so far, its calls in compute processes included."""
+
+    async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run code in a process that is killed at the hard limit of this attempt."""
+        return await self._compute(None, function, args, kwargs)
+
+    async def compute_within(
+        self, processor_seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run code as `compute` does, and at most this much processor time."""
+        return await self._compute(processor_seconds, function, args, kwargs)
+
+    async def _compute(
+        self,
+        processor_seconds: float | None,
+        function: Callable[..., T],
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> T:
+        return await self._context.compute.run(
+            function,
+            args,
+            kwargs,
+            seconds=max(0.1, self._handler.time_limit - (time.time() - self._began)),
+            tenant=self._tenant,
+            processor_seconds=processor_seconds,
+            on_used=self._add_processor_seconds,
+        )
+
+    def _add_processor_seconds(self, seconds: float) -> None:
+        self.processor_seconds += seconds
+
+
+class EffectWork(_ComputeCalls):
     """`Work` of an attempt in one transaction: single and batch handlers, `on_dead` and `on_soft_limit`."""
 
     def __init__(
@@ -85,7 +127,6 @@ class EffectWork:
         self._tenant = tenant or ""
         self.attempt = attempt
         self.processor_seconds = 0.0
-        """Processor time of the attempt so far, its calls in compute processes included."""
         self._began = time.time()
 
     @property
@@ -111,43 +152,19 @@ class EffectWork:
     async def heartbeat(self) -> None:
         """Do nothing: there is no lease. The transaction itself holds the claim."""
 
-    async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run code in a process that is killed at the hard limit of this attempt."""
-        seconds = _seconds_left(self._handler, self._began)
-        return await self._context.compute.run(
-            function, args, kwargs, seconds=seconds, tenant=self._tenant, on_used=self._add_processor_seconds
-        )
-
-    async def compute_within(
-        self, processor_seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run code as `compute` does, and at most this much processor time."""
-        seconds = _seconds_left(self._handler, self._began)
-        return await self._context.compute.run(
-            function,
-            args,
-            kwargs,
-            seconds=seconds,
-            tenant=self._tenant,
-            processor_seconds=processor_seconds,
-            on_used=self._add_processor_seconds,
-        )
-
-    def _add_processor_seconds(self, seconds: float) -> None:
-        self.processor_seconds += seconds
-
     def use(self, kind: type[T]) -> T:
         """Return a service by its type. Raises LookupError."""
         return self._context.services.use(kind)
 
 
-class LongWork:
+class LongWork(_ComputeCalls):
     """`Work` of an attempt under a lease. It has one transaction per step, and none between them."""
 
     def __init__(self, context: AttemptContext, delivery: Delivery, lease: leases.Lease, span: Span = NO_SPAN) -> None:
         self._context = context
         self._span = span
         self._delivery = delivery
+        self._handler = delivery.handler
         self._lease = lease
         self._session: AsyncSession | None = None
         self._step_lock = asyncio.Lock()
@@ -156,7 +173,6 @@ class LongWork:
         self._tenant = delivery.event.tenant_id or ""
         self.attempt = delivery.run_number
         self.processor_seconds = 0.0
-        """Processor time of the attempt so far, its calls in compute processes included."""
         self._began = time.time()
         self.deadline = datetime.fromtimestamp(self._began + delivery.handler.soft_time_limit, tz=UTC)
 
@@ -206,39 +222,9 @@ class LongWork:
                 message = f"the lease on {self._lease.resource} is lost"
                 raise LeaseLostError(message)
 
-    async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run code in a process that is killed at the hard limit of this attempt."""
-        seconds = _seconds_left(self._delivery.handler, self._began)
-        return await self._context.compute.run(
-            function, args, kwargs, seconds=seconds, tenant=self._tenant, on_used=self._add_processor_seconds
-        )
-
-    async def compute_within(
-        self, processor_seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run code as `compute` does, and at most this much processor time."""
-        seconds = _seconds_left(self._delivery.handler, self._began)
-        return await self._context.compute.run(
-            function,
-            args,
-            kwargs,
-            seconds=seconds,
-            tenant=self._tenant,
-            processor_seconds=processor_seconds,
-            on_used=self._add_processor_seconds,
-        )
-
-    def _add_processor_seconds(self, seconds: float) -> None:
-        self.processor_seconds += seconds
-
     def use(self, kind: type[T]) -> T:
         """Return a service by its type. Raises LookupError."""
         return self._context.services.use(kind)
-
-
-def _seconds_left(handler: Handler[Event], began: float) -> float:
-    """Return the seconds until the hard limit of an attempt that began at this time (seconds since the epoch)."""
-    return max(0.1, handler.time_limit - (time.time() - began))
 
 
 async def call_on_soft_limit(context: AttemptContext, delivery: Delivery, error: SoftTimeLimitExceeded) -> None:
