@@ -5,7 +5,6 @@ import logging
 
 import typer
 
-import streams
 from streams.cli.help import Command, examples
 from streams.cli.output import CommandError, JSONOption, exit_without_closing, print_json, print_text
 from streams.observability.logs import configure_logging
@@ -47,7 +46,7 @@ def exporter(*, as_json: JSONOption = False) -> None:
     def names() -> KnownNames | None:
         return None if handlers.names is None else KnownNames(topics, handlers.names)
 
-    collector = ExporterCollector(kafka, database, names, release=streams.__version__)
+    collector = ExporterCollector(kafka, database, names)
     handlers.start()
     kafka.start()
     database.start()

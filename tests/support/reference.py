@@ -117,9 +117,11 @@ def exporter() -> Iterator[Sequence[str]]:
     kafka = KafkaSample(at=0, brokers=0, partitions=[], lags=[], members={}, oldest={}, retention={})
     depth = OutboxDepth(waiting=0, set_aside=0, oldest=None)
     database = DatabaseSample(outbox=depth, dead_letters=[], schedules=[], paused=[], breakers=[])
-    families = exporter_families(
-        Reading(kafka, None, 0.0, 0.0), Reading(database, None, 0.0, 0.0), KnownNames(frozenset(), frozenset()), "", 0.0
-    )
+    sources = Reading(kafka, None, 0.0, 0.0), Reading(database, None, 0.0, 0.0)
+    families = [
+        *exporter_families(*sources, KnownNames(frozenset(), frozenset()), 0.0),
+        *BuildInfoCollector().collect(),
+    ]
     yield METRIC_COLUMNS
     for metric in sorted(families, key=lambda metric: metric.name):
         labels = ", ".join(f"`{label}`" for label in getattr(metric, "_labelnames", ()))

@@ -1,15 +1,13 @@
 """The metrics of `streams exporter`: what its sources last read, with how they did."""
 
-import platform
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 
-import confluent_kafka
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from streams.observability.metrics.build_info import BuildInfoCollector
 from streams.operations.monitoring.families import KnownNames, database_families, gauge, kafka_families
 from streams.operations.monitoring.sample import DatabaseSample, KafkaSample
 from streams.operations.monitoring.source import Reading, Source
@@ -24,7 +22,6 @@ class ExporterCollector(Collector):
         kafka: Source[KafkaSample],
         database: Source[DatabaseSample],
         names: Callable[[], KnownNames | None],
-        release: str,
     ) -> None:
         """Export two sources.
 
@@ -32,26 +29,23 @@ class ExporterCollector(Collector):
             kafka: Reads the brokers.
             database: Reads the ledger's database.
             names: Returns the names that may be labels. None: they are not known yet.
-            release: The version of this package.
         """
         self._kafka = kafka
         self._database = database
         self._names = names
-        self._release = release
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
-        return exporter_families(self._kafka.last(), self._database.last(), self._names(), self._release, time.time())
+        return exporter_families(self._kafka.last(), self._database.last(), self._names(), time.time())
 
 
 def exporter_families(
     kafka: Reading[KafkaSample] | None,
     database: Reading[DatabaseSample] | None,
     names: KnownNames | None,
-    release: str,
     now: float,
 ) -> Iterator[Metric]:
-    """Yield the metrics of both sources, how the sources did, and the versions in use.
+    """Yield the metrics of both sources, and how the sources did.
 
     A source that does not answer has no figures, only `streams_exporter_up` 0.
 
@@ -59,7 +53,6 @@ def exporter_families(
         kafka: The last reading of Kafka. None: the first one is under way.
         database: The last reading of the database, in the same way.
         names: The names that may be labels. None: they are not known yet.
-        release: The version of this package.
         now: Seconds since the epoch.
     """
     if kafka is not None and kafka.value is not None:
@@ -79,22 +72,12 @@ def exporter_families(
         ("source",),
         (((name,), one.seconds) for name, one in readings if one is not None),
     )
-    yield gauge(
-        "streams_build_info",
-        "1; the labels are the versions in use.",
-        ("version", "python", "librdkafka", "faust"),
-        [((release, *_versions()), 1)],
-    )
 
 
 def exporter_registry(collector: ExporterCollector) -> CollectorRegistry:
-    """Return a registry with the exporter's metrics and those of its process."""
+    """Return a registry with the exporter's metrics, those of its process, and the versions in use."""
     registry = CollectorRegistry()
+    registry.register(BuildInfoCollector())
     ProcessCollector(registry=registry)
     registry.register(collector)
     return registry
-
-
-def _versions() -> tuple[str, str, str]:
-    librdkafka, _ = confluent_kafka.libversion()
-    return platform.python_version(), librdkafka, version("faust-streaming")

@@ -186,11 +186,11 @@ def test_before_the_handlers_are_known_their_names_are_left_out() -> None:
 def test_a_source_that_does_not_answer_has_no_figures() -> None:
     """The other one keeps its own."""
     failed: Reading[KafkaSample] = Reading(None, "no broker answers", 10.0, 0.0)
-    found = samples(exporter_families(failed, Reading(database(), None, 0.5, 0.0), NAMES, "1.0", NOW))
+    found = samples(exporter_families(failed, Reading(database(), None, 0.5, 0.0), NAMES, NOW))
     assert found["streams_exporter_up", (("source", "kafka"),)] == 0
     assert found["streams_exporter_up", (("source", "database"),)] == 1
     assert found["streams_exporter_collection_seconds", (("source", "kafka"),)] == 10
     assert found["streams_outbox_waiting", ()] == 0
     assert not any(name.startswith("kafka_") for name, _ in found)
-    before = samples(exporter_families(None, None, NAMES, "1.0", NOW))
+    before = samples(exporter_families(None, None, NAMES, NOW))
     assert before["streams_exporter_up", (("source", "kafka"),)] == 0
