@@ -2,11 +2,42 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
+
+
+class QuietHandler(BaseHTTPRequestHandler):
+    """Logs nothing, and sends whole responses."""
+
+    def reply(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Send a response with its length."""
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Log nothing."""
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler], stopped: threading.Event) -> Iterator[int]:
+    """Serve on a free port of the loopback interface, and yield it. At the end `stopped` frees what hangs."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        stopped.set()
+        server.shutdown()
+        thread.join(5)
+        server.server_close()
 
 
 @dataclass(frozen=True)
@@ -60,7 +91,7 @@ def open_http_service() -> Iterator[HttpService]:
     """Start a server that answers 404 until answers are configured."""
     service, stopped = HttpService(), threading.Event()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -79,26 +110,10 @@ def open_http_service() -> Iterator[HttpService]:
                 self.close_connection = True
                 return
             body = answer.value if isinstance(answer.value, bytes) else json.dumps(answer.value).encode()
-            self.send_response(answer.status)
-            for name, value in answer.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.reply(answer.status, answer.headers, body)
 
         do_POST = do_GET  # noqa: N815 - the library's name
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-            """Log nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    service.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with serving(Handler, stopped) as port:
+        service.url = f"http://127.0.0.1:{port}"
         yield service
-    finally:
-        stopped.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()

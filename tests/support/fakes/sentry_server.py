@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.support.fakes.http_service import QuietHandler, serving
 
 PROJECT = "42"
 KEY = "0123456789abcdef0123456789abcdef"
@@ -68,8 +69,8 @@ def sentry_server() -> Iterator[SentryServer]:
     """Start a server on a free port of the loopback interface."""
     state = SentryServer()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802 - the library's name
             body = self.rfile.read(int(self.headers["Content-Length"]))
             envelope = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
             state.envelopes.append(envelope)
@@ -89,24 +90,8 @@ def sentry_server() -> Iterator[SentryServer]:
                 taken = [json.loads(payload) for header, payload in items(envelope) if header["type"] == "event"]
                 state.events.extend(taken)
                 refusal = Refusal(200, body=json.dumps({"id": taken[0]["event_id"] if taken else None}).encode())
-            self.send_response(refusal.status)
-            for name, value in {**refusal.headers, "Content-Length": str(len(refusal.body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(refusal.body)
+            self.reply(refusal.status, refusal.headers, refusal.body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-            """Log nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    state.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with serving(Handler, state.ended) as port:
+        state.port = port
         yield state
-    finally:
-        state.ended.set()
-        server.shutdown()
-        thread.join(5)
-        server.server_close()

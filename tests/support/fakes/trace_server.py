@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.support.fakes.http_service import QuietHandler, serving
 
 LANGFUSE = "/api/public/ingestion"
 OTLP = "/v1/traces"
@@ -70,8 +71,8 @@ def trace_server() -> Iterator[TraceServer]:
     """Start a server on a free port of the loopback interface."""
     state = TraceServer()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802 - the library's name
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             state.requests.append((self.path, self.headers.get("Authorization"), body))
             refusal = state.refusals.popleft() if state.refusals else None
@@ -81,24 +82,8 @@ def trace_server() -> Iterator[TraceServer]:
             if refusal is None:
                 status, answer = state.answer(self.path, body)
                 refusal = Refusal(status, {}, json.dumps(answer).encode())
-            self.send_response(refusal.status)
-            for name, value in {**refusal.headers, "Content-Length": str(len(refusal.body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(refusal.body)
+            self.reply(refusal.status, refusal.headers, refusal.body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-            """Log nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with serving(Handler, state.ended) as port:
+        state.url = f"http://127.0.0.1:{port}"
         yield state
-    finally:
-        state.ended.set()
-        server.shutdown()
-        thread.join(5)
-        server.server_close()
