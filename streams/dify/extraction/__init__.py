@@ -6,14 +6,15 @@ or by `load_readers`.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from typing import cast
 
 from streams.dify.errors import ExtractionError, NotBuiltYetError, RefusedError
 from streams.dify.extraction.bounds import MAX_CHARACTERS
-from streams.dify.extraction.result import Extracted, Image
+from streams.dify.extraction.result import Extracted, Image, Part
 
-__all__ = ["EXTENSIONS", "IMAGE_EXTENSIONS", "Extracted", "Image", "extract", "load_readers"]
+__all__ = ["EXTENSIONS", "IMAGE_EXTENSIONS", "Extracted", "Image", "Part", "extract", "load_readers"]
 
 _TEXTS = {
     "csv": ("table", "csv_text"),
@@ -64,14 +65,14 @@ def extract(content: bytes, extension: str, document_id: str) -> Extracted:
         message = "the file is empty"
         raise ExtractionError(message)
     found = _read(kind, content, document_id)
-    text = _without_invalid_characters(found.text).strip()
-    if len(text) > MAX_CHARACTERS:
+    parts = tuple(part for part in (_cleaned(part) for part in found.parts) if part.text)
+    if sum(len(part.text) for part in parts) > MAX_CHARACTERS:
         message = f"the file has more than {MAX_CHARACTERS:,} characters of text; split it into several files"
         raise ExtractionError(message)
-    if not text:
+    if not parts:
         message = "the file contains no text"
         raise ExtractionError(message)
-    return Extracted(text, found.images)
+    return replace(found, parts=parts)
 
 
 def _read(kind: str, content: bytes, document_id: str) -> Extracted:
@@ -79,7 +80,8 @@ def _read(kind: str, content: bytes, document_id: str) -> Extracted:
     try:
         if kind in _CONTENTS:
             return cast("Callable[[bytes, str], Extracted]", reader)(content, document_id)
-        return Extracted(cast("Callable[[bytes], str]", reader)(content))
+        found = cast("Callable[[bytes], str | Extracted]", reader)(content)
+        return Extracted((Part(found),)) if isinstance(found, str) else found
     except (RefusedError, MemoryError):
         raise
     except Exception as error:
@@ -91,6 +93,10 @@ def _read(kind: str, content: bytes, document_id: str) -> Extracted:
 def _function(place: tuple[str, str]) -> object:
     module, name = place
     return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def _cleaned(part: Part) -> Part:
+    return replace(part, text=_without_invalid_characters(part.text).strip())
 
 
 def _without_invalid_characters(text: str) -> str:

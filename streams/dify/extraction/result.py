@@ -1,7 +1,7 @@
-"""The result of an extraction: the text of a file, and the images that the text shows."""
+"""The result of an extraction: the parts of a file's text, and the images that the text shows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from uuid import UUID, uuid5
 
@@ -44,11 +44,27 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Extracted:
-    """The text of a file and its images, in order and without duplicates."""
+class Part:
+    """A part of a file that the split does not cross: a page, a row, a section, a slide."""
 
     text: str
+    place: Mapping[str, str | int] = field(default_factory=dict)
+    """Where the part is in its file, by the keys ``page``, ``slide``, ``sheet``, ``row``, ``headings`` and so on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """The parts of a file in order, and its images in order and without duplicates."""
+
+    parts: tuple[Part, ...]
     images: tuple[Image, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What of the file is not in the text, and why: one line each, without text of the file."""
+
+    @property
+    def text(self) -> str:
+        """The text of all parts, with a blank line between two of them."""
+        return "\n\n".join(part.text for part in self.parts)
 
 
 def image_extension(content: bytes) -> str | None:

@@ -5,7 +5,7 @@ from io import BytesIO
 
 from docx import Document
 from docx.document import Document as WordDocument
-from docx.opc.part import Part
+from docx.opc.part import Part as PackagePart
 from docx.oxml.ns import qn
 from docx.table import Table, _Cell
 from docx.text.hyperlink import Hyperlink
@@ -14,7 +14,7 @@ from docx.text.run import Run
 
 from streams.dify.extraction.archive import open_archive
 from streams.dify.extraction.bounds import MAX_IMAGE_BYTES, MAX_IMAGES, MAX_IMAGES_BYTES, within_characters
-from streams.dify.extraction.result import Extracted, Image, image_of
+from streams.dify.extraction.result import Extracted, Image, Part, image_of
 
 _BLIP, _EMBED = qn("a:blip"), qn("r:embed")
 _VML_IMAGE = "{urn:schemas-microsoft-com:vml}imagedata"
@@ -40,7 +40,7 @@ class _DocumentReader:
     def extracted(self) -> Extracted:
         text = "\n".join(within_characters(self._blocks(self._document)))
         kept = {image.file_id: image for image in self._images.values() if image is not None}
-        return Extracted(text, tuple(kept.values()))
+        return Extracted((Part(text),), tuple(kept.values()))
 
     def _blocks(self, container: WordDocument | _Cell) -> Iterator[str]:
         for block in container.iter_inner_content():
@@ -67,7 +67,7 @@ class _DocumentReader:
             if image is not None:
                 yield image.link
 
-    def _image(self, part: Part) -> Image | None:
+    def _image(self, part: PackagePart) -> Image | None:
         """Return the image of a part; None: it is no image that is kept, or the document has too much of them."""
         name = str(part.partname)
         if name not in self._images:
