@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from schemas import AnnotationAdded, AnnotationUpdated
 from streams.agents.annotations.annotation_index import (
@@ -99,6 +100,31 @@ async def test_a_change_during_the_embedding_stays(site: Site, app: App, setting
 
     assert await site.run(index_added_annotation, event, after_step=change) == {"indexed": 0}
     assert await questions(site, app.id) == [OFTEN]
+
+
+@pytest.mark.requirement(SECTION, "annotation.added: no one changes the question between its check and its vector")
+async def test_the_question_is_locked_while_its_vector_is_written(
+    site: Site, app: App, setting: AppAnnotationSetting
+) -> None:
+    """A change of the question waits for the end of the last step, and of no other step."""
+    (annotation,) = await add_annotations(site, app, OFTEN)
+    locked: list[bool] = []
+
+    async def try_to_change(step: int) -> None:
+        try:
+            async with site.transaction() as session:
+                query = select(MessageAnnotation.id).where(MessageAnnotation.id == annotation.id)
+                await session.execute(query.with_for_update(nowait=True, key_share=True))
+        except OperationalError:
+            locked.append(True)
+        else:
+            locked.append(False)
+        assert len(locked) == step
+
+    await site.run(index_added_annotation, added(site, annotation, setting), before_commit=try_to_change)
+    assert len(locked) > 1
+    assert not any(locked[:-1])
+    assert locked[-1]
 
 
 @pytest.mark.requirement(SECTION, "annotation.updated: a blank question is not found any more")
