@@ -12,7 +12,7 @@ export PYTHONNOUSERSITE := 1
 # In a locale without UTF-8, Python could not read the path of a checkout that is not ASCII (in site-packages/*.pth).
 export LC_ALL := C.UTF-8
 
-.PHONY: setup help demo unit test check format coverage crash bench docs release lock clean
+.PHONY: setup help demo unit test deployment check format coverage crash bench docs release lock clean
 
 setup: $(READY) ## The virtual environment, from the locks.
 
@@ -43,6 +43,9 @@ LONG_FILES_FIRST := --dist loadfile --no-loadscope-reorder
 
 test: setup ## Unit and integration tests, on a real local stack.
 	@python -m pytest -n 2 $(LONG_FILES_FIRST) tests/integration tests/contract tests/unit
+
+deployment: setup ## Packages, image, chart, dashboards and rules, as a deployment gets them.
+	@python -m pytest -n 2 $(LONG_FILES_FIRST) tests/deployment
 
 # Workers and commands that the tests start are measured too; a worker that is killed takes its data with it.
 coverage: setup ## Lines of delivery, transport and publishing that no test runs; make coverage ONLY=tests/unit for a part.
