@@ -1,1 +1,1 @@
-"""Tests of what a deployment gets: packages, image, chart, dashboards and rules, and of the machines it may run on."""
+"""Tests of what a user gets: documentation, demo, packages, image, chart, dashboards, rules; and of their machines."""
