@@ -26,7 +26,7 @@ from streams.dify.splitting.rules import AUTOMATIC
 from streams.local.demo.rows import Upload
 
 _CONCURRENCY = 8
-Worked = tuple[int, tuple[Piece, ...], list[int], list[list[float]]]
+Worked = tuple[int, list[Piece], list[int], list[list[float]]]
 
 
 class Baseline:
@@ -71,7 +71,7 @@ class Baseline:
 def work(path: Path, extension: str, document_id: str) -> Worked:
     """The CPU-bound part."""
     found = extract(path.read_bytes(), extension, document_id)
-    pieces = pieces_of(found.text, "text_model", AUTOMATIC)
+    pieces = pieces_of(found.parts, "text_model", AUTOMATIC)
     contents = [piece.content for piece in pieces]
     return len(found.text), pieces, count_tokens_locally(contents), vectors_in(embed_locally(contents))
 

@@ -1,6 +1,6 @@
 """The result of an extraction: the parts of a file's text, and the images that the text shows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from uuid import UUID, uuid5
@@ -64,7 +64,12 @@ class Extracted:
     @property
     def text(self) -> str:
         """The text of all parts, with a blank line between two of them."""
-        return "\n\n".join(part.text for part in self.parts)
+        return joined_text(self.parts)
+
+
+def joined_text(parts: Iterable[Part]) -> str:
+    """Return the text of these parts, with a blank line between two of them."""
+    return "\n\n".join(part.text for part in parts)
 
 
 def image_extension(content: bytes) -> str | None:

@@ -76,7 +76,7 @@ def prepare(request: PrepareRequest) -> Prepared:
     """Read the file and write its segments to the folder. Raises RefusedError."""
     found = extract(request.source.read_bytes(), request.extension, request.document_id)
     request.source.unlink()
-    pieces = pieces_of(found.text, request.form, request.rules)
+    pieces = pieces_of(found.parts, request.form, request.rules)
     tokens = _tokens(pieces) if request.count_tokens else [0] * len(pieces)
     with request.segments.open("w", encoding="utf-8") as lines:
         for new in new_rows(pieces, tokens):
@@ -85,7 +85,7 @@ def prepare(request: PrepareRequest) -> Prepared:
     for image in found.images:
         request.image(image.file_id).write_bytes(image.content)
     images = tuple(PreparedImage(image.file_id, image.extension, len(image.content)) for image in found.images)
-    return Prepared(len(found.text), images)
+    return Prepared(sum(len(part.text) for part in found.parts), images)
 
 
 def checked_images(prepared: Prepared) -> Sequence[PreparedImage]:

@@ -1,7 +1,7 @@
 """A piece of a document: the result of splitting, which becomes a segment."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from streams.dify.errors import RefusedError
 from streams.dify.ids import text_hash
@@ -27,6 +27,8 @@ class Piece:
     """The answer, if the content is a question."""
     children: tuple["Piece", ...] = ()
     """The parts that get vectors instead of the piece. Their positions count within the piece."""
+    place: Mapping[str, str | int] = field(default_factory=dict)
+    """Where the piece is in its file: the place of the part that it was cut from."""
 
 
 def contents_of(text: str, segmentation: Segmentation) -> list[str]:
@@ -57,6 +59,15 @@ def check_number(pieces: int) -> None:
         raise RefusedError(message)
 
 
-def numbered(contents: Iterable[str]) -> tuple[Piece, ...]:
-    """Return pieces with these contents, in order."""
-    return tuple(Piece(position, content, text_hash(content)) for position, content in enumerate(contents, start=1))
+def numbered(contents: Iterable[str], start: int = 1, place: Mapping[str, str | int] | None = None) -> list[Piece]:
+    """Return pieces with these contents, in order.
+
+    Args:
+        contents: the contents.
+        start: the position of the first piece.
+        place: where the contents are in their file.
+    """
+    where = place or {}
+    return [
+        Piece(position, content, text_hash(content), place=where) for position, content in enumerate(contents, start)
+    ]

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from schemas import DocumentIndexRequested, MessageCreated
+from streams.dify.extraction.result import Part
 from streams.dify.ids import node_id, text_hash
 from streams.dify.splitting.rules import AUTOMATIC
 from streams.dify.splitting.text import text_pieces
@@ -58,7 +59,7 @@ async def test_indexing_continues_after_each_kill_without_duplicates(
     assert scalar(engine, LEASES) == 0
     (collection,) = rows(engine, "select tablename from pg_tables where tablename like 'embedding_vector%'")
     for document_id, plain in texts.items():
-        expected = text_pieces(plain, AUTOMATIC)
+        expected = text_pieces([Part(plain)], AUTOMATIC)
         found = rows(
             engine,
             "select s.position, content, index_node_id, status, s.enabled, s.created_at, processing_started_at"
