@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from schemas import AnnotationsImportRequested
 from streams.agents.annotations.annotation_embedding import embed_questions
-from streams.agents.error_mapping import mapped_errors
+from streams.agents.error_mapping import mapped_errors, owner_message
 from streams.agents.workspace.coordination_keys import publish_job_end
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
@@ -25,7 +25,7 @@ def import_resource(event: AnnotationsImportRequested) -> str:
 
 async def record_failed_import(event: AnnotationsImportRequested, work: Work, error: BaseException) -> None:
     """Report the failure to the person who waits."""
-    await _publish_end(event, work, str(error) or type(error).__name__)
+    await _publish_end(event, work, owner_message(error))
 
 
 @handles(

@@ -5,7 +5,7 @@ from contextlib import suppress
 from schemas import AnnotationReplyDisabled, AnnotationReplyEnabled
 from schemas.event import new_event_id
 from streams.agents.annotations.annotation_embedding import embed_questions
-from streams.agents.error_mapping import mapped_errors
+from streams.agents.error_mapping import mapped_errors, owner_message
 from streams.agents.workspace.coordination_keys import publish_dropped, publish_job_end
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON
@@ -35,7 +35,7 @@ def reply_resource(event: AnnotationReplyEnabled | AnnotationReplyDisabled) -> s
 async def record_failed_enabling(event: AnnotationReplyEnabled, work: Work, error: BaseException) -> None:
     """Report the failure to the person who waits, and delete the setting that the job has created."""
     try:
-        await _publish_end(event, work, str(error) or type(error).__name__)
+        await _publish_end(event, work, owner_message(error))
         if event.cursor is not None:
             app_id = checked_id("app_id", event.app_id)
             await withdraw_reply(work.session, app_id, event.tenant_id, event.occurred_at)
@@ -120,7 +120,7 @@ def _check_model(event: AnnotationReplyEnabled, index: AnnotationIndex) -> None:
 
 async def record_failed_disabling(event: AnnotationReplyDisabled, work: Work, error: BaseException) -> None:
     """Report the failure to the person who waits."""
-    await _publish_end(event, work, str(error) or type(error).__name__)
+    await _publish_end(event, work, owner_message(error))
 
 
 @handles(

@@ -1,7 +1,7 @@
 """Handler for datasets that got another indexing technique or embedding model: builds their index anew."""
 
 from schemas import DatasetIndexChanged
-from streams.agents.error_mapping import mapped_errors
+from streams.agents.error_mapping import mapped_errors, owner_message
 from streams.agents.knowledge.document_state import write
 from streams.agents.workspace.coordination_keys import publish_dropped
 from streams.delivery import Backoff, Work, handles
@@ -20,7 +20,7 @@ def changed_index(event: DatasetIndexChanged) -> str:
 
 async def record_failed_change(event: DatasetIndexChanged, work: Work, error: BaseException) -> None:
     """Record the status error and the reason in the document, or in all documents if the index could not be dropped."""
-    message = str(error) or type(error).__name__
+    message = owner_message(error)
     try:
         dataset_id, document_id, tenant_id = _ids(event)
     except RefusedError:

@@ -13,7 +13,7 @@ from schemas import (
     DocumentSyncRequested,
     PipelineRunRequested,
 )
-from streams.agents.error_mapping import mapped_errors
+from streams.agents.error_mapping import mapped_errors, owner_message
 from streams.agents.knowledge.cleanup_steps import publish_next_step
 from streams.agents.knowledge.document_loading import load
 from streams.delivery import Backoff, ProcessorTimeExceededError, Retry, Work, handles
@@ -86,7 +86,7 @@ async def record_failed_document(
         tenant_id = optional_id("tenant_id", event.tenant_id)
     except RefusedError:
         return  # No document or tenant has such an id.
-    message = str(error) or type(error).__name__
+    message = owner_message(error)
     if await record_failure(work.session, dataset_id, document_id, tenant_id, message):
         await work.use(Platform).keys.indexing_ended(document_id)
 

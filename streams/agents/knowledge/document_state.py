@@ -1,7 +1,7 @@
 """Handlers for a document that was enabled or disabled: the index gets or loses its segments."""
 
 from schemas import DocumentDisabled, DocumentEnabled
-from streams.agents.error_mapping import mapped_errors
+from streams.agents.error_mapping import mapped_errors, owner_message
 from streams.agents.knowledge.document_indexing import document_resource
 from streams.agents.knowledge.document_loading import load_keywords, load_vectors
 from streams.delivery import Backoff, Work, handles
@@ -18,7 +18,7 @@ Switched = DocumentEnabled | DocumentDisabled
 async def record_failed_enabling(event: DocumentEnabled, work: Work, error: BaseException) -> None:
     """Disable the document again, with the status error and the reason."""
     if (ids := await _own_ids(event, work)) is not None:
-        await record_not_enabled(work.session, *ids, str(error) or type(error).__name__)
+        await record_not_enabled(work.session, *ids, owner_message(error))
         await _clear(event, work.use(Platform))
 
 

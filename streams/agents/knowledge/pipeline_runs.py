@@ -2,7 +2,7 @@
 
 from schemas import PipelineRunRequested
 from schemas.event import event_time, new_event_id
-from streams.agents.error_mapping import mapped_errors
+from streams.agents.error_mapping import mapped_errors, owner_message
 from streams.delivery import Backoff, Permanent, Work, handles
 from streams.delivery.handler import JSON
 from streams.dify.errors import PipelinesAwayError, RedisAwayError, RefusedError, ServiceError
@@ -35,7 +35,7 @@ async def record_failed_run(event: PipelineRunRequested, work: Work, error: Base
     if file_id is not None:
         documents = await documents_of_file(work.session, platform.storage, file_id, tenant_id)
     for owner, document_id in documents:
-        if await record_failure(work.session, owner, document_id, tenant_id, str(error) or type(error).__name__):
+        if await record_failure(work.session, owner, document_id, tenant_id, owner_message(error)):
             await platform.keys.indexing_ended(document_id)
     try:
         await _publish_next(event, work, tenant_id)

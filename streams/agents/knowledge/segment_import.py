@@ -5,7 +5,7 @@ from contextlib import suppress
 from itertools import islice
 
 from schemas import SegmentsImportRequested
-from streams.agents.error_mapping import mapped_errors
+from streams.agents.error_mapping import mapped_errors, owner_message
 from streams.agents.knowledge.document_indexing import document_resource
 from streams.agents.knowledge.document_loading import load_keywords, load_vectors
 from streams.agents.workspace.coordination_keys import publish_job_end
@@ -29,12 +29,12 @@ async def record_failed_import(event: SegmentsImportRequested, work: Work, error
     """Record the failure in the segments without a vector, and in the job's key, which a person waits for."""
     try:
         place, source = _place(event), _source(event)
-        await segments.record_failure(work.session, place, source.job_id, str(error) or type(error).__name__)
+        await segments.record_failure(work.session, place, source.job_id, owner_message(error))
     except ForeignTenantError:
         return
     except RefusedError:
         log.warning("an id of the import is not a UUID; only its key is set", job=event.job_id)
-    await _publish_end(event, work, str(error) or type(error).__name__)
+    await _publish_end(event, work, owner_message(error))
 
 
 @handles(

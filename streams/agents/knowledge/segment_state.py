@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from schemas import SegmentDeleted, SegmentDisabled, SegmentEnabled
 from schemas.event import new_event_id
-from streams.agents.error_mapping import mapped_errors
+from streams.agents.error_mapping import mapped_errors, owner_message
 from streams.agents.knowledge.document_indexing import document_resource
 from streams.agents.knowledge.document_state import write
 from streams.delivery import Backoff, Retry, Work, handles
@@ -25,7 +25,7 @@ async def record_failed_enabling(event: SegmentEnabled, work: Work, error: BaseE
     """Disable the segments, with the status error and the reason."""
     with suppress(RefusedError):  # No segment of this tenant has such an id.
         place, segment_ids = _place(event), valid_ids(event.segment_ids)
-        await segments.record_not_enabled(work.session, place, segment_ids, str(error) or type(error).__name__)
+        await segments.record_not_enabled(work.session, place, segment_ids, owner_message(error))
         await _clear(segment_ids, work.use(Platform))
 
 

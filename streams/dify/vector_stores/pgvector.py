@@ -27,13 +27,15 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 from streams.dify.sql import affected_rows
 from streams.dify.vector_stores.pgvector_binary import PackedVector
 from streams.dify.vector_stores.pgvector_database import VectorDatabase, ensure_extension
-from streams.dify.vector_stores.port import AnnotationEntry, Entry, Match, VectorQuery, is_own_collection
+from streams.dify.vector_stores.port import AnnotationEntry, Entry, Match, VectorQuery, is_own_collection, wrong_length
 
 _MAX_NAME_BYTES = 63
 """PostgreSQL truncates longer names. The platform's names are one byte longer."""
 _MAX_INDEXED_DIMENSIONS = 2000
 """pgvector's HNSW index supports no more dimensions."""
 
+_ANY_LENGTH = -1
+"""The modifier of a column of vectors that has none."""
 _DEFAULT_EF_SEARCH = 40
 """pgvector's default of hnsw.ef_search. An HNSW search returns no more rows than that."""
 _MAX_EF_SEARCH = 1000
@@ -60,15 +62,19 @@ class PgVectorIndex:
                 yield own
 
     async def create(self, session: AsyncSession, collection: str, dimensions: int) -> None:
-        """Create the table unless it exists, and the extension. Concurrent calls wait for each other."""
+        """Create the table unless it exists, and the extension. Concurrent calls wait for each other.
+
+        An empty table for vectors of another length is made anew. Raises RefusedError if it is not empty.
+        """
         async with self._transaction(session) as target:
-            if await _exists(target, collection):
+            if await _length(target, collection) in {dimensions, _ANY_LENGTH}:
                 return
             await ensure_extension(target)
             table = _table(collection, dimensions)
             await target.execute(
                 select(func.pg_advisory_xact_lock(func.hashtextextended(f"vector collection {table.name}", 0)))
             )
+            await _drop_empty_of_another_length(target, collection, dimensions)
             await target.execute(CreateTable(table, if_not_exists=True))
             for index in sorted(table.indexes, key=lambda index: str(index.name)):
                 await target.execute(CreateIndex(index, if_not_exists=True))
@@ -190,6 +196,31 @@ async def _exists(session: AsyncSession, collection: str) -> bool:
         text("select to_regclass(quote_ident(:name)) is not null"), {"name": table_name(collection)}
     )
     return bool(found)
+
+
+async def _length(session: AsyncSession, collection: str) -> int | None:
+    """Return the length of the table's vectors; None: there is no such table, or it has no column of vectors."""
+    found = await session.scalar(
+        text(
+            "select atttypmod from pg_attribute where attrelid = to_regclass(quote_ident(:name))"
+            " and attname = 'embedding' and not attisdropped"
+        ),
+        {"name": table_name(collection)},
+    )
+    return None if found is None else int(found)
+
+
+async def _drop_empty_of_another_length(session: AsyncSession, collection: str, dimensions: int) -> None:
+    found = await _length(session, collection)
+    if found in {None, dimensions, _ANY_LENGTH}:
+        return
+    table = _table(collection)
+    # Without the lock, rows of a transaction that has not ended would not be seen, and would be dropped.
+    name = str(await session.scalar(select(func.quote_ident(table.name)))).replace(":", r"\:")
+    await session.execute(text(f"lock table {name} in access exclusive mode"))
+    if await session.scalar(select(exists().select_from(table))):
+        raise wrong_length(found, dimensions)
+    await session.execute(DropTable(table))
 
 
 def _table(collection: str, dimensions: int | None = None) -> Table:

@@ -111,7 +111,10 @@ class VectorIndex(Protocol):
         """The name of the store in datasets.index_struct."""
 
     async def create(self, session: AsyncSession, collection: str, dimensions: int) -> None:
-        """Create the collection unless it exists. Concurrent calls are safe."""
+        """Create the collection unless it exists. Concurrent calls are safe.
+
+        An empty collection for vectors of another length is made anew. Raises RefusedError if it is not empty.
+        """
 
     async def upsert(self, session: AsyncSession, collection: str, entries: Sequence[Entry | AnnotationEntry]) -> None:
         """Write entries. An entry with the same node id is replaced."""
@@ -144,6 +147,11 @@ class VectorIndex(Protocol):
 
     async def search(self, session: AsyncSession, query: VectorQuery, k: int) -> list[Match]:
         """Return the k nearest entries, best first."""
+
+
+def wrong_length(found: int, dimensions: int) -> RefusedError:
+    """Return the error of a collection whose vectors have another length than those of the model."""
+    return RefusedError(f"the collection has vectors of {found} numbers, the model gives {dimensions}")
 
 
 def collection_name(prefix: str, dataset_id: str) -> str:

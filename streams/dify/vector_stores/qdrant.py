@@ -25,7 +25,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.errors import BusyError, RefusedError, VectorStoreError
-from streams.dify.vector_stores.port import AnnotationEntry, Entry, Match, VectorQuery, is_own_collection
+from streams.dify.vector_stores.port import AnnotationEntry, Entry, Match, VectorQuery, is_own_collection, wrong_length
 
 _CLIENT_ERRORS = range(400, 500)
 _REQUEST_TIMEOUT = 408
@@ -47,14 +47,22 @@ class QdrantIndex:
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncQdrantClient] = WeakKeyDictionary()
 
     async def create(self, session: AsyncSession, collection: str, dimensions: int) -> None:
-        """Create the collection unless it exists. Concurrent calls wait for each other."""
+        """Create the collection unless it exists. Concurrent calls wait for each other.
+
+        An empty collection for vectors of another length is made anew. Raises RefusedError if it is not empty.
+        """
         async with self._connection() as client:
-            if await client.collection_exists(collection):
+            if await _length(client, collection) == dimensions:
                 return
             await session.execute(
                 select(func.pg_advisory_xact_lock(func.hashtextextended(f"vector collection {collection}", 0)))
             )
-            if not await client.collection_exists(collection):
+            found = await _length(client, collection)
+            if found not in {None, dimensions}:
+                if (await client.count(collection, exact=True)).count:
+                    raise wrong_length(found, dimensions)
+                await client.delete_collection(collection)
+            if found != dimensions:
                 await client.create_collection(
                     collection,
                     vectors_config=VectorParams(size=dimensions, distance=Distance.COSINE),
@@ -193,6 +201,15 @@ def build_qdrant_index(url: str, api_key: SecretStr | None, timeout: int) -> Qdr
         return AsyncQdrantClient(url=url, api_key=key, timeout=timeout, check_compatibility=False)
 
     return QdrantIndex(connect)
+
+
+async def _length(client: AsyncQdrantClient, collection: str) -> int | None:
+    """Return the length of the collection's vectors; None: there is no such collection."""
+    if not await client.collection_exists(collection):
+        return None
+    vectors = (await client.get_collection(collection)).config.params.vectors
+    named = vectors.values() if isinstance(vectors, dict) else [vectors]
+    return next((one.size for one in named if one is not None), 0)
 
 
 def _equals(field: str, value: str) -> FieldCondition:

@@ -1,22 +1,68 @@
-"""A fixture for tests of a site that must hold with each vector store. Import it into a test module."""
+"""Fixtures for tests of a site that must hold with each vector store. Import them into a test module."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
+import psycopg
 import pytest
 from qdrant_client import AsyncQdrantClient
+from sqlalchemy import make_url
 
+from streams.dify.vector_stores.pgvector import PgVectorIndex
+from streams.dify.vector_stores.pgvector_database import vector_database
+from streams.dify.vector_stores.port import VectorIndex
 from streams.dify.vector_stores.qdrant import QdrantIndex
+from streams.settings import Settings
+from tests.support.local_stack.stack import Stack
 from tests.support.platform.handler_runs import Site
+
+STORES = ("pgvector", "pgvector elsewhere", "qdrant")
 
 
 @pytest.fixture(params=["pgvector", "qdrant"])
 async def of_store(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> AsyncIterator[Site]:
-    """The site, with each vector store."""
+    """The site, with each kind of vector store: in the transaction, and outside of it."""
     if request.param == "pgvector":
         yield site
         return
-    client = AsyncQdrantClient(path=str(tmp_path / "qdrant"))
-    yield replace(site, platform=replace(site.platform, vectors=QdrantIndex(lambda: client)))
+    async with _qdrant(tmp_path) as index:
+        yield replace(site, platform=replace(site.platform, vectors=index))
+
+
+@pytest.fixture(params=STORES)
+async def each_store(request: pytest.FixtureRequest, site: Site, stack: Stack, tmp_path: Path) -> AsyncIterator[Site]:
+    """The site, with each vector store that there is."""
+    async with _open(request.param, stack, tmp_path) as index:
+        yield replace(site, platform=replace(site.platform, vectors=index))
+
+
+@asynccontextmanager
+async def _open(name: str, stack: Stack, folder: Path) -> AsyncIterator[VectorIndex]:
+    if name == "pgvector":
+        yield PgVectorIndex()
+    elif name == "pgvector elsewhere":
+        async with _pgvector_elsewhere(stack) as index:
+            yield index
+    else:
+        async with _qdrant(folder) as index:
+            yield index
+
+
+@asynccontextmanager
+async def _qdrant(folder: Path) -> AsyncIterator[VectorIndex]:
+    client = AsyncQdrantClient(path=str(folder / "qdrant"))
+    yield QdrantIndex(lambda: client)
     await client.close()
+
+
+@asynccontextmanager
+async def _pgvector_elsewhere(stack: Stack) -> AsyncIterator[VectorIndex]:
+    name = f"vectors_{uuid4().hex[:8]}"
+    url = make_url(stack.database_admin_url).set(database=name).render_as_string(hide_password=False)
+    with psycopg.connect(stack.database_admin_url, autocommit=True) as connection:
+        connection.execute(f"create database {name} template template0")
+        yield PgVectorIndex(vector_database(Settings.model_validate({"pgvector_url": url})))
+        connection.execute(f"drop database {name} with (force)")
