@@ -17,7 +17,7 @@ from streams.dify.extraction.result import Extracted, Image, Part
 __all__ = ["EXTENSIONS", "IMAGE_EXTENSIONS", "Extracted", "Image", "Part", "extract", "load_readers"]
 
 _TEXTS = {
-    "csv": ("table", "csv_text"),
+    "csv": ("tables.delimited", "csv_content"),
     "eml": ("mail", "mail_text"),
     "epub": ("epub", "epub_text"),
     "htm": ("page", "html_text"),
@@ -28,8 +28,8 @@ _TEXTS = {
     "pdf": ("pdf", "pdf_text"),
     "pptx": ("slides", "slides_text"),
     "txt": ("plain", "plain_text"),
-    "xls": ("table", "xls_text"),
-    "xlsx": ("table", "xlsx_text"),
+    "xls": ("tables.xls", "xls_content"),
+    "xlsx": ("tables.xlsx", "xlsx_content"),
 }
 """Formats with text only: the module of this package, and its function."""
 _CONTENTS = {"docx": ("word", "word_content")}

@@ -1,9 +1,11 @@
 """The limits of a file's content, whatever its size. Beyond one of them the file is rejected."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import tee
 from typing import TypeVar
 
 from streams.dify.errors import ExtractionError
+from streams.dify.extraction.result import Part
 
 MAX_CHARACTERS = 100_000_000
 """Of the text of a file."""
@@ -27,6 +29,15 @@ def within_characters(parts: Iterable[str]) -> Iterator[str]:
         if characters > MAX_CHARACTERS:
             message = f"the file has more than {MAX_CHARACTERS:,} characters of text; split it into several files"
             raise ExtractionError(message)
+        yield part
+
+
+def within_length(parts: Iterable[Part]) -> Iterator[Part]:
+    """Yield the parts of a file. Raises ExtractionError as soon as their texts exceed `MAX_CHARACTERS` together."""
+    kept, counted = tee(parts)
+    texts = within_characters(part.text for part in counted)
+    for part in kept:
+        next(texts)
         yield part
 
 

@@ -13,7 +13,7 @@ from pypdf.generic import ArrayObject, NameObject, NumberObject
 from streams.dify.errors import ExtractionError, RefusedError
 from streams.dify.extraction import bounds, extract
 from streams.dify.extraction.result import IMAGE_TYPES, image_extension, image_of
-from streams.dify.extraction.table import column_letters
+from streams.dify.extraction.tables.rows import column_letters
 from streams.dify.indexing.prepare import Prepared, PreparedImage, checked_images, reading_seconds
 from streams.dify.splitting import piece
 from streams.dify.splitting.piece import contents_of
@@ -221,7 +221,7 @@ def test_columns_beyond_those_of_excel() -> None:
     numbers = (1, 26, 27, 702, 703, 18_278, 18_279)
     assert [column_letters(number) for number in numbers] == ["A", "Z", "AA", "ZZ", "AAA", "ZZZ", "AAAA"]
     wide = b"name\n" + b"," * 18_300 + b"last"
-    assert extract(wide, "csv", DOCUMENT).text == f"{column_letters(18_301)}: last"
+    assert extract(wide, "csv", DOCUMENT).text == f"{column_letters(18_301)}: last\n\nname"
 
 
 @pytest.mark.requirement("Faults of others", "M5: pieces are bounded by their text")

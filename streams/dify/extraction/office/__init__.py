@@ -1,0 +1,1 @@
+"""What the Office Open XML formats (docx, xlsx, pptx) have in common."""

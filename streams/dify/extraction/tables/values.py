@@ -1,0 +1,28 @@
+"""Writes the values of cells as a reader sees them."""
+
+from datetime import datetime, timedelta
+
+
+def shown(value: object) -> str:
+    """Return the text of a value that a library read from a cell. None is the value of an empty cell.
+
+    A date has no midnight, a time of day no date, a whole number no fraction.
+    """
+    if isinstance(value, str):
+        return value.strip()
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ").removesuffix(" 00:00:00")
+    if isinstance(value, timedelta):
+        return _duration(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _duration(value: timedelta) -> str:
+    """Return hours, minutes and seconds, as the formats ``[h]:mm:ss`` show them."""
+    seconds = round(value.total_seconds())
+    sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
+    return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

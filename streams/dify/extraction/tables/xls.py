@@ -1,0 +1,75 @@
+"""Reads Excel workbooks from before 2007 (xls)."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from io import StringIO
+
+import xlrd
+
+from streams.dify.errors import ExtractionError
+from streams.dify.extraction.bounds import CellBudget, within_length
+from streams.dify.extraction.result import Extracted, Part
+from streams.dify.extraction.tables.merged_cells import TallCell, with_tall_cells
+from streams.dify.extraction.tables.rows import QUOTED_FORMAT, Row, row_parts
+from streams.dify.extraction.tables.xlsx import xlsx_content
+
+_ARCHIVE = b"PK\x03\x04"
+
+
+def xls_content(content: bytes) -> Extracted:
+    """Return the same as `xlsx_content`, for the format before 2007. Raises ExtractionError."""
+    if content.startswith(_ARCHIVE):
+        # A newer workbook under the old extension: Excel opens it too.
+        return xlsx_content(content)
+    return Extracted(tuple(within_length(_parts(_opened(content)))))
+
+
+def _opened(content: bytes) -> xlrd.Book:
+    # Only the formats tell which cells are merged and which are durations. Where the formats are damaged, the cells can
+    # still be read. The second reading reports any other error.
+    with suppress(Exception):
+        return _opened_with(content, formats=True)
+    try:
+        return _opened_with(content, formats=False)
+    except xlrd.XLRDError as error:
+        if "encrypted" in str(error):
+            message = "the file is encrypted: save it without a password"
+        else:
+            message = f"the XLS file is damaged or of another type: {error}"
+        raise ExtractionError(message) from error
+
+
+def _opened_with(content: bytes, *, formats: bool) -> xlrd.Book:
+    # Without `ragged_rows`, one cell in the last column makes all rows that long.
+    return xlrd.open_workbook(file_contents=content, logfile=StringIO(), formatting_info=formats, ragged_rows=True)
+
+
+def _parts(book: xlrd.Book) -> Iterator[Part]:
+    cells = CellBudget()
+    for sheet in book.sheets():
+        values = ([_value(cell, book) for cell in sheet.row(number)] for number in range(sheet.nrows))
+        rows = (Row(number, row) for number, row in enumerate(cells.within(values), start=1))
+        tall = (TallCell(column, first + 1, last) for first, last, column, _ in sheet.merged_cells if last - first > 1)
+        yield from row_parts(with_tall_cells(rows, tall), QUOTED_FORMAT, {"sheet": sheet.name})
+
+
+def _value(cell: xlrd.sheet.Cell, book: xlrd.Book) -> object:
+    if cell.ctype == xlrd.XL_CELL_DATE:
+        if _is_duration(cell, book):
+            return timedelta(days=cell.value)
+        moment = xlrd.xldate_as_datetime(cell.value, book.datemode)
+        return moment.time() if 0 <= cell.value < 1 else moment
+    if cell.ctype == xlrd.XL_CELL_BOOLEAN:
+        return bool(cell.value)
+    if cell.ctype == xlrd.XL_CELL_ERROR:
+        return xlrd.error_text_from_code.get(cell.value, "")
+    return cell.value
+
+
+def _is_duration(cell: xlrd.sheet.Cell, book: xlrd.Book) -> bool:
+    """Return whether the cell counts hours beyond a day, as the format ``[h]:mm`` does."""
+    if cell.xf_index is None:
+        return False
+    form = book.format_map.get(book.xf_list[cell.xf_index].format_key)
+    return form is not None and form.format_str.lstrip().lower().startswith(("[h", "[m", "[s"))
