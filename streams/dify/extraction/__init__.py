@@ -19,17 +19,20 @@ __all__ = ["EXTENSIONS", "IMAGE_EXTENSIONS", "Extracted", "Image", "Part", "extr
 _TEXTS = {
     "csv": ("tables.delimited", "csv_content"),
     "eml": ("mail", "mail_text"),
-    "epub": ("epub", "epub_text"),
-    "htm": ("page", "html_text"),
-    "html": ("page", "html_text"),
+    "epub": ("web.epub", "epub_text"),
+    "htm": ("web.page", "html_text"),
+    "html": ("web.page", "html_text"),
     "markdown": ("markdown", "markdown_text"),
     "md": ("markdown", "markdown_text"),
     "mdx": ("markdown", "markdown_text"),
     "pdf": ("pdf", "pdf_text"),
     "pptx": ("slides", "slides_text"),
+    "properties": ("plain", "properties_text"),
     "txt": ("plain", "plain_text"),
+    "vtt": ("webvtt", "webvtt_text"),
     "xls": ("tables.xls", "xls_content"),
     "xlsx": ("tables.xlsx", "xlsx_content"),
+    "xml": ("plain", "xml_text"),
 }
 """Formats with text only: the module of this package, and its function."""
 _CONTENTS = {"docx": ("word", "word_content")}

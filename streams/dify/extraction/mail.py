@@ -8,7 +8,7 @@ from typing import cast
 
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction.bounds import MAX_HEADER
-from streams.dify.extraction.page import page_text
+from streams.dify.extraction.web.page import page_text
 
 _SHOWN = ("From", "To", "Cc", "Date", "Subject")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from streams.dify.extraction.page import page_text
 from streams.dify.extraction.plain import plain_text
+from streams.dify.extraction.web.page import page_text
 
 
 def markdown_text(content: bytes) -> str:

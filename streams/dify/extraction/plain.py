@@ -1,28 +1,38 @@
-"""Reads text files: detects the encoding, and rejects files that are not text."""
+"""Reads files that are text as they are, in the encodings that people save."""
 
-from streams.dify.errors import ExtractionError
+import re
 
-_BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+from streams.dify.extraction.encodings import decode_text
+
+_XML_ENCODING = re.compile(rb"""\A\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]{1,40})""")
+_ESCAPED = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[0-9a-fA-F]{4})+)")
 
 
 def plain_text(content: bytes, encoding: str = "utf-8") -> str:
-    """Return the text of a file with newlines as line ends. A byte order mark takes precedence over `encoding`.
+    """Return the text of a file with newlines as line ends.
 
-    Raises ExtractionError if the bytes are not text in that encoding.
+    Its byte order mark decides, then UTF-8, then the declared encoding, then detection.
+
+    Raises ExtractionError if the bytes are binary, or of an encoding that is not certain.
     """
-    for mark, name in _BYTE_ORDER_MARKS:
-        if content.startswith(mark):
-            content, encoding = content.removeprefix(mark), name
-            break
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        message = f"the file is not {encoding.upper()} text: byte {error.start} cannot be read"
-        raise ExtractionError(message) from error
-    except LookupError as error:
-        message = f"the file declares an unknown encoding: {encoding}"
-        raise ExtractionError(message) from error
-    if "\x00" in text:
-        message = "the file is binary, not text"
-        raise ExtractionError(message)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return decode_text(content, encoding).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def xml_text(content: bytes) -> str:
+    """Return an XML file as it is, with its tags, in the encoding that it declares. Raises ExtractionError."""
+    declared = _XML_ENCODING.match(content)
+    return plain_text(content, declared[1].decode("ascii") if declared else "utf-8")
+
+
+def properties_text(content: bytes) -> str:
+    r"""Return a properties file with the characters that its escapes like ``\u00e9`` stand for.
+
+    Raises ExtractionError.
+    """
+    return _ESCAPED.sub(_unescaped, plain_text(content))
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    # Characters beyond the first plane are written as two escapes.
+    units = bytes.fromhex(found[2].replace("\\u", ""))
+    return found[1] + units.decode("utf-16-be", "replace")

@@ -10,7 +10,7 @@ from jinja2 import Environment
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from streams.dify.errors import RefusedError
-from streams.dify.extraction.page import page_text
+from streams.dify.extraction.web.page import page_text
 from streams.dify.ids import storable
 from streams.dify.mail.message import Content
 

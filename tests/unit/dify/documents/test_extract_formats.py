@@ -99,7 +99,7 @@ def test_an_empty_file_is_refused(extension: str) -> None:
         ("epub", epub(locked=True), r"encrypted \(DRM\)"),
         ("eml", b"nonsense", "not an e-mail"),
         ("eml", b"From: a@b.c\nContent-Type: multipart/encrypted; boundary=x\n\n--x--", "e-mail is encrypted"),
-        ("csv", b"\xff\x00", "cannot be read"),
+        ("csv", b"\xff\x00", "binary, not text"),
         ("csv", b'a,b\n"' + b"x" * (11 << 20), "the CSV file is damaged"),
     ],
 )

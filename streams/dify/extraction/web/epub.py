@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction.archive import open_archive
 from streams.dify.extraction.bounds import within_characters
-from streams.dify.extraction.page import html_text
+from streams.dify.extraction.web.page import html_text
 
 _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"
