@@ -11,8 +11,6 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import openpyxl
 import pptx
-from pypdf import PdfWriter
-from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 HANDBOOK = Path(__file__).parent / "handbook"
 
@@ -61,20 +59,22 @@ _DRAWING = "http://schemas.openxmlformats.org/drawingml/2006/main"
 
 def pdf(text: str) -> bytes:
     """Return a PDF of one page, one line of text per line."""
-    writer = PdfWriter()
-    page = writer.add_blank_page(width=595, height=842)
-    names = {"/Type": "/Font", "/Subtype": "/Type1", "/BaseFont": "/Helvetica"}
-    font = DictionaryObject({NameObject(name): NameObject(value) for name, value in names.items()})
     shown = " ".join(f"({line}) Tj T*" for line in text.splitlines())
-    stream = DecodedStreamObject()
-    stream.set_data(f"BT /F1 12 Tf 16 TL 60 760 Td {shown} ET".encode("ascii"))
-    page[NameObject("/Resources")] = DictionaryObject(
-        {NameObject("/Font"): DictionaryObject({NameObject("/F1"): font})}
+    content = f"BT /F1 12 Tf 16 TL 60 760 Td {shown} ET".encode("ascii")
+    objects = (
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Resources<</Font<</F1 4 0 R>>>>/Contents 5 0 R>>",
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(content), content),
     )
-    page[NameObject("/Contents")] = stream
-    target = BytesIO()
-    writer.write(target)
-    return target.getvalue()
+    written, places = b"%PDF-1.7\n", b""
+    for number, one in enumerate(objects, start=1):
+        places += b"%010d 00000 n \n" % len(written)
+        written += b"%d 0 obj\n%s\nendobj\n" % (number, one)
+    size = len(objects) + 1
+    table = b"xref\n0 %d\n0000000000 65535 f \n%s" % (size, places)
+    return written + table + b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (size, len(written))
 
 
 def word(paragraphs: tuple[str, ...], picture: bytes) -> bytes:

@@ -3,9 +3,9 @@
 import time
 
 from benchmarks.baseline import Baseline
-from benchmarks.corpus import pdf
 from benchmarks.documents import create_documents
 from benchmarks.environment import Servers, say
+from benchmarks.generated_documents import pdf
 from benchmarks.result import Result, Results
 from streams.local.demo.documents import SourceFile
 

@@ -2,9 +2,9 @@
 
 import time
 
-from benchmarks.corpus import text
 from benchmarks.documents import DocumentSet, create_documents
 from benchmarks.environment import Servers, say
+from benchmarks.generated_documents import text
 from benchmarks.result import Result, Results
 from streams.local.demo.documents import SourceFile
 

@@ -25,7 +25,7 @@ _TEXTS = {
     "markdown": ("markdown", "markdown_text"),
     "md": ("markdown", "markdown_text"),
     "mdx": ("markdown", "markdown_text"),
-    "pdf": ("pdf", "pdf_text"),
+    "pdf": ("pdf.document", "pdf_text"),
     "pptx": ("slides", "slides_text"),
     "properties": ("plain", "properties_text"),
     "txt": ("plain", "plain_text"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from benchmarks.corpus import pdf
+from benchmarks.generated_documents import pdf
 from schemas import DocumentIndexRequested
 from streams.dify.models import Document
 from streams.settings import Settings

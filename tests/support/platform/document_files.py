@@ -9,8 +9,8 @@ from zipfile import ZipFile
 import docx
 import openpyxl
 import pptx
-from pypdf import PdfWriter
-from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+from benchmarks.pdf_bytes import text_pdf
 
 
 def linked_images(text: str) -> set[str]:
@@ -33,26 +33,9 @@ def png(shade: int = 0) -> bytes:
 
 def pdf(*pages: str, password: str | None = None, owner_only: bool = False) -> bytes:
     """Return a PDF with one page per text (ASCII without brackets)."""
-    writer = PdfWriter()
-    font = DictionaryObject(
-        {
-            NameObject("/Type"): NameObject("/Font"),
-            NameObject("/Subtype"): NameObject("/Type1"),
-            NameObject("/BaseFont"): NameObject("/Helvetica"),
-        }
-    )
-    for text in pages:
-        page = writer.add_blank_page(width=300, height=300)
-        stream = DecodedStreamObject()
-        stream.set_data(f"BT /F1 12 Tf 20 200 Td ({text}) Tj ET".encode("ascii") if text else b"")
-        fonts = DictionaryObject({NameObject("/F1"): font})
-        page[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
-        page[NameObject("/Contents")] = stream
-    if password is not None:
-        writer.encrypt("" if owner_only else password, password, algorithm="AES-256")
-    target = BytesIO()
-    writer.write(target)
-    return target.getvalue()
+    contents = (f"BT /F1 12 Tf 20 200 Td ({text}) Tj ET".encode("ascii") if text else b"" for text in pages)
+    secret = (password or "").encode()
+    return text_pdf(contents, None if password is None else (b"" if owner_only else secret, secret))
 
 
 def word(*, pictures: tuple[bytes, ...] = (), paragraphs: tuple[str, ...] = ("Everyone has thirty days.",)) -> bytes:

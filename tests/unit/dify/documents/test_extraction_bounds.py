@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 import openpyxl
 import pytest
-from pypdf import PdfReader, PdfWriter
-from pypdf.generic import ArrayObject, NameObject, NumberObject
 
+from benchmarks.pdf_bytes import FONT, Stream, page, pdf_bytes
 from streams.dify.errors import ExtractionError, RefusedError
 from streams.dify.extraction import bounds, extract
 from streams.dify.extraction.result import IMAGE_TYPES, image_extension, image_of
@@ -18,7 +17,7 @@ from streams.dify.indexing.prepare import Prepared, PreparedImage, checked_image
 from streams.dify.splitting import piece
 from streams.dify.splitting.piece import contents_of
 from streams.dify.splitting.rules import Segmentation
-from tests.support.platform.document_files import epub, pdf, png, word
+from tests.support.platform.document_files import epub, png, word
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 SECONDS = 30.0
@@ -65,14 +64,9 @@ def _repeated_epub() -> bytes:
 
 def _repeated_pdf() -> bytes:
     """Return a PDF whose page tree names its page 2,000 times."""
-    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pdf("words " * 4_000))))
-    tree = writer.root_object["/Pages"].get_object()
-    kids = tree["/Kids"]  # type: ignore[index]  # a dictionary
-    tree[NameObject("/Kids")] = ArrayObject([kids[0]] * 2_000)  # type: ignore[index]
-    tree[NameObject("/Count")] = NumberObject(2_000)  # type: ignore[index]
-    target = io.BytesIO()
-    writer.write(target)
-    return target.getvalue()
+    tree = b"<</Type/Pages/Kids[%s]/Count 2000>>" % (b"4 0 R " * 2_000)
+    content = Stream(b"BT /F1 12 Tf 20 200 Td (%s) Tj ET" % (b"words " * 4_000))
+    return pdf_bytes([b"<</Type/Catalog/Pages 2 0 R>>", tree, FONT, page(5), content])
 
 
 HOSTILE: dict[str, tuple[str, Callable[[], bytes], str]] = {

@@ -2,10 +2,8 @@
 
 import random
 from collections.abc import Iterator
-from io import BytesIO
 
-from pypdf import PdfWriter
-from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+from benchmarks.pdf_bytes import text_pdf
 
 _SYLLABLES = ("ka", "lo", "mi", "ren", "tu", "sha", "vel", "no", "dri", "pas", "quo", "el", "ba", "fi", "gor")
 _LINE = 80
@@ -35,22 +33,9 @@ def text(characters: int, seed: str) -> str:
 
 def pdf(pages: int, seed: str) -> bytes:
     """Return a PDF of full pages: 40 lines of about 80 characters each."""
-    writer = PdfWriter()
-    font = DictionaryObject({NameObject("/Type"): NameObject("/Font"), NameObject("/Subtype"): NameObject("/Type1")})
-    font[NameObject("/BaseFont")] = NameObject("/Helvetica")
     drawn = words(seed)
-    for _ in range(pages):
-        page = writer.add_blank_page(width=595, height=842)
-        stream = DecodedStreamObject()
-        lines = " T* ".join(f"({_line(drawn)}) Tj" for _ in range(_LINES_PER_PAGE))
-        stream.set_data(f"BT /F1 10 Tf 14 TL 40 800 Td {lines} ET".encode("ascii"))
-        page[NameObject("/Resources")] = DictionaryObject(
-            {NameObject("/Font"): DictionaryObject({NameObject("/F1"): font})}
-        )
-        page[NameObject("/Contents")] = stream.flate_encode()
-    target = BytesIO()
-    writer.write(target)
-    return target.getvalue()
+    contents = (" T* ".join(f"({_line(drawn)}) Tj" for _ in range(_LINES_PER_PAGE)) for _ in range(pages))
+    return text_pdf(f"BT /F1 10 Tf 14 TL 40 800 Td {lines} ET".encode("ascii") for lines in contents)
 
 
 def _line(drawn: Iterator[str]) -> str:

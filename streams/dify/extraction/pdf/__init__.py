@@ -1,0 +1,1 @@
+"""Reads PDF by PDFium, the library that Chrome shows PDF with."""
