@@ -14,6 +14,7 @@ MESSAGE_LIMIT = 2 * 1024
 STACK_LIMIT = 8 * 1024
 """The maximum length of a stack in bytes of UTF-8."""
 _CUT = "…\n"
+_DATABASE_LIBRARIES = frozenset({"psycopg", "sqlalchemy"})
 
 
 class ErrorText(NamedTuple):
@@ -54,9 +55,27 @@ def type_name(error: BaseException) -> str:
 
 def message(error: BaseException) -> str:
     """Return an exception's message in one line of at most `MESSAGE_LIMIT` bytes."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    line = " ".join(redacted(str(cause)).split())  # before it is cut: half a value would not be recognised
-    encoded = line.encode(errors="replace")
+    return _line(redacted(str(_cause(error))))  # before it is cut: half a value would not be recognised
+
+
+def owner_message(error: BaseException) -> str:
+    """Return an exception's message in one line, for a row or a key that the platform shows to its users.
+
+    A database error gives its class only: its words name statements, tables, and values of other rows. They are in the
+    log and in the dead letter.
+    """
+    if any(base.__module__.partition(".")[0] in _DATABASE_LIBRARIES for base in type(error).__mro__):
+        return f"the database stopped the work ({type(_cause(error)).__name__}); the operator's log has the reason"
+    return _line(str(error)) or type(error).__name__
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the driver's error of a database error, which has no statement; any other error as it is."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def _line(text: str) -> str:
+    encoded = " ".join(text.split()).encode(errors="replace")
     if len(encoded) <= MESSAGE_LIMIT:
         return encoded.decode()
     return encoded[: MESSAGE_LIMIT - len("…".encode())].decode(errors="ignore") + "…"

@@ -13,6 +13,7 @@ from streams.dify.annotations.index import lock_app, lock_index, questions_of
 from streams.dify.errors import RefusedError, ReplyDisabled, Stopped
 from streams.dify.ids import checked_id
 from streams.dify.platform import Platform
+from streams.observability.error_text import owner_message
 
 GROUP_SIZE = 100
 """The number of annotations that one step indexes. A crash repeats at most one step."""

@@ -19,6 +19,7 @@ from streams.dify.annotations.reply import (
 from streams.dify.errors import RefusedError, Stopped
 from streams.dify.ids import checked_id
 from streams.dify.platform import Platform
+from streams.observability.error_text import owner_message
 
 GROUP_SIZE = 100
 """The number of annotations that one step indexes."""

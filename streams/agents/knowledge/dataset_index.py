@@ -11,6 +11,7 @@ from streams.dify.ids import checked_id, optional_id
 from streams.dify.platform import Platform
 from streams.dify.reindexing import dataset as steps
 from streams.dify.reindexing.document import finish, record_not_loaded
+from streams.observability.error_text import owner_message
 
 
 def changed_index(event: DatasetIndexChanged) -> str:

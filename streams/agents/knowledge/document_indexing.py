@@ -53,6 +53,7 @@ from streams.dify.qa.chat import ChatEndpoint
 from streams.dify.sources.reader import SourceContent
 from streams.dify.splitting.question import question_pieces
 from streams.dify.uploads.images import record_images, store_images
+from streams.observability.error_text import owner_message
 from streams.storage import FileMissingError
 
 T = TypeVar("T")

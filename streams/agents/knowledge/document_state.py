@@ -11,6 +11,7 @@ from streams.dify.ids import checked_id, optional_id
 from streams.dify.platform import Platform
 from streams.dify.reindexing.document import disable, enable, finish, record_not_disabled, record_not_enabled
 from streams.dify.reindexing.target import StandingTarget, is_foreign
+from streams.observability.error_text import owner_message
 
 Switched = DocumentEnabled | DocumentDisabled
 

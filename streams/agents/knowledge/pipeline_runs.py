@@ -13,6 +13,7 @@ from streams.dify.pipelines.run_files import documents_of_file, run_file_exists
 from streams.dify.platform import Platform
 from streams.dify.tenancy import tenant_of_dataset
 from streams.dify.uploads.files import delete_files
+from streams.observability.error_text import owner_message
 from streams.observability.logs import get_logger
 
 log = get_logger(__name__)

@@ -20,6 +20,7 @@ from streams.dify.imports.segments import ImportJob, ImportSource
 from streams.dify.indexing.prepare import reading_seconds
 from streams.dify.platform import Platform
 from streams.dify.reindexing.segments import Place
+from streams.observability.error_text import owner_message
 from streams.observability.logs import get_logger
 
 log = get_logger(__name__)

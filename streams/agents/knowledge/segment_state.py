@@ -17,6 +17,7 @@ from streams.dify.platform import Platform
 from streams.dify.reindexing import segments
 from streams.dify.reindexing.document import finish
 from streams.dify.reindexing.segments import SEGMENTS_PER_STEP, Gone, Place
+from streams.observability.error_text import owner_message
 
 SegmentsChanged = SegmentEnabled | SegmentDisabled
 

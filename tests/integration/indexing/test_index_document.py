@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 from schemas import DocumentIndexCreated, DocumentIndexRequested
 from streams.agents.knowledge import document_indexing as indexing
@@ -288,6 +288,21 @@ async def test_a_missing_file_is_retried_and_can_come_later(site: Site) -> None:
     await site.run(index_document, request)
     alive = await site.document(document.id)
     assert (alive.indexing_status, alive.error, alive.stopped_at) == ("completed", None, None)
+
+
+@pytest.mark.requirement("Extraction", "a document's error is one line, and never a statement of the database")
+async def test_a_document_shows_no_statement_of_the_database(site: Site) -> None:
+    """The error of a real statement, as the driver raises it."""
+    document = await site.add_document(await site.add_dataset(), b"Fine.")
+    with pytest.raises(DataError) as failure:
+        async with site.transaction() as session:
+            await session.execute(text("select 1 / 0 as secret_column"))
+
+    await site.die(index_document, site.request(document), failure.value)
+
+    assert "secret_column" in str(failure.value)
+    dead = await site.document(document.id)
+    assert dead.error == "the database stopped the work (DivisionByZero); the operator's log has the reason"
 
 
 async def test_a_death_never_overwrites_completed(site: Site) -> None:

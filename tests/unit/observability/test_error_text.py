@@ -1,9 +1,11 @@
 """The texts of exceptions in logs, the ledger and dead letters."""
 
-from sqlalchemy.exc import DataError
+import psycopg
+import pytest
+from sqlalchemy.exc import DataError, InvalidRequestError
 
 from streams.delivery import Permanent
-from streams.observability.error_text import MESSAGE_LIMIT, STACK_LIMIT, describe
+from streams.observability.error_text import MESSAGE_LIMIT, STACK_LIMIT, describe, owner_message
 
 
 def raised(error: BaseException, cause: BaseException | None = None, *, suppress: bool = False) -> BaseException:
@@ -85,3 +87,25 @@ def test_a_database_error_tells_no_parameters() -> None:
     assert told.type_name == "sqlalchemy.exc.DataError"
     assert told.message == "value too long"
     assert "secret" not in told.stack
+
+
+@pytest.mark.requirement("Extraction", "a document's error is one line, and never a statement of the database")
+@pytest.mark.parametrize(
+    "error",
+    [
+        DataError("INSERT INTO tickets VALUES (%s)", ["secret"], psycopg.errors.NotNullViolation("Key (a)=(secret)")),
+        psycopg.errors.NotNullViolation("Failing row contains (secret)"),
+        InvalidRequestError("INSERT INTO tickets"),
+    ],
+)
+def test_owners_see_no_words_of_the_database(error: Exception) -> None:
+    """Its statements, tables and values of rows are for the operator."""
+    kind = "InvalidRequestError" if isinstance(error, InvalidRequestError) else "NotNullViolation"
+    assert owner_message(error) == f"the database stopped the work ({kind}); the operator's log has the reason"
+
+
+def test_owners_see_one_line_of_any_other_error() -> None:
+    """An exception without a message is named."""
+    assert owner_message(Permanent("the file\n  is empty")) == "the file is empty"
+    assert owner_message(ValueError()) == "ValueError"
+    assert len(owner_message(ValueError("é" * 5000)).encode()) <= MESSAGE_LIMIT
