@@ -35,7 +35,7 @@ _TEXTS = {
     "xml": ("plain", "xml_text"),
 }
 """Formats with text only: the module of this package, and its function."""
-_CONTENTS = {"docx": ("word", "word_content")}
+_CONTENTS = {"docx": ("word.document", "word_content")}
 """Formats with text and images. The images belong to the document of the given id."""
 EXTENSIONS = tuple(sorted({*_TEXTS, *_CONTENTS}))
 IMAGE_EXTENSIONS = frozenset(_CONTENTS)

@@ -149,10 +149,10 @@ def test_the_text_of_a_file_is_bounded(extension: str, content: bytes, monkeypat
 def test_images_that_are_too_large_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The text, and the images before the limit, stay."""
     small, large = png(1), png(2) + bytes(5_000)
-    monkeypatch.setattr("streams.dify.extraction.word.MAX_IMAGE_BYTES", 1_000)
+    monkeypatch.setattr("streams.dify.extraction.word.images.MAX_IMAGE_BYTES", 1_000)
     found = extract(word(pictures=(small, large)), "docx", DOCUMENT)
     assert [image.content for image in found.images] == [small]
-    monkeypatch.setattr("streams.dify.extraction.word.MAX_IMAGES_BYTES", len(small) + 10)
+    monkeypatch.setattr("streams.dify.extraction.word.images.MAX_IMAGES_BYTES", len(small) + 10)
     found = extract(word(pictures=(small, png(2))), "docx", DOCUMENT)
     assert [image.content for image in found.images] == [small]
     assert "Everyone has thirty days." in found.text

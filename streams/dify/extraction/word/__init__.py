@@ -1,0 +1,1 @@
+"""Reads Word (docx): the body of the document as Markdown, in the platform's form."""
