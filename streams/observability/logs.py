@@ -56,18 +56,27 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Set up logging for this process. A second call replaces the first setup, also for loggers in use."""
+    """Set up logging for this process. A second call replaces the first setup, also for loggers in use.
+
+    Warnings of Python become lines of the logger `py.warnings`.
+    """
     logging.config.dictConfig(logging_config(settings))
+    logging.captureWarnings(capture=True)
+    configure_structlog(settings.log_level, json=use_json(settings.log_format))
+
+
+def configure_structlog(level: str, *, json: bool) -> None:
+    """Set up the loggers of `get_logger`: their level, and the fields of their lines."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             _add_delivery,
             _add_trace,
-            *_known_fields(json=_use_json(settings)),
+            *_known_fields(json=json),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
     forget_cached()
@@ -101,31 +110,31 @@ def logging_config(settings: Settings) -> dict[str, object]:
 
     Faust's worker clears the root logger when it starts, and applies its setting `logging_config`: pass this value.
     """
-    json = _use_json(settings)
     levels = logger_levels(settings.log_level)
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "lines": {
-                "()": structlog.stdlib.ProcessorFormatter,
-                "processors": [
-                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    *_renderers(json=json),
-                ],
-                "foreign_pre_chain": [
-                    structlog.contextvars.merge_contextvars,
-                    _add_delivery,
-                    _add_trace,
-                    *_known_fields(json=json),
-                ],
-            }
+            "lines": {"()": line_formatter, "json": use_json(settings.log_format)},
         },
         # The current stderr: Faust's worker replaces sys.stderr with a logger later.
         "handlers": {"stderr": {"()": RepeatHandler, "formatter": "lines", "stream": sys.stderr}},
         "root": {"level": levels.pop(ROOT), "handlers": ["stderr"]},
         "loggers": {name: {"level": level} for name, level in levels.items()},
     }
+
+
+def line_formatter(*, json: bool) -> logging.Formatter:
+    """Return the format of a line, for the loggers of the standard library."""
+    return structlog.stdlib.ProcessorFormatter(
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(json=json)],
+        foreign_pre_chain=[
+            structlog.contextvars.merge_contextvars,
+            _add_delivery,
+            _add_trace,
+            *_known_fields(json=json),
+        ],
+    )
 
 
 def logger_levels(level: str) -> dict[str, str]:
@@ -195,8 +204,9 @@ def _add_trace(_logger: WrappedLogger, _method: str, fields: EventDict) -> Event
     return {**found, **fields} if found else fields
 
 
-def _use_json(settings: Settings) -> bool:
-    return settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+def use_json(log_format: str) -> bool:
+    """Return whether lines are JSON, for a value of STREAMS_LOG_FORMAT."""
+    return log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
 
 
 def _known_fields(*, json: bool) -> list[Processor]:

@@ -130,6 +130,7 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
             preload=config.preload,
             memory=settings.compute_memory,
             confined=settings.compute_confined,
+            log_format=settings.log_format,
         )
         stack.push_async_callback(compute.close)
         database = _open_database(stack, settings, effects=1, bookkeeping=WORKER_CONNECTIONS)

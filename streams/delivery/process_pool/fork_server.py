@@ -17,6 +17,7 @@ from typing import NoReturn, TypedDict
 
 from streams.delivery.process_pool import compute_process
 from streams.delivery.process_pool.confinement import can_filter, hide_memory
+from streams.observability.compute_logs import configure_compute_logging, remove_library_handlers
 
 _MAX_FDS = 16
 _CHUNK = 65536
@@ -33,6 +34,8 @@ class Options(TypedDict):
     """MiB that a process may use in addition to them; None: no limit."""
     confined: bool
     """Whether to filter the system calls of the processes, where the kernel can."""
+    log_format: str
+    """STREAMS_LOG_FORMAT of the worker."""
 
 
 def main(options: Options) -> NoReturn:
@@ -41,10 +44,12 @@ def main(options: Options) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     hide_memory()
+    configure_compute_logging(options["log_format"])
     for module in options["preload"]:
         # Functions of modules that are not installed here are imported where they are used.
         with suppress(ImportError):
             importlib.import_module(module)
+    remove_library_handlers()
     filtered = options["confined"] and can_filter()
     worker = socket.socket(fileno=options["descriptor"])
     _Server(worker, options["memory"], filtered=filtered).run()

@@ -28,7 +28,13 @@ class ComputePool:
     """
 
     def __init__(
-        self, processes: int, preload: Sequence[str] = (), *, memory: int | None = None, confined: bool = True
+        self,
+        processes: int,
+        preload: Sequence[str] = (),
+        *,
+        memory: int | None = None,
+        confined: bool = True,
+        log_format: str = "auto",
     ) -> None:
         """Start nothing yet: the first call starts the fork server, so a worker that never computes pays nothing.
 
@@ -37,11 +43,12 @@ class ComputePool:
             preload: Modules that the fork server imports once for all processes.
             memory: MiB that the code may use in each process, in addition to the loaded modules; None: no limit.
             confined: Whether the processes have no network and start no programs, where the kernel can forbid it.
+            log_format: STREAMS_LOG_FORMAT. The processes log errors only.
         """
         self._usage = UsageMeter()
         self._processes = processes
         self._memory = memory
-        self._options = (list(preload), confined)
+        self._options = (list(preload), confined, log_format)
         self._turns = Turns(processes)
         self._idle: list[ComputeProcess] = []
         self._server: ForkServer | None = None
@@ -58,8 +65,8 @@ class ComputePool:
         return await asyncio.shield(self._starting)
 
     async def _start(self) -> ForkServer:
-        preload, confined = self._options
-        server = ForkServer(preload, self._memory, self._usage, confined=confined)
+        preload, confined, log_format = self._options
+        server = ForkServer(preload, self._memory, self._usage, confined=confined, log_format=log_format)
         try:
             await server.connect()
         except BaseException:

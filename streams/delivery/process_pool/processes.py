@@ -34,7 +34,9 @@ _Started = tuple[int, "asyncio.Future[_End]"]
 class ForkServer:
     """The program that compute processes are forked from."""
 
-    def __init__(self, preload: list[str], memory: int | None, usage: UsageMeter, *, confined: bool) -> None:
+    def __init__(
+        self, preload: list[str], memory: int | None, usage: UsageMeter, *, confined: bool, log_format: str
+    ) -> None:
         """Start the program. It then loads its modules.
 
         Args:
@@ -42,11 +44,14 @@ class ForkServer:
             memory: MiB that each process may use in addition to them; None: no limit.
             usage: Gets the starts and ends of the processes.
             confined: Whether to filter the system calls of the processes.
+            log_format: STREAMS_LOG_FORMAT of this worker.
         """
         self.usage = usage
         self._socket, other = socket.socketpair()
         with other:
-            options = Options(descriptor=other.fileno(), preload=preload, memory=memory, confined=confined)
+            options = Options(
+                descriptor=other.fileno(), preload=preload, memory=memory, confined=confined, log_format=log_format
+            )
             self._program = subprocess.Popen(  # noqa: S603 - this interpreter and this package
                 command(options),
                 env=clean_environment(os.environ),

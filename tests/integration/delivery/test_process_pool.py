@@ -4,6 +4,7 @@ What runs in a compute process has no secrets, no network and no other processes
 """
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -206,3 +207,40 @@ async def test_a_server_that_cannot_start_fails_the_call_alone(monkeypatch: pyte
         assert await pool.run(sum, ([1, 2],), {}, seconds=60) == 3
     finally:
         await pool.close()
+
+
+@pytest.mark.requirement("Extraction", "libraries' warnings about a file are not in the log")
+async def test_compute_processes_log_errors_only_and_as_json(capfd: pytest.CaptureFixture[str]) -> None:
+    """A warning would quote the file. An error is one line in the format of the worker."""
+    pool = ComputePool(1, preload=["jieba"], log_format="json")
+    try:
+        assert await pool.run(calls.complain, (), {}, seconds=30) == 1
+    finally:
+        await pool.close()
+
+    (line,) = capfd.readouterr().err.splitlines()
+    shown = json.loads(line)
+    assert {name: shown[name] for name in ("level", "logger", "message")} == {
+        "level": "error",
+        "logger": "a.library",
+        "message": "broken\nin two lines",
+    }
+
+
+async def test_a_fork_server_that_cannot_start_says_so_in_one_line(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that raises while it is loaded ends the program. The traceback is a field of the line."""
+    (tmp_path / "breaks_at_import.py").write_text("raise ValueError('no\\ngood')")
+    monkeypatch.syspath_prepend(tmp_path)
+    pool = ComputePool(1, preload=["breaks_at_import"], log_format="json")
+    try:
+        with pytest.raises(ComputeCrashedError, match="its error is above"):
+            await pool.run(calls.complain, (), {}, seconds=30)
+    finally:
+        await pool.close()
+
+    (line,) = capfd.readouterr().err.splitlines()
+    shown = json.loads(line)
+    assert (shown["message"], shown["error_type"]) == ("compute process crashed", "ValueError")
+    assert "breaks_at_import" in shown["stack"]

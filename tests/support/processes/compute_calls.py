@@ -1,5 +1,6 @@
 """Functions that run in compute processes: what a hole in a library could try. Without pytest, to be imported fast."""
 
+import logging
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -102,3 +104,14 @@ def large() -> bytes:
 def begin_and_loop(path: Path) -> None:
     path.touch()
     loop()
+
+
+def complain() -> int:
+    """Warn and log in the ways of libraries: with loggers and handlers of their own, and as an error at the end."""
+    warnings.warn("a warning of Python", stacklevel=1)
+    own = logging.getLogger("a.library")
+    own.setLevel(logging.DEBUG)
+    own.warning("a font %s", {"a": "text of the file"})
+    logging.getLogger("jieba").warning("a warning with a handler of its own")
+    own.error("broken\nin two lines")
+    return 1
