@@ -3,22 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-
 from streams.delivery import Permanent, Retry, Unavailable
 from streams.dify.errors import BusyError, RefusedError, UnavailableError
 from streams.storage import StorageAwayError, StorageKeyError
 
 STORAGE = "storage"
 """The name of the file storage in the `needs` of handlers."""
-
-
-def owner_message(error: BaseException) -> str:
-    """Return the text of an error for a row that its owner reads. Of a database's error it has no SQL and no values."""
-    if isinstance(error, SQLAlchemyError):
-        cause = error.orig if isinstance(error, DBAPIError) else None
-        return f"the database failed: {str(cause or '').strip().partition(chr(10))[0] or type(error).__name__}"
-    return str(error) or type(error).__name__
 
 
 @contextmanager

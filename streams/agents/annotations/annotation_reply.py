@@ -5,7 +5,7 @@ from contextlib import suppress
 from schemas import AnnotationReplyDisabled, AnnotationReplyEnabled
 from schemas.event import new_event_id
 from streams.agents.annotations.annotation_embedding import embed_questions
-from streams.agents.error_mapping import mapped_errors, owner_message
+from streams.agents.error_mapping import mapped_errors
 from streams.agents.workspace.coordination_keys import publish_dropped, publish_job_end
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.handler import JSON

@@ -1,7 +1,7 @@
 """Handler for datasets that got another indexing technique or embedding model: builds their index anew."""
 
 from schemas import DatasetIndexChanged
-from streams.agents.error_mapping import mapped_errors, owner_message
+from streams.agents.error_mapping import mapped_errors
 from streams.agents.knowledge.document_state import write
 from streams.agents.workspace.coordination_keys import publish_dropped
 from streams.delivery import Backoff, Work, handles

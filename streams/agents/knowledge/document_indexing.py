@@ -13,7 +13,7 @@ from schemas import (
     DocumentSyncRequested,
     PipelineRunRequested,
 )
-from streams.agents.error_mapping import mapped_errors, owner_message
+from streams.agents.error_mapping import mapped_errors
 from streams.agents.knowledge.cleanup_steps import publish_next_step
 from streams.agents.knowledge.document_loading import load
 from streams.delivery import Backoff, ProcessorTimeExceededError, Retry, Work, handles

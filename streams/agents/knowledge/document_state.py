@@ -1,7 +1,7 @@
 """Handlers for a document that was enabled or disabled: the index gets or loses its segments."""
 
 from schemas import DocumentDisabled, DocumentEnabled
-from streams.agents.error_mapping import mapped_errors, owner_message
+from streams.agents.error_mapping import mapped_errors
 from streams.agents.knowledge.document_indexing import document_resource
 from streams.agents.knowledge.document_loading import load_keywords, load_vectors
 from streams.delivery import Backoff, Work, handles

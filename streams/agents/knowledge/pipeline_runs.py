@@ -2,7 +2,7 @@
 
 from schemas import PipelineRunRequested
 from schemas.event import event_time, new_event_id
-from streams.agents.error_mapping import mapped_errors, owner_message
+from streams.agents.error_mapping import mapped_errors
 from streams.delivery import Backoff, Permanent, Work, handles
 from streams.delivery.handler import JSON
 from streams.dify.errors import PipelinesAwayError, RedisAwayError, RefusedError, ServiceError

@@ -5,7 +5,7 @@ from contextlib import suppress
 from itertools import islice
 
 from schemas import SegmentsImportRequested
-from streams.agents.error_mapping import mapped_errors, owner_message
+from streams.agents.error_mapping import mapped_errors
 from streams.agents.knowledge.document_indexing import document_resource
 from streams.agents.knowledge.document_loading import load_keywords, load_vectors
 from streams.agents.workspace.coordination_keys import publish_job_end

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from schemas import SegmentDeleted, SegmentDisabled, SegmentEnabled
 from schemas.event import new_event_id
-from streams.agents.error_mapping import mapped_errors, owner_message
+from streams.agents.error_mapping import mapped_errors
 from streams.agents.knowledge.document_indexing import document_resource
 from streams.agents.knowledge.document_state import write
 from streams.delivery import Backoff, Retry, Work, handles

@@ -327,7 +327,7 @@ async def test_a_death_never_overwrites_completed(site: Site) -> None:
         (b"", "a.txt", {}, "the file is empty"),
         (b" \n\t ", "a.txt", {}, "the file contains no text"),
         (b"...!!!...", "a.txt", {}, "nothing but punctuation"),
-        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a.txt", {}, "is not UTF-8 text"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a.txt", {}, "is binary, not text"),
         (b"abc\x00def", "a.md", {}, "is binary"),
         (b"\x00", "a.dwg", {}, "files of type dwg are not supported yet"),
         (b"text", "a.txt", {"mode": "custom"}, "'custom' is empty"),

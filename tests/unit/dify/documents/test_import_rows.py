@@ -73,7 +73,7 @@ def test_answers(tmp_path: Path) -> None:
         (b"", "no usable row"),
         (b"content\n", "no usable row"),
         (b"content\n \n", "row 2: the first column is empty"),
-        (b"content\n\xff", "not UTF-8 text"),
+        (b"content\n" + "Grüße aus Köln und Übersee für Jürgen".encode() + b" \xff", "not UTF-8 text"),
         (b"content\na\x00b", "binary"),
         (b"content\n" + b"x" * (11 * 1024 * 1024), "row 2: field larger than field limit"),
     ],
