@@ -26,7 +26,7 @@ _TEXTS = {
     "md": ("markdown", "markdown_text"),
     "mdx": ("markdown", "markdown_text"),
     "pdf": ("pdf.document", "pdf_text"),
-    "pptx": ("slides", "slides_text"),
+    "pptx": ("slides", "slides_content"),
     "properties": ("plain", "properties_text"),
     "txt": ("plain", "plain_text"),
     "vtt": ("webvtt", "webvtt_text"),

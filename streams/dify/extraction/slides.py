@@ -1,39 +1,100 @@
-"""Reads PowerPoint (pptx): the texts, tables and notes of each slide."""
+"""Reads PowerPoint (pptx): the texts, tables, charts, diagrams and notes of each slide."""
 
-from collections.abc import Iterable, Iterator
-from io import BytesIO
+from collections.abc import Container, Iterator
 
-from pptx import Presentation
-from pptx.shapes.base import BaseShape
-from pptx.shapes.graphfrm import GraphicFrame
-from pptx.shapes.group import GroupShape
-from pptx.slide import Slide
+from lxml import etree
 
-from streams.dify.extraction.archive import open_archive
-from streams.dify.extraction.bounds import within_characters
+from streams.dify.extraction.bounds import within_length
+from streams.dify.extraction.office.drawing import RelatedDrawings, body_text
+from streams.dify.extraction.office.markdown_table import markdown_rows, repeated
+from streams.dify.extraction.office.markup import attribute, child, name_of, unwrapped
+from streams.dify.extraction.office.package import OfficePackage, parse_xml
+from streams.dify.extraction.result import Extracted, Part
 
-
-def slides_text(content: bytes) -> str:
-    """Return the slides with blank lines between them, and each table row as one line. Raises ExtractionError."""
-    with open_archive(content):
-        deck = Presentation(BytesIO(content))
-    slides = ("\n".join(filter(None, _lines(slide))) for slide in deck.slides)
-    return "\n\n".join(within_characters(filter(None, slides)))
+_GROUPS = frozenset({"p:grpSp"})
+_DRAWINGS = frozenset({"c:chart", "dgm:relIds"})
+_OUTSIDE_OF_NOTES = frozenset({"dt", "ftr", "hdr", "sldImg", "sldNum"})
+"""The placeholders of a page of notes that are not of the notes: date, footer, header, slide and number."""
 
 
-def _lines(slide: Slide) -> Iterator[str]:
-    yield from _shape_lines(slide.shapes)
-    notes = slide.notes_slide.notes_text_frame if slide.has_notes_slide else None
-    if notes is not None:
-        yield notes.text.strip()
+def slides_content(content: bytes) -> Extracted:
+    """Return one part per slide. Raises ExtractionError."""
+    deck = _DeckReader(OfficePackage(content))
+    return Extracted(tuple(within_length(deck.parts())), warnings=tuple(deck.warnings))
 
 
-def _shape_lines(shapes: Iterable[BaseShape]) -> Iterator[str]:
-    for shape in shapes:
-        if isinstance(shape, GroupShape):
-            yield from _shape_lines(shape.shapes)
-        elif isinstance(shape, GraphicFrame) and shape.has_table:
-            for row in shape.table.rows:
-                yield " | ".join(cell.text.strip() for cell in row.cells)
-        elif shape.has_text_frame:
-            yield shape.text_frame.text.strip()  # type: ignore[attr-defined]  # has_text_frame was checked
+class _DeckReader:
+    """Reads the slides of a presentation in order."""
+
+    def __init__(self, package: OfficePackage) -> None:
+        self._package = package
+        self._drawings = RelatedDrawings(package)
+        self.warnings: list[str] = []
+
+    def parts(self) -> Iterator[Part]:
+        for number, name in enumerate(self._slides(), start=1):
+            slide = self._package.xml(name)
+            if slide is None:
+                self.warnings.append(f"slide {number} is damaged and is not read")
+                continue
+            lines = [*self._lines(name, slide), *self._notes(name)]
+            text = "\n".join(filter(None, lines))
+            if text:
+                yield Part(text, {"slide": number})
+
+    def _slides(self) -> list[str]:
+        """Return the names of the slides, each once, however often the file names it."""
+        main = self._package.main_part()
+        root = parse_xml(self._package.read(main) or b"")
+        if name_of(root.tag) != "p:presentation":
+            message = "it is no presentation"
+            raise ValueError(message)
+        related = self._package.relationships(main)
+        listed = child(root, "p:sldIdLst")
+        ids = (attribute(one, "r:id") or "" for one in (listed if listed is not None else ()))
+        return list(dict.fromkeys(related[one].target for one in ids if one in related))
+
+    def _lines(self, part: str, page: etree._Element, without: Container[str] = ()) -> Iterator[str]:
+        """Yield the lines of a slide or a page of notes, without the placeholders of some types."""
+        tree = child(page, "p:cSld", "p:spTree")
+        for shape in unwrapped(tree, _GROUPS.__contains__) if tree is not None else ():
+            placeholder = child(shape, "p:nvSpPr", "p:nvPr", "p:ph")
+            if name_of(shape.tag) == "p:graphicFrame":
+                yield from self._graphic(part, shape)
+            elif placeholder is None or placeholder.get("type") not in without:
+                yield _shape_text(shape)
+
+    def _graphic(self, part: str, frame: etree._Element) -> Iterator[str]:
+        for element in unwrapped(frame, lambda name: name not in _DRAWINGS and name != "a:tbl"):
+            if name_of(element.tag) == "a:tbl":
+                yield from markdown_rows(_table(element))
+            else:
+                yield from self._drawings.lines(part, element)
+
+    def _notes(self, part: str) -> Iterator[str]:
+        for name in self._package.related(part, "notesSlide"):
+            notes = self._package.xml(name)
+            if notes is not None:
+                yield from self._lines(name, notes, _OUTSIDE_OF_NOTES)
+
+
+def _shape_text(shape: etree._Element) -> str:
+    body = child(shape, "p:txBody")
+    return body_text(body) if body is not None else ""
+
+
+def _table(table: etree._Element) -> Iterator[list[str]]:
+    """Yield the rows of a table. The file has a cell for each column, also where cells are merged."""
+    above: dict[int, str] = {}
+    for row in table:
+        if name_of(row.tag) == "a:tr":
+            texts = []
+            for column, cell in enumerate(one for one in row if name_of(one.tag) == "a:tc"):
+                body = child(cell, "a:txBody")
+                text = body_text(body) if body is not None else ""
+                if cell.get("vMerge") in {"1", "true"}:
+                    text = text or above.get(column, "")
+                else:
+                    above[column] = repeated(text)
+                texts.append(text)
+            yield texts

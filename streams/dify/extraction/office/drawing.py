@@ -4,44 +4,59 @@ from collections.abc import Iterable, Iterator
 
 from lxml import etree
 
-from streams.dify.extraction.office.markup import attribute, name_of
+from streams.dify.extraction.office.markup import attribute, name_of, unwrapped
 from streams.dify.extraction.office.package import OfficePackage
 
-_TEXTS = {"a:br": "\n", "a:tab": "\t"}
+_LEAVES = frozenset({"a:t", "m:t", "a:br", "a:pPr", "a:rPr", "a:endParaRPr"})
 
 
 def paragraph_text(paragraph: etree._Element) -> str:
     """Return the text of an ``a:p``."""
     pieces = []
-    for element in paragraph.iter(etree.Element):
+    for element in unwrapped(paragraph, lambda name: name not in _LEAVES):
         name = name_of(element.tag)
-        pieces.append((element.text or "") if name in {"a:t", "m:t"} else _TEXTS.get(name, ""))
+        if name in {"a:t", "m:t"}:
+            pieces.append(element.text or "")
+        elif name == "a:br":
+            pieces.append("\n")
     return "".join(pieces).strip()
 
 
-def paragraph_lines(root: etree._Element) -> Iterator[str]:
-    """Yield the texts of the paragraphs below an element, without the empty ones."""
-    for element in root.iter(etree.Element):
-        if name_of(element.tag) == "a:p":
-            text = paragraph_text(element)
-            if text:
-                yield text
+def body_text(body: etree._Element) -> str:
+    """Return the paragraphs of a ``txBody``, a line each."""
+    return "\n".join(paragraph_text(one) for one in body if name_of(one.tag) == "a:p").strip()
 
 
-def related_lines(package: OfficePackage, part: str, drawing: etree._Element) -> Iterator[str]:
-    """Yield the texts of a chart or a diagram (SmartArt).
+class RelatedDrawings:
+    """Reads the charts and diagrams (SmartArt) that a file refers to, each once."""
 
-    Args:
-        package: the file.
-        part: the name of the part that contains the drawing.
-        drawing: the ``c:chart`` or ``dgm:relIds`` that refers to it.
-    """
-    chart = name_of(drawing.tag) == "c:chart"
-    related = package.relationships(part).get(attribute(drawing, "r:id" if chart else "r:dm") or "")
-    root = package.xml(related.target) if related is not None and not related.external else None
-    if root is not None:
-        yield from paragraph_lines(root)
-        yield from _series_lines(root) if chart else ()
+    def __init__(self, package: OfficePackage) -> None:
+        self._package = package
+        self._read: set[str] = set()
+
+    def lines(self, part: str, drawing: etree._Element) -> Iterator[str]:
+        """Yield the texts of a chart or a diagram, unless they have been read.
+
+        Args:
+            part: the name of the part that contains the drawing.
+            drawing: the ``c:chart`` or ``dgm:relIds`` that refers to it.
+        """
+        chart = name_of(drawing.tag) == "c:chart"
+        related = self._package.relationships(part).get(attribute(drawing, "r:id" if chart else "r:dm") or "")
+        if related is None or related.external or related.target in self._read:
+            return
+        self._read.add(related.target)
+        root = self._package.xml(related.target)
+        if root is not None:
+            yield from _paragraph_lines(root)
+            yield from _series_lines(root) if chart else ()
+
+
+def _paragraph_lines(root: etree._Element) -> Iterator[str]:
+    for element in unwrapped(root, lambda name: name != "a:p"):
+        text = paragraph_text(element)
+        if text:
+            yield text
 
 
 def _series_lines(chart: etree._Element) -> Iterator[str]:
@@ -57,10 +72,19 @@ def _series_lines(chart: etree._Element) -> Iterator[str]:
                     categories = _points(element)
                 elif kind in {"c:val", "c:yVal"}:
                     values = _points(element)
-            points = "; ".join(f"{categories.get(place, '')} {value}".strip() for place, value in values.items())
+            shown = {place: _rounded(value) for place, value in values.items()}
+            points = "; ".join(f"{categories.get(place, '')} {value}".strip() for place, value in shown.items())
             line = ": ".join(filter(None, (name, points or "; ".join(categories.values()))))
             if line:
                 yield line
+
+
+def _rounded(value: str) -> str:
+    """Return a number without the digits that only its binary form has: 2.4000000000000004 is 2.4."""
+    try:
+        return format(float(value), ".12g")
+    except ValueError:
+        return value
 
 
 def _points(element: etree._Element) -> dict[str, str]:

@@ -9,7 +9,7 @@ from lxml import etree
 from streams.dify.errors import RefusedError
 from streams.dify.extraction import extract
 from streams.dify.extraction.bounds import within_characters
-from streams.dify.extraction.office.drawing import paragraph_text, related_lines
+from streams.dify.extraction.office.drawing import RelatedDrawings, paragraph_text
 from streams.dify.extraction.office.markup import attribute, child, name_of, unwrapped
 from streams.dify.extraction.office.package import OfficePackage, parse_xml
 from streams.dify.extraction.result import Extracted, Part
@@ -48,6 +48,7 @@ class _PartReader:
         self._part = part
         self._images = images
         self._notes = notes
+        self._drawings = RelatedDrawings(package)
         self._paragraphs = ParagraphReader(package, part, images, notes)
         self._new_notes: deque[Note] = deque()
         """The notes of what has been read, which are not read yet."""
@@ -124,7 +125,7 @@ class _PartReader:
         elif name == "a:p":
             yield paragraph_text(box)
         else:
-            yield from related_lines(self._package, self._part, box)
+            yield from self._drawings.lines(self._part, box)
 
     def _nested(self, container: etree._Element, separator: str) -> str:
         """Return the text of a cell or a text box."""

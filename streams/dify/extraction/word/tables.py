@@ -5,11 +5,10 @@ from typing import NamedTuple
 
 from lxml import etree
 
+from streams.dify.extraction.office.markdown_table import markdown_rows, repeated
 from streams.dify.extraction.office.markup import attribute, child, name_of, unwrapped
 from streams.dify.extraction.word.paragraph import SKIPPED
 
-MAX_REPEATED = 1000
-"""Characters of a tall merged cell that each of its rows repeats. A longer text stands in the first row only."""
 _SPARSE = 16
 """The number of cells of the grid per cell of the file, beyond which the grid is not laid out."""
 _MAX_DIGITS = 6
@@ -38,11 +37,7 @@ def table_lines(table: etree._Element, cell_text: Callable[[etree._Element], str
         for row in rows:
             yield from filter(None, (cell.text for cell in row.cells))
         return
-    for number, cells in enumerate(grid):
-        escaped = (text.replace("|", "\\|") for text in cells)
-        yield f"| {' | '.join(escaped)} |"
-        if number == 0:
-            yield f"| {' | '.join(['---'] * len(cells))} |"
+    yield from markdown_rows(grid)
 
 
 def nested_table_text(table: etree._Element, cell_text: Callable[[etree._Element], str]) -> str:
@@ -89,7 +84,7 @@ def _grid(rows: list[_Row]) -> list[list[str]] | None:
         for cell in row.cells:
             column, text = len(texts), cell.text
             if cell.merge == "restart":
-                above[column] = text if len(text) <= MAX_REPEATED else ""
+                above[column] = repeated(text)
             elif cell.merge == "continue":
                 text = above.get(column, text)
             else:

@@ -30,7 +30,7 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
         ),
         ("xls", xls(("City", "Days"), ("Oslo", "two")), '"City":"Oslo";"Days":"two"'),
         ("epub", epub(), "The Book\n\nFirst chapter\n\nSecond chapter"),
-        ("pptx", slides("Travel", "Speak slowly"), "Travel\nOslo | 2\nSpeak slowly"),
+        ("pptx", slides("Travel", "Speak slowly"), "Travel\n| Oslo | 2 |\n| --- | --- |\nSpeak slowly"),
         (
             "eml",
             MAIL,

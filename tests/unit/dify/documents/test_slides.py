@@ -1,0 +1,89 @@
+"""Presentations are read slide by slide. The files are raw XML."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from streams.dify.extraction import extract
+from tests.support.documents.office_files import relationships
+from tests.support.documents.slide_files import presentation, shape, slide_page, slide_table
+
+DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
+
+
+@pytest.mark.requirement("Extraction", "a slide of a presentation is a part, with its number")
+def test_a_slide_is_a_part_with_its_number() -> None:
+    """The presentation decides the order. A slide without text is no part, but it counts."""
+    content = presentation(slide_page(shape("Last")), slide_page(), slide_page(shape("First")), order=(3, 2, 1, 3))
+    found = extract(content, "pptx", DOCUMENT)
+    assert [(part.text, part.place) for part in found.parts] == [("First", {"slide": 1}), ("Last", {"slide": 3})]
+
+
+@pytest.mark.requirement("Extraction", "slides: groups, tables, charts, notes, and alternatives once")
+def test_everything_on_a_slide_is_read_once() -> None:
+    group = f"<p:grpSp><p:grpSp>{shape('In a group', 'second line')}</p:grpSp></p:grpSp>"
+    table = slide_table(("City", "a|b"), ("Oslo", "2"), ("^", "3"))
+    chart = "<p:graphicFrame><a:graphicData><c:chart r:id='rIdC'/></a:graphicData></p:graphicFrame>"
+    newer = f"<mc:Choice Requires='x'>{shape('Once')}</mc:Choice><mc:Fallback>{shape('Once')}</mc:Fallback>"
+    slide = slide_page(
+        shape("Title", placeholder="title"), group, table, chart, f"<mc:AlternateContent>{newer}</mc:AlternateContent>"
+    )
+    notes = slide_page(shape("Speak slowly", placeholder="body"), shape("7", placeholder="sldNum"), tag="p:notes")
+    series = (
+        "<c:ser><c:tx><c:v>Sales</c:v></c:tx><c:val><c:pt idx='0'><c:v>2.4000000000000004</c:v></c:pt></c:val></c:ser>"
+    )
+    content = presentation(
+        slide,
+        parts={
+            "ppt/slides/_rels/slide1.xml.rels": relationships(
+                ("rIdN", "notesSlide", "../notesSlides/notesSlide1.xml"), ("rIdC", "chart", "/ppt/charts/chart1.xml")
+            ),
+            "ppt/notesSlides/notesSlide1.xml": notes,
+            "ppt/charts/chart1.xml": f'<x xmlns:c="http://schemas.openxmlformats.org/drawingml/2006/chart">{series}</x>',
+        },
+    )
+    assert extract(content, "pptx", DOCUMENT).text.split("\n") == [
+        "Title",
+        "In a group",
+        "second line",
+        "| City | a\\|b |",
+        "| --- | --- |",
+        "| Oslo | 2 |",
+        "| Oslo | 3 |",
+        "Sales: 2.4",
+        "Once",
+        "Speak slowly",
+    ]
+
+
+def test_a_damaged_slide_is_a_warning() -> None:
+    """The other slides are read."""
+    found = extract(presentation(slide_page(shape("Good")), "<p:sld"), "pptx", DOCUMENT)
+    assert (found.text, found.warnings) == ("Good", ("slide 2 is damaged and is not read",))
+
+
+GROWING: dict[str, Callable[[int], bytes]] = {
+    "shapes": lambda size: presentation(slide_page(*[shape("x")] * size)),
+    "slides": lambda size: presentation(*[slide_page(shape("x"))] * (size // 4)),
+    "a table": lambda size: presentation(slide_page(slide_table(*[("x", "y")] * size))),
+    "a slide many times": lambda size: presentation(slide_page(*[shape("x")] * size), order=[1] * size),
+}
+
+
+@pytest.mark.requirement("Extraction", "no reader needs more than proportional time")
+@pytest.mark.parametrize("name", GROWING)
+def test_presentations_are_read_in_proportional_time(name: str) -> None:
+    """Four times the size needs four times the time; sixteen times would be quadratic."""
+    small, large = GROWING[name](500), GROWING[name](2_000)
+    assert _seconds(large) < 8 * max(_seconds(small), 0.02)
+
+
+def _seconds(content: bytes) -> float:
+    """Return the least processor time of three readings."""
+    times = []
+    for _ in range(3):
+        started = time.process_time()
+        extract(content, "pptx", DOCUMENT)
+        times.append(time.process_time() - started)
+    return min(times)
