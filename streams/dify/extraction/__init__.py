@@ -18,7 +18,7 @@ __all__ = ["EXTENSIONS", "IMAGE_EXTENSIONS", "Extracted", "Image", "Part", "extr
 
 _TEXTS = {
     "csv": ("tables.delimited", "csv_content"),
-    "eml": ("mail", "mail_text"),
+    "eml": ("mail.message", "mail_text"),
     "epub": ("web.epub", "epub_text"),
     "htm": ("web.page", "html_text"),
     "html": ("web.page", "html_text"),

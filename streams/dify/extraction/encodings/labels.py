@@ -36,12 +36,15 @@ def page_codecs(label: str) -> tuple[str, ...]:
 def mail_codecs(label: str) -> tuple[str, ...]:
     """Return the codecs of a label in an e-mail. Mail has older encodings than pages, and UTF-16 without a mark."""
     name = label.strip().lower()
-    known = () if name.startswith(("utf-16", "utf_16")) else page_codecs(name)
-    if known:
-        return known
     try:
         found = codecs.lookup(name)
     except (LookupError, ValueError):
+        return page_codecs(name)
+    if found.name == "ascii":
+        # Programs write it without a look at the text. Bytes beyond ASCII are of another encoding then.
         return ()
+    known = () if found.name.startswith("utf-16") else page_codecs(name)
+    if known:
+        return known
     # base64, rot13 and the like are codecs too, and no encodings of text.
     return (found.name,) if getattr(found, "_is_text_encoding", False) else ()
