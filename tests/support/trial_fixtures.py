@@ -33,15 +33,15 @@ def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
 
 def with_trials(environment: dict[str, str], folder: Path) -> dict[str, str]:
     """Return the settings with the trial events for every process. The schemas are written to `folder`."""
+    short = {"STREAMS_LEASE_SECONDS": "3s", "STREAMS_SWEEP_INTERVAL": "1s"}
+    return {**with_package(environment, folder, PACKAGE), **short}
+
+
+def with_package(environment: dict[str, str], folder: Path, package: str) -> dict[str, str]:
+    """Return the settings with the events of a package for every process. The schemas are written to `folder`."""
     registry = folder / "registry"
-    export(build_catalogue(Settings(handlers=(PACKAGE,))), registry)
-    return {
-        **environment,
-        "STREAMS_HANDLERS": PACKAGE,
-        "STREAMS_SCHEMA_REGISTRY_URL": f"file:{registry}",
-        "STREAMS_LEASE_SECONDS": "3s",
-        "STREAMS_SWEEP_INTERVAL": "1s",
-    }
+    export(build_catalogue(Settings(handlers=(package,))), registry)
+    return {**environment, "STREAMS_HANDLERS": package, "STREAMS_SCHEMA_REGISTRY_URL": f"file:{registry}"}
 
 
 @pytest.fixture
