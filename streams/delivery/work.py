@@ -1,6 +1,6 @@
 """`Work`, the second argument of a handler: its transaction, deadline, publishing and services."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import ParamSpec, Protocol, TypeVar
@@ -37,6 +37,12 @@ class Work(Protocol):
 
         Raises:
             LeaseLostError: The lease is lost; nothing is done.
+        """
+
+    def warn(self, warnings: Sequence[str]) -> None:
+        """Store warnings of a long handler in its execution's row, with the open step or the next one.
+
+        They replace those of an earlier attempt: call it also without warnings. The delivery can still succeed.
         """
 
     async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:

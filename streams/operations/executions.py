@@ -28,10 +28,22 @@ LIST_FIELDS = (
     "completed_at",
     "error",
 )
-SHOW_FIELDS = (*LIST_FIELDS, "task_id", "args", "result", "reason", "worker", "replays", "due_at", "history")
+SHOW_FIELDS = (
+    *LIST_FIELDS,
+    "task_id",
+    "args",
+    "result",
+    "reason",
+    "worker",
+    "replays",
+    "due_at",
+    "history",
+    "warnings",
+)
 """`history` has one object per attempt: attempt, started_at, completed_at, outcome, error, worker.
 
-The last one of a cancelled execution has `by`: the account, its host, the command and the database's role.
+The last one of a cancelled execution has `by`: the account, its host, the command and the database's role. `warnings`
+are texts of the handler: it succeeds, but something is missing.
 """
 
 

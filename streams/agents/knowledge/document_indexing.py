@@ -31,6 +31,7 @@ from streams.dify.indexing.prepare import (
     PreparedImage,
     PrepareRequest,
     checked_images,
+    checked_warnings,
     prepare,
     prepared_rows,
     reading_seconds,
@@ -54,8 +55,10 @@ from streams.dify.sources.reader import SourceContent
 from streams.dify.splitting.question import question_pieces
 from streams.dify.uploads.images import record_images, store_images
 from streams.observability.error_text import owner_message
+from streams.observability.logs import get_logger
 from streams.storage import FileMissingError
 
+log = get_logger(__name__)
 T = TypeVar("T")
 
 INSERT_BATCH = 1000
@@ -152,6 +155,10 @@ async def _split(job: Job, work: Work, platform: Platform) -> None:
             )
             raise ExtractionError(message) from error
         await _store_images(request, checked_images(prepared), job, work, platform)
+        warnings = checked_warnings(prepared)
+        work.warn(warnings)
+        for warning in warnings:
+            log.warning("a part of the document's file is not in its text", warning=warning)
         parsed = Parsed(prepared.characters, edited)
         if platform.chat is not None and job.form == "qa_model":
             async with work.step() as session:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -144,6 +144,11 @@ class EffectWork(_ComputeCalls):
         message = f"{self._handler.name} is no long handler: use work.session (step, final={final})"
         raise TypeError(message)
 
+    def warn(self, warnings: Sequence[str]) -> None:
+        """Raise TypeError: only long handlers warn."""
+        message = f"{self._handler.name} is no long handler: it cannot warn ({len(warnings)} warnings)"
+        raise TypeError(message)
+
     async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
         """Write an event to the outbox in the handler's transaction."""
         await self._context.schemas.prepare(self._context.codec, type(event))
@@ -169,6 +174,8 @@ class LongWork(_ComputeCalls):
         self._session: AsyncSession | None = None
         self._step_lock = asyncio.Lock()
         self._step_task: asyncio.Task[object] | None = None
+        self._warnings: tuple[str, ...] | None = None
+        """Warnings that no step has stored yet."""
         self.finished = False
         self._tenant = delivery.event.tenant_id or ""
         self.attempt = delivery.run_number
@@ -208,7 +215,17 @@ class LongWork(_ComputeCalls):
                         self._session = self._step_task = None
                     if final:
                         await leases.finish_long(session, delivery, self._lease, None)
+                    stored = self._warnings
+                    if stored is not None:
+                        # As late as possible: a heartbeat waits for the row.
+                        await leases.set_warnings(session, delivery, stored)
+            if self._warnings is stored:
+                self._warnings = None
         self.finished = self.finished or final
+
+    def warn(self, warnings: Sequence[str]) -> None:
+        """Store the warnings in the execution's row, with the open step or the next one."""
+        self._warnings = tuple(warnings)
 
     async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
         """Write an event to the outbox in the transaction of the step."""

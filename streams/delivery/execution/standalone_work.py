@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
@@ -50,6 +50,8 @@ class StandaloneWork:
         self._session = session
         self._open_session = open_session
         self.attempt = attempt
+        self.warnings: tuple[str, ...] = ()
+        """What `warn` was called with last."""
         self.deadline = datetime.fromtimestamp(time.time() + handler.soft_time_limit, tz=UTC)
 
     @property
@@ -76,6 +78,10 @@ class StandaloneWork:
                 yield session
             finally:
                 self._session = None
+
+    def warn(self, warnings: Sequence[str]) -> None:
+        """Keep the warnings."""
+        self.warnings = tuple(warnings)
 
     async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
         """Call the caller's `publish`."""

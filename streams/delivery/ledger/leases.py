@@ -7,6 +7,7 @@ during a step of any length. A take-over, a release and the sweep lock `for upda
 lost while one of its steps is open. They skip a locked lease instead of waiting for it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -117,6 +118,13 @@ ADD_RESULT = text(
     """
     update streams.executions set result = cast(:result as jsonb)
     where day = :day and event_id = :event_id and handler = :handler and status = 'success'
+    """
+)
+
+SET_WARNINGS = text(
+    """
+    update streams.executions set warnings = cast(:warnings as jsonb)
+    where day = :day and event_id = :event_id and handler = :handler
     """
 )
 
@@ -233,3 +241,9 @@ async def finish_long(session: AsyncSession, delivery: Delivery, lease: Lease, r
 async def add_result(session: AsyncSession, delivery: Delivery, result: JSON) -> None:
     """Add the result of a handler to the row of a delivery that has succeeded."""
     await session.execute(ADD_RESULT, {**primary_key(delivery), "result": result_json(result)})
+
+
+async def set_warnings(session: AsyncSession, delivery: Delivery, warnings: Sequence[str]) -> None:
+    """Set what the handler warns of. The session holds the lease, or has just released it."""
+    stored = result_json(list(warnings)) if warnings else None
+    await session.execute(SET_WARNINGS, {**primary_key(delivery), "warnings": stored})

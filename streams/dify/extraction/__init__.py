@@ -12,6 +12,7 @@ from typing import cast
 
 from streams.dify.errors import ExtractionError, NotBuiltYetError, RefusedError
 from streams.dify.extraction.bounds import MAX_CHARACTERS
+from streams.dify.extraction.completeness.check import missing_text_warning
 from streams.dify.extraction.result import Extracted, Image, Part
 
 __all__ = ["EXTENSIONS", "IMAGE_EXTENSIONS", "Extracted", "Image", "Part", "extract", "load_readers"]
@@ -75,7 +76,8 @@ def extract(content: bytes, extension: str, document_id: str) -> Extracted:
     if not parts:
         message = "the file contains no text"
         raise ExtractionError(message)
-    return replace(found, parts=parts)
+    missing = missing_text_warning(content, kind, parts)
+    return replace(found, parts=parts, warnings=(*found.warnings, missing) if missing else found.warnings)
 
 
 def _read(kind: str, content: bytes, document_id: str) -> Extracted:

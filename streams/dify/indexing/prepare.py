@@ -14,16 +14,19 @@ from streams.dify.errors import RefusedError
 from streams.dify.extraction import extract
 from streams.dify.extraction.bounds import MAX_IMAGE_BYTES
 from streams.dify.extraction.result import IMAGE_TYPES
-from streams.dify.ids import checked_id
+from streams.dify.ids import checked_id, storable
 from streams.dify.indexing.segment_rows import NewChild, NewSegment, new_rows
 from streams.dify.splitting.forms import Form, pieces_of
 from streams.dify.splitting.piece import Piece
 from streams.dify.splitting.rules import Rules
+from streams.observability.printable import escape_line
 
 _READING_SECONDS = 60.0
 _READING_SECONDS_PER_MIB = 10.0
 _MAX_READING_SECONDS = 1200.0
 """Less than the soft time limit of the handler, so that the document shows this reason."""
+_MOST_WARNINGS = 20
+_LONGEST_WARNING = 500
 _TOKENIZER_BATCH = 1000
 """The number of pieces per call of the tokenizer."""
 
@@ -70,6 +73,8 @@ class Prepared(NamedTuple):
     characters: int
     """The number of characters of the text."""
     images: tuple[PreparedImage, ...]
+    warnings: tuple[str, ...] = ()
+    """What of the file is not in the text, and why."""
 
 
 def prepare(request: PrepareRequest) -> Prepared:
@@ -85,7 +90,7 @@ def prepare(request: PrepareRequest) -> Prepared:
     for image in found.images:
         request.image(image.file_id).write_bytes(image.content)
     images = tuple(PreparedImage(image.file_id, image.extension, len(image.content)) for image in found.images)
-    return Prepared(sum(len(part.text) for part in found.parts), images)
+    return Prepared(sum(len(part.text) for part in found.parts), images, found.warnings)
 
 
 def checked_images(prepared: Prepared) -> Sequence[PreparedImage]:
@@ -99,6 +104,11 @@ def checked_images(prepared: Prepared) -> Sequence[PreparedImage]:
             message = f"an image of {image.size} bytes and type {image.extension[:20]!r} is not allowed"
             raise RefusedError(message)
     return prepared.images
+
+
+def checked_warnings(prepared: Prepared) -> tuple[str, ...]:
+    """Return the warnings, each as one short line: the process has read a file of a stranger."""
+    return tuple(escape_line(storable(warning))[:_LONGEST_WARNING] for warning in prepared.warnings[:_MOST_WARNINGS])
 
 
 def reading_seconds(size: int) -> float:

@@ -41,6 +41,7 @@ SHOW_FIELDS = [
         "replays",
         "due_at",
         "history",
+        "warnings",
         "cancelled_by",
         "trace_id",
         "trace_url",
@@ -105,13 +106,17 @@ def test_show_has_every_attempt(commands: Commands, engine: Engine) -> None:
         {"attempt": 1, "started_at": "2026-01-01T00:00:00Z", "outcome": "retry", "error": "busy"},
         {"attempt": 2, "started_at": "2026-01-01T00:00:10Z", "outcome": "success", "error": None},
     ]
-    event_id = an_execution(engine, attempts=2, history=history, args={"document_id": "d"}, result={"segments": 3})
+    event_id = an_execution(
+        engine, attempts=2, history=history, args={"document_id": "d"}, result={"segments": 3}, warnings=["page 2"]
+    )
     (shown,) = commands.rows("executions", "show", str(event_id))
     assert list(shown) == SHOW_FIELDS
+    assert shown["warnings"] == ["page 2"]
     assert (shown["history"], shown["result"], shown["args"]) == (history, {"segments": 3}, {"document_id": "d"})
     for_people = commands.run("executions", "show", str(event_id), "--handler", "clean-document")
     assert for_people.returncode == 0
     assert "busy" in for_people.stdout
+    assert "page 2" in for_people.stdout
 
 
 def test_an_event_without_an_execution_is_one_line(settings: Settings, commands: Commands, engine: Engine) -> None:

@@ -387,3 +387,17 @@ async def test_a_file_that_takes_too_long_is_refused_for_good(site: Site, monkey
     with pytest.raises(Permanent, match="the file needs more than 80 s of processor time"):
         await site.run(index_document, site.request(document))
     assert limits == [80.0]
+
+
+@pytest.mark.requirement("Extraction", "a document is completed with a warning that the ledger shows")
+async def test_a_file_that_is_not_read_whole_is_completed_with_a_warning(site: Site) -> None:
+    """The second page of the PDF does not exist. The first one is indexed, and the warning is the execution's."""
+    dataset = await site.add_dataset()
+    damaged = pdf("Everyone has thirty days of leave.", "Second page").replace(b"4 0 R 6 0 R", b"4 0 R 7 0 R")
+    document = await site.add_document(dataset, damaged, name="leave.pdf")
+    work = DirectWork(site)
+
+    assert await index_document.function(site.request(document), work) == {"segments": 1, "tokens": 8}
+
+    assert (await site.document(document.id)).indexing_status == "completed"
+    assert work.warnings == ("page 2 cannot be read: the PDF is damaged there",)

@@ -55,6 +55,7 @@ class DirectWork:
     attempt: int = 1
     deadline: datetime = field(default_factory=lambda: datetime.now(tz=UTC) + timedelta(minutes=1))
     steps: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def session(self) -> AsyncSession:
@@ -75,6 +76,9 @@ class DirectWork:
         self.steps += 1
         if self.after_step is not None:
             await self.after_step(self.steps)
+
+    def warn(self, warnings: Sequence[str]) -> None:
+        self.warnings = tuple(warnings)
 
     async def publish(self, event: Event, at: datetime | None = None, expires_at: datetime | None = None) -> UUID:
         return Outbox(self.session, self.site.codec).publish(event, at, expires_at)

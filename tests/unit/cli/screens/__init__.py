@@ -115,6 +115,7 @@ SHOWN_EXECUTION = {
         _attempt(1, "retry", "ConnectionError: qdrant.internal:6333 refused"),
         _attempt(2, "dead", f"CollectionUnreachableError: {ERROR}"),
     ],
+    "warnings": None,
 }
 
 SHOWN_HEADERS: list[list[object]] = [

@@ -1,0 +1,262 @@
+"""Yields the texts that a file holds, by the plainest reading of its container.
+
+Each function yields texts that are whole in themselves: no word crosses two of them. What no reader shows is left out:
+deleted text, scripts, attachments. Raises UncountableError where the container is not as its format says.
+"""
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from email import message_from_bytes
+from email.message import Message
+from html import unescape
+from io import BytesIO
+from xml.parsers.expat import ExpatError, ParserCreate
+
+_MOST_BYTES = 64 << 20
+"""Unpacked bytes of one part of an archive. A larger one is not counted."""
+_CHUNK = 1 << 16
+_DOCUMENT = re.compile(r"word/(document|footnotes|endnotes)\d*\.xml")
+_SLIDE = re.compile(r"ppt/(slides/slide|notesSlides/notesSlide|diagrams/data)\d*\.xml")
+_SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
+_STRINGS = "xl/sharedStrings.xml"
+_TAG = re.compile(r"<(?:!--|/?([a-zA-Z][a-zA-Z0-9:-]*)|[!?/])")
+_WITHIN_WORDS = frozenset(
+    {"a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "del", "dfn", "em", "font", "i", "ins", "kbd", "mark", "q"}
+    | {"s", "samp", "small", "span", "strike", "strong", "sub", "sup", "tt", "u", "var", "wbr"}
+)
+"""Tags that do not end a word."""
+_UNSEEN = {name: re.compile(rf"</{name}\b", re.IGNORECASE) for name in ("noscript", "script", "style", "template")}
+
+
+class UncountableError(Exception):
+    """The text of the file cannot be counted."""
+
+
+def document_texts(content: bytes) -> Iterator[str]:
+    """Yield the paragraphs of a Word file: body, footnotes and endnotes."""
+    for part in _parts(content, _DOCUMENT):
+        yield from _paragraphs(part, unseen={"del", "moveFrom"})
+
+
+def slide_texts(content: bytes) -> Iterator[str]:
+    """Yield the paragraphs of a presentation: slides, notes and SmartArt. Fields are numbers of slides."""
+    for part in _parts(content, _SLIDE):
+        yield from _paragraphs(part, unseen={"fld"})
+
+
+def workbook_texts(content: bytes) -> Iterator[str]:
+    """Yield the texts of the cells of a workbook. Numbers and dates are left out: a reader formats them."""
+    shared = [text for part in _parts(content, re.compile(re.escape(_STRINGS))) for text in _strings(part)]
+    for part in _parts(content, _SHEET):
+        for kind, value in _cells(part):
+            if kind != "s":
+                yield value
+            elif value.isdecimal() and int(value) < len(shared):
+                yield shared[int(value)]
+
+
+def page_texts(content: bytes) -> Iterator[str]:
+    """Yield the visible texts of HTML, or of Markdown with HTML in it."""
+    yield from _visible(_decoded(content))
+
+
+def plain_texts(content: bytes) -> Iterator[str]:
+    """Yield the text of a text file."""
+    yield _decoded(content)
+
+
+def mail_texts(content: bytes) -> Iterator[str]:
+    """Yield the text parts of an e-mail, of alternatives the longest one. Attachments are left out."""
+    try:
+        yield from _message_texts(message_from_bytes(content))
+    except (LookupError, ValueError, RecursionError) as error:
+        raise UncountableError from error
+
+
+def _message_texts(message: Message) -> Iterator[str]:
+    if message.get_content_disposition() == "attachment":
+        return
+    payload = message.get_payload()
+    if isinstance(payload, list):
+        parts = [list(_message_texts(part)) for part in payload if isinstance(part, Message)]
+        if message.get_content_subtype() == "alternative" and parts:
+            parts = [max(parts, key=lambda texts: sum(map(len, texts)))]
+        for texts in parts:
+            yield from texts
+    elif message.get_content_maintype() == "text":
+        body = message.get_payload(decode=True)
+        text = _decoded(body) if isinstance(body, bytes) else ""
+        yield from _visible(text) if message.get_content_subtype() == "html" else [text]
+
+
+def _decoded(content: bytes) -> str:
+    """Return the text of bytes. Of an encoding that is no Unicode, only the ASCII letters count."""
+    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if content.startswith(mark):
+            return content.decode(encoding, "replace").replace("\ufffd", " ")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return re.sub(rb"\S*[\x80-\xff]\S*", b" ", content).decode("ascii")
+
+
+def _visible(text: str) -> Iterator[str]:
+    """Yield the texts between tags, in one pass."""
+    kept: list[str] = []
+    position = 0
+    while (tag := _TAG.search(text, position)) is not None:
+        kept.append(text[position : tag.start()])
+        name = (tag[1] or "").lower()
+        if name not in _WITHIN_WORDS:
+            yield unescape("".join(kept))
+            kept.clear()
+        end = text.find("-->" if tag[0] == "<!--" else ">", tag.end())
+        if end < 0:
+            return
+        position = end + 1
+        if name in _UNSEEN and not tag[0].startswith("</"):
+            closing = _UNSEEN[name].search(text, position)
+            if closing is None:
+                return
+            position = closing.start()
+    yield unescape("".join((*kept, text[position:])))
+
+
+def _parts(content: bytes, names: re.Pattern[str]) -> Iterator[Iterable[bytes]]:
+    """Yield the chunks of each part of an archive whose name matches."""
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            for entry in archive.infolist():
+                if names.fullmatch(entry.filename) and entry.file_size <= _MOST_BYTES:
+                    with archive.open(entry) as part:
+                        yield iter(lambda part=part: part.read(_CHUNK), b"")  # type: ignore[misc]  # of a loop
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        raise UncountableError from error
+
+
+class _Paragraphs:
+    """Collects the text of each paragraph. A paragraph may be within another one."""
+
+    def __init__(self, unseen: set[str]) -> None:
+        self._unseen = unseen
+        self._hidden = 0
+        self._in_text = False
+        self._open: list[list[str]] = [[]]
+        self.done: list[str] = []
+
+    def start(self, name: str, _attributes: object) -> None:
+        local = name.rpartition(":")[2]
+        if local == "t":
+            self._in_text = not self._hidden
+        elif local == "p":
+            self._open.append([])
+        elif local in {"tab", "br", "cr"}:
+            self._open[-1].append(" ")
+        elif local in self._unseen:
+            self._hidden += 1
+
+    def text(self, data: str) -> None:
+        if self._in_text:
+            self._open[-1].append(data)
+
+    def end(self, name: str) -> None:
+        local = name.rpartition(":")[2]
+        if local == "t":
+            self._in_text = False
+        elif local == "p" and len(self._open) > 1:
+            self.done.append("".join(self._open.pop()))
+        elif local in self._unseen:
+            self._hidden -= 1
+
+
+class _Strings:
+    """Collects the shared strings of a workbook. Readings (rPh) are left out."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._in_text = self._in_reading = False
+        self.done: list[str] = []
+
+    def start(self, name: str, _attributes: object) -> None:
+        local = name.rpartition(":")[2]
+        self._in_reading = self._in_reading or local == "rPh"
+        self._in_text = local == "t" and not self._in_reading
+
+    def text(self, data: str) -> None:
+        if self._in_text:
+            self._text.append(data)
+
+    def end(self, name: str) -> None:
+        local = name.rpartition(":")[2]
+        self._in_text = False
+        if local == "rPh":
+            self._in_reading = False
+        elif local == "si":
+            self.done.append("".join(self._text))
+            self._text.clear()
+
+
+class _Cells:
+    """Collects the texts of cells: the kind of each, and its text or the number of its shared string."""
+
+    def __init__(self) -> None:
+        self._kind = ""
+        self._text: list[str] = []
+        self._in_text = False
+        self.done: list[tuple[str, str]] = []
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        local = name.rpartition(":")[2]
+        if local == "c":
+            self._kind = attributes.get("t", "n")
+            self._text.clear()
+        self._in_text = local in {"v", "t"} and self._kind in {"s", "str", "inlineStr"}
+
+    def text(self, data: str) -> None:
+        if self._in_text:
+            self._text.append(data)
+
+    def end(self, name: str) -> None:
+        self._in_text = False
+        if name.rpartition(":")[2] == "c" and self._text:
+            self.done.append((self._kind, "".join(self._text)))
+
+
+def _paragraphs(part: Iterable[bytes], unseen: set[str]) -> Iterator[str]:
+    found = _Paragraphs(unseen)
+    for _ in _parsed(part, found):
+        yield from found.done
+        found.done.clear()
+
+
+def _strings(part: Iterable[bytes]) -> list[str]:
+    found = _Strings()
+    for _ in _parsed(part, found):
+        continue
+    return found.done
+
+
+def _cells(part: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    found = _Cells()
+    for _ in _parsed(part, found):
+        yield from found.done
+        found.done.clear()
+
+
+def _parsed(part: Iterable[bytes], found: _Paragraphs | _Strings | _Cells) -> Iterator[None]:
+    """Parse XML chunk by chunk, and yield after each."""
+    parser = ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler = found.start
+    parser.CharacterDataHandler = found.text
+    parser.EndElementHandler = found.end
+    try:
+        for chunk in part:
+            parser.Parse(chunk, False)  # noqa: FBT003 - the library takes it by place
+            yield
+        parser.Parse(b"", True)  # noqa: FBT003
+    except (ExpatError, ValueError) as error:
+        raise UncountableError from error
+    yield
