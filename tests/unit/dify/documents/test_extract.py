@@ -27,7 +27,7 @@ def test_text_is_read_in_unicode(content: bytes, text: str) -> None:
 
 def test_markdown_loses_its_block_marks_and_keeps_its_words() -> None:
     source = """---
-title: hidden
+title: shown
 ---
 # Travel
 
@@ -46,8 +46,8 @@ code = 1
 <div>inside <b>html</b></div>
 """
     assert extract(source.encode(), ".MD", DOCUMENT).text == (
-        "Travel\n\nBook *early*, see [the list](list.md).\n\ntrain\n\nboat\n\ncity | days\n\nOslo | 2\n\ncode = 1\n\n"
-        "inside html"
+        "---\ntitle: shown\n---\n\nTravel\n\nBook *early*, see [the list](list.md).\n\n1. train\n2. boat\n\n"
+        "city | days\n\nOslo | 2\n\ncode = 1\n\ninside html"
     )
 
 
