@@ -3,11 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from streams.dify.apps.tool_cache import ToolParameterCache
 from streams.dify.coordination_keys import CoordinationKeys
+from streams.dify.embedding.endpoints import build_endpoint_embedders
 from streams.dify.embedding.local import MODEL, PROVIDER, LocalEmbedder
 from streams.dify.embedding.openai import build_openai_embedder
 from streams.dify.embedding.port import Embedder
+from streams.dify.embedding.provider_names import full_provider_name
+from streams.dify.embedding.tenant_embedders import TenantEmbedders, build_tenant_embedders
+from streams.dify.embedding.tenant_models import default_model
 from streams.dify.errors import RefusedError
 from streams.dify.http import Timeouts
 from streams.dify.pipelines.client import PipelineClient, build_pipeline_client
@@ -33,8 +39,10 @@ class Platform:
     storage: Storage
     sources: SourceReader
     embedders: Mapping[tuple[str, str], Embedder]
-    """Key: provider and model."""
+    """The models of the settings. Key: provider and model."""
     default_embedder: Embedder
+    tenant_embedders: TenantEmbedders | None
+    """The models of tenants in the plugin daemon; None: not configured."""
     vectors: VectorIndex
     collection_prefix: str
     chat: ChatEndpoint | None
@@ -53,12 +61,46 @@ class Platform:
         """Return the model that a dataset names, or the default model. Raises RefusedError for an unknown model."""
         if not provider and not model:
             return self.default_embedder
-        found = self.embedders.get((provider or self.default_embedder.provider, model or ""))
+        found = self._configured(provider, model)
         if found is None:
             known = ", ".join(f"{name} of {owner}" for owner, name in self.embedders)
             message = f"the embedding model {model!r} of {provider!r} is not configured; available: {known}"
             raise RefusedError(message)
         return found
+
+    async def tenant_embedder(
+        self, session: AsyncSession, tenant_id: str, provider: str | None, model: str | None
+    ) -> Embedder:
+        """Return the model that a row of a tenant names; without a name the tenant's default, else the deployment's.
+
+        The models of the settings come before those of the plugin daemon.
+
+        Args:
+            session: Reads the rows of the tenant.
+            tenant_id: The tenant.
+            provider: The provider that the row names, in the short or the full form.
+            model: The model that the row names.
+
+        Raises:
+            RefusedError: The model is not configured, and the tenant has no credential for it.
+        """
+        if not provider and not model:
+            named = await default_model(session, tenant_id)
+            if named is None:
+                return self.default_embedder
+            provider, model = named
+        if self.tenant_embedders is None or not provider or not model or self._configured(provider, model) is not None:
+            return self.embedder(provider, model)
+        return await self.tenant_embedders.embedder(session, tenant_id, provider, model)
+
+    def is_configured(self, provider: str | None, model: str | None) -> bool:
+        """Return whether the settings have a model. The names of a provider are compared in their full form."""
+        return self._configured(provider, model) is not None
+
+    def _configured(self, provider: str | None, model: str | None) -> Embedder | None:
+        wanted = (full_provider_name(provider or self.default_embedder.provider), model or "")
+        known = {(full_provider_name(name), one): embedder for (name, one), embedder in self.embedders.items()}
+        return known.get(wanted)
 
     def collection(self, dataset_id: str, index_struct: str | None) -> str:
         """Return the collection of a dataset's vectors. Raises RefusedError for an invalid index_struct."""
@@ -95,8 +137,9 @@ def build_platform(settings: Settings) -> Platform:
     return Platform(
         storage=storage,
         sources=build_source_reader(settings, storage),
-        embedders={(one.provider, one.model): one for one in (default, local)},
+        embedders={(one.provider, one.model): one for one in (*build_endpoint_embedders(settings), default, local)},
         default_embedder=default,
+        tenant_embedders=build_tenant_embedders(settings, storage),
         vectors=_vector_index(settings),
         collection_prefix=settings.vector_index_name_prefix,
         chat=chat_endpoint(settings),

@@ -77,7 +77,9 @@ async def passages(session: AsyncSession, platform: Platform, dataset_id: str, q
 async def _by_vectors(
     session: AsyncSession, platform: Platform, dataset: Dataset, question: str, k: int
 ) -> list[tuple[str, float]]:
-    embedder = platform.embedder(dataset.embedding_model_provider, dataset.embedding_model)
+    embedder = await platform.tenant_embedder(
+        session, dataset.tenant_id, dataset.embedding_model_provider, dataset.embedding_model
+    )
     vector = await embed_one(embedder, question, asyncio.to_thread)
     query = VectorQuery(await collection_of(session, platform, dataset), dataset.id, vector)
     return [(match.node_id, match.score) for match in await platform.vectors.search(session, query, k)]

@@ -1,5 +1,6 @@
 """The settings of models, and of the store of their vectors."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, SecretStr, field_validator
@@ -17,6 +18,9 @@ class ModelSettings(BaseModel):
     embedding_api_key: SecretStr | None = None
     embedding_dimensions: int | None = Field(
         None, ge=1, description="its vectors' length; unset: from its first answer"
+    )
+    embedding_endpoints: Path | None = Field(
+        None, description="TOML file with more models: provider, model, url and api_key of each"
     )
     embedding_batch: int = Field(64, ge=1, description="texts in one request, the endpoint's maximum")
     embedding_concurrency: int = Field(4, ge=1, description="concurrent requests of one worker")

@@ -99,6 +99,8 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
         "PipelineRecommendedPlugin",
         "Provider",
         "ProviderCredential",
+        "ProviderModel",
+        "ProviderModelCredential",
         "RateLimitLog",
         "RecommendedApp",
         "SavedMessage",

@@ -78,8 +78,25 @@ async def lock_index(session: AsyncSession, platform: Platform, app_id: str) -> 
         message = f"the annotation setting of app {app_id} names no collection binding of annotations"
         raise RefusedError(message)
     collection = await annotation_collection(session, platform, app_id, binding_id)
-    embedder = platform.embedder(binding.provider_name, binding.model_name)
+    embedder = await app_embedder(session, platform, app_id, binding.provider_name, binding.model_name)
     return AnnotationIndex(app_id, binding_id, collection, binding.provider_name, binding.model_name, embedder)
+
+
+async def app_embedder(session: AsyncSession, platform: Platform, app_id: str, provider: str, model: str) -> Embedder:
+    """Return a model for the annotations of an app.
+
+    Args:
+        session: reads the rows of the app's tenant.
+        platform: the services.
+        app_id: the app.
+        provider: the provider that the binding names.
+        model: the model that the binding names.
+
+    Raises:
+        RefusedError: the model is not configured, and the tenant has no credential for it.
+    """
+    tenant_id = (await session.scalars(select(App.tenant_id).where(App.id == app_id))).one()
+    return await platform.tenant_embedder(session, tenant_id, provider, model)
 
 
 async def annotation_collection(session: AsyncSession, platform: Platform, app_id: str, binding_id: str | None) -> str:

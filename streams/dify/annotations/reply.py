@@ -8,7 +8,7 @@ from uuid import uuid4
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.annotations.index import BINDING_TYPE, annotation_collection
+from streams.dify.annotations.index import BINDING_TYPE, annotation_collection, app_embedder
 from streams.dify.ids import checked_text
 from streams.dify.models import AppAnnotationSetting, DatasetCollectionBinding, utc_now
 from streams.dify.platform import Platform
@@ -37,7 +37,8 @@ async def enable_reply(session: AsyncSession, platform: Platform, request: Reply
 
     Raises RefusedError for a model that is not configured.
     """
-    platform.embedder(checked_text("provider", request.provider), checked_text("model", request.model))
+    provider, model = checked_text("provider", request.provider), checked_text("model", request.model)
+    await app_embedder(session, platform, request.app_id, provider, model)
     binding_id = await _binding(session, platform, request)
     settings = await _lock_settings(session, request.app_id)
     former = [setting.collection_binding_id for setting in settings]

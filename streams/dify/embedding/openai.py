@@ -1,38 +1,34 @@
 """Embeds texts with an HTTP endpoint of OpenAI's protocol: POST <url>/embeddings."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from streams.dify.embedding.batches import Ask, BatchEmbedder
 from streams.dify.embedding.local import MODEL, PROVIDER
-from streams.dify.embedding.port import Answer, Compute, VectorSpace, normalized
 from streams.dify.errors import (
     BusyError,
     ContentRefusedError,
     EmbeddingAwayError,
     EmbeddingError,
     RefusedError,
-    RefusedTextError,
-    UnusableVectorError,
 )
 from streams.dify.http import ACCEPTED, AnswerError, read_body, retry_after
 from streams.observability.logs import get_logger
 from streams.settings import Settings, SettingsError
 
 log = get_logger(__name__)
-PROBE = "dimensions"
-"""The text that is embedded to find out the number of dimensions."""
 BUSY_SECONDS = 10.0
 """Seconds to wait after a 429 without Retry-After."""
 MAX_WAIT = 86400.0
 """The longest wait in seconds that a Retry-After may request."""
 _CONTENT_STATUSES = {httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE, httpx.codes.UNPROCESSABLE_ENTITY}
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-MAX_DIMENSIONS = 16_000
-"""As pgvector and Qdrant can store, with some room."""
 _SHOWN = 300
 """The number of bytes of a response in the log."""
 
@@ -59,90 +55,28 @@ class Endpoint:
     """Seconds from the start of the connection to the end of the response."""
 
 
-class OpenAIEmbedder:
-    """One model of one endpoint. Its requests share a limit, so it serves one event loop."""
+class OpenAIService:
+    """One model of one endpoint."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._dimensions = endpoint.dimensions
-        self._slots = asyncio.Semaphore(endpoint.concurrency)
         self._tls = httpx.create_ssl_context()
-        self.provider = endpoint.provider
-        self.model = endpoint.model
-        self.batch_size = endpoint.batch * endpoint.concurrency
+        self.name = f"the embedding model {endpoint.model}"
 
-    async def space(self, compute: Compute) -> VectorSpace:  # noqa: ARG002 - the port's signature
-        """Return the vector space of the model. Raises BusyError, RefusedError, EmbeddingError."""
-        if self._dimensions is None:
-            async with self._client() as client:
-                (found,) = await self._ask(client, [PROBE])
-            if not isinstance(found, list) or not 0 < len(found) <= MAX_DIMENSIONS:
-                message = f"{self._name()} returned no vector of up to {MAX_DIMENSIONS} numbers to take as an example"
-                raise EmbeddingError(message)
-            self._dimensions = self._dimensions or len(found)
-        return VectorSpace(self.provider, self.model, self._dimensions)
-
-    async def embed(self, texts: Sequence[str], compute: Compute) -> list[Answer]:
-        """Embed texts in batches, several concurrently. After a failure that concerns all texts, no request is sent."""
-        try:
-            dimensions = (await self.space(compute)).dimensions
-        except (EmbeddingError, BusyError, RefusedError) as error:
-            return [error for _ in texts]
-        size = self._endpoint.batch
-        failures: list[Exception] = []
-        async with self._client() as client:
-            batches = (texts[start : start + size] for start in range(0, len(texts), size))
-            answers = await asyncio.gather(*(self._batch(client, batch, dimensions, failures) for batch in batches))
-        return [answer for batch in answers for answer in batch]
-
-    async def _batch(
-        self, client: httpx.AsyncClient, texts: Sequence[str], dimensions: int, failures: list[Exception]
-    ) -> list[Answer]:
-        """Send one request when a slot is free; send none if another batch of the call has failed.
-
-        If the content is rejected, the batch is split in halves until the rejected text is alone.
-        """
-        async with self._slots:
-            if failures:
-                return [failures[0] for _ in texts]
-            try:
-                found = await self._ask(client, texts)
-                return [_vector(one, dimensions) for one in found]
-            except ContentRefusedError as error:
-                if len(texts) == 1:
-                    return [await self._rejection_cause(client, error, failures)]
-            except (EmbeddingError, BusyError, RefusedError) as error:
-                failures.append(error)
-                return [error for _ in texts]
-        middle = len(texts) // 2
-        halves = (self._batch(client, half, dimensions, failures) for half in (texts[:middle], texts[middle:]))
-        return [answer for half in await asyncio.gather(*halves) for answer in half]
-
-    async def _rejection_cause(
-        self, client: httpx.AsyncClient, error: Exception, failures: list[Exception]
-    ) -> Exception:
-        """Return the text's error if the endpoint accepts another text, else the endpoint's error."""
-        try:
-            await self._ask(client, [PROBE])
-        except (EmbeddingError, BusyError, RefusedError) as general:
-            failures.append(general)
-            return general
-        return RefusedTextError(str(error))
-
-    def _client(self) -> httpx.AsyncClient:
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Ask]:
+        """Open connections for some requests."""
         key = self._endpoint.api_key
-        return httpx.AsyncClient(
+        async with httpx.AsyncClient(
             verify=self._tls,
             headers={**ACCEPTED, **({"Authorization": f"Bearer {key.get_secret_value()}"} if key else {})},
             timeout=httpx.Timeout(self._endpoint.request_timeout, connect=self._endpoint.connect_timeout, pool=None),
-        )
-
-    def _name(self) -> str:
-        return f"the embedding model {self.model}"
+        ) as client:
+            yield partial(self._ask, client)
 
     async def _ask(self, client: httpx.AsyncClient, texts: Sequence[str]) -> list[object]:
         """Return the answer for each text, by its index; None if there is no answer."""
-        request = {"model": self.model, "input": list(texts), "encoding_format": "float"}
+        request = {"model": self._endpoint.model, "input": list(texts), "encoding_format": "float"}
         try:
             async with (
                 asyncio.timeout(self._endpoint.request_timeout),
@@ -151,16 +85,29 @@ class OpenAIEmbedder:
                 body = await read_body(response, MAX_ANSWER_BYTES)
         except (httpx.HTTPError, TimeoutError) as error:
             log.warning("the embedding endpoint does not answer", url=self._endpoint.url, error=repr(error))
-            message = f"{self._name()} does not answer: {type(error).__name__}"
+            message = f"{self.name} does not answer: {type(error).__name__}"
             raise EmbeddingAwayError(message) from error
         except AnswerError as error:
-            message = f"{self._name()} {error}"
+            message = f"{self.name} {error}"
             raise EmbeddingError(message) from error
         if response.status_code != httpx.codes.OK:
             shown = body[:_SHOWN].decode(errors="replace")
             log.warning("the embedding endpoint rejects a request", status=response.status_code, body=shown)
-            raise _failure(self._name(), response)
-        return _by_index(self._name(), body, len(texts))
+            raise failure_of(self.name, response)
+        return _by_index(self.name, body, len(texts))
+
+
+def openai_embedder(endpoint: Endpoint) -> BatchEmbedder:
+    """Return the model of an endpoint."""
+    return BatchEmbedder(
+        endpoint.provider,
+        endpoint.model,
+        OpenAIService(endpoint),
+        dimensions=endpoint.dimensions,
+        batch=endpoint.batch,
+        slots=asyncio.Semaphore(endpoint.concurrency),
+        concurrency=endpoint.concurrency,
+    )
 
 
 class _Item(BaseModel):
@@ -172,7 +119,8 @@ class _Answer(BaseModel):
     data: list[_Item]
 
 
-def _failure(name: str, response: httpx.Response) -> Exception:
+def failure_of(name: str, response: httpx.Response) -> Exception:
+    """Return what the status of a rejected request means."""
     status = response.status_code
     message = f"{name} answered {status}"
     if status == httpx.codes.TOO_MANY_REQUESTS:
@@ -204,20 +152,7 @@ def _by_index(name: str, body: bytes, count: int) -> list[object]:
     return found
 
 
-def _vector(found: object, dimensions: int) -> Answer:
-    if found is None:
-        return UnusableVectorError("the embedding model returned no vector")
-    if not isinstance(found, list) or not all(
-        isinstance(number, int | float) and not isinstance(number, bool) for number in found
-    ):
-        return UnusableVectorError("the embedding model returned something that is not a list of numbers")
-    try:
-        return normalized(found, dimensions)
-    except OverflowError:  # an integer that no float can hold
-        return UnusableVectorError("the embedding model returned a vector with a number that is too large")
-
-
-def build_openai_embedder(settings: Settings) -> OpenAIEmbedder:
+def build_openai_embedder(settings: Settings) -> BatchEmbedder:
     """Create the embedder of the settings. Raises SettingsError."""
     url = settings.embedding_url
     if url is None:
@@ -229,7 +164,7 @@ def build_openai_embedder(settings: Settings) -> OpenAIEmbedder:
     if settings.embedding_provider == PROVIDER:
         message = f"STREAMS_EMBEDDING_PROVIDER: {PROVIDER!r} is the local model; name the one of STREAMS_EMBEDDING_URL"
         raise SettingsError(message)
-    return OpenAIEmbedder(
+    return openai_embedder(
         Endpoint(
             url=url.rstrip("/"),
             provider=settings.embedding_provider,

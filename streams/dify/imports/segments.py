@@ -90,7 +90,7 @@ async def begin(session: AsyncSession, platform: Platform, place: Place, source:
         form=form,
         collection=await collection_of(session, platform, dataset),
         keyword_number=dataset.keyword_number or DEFAULT_KEYWORDS,
-        embedder=dataset_embedder(platform, dataset),
+        embedder=await dataset_embedder(session, platform, dataset),
         enabled=True,
     )
     file = await stored_file(session, source.upload_file_id, "the document", document.tenant_id)

@@ -149,7 +149,11 @@ async def _plan(session: AsyncSession, platform: Platform, locked: LockedDocumen
         form=form,
         rules=rules_of(process_rule.mode, process_rule.rules),
         language=document.doc_language or "English",
-        embedder=platform.embedder(dataset.embedding_model_provider, dataset.embedding_model) if by_vectors else None,
+        embedder=await platform.tenant_embedder(
+            session, dataset.tenant_id, dataset.embedding_model_provider, dataset.embedding_model
+        )
+        if by_vectors
+        else None,
         keyword_number=dataset.keyword_number or DEFAULT_KEYWORDS,
         collection=await collection_of(session, platform, dataset),
         segments_saved=previous is not None,

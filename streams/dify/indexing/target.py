@@ -74,7 +74,7 @@ class RunTarget:
     async def lock(self, session: AsyncSession, platform: Platform) -> LockedDocument:
         """Lock dataset and document. Raises Stopped and IndexChangedError."""
         locked = await self._lock(session)
-        check_unchanged(platform, locked.dataset, self.embedder)
+        await check_unchanged(session, platform, locked.dataset, self.embedder)
         return locked
 
     async def _lock(self, session: AsyncSession) -> LockedDocument:
@@ -114,19 +114,28 @@ def target_of(job: Job) -> RunTarget:
     return RunTarget(job.run, job.form, job.collection, job.keyword_number, job.embedder, enabled=not job.replaces)
 
 
-def dataset_embedder(platform: Platform, dataset: Dataset) -> Embedder | None:
+async def dataset_embedder(session: AsyncSession, platform: Platform, dataset: Dataset) -> Embedder | None:
     """Return the model of a dataset; None: it is found by keywords. Raises RefusedError for an unknown model."""
     if dataset.indexing_technique != "high_quality":
         return None
-    return platform.embedder(dataset.embedding_model_provider, dataset.embedding_model)
+    return await platform.tenant_embedder(
+        session, dataset.tenant_id, dataset.embedding_model_provider, dataset.embedding_model
+    )
 
 
-def check_unchanged(platform: Platform, dataset: Dataset, embedder: Embedder | None) -> None:
+async def check_unchanged(
+    session: AsyncSession, platform: Platform, dataset: Dataset, embedder: Embedder | None
+) -> None:
     """Raise IndexChangedError if the dataset has another model or technique than at the start of the work.
 
     The caller holds the lock of the dataset's row. So no vector of the former model is written after the collection
     was dropped for the new one.
     """
-    if dataset_embedder(platform, dataset) is not embedder:
+    if _names(await dataset_embedder(session, platform, dataset)) != _names(embedder):
         message = "the dataset's embedding model or indexing technique was changed during the work"
         raise IndexChangedError(message)
+
+
+def _names(embedder: Embedder | None) -> tuple[str, str] | None:
+    """Return what identifies a model. A new credential of the tenant makes no other model of it."""
+    return None if embedder is None else (embedder.provider, embedder.model)

@@ -47,7 +47,13 @@ from streams.dify.models.datasets.pipeline import (
 from streams.dify.models.datasets.tidb import TidbAuthBinding
 from streams.dify.models.file import UploadFile
 from streams.dify.models.tenants.plugin import TenantPluginAutoUpgradeStrategy
-from streams.dify.models.tenants.provider import Provider, ProviderCredential, TenantDefaultModel
+from streams.dify.models.tenants.provider import (
+    Provider,
+    ProviderCredential,
+    ProviderModel,
+    ProviderModelCredential,
+    TenantDefaultModel,
+)
 from streams.dify.models.tenants.rate_limit import RateLimitLog
 from streams.dify.models.tenants.source import DataSourceOauthBinding, DatasourceProvider
 from streams.dify.models.tenants.tenant import Account, Tenant, TenantAccountJoin
@@ -102,6 +108,8 @@ __all__ = [
     "PipelineRecommendedPlugin",
     "Provider",
     "ProviderCredential",
+    "ProviderModel",
+    "ProviderModelCredential",
     "RateLimitLog",
     "RecommendedApp",
     "SavedMessage",

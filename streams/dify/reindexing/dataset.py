@@ -53,7 +53,7 @@ async def drop_index(session: AsyncSession, platform: Platform, dataset_id: str,
         raise Stopped(message)
     one_tenant(of_event(tenant_id), ("the dataset", dataset.tenant_id))
     check_technique(dataset)
-    dataset_embedder(platform, dataset)
+    await dataset_embedder(session, platform, dataset)
     collections = await collections_of(
         session, platform, dataset_id, dataset.index_struct, dataset.collection_binding_id
     )

@@ -58,7 +58,7 @@ class StandingTarget:
     async def lock(self, session: AsyncSession, platform: Platform) -> LockedDocument:
         """Lock dataset and document. Raises Stopped and IndexChangedError."""
         locked = await self._lock(session)
-        check_unchanged(platform, locked.dataset, self.embedder)
+        await check_unchanged(session, platform, locked.dataset, self.embedder)
         return locked
 
     async def _lock(self, session: AsyncSession) -> LockedDocument:
@@ -173,7 +173,7 @@ async def target_of(session: AsyncSession, platform: Platform, locked: LockedDoc
         form=form_of(document.doc_form),
         collection=await collection_of(session, platform, dataset),
         keyword_number=dataset.keyword_number or DEFAULT_KEYWORDS,
-        embedder=dataset_embedder(platform, dataset),
+        embedder=await dataset_embedder(session, platform, dataset),
     )
 
 

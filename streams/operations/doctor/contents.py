@@ -67,11 +67,13 @@ def examine_contents(settings: Settings) -> list[Finding]:
 
 
 def _check_models(connection: Connection, platform: Platform) -> Finding:
+    if platform.tenant_embedders is not None:
+        return ok("embedding models", "the plugin daemon has those that the settings do not have")
     default = platform.default_embedder
     wrong = []
     for provider, model, datasets in connection.execute(MODELS):
         is_default = not provider and not model
-        if not is_default and (provider or default.provider, model or "") not in platform.embedders:
+        if not is_default and not platform.is_configured(provider, model):
             wrong.append(f"{model} of {provider} ({datasets} datasets)")
     if wrong:
         known = f"STREAMS_EMBEDDING_… has {default.model} of {default.provider}"

@@ -4,7 +4,9 @@ import asyncio
 
 from schemas.registry import RegistryError, RegistryUnavailableError
 from streams.codec import SchemaMissingError, build_codec
+from streams.dify.embedding.endpoints import build_endpoint_embedders
 from streams.dify.embedding.openai import build_openai_embedder
+from streams.dify.embedding.port import Embedder, embed_one
 from streams.dify.errors import BusyError
 from streams.dify.qa.chat import ChatEndpoint, chat_endpoint
 from streams.observability.error_text import message
@@ -22,6 +24,7 @@ def examine_endpoints(settings: Settings, catalogue: Catalogue) -> list[Finding]
     chat = chat_endpoint(_impatient(settings))
     return [
         *([examine_embedding(settings)] if settings.embedding_url is not None else []),
+        *map(_examine_model, build_endpoint_embedders(_impatient(settings))),
         *([examine_chat(chat)] if chat is not None else []),
         *([examine_registry(settings, catalogue)] if settings.has_http_registry else []),
     ]
@@ -43,6 +46,19 @@ def examine_embedding(settings: Settings) -> Finding:
         text = f"its vectors have {found} numbers, not {declared}"
         return Finding(_EMBEDDING, "fail", text, f"set STREAMS_EMBEDDING_DIMENSIONS to {found}, or use another model")
     return ok(_EMBEDDING, f"it answers with vectors of {found} numbers")
+
+
+def _examine_model(embedder: Embedder) -> Finding:
+    """Embed one word with a model of STREAMS_EMBEDDING_ENDPOINTS."""
+    name = f"{embedder.model} of {embedder.provider}"
+    try:
+        vector = asyncio.run(embed_one(embedder, "one", asyncio.to_thread))
+    except BusyError as error:
+        return Finding(_EMBEDDING, "warning", f"{name}: {message(error)}", "wait, or raise the limit of its account")
+    except Exception as error:  # noqa: BLE001 - any error of the endpoint is what was to be found
+        remedy = "start it, or correct its entry in the file of STREAMS_EMBEDDING_ENDPOINTS"
+        return Finding(_EMBEDDING, "fail", f"{name}: {message(error)}", remedy)
+    return ok(_EMBEDDING, f"{name} answers with vectors of {len(vector)} numbers")
 
 
 def examine_chat(endpoint: ChatEndpoint) -> Finding:

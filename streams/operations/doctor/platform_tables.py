@@ -32,7 +32,11 @@ READS = frozenset(
     {
         "accounts",
         "data_source_oauth_bindings",
+        "provider_credentials",
+        "provider_model_credentials",
+        "provider_models",
         "tenant_account_joins",
+        "tenant_default_models",
         "tenant_plugin_auto_upgrade_strategies",
         "tenants",
     }

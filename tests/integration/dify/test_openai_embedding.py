@@ -10,7 +10,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from streams.dify.embedding.openai import PROBE, build_openai_embedder
+from streams.dify.embedding.batches import PROBE
+from streams.dify.embedding.openai import build_openai_embedder
 from streams.dify.embedding.port import Embedder, embed_with_retries
 from streams.dify.errors import (
     BusyError,

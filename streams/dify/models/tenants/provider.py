@@ -59,6 +59,51 @@ class ProviderCredential(Model):
     updated_at: Mapped[CreatedExactlyAt]
 
 
+class ProviderModel(Model):
+    """A model that a tenant has set up by itself, beside those of the provider's credential."""
+
+    __tablename__ = "provider_models"
+    __table_args__ = (
+        Index("provider_model_tenant_id_provider_idx", "tenant_id", "provider_name"),
+        UniqueConstraint("tenant_id", "provider_name", "model_name", "model_type", name="unique_provider_model_name"),
+    )
+
+    id: Mapped[UuidKey]
+    tenant_id: Mapped[UuidText]
+    provider_name: Mapped[String255]
+    model_name: Mapped[String255]
+    model_type: Mapped[str] = mapped_column(String(40))
+    is_valid: Mapped[bool] = mapped_column(server_default=FALSE)
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
+    credential_id: Mapped[UuidText | None]
+
+
+class ProviderModelCredential(Model):
+    """A credential of a tenant for one model, encrypted with its key."""
+
+    __tablename__ = "provider_model_credentials"
+    __table_args__ = (
+        Index(
+            "provider_model_credential_tenant_provider_model_idx",
+            "tenant_id",
+            "provider_name",
+            "model_name",
+            "model_type",
+        ),
+    )
+
+    id: Mapped[OrderedUuidKey]
+    tenant_id: Mapped[UuidText]
+    provider_name: Mapped[String255]
+    model_name: Mapped[String255]
+    model_type: Mapped[str] = mapped_column(String(40))
+    credential_name: Mapped[String255]
+    encrypted_config: Mapped[LongText]
+    created_at: Mapped[CreatedExactlyAt]
+    updated_at: Mapped[CreatedExactlyAt]
+
+
 class TenantDefaultModel(Model):
     """The model that a tenant uses for a type where none is named."""
 

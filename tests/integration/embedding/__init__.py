@@ -1,0 +1,1 @@
+"""Tests of the embedding models of tenants, on a real database."""
