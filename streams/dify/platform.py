@@ -22,6 +22,7 @@ from streams.dify.plugins.upgrade import PluginServices, build_plugin_services
 from streams.dify.qa.chat import ChatEndpoint, chat_endpoint
 from streams.dify.redis import RedisClients, redis_opener
 from streams.dify.sources.reader import SourceReader, build_source_reader
+from streams.dify.splitting.rules import LARGEST_PIECE
 from streams.dify.traces.port import TraceProviders
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.dify.vector_stores.pgvector_database import vector_database
@@ -56,6 +57,10 @@ class Platform:
     """The platform's API that runs pipelines; None: not configured."""
     waiting_lists: WaitingLists
     """Files with runs of pipelines that wait, by tenant."""
+    largest_piece: int = LARGEST_PIECE
+    """The largest number of characters of a piece that a process rule may ask for."""
+    files_url: str = ""
+    """What the addresses of images in segments begin with. Empty: they are relative."""
 
     def embedder(self, provider: str | None, model: str | None) -> Embedder:
         """Return the model that a dataset names, or the default model. Raises RefusedError for an unknown model."""
@@ -148,5 +153,7 @@ def build_platform(settings: Settings) -> Platform:
         plugins=build_plugin_services(settings, redis),
         pipelines=build_pipeline_client(settings),
         waiting_lists=WaitingLists(redis, redis_seconds),
+        largest_piece=settings.indexing_max_segmentation_tokens_length,
+        files_url=(settings.files_url or "").rstrip("/"),
         traces=TraceProviders(Timeouts(settings.service_connect_timeout, settings.service_request_timeout)),
     )

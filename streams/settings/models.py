@@ -1,4 +1,4 @@
-"""The settings of models, and of the store of their vectors."""
+"""The settings of documents: models, the store of their vectors, and what their segments contain."""
 
 from pathlib import Path
 from typing import Literal
@@ -35,13 +35,25 @@ class ModelSettings(BaseModel):
     qdrant_timeout: int = Field(10, ge=1, le=60, description="seconds for one request, below every transaction's")
     vector_index_name_prefix: str = Field("Vector_index", description="the platform's VECTOR_INDEX_NAME_PREFIX")
 
+    indexing_max_segmentation_tokens_length: int = Field(
+        4000,
+        ge=50,
+        description="the platform's INDEXING_MAX_SEGMENTATION_TOKENS_LENGTH: the largest max_tokens of a process rule, "
+        "in characters",
+    )
+    files_url: str | None = Field(
+        None,
+        description="the platform's FILES_URL, which links to images of documents begin with; unset: they begin with "
+        "/files, and work in the platform's own pages only",
+    )
+
     chat_url: str | None = Field(None, description="OpenAI-compatible endpoint that generates questions, ends in /v1")
     chat_model: str | None = None
     chat_api_key: SecretStr | None = None
     chat_connect_timeout: Seconds = 5.0
     chat_timeout: Seconds = Field(120.0, description="seconds for one answer of the chat model")
 
-    @field_validator("embedding_url", "qdrant_url", "chat_url")
+    @field_validator("embedding_url", "qdrant_url", "files_url", "chat_url")
     @classmethod
     def _check_model_url(cls, value: str | None) -> str | None:
         return None if value is None else check_urls(value, ("http", "https"))

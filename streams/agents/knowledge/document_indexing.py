@@ -26,6 +26,7 @@ from streams.dify.embedding.local import count_tokens_locally
 from streams.dify.errors import ExtractionError, RefusedError, Stopped
 from streams.dify.ids import checked_id, optional_id
 from streams.dify.indexing.answer_cache import answer_key, load_answers, store_answers
+from streams.dify.indexing.empty import is_empty_upload
 from streams.dify.indexing.failure import record_failure
 from streams.dify.indexing.prepare import (
     PreparedImage,
@@ -142,8 +143,13 @@ async def _delete_unfinished(job: Job, work: Work, platform: Platform) -> None:
 async def _split(job: Job, work: Work, platform: Platform) -> None:
     with temporary_folder() as folder:
         read = await _read(job, work, platform)
+        if is_empty_upload(job.source, read):
+            await _save_nothing(job, work)
+            return
         count_tokens = job.embedder is not None
-        request = PrepareRequest(folder, read.extension, job.run.document_id, job.form, job.rules, count_tokens)
+        request = PrepareRequest(
+            folder, read.extension, job.run.document_id, job.form, job.rules, count_tokens, platform.files_url
+        )
         await asyncio.to_thread(request.source.write_bytes, read.content)
         edited, limit = read.edited, reading_seconds(len(read.content))
         del read  # Frees the memory: the content may be large, and it is in the folder now.
@@ -166,6 +172,13 @@ async def _split(job: Job, work: Work, platform: Platform) -> None:
             await _save(await _questions(request, platform.chat, job, work), job, work)
         else:
             await _save(prepared_rows(request), job, work, parsed)
+
+
+async def _save_nothing(job: Job, work: Work) -> None:
+    """Record that the document has no text and no segments."""
+    async with work.step() as session:
+        await record_parsed(session, job, Parsed(0, None))
+        await record_split(session, job)
 
 
 async def _read(job: Job, work: Work, platform: Platform) -> SourceContent:

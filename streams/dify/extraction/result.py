@@ -1,7 +1,8 @@
 """The result of an extraction: the parts of a file's text, and the images that the text shows."""
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from uuid import UUID, uuid5
 
@@ -23,6 +24,7 @@ _FIRST_BYTES = (
     (b"MM\x00*", "tiff"),
     (b"BM", "bmp"),
 )
+_LINK = re.compile(r"!\[image\]\(/files/[0-9a-f-]{36}/file-preview\)")
 _IMAGES = UUID("7d0e5b52-3c1f-5b8e-9a44-6f0b8c2d1e37")
 
 
@@ -70,6 +72,15 @@ class Extracted:
 def joined_text(parts: Iterable[Part]) -> str:
     """Return the text of these parts, with a blank line between two of them."""
     return "\n\n".join(part.text for part in parts)
+
+
+def with_files_url(found: Extracted, files_url: str) -> Extracted:
+    """Return an extraction whose links to its own images begin with an address. Other links stay."""
+    if not files_url or not found.images:
+        return found
+    links = {image.link: image.link.replace("](/files/", f"]({files_url}/files/") for image in found.images}
+    parts = (replace(part, text=_LINK.sub(lambda link: links.get(link[0], link[0]), part.text)) for part in found.parts)
+    return replace(found, parts=tuple(parts))
 
 
 def image_extension(content: bytes) -> str | None:

@@ -94,7 +94,7 @@ async def begin(session: AsyncSession, platform: Platform, place: Place, source:
         enabled=True,
     )
     file = await stored_file(session, source.upload_file_id, "the document", document.tenant_id)
-    children = await child_rules(session, document) if form == "hierarchical_model" else None
+    children = await child_rules(session, document, platform.largest_piece) if form == "hierarchical_model" else None
     return ImportJob(source, target, file, children)
 
 

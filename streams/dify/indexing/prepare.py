@@ -13,7 +13,7 @@ from streams.dify.embedding.local import count_tokens_locally
 from streams.dify.errors import RefusedError
 from streams.dify.extraction import extract
 from streams.dify.extraction.bounds import MAX_IMAGE_BYTES
-from streams.dify.extraction.result import IMAGE_TYPES
+from streams.dify.extraction.result import IMAGE_TYPES, with_files_url
 from streams.dify.ids import checked_id, storable
 from streams.dify.indexing.segment_rows import NewChild, NewSegment, new_rows
 from streams.dify.splitting.forms import Form, pieces_of
@@ -42,6 +42,8 @@ class PrepareRequest(NamedTuple):
     rules: Rules
     count_tokens: bool
     """Whether to count tokens. Without a model the counts are 0, as on the platform."""
+    files_url: str = ""
+    """What the links to images begin with, before ``/files``."""
 
     @property
     def source(self) -> Path:
@@ -81,6 +83,7 @@ def prepare(request: PrepareRequest) -> Prepared:
     """Read the file and write its segments to the folder. Raises RefusedError."""
     found = extract(request.source.read_bytes(), request.extension, request.document_id)
     request.source.unlink()
+    found = with_files_url(found, request.files_url)
     pieces = pieces_of(found.parts, request.form, request.rules)
     tokens = _tokens(pieces) if request.count_tokens else [0] * len(pieces)
     with request.segments.open("w", encoding="utf-8") as lines:

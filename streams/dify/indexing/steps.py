@@ -147,7 +147,7 @@ async def _plan(session: AsyncSession, platform: Platform, locked: LockedDocumen
         run=run,
         source=await source_of(session, document),
         form=form,
-        rules=rules_of(process_rule.mode, process_rule.rules),
+        rules=rules_of(process_rule.mode, process_rule.rules, platform.largest_piece),
         language=document.doc_language or "English",
         embedder=await platform.tenant_embedder(
             session, dataset.tenant_id, dataset.embedding_model_provider, dataset.embedding_model

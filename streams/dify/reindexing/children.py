@@ -47,22 +47,25 @@ def child_rows(parent: Parent, children: Iterator[Piece]) -> Iterator[Row]:
         }
 
 
-async def child_rules(session: AsyncSession, document: Document) -> Segmentation:
-    """Return the rule for splitting the segments of a hierarchical document. Raises RefusedError if it has none."""
-    rules = await document_rules(session, document)
+async def child_rules(session: AsyncSession, document: Document, largest: int) -> Segmentation:
+    """Return the rule for splitting the segments of a hierarchical document, with child chunks of up to `largest`.
+
+    Raises RefusedError if it has none.
+    """
+    rules = await document_rules(session, document, largest)
     if rules is None or rules.children is None:
         message = "the document has no process rule with subchunk_segmentation, which a hierarchical document needs"
         raise RefusedError(message)
     return rules.children
 
 
-async def document_rules(session: AsyncSession, document: Document) -> Rules | None:
+async def document_rules(session: AsyncSession, document: Document, largest: int) -> Rules | None:
     """Return the process rule of a document; None: it has none of its dataset. Raises RefusedError."""
     rule_id = document.dataset_process_rule_id
     rule = await session.get(DatasetProcessRule, rule_id) if rule_id else None
     if rule is None or rule.dataset_id != document.dataset_id:
         return None
-    return rules_of(rule.mode, rule.rules)
+    return rules_of(rule.mode, rule.rules, largest)
 
 
 async def give_nodes(session: AsyncSession, segments: ColumnElement[bool]) -> None:
@@ -75,14 +78,23 @@ async def give_nodes(session: AsyncSession, segments: ColumnElement[bool]) -> No
         await session.execute(update(DocumentSegment).where(DocumentSegment.id == row).values(values))
 
 
-async def add_missing_children(session: AsyncSession, document: Document, segments: ColumnElement[bool]) -> None:
-    """Split new segments that have no child chunks, by the document's rule. Raises RefusedError if it has none."""
+async def add_missing_children(
+    session: AsyncSession, document: Document, segments: ColumnElement[bool], largest: int
+) -> None:
+    """Split new segments that have no child chunks, by the document's rule. Raises RefusedError if it has none.
+
+    Args:
+        session: the transaction of the step.
+        document: the document of the segments.
+        segments: selects them.
+        largest: the largest number of characters of a child chunk that the rule may ask for.
+    """
     childless = ~exists().where(ChildChunk.segment_id == DocumentSegment.id)
     new = segments & (DocumentSegment.status != "completed") & childless
     found = (await session.scalars(select(DocumentSegment).where(new))).all()
     if not found:
         return
-    segmentation, now = await child_rules(session, document), utc_now()
+    segmentation, now = await child_rules(session, document, largest), utc_now()
     for one in found:
         piece = with_children(Piece(one.position, one.content, text_hash(one.content)), segmentation)
         rows = list(child_rows(Parent(document, one.id, one.created_by, now), iter(piece.children)))

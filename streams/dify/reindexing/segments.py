@@ -52,7 +52,7 @@ async def enable(
     target = (await target_of(session, platform, locked)).only(segment_ids)
     await give_nodes(session, target.segments)
     if target.embedder is not None and target.form == "hierarchical_model":
-        await add_missing_children(session, locked.document, target.segments)
+        await add_missing_children(session, locked.document, target.segments, platform.largest_piece)
     if keywords:
         await session.execute(update(DocumentSegment).where(target.segments).values(keywords=keywords))
     return target

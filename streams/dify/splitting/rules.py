@@ -11,7 +11,7 @@ from streams.dify.splitting.clean import CleaningStep
 MODES = ("automatic", "custom", "hierarchical")
 SMALLEST_PIECE = 50
 LARGEST_PIECE = 4000
-"""The platform's INDEXING_MAX_SEGMENTATION_TOKENS_LENGTH. Its name says tokens, but it counts characters."""
+"""The default of the platform's INDEXING_MAX_SEGMENTATION_TOKENS_LENGTH. It says tokens, but it counts characters."""
 
 ParentMode = Literal["full-doc", "paragraph"]
 
@@ -42,8 +42,17 @@ class Rules:
 AUTOMATIC = Rules(cleaning=("remove_extra_spaces",), segmentation=Segmentation(size=500, overlap=50))
 
 
-def rules_of(mode: str, text: str | None) -> Rules:
-    """Parse the rules of a mode and its JSON text. `automatic` ignores the text. Raises RefusedError."""
+def rules_of(mode: str, text: str | None, largest: int = LARGEST_PIECE) -> Rules:
+    """Parse the rules of a mode. `automatic` ignores the text.
+
+    Args:
+        mode: one of `MODES`.
+        text: the JSON of the rules.
+        largest: the largest number of characters of a piece that a rule may ask for.
+
+    Raises:
+        RefusedError: the mode is unknown, or the rules are not within the limits.
+    """
     if mode not in MODES:
         message = f"the process rule {mode!r} is unknown; known modes: {', '.join(MODES)}"
         raise RefusedError(message)
@@ -58,9 +67,9 @@ def rules_of(mode: str, text: str | None) -> Rules:
         raise RefusedError(_in_one_line(mode, error)) from error
     return Rules(
         cleaning=_cleaning(written.pre_processing_rules),
-        segmentation=_segmentation("segmentation", written.segmentation),
+        segmentation=_segmentation("segmentation", written.segmentation, largest),
         parent_mode=written.parent_mode,
-        children=_segmentation("subchunk_segmentation", written.subchunk_segmentation),
+        children=_segmentation("subchunk_segmentation", written.subchunk_segmentation, largest),
     )
 
 
@@ -94,12 +103,15 @@ def _cleaning(switches: tuple[_Switch, ...] | None) -> tuple[CleaningStep, ...]:
     return tuple(switch.id for switch in switches or () if switch.enabled and switch.id != "remove_stopwords")
 
 
-def _segmentation(name: str, written: _Segmentation | None) -> Segmentation | None:
+def _segmentation(name: str, written: _Segmentation | None, largest: int) -> Segmentation | None:
     if written is None:
         return None
     size, overlap = written.max_tokens, written.chunk_overlap or 0
-    if not SMALLEST_PIECE <= size <= LARGEST_PIECE:
-        message = f"{name}: max_tokens is {size}; it must be from {SMALLEST_PIECE} to {LARGEST_PIECE}"
+    if not SMALLEST_PIECE <= size <= largest:
+        message = (
+            f"{name}: max_tokens is {size}; it must be from {SMALLEST_PIECE} to {largest}, which is "
+            "STREAMS_INDEXING_MAX_SEGMENTATION_TOKENS_LENGTH"
+        )
         raise RefusedError(message)
     if not 0 <= overlap <= size:
         message = f"{name}: chunk_overlap is {overlap}; it must be from 0 to max_tokens, which is {size}"

@@ -17,12 +17,12 @@ def test_a_document_that_cannot_be_indexed_fails_the_demo(tmp_path: Path) -> Non
     documents = tmp_path / "documents"
     documents.mkdir()
     (documents / "fine.md").write_text("# Fine\n\nThis document can be indexed.\n")
-    (documents / "empty.txt").write_text("")
+    (documents / "dots.txt").write_text("...")
 
     done = demo(tmp_path, str(documents))
 
     assert done.returncode == 1
-    assert done.stderr == "streams: empty.txt was not indexed: the file is empty\n"
+    assert done.stderr == "streams: dots.txt was not indexed: the file contains nothing but punctuation\n"
     assert processes_in(tmp_path) == []
 
 

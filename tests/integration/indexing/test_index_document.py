@@ -19,6 +19,7 @@ from streams.dify.ids import text_hash
 from streams.dify.indexing import load
 from streams.dify.models import Document, DocumentSegment, Embedding, UploadFile
 from streams.dify.search import passages
+from streams.dify.sources.reference import upload_file_id
 from streams.dify.vector_stores.port import collection_name
 from streams.storage import FileMissingError
 from tests.support.platform.handler_runs import CrashError, Site, open_site, prose
@@ -305,6 +306,31 @@ async def test_a_document_shows_no_statement_of_the_database(site: Site) -> None
     assert dead.error == "the database stopped the work (DivisionByZero); the operator's log has the reason"
 
 
+@pytest.mark.requirement("Bad input", "an empty text file is a document without segments, to be filled by the API")
+@pytest.mark.parametrize("technique", ["high_quality", "economy"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xef\xbb\xbf \n\t", b"\xff\xfe \x00\n\x00"], ids=["empty", "blank", "utf-16"]
+)
+async def test_an_empty_text_file_is_completed_without_segments(site: Site, content: bytes, technique: str) -> None:
+    """As on the platform. What the document had before is gone, and it can be indexed again."""
+    dataset = await site.add_dataset(indexing_technique=technique)
+    document = await site.add_document(dataset, b"Something else.", name="a.md")
+    await site.run(index_document, site.request(document))
+    async with site.transaction() as session:
+        file = await session.get_one(UploadFile, upload_file_id("upload_file", document.data_source_info))
+        (await session.get_one(Document, document.id)).indexing_status = "waiting"
+    await site.platform.storage.write(file.key, content)
+
+    for _ in range(2):
+        assert await site.run(index_document, site.request(document)) == {"segments": 0, "tokens": 0}
+        done = await site.document(document.id)
+        assert (done.indexing_status, done.word_count, done.error) == ("completed", 0, None)
+        assert await site.segments(document.id) == []
+        assert technique == "economy" or await site.vectors(dataset.id) == 0
+        async with site.transaction() as session:
+            (await session.get_one(Document, document.id)).indexing_status = "waiting"
+
+
 async def test_a_death_never_overwrites_completed(site: Site) -> None:
     """A late dead letter of an older delivery does not change the completed document."""
     dataset = await site.add_dataset()
@@ -324,8 +350,7 @@ async def test_a_death_never_overwrites_completed(site: Site) -> None:
 @pytest.mark.parametrize(
     ("content", "name", "columns", "message"),
     [
-        (b"", "a.txt", {}, "the file is empty"),
-        (b" \n\t ", "a.txt", {}, "the file contains no text"),
+        (b"", "a.pdf", {}, "the file is empty"),
         (b"...!!!...", "a.txt", {}, "nothing but punctuation"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a.txt", {}, "is binary, not text"),
         (b"abc\x00def", "a.md", {}, "is binary"),

@@ -126,6 +126,39 @@ async def test_images_of_a_word_file_are_stored_and_go_with_it(site: Site) -> No
     assert _images(site) == []
 
 
+@pytest.mark.requirement("Extraction", "links to images begin with the platform's FILES_URL")
+async def test_links_to_images_begin_with_the_files_url(database_url: str, tmp_path: Path) -> None:
+    """Only the document's own images. A text that looks like a link stays."""
+    foreign = f"![image](/files/{uuid4()}/file-preview)"
+    content = word(pictures=(png(1), png(2)))
+    async with open_site(database_url, tmp_path, files_url="https://files.example.org/") as site:
+        document = await site.add_document(await site.add_dataset(), content, name="a.docx")
+        await site.run(index_document, site.request(document))
+        text = await _content(site, document)
+        linked = linked_images(text)
+        assert len(linked) == 2
+        for file_id in linked:
+            assert f"![image](https://files.example.org/files/{file_id}/file-preview)" in text
+        plain = await site.add_document(await site.add_dataset(), b"See " + foreign.encode(), name="a.txt")
+        await site.run(index_document, site.request(plain))
+        assert await _content(site, plain) == f"See {foreign}"
+
+
+@pytest.mark.requirement("Clean, rules, split, forms", "the largest piece is a setting, as on the platform")
+async def test_a_rule_may_ask_for_pieces_of_the_set_length(database_url: str, tmp_path: Path) -> None:
+    """Of one text, by one rule: refused with the default, one segment with the setting."""
+    rules = {"segmentation": {"separator": "#", "max_tokens": 8000}}
+    text = b"word " * 1500
+    async with open_site(database_url, tmp_path) as site:
+        document = await site.add_document(await site.add_dataset(), text, mode="custom", rules=rules)
+        with pytest.raises(Permanent, match="max_tokens is 8000; it must be from 50 to 4000"):
+            await site.run(index_document, site.request(document))
+    async with open_site(database_url, tmp_path, indexing_max_segmentation_tokens_length=8000) as site:
+        document = await site.add_document(await site.add_dataset(), text, mode="custom", rules=rules)
+        await site.run(index_document, site.request(document))
+        assert len(await site.segments(document.id)) == 1
+
+
 def _images(site: Site) -> list[Path]:
     folder = storage_folder(site)
     return [path for path in (folder / "image_files").rglob("*") if path.is_file()]

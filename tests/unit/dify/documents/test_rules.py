@@ -79,6 +79,14 @@ def test_the_limits_are_within(size: int, overlap: int) -> None:
 
 
 @pytest.mark.requirement("Clean, rules, split, forms", "the limits and their errors")
+def test_the_largest_piece_is_a_setting() -> None:
+    """The message names it."""
+    text = _rules(segmentation={"max_tokens": 8000})
+    assert rules_of("custom", text, 8000).segmentation == Segmentation(8000, 0, "\n")
+    with pytest.raises(RefusedError, match="from 50 to 4000, which is STREAMS_INDEXING_MAX_SEGMENTATION_TOKENS_LENGTH"):
+        rules_of("custom", text)
+
+
 @pytest.mark.parametrize(
     ("mode", "text", "message"),
     [
