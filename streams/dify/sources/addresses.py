@@ -29,13 +29,14 @@ def check_page_address(url: str, *, private: bool) -> None:
         raise RefusedError(message)
 
 
-async def check_own_request(url: str, service: str, *, private: bool) -> None:
-    """Raise RefusedError unless the pipeline may request this address, which a service has named.
+async def check_own_request(url: str, service: str, *, private: bool, what: str = "the result of the crawl is") -> None:
+    """Raise RefusedError unless the pipeline may request this address, which a service or a tenant has named.
 
     Args:
         url: The address.
         service: The configured address of the service. Its own scheme, host and port are always allowed.
         private: Whether private addresses are allowed.
+        what: What is at the address, for the message.
     """
     parts, own = _parts(url), urlsplit(service)
     if private or (parts.scheme, parts.netloc) == (own.scheme, own.netloc):
@@ -46,7 +47,7 @@ async def check_own_request(url: str, service: str, *, private: bool) -> None:
     except OSError:
         found = []
     if is_private_host(host) or any(is_private_host(str(address[0])) for *_, address in found):
-        message = f"the result of the crawl is at a private address; {_SETTING} allows them"
+        message = f"{what} at a private address; {_SETTING} allows them"
         raise RefusedError(message)
 
 

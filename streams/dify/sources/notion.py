@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from streams.dify.errors import ExtractionError, ServiceError
 from streams.dify.http import JSONObject, Service, Timeouts, as_object, fetch, is_path_name
+from streams.dify.sources.notion_text import block_text, row_line
 from streams.dify.sources.reference import NotionPage
 
 _VERSION = "2022-06-28"
@@ -14,7 +15,6 @@ _MAX_BLOCKS = 20_000
 _MAX_LINES = 100_000
 """Of a page with all its nested blocks."""
 _PAGE_SIZE = 100
-_HEADINGS = {"heading_1": "# ", "heading_2": "## ", "heading_3": "### "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Notion:
         """Return the text of a page or database. Raises RefusedError, BusyError, ServiceError."""
         if page.kind == "database":
             rows = self._all(page, "POST", f"databases/{page.page_id}/query")
-            return "\n\n".join([_row_line(row) async for row in rows])
+            return "\n\n".join([row_line(row) async for row in rows])
         lines: list[str] = []
         async for line in self._lines(page, page.page_id, 0):
             lines.append(line)
@@ -56,7 +56,7 @@ class Notion:
     async def _lines(self, page: NotionPage, block_id: str, depth: int) -> AsyncIterator[str]:
         async for block in self._all(page, "GET", f"blocks/{block_id}/children"):
             kind = str(block.get("type"))
-            yield "  " * depth + _HEADINGS.get(kind, "") + _block_text(_part(block, kind))
+            yield "  " * depth + block_text(block)
             # A child page is a separate document.
             if block.get("has_children") and kind not in {"child_page", "child_database"} and depth < _MAX_DEPTH:
                 nested = str(block.get("id"))
@@ -104,6 +104,9 @@ class Notion:
     ) -> JSONObject:
         token = page.token or (self.token if self.tenants & {page.tenant_id, "*"} else None)
         if not token:
+            if page.missing_credential is not None:
+                message = f"the credential {page.missing_credential} of notion does not exist: connect Notion again"
+                raise ExtractionError(message)
             message = (
                 "Notion is not configured for this tenant: connect the workspace, or set STREAMS_NOTION_TOKEN and "
                 "name the tenant in STREAMS_NOTION_TENANTS"
@@ -111,38 +114,3 @@ class Notion:
             raise ExtractionError(message)
         service = Service("Notion", {"Authorization": f"Bearer {token}", "Notion-Version": _VERSION}, self.timeouts)
         return await fetch(service, method, f"{self.url.rstrip('/')}/v1/{path}", params=params, json=json)
-
-
-def _part(of: JSONObject, name: str) -> JSONObject:
-    return as_object(of.get(name))
-
-
-def _rich_text(value: object) -> str:
-    parts = value if isinstance(value, list) else []
-    return "".join(str(as_object(part).get("plain_text", "")) for part in parts)
-
-
-def _block_text(content: JSONObject) -> str:
-    cells = content.get("cells")
-    if isinstance(cells, list):
-        return " | ".join(_rich_text(cell) for cell in cells)
-    return _rich_text(content.get("rich_text")) or str(content.get("title", ""))
-
-
-def _row_line(row: JSONObject) -> str:
-    """Return ``name: value;…`` of the properties that have a value."""
-    named = {name: _property(as_object(value)) for name, value in _part(row, "properties").items()}
-    return ";".join(f"{name}: {value}" for name, value in named.items() if value)
-
-
-def _property(held: JSONObject) -> str:
-    value = held.get(str(held.get("type")))
-    if isinstance(value, list):
-        return ", ".join(filter(None, (_shown(each) for each in value)))
-    return _shown(value)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return str(value.get("plain_text") or value.get("name") or value.get("start") or "")
-    return "" if value is None else str(value)

@@ -1,12 +1,13 @@
 """Reads the content of a document from its source and returns it as a file: bytes and extension."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from streams.dify.errors import ExtractionError
 from streams.dify.http import Timeouts
-from streams.dify.sources.addresses import check_page_address
+from streams.dify.sources.addresses import check_own_request, check_page_address
+from streams.dify.sources.crawl_copy import stored_page
 from streams.dify.sources.notion import Notion
 from streams.dify.sources.reference import NotionPage, Source, StoredFile, WebPage
 from streams.dify.sources.watercrawl import Watercrawl
@@ -42,13 +43,13 @@ class SourceReader:
         """
         if isinstance(source, StoredFile):
             return SourceContent(await self.storage.read(source.key), source.extension, None)
-        edited = await self.edited(source)
+        edited: str | None = None
         if isinstance(source, NotionPage):
-            text, place = await self.notion.text(source), "the Notion page"
+            page, place = await self._with_token(source), "the Notion page"
+            edited = await self.notion.last_edited_time(page)
+            text = await self.notion.text(page)
         else:
-            reader, place = self._website(source.provider), source.url
-            check_page_address(source.url, private=self.private_addresses)
-            text = await reader.text(source)
+            text, place = await self._web_text(source), source.url
         if not text.strip():
             message = f"{place} contains no text"
             raise ExtractionError(message)
@@ -56,7 +57,29 @@ class SourceReader:
 
     async def edited(self, source: NotionPage | WebPage) -> str | None:
         """Return the edit time of the source in its own format; None if it has none. Raises as `read` does."""
-        return await self.notion.last_edited_time(source) if isinstance(source, NotionPage) else None
+        if isinstance(source, WebPage):
+            return None
+        return await self.notion.last_edited_time(await self._with_token(source))
+
+    async def _with_token(self, page: NotionPage) -> NotionPage:
+        """Return the page with the token of the credential that its document names."""
+        if page.credential is None:
+            return page
+        return replace(page, token=(await page.credential.opened(self.storage)).secret)
+
+    async def _web_text(self, page: WebPage) -> str:
+        """Return a crawled page from the platform's copy of the crawl, and ask the provider only without one."""
+        reader = self._website(page.provider)
+        check_page_address(page.url, private=self.private_addresses)
+        if (copy := await stored_page(self.storage, page)) is not None:
+            return copy
+        if page.credential is None:
+            return await reader.text(page)
+        access = await page.credential.opened(self.storage)
+        if access.url is not None:
+            server = f"the tenant's own {page.provider} is"
+            await check_own_request(access.url, reader.url, private=self.private_addresses, what=server)
+        return await reader.text(replace(page, access=access))
 
     def _website(self, provider: str) -> WebReader:
         reader = self.websites.get(provider)

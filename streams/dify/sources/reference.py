@@ -1,7 +1,7 @@
 """The source of a document, as described by documents.data_source_info."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sqlalchemy import select
@@ -12,6 +12,7 @@ from streams.dify.http import is_path_name
 from streams.dify.ids import checked_id
 from streams.dify.models import DataSourceOauthBinding, Document, UploadFile
 from streams.dify.models.json_text import read_object
+from streams.dify.sources.credentials import Access, StoredCredential, stored_credential
 from streams.dify.tenancy import in_own_folder, one_tenant
 
 
@@ -37,6 +38,10 @@ class NotionPage:
     token: str | None = field(default=None, repr=False)
     """The token of the workspace's integration; None: use the token of the deployment, if the tenant may."""
     tenant_id: str = ""
+    credential: StoredCredential | None = None
+    """The credential that the document names. It comes before the token."""
+    missing_credential: str | None = None
+    """The id of a credential that the document names, and that the tenant does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,13 @@ class WebPage:
     url: str
     provider: str
     job_id: str | None
+    """The crawl that found it; None: the page is read as it is now."""
+    only_main_content: bool = True
+    """Whether the page is read without its navigation, header and footer."""
+    credential: StoredCredential | None = None
+    """The tenant's own credential for the provider; None: use the key of the deployment."""
+    access: Access | None = None
+    """The decrypted credential."""
 
 
 Source = StoredFile | NotionPage | WebPage
@@ -66,11 +78,9 @@ async def source_of(session: AsyncSession, document: Document) -> Source:
     Raises RefusedError (ForeignTenantError: the file is another tenant's), and UploadFileMissingError: try again.
     """
     if document.data_source_type == "notion_import":
-        info = _info(document.data_source_info)
-        token = await _workspace_token(session, document.tenant_id, info)
-        return replace(_notion_page(info), token=token, tenant_id=document.tenant_id)
+        return await _notion_page(session, document.tenant_id, _info(document.data_source_info))
     if document.data_source_type == "website_crawl":
-        return _web_page(_info(document.data_source_info))
+        return await _web_page(session, document.tenant_id, _info(document.data_source_info))
     if document.data_source_type != "upload_file":
         message = f"documents from {document.data_source_type} are not supported yet"
         raise NotBuiltYetError(message)
@@ -113,9 +123,23 @@ def with_last_edited_time(data_source_info: str | None, edited: str) -> str:
     return json.dumps({**_info(data_source_info), "last_edited_time": edited})
 
 
-def _notion_page(info: dict[str, object]) -> NotionPage:
+async def _notion_page(session: AsyncSession, tenant_id: str, info: dict[str, object]) -> NotionPage:
     page_id = checked_id("notion_page_id", _text_in(info, "notion_page_id", "Notion page"))
-    return NotionPage(page_id, "database" if info.get("type") == "database" else "page")
+    named = _credential_id(info)
+    credential = await stored_credential(session, tenant_id, "notion", named) if named else None
+    return NotionPage(
+        page_id,
+        "database" if info.get("type") == "database" else "page",
+        token=await _workspace_token(session, tenant_id, info),
+        tenant_id=tenant_id,
+        credential=credential,
+        missing_credential=named if credential is None else None,
+    )
+
+
+def _credential_id(info: dict[str, object]) -> str | None:
+    named = info.get("credential_id")
+    return checked_id("credential_id", named) if isinstance(named, str) and named else None
 
 
 async def _workspace_token(session: AsyncSession, tenant_id: str, info: dict[str, object]) -> str | None:
@@ -136,7 +160,8 @@ async def _workspace_token(session: AsyncSession, tenant_id: str, info: dict[str
     )
 
 
-def _web_page(info: dict[str, object]) -> WebPage:
+async def _web_page(session: AsyncSession, tenant_id: str, info: dict[str, object]) -> WebPage:
+    """Return a page. The platform's synchronisation writes the mode `scrape` beside the id of the old crawl."""
     url = _text_in(info, "url", "web page")
     if not url.startswith(("http://", "https://")):
         message = f"{url[:200]!r} is not the address of a web page"
@@ -146,7 +171,16 @@ def _web_page(info: dict[str, object]) -> WebPage:
     if isinstance(job_id, str) and job_id and not is_path_name(job_id):
         message = f"the job id {job_id[:100]!r} is not one"
         raise RefusedError(message)
-    return WebPage(url, provider, job_id if isinstance(job_id, str) and job_id else None)
+    crawled = isinstance(job_id, str) and job_id and info.get("mode") != "scrape"
+    named = _credential_id(info)
+    credential = await stored_credential(session, tenant_id, provider, named) if named else None
+    return WebPage(
+        url,
+        provider,
+        str(job_id) if crawled else None,
+        only_main_content=info.get("only_main_content") is not False,
+        credential=credential or await stored_credential(session, tenant_id, provider, None),
+    )
 
 
 def _info(data_source_info: str | None) -> dict[str, object]:

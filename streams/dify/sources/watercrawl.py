@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit
 
 from streams.dify.errors import ExtractionError, ServiceError
@@ -14,7 +14,7 @@ _MAX_PAGES = 1000
 _MAX_POLLS = 60
 _POLL_SECONDS = 1.0
 """Seconds between two status requests for a crawl."""
-_PAGE_OPTIONS = {"only_main_content": True, "wait_time": 1000, "timeout": 15000, "include_html": False}
+_PAGE_OPTIONS = {"wait_time": 1000, "timeout": 15000, "include_html": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +32,20 @@ class Watercrawl:
 
         Raises RefusedError, BusyError, ServiceError.
         """
-        crawl = page.job_id or await self._crawl_page(page.url)
+        if page.access is not None:
+            own = replace(self, key=page.access.secret, url=page.access.url or self.url)
+            return await own.text(replace(page, access=None))
+        crawl = page.job_id or await self._crawl_page(page)
         async for found in self._results(crawl):
             if found.get("url") == page.url:
                 return await self._markdown(found.get("result"))
         message = f"the crawl {crawl} has not found {page.url}"
         raise ExtractionError(message)
 
-    async def _crawl_page(self, url: str) -> str:
+    async def _crawl_page(self, page: WebPage) -> str:
         """Start a crawl of one page and wait until it has ended. Returns the id of the crawl."""
-        request = {"url": url, "options": {"spider_options": {"page_limit": 1}, "page_options": _PAGE_OPTIONS}}
+        url, options = page.url, {**_PAGE_OPTIONS, "only_main_content": page.only_main_content}
+        request = {"url": url, "options": {"spider_options": {"page_limit": 1}, "page_options": options}}
         crawl = (await self._request("POST", "", json=request)).get("uuid")
         if not isinstance(crawl, str) or not is_path_name(crawl):
             message = "Watercrawl returned no id of the requested crawl"

@@ -15,6 +15,10 @@ _MAX_PAGES = 1000
 class WebReader(Protocol):
     """A provider that returns the Markdown of a page. Raises RefusedError, BusyError, ServiceError."""
 
+    @property
+    def url(self) -> str:
+        """The address of the provider, for tenants that have no server of their own."""
+
     async def text(self, page: WebPage) -> str:
         """Return the page's Markdown."""
 
@@ -29,7 +33,8 @@ class JinaReader:
 
     async def text(self, page: WebPage) -> str:
         """Return the page in its current state."""
-        service = Service("Jina", {"Accept": "application/json", **_bearer(self.key)}, self.timeouts)
+        key = page.access.secret if page.access else self.key
+        service = Service("Jina", {"Accept": "application/json", **_bearer(key)}, self.timeouts)
         answer = await fetch(service, "POST", f"{self.url.rstrip('/')}/", json={"url": page.url})
         content = as_object(answer.get("data")).get("content")
         return content if isinstance(content, str) else ""
@@ -45,10 +50,11 @@ class Firecrawl:
 
     async def text(self, page: WebPage) -> str:
         """Return the page from the results of its crawl; without a crawl, scrape the page now."""
-        address = f"{self.url.rstrip('/')}/v1"
-        service = Service("Firecrawl", _bearer(self.key), self.timeouts)
+        key, own = (page.access.secret, page.access.url) if page.access else (self.key, None)
+        address = f"{(own or self.url).rstrip('/')}/v1"
+        service = Service("Firecrawl", _bearer(key), self.timeouts)
         if page.job_id is None:
-            request = {"url": page.url, "formats": ["markdown"], "onlyMainContent": True}
+            request = {"url": page.url, "formats": ["markdown"], "onlyMainContent": page.only_main_content}
             answer = await fetch(service, "POST", f"{address}/scrape", json=request)
             return _markdown(as_object(answer.get("data")))
         async for found in self._crawl_results(service, f"{address}/crawl/{quote(page.job_id, safe='')}"):

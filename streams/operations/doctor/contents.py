@@ -38,6 +38,11 @@ DOCUMENTS = text(
             then substring(data_source_info from '"provider"\s*:\s*"([^"]+)"') end as reader,
         data_source_type = 'notion_import' and exists (
             select 1 from data_source_oauth_bindings b where b.tenant_id = d.tenant_id and b.provider = 'notion'
+        ) or exists (
+            select 1 from datasource_providers p where p.tenant_id = d.tenant_id and p.provider = case
+                when data_source_type = 'notion_import' then 'notion_datasource'
+                when data_source_type = 'website_crawl'
+                    then substring(data_source_info from '"provider"\s*:\s*"([^"]+)"') end
         ) as has_token,
         count(*) as documents
     from documents d group by 1, 2, 3 order by 4 desc

@@ -32,6 +32,7 @@ READS = frozenset(
     {
         "accounts",
         "data_source_oauth_bindings",
+        "datasource_providers",
         "provider_credentials",
         "provider_model_credentials",
         "provider_models",
