@@ -4,7 +4,7 @@ import posixpath
 import zipfile
 import zlib
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import IO, Protocol
@@ -88,12 +88,17 @@ class OfficePackage:
         except _DAMAGED:
             return
 
-    def repacked(self) -> bytes:
-        """Return an archive of all parts that can be read, without compression."""
+    def repacked(self, changed: Callable[[str, bytes], bytes | None]) -> bytes:
+        """Return an archive of the parts that can be read, without compression.
+
+        `changed` returns the new bytes of a part by its name and bytes; None leaves the part out.
+        """
         target = BytesIO()
         with zipfile.ZipFile(target, "w") as archive:
             for name in self._names.values():
-                archive.writestr(name, self.read(name) or b"")
+                content = changed(name, self.read(name) or b"")
+                if content is not None:
+                    archive.writestr(name, content)
         return target.getvalue()
 
     def xml(self, name: str) -> etree._Element | None:

@@ -1,23 +1,43 @@
-"""Reads Excel workbooks since 2007 (xlsx, also in the strict form).
+"""Reads Excel workbooks since 2007 (xlsx, also in the strict format).
 
-openpyxl reads row by row, so that a sheet costs what its cells cost, wherever they are. calamine lays out a sheet as a
-rectangle, but reads what openpyxl refuses: strict workbooks, and workbooks whose styles or properties are out of order.
+openpyxl reads row by row, so that a sheet costs what its cells cost, wherever they are. What it does not know or cannot
+read, but the cells do not need, it does not get to see.
 """
 
+import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from io import BytesIO
 
 import openpyxl
-import python_calamine
+from openpyxl.utils.escape import unescape
 
 from streams.dify.errors import RefusedError
 from streams.dify.extraction.bounds import CellBudget, within_length
 from streams.dify.extraction.office.package import OfficePackage
 from streams.dify.extraction.result import Extracted, Part
-from streams.dify.extraction.tables.merged_cells import TallCell, tall_cells, with_tall_cells
+from streams.dify.extraction.tables.merged_cells import tall_cells, with_tall_cells
 from streams.dify.extraction.tables.rows import QUOTED_FORMAT, Row, row_parts
-from streams.dify.extraction.tables.sheet_extent import check_extent
+
+_STRICT = b"http://purl.oclc.org/ooxml/"
+_TRANSITIONAL = (
+    (
+        b'"http://purl.oclc.org/ooxml/spreadsheetml/main"',
+        b'"http://schemas.openxmlformats.org/spreadsheetml/2006/main"',
+    ),
+    (
+        b'"http://purl.oclc.org/ooxml/officeDocument/relationships',
+        b'"http://schemas.openxmlformats.org/officeDocument/2006/relationships',
+    ),
+)
+"""The names of the strict format, and those of the usual one."""
+_NOT_OF_CELLS = re.compile(
+    r"(^|/)(styles|theme\d*|core|app|custom)\.xml$|/(theme|externalLinks|drawings)/", re.IGNORECASE
+)
+"""Parts without which the cells can be read. Only the dates need the styles: without them they are numbers."""
+_DEFINED_NAMES = re.compile(rb"<(\w+:)?definedNames\b")
+_ESCAPE = "_x"
+"""The beginning of a character that XML cannot hold, as ``_x000D_``."""
 
 
 def xlsx_content(content: bytes) -> Extracted:
@@ -26,22 +46,25 @@ def xlsx_content(content: bytes) -> Extracted:
     A formula gives its last stored value.
     """
     package = OfficePackage(content)
+    main = package.read(package.main_part()) or b""
+    if _STRICT in main:
+        content = package.repacked(_transitional)
     try:
-        parts = tuple(within_length(_parts_of_openpyxl(content, package)))
+        return Extracted(tuple(within_length(_parts(content, package))))
     except (RefusedError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - it is raised again if the other library cannot read the file either
+    except Exception as error:  # noqa: BLE001 - it is raised again if the cells alone cannot be read either
         try:
-            return Extracted(tuple(within_length(_parts_of_calamine(package))))
-        except python_calamine.CalamineError:
+            parts = tuple(within_length(_parts(package.repacked(_cells_only), package)))
+        except Exception:  # noqa: BLE001 - the first error names the cause
             raise error from None
-    return Extracted(parts or tuple(within_length(_parts_of_calamine(package))))
+        return Extracted(parts, warnings=("the styles or properties are damaged; dates may be shown as numbers",))
 
 
-def _parts_of_openpyxl(content: bytes, package: OfficePackage) -> Iterator[Part]:
-    # The values of linked workbooks are stored in the cells. The links themselves are often broken.
+def _parts(content: bytes, package: OfficePackage) -> Iterator[Part]:
     with warnings.catch_warnings(action="ignore"):
         # It warns about missing default styles and the like: nothing that concerns the cells.
+        # The values of linked workbooks are stored in the cells. The links themselves are often broken.
         book = openpyxl.load_workbook(BytesIO(content), read_only=True, data_only=True, keep_links=False)
     cells = CellBudget()
     names = _sheet_parts(package)
@@ -50,38 +73,32 @@ def _parts_of_openpyxl(content: bytes, package: OfficePackage) -> Iterator[Part]
             # The range that a sheet declares may be far larger than its cells, or smaller.
             sheet.reset_dimensions()
             values = cells.within(sheet.iter_rows(values_only=True))
-            rows = (Row(number, row) for number, row in enumerate(values, start=1))
+            rows = (Row(number, [_unescaped(value) for value in row]) for number, row in enumerate(values, start=1))
             tall = tall_cells(package.chunks(names.get(sheet.title, "")))
             yield from row_parts(with_tall_cells(rows, tall), QUOTED_FORMAT, {"sheet": sheet.title})
     finally:
         book.close()
 
 
-def _parts_of_calamine(package: OfficePackage) -> Iterator[Part]:
-    names = _sheet_parts(package)
-    cells = CellBudget()
-    # It gets a copy whose sizes are true, since it checks none.
-    with python_calamine.CalamineWorkbook.from_filelike(BytesIO(package.repacked())) as book:
-        for described in book.sheets_metadata:
-            if described.typ == python_calamine.SheetTypeEnum.WorkSheet:
-                check_extent(package.chunks(names.get(described.name, "")))
-                sheet = book.get_sheet_by_name(described.name)
-                rows = (
-                    Row(number, row) for number, row in enumerate(cells.within(_rows_from_first_column(sheet)), start=1)
-                )
-                tall = (
-                    TallCell(column, first + 1, last + 1)
-                    for (first, column), (last, _) in sheet.merged_cell_ranges or ()
-                    if last > first
-                )
-                yield from row_parts(with_tall_cells(rows, tall), QUOTED_FORMAT, {"sheet": described.name})
+def _unescaped(value: object) -> object:
+    return unescape(value) if isinstance(value, str) and _ESCAPE in value else value
 
 
-def _rows_from_first_column(sheet: python_calamine.CalamineSheet) -> Iterator[Sequence[object]]:
-    """Yield all rows from the first one. Each has the columns from A on, which the library leaves out."""
-    before: list[object] = [None] * (sheet.start or (0, 0))[1]
-    for row in sheet.iter_rows():
-        yield [*before, *row]
+def _transitional(_name: str, content: bytes) -> bytes:
+    for strict, usual in _TRANSITIONAL:
+        content = content.replace(strict, usual)
+    return content
+
+
+def _cells_only(name: str, content: bytes) -> bytes | None:
+    if _NOT_OF_CELLS.search(name):
+        return None
+    content = _transitional(name, content)
+    first = _DEFINED_NAMES.search(content) if name.endswith("workbook.xml") else None
+    if first is None:
+        return content
+    last = content.rfind(b"definedNames>") + len(b"definedNames>")
+    return content[: first.start()] + content[max(last, first.start()) :]
 
 
 def _sheet_parts(package: OfficePackage) -> dict[str, str]:
