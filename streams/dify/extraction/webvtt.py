@@ -8,7 +8,7 @@ from streams.dify.extraction.plain import plain_text
 from streams.dify.extraction.result import Extracted, Part
 
 _ARROW = "-->"
-_VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
+_VOICE = re.compile(r"<v(?:\.[^\s<>]{0,200})?[ \t]{1,20}([^<>]{1,200})>")
 _TAG = re.compile(r"</?[a-z0-9][^<>]*>|</?>", re.IGNORECASE)
 
 

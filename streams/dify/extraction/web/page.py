@@ -18,6 +18,7 @@ _HIDDEN_TAGS = {"script", "style", "template", "noscript", "noframes", "noembed"
 _AROUND = {
     **dict.fromkeys(_BLOCKS, ("\n\n", "\n\n")),
     **dict.fromkeys(("td", "th"), ("", " ")),
+    "text": ("\n", "\n"),  # of SVG
     **dict.fromkeys(("br", "option"), ("\n", "")),
 }
 """The text before and after the content of a tag."""
@@ -83,8 +84,15 @@ class VisibleText:
 
     def data(self, text: str) -> None:
         """Note text between tags."""
-        if not self._hidden:
-            self._found.append(text if self._preformatted else re.sub(r"\s+", " ", text))
+        if self._hidden:
+            return
+        if not self._preformatted:
+            text = re.sub(r"\s+", " ", text)
+            # The parser splits text where it likes, also between two spaces.
+            if self._found and self._found[-1].endswith((" ", "\n")):
+                text = text.removeprefix(" ")
+        if text:
+            self._found.append(text)
 
     def comment(self, text: str) -> None:
         """Leave out a comment."""
