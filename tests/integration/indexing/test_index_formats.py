@@ -426,7 +426,7 @@ async def test_a_file_that_takes_too_long_is_refused_for_good(site: Site, monkey
 async def test_a_file_that_is_not_read_whole_is_completed_with_a_warning(site: Site) -> None:
     """The second page of the PDF does not exist. The first one is indexed, and the warning is the execution's."""
     dataset = await site.add_dataset()
-    damaged = pdf("Everyone has thirty days of leave.", "Second page").replace(b"4 0 R 6 0 R", b"4 0 R 7 0 R")
+    damaged = pdf("Everyone has thirty days of leave.", "Second page").replace(b"4 0 R 6 0 R", b"4 0 R 77 0 R")
     document = await site.add_document(dataset, damaged, name="leave.pdf")
     work = DirectWork(site)
 
