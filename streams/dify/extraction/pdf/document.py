@@ -9,6 +9,7 @@ import pypdfium2.raw as pdfium
 
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction.bounds import within_characters
+from streams.dify.extraction.pdf.fallback_font import use_fallback_font
 from streams.dify.extraction.pdf.glyphs import Glyphs
 from streams.dify.extraction.pdf.page_text import page_text
 from streams.dify.extraction.result import Extracted, Part
@@ -44,6 +45,7 @@ def pdf_text(content: bytes) -> Extracted:
 
 
 def _opened(content: bytes) -> pypdfium2.PdfDocument:
+    use_fallback_font()
     try:
         return pypdfium2.PdfDocument(content)
     except pypdfium2.PdfiumError as error:

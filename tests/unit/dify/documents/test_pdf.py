@@ -89,6 +89,22 @@ def test_a_japanese_font_without_a_table_is_read() -> None:
     assert read(glyph_pdf(content, {}, b"Japan1")).text == "標準マーケット"
 
 
+@pytest.mark.requirement("Extraction", "a PDF with East Asian fonts without a table of characters is read")
+@pytest.mark.parametrize("letters", ["標準", "かな", "한국", "กขค", "абв", "سلا", "\U00020000"])
+def test_letters_of_a_font_that_is_nowhere_are_read(letters: str) -> None:
+    """Each letter is a text of its own, as many programs write it. Neither the file nor the machine has the font."""
+    codes = dict(enumerate(letters, start=1))
+    single = (b"1 0 0 1 %d 500 Tm <%04x> Tj" % (20 + 6 * code, code) for code in codes)
+    found = read(glyph_pdf(b"BT /F1 10 Tf %s ET" % b" ".join(single), codes)).text
+    assert sorted(found) == sorted(letters)
+    whole = "".join(letter.encode("cp932", "ignore").hex() for letter in letters)
+    if len(whole) == 4 * len(letters):
+        named = (
+            b"1 0 0 1 %d 500 Tm <%s> Tj" % (20 + 6 * n, whole[4 * n : 4 * n + 4].encode()) for n in range(len(letters))
+        )
+        assert read(glyph_pdf(b"BT /F1 10 Tf %s ET" % b" ".join(named), {}, b"Japan1")).text == letters
+
+
 @pytest.mark.requirement("Extraction", "a PDF whose glyphs have no known characters is refused with the font's name")
 def test_a_font_without_characters_is_named() -> None:
     """`This is` in the glyph numbers of a TrueType font: 29 less than the letters, and 3 is the space."""
