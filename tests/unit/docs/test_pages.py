@@ -21,7 +21,7 @@ from tests.support import acceptance, reference
 from tests.support.pages import ROOT, RUN, SILENT, Page, accepted_tests, page, pages
 
 LONGEST_PAGE = 200
-SETTINGS_PAGES = ("settings", "settings-schedules", "settings-observability")
+SETTINGS_PAGES = ("settings", "settings-documents", "settings-schedules", "settings-observability")
 """Lines."""
 GLOSSARY = {
     *("attempt", "breaker", "catalogue", "claim", "claim check", "crash-loop guard", "dead letter", "deferral"),

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 from zlib import crc32
 
+from streams.dify.errors import ExtractionError
 from streams.dify.extraction.completeness.containers import (
-    UncountableError,
     document_texts,
     mail_texts,
     page_texts,
@@ -90,7 +90,7 @@ def found_share(content: bytes, kind: str, parts: Sequence[Part]) -> Share | Non
     try:
         for text in held_texts(content):
             words.add(_words(text))
-    except UncountableError:
+    except ExtractionError:
         # The file is not as its format says, and its reader has read it all the same.
         return None
     held = len(words.held)

@@ -1,7 +1,7 @@
 """Yields the texts that a file holds, by the plainest reading of its container.
 
 Each function yields texts that are whole in themselves: no word crosses two of them. What no reader shows is left out:
-deleted text, scripts, attachments. Raises UncountableError where the container is not as its format says.
+deleted text, scripts, attachments. Raises ExtractionError where the container is not as its format says.
 """
 
 import re
@@ -14,6 +14,9 @@ from html import unescape
 from io import BytesIO
 from xml.parsers.expat import ExpatError, ParserCreate
 
+from streams.dify.errors import ExtractionError
+
+_UNCOUNTABLE = "the text of the file cannot be counted"
 _MOST_BYTES = 64 << 20
 """Unpacked bytes of one part of an archive. A larger one is not counted."""
 _CHUNK = 1 << 16
@@ -28,10 +31,6 @@ _WITHIN_WORDS = frozenset(
 )
 """Tags that do not end a word."""
 _UNSEEN = {name: re.compile(rf"</{name}\b", re.IGNORECASE) for name in ("noscript", "script", "style", "template")}
-
-
-class UncountableError(Exception):
-    """The text of the file cannot be counted."""
 
 
 def document_texts(content: bytes) -> Iterator[str]:
@@ -72,7 +71,7 @@ def mail_texts(content: bytes) -> Iterator[str]:
     try:
         yield from _message_texts(message_from_bytes(content))
     except (LookupError, ValueError, RecursionError) as error:
-        raise UncountableError from error
+        raise ExtractionError(_UNCOUNTABLE) from error
 
 
 def _message_texts(message: Message) -> Iterator[str]:
@@ -133,7 +132,7 @@ def _parts(content: bytes, names: re.Pattern[str]) -> Iterator[Iterable[bytes]]:
                     with archive.open(entry) as part:
                         yield iter(lambda part=part: part.read(_CHUNK), b"")  # type: ignore[misc]  # of a loop
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        raise UncountableError from error
+        raise ExtractionError(_UNCOUNTABLE) from error
 
 
 class _Paragraphs:
@@ -258,5 +257,5 @@ def _parsed(part: Iterable[bytes], found: _Paragraphs | _Strings | _Cells) -> It
             yield
         parser.Parse(b"", True)  # noqa: FBT003
     except (ExpatError, ValueError) as error:
-        raise UncountableError from error
+        raise ExtractionError(_UNCOUNTABLE) from error
     yield

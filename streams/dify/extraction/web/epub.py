@@ -37,7 +37,7 @@ def epub_text(content: bytes) -> Extracted:
         except (KeyError, StopIteration, etree.XMLSyntaxError) as error:
             message = f"the file is not an EPUB that can be read: {str(error) or type(error).__name__}"
             raise ExtractionError(message) from error
-    title = next((" ".join("".join(tag.itertext()).split()) for tag in _tags(package, "title")), "")
+    title = next((" ".join("".join(map(str, tag.itertext())).split()) for tag in _tags(package, "title")), "")
     texts = [text for text in texts if text]
     texts[:1] = ["\n\n".join(filter(None, [title, *texts[:1]]))]
     return Extracted(tuple(Part(text, {"part": number}) for number, text in enumerate(texts, start=1) if text))

@@ -45,12 +45,16 @@ def declared_encoding(content: bytes) -> str:
 
 def page_text(text: str) -> str:
     """Return the blocks with blank lines between them, and each table row as one line. Raises ExtractionError."""
-    # The stubs demand methods that take bytes; lxml calls them with text.
-    target: etree.ParserTarget = VisibleText()  # type: ignore[assignment]
-    parser = etree.HTMLParser(target=target, encoding="utf-8", huge_tree=True)
+    parser = etree.HTMLParser(target=visible_text(), encoding="utf-8", huge_tree=True)
     for start in range(0, len(text), _AT_ONCE):
         parser.feed(text[start : start + _AT_ONCE].encode("utf-8", "replace"))
     return str(parser.close()) if text else ""
+
+
+def visible_text() -> "etree.ParserTarget":
+    """Return a target for a parser, whose result is the visible text."""
+    # The stubs demand methods that take bytes too; lxml calls them with text.
+    return VisibleText()  # type: ignore[return-value]
 
 
 class VisibleText:

@@ -9,7 +9,7 @@ from html.entities import html5
 from lxml import etree
 
 from streams.dify.extraction.encodings import decode_text
-from streams.dify.extraction.web.page import VisibleText, declared_encoding, page_text
+from streams.dify.extraction.web.page import declared_encoding, page_text, visible_text
 
 _ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]{1,31});")
 _OF_XML = frozenset({"amp", "lt", "gt", "quot", "apos"})
@@ -24,7 +24,7 @@ def xhtml_text(content: bytes) -> str:
     """Return the visible text of a chapter. One that is no well-formed XML is read as HTML. Raises ExtractionError."""
     text = decode_text(content, declared_encoding(content))
     parser = etree.XMLParser(
-        target=VisibleText(), encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False
+        target=visible_text(), encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False
     )
     try:
         parser.feed(_with_characters(text).encode("utf-8", "replace"))
