@@ -25,7 +25,7 @@ time_limit = "17s"
 retry = { first = "1s", factor = 1, attempts = 2, jitter = 0 }
 """
 ENDLESS_PAGES = 6000
-"""Pages of a PDF whose extraction takes far longer than the limit."""
+"""Pages of a PDF whose indexing takes far longer than the limit."""
 TOO_LARGE = 20_000_000
 """Sentences of a text that does not fit into the memory limit of this test."""
 

@@ -30,17 +30,22 @@ _WITHIN_WORDS = frozenset(
     | {"s", "samp", "small", "span", "strike", "strong", "sub", "sup", "tt", "u", "var", "wbr"}
 )
 """Tags that do not end a word."""
+_UTF_16, _UTF_32 = (b"\xff\xfe", b"\xfe\xff"), b"\xff\xfe\x00\x00"
+_SEVEN_BITS = (b"\x00", b"\x1b", b"~{")
+"""Bytes of UTF-16 and UTF-32 without a mark, of ISO-2022, and of HZ."""
+_REPEATED = frozenset({"dt", "ftr", "hdr", "sldNum"})
+"""Placeholders of dates, headers, footers and numbers of slides."""
 _UNSEEN = {name: re.compile(rf"</{name}\b", re.IGNORECASE) for name in ("noscript", "script", "style", "template")}
 
 
 def document_texts(content: bytes) -> Iterator[str]:
-    """Yield the paragraphs of a Word file: body, footnotes and endnotes."""
+    """Yield the paragraphs of a Word file: body, footnotes and endnotes. Formulas have many spellings."""
     for part in _parts(content, _DOCUMENT):
-        yield from _paragraphs(part, unseen={"del", "moveFrom"})
+        yield from _paragraphs(part, unseen={"del", "moveFrom", "oMath"})
 
 
 def slide_texts(content: bytes) -> Iterator[str]:
-    """Yield the paragraphs of a presentation: slides, notes and SmartArt. Fields are numbers of slides."""
+    """Yield the paragraphs of a presentation: slides, notes and SmartArt, without numbers and footers of slides."""
     for part in _parts(content, _SLIDE):
         yield from _paragraphs(part, unseen={"fld"})
 
@@ -91,10 +96,14 @@ def _message_texts(message: Message) -> Iterator[str]:
 
 
 def _decoded(content: bytes) -> str:
-    """Return the text of bytes. Of an encoding that is no Unicode, only the ASCII letters count."""
-    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if content.startswith(mark):
-            return content.decode(encoding, "replace").replace("\ufffd", " ")
+    """Return the text of bytes: nothing of encodings in which an ASCII byte may be half a letter.
+
+    Of other encodings that are no Unicode, only the words in ASCII count.
+    """
+    if content.startswith(_UTF_16) and not content.startswith(_UTF_32):
+        return content.decode("utf-16", "replace").replace("\ufffd", " ")
+    if any(sign in content for sign in _SEVEN_BITS):
+        return ""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -141,14 +150,18 @@ class _Paragraphs:
     def __init__(self, unseen: set[str]) -> None:
         self._unseen = unseen
         self._hidden = 0
+        self._repeated = False
+        """Whether the shape repeats what is on every slide."""
         self._in_text = False
         self._open: list[list[str]] = [[]]
         self.done: list[str] = []
 
-    def start(self, name: str, _attributes: object) -> None:
+    def start(self, name: str, attributes: dict[str, str]) -> None:
         local = name.rpartition(":")[2]
         if local == "t":
-            self._in_text = not self._hidden
+            self._in_text = not self._hidden and not self._repeated
+        elif local in {"sp", "ph"}:
+            self._repeated = attributes.get("type") in _REPEATED
         elif local == "p":
             self._open.append([])
         elif local in {"tab", "br", "cr"}:
