@@ -146,6 +146,11 @@ class ComputePool:
             return OutOfMemoryError(f"{name} needs more than {self._memory} MiB of memory (STREAMS_COMPUTE_MEMORY)")
         if code == -signal.SIGXCPU:
             return ProcessorTimeExceededError(f"{name} needs more than {processor_seconds:.0f} s of processor time")
+        if code == -signal.SIGABRT and self._memory is not None:
+            return ComputeCrashedError(
+                f"a library ended the process that ran {name}, as it does without memory: "
+                f"{self._memory} MiB are allowed (STREAMS_COMPUTE_MEMORY)"
+            )
         return ComputeCrashedError(f"the process that ran {name} ended with exit code {code}")
 
     async def _process(self) -> ComputeProcess:

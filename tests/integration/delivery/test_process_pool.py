@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+from benchmarks.pdf_bytes import FONT, Stream, pdf_bytes
 from streams.delivery.errors import ComputeCrashedError, OutOfMemoryError, ProcessorTimeExceededError
 from streams.delivery.process_pool import TASKS_PER_PROCESS, ComputePool
 from streams.delivery.process_pool.confinement import hide_memory
@@ -44,6 +45,21 @@ async def test_memory_is_bounded(pool: ComputePool) -> None:
 
     with pytest.raises(OutOfMemoryError, match=r"eat needs more than 256 MiB of memory.*STREAMS_COMPUTE_MEMORY"):
         await pool.run(calls.eat, (512,), {}, seconds=30)
+
+    assert (await _read(pool)).text == "Still here"
+
+
+@pytest.mark.requirement("Extraction", "a loop, too much memory")
+async def test_a_pdf_that_needs_too_much_memory_fails_alone(pool: ComputePool) -> None:
+    """Its content draws itself twice, without an end. PDFium ends the process, and the next file is read."""
+    tree = (b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[4 0 R]/Count 1>>", FONT)
+    resources = b"/Resources<</XObject<</X 6 0 R>>>>"
+    shown = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]%s/Contents 5 0 R>>" % resources
+    itself = Stream(b"/X Do /X Do", b"/Type/XObject/Subtype/Form/BBox[0 0 9 9]" + resources)
+    endless = pdf_bytes([*tree, shown, Stream(b"/X Do"), itself])
+
+    with pytest.raises(ComputeCrashedError, match=r"as it does without memory: 256 MiB.*STREAMS_COMPUTE_MEMORY"):
+        await pool.run(extract, (endless, "pdf", DOCUMENT), {}, seconds=60)
 
     assert (await _read(pool)).text == "Still here"
 
