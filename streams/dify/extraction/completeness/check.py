@@ -10,6 +10,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from streams.dify.errors import ExtractionError
+from streams.dify.extraction.completeness.books import book_texts
 from streams.dify.extraction.completeness.containers import (
     document_texts,
     mail_texts,
@@ -36,6 +37,7 @@ _HELD: Mapping[str, Callable[[bytes], Iterable[str]]] = {
     "csv": plain_texts,
     "docx": document_texts,
     "eml": mail_texts,
+    "epub": book_texts,
     "htm": page_texts,
     "html": page_texts,
     "markdown": page_texts,

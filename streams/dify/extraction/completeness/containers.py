@@ -17,7 +17,7 @@ from xml.parsers.expat import ExpatError, ParserCreate
 from streams.dify.errors import ExtractionError
 
 _UNCOUNTABLE = "the text of the file cannot be counted"
-_MOST_BYTES = 64 << 20
+MOST_BYTES = 64 << 20
 """Unpacked bytes of one part of an archive. A larger one is not counted."""
 _CHUNK = 1 << 16
 _DOCUMENT = re.compile(r"word/(document|footnotes|endnotes)\d*\.xml")
@@ -137,7 +137,7 @@ def _parts(content: bytes, names: re.Pattern[str]) -> Iterator[Iterable[bytes]]:
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             for entry in archive.infolist():
-                if names.fullmatch(entry.filename) and entry.file_size <= _MOST_BYTES:
+                if names.fullmatch(entry.filename) and entry.file_size <= MOST_BYTES:
                     with archive.open(entry) as part:
                         yield iter(lambda part=part: part.read(_CHUNK), b"")  # type: ignore[misc]  # of a loop
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:

@@ -61,6 +61,16 @@ MAIL = (
     b"--o\nContent-Type: text/plain\nContent-Disposition: attachment; filename=a.txt\n\nattached\n"
     b"--o\nContent-Type: message/rfc822\n\nFrom: d@e.f\n\nenclosed words\n--o--\n"
 )
+BOOK = archive(
+    **{
+        "META-INF__container": '<container><rootfiles><rootfile full-path="b/a.xml"/></rootfiles></container>',
+        "b__a": '<package><manifest><item id="1" href="one%20b.xml" media-type="application/xhtml+xml"/>'
+        '<item id="2" href="not-read.xml" media-type="application/xhtml+xml"/></manifest>'
+        '<spine><itemref idref="1"/><itemref idref="1"/></spine></package>',
+        "b__one b": "<html><body><p>First chap<i>ter</i></p></body></html>",
+        "b__not-read": "<html><body>cover</body></html>",
+    }
+)
 HELD: dict[str, tuple[str, bytes, str]] = {
     "docx": ("docx", WORD, "One paragraph of the body Salary"),
     "xlsx": ("xlsx", WORKBOOK, "Name Olso inline formula"),
@@ -68,6 +78,7 @@ HELD: dict[str, tuple[str, bytes, str]] = {
     "html": ("html", PAGE.encode(), "Page Hello été 1 2"),
     "md": ("md", b"# Title\n\nText with <b>marks</b>.", "Title Text with marks"),
     "eml": ("eml", MAIL, "the richer part enclosed words"),
+    "epub": ("epub", BOOK, "First chapter"),
     "txt": ("txt", "\ufeffPlain words".encode(), "Plain words"),
     "utf-16": ("txt", "Plain words".encode("utf-16"), "Plain words"),
     "latin-1": ("txt", "Plain na\xefve words".encode("latin-1"), "Plain words"),
