@@ -91,6 +91,8 @@ class _PartReader:
 
     def _note_line(self, note: Note) -> str:
         reader = _PartReader(self._package, note.part, self._images, self._notes)
+        # A chart is read once, also if all notes show it.
+        reader._drawings = self._drawings
         text = " ".join(filter(None, reader._blocks(note.content)))
         self._new_notes += reader._new_notes
         return f"{note.mark}: {text}"
