@@ -8,7 +8,8 @@ from io import BytesIO
 from urllib.parse import unquote
 from xml.parsers.expat import ExpatError, ParserCreate
 
-from streams.dify.extraction.completeness.containers import MOST_BYTES, UncountableError, page_texts
+from streams.dify.errors import ExtractionError
+from streams.dify.extraction.completeness.containers import MOST_BYTES, UNCOUNTABLE, page_texts
 
 _CONTAINER = "META-INF/container.xml"
 
@@ -28,7 +29,7 @@ def book_texts(content: bytes) -> Iterator[str]:
         *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError),
         *(ExpatError, ValueError, KeyError, IndexError),
     ) as error:
-        raise UncountableError from error
+        raise ExtractionError(UNCOUNTABLE) from error
 
 
 def _attributes(archive: zipfile.ZipFile, name: str, tag: str) -> list[dict[str, str]]:
@@ -48,5 +49,5 @@ def _attributes(archive: zipfile.ZipFile, name: str, tag: str) -> list[dict[str,
 def _part(archive: zipfile.ZipFile, name: str) -> bytes:
     if archive.getinfo(name).file_size > MOST_BYTES:
         message = f"{name} is too large"
-        raise UncountableError(message)
+        raise ExtractionError(message)
     return archive.read(name)

@@ -16,7 +16,7 @@ from xml.parsers.expat import ExpatError, ParserCreate
 
 from streams.dify.errors import ExtractionError
 
-_UNCOUNTABLE = "the text of the file cannot be counted"
+UNCOUNTABLE = "the text of the file cannot be counted"
 MOST_BYTES = 64 << 20
 """Unpacked bytes of one part of an archive. A larger one is not counted."""
 _CHUNK = 1 << 16
@@ -76,7 +76,7 @@ def mail_texts(content: bytes) -> Iterator[str]:
     try:
         yield from _message_texts(message_from_bytes(content))
     except (LookupError, ValueError, RecursionError) as error:
-        raise ExtractionError(_UNCOUNTABLE) from error
+        raise ExtractionError(UNCOUNTABLE) from error
 
 
 def _message_texts(message: Message) -> Iterator[str]:
@@ -141,7 +141,7 @@ def _parts(content: bytes, names: re.Pattern[str]) -> Iterator[Iterable[bytes]]:
                     with archive.open(entry) as part:
                         yield iter(lambda part=part: part.read(_CHUNK), b"")  # type: ignore[misc]  # of a loop
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        raise ExtractionError(_UNCOUNTABLE) from error
+        raise ExtractionError(UNCOUNTABLE) from error
 
 
 class _Paragraphs:
@@ -270,5 +270,5 @@ def _parsed(part: Iterable[bytes], found: _Paragraphs | _Strings | _Cells) -> It
             yield
         parser.Parse(b"", True)  # noqa: FBT003
     except (ExpatError, ValueError) as error:
-        raise ExtractionError(_UNCOUNTABLE) from error
+        raise ExtractionError(UNCOUNTABLE) from error
     yield
