@@ -26,8 +26,8 @@ from streams.dify.embedding.local import count_tokens_locally
 from streams.dify.errors import ExtractionError, RefusedError, Stopped
 from streams.dify.ids import checked_id, optional_id
 from streams.dify.indexing.answer_cache import answer_key, load_answers, store_answers
-from streams.dify.indexing.empty import is_empty_upload
 from streams.dify.indexing.failure import record_failure
+from streams.dify.indexing.places import Places
 from streams.dify.indexing.prepare import (
     PreparedImage,
     PrepareRequest,
@@ -45,6 +45,7 @@ from streams.dify.indexing.steps import (
     begin,
     complete,
     insert_rows,
+    record_no_text,
     record_parsed,
     record_split,
 )
@@ -54,6 +55,7 @@ from streams.dify.qa.ask import ask_all
 from streams.dify.qa.chat import ChatEndpoint
 from streams.dify.sources.reader import SourceContent
 from streams.dify.splitting.question import question_pieces
+from streams.dify.uploads.empty import is_empty_upload
 from streams.dify.uploads.images import record_images, store_images
 from streams.observability.error_text import owner_message
 from streams.observability.logs import get_logger
@@ -120,10 +122,11 @@ async def index_document(event: DocumentIndexRequested, work: Work) -> JSON:
             tenant_id = optional_id("tenant_id", event.tenant_id)
             async with work.step() as session:
                 job = await begin(session, platform, dataset_id, document_id, tenant_id)
+            places = Places()
             if not job.segments_saved:
                 await _delete_unfinished(job, work, platform)
-                await _split(job, work, platform)
-            await load(job, work, platform)
+                await _split(job, work, platform, places)
+            await load(job, work, platform, places)
             async with work.step(final=True) as session:
                 done = await complete(session, job)
             await platform.keys.indexing_ended(document_id)
@@ -140,11 +143,12 @@ async def _delete_unfinished(job: Job, work: Work, platform: Platform) -> None:
             more = await remove_unfinished(session, platform, job)
 
 
-async def _split(job: Job, work: Work, platform: Platform) -> None:
+async def _split(job: Job, work: Work, platform: Platform, places: Places) -> None:
     with temporary_folder() as folder:
         read = await _read(job, work, platform)
         if is_empty_upload(job.source, read):
-            await _save_nothing(job, work)
+            async with work.step() as session:
+                await record_no_text(session, job)
             return
         count_tokens = job.embedder is not None
         request = PrepareRequest(
@@ -169,16 +173,9 @@ async def _split(job: Job, work: Work, platform: Platform) -> None:
         if platform.chat is not None and job.form == "qa_model":
             async with work.step() as session:
                 await record_parsed(session, job, parsed)
-            await _save(await _questions(request, platform.chat, job, work), job, work)
+            await _save(places.noting(await _questions(request, platform.chat, job, work)), job, work)
         else:
-            await _save(prepared_rows(request), job, work, parsed)
-
-
-async def _save_nothing(job: Job, work: Work) -> None:
-    """Record that the document has no text and no segments."""
-    async with work.step() as session:
-        await record_parsed(session, job, Parsed(0, None))
-        await record_split(session, job)
+            await _save(places.noting(prepared_rows(request)), job, work, parsed)
 
 
 async def _read(job: Job, work: Work, platform: Platform) -> SourceContent:
@@ -218,7 +215,8 @@ async def _questions(
 
     Each answer is stored at once, so a retry requests only the missing ones.
     """
-    chunks = [chunk.content for chunk in prepared_rows(request)]
+    segments = [row for row in prepared_rows(request) if isinstance(row, NewSegment)]
+    chunks = [segment.content for segment in segments]
     keys = [answer_key(chat.model, job.language, chunk) for chunk in chunks]
     async with work.step() as session:
         known = await load_answers(session, job.run)
@@ -228,7 +226,7 @@ async def _questions(
             async with work.step() as session:
                 await store_answers(session, job.run, answers)
             known.update(answers)
-    pieces = question_pieces(pair for key in keys for pair in known[key])
+    pieces = question_pieces((known[key], segment.place) for key, segment in zip(keys, segments, strict=True))
     if job.embedder is None:
         return new_rows(pieces, [0] * len(pieces))
     return new_rows(pieces, await work.compute(count_tokens_locally, [piece.content for piece in pieces]))

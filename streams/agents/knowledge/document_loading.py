@@ -4,6 +4,7 @@ from streams.delivery import Work
 from streams.dify.embedding.port import Embedder, embed_with_retries
 from streams.dify.errors import RefusedError
 from streams.dify.indexing import load as load_module
+from streams.dify.indexing.places import Places
 from streams.dify.indexing.replace import remove_previous, switch_segments
 from streams.dify.indexing.steps import Job
 from streams.dify.indexing.target import LoadTarget, target_of
@@ -11,12 +12,18 @@ from streams.dify.keywords.extract import KeywordRequest, keywords_of
 from streams.dify.platform import Platform
 
 
-async def load(job: Job, work: Work, platform: Platform) -> None:
+async def load(job: Job, work: Work, platform: Platform, places: Places) -> None:
     """Write vectors or keywords, as the dataset requires, group by group. A crash repeats at most one group.
 
     Then the new segments replace the previous ones, which are deleted.
+
+    Args:
+        job: the document.
+        work: runs the steps.
+        platform: the services.
+        places: where the segments are in their file; empty if a previous attempt has split the document.
     """
-    target = target_of(job)
+    target = target_of(job, places)
     if job.embedder is None:
         await load_keywords(target, work, platform)
     else:

@@ -95,6 +95,7 @@ async def write_group(
                 document_id=target.run.document_id,
                 dataset_id=target.run.dataset_id,
                 vector=vectors[row.content_hash],
+                place=target.places.at(row.position),
             )
             for row in done
         ]

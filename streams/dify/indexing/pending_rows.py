@@ -33,6 +33,8 @@ class PendingRow:
     node_id: str
     content: str
     content_hash: str
+    position: int | None = None
+    """The position of the segment in its document; None: it was deleted."""
 
 
 async def list_pending(session: AsyncSession, form: Form, run: IndexingRun) -> list[PendingId]:
@@ -57,17 +59,18 @@ async def list_pending(session: AsyncSession, form: Form, run: IndexingRun) -> l
 async def load_pending_rows(session: AsyncSession, form: Form, missing: Sequence[PendingId]) -> tuple[PendingRow, ...]:
     """Return the rows of these ids, in order. A row that was deleted is left out."""
     model = ChildChunk if form == "hierarchical_model" else DocumentSegment
-    found = await session.execute(
-        select(model.id, model.index_node_id, model.content).where(
-            model.id.in_([row.row_id for row in missing]), model.index_node_id.is_not(None)
-        )
+    query = select(model.id, model.index_node_id, model.content, DocumentSegment.position).where(
+        model.id.in_([row.row_id for row in missing]), model.index_node_id.is_not(None)
     )
-    known = {row_id: (node or "", content) for row_id, node, content in found}
+    if model is ChildChunk:
+        query = query.outerjoin(DocumentSegment, DocumentSegment.id == ChildChunk.segment_id)
+    found = await session.execute(query)
+    known = {row_id: (node or "", content, position) for row_id, node, content, position in found}
     rows = []
     for row_id, segment_id in missing:
         if row_id in known:
-            node, content = known[row_id]
-            rows.append(PendingRow(row_id, segment_id, node, content, text_hash(content)))
+            node, content, position = known[row_id]
+            rows.append(PendingRow(row_id, segment_id, node, content, text_hash(content), position))
     return tuple(rows)
 
 

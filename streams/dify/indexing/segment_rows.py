@@ -1,6 +1,6 @@
 """Builds the rows of a document's pieces: waiting segments and their child chunks, with deterministic ids."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from streams.dify.document_lock import IndexingRun
@@ -19,6 +19,8 @@ class NewSegment(NamedTuple):
     content_hash: str
     answer: str | None
     tokens: int
+    place: Mapping[str, str | int] = {}
+    """Where the segment is in its file. No column has it."""
 
 
 class NewChild(NamedTuple):
@@ -34,7 +36,7 @@ class NewChild(NamedTuple):
 def new_rows(pieces: Iterable[Piece], tokens: Sequence[int]) -> Iterator[NewSegment | NewChild]:
     """Yield one segment per piece, each followed by its child chunks. `tokens` are the token counts of the pieces."""
     for piece, count in zip(pieces, tokens, strict=True):
-        yield NewSegment(piece.position, piece.content, piece.content_hash, piece.answer, count)
+        yield NewSegment(piece.position, piece.content, piece.content_hash, piece.answer, count, piece.place)
         for child in piece.children:
             yield NewChild(piece.position, piece.content_hash, child.position, child.content, child.content_hash)
 

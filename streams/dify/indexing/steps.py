@@ -223,6 +223,12 @@ async def record_split(session: AsyncSession, job: Job) -> None:
     await delete_answers(session, run.document_id)
 
 
+async def record_no_text(session: AsyncSession, job: Job) -> None:
+    """Record that the document has no text and no segments: parsing → indexing. Raises Stopped."""
+    await record_parsed(session, job, Parsed(0, None))
+    await record_split(session, job)
+
+
 async def check_loaded(session: AsyncSession, job: Job) -> None:
     """Raise EmbeddingError that names the segments without a vector or keywords. The caller holds the locks."""
     if job.form == "hierarchical_model":

@@ -1,7 +1,7 @@
 """What the steps that load rows need to know about a document: which rows, where they go, and when to stop."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,6 +11,7 @@ from streams.dify.embedding.port import Embedder
 from streams.dify.errors import IndexChangedError
 from streams.dify.indexing import pending_rows
 from streams.dify.indexing.pending_rows import PendingId, PendingRow
+from streams.dify.indexing.places import Places
 from streams.dify.indexing.steps import Job, missing_vectors_message
 from streams.dify.keywords.table import segments_without_keywords
 from streams.dify.models import Dataset
@@ -36,6 +37,10 @@ class LoadTarget(Protocol):
     @property
     def keyword_number(self) -> int:
         """The number of keywords per segment."""
+
+    @property
+    def places(self) -> Places:
+        """Where the segments are in their file, as far as this attempt knows."""
 
     async def lock(self, session: AsyncSession, platform: Platform) -> LockedDocument:
         """Lock dataset and document. Raises Stopped and IndexChangedError."""
@@ -70,6 +75,7 @@ class RunTarget:
     embedder: Embedder | None
     enabled: bool
     """Whether completed segments can be found from now on."""
+    places: Places = field(default_factory=Places)
 
     async def lock(self, session: AsyncSession, platform: Platform) -> LockedDocument:
         """Lock dataset and document. Raises Stopped and IndexChangedError."""
@@ -109,9 +115,11 @@ class RunTarget:
         return await segments_without_keywords(session, self.run)
 
 
-def target_of(job: Job) -> RunTarget:
+def target_of(job: Job, places: Places) -> RunTarget:
     """Return the target of an indexing."""
-    return RunTarget(job.run, job.form, job.collection, job.keyword_number, job.embedder, enabled=not job.replaces)
+    return RunTarget(
+        job.run, job.form, job.collection, job.keyword_number, job.embedder, enabled=not job.replaces, places=places
+    )
 
 
 async def dataset_embedder(session: AsyncSession, platform: Platform, dataset: Dataset) -> Embedder | None:

@@ -11,6 +11,7 @@ from streams.dify.embedding.port import Embedder
 from streams.dify.errors import Stopped
 from streams.dify.ids import text_hash
 from streams.dify.indexing.pending_rows import PendingId, PendingRow
+from streams.dify.indexing.places import Places
 from streams.dify.indexing.target import check_unchanged, dataset_embedder
 from streams.dify.keywords.extract import DEFAULT_KEYWORDS
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment, utc_now
@@ -37,6 +38,8 @@ class StandingTarget:
     """None: the dataset is found by keywords."""
     segment_ids: tuple[str, ...] | None = None
     """Only these segments, also those that were never complete; None: all complete segments."""
+    places: Places = field(default_factory=Places)
+    """Empty: no column has the places, as on the platform."""
     failed: dict[str, str] = field(default_factory=dict)
     """Why segments got no vector in this attempt. The rows do not record it: their former state may still be right."""
 

@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,6 +27,8 @@ class Entry:
     document_id: str
     dataset_id: str
     vector: Vector
+    place: Mapping[str, str | int] = field(default_factory=dict)
+    """Where the piece is in its file, such as its page or its row."""
 
     @property
     def owner_id(self) -> str:
@@ -34,9 +36,10 @@ class Entry:
         return self.dataset_id
 
     @property
-    def metadata(self) -> dict[str, str]:
-        """The metadata with the platform's names."""
+    def metadata(self) -> dict[str, str | int]:
+        """The metadata with the platform's names, beside the place, as the platform has there what its readers know."""
         return {
+            **self.place,
             "doc_id": self.node_id,
             "doc_hash": self.content_hash,
             "document_id": self.document_id,
@@ -65,7 +68,7 @@ class AnnotationEntry:
         return self.app_id
 
     @property
-    def metadata(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str | int]:
         """The metadata with the platform's names. There is no document."""
         return {"doc_id": self.annotation_id, "annotation_id": self.annotation_id, "app_id": self.app_id}
 

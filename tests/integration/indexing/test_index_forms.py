@@ -8,8 +8,9 @@ from sqlalchemy import select, text
 
 from streams.agents.knowledge import document_indexing as indexing
 from streams.agents.knowledge.document_indexing import clean_document, index_document
+from streams.dify.extraction.result import Extracted, Part
 from streams.dify.ids import text_hash
-from streams.dify.indexing import load
+from streams.dify.indexing import load, prepare
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 from streams.dify.search import passages
 from tests.support.platform.handler_runs import Site, open_site, prose
@@ -55,6 +56,46 @@ async def _contents(site: Site, document: Document) -> list[tuple[str, str]]:
     """Return parents and their children's contents, in order."""
     parents = {segment.id: segment.content for segment in await site.segments(document.id)}
     return [(parents[child.segment_id], child.content) for child in await _children(site, document)]
+
+
+async def _metadata(site: Site, dataset: Dataset) -> dict[str, dict[str, object]]:
+    """Return the metadata of the vectors, by their text."""
+    table = f"embedding_vector_index_{dataset.id.replace('-', '_')}_node"[:63]
+    async with site.transaction() as session:
+        found = await session.execute(text(f"select text, meta from {table}"))
+        return {row.text: row.meta for row in found}
+
+
+PARTS = (
+    Part("First page. Second sentence.", {"page": 1, "headings": "Leave > Sick"}),
+    Part("Second page.", {"page": 2, "unknown": "x"}),
+    Part("No page."),
+)
+
+
+@pytest.mark.requirement("Extraction", "each vector knows the page, row or section of its text")
+@pytest.mark.parametrize("form", ["text_model", "hierarchical_model"])
+async def test_vectors_know_the_place_of_their_part(site: Site, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """Beside the platform's four keys. A later attempt reads the segments only, and writes these four keys."""
+    monkeypatch.setattr(prepare, "extract", lambda *_: Extracted(PARTS))
+    monkeypatch.setattr(load, "GROUP_SIZE", 1)
+    dataset = await site.add_dataset()
+    rules = PARAGRAPHS if form == "hierarchical_model" else {"segmentation": {"max_tokens": 50}}
+    document = await site.add_document(dataset, b"x", mode="hierarchical", rules=rules, doc_form=form)
+
+    await site.run(index_document, site.request(document))
+
+    found = await _metadata(site, dataset)
+    texts = ["First page", "Second sentence."] if form == "hierarchical_model" else [PARTS[0].text]
+    places: dict[str, dict[str, object]] = {
+        **{content: {"page": 1, "headings": "Leave > Sick"} for content in texts},
+        "Second page.": {"page": 2},
+        "No page.": {},
+    }
+    keys = {"doc_id", "doc_hash", "document_id", "dataset_id"}
+    assert {content: {key: meta[key] for key in meta.keys() - keys} for content, meta in found.items()} == places
+    assert all(meta.keys() >= keys for meta in found.values())
+    assert [segment.position for segment in await site.segments(document.id)] == [1, 2, 3]
 
 
 async def _vector_ids(site: Site, dataset: Dataset) -> set[str]:
