@@ -7,32 +7,34 @@ from typing import NamedTuple
 from streams.dify.extraction.tables.rows import Row
 
 _MERGED = re.compile(
-    rb"""<(?:\w+:)?mergeCell\b[^<>]*?\bref\s*=\s*["']([A-Z]{1,3})([0-9]{1,7}):[A-Z]{1,3}([0-9]{1,7})"""
+    rb"""<(?:\w+:)?mergeCell\b[^<>]*?\bref\s*=\s*["']([A-Z]{1,3})([0-9]{1,7}):([A-Z]{1,3})([0-9]{1,7})"""
 )
 _LONGEST = 4096
 """Bytes of an element that may lie across two pieces."""
+_MAX_OPEN = 100
+"""Tall cells beside each other. More of them are not repeated, so that a row costs what its cells cost."""
 
 
-class TallCell(NamedTuple):
-    """A merged cell of more than one row."""
+class MergedCell(NamedTuple):
+    """A cell of several rows or columns."""
 
+    row: int
+    """The first row, from 1."""
+    last_row: int
     column: int
     """The first column, from 0."""
-    first: int
-    """The first row, from 1."""
-    last: int
+    last_column: int
 
 
-def tall_cells(sheet: Iterable[bytes]) -> Iterator[TallCell]:
-    """Yield the merged cells of more than one row of a sheet, given by its XML in pieces."""
+def merged_cells(sheet: Iterable[bytes]) -> Iterator[MergedCell]:
+    """Yield the merged cells of a sheet, given by its XML in pieces."""
     rest = b""
     for chunk in sheet:
         rest += chunk
         end = 0
         for found in _MERGED.finditer(rest):
             end = found.end()
-            if int(found[3]) > int(found[2]):
-                yield TallCell(_column(found[1]), int(found[2]), int(found[3]))
+            yield MergedCell(int(found[2]), int(found[4]), _column(found[1]), _column(found[3]))
         rest = rest[max(end, len(rest) - _LONGEST) :]
 
 
@@ -43,20 +45,28 @@ def _column(letters: bytes) -> int:
     return number - 1
 
 
-def with_tall_cells(rows: Iterable[Row], cells: Iterable[TallCell]) -> Iterator[Row]:
-    """Yield the rows. Each row below the first of a tall cell has its value too, as a reader sees it beside the row."""
-    starting: dict[int, list[TallCell]] = {}
+def with_merged_cells(rows: Iterable[Row], cells: Iterable[MergedCell]) -> Iterator[Row]:
+    """Yield the rows with their merged cells, as a reader sees them.
+
+    Each row below the first of a tall cell has its value too. A row knows its wide cells: those of a head name several
+    columns.
+    """
+    starting: dict[int, list[MergedCell]] = {}
     for cell in cells:
-        starting.setdefault(cell.first, []).append(cell)
+        starting.setdefault(cell.row, []).append(cell)
     open_cells: dict[int, tuple[int, object]] = {}
     for row in rows:
-        if open_cells and any(value is not None and value != "" for value in row.values):
+        values = row.values
+        if open_cells and any(value is not None and value != "" for value in values):
             open_cells = {column: one for column, one in open_cells.items() if one[0] >= row.number}
-            row = Row(row.number, _filled(row.values, open_cells))  # noqa: PLW2901 - the row with its tall cells
+            values = _filled(values, open_cells)
+        wide = []
         for cell in starting.pop(row.number, ()):
-            if cell.column < len(row.values):
-                open_cells[cell.column] = (cell.last, row.values[cell.column])
-        yield row
+            if cell.last_row > cell.row and cell.column < len(values) and len(open_cells) < _MAX_OPEN:
+                open_cells[cell.column] = (cell.last_row, values[cell.column])
+            if cell.last_column > cell.column:
+                wide.append((cell.column, cell.last_column))
+        yield Row(row.number, values, tuple(wide))
 
 
 def _filled(values: Iterable[object], cells: dict[int, tuple[int, object]]) -> list[object]:

@@ -11,6 +11,8 @@ from streams.dify.extraction.tables.values import shown
 
 _TITLE_ROWS = 10
 """Up to so many rows of one cell above a head are titles. A longer list is a table of one column."""
+_MAX_COLUMNS = 16_384
+"""The columns of the largest sheet."""
 _YEARS = range(1900, 2101)
 
 
@@ -20,6 +22,8 @@ class Row(NamedTuple):
     number: int
     """As spreadsheets count, from 1."""
     values: Sequence[object]
+    wide: tuple[tuple[int, int], ...] = ()
+    """The first and the last column, from 0, of each of its cells that has several columns."""
 
 
 class RowFormat(NamedTuple):
@@ -53,8 +57,8 @@ def row_parts(rows: Iterable[Row], form: RowFormat, place: Mapping[str, str] | N
         yield Part("".join(map(shown, row.values)), {**place, "row": row.number})
     if head is None:
         return
-    names = [shown(value) for value in head.values]
-    unused = {column for column, name in enumerate(names) if name}
+    names, owners = _names(head)
+    unused = {column for column, value in enumerate(head.values) if shown(value)}
     for row in others:
         cells = []
         for column, value in enumerate(row.values):
@@ -62,11 +66,25 @@ def row_parts(rows: Iterable[Row], form: RowFormat, place: Mapping[str, str] | N
             if text:
                 name = names[column] if column < len(names) else ""
                 cells.append(form.cell(name or column_letters(column + 1), text))
-                unused.discard(column)
+                unused.discard(owners.get(column, column))
         yield Part(";".join(cells), {**place, "row": row.number})
     if unused:
         line = ";".join(form.name(names[column]) for column in sorted(unused))
         yield Part(line, {**place, "row": head.number})
+
+
+def _names(head: Row) -> tuple[list[str], dict[int, int]]:
+    """Return the names of the columns, and the column of the wide cell that names each of several columns."""
+    names = [shown(value) for value in head.values]
+    owners: dict[int, int] = {}
+    beyond = 0
+    for first, last in sorted(head.wide):
+        for column in range(max(first + 1, beyond), min(last, _MAX_COLUMNS) + 1):
+            names += [""] * (column + 1 - len(names))
+            if first < len(names) and not names[column]:
+                names[column], owners[column] = names[first], first
+        beyond = max(beyond, last + 1)
+    return names, owners
 
 
 def _head_of(rows: Iterator[Row]) -> tuple[list[Row], Row | None, Iterator[Row]]:

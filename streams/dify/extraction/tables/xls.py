@@ -10,7 +10,7 @@ import xlrd
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction.bounds import CellBudget, within_length
 from streams.dify.extraction.result import Extracted, Part
-from streams.dify.extraction.tables.merged_cells import TallCell, with_tall_cells
+from streams.dify.extraction.tables.merged_cells import MergedCell, with_merged_cells
 from streams.dify.extraction.tables.rows import QUOTED_FORMAT, Row, row_parts
 from streams.dify.extraction.tables.xlsx import xlsx_content
 
@@ -50,8 +50,8 @@ def _parts(book: xlrd.Book) -> Iterator[Part]:
     for sheet in book.sheets():
         values = ([_value(cell, book) for cell in sheet.row(number)] for number in range(sheet.nrows))
         rows = (Row(number, row) for number, row in enumerate(cells.within(values), start=1))
-        tall = (TallCell(column, first + 1, last) for first, last, column, _ in sheet.merged_cells if last - first > 1)
-        yield from row_parts(with_tall_cells(rows, tall), QUOTED_FORMAT, {"sheet": sheet.name})
+        merged = (MergedCell(top + 1, bottom, left, right - 1) for top, bottom, left, right in sheet.merged_cells)
+        yield from row_parts(with_merged_cells(rows, merged), QUOTED_FORMAT, {"sheet": sheet.name})
 
 
 def _value(cell: xlrd.sheet.Cell, book: xlrd.Book) -> object:

@@ -16,7 +16,7 @@ from streams.dify.errors import RefusedError
 from streams.dify.extraction.bounds import CellBudget, within_length
 from streams.dify.extraction.office.package import OfficePackage
 from streams.dify.extraction.result import Extracted, Part
-from streams.dify.extraction.tables.merged_cells import tall_cells, with_tall_cells
+from streams.dify.extraction.tables.merged_cells import merged_cells, with_merged_cells
 from streams.dify.extraction.tables.rows import QUOTED_FORMAT, Row, row_parts
 
 _STRICT = b"http://purl.oclc.org/ooxml/"
@@ -74,8 +74,8 @@ def _parts(content: bytes, package: OfficePackage) -> Iterator[Part]:
             sheet.reset_dimensions()
             values = cells.within(sheet.iter_rows(values_only=True))
             rows = (Row(number, [_unescaped(value) for value in row]) for number, row in enumerate(values, start=1))
-            tall = tall_cells(package.chunks(names.get(sheet.title, "")))
-            yield from row_parts(with_tall_cells(rows, tall), QUOTED_FORMAT, {"sheet": sheet.title})
+            merged = merged_cells(package.chunks(names.get(sheet.title, "")))
+            yield from row_parts(with_merged_cells(rows, merged), QUOTED_FORMAT, {"sheet": sheet.title})
     finally:
         book.close()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from streams.dify.extraction import extract
+from streams.dify.extraction.tables.rows import column_letters
 from tests.support.documents.office_files import (
     DATE_STYLE,
     DURATION_STYLE,
@@ -168,6 +169,26 @@ def test_a_tall_merged_cell_counts_for_each_of_its_rows() -> None:
         '"Region":"North";"City":"Bergen"',
         '"Region":"South";"City":"Rome"',
     ]
+
+
+@pytest.mark.requirement("Extraction", "a wide merged cell of the head names each of its columns")
+def test_a_wide_merged_cell_of_the_head_names_its_columns() -> None:
+    sheet = sheet_data(("City", "Period", None, "Page", "Empty"), ("Oslo", "May", "June", 3), ("Rome", None, "July", 4))
+    sheet += '<mergeCells><mergeCell ref="B1:C1"/><mergeCell ref="E1:G1"/><mergeCell ref="B2:C2"/></mergeCells>'
+    assert _rows(workbook(sheet), "xlsx") == [
+        '"City":"Oslo";"Period":"May";"Period":"June";"Page":"3"',
+        '"City":"Rome";"Period":"July";"Page":"4"',
+        '"Empty"',
+    ]
+
+
+def test_many_tall_cells_do_not_multiply_the_text() -> None:
+    """A hundred of them beside each other are repeated, not thousands."""
+    tall = "".join(f'<mergeCell ref="{letters}1:{letters}99"/>' for letters in map(column_letters, range(1, 301)))
+    cells = "".join(f'<c r="{column_letters(number)}1"><v>{number}</v></c>' for number in range(1, 301))
+    rows = f'<row r="1">{cells}</row>' + "".join(f'<row r="{n}"><c r="A{n}"><v>0</v></c></row>' for n in range(2, 9))
+    parts = _rows(workbook(f"<sheetData>{rows}</sheetData><mergeCells>{tall}</mergeCells>"), "xlsx")
+    assert {len(part.split(";")) for part in parts[:7]} == {100}
 
 
 @pytest.mark.requirement("Extraction", "CSV: blank first lines, `sep=`, other separators")
