@@ -50,22 +50,26 @@ def xlsx_content(content: bytes) -> Extracted:
     if _STRICT in main:
         content = package.repacked(_transitional)
     try:
-        return Extracted(tuple(within_length(_parts(content, package))))
+        return Extracted(_read(content, package))
     except (RefusedError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - it is raised again if the cells alone cannot be read either
         try:
-            parts = tuple(within_length(_parts(package.repacked(_cells_only), package)))
+            parts = _read(package.repacked(_cells_only), package)
         except Exception:  # noqa: BLE001 - the first error names the cause
             raise error from None
         return Extracted(parts, warnings=("the styles or properties are damaged; dates may be shown as numbers",))
 
 
-def _parts(content: bytes, package: OfficePackage) -> Iterator[Part]:
+def _read(content: bytes, package: OfficePackage) -> tuple[Part, ...]:
+    # The library warns about missing styles, dates out of range and the like: raw lines, with places of the file.
     with warnings.catch_warnings(action="ignore"):
-        # It warns about missing default styles and the like: nothing that concerns the cells.
-        # The values of linked workbooks are stored in the cells. The links themselves are often broken.
-        book = openpyxl.load_workbook(BytesIO(content), read_only=True, data_only=True, keep_links=False)
+        return tuple(within_length(_parts(content, package)))
+
+
+def _parts(content: bytes, package: OfficePackage) -> Iterator[Part]:
+    # The values of linked workbooks are stored in the cells. The links themselves are often broken.
+    book = openpyxl.load_workbook(BytesIO(content), read_only=True, data_only=True, keep_links=False)
     cells = CellBudget()
     names = _sheet_parts(package)
     try:

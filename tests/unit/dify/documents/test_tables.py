@@ -92,6 +92,14 @@ def test_a_broken_external_link_does_not_matter() -> None:
     assert _rows(content, "xlsx") == ['"City":"Oslo"']
 
 
+def test_a_date_out_of_range_gives_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    """The library would write a line for each such cell, past the format of the log."""
+    row = f'<row r="2"><c r="A2" s="{DATE_STYLE}"><v>99999999</v></c><c r="B2"><v>1</v></c></row>'
+    sheet = sheet_data(("When", "What")).replace("</sheetData>", f"{row}</sheetData>")
+    assert '"What":"1"' in _rows(workbook(sheet), "xlsx")[0]
+    assert recwarn.list == []
+
+
 def test_escaped_characters_are_read() -> None:
     """Excel writes a carriage return, which XML would not keep, as `_x000D_`."""
     rows = _rows(workbook(sheet_data(("Note",), ("a_x000D_b",))), "xlsx")
