@@ -60,10 +60,15 @@ def read_branch(alternatives: etree._Element) -> etree._Element | None:
     The branches show the same in newer and in older programs.
     """
     branches = [one for one in alternatives if name_of(one.tag) in {"mc:Choice", "mc:Fallback"}]
-    for branch in branches:
-        if any(name_of(one.tag) in _CONTENT for one in branch.iter(etree.Element)):
-            return branch
-    return branches[0] if branches else None
+    return next((branch for branch in branches if _has_content(branch)), branches[0] if branches else None)
+
+
+def _has_content(branch: etree._Element) -> bool:
+    for number, element in enumerate(branch.iter(etree.Element)):
+        # A large branch is not empty. Branches inside of branches would be looked through again and again.
+        if name_of(element.tag) in _CONTENT or number > _LOOKED_AT:
+            return True
+    return False
 
 
 def unwrapped(container: etree._Element, is_wrapper: Callable[[str], bool]) -> Iterator[etree._Element]:
@@ -84,4 +89,6 @@ def unwrapped(container: etree._Element, is_wrapper: Callable[[str], bool]) -> I
             yield element
 
 
+_LOOKED_AT = 1000
+"""Elements of a branch."""
 _CONTENT = frozenset({"w:t", "a:t", "m:t", "a:blip", "v:imagedata", "c:chart", "dgm:relIds"})

@@ -258,6 +258,9 @@ GROWING: dict[str, Callable[[int], str]] = {
     "links": lambda size: paragraph(SIMPLE_LINK * size),
     "fields in fields": lambda size: paragraph(OPEN_LINK * size, END * size),
     "boxes": lambda size: paragraph(f"<w:r><w:pict>{BOX}</w:pict></w:r>") * (size // 2),
+    "alternatives in alternatives": lambda size: (
+        "<mc:AlternateContent><mc:Choice>" * 80 + "<w:x/>" * (10 * size) + "</mc:Choice></mc:AlternateContent>" * 80
+    ),
     "deleted ends": lambda size: "<w:p><w:pPr><w:rPr><w:del/></w:rPr></w:pPr><w:r><w:t>one </w:t></w:r></w:p>" * size,
 }
 
