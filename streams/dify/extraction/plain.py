@@ -8,7 +8,7 @@ _XML_ENCODING = re.compile(rb"""\A\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:
 _ESCAPED = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[0-9a-fA-F]{4})+)")
 
 
-def plain_text(content: bytes, encoding: str = "utf-8") -> str:
+def plain_text(content: bytes, encoding: str = "") -> str:
     """Return the text of a file with newlines as line ends.
 
     Its byte order mark decides, then UTF-8, then the declared encoding, then detection.
@@ -21,7 +21,7 @@ def plain_text(content: bytes, encoding: str = "utf-8") -> str:
 def xml_text(content: bytes) -> str:
     """Return an XML file as it is, with its tags, in the encoding that it declares. Raises ExtractionError."""
     declared = _XML_ENCODING.match(content)
-    return plain_text(content, declared[1].decode("ascii") if declared else "utf-8")
+    return plain_text(content, declared[1].decode("ascii") if declared else "")
 
 
 def properties_text(content: bytes) -> str:
