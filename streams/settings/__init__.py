@@ -34,9 +34,15 @@ POOL_NAMES: tuple[PoolName, ...] = ("high", "default", "low")
 LogLevel = Literal["debug", "info", "warning", "error"]
 _PREFIX = "STREAMS_"
 _LONGEST_VALUE = 1_000
-_LONGEST_VALUES = {"kafka_config": 65_536, "kafka_bootstrap_servers": 10_000, "dlq_key": 10_000, "handlers": 10_000}
+_LONGEST_VALUES = {
+    "kafka_config": 65_536,
+    "kafka_bootstrap_servers": 10_000,
+    "dlq_key": 10_000,
+    "handlers": 10_000,
+    "storage_options": 65_536,
+}
 """Characters by setting."""
-_MULTILINE = frozenset({"kafka_config", "handlers", "pools", "retry_delays"})
+_MULTILINE = frozenset({"kafka_config", "storage_options", "handlers", "pools", "retry_delays"})
 _BREAKS = {ord(space): " " for space in "\n\r\t"}
 
 
@@ -109,8 +115,10 @@ class Settings(
     schema_registry_connect_timeout: Seconds = 2.0
     schema_registry_request_timeout: Seconds = Field(5.0, description="seconds without an answer")
     storage_url: str = Field(
-        "file:.local/storage", description="storage of upload files and large payloads: file:PATH or s3://BUCKET/PREFIX"
+        "file:.local/storage",
+        description="storage of upload files and large payloads: file:PATH, s3://BUCKET/PREFIX or opendal:SCHEME",
     )
+    storage_options: SecretStr | None = Field(None, description="JSON: the options of the scheme of opendal")
     storage_endpoint_url: str | None = Field(None, description="of a bucket that is not on AWS")
     storage_region: str | None = Field(None, description="unset: AWS's own variables and files; the same for the keys")
     storage_access_key: str | None = None
