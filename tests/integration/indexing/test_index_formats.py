@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 from streams.agents.knowledge.dataset_cleanup import clean_dataset
 from streams.agents.knowledge.document_indexing import clean_document, index_document
@@ -72,6 +73,23 @@ async def test_each_format_is_indexed(site: Site, name: str, content: bytes, wor
     assert words in await _content(site, document)
     assert (await site.document(document.id)).indexing_status == "completed"
     assert await site.vectors(dataset.id) == len(await site.segments(document.id)) > 0
+
+
+@pytest.mark.requirement("Extraction", "each vector knows the page, row or section of its text")
+async def test_each_row_of_a_table_is_a_segment(site: Site) -> None:
+    """The automatic rule joins short texts, but not two rows. Their vectors know the row of the sheet."""
+    rows = "".join(f"What is {number}?,It is {number * number}.\n" for number in range(1, 7))
+    dataset = await site.add_dataset()
+    document = await site.add_document(dataset, f"question,answer\n{rows}".encode(), name="faq.csv")
+
+    await site.run(index_document, site.request(document))
+
+    found = [(segment.position, segment.content) for segment in await site.segments(document.id)]
+    assert found == [(n, f"question: What is {n}?;answer: It is {n * n}.") for n in range(1, 7)]
+    async with site.transaction() as session:
+        table = f"embedding_vector_index_{dataset.id.replace('-', '_')}_node"[:63]
+        numbers = await session.scalars(text(f"select meta->'row' from {table} order by text"))
+        assert list(numbers) == [2, 3, 4, 5, 6, 7]
 
 
 @pytest.mark.requirement(
