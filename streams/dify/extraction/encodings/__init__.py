@@ -5,6 +5,7 @@ What cannot be decoded is refused. No character is replaced: a text with holes w
 
 import codecs
 from collections.abc import Iterable
+from typing import NoReturn
 
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction.encodings.detection import detect, detect_seven_bits, detect_wide
@@ -66,7 +67,9 @@ def _wide(content: bytes) -> str:
     codec = detect_wide(content)
     text = _attempt(content, (codec,)) if codec else None
     if text is None or "\x00" in text:
-        message = "the file is binary, not text"
+        first = _undecodable(content)
+        before = "" if first is None else f"not UTF-8 text: byte {first} cannot be read; it is "
+        message = f"the file is {before}binary, not text"
         raise ExtractionError(message)
     return text
 
@@ -78,7 +81,7 @@ def _detected(content: bytes, label: str) -> str:
     text = _attempt(content, (found.codec,)) if found else None
     if found is None or not found.certain or text is None:
         _refuse(content, label, found.codec if found else "")
-    return str(text)
+    return text
 
 
 def _attempt(content: bytes, names: Iterable[str]) -> str | None:
@@ -109,18 +112,24 @@ def _is_damaged_utf_8(content: bytes) -> bool:
     return len(text) - sum(map(str.isascii, text)) - wrong > _MOSTLY * wrong
 
 
-def _refuse(content: bytes, label: str, likely: str) -> None:
+def _refuse(content: bytes, label: str, likely: str) -> NoReturn:
     """Raise ExtractionError with the encodings that were tried."""
+    declared = f"; it declares {label[:40]}" if label else ""
+    perhaps = f"; perhaps it is {likely.upper()}" if likely else ""
+    message = (
+        f"the file is not UTF-8 text: byte {_undecodable(content)} cannot be read, and its encoding is not certain"
+        f"{declared}{perhaps}. Save it as UTF-8"
+    )
+    raise ExtractionError(message)
+
+
+def _undecodable(content: bytes) -> int | None:
+    """Return the place of the first byte that is not UTF-8; None: there is none."""
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
-        declared = f"; it declares {label[:40]}" if label else ""
-        perhaps = f"; perhaps it is {likely.upper()}" if likely else ""
-        message = (
-            f"the file is not UTF-8 text: byte {error.start} cannot be read, and its encoding is not certain"
-            f"{declared}{perhaps}. Save it as UTF-8"
-        )
-        raise ExtractionError(message) from error
+        return error.start
+    return None
 
 
 _AS_BROWSERS = "streams-browser"

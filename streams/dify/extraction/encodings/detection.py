@@ -51,6 +51,8 @@ _LEAST_SCORE = 0.004
 """What the least certain of many short texts has; noise has less."""
 _SYMBOLS = frozenset("«»“”‘’„‚–—…·•\u00a0°№©®™€ªº\u00ad\u200c\u200d\u200e\u200f\u060c\u061b\u061f")  # noqa: RUF001 - they are meant
 _INSIDE_WORDS = frozenset("’‘·–—-…\u00a0\u00ad\u200c\u200d\u200e\u200f")  # noqa: RUF001 - they are meant
+_LAST_BYTE = "ÿ"
+"""The byte 0xFF in Western encodings. Alone it is noise: as a letter it stands within names."""
 _SCRIPTS_END = "\u1000"
 """Scripts beyond this are not told apart: one text mixes several of them."""
 
@@ -80,7 +82,9 @@ def detect(content: bytes) -> Detected | None:
             odd = _odd(text)
             score = _weighted(rank["confidence"], codec, sample) * (1 - odd) ** 4
             if best is None or score > best[0]:
-                best = score, Detected(codec, certain=odd <= _MOST_ODD and score >= _LEAST_SCORE)
+                # Without a letter, nothing tells a rare encoding from noise.
+                proven = codec in _COMMON or any(letter.isalpha() and not letter.isascii() for letter in text)
+                best = score, Detected(codec, certain=proven and odd <= _MOST_ODD and score >= _LEAST_SCORE)
     return best[1] if best else None
 
 
@@ -152,15 +156,21 @@ def _is_odd(before: str, character: str, after: str) -> bool:
     if kind in {"Cc", "Cn", "Co", "Cs"} or "\u2500" <= character <= "\u259f" or "\u02b0" <= character <= "\u02ff":
         return True  # controls, lines of boxes, accents without their letter
     if kind.startswith("L"):
-        if kind == "Lu" and before.islower():
-            return True
-        script = _script(character)
-        return bool(script) and any(_script(beside) not in {"", script} for beside in (before, after))
+        return _is_odd_letter(before, character, after)
     if kind.startswith("M") or character >= "\u2100":
         return False
     if character in _SYMBOLS:
         return within_word and character not in _INSIDE_WORDS
     return within_word or not before.isascii() or not after.isascii()
+
+
+def _is_odd_letter(before: str, letter: str, after: str) -> bool:
+    if letter.isupper() and before.islower():
+        return True
+    if letter == _LAST_BYTE and not before.isalpha() and not after.isalpha():
+        return True
+    script = _script(letter)
+    return bool(script) and any(_script(beside) not in {"", script} for beside in (before, after))
 
 
 @lru_cache(4096)

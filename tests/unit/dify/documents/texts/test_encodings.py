@@ -89,8 +89,9 @@ def test_a_byte_order_mark_decides(content: bytes) -> None:
         ("Grüße aus Köln und Übersee für Jürgen".encode() + b" \xff", r"not UTF-8 text: byte \d+ cannot be read$"),
         (b"\xef\xbb\xbfcaf\xe9", "not UTF-8 text: byte 3 cannot be read"),
         (b"\xff\xfea", "not UTF-16-LE text"),
-        (b"GIF89a\x00\x01\xff", "the file is binary"),
+        (b"GIF89a\x00\x01\xff", "not UTF-8 text: byte 8 cannot be read; it is binary, not text"),
         (b"plain\x00text", "the file is binary"),
+        (b"content\n\xff", "is not certain"),
     ],
 )
 def test_what_is_not_certain_is_refused(content: bytes, message: str) -> None:
