@@ -27,6 +27,7 @@ from streams.dify.traces.port import TraceProviders
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.dify.vector_stores.pgvector_database import vector_database
 from streams.dify.vector_stores.port import VectorIndex, collection_from_struct, collection_name
+from streams.dify.vector_stores.weaviate import WeaviateIndex
 from streams.settings import Settings
 from streams.storage import Storage, open_storage
 
@@ -121,6 +122,8 @@ class Platform:
 def _vector_index(settings: Settings) -> VectorIndex:
     if settings.vector_store == "pgvector":
         return PgVectorIndex(vector_database(settings))
+    if settings.vector_store == "weaviate":
+        return WeaviateIndex(settings.weaviate_url, settings.weaviate_api_key, settings.weaviate_timeout)
     from streams.dify.vector_stores.qdrant import build_qdrant_index  # noqa: PLC0415 - the client takes a second to import
 
     return build_qdrant_index(settings.qdrant_url, settings.qdrant_api_key, settings.qdrant_timeout)

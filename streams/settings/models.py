@@ -26,13 +26,16 @@ class ModelSettings(BaseModel):
     embedding_concurrency: int = Field(4, ge=1, description="concurrent requests of one worker")
     embedding_connect_timeout: Seconds = 5.0
     embedding_request_timeout: Seconds = Field(60.0, description="seconds for a whole request")
-    vector_store: Literal["pgvector", "qdrant"] = Field("pgvector", description="where vectors are kept")
+    vector_store: Literal["pgvector", "qdrant", "weaviate"] = Field("pgvector", description="where vectors are kept")
     pgvector_url: SecretStr | None = Field(
         None, description="postgresql://… of the vectors, if they are not in the database of the platform's tables"
     )
     qdrant_url: str = "http://127.0.0.1:6333"
     qdrant_api_key: SecretStr | None = None
     qdrant_timeout: int = Field(10, ge=1, le=60, description="seconds for one request, below every transaction's")
+    weaviate_url: str = Field("http://127.0.0.1:8080", description="the platform's WEAVIATE_ENDPOINT")
+    weaviate_api_key: SecretStr | None = None
+    weaviate_timeout: int = Field(10, ge=1, le=60, description="seconds for one request, below every transaction's")
     vector_index_name_prefix: str = Field("Vector_index", description="the platform's VECTOR_INDEX_NAME_PREFIX")
 
     indexing_max_segmentation_tokens_length: int = Field(
@@ -53,7 +56,7 @@ class ModelSettings(BaseModel):
     chat_connect_timeout: Seconds = 5.0
     chat_timeout: Seconds = Field(120.0, description="seconds for one answer of the chat model")
 
-    @field_validator("embedding_url", "qdrant_url", "files_url", "chat_url")
+    @field_validator("embedding_url", "qdrant_url", "weaviate_url", "files_url", "chat_url")
     @classmethod
     def _check_model_url(cls, value: str | None) -> str | None:
         return None if value is None else check_urls(value, ("http", "https"))

@@ -15,7 +15,13 @@ from streams.operations.doctor.finding import Finding
 from streams.operations.doctor.kafka import examine_kafka
 from streams.operations.doctor.mail import examine_mail
 from streams.operations.doctor.platform_tables import table_needs
-from streams.operations.doctor.services import examine_celery, examine_qdrant, examine_redis, examine_storage
+from streams.operations.doctor.services import (
+    examine_celery,
+    examine_qdrant,
+    examine_redis,
+    examine_storage,
+    examine_weaviate,
+)
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue
 
@@ -25,8 +31,9 @@ def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
 
     Raises SettingsError for an invalid setting.
     """
-    is_qdrant = settings.vector_store == "qdrant"
-    vectors = [examine_qdrant(settings)] if is_qdrant else _examine_vector_database(settings)
+    servers = {"qdrant": examine_qdrant, "weaviate": examine_weaviate}
+    server = servers.get(settings.vector_store)
+    vectors = [server(settings)] if server is not None else _examine_vector_database(settings)
     return [
         *_examine_database(settings),
         *vectors,

@@ -77,3 +77,15 @@ def examine_qdrant(settings: Settings) -> Finding:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return Finding("Qdrant", "fail", message(error), "start it, or correct STREAMS_QDRANT_URL and its key")
     return ok("Qdrant", "it answers")
+
+
+def examine_weaviate(settings: Settings) -> Finding:
+    """Ask Weaviate for its version, which also checks the key."""
+    key = settings.weaviate_api_key
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    url = f"{settings.weaviate_url.rstrip('/')}/v1/meta"
+    try:
+        httpx.get(url, headers=headers, timeout=settings.weaviate_timeout).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Finding("Weaviate", "fail", message(error), "start it, or correct STREAMS_WEAVIATE_URL and its key")
+    return ok("Weaviate", "it answers")

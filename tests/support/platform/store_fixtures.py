@@ -1,5 +1,6 @@
 """Fixtures for tests of a site that must hold with each vector store. Import them into a test module."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -8,6 +9,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 from qdrant_client import AsyncQdrantClient
 from sqlalchemy import make_url
 
@@ -15,11 +17,15 @@ from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.dify.vector_stores.pgvector_database import vector_database
 from streams.dify.vector_stores.port import VectorIndex
 from streams.dify.vector_stores.qdrant import QdrantIndex
+from streams.dify.vector_stores.weaviate import WeaviateIndex
 from streams.settings import Settings
+from tests.support.fakes.vector_stores.weaviate_server import weaviate_server
 from tests.support.local_stack.stack import Stack
 from tests.support.platform.handler_runs import Site
 
-STORES = ("pgvector", "pgvector elsewhere", "qdrant")
+STORES = ("pgvector", "pgvector elsewhere", "qdrant", "weaviate")
+_WEAVIATE, _WEAVIATE_KEY = "STREAMS_TEST_WEAVIATE_URL", "STREAMS_TEST_WEAVIATE_KEY"
+"""A real server to use in place of the one that speaks its protocol."""
 
 
 @pytest.fixture(params=["pgvector", "qdrant"])
@@ -46,9 +52,14 @@ async def _open(name: str, stack: Stack, folder: Path) -> AsyncIterator[VectorIn
     elif name == "pgvector elsewhere":
         async with _pgvector_elsewhere(stack) as index:
             yield index
-    else:
+    elif name == "qdrant":
         async with _qdrant(folder) as index:
             yield index
+    elif url := os.environ.get(_WEAVIATE):
+        yield WeaviateIndex(url, SecretStr(os.environ.get(_WEAVIATE_KEY, "")), 20.0)
+    else:
+        with weaviate_server() as server:
+            yield WeaviateIndex(server.url, SecretStr(server.key), 20.0)
 
 
 @asynccontextmanager
