@@ -6,20 +6,26 @@ from sqlalchemy import any_, exists, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams.dify.errors import RefusedError
 from streams.dify.models import Dataset, DatasetCollectionBinding
 from streams.dify.platform import Platform
-from streams.dify.vector_stores.port import collection_from_struct, datasets_in
+from streams.dify.vector_stores.port import collection_from_struct, datasets_in, store_from_struct
 
 _COMPARED = 53
 """The number of characters of a collection's name to look for. pgvector's table name has no more of them."""
 
 
 async def collection_of(session: AsyncSession, platform: Platform, dataset: Dataset) -> str:
-    """Return the collection of the binding, else of index_struct, else of the dataset's id. Raises RefusedError.
+    """Return the collection of the binding, else of index_struct, else of the dataset's id.
 
+    Raises RefusedError for an invalid index_struct, or one of another store: vectors here would never be found.
     The binding comes first, as on the platform: with another embedding model a dataset gets another binding, and its
     index_struct still names the former collection.
     """
+    store = store_from_struct(dataset.index_struct) if dataset.index_struct else None
+    if store is not None and store != platform.vectors.kind:
+        message = f"the dataset's vectors are in {store}, but STREAMS_VECTOR_STORE is {platform.vectors.kind}"
+        raise RefusedError(message)
     bound = await bound_collection(session, platform, dataset.collection_binding_id)
     named = collection_from_struct(dataset.index_struct) if dataset.index_struct else None
     return bound or named or platform.collection(dataset.id, None)

@@ -180,6 +180,13 @@ def index_struct(kind: str, collection: str) -> str:
     return json.dumps({"type": kind, "vector_store": {"class_prefix": collection}})
 
 
+def store_from_struct(struct: str) -> str | None:
+    """Return the store that an index_struct names, as `VectorIndex.kind`; None if it names none, or no collection."""
+    found = read_object(struct) or {}
+    kind = found.get("type")
+    return kind if isinstance(kind, str) and found.get("vector_store") else None
+
+
 def collection_from_struct(struct: str) -> str | None:
     """Return the collection that an index_struct names; None if it names none, as for a keyword index.
 

@@ -12,7 +12,7 @@ from streams.delivery import Permanent
 from streams.dify.errors import RefusedError
 from streams.dify.models import Dataset, Document
 from streams.dify.search import passages
-from streams.dify.vector_stores.port import AnnotationEntry, Entry, VectorQuery, collection_name
+from streams.dify.vector_stores.port import AnnotationEntry, Entry, VectorQuery, collection_name, index_struct
 from tests.support.platform.cleanup_steps import settle
 from tests.support.platform.handler_runs import Site, open_site, prose
 from tests.support.platform.store_fixtures import each_store
@@ -207,6 +207,21 @@ async def test_a_document_of_another_length_ends_at_once(each_store: Site) -> No
     shown = await site.document(document.id)
     assert shown.indexing_status == "error"
     assert shown.error == "the collection has vectors of 8 numbers, the model gives 256"
+
+
+@pytest.mark.requirement(SECTION, CONTRACT)
+async def test_a_dataset_of_another_store_is_refused(each_store: Site) -> None:
+    """Its vectors would never be found. A permanent error, and nothing is written."""
+    site = each_store
+    struct = index_struct("another_store", collection_name("Vector_index", an_id()))
+    dataset = await site.add_dataset(index_struct=struct)
+    document = await site.add_document(dataset, prose(2))
+    with pytest.raises(Permanent, match=r"^the dataset's vectors are in another_store, but STREAMS_VECTOR_STORE is "):
+        await site.run(index_document, site.request(document))
+    assert await site.vectors(dataset.id) == 0
+    own = await site.add_dataset(index_struct=index_struct(site.platform.vectors.kind, site.collection(dataset.id)))
+    await site.run(index_document, site.request(await site.add_document(own, prose(2))))
+    assert await site.vectors(dataset.id) == 2
 
 
 @pytest.mark.requirement(SECTION, CONTRACT)
