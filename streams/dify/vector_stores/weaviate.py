@@ -30,6 +30,9 @@ _NAME = re.compile(r"[A-Z][_0-9A-Za-z]{0,250}")
 _VECTOR = "default"
 _TEXTS = ("document_id", "doc_id", "doc_hash", "dataset_id", "annotation_id", "app_id")
 _OWNERS = ("dataset_id", "app_id")
+_PLACES = {"headings": str, "page": int, "part": int, "row": int, "sheet": str, "slide": int}
+"""Where a text is in its file. The platform's own classes do not have these properties, and may refuse new ones."""
+_DATA_TYPES = {int: "int", str: "text"}
 _PER_REQUEST = 200
 """Objects in one request, and node ids in one condition."""
 Condition = dict[str, object]
@@ -52,6 +55,16 @@ class _Class:
     def vector_of(self, vector: Vector) -> dict[str, object]:
         """Return the field of an object that has its vector."""
         return {"vectors": {_VECTOR: vector}} if self.is_named else {"vector": vector}
+
+    def properties_of(self, entry: Entry | AnnotationEntry) -> dict[str, str | int]:
+        """Return the text and the metadata. Of the place in the file, only what the class has."""
+        places = {name: kind for name, kind in _PLACES.items() if name in self.properties}
+        known = {
+            name: value
+            for name, value in entry.metadata.items()
+            if name not in _PLACES or isinstance(value, places.get(name, ()))
+        }
+        return {"text": entry.content} | known
 
     @property
     def vector_field(self) -> str:
@@ -91,6 +104,7 @@ class WeaviateIndex:
             {"name": "text", "dataType": ["text"], "tokenization": "word"},
             *({"name": one, "dataType": ["text"]} for one in _TEXTS),
             {"name": "chunk_index", "dataType": ["int"]},
+            *({"name": name, "dataType": [_DATA_TYPES[kind]]} for name, kind in _PLACES.items()),
         ]
         vector = {_VECTOR: {"vectorizer": {"none": {}}, "vectorIndexType": "hnsw"}}
         await self._client.request("POST", "schema", {"class": name, "vectorConfig": vector, "properties": properties})
@@ -113,7 +127,7 @@ class WeaviateIndex:
                 {
                     "class": found.name,
                     "id": entry.node_id,
-                    "properties": {"text": entry.content} | entry.metadata,
+                    "properties": found.properties_of(entry),
                     **found.vector_of(entry.vector),
                 }
                 for entry in entries[start : start + _PER_REQUEST]

@@ -74,7 +74,7 @@ def test_a_folder_without_documents_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr == (
         f"streams: {tmp_path} contains no documents: the demo indexes files of type "
-        "csv, docx, eml, epub, htm, html, markdown, md, mdx, pdf, pptx, txt, xls, xlsx\n"
+        "csv, docx, eml, epub, htm, html, markdown, md, mdx, pdf, pptx, properties, txt, vtt, xls, xlsx, xml\n"
     )
     assert not (tmp_path / ROOM).exists()
 

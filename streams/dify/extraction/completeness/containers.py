@@ -35,6 +35,11 @@ _SEVEN_BITS = (b"\x00", b"\x1b", b"~{")
 """Bytes of UTF-16 and UTF-32 without a mark, of ISO-2022, and of HZ."""
 _REPEATED = frozenset({"dt", "ftr", "hdr", "sldNum"})
 """Placeholders of dates, headers, footers and numbers of slides."""
+_HIDDEN = re.compile(r"\shidden(?=[\s=/]|$)", re.IGNORECASE)
+"""An element that nobody sees. Its end is not looked for: what follows is not counted."""
+_WORDS, _ADDRESS = re.compile(r"\w+"), re.compile(r"https?://\S+")
+_NOT_SHOWN = {"css", "directory", "javascript", "rtf", "vcard", "watch-html", "x-amp-html", "x-vcard"}
+"""Text parts of an e-mail that no program shows."""
 _UNSEEN = {name: re.compile(rf"</{name}\b", re.IGNORECASE) for name in ("noscript", "script", "style", "template")}
 
 
@@ -86,10 +91,11 @@ def _message_texts(message: Message) -> Iterator[str]:
     if isinstance(payload, list):
         parts = [list(_message_texts(part)) for part in payload if isinstance(part, Message)]
         if message.get_content_subtype() == "alternative" and parts:
-            parts = [max(parts, key=lambda texts: sum(map(len, texts)))]
+            # The reader compares words, and addresses of links are no words.
+            parts = [max(parts, key=lambda texts: sum(len(_WORDS.findall(_ADDRESS.sub("", text))) for text in texts))]
         for texts in parts:
             yield from texts
-    elif message.get_content_maintype() == "text":
+    elif message.get_content_maintype() == "text" and message.get_content_subtype() not in _NOT_SHOWN:
         body = message.get_payload(decode=True)
         text = _decoded(body) if isinstance(body, bytes) else ""
         yield from _visible(text) if message.get_content_subtype() == "html" else [text]
@@ -124,6 +130,8 @@ def _visible(text: str) -> Iterator[str]:
         if end < 0:
             return
         position = end + 1
+        if _HIDDEN.search(text, tag.end(), end):
+            return
         if name in _UNSEEN and not tag[0].startswith("</"):
             closing = _UNSEEN[name].search(text, position)
             if closing is None:
