@@ -18,7 +18,7 @@ from tests.support.chart.files import CHART
 from tests.support.chart.render import examples, read_values, render
 from tests.support.pages import ROOT
 
-FOLDER = ROOT / "tests" / "integration" / "chart" / "golden"
+FOLDER = ROOT / "tests" / "deployment" / "chart" / "golden"
 TOPICS = {"message.created", "document.deleted"}
 RULES = """\
 groups:

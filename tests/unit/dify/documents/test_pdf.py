@@ -1,6 +1,6 @@
 """PDFs are read page by page, as their reader sees them. The files are written here byte by byte."""
 
-import time
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from benchmarks.pdf_bytes import Stream, page, pdf_bytes, text_pdf
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction import Extracted, bounds, extract
+from tests.support.growth import LINEAR, growth
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 IMAGE = b"<</Type/XObject/Subtype/Image/Width 1/Height 1/ColorSpace/DeviceGray/BitsPerComponent 8/Length 1>>"
@@ -188,19 +189,14 @@ def test_the_text_of_a_pdf_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.requirement("Extraction", "the time for a PDF grows with its size")
 @pytest.mark.parametrize("kind", ["pages", "characters", "fonts without a table", "arabic", "declared pages"])
 def test_the_time_grows_with_the_size(kind: str) -> None:
-    """Four times the size takes at most eight times the time."""
 
-    def seconds(factor: int) -> float:
-        content = hostile(kind, factor)
-        began = time.process_time()
+    def read_whole(content: bytes) -> None:
         try:
             read(content)
         except ExtractionError as error:
             assert "decoded" in str(error)  # noqa: PT017 - one kind is refused after it was read
-        return time.process_time() - began
 
-    small = min(seconds(1) for _ in range(2))
-    assert seconds(4) < max(8 * small, 0.5)
+    assert growth(*(partial(read_whole, hostile(kind, factor)) for factor in (1, 4))) < LINEAR
 
 
 def hostile(kind: str, factor: int) -> bytes:

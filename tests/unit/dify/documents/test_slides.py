@@ -1,13 +1,14 @@
 """Presentations are read slide by slide. The files are raw XML."""
 
-import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from streams.dify.extraction import extract
 from tests.support.documents.office_files import relationships
 from tests.support.documents.slide_files import presentation, shape, slide_page, slide_table
+from tests.support.growth import LINEAR, growth
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 
@@ -76,14 +77,4 @@ GROWING: dict[str, Callable[[int], bytes]] = {
 def test_presentations_are_read_in_proportional_time(name: str) -> None:
     """Four times the size needs four times the time; sixteen times would be quadratic."""
     small, large = GROWING[name](500), GROWING[name](2_000)
-    assert _seconds(large) < 8 * max(_seconds(small), 0.02)
-
-
-def _seconds(content: bytes) -> float:
-    """Return the least processor time of three readings."""
-    times = []
-    for _ in range(3):
-        started = time.process_time()
-        extract(content, "pptx", DOCUMENT)
-        times.append(time.process_time() - started)
-    return min(times)
+    assert growth(*(partial(extract, content, "pptx", DOCUMENT) for content in (small, large))) < LINEAR

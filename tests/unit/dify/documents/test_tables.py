@@ -1,8 +1,8 @@
 """Tables (CSV, Excel) are read as a person reads them. The files are raw XML, records and text."""
 
 import struct
-import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -16,6 +16,7 @@ from tests.support.documents.office_files import (
     sheet_data,
     workbook,
 )
+from tests.support.growth import LINEAR, growth
 from tests.support.platform.document_files import xls
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
@@ -256,14 +257,4 @@ def test_tables_are_read_in_proportional_time(name: str) -> None:
     extension, make = GROWING[name]
     small, large = make(500), make(2_000)
     extract(make(100), extension, DOCUMENT)
-    assert _seconds(large, extension) < 8 * max(_seconds(small, extension), 0.02)
-
-
-def _seconds(content: bytes, extension: str) -> float:
-    """Return the least processor time of three readings."""
-    times = []
-    for _ in range(3):
-        started = time.process_time()
-        extract(content, extension, DOCUMENT)
-        times.append(time.process_time() - started)
-    return min(times)
+    assert growth(*(partial(extract, content, extension, DOCUMENT) for content in (small, large))) < LINEAR

@@ -1,7 +1,7 @@
 """Word files are read with everything that is in their body. The files are raw XML."""
 
-import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -16,6 +16,7 @@ from tests.support.documents.word_files import (
     table,
     word_file,
 )
+from tests.support.growth import LINEAR, growth
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 BOX = "<w:txbxContent><w:p><w:r><w:t>In the box</w:t></w:r></w:p></w:txbxContent>"
@@ -270,14 +271,4 @@ GROWING: dict[str, Callable[[int], str]] = {
 def test_word_files_are_read_in_proportional_time(name: str) -> None:
     """Four times the size needs four times the time; sixteen times would be quadratic."""
     small, large = (word_file(GROWING[name](size) + paragraph("end")) for size in (1_000, 4_000))
-    assert _seconds(large) < 8 * max(_seconds(small), 0.02)
-
-
-def _seconds(content: bytes) -> float:
-    """Return the least processor time of three readings."""
-    times = []
-    for _ in range(3):
-        started = time.process_time()
-        extract(content, "docx", DOCUMENT)
-        times.append(time.process_time() - started)
-    return min(times)
+    assert growth(*(partial(extract, content, "docx", DOCUMENT) for content in (small, large))) < LINEAR

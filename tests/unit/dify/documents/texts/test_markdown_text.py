@@ -1,11 +1,12 @@
 """Markdown keeps its words, lists, links and front matter, and each section is a part."""
 
-import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from streams.dify.extraction import Part, extract
+from tests.support.growth import LINEAR, growth
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 
@@ -108,11 +109,4 @@ SHAPES: dict[str, Callable[[int], str]] = {
 @pytest.mark.requirement("Extraction", "the time to read Markdown is proportional to its size")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_four_times_the_text_needs_four_times_the_time(shape: str) -> None:
-    small, large = (min(_seconds(SHAPES[shape](size)) for _ in range(2)) for size in (1_000, 4_000))
-    assert large < max(small, 0.03) * 9
-
-
-def _seconds(source: str) -> float:
-    started = time.process_time()
-    _parts(source)
-    return time.process_time() - started
+    assert growth(*(partial(_parts, SHAPES[shape](size)) for size in (1_000, 4_000))) < LINEAR

@@ -1,12 +1,13 @@
 """HTML is what a person sees in a browser, in the encoding that a browser reads, and in linear time."""
 
-import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from streams.dify.extraction import extract
 from streams.dify.extraction.web.page import declared_encoding, page_text
+from tests.support.growth import LINEAR, growth
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 
@@ -86,20 +87,10 @@ SHAPES: dict[str, Callable[[int], str]] = {
 @pytest.mark.requirement("Extraction", "the time to read a page is proportional to its size")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_four_times_the_page_needs_four_times_the_time(shape: str) -> None:
-    """Quadratic time would be sixteen times as much. Little times are noise, so they count as some hundredths."""
     make = SHAPES[shape]
     assert "word" in page_text(make(10)) or shape in {"table", "list"}
 
-    small, large = (min(_seconds(make(size)) for _ in range(3)) for size in (10_000, 40_000))
-
-    assert large < max(small, 0.03) * 9
-    assert large < 5.0
-
-
-def _seconds(source: str) -> float:
-    started = time.process_time()
-    page_text(source)
-    return time.process_time() - started
+    assert growth(*(partial(page_text, make(size)) for size in (10_000, 40_000))) < LINEAR
 
 
 def test_a_page_deeper_than_any_tree_is_whole() -> None:
