@@ -1,22 +1,16 @@
-"""One event with two handlers, of which one may be paused, and another event whose statement ends its connection."""
+"""One event with two handlers, of which one may be paused."""
 
 from sqlalchemy import text
 
 from schemas import Event
-from streams.delivery import Backoff, Work, handles
+from streams.delivery import Work, handles
 from streams.topics import Topic
 
-STEADY, PAUSED, CRASHING = "keep-steady", "be-paused", "end-connection"
+STEADY, PAUSED = "keep-steady", "be-paused"
 
 
 class NeighbourRequested(Event):
     """A request for both handlers."""
-
-    entity: str
-
-
-class ConnectionEndRequested(Event):
-    """A request whose handler ends its own connection to the database."""
 
     entity: str
 
@@ -35,14 +29,5 @@ async def be_paused(event: NeighbourRequested, work: Work) -> str:
     return event.entity
 
 
-@handles(ConnectionEndRequested, name=CRASHING, retry=Backoff(first="1s", attempts=3, jitter=0))
-async def end_connection(event: ConnectionEndRequested, work: Work) -> None:  # noqa: ARG001 - any event
-    """End the connection of the attempt."""
-    await work.session.execute(text("select pg_terminate_backend(pg_backend_pid())"))
-
-
-TOPICS = (
-    Topic("neighbour.requested", NeighbourRequested, key="entity", pool="default"),
-    Topic("connection-end.requested", ConnectionEndRequested, key="entity", pool="default"),
-)
-HANDLERS = (keep_steady, be_paused, end_connection)
+TOPICS = (Topic("neighbour.requested", NeighbourRequested, key="entity", pool="default"),)
+HANDLERS = (keep_steady, be_paused)

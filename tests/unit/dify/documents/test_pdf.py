@@ -8,7 +8,7 @@ import pytest
 from benchmarks.pdf_bytes import Stream, page, pdf_bytes, text_pdf
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction import Extracted, bounds, extract
-from tests.support.growth import LINEAR, growth
+from tests.support.documents.growth import LINEAR, growth
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 IMAGE = b"<</Type/XObject/Subtype/Image/Width 1/Height 1/ColorSpace/DeviceGray/BitsPerComponent 8/Length 1>>"

@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 
 from streams.dify.extraction import extract
+from tests.support.documents.growth import LINEAR, growth
 from tests.support.documents.office_files import relationships
 from tests.support.documents.slide_files import presentation, shape, slide_page, slide_table
-from tests.support.growth import LINEAR, growth
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 

@@ -8,6 +8,7 @@ import pytest
 
 from streams.dify.extraction import extract
 from streams.dify.extraction.tables.rows import column_letters
+from tests.support.documents.growth import LINEAR, growth
 from tests.support.documents.office_files import (
     DATE_STYLE,
     DURATION_STYLE,
@@ -16,7 +17,6 @@ from tests.support.documents.office_files import (
     sheet_data,
     workbook,
 )
-from tests.support.growth import LINEAR, growth
 from tests.support.platform.document_files import xls
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 
 from streams.dify.extraction import extract
+from tests.support.documents.growth import LINEAR, growth
 from tests.support.documents.word_files import (
     cell,
     field,
@@ -16,7 +17,6 @@ from tests.support.documents.word_files import (
     table,
     word_file,
 )
-from tests.support.growth import LINEAR, growth
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 BOX = "<w:txbxContent><w:p><w:r><w:t>In the box</w:t></w:r></w:p></w:txbxContent>"

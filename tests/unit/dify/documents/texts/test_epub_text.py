@@ -9,7 +9,7 @@ import pytest
 
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction import extract
-from tests.support.growth import LINEAR, growth
+from tests.support.documents.growth import LINEAR, growth
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 XHTML = "application/xhtml+xml"

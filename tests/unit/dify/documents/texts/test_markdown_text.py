@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from streams.dify.extraction import Part, extract
-from tests.support.growth import LINEAR, growth
+from tests.support.documents.growth import LINEAR, growth
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 

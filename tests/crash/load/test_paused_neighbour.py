@@ -1,7 +1,7 @@
-"""A handler's rate beside a paused handler of the same topic, and beside work whose statements end their connection.
+"""A handler's rate beside a paused handler of the same topic.
 
-Expected: with any backlog of the paused handler, the other one keeps nine tenths of its rate; beside events that end
-their connection, too. Each rate is the median of three rounds, compared with rounds of the same worker just before.
+Expected: with any backlog of the paused handler, the other one keeps nine tenths of its rate. Each rate is the median
+of five rounds, compared with rounds of the same worker just before.
 """
 
 import time
@@ -16,19 +16,18 @@ from sqlalchemy import Engine
 from schemas import Event
 from streams.settings import Settings
 from tests.support.apps import neighbours
-from tests.support.apps.neighbours import ConnectionEndRequested, NeighbourRequested
+from tests.support.apps.neighbours import NeighbourRequested
 from tests.support.cli import Commands
 from tests.support.processes.worker_process import WorkerProcess, publish, scalar, wait_for
 from tests.support.trial_fixtures import with_package
 
-EVENTS = 1500
+EVENTS = 1000
 """Per round."""
-ROUNDS = 3
+ROUNDS = 5
 KEPT = 0.9
 PATIENCE = 240.0
 SECTION = "Faults of others"
 DONE = "select count(*) from streams.executions where handler = :handler and status = 'success'"
-DEAD = "select count(*) from streams.executions where handler = :handler and status = 'dead'"
 
 
 @pytest.fixture
@@ -52,20 +51,14 @@ def test_the_other_handler_keeps_its_rate(
     steady.round()  # connections, plans and caches
     alone = steady.rate()
 
-    ended = [ConnectionEndRequested(entity=f"c{number}") for number in range(30)]
-    publish(topics, ended)
-    beside_endings = steady.rate()
-    wait_for(lambda: scalar(engine, DEAD, handler=neighbours.CRASHING) == len(ended), "the dead letters", PATIENCE)
-
     commands.json("handlers", "pause", neighbours.PAUSED)
     wait_for(lambda: '"message": "paused"' in running.output(), "the worker to know")
-    beside_paused = [steady.rate() for _ in range(3)]
+    beside_paused = [steady.rate() for _ in range(2)]
     waiting = steady.published - int(str(scalar(engine, DONE, handler=neighbours.PAUSED)))
-    assert waiting == 3 * ROUNDS * EVENTS
+    assert waiting == 2 * ROUNDS * EVENTS
 
-    shown = f"alone {alone:.0f}/s, beside endings {beside_endings:.0f}/s, beside a pause {beside_paused} /s"
+    shown = f"alone {alone:.0f}/s, beside a pause {beside_paused} /s"
     print(shown)  # noqa: T201 - the figures of the run
-    assert beside_endings > KEPT * alone, shown
     assert min(beside_paused) > KEPT * alone, shown
 
     commands.json("handlers", "resume", neighbours.PAUSED)
