@@ -38,9 +38,6 @@ def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.requirement(SECTION, "R8: beside a paused handler of its topic, a handler keeps nine tenths of its rate")
-@pytest.mark.requirement(
-    SECTION, "R7: beside statements that end their connection, a handler keeps nine tenths of its rate"
-)
 def test_the_other_handler_keeps_its_rate(
     topics: Settings, engine: Engine, environment: dict[str, str], worker: Callable[..., WorkerProcess]
 ) -> None:
