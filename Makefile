@@ -39,7 +39,8 @@ unit: setup ## The unit tests: no server, within a minute.
 
 # One process runs all tests of a file. Without an order of their own, files with few and long tests would come last, and
 # one process would wait for the other for a minute.
-LONG_FILES_FIRST := --dist loadfile --no-loadscope-reorder
+# A process of the tests that dies fails the run at once; in place of it, the run would wait for it for ever.
+LONG_FILES_FIRST := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # The tests wait for servers for a third of their time: on two cores, three processes need a fifth less than two do.
 PROCESSES ?= 3

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from threading import Lock
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -14,6 +15,8 @@ from streams.dify.extraction.pdf.glyphs import Glyphs
 from streams.dify.extraction.pdf.page_text import page_text
 from streams.dify.extraction.result import Extracted, Part
 
+_PDFIUM = Lock()
+"""PDFium is not safe for threads: calls of two at once damage its memory. So a process reads one PDF at a time."""
 _LISTED = 10
 """How many ranges of pages a warning lists."""
 _OBJECTS = 100
@@ -26,7 +29,7 @@ def pdf_text(content: bytes) -> Extracted:
 
     An encrypted PDF that opens without a password is read. A page that cannot be read is left out, with a warning.
     """
-    with closing(_opened(content)) as document:
+    with _PDFIUM, closing(_opened(content)) as document:
         reader = _PageReader(document)
         parts = tuple(reader.parts())
     if not parts:

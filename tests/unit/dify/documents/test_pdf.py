@@ -1,5 +1,7 @@
 """PDFs are read page by page, as their reader sees them. The files are written here byte by byte."""
 
+import subprocess
+import sys
 from functools import partial
 from itertools import pairwise
 
@@ -9,6 +11,7 @@ from benchmarks.pdf_bytes import Stream, page, pdf_bytes, text_pdf
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction import Extracted, bounds, extract
 from tests.support.documents.growth import LINEAR, growth
+from tests.support.pages import ROOT
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
 IMAGE = b"<</Type/XObject/Subtype/Image/Width 1/Height 1/ColorSpace/DeviceGray/BitsPerComponent 8/Length 1>>"
@@ -209,3 +212,21 @@ def hostile(kind: str, factor: int) -> bytes:
     if kind == "arabic":
         return glyph_pdf(b"BT /F1 12 Tf 20 200 Td <%s> Tj ET" % (b"0001" * (2_000 * factor)), {1: "\u0628"})
     return text_pdf([shown(b"a page")]).replace(b"/Count 1", b"/Count %d" % (50_000 * factor))
+
+
+IN_THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+from benchmarks.pdf_bytes import text_pdf
+from streams.dify.extraction import extract
+
+content = text_pdf([b"BT /F1 12 Tf 20 200 Td (words of a page) Tj ET"] * 40)
+with ThreadPoolExecutor(4) as pool:
+    found = pool.map(lambda number: extract(content, "pdf", str(number)), range(200))
+    print(sum(len(one.parts) for one in found))
+"""
+
+
+def test_threads_of_a_process_may_read_pdfs() -> None:
+    """PDFium ends the process if two threads call it at the same time. So this is another process."""
+    done = subprocess.run([sys.executable, "-c", IN_THREADS], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (0, "8000\n"), done.stderr
