@@ -184,14 +184,14 @@ async def _response(
     headers = {**service.headers, **ACCEPTED}
     query = None if params is None else {name: v if isinstance(v, str) else list(v) for name, v in params.items()}
     async with (
-        httpx.AsyncClient(verify=_tls_context(), timeout=timeout, auth=service.auth) as client,
+        httpx.AsyncClient(verify=tls_context(), timeout=timeout, auth=service.auth) as client,
         client.stream(method, url, headers=headers, params=query, json=json) as response,
     ):
         yield response
 
 
 @lru_cache(maxsize=1)
-def _tls_context() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Return the certificates that services are checked by. To load them for each request would cost more than it."""
     return httpx.create_ssl_context()
 

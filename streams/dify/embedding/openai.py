@@ -11,24 +11,13 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from streams.dify.embedding.batches import Ask, BatchEmbedder
 from streams.dify.embedding.local import MODEL, PROVIDER
-from streams.dify.errors import (
-    BusyError,
-    ContentRefusedError,
-    EmbeddingAwayError,
-    EmbeddingError,
-    RefusedError,
-)
-from streams.dify.http import ACCEPTED, AnswerError, read_body, retry_after
+from streams.dify.embedding.request import MAX_ANSWER_BYTES, failure_of, open_client
+from streams.dify.errors import EmbeddingAwayError, EmbeddingError
+from streams.dify.http import AnswerError, read_body, tls_context
 from streams.observability.logs import get_logger
 from streams.settings import Settings, SettingsError
 
 log = get_logger(__name__)
-BUSY_SECONDS = 10.0
-"""Seconds to wait after a 429 without Retry-After."""
-MAX_WAIT = 86400.0
-"""The longest wait in seconds that a Retry-After may request."""
-_CONTENT_STATUSES = {httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE, httpx.codes.UNPROCESSABLE_ENTITY}
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _SHOWN = 300
 """The number of bytes of a response in the log."""
 
@@ -60,18 +49,15 @@ class OpenAIService:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._tls = httpx.create_ssl_context()
+        tls_context()  # Certificates that cannot be loaded fail the start, not a request.
         self.name = f"the embedding model {endpoint.model}"
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Ask]:
         """Open connections for some requests."""
         key = self._endpoint.api_key
-        async with httpx.AsyncClient(
-            verify=self._tls,
-            headers={**ACCEPTED, **({"Authorization": f"Bearer {key.get_secret_value()}"} if key else {})},
-            timeout=httpx.Timeout(self._endpoint.request_timeout, connect=self._endpoint.connect_timeout, pool=None),
-        ) as client:
+        headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+        async with open_client(headers, self._endpoint.connect_timeout, self._endpoint.request_timeout) as client:
             yield partial(self._ask, client)
 
     async def _ask(self, client: httpx.AsyncClient, texts: Sequence[str]) -> list[object]:
@@ -117,21 +103,6 @@ class _Item(BaseModel):
 
 class _Answer(BaseModel):
     data: list[_Item]
-
-
-def failure_of(name: str, response: httpx.Response) -> Exception:
-    """Return what the status of a rejected request means."""
-    status = response.status_code
-    message = f"{name} answered {status}"
-    if status == httpx.codes.TOO_MANY_REQUESTS:
-        after = retry_after(response.headers.get("Retry-After"))
-        return BusyError(message, BUSY_SECONDS if after is None else min(after, MAX_WAIT))
-    if status in _CONTENT_STATUSES:
-        return ContentRefusedError(message)
-    if response.is_client_error and status != httpx.codes.REQUEST_TIMEOUT:
-        return RefusedError(message)
-    away = response.is_server_error or status == httpx.codes.REQUEST_TIMEOUT
-    return EmbeddingAwayError(message) if away else EmbeddingError(message)
 
 
 def _by_index(name: str, body: bytes, count: int) -> list[object]:

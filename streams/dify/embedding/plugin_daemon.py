@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from streams.dify.credentials.tenant_secrets import TenantSecrets
 from streams.dify.embedding.batches import Ask
-from streams.dify.embedding.openai import BUSY_SECONDS, MAX_ANSWER_BYTES, failure_of
+from streams.dify.embedding.request import BUSY_SECONDS, MAX_ANSWER_BYTES, failure_of, open_client
 from streams.dify.errors import (
     BusyError,
     ContentRefusedError,
@@ -24,7 +24,7 @@ from streams.dify.errors import (
     EmbeddingError,
     RefusedError,
 )
-from streams.dify.http import ACCEPTED, AnswerError, as_object, read_body
+from streams.dify.http import AnswerError, as_object, read_body
 from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
@@ -86,14 +86,9 @@ class PluginModelService:
                 for name, value in self._model.credential.items()
             }
         key = self._access.key
-        async with httpx.AsyncClient(
-            headers={
-                **ACCEPTED,
-                **({"X-Api-Key": key.get_secret_value()} if key else {}),
-                "X-Plugin-ID": self._model.plugin_id,
-            },
-            timeout=httpx.Timeout(self._access.request_timeout, connect=self._access.connect_timeout, pool=None),
-        ) as client:
+        headers = {"X-Api-Key": key.get_secret_value()} if key else {}
+        headers["X-Plugin-ID"] = self._model.plugin_id
+        async with open_client(headers, self._access.connect_timeout, self._access.request_timeout) as client:
             yield partial(self._ask, client, self._decrypted)
 
     async def _ask(

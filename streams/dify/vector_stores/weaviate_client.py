@@ -8,7 +8,7 @@ import httpx
 from pydantic import SecretStr
 
 from streams.dify.errors import BusyError, RefusedError, VectorStoreError
-from streams.dify.http import as_object, retry_after
+from streams.dify.http import as_object, retry_after, tls_context
 
 _BUSY_SECONDS = 10.0
 """Seconds to wait after a 429 without Retry-After."""
@@ -50,7 +50,9 @@ class WeaviateClient:
         if client is None:
             key = self._api_key
             headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-            client = self._clients[loop] = httpx.AsyncClient(headers=headers, timeout=self._timeout)
+            client = self._clients[loop] = httpx.AsyncClient(
+                verify=tls_context(), headers=headers, timeout=self._timeout
+            )
         try:
             async with asyncio.timeout(self._timeout):
                 response = await client.request(method, f"{self._url}/v1/{path}", json=body)

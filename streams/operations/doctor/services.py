@@ -70,22 +70,20 @@ def examine_celery(settings: Settings) -> list[Finding]:
 
 def examine_qdrant(settings: Settings) -> Finding:
     """Ask Qdrant for its collections, which also checks the key."""
-    key = {"api-key": settings.qdrant_api_key.get_secret_value()} if settings.qdrant_api_key else {}
-    url = f"{settings.qdrant_url.rstrip('/')}/collections"
-    try:
-        httpx.get(url, headers=key, timeout=settings.qdrant_timeout).raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Finding("Qdrant", "fail", message(error), "start it, or correct STREAMS_QDRANT_URL and its key")
-    return ok("Qdrant", "it answers")
+    headers = {"api-key": settings.qdrant_api_key.get_secret_value()} if settings.qdrant_api_key else {}
+    return _examine_store("Qdrant", settings.qdrant_url, "collections", headers, settings.qdrant_timeout)
 
 
 def examine_weaviate(settings: Settings) -> Finding:
     """Ask Weaviate for its version, which also checks the key."""
     key = settings.weaviate_api_key
     headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-    url = f"{settings.weaviate_url.rstrip('/')}/v1/meta"
+    return _examine_store("Weaviate", settings.weaviate_url, "v1/meta", headers, settings.weaviate_timeout)
+
+
+def _examine_store(name: str, url: str, path: str, headers: dict[str, str], seconds: int) -> Finding:
     try:
-        httpx.get(url, headers=headers, timeout=settings.weaviate_timeout).raise_for_status()
+        httpx.get(f"{url.rstrip('/')}/{path}", headers=headers, timeout=seconds).raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Finding("Weaviate", "fail", message(error), "start it, or correct STREAMS_WEAVIATE_URL and its key")
-    return ok("Weaviate", "it answers")
+        return Finding(name, "fail", message(error), f"start it, or correct STREAMS_{name.upper()}_URL and its key")
+    return ok(name, "it answers")
