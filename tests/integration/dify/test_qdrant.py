@@ -24,7 +24,7 @@ from streams.dify.indexing import load
 from streams.dify.models import Dataset, DatasetCollectionBinding, Document
 from streams.dify.search import passages
 from streams.dify.vector_stores.qdrant import QdrantIndex, build_qdrant_index
-from tests.support.platform.cleanup_steps import settle
+from tests.support.platform.cleanup_steps import deleted_after_each_step, settle
 from tests.support.platform.handler_runs import CrashError, Site, open_site, prose
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
@@ -109,22 +109,11 @@ async def test_a_crash_in_any_commit_leaves_no_point_twice(site: Site) -> None:
 async def test_delete_wins_between_any_two_steps(site: Site) -> None:
     """The document is deleted after the first, second, … step. Nothing is left."""
     dataset = await site.add_dataset()
-    step, stopped = 0, True
-    while stopped:
-        step += 1
-        document = await site.add_document(dataset, prose(4))
-
-        async def remove(done: int, at: int = step, document_id: str = document.id) -> None:
-            if done == at:
-                await site.delete(Document, id=document_id)
-
-        stopped = await site.run(index_document, site.request(document), after_step=remove) == {
-            "skipped": "the document is gone"
-        }
-        await site.delete(Document, id=document.id)
-        await site.run(clean_document, site.document_deleted(document))
+    steps = 0
+    async for _ in deleted_after_each_step(site, dataset):
+        steps += 1
         assert await site.vectors(dataset.id) == 0
-    assert step > 4
+    assert steps > 4
 
 
 @pytest.mark.requirement(

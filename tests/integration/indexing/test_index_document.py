@@ -12,7 +12,7 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from schemas import DocumentIndexCreated, DocumentIndexRequested
 from streams.agents.knowledge import document_indexing as indexing
-from streams.agents.knowledge.document_indexing import clean_document, index_document, request_document_indexing
+from streams.agents.knowledge.document_indexing import index_document, request_document_indexing
 from streams.delivery import Permanent
 from streams.dify.embedding.cache import cache_vectors, cached_vectors
 from streams.dify.ids import text_hash
@@ -22,6 +22,7 @@ from streams.dify.search import passages
 from streams.dify.sources.reference import upload_file_id
 from streams.dify.vector_stores.port import collection_name
 from streams.storage import FileMissingError
+from tests.support.platform.cleanup_steps import deleted_after_each_step
 from tests.support.platform.handler_runs import CrashError, Site, open_site, prose
 
 
@@ -431,22 +432,12 @@ async def test_gone_and_paused_documents_are_left_alone(site: Site) -> None:
 async def test_delete_wins_between_any_two_steps(site: Site) -> None:
     """The document is deleted after the first, second, … step: indexing stops, clean-up leaves nothing."""
     dataset = await site.add_dataset()
-    step, stopped = 0, True
-    while stopped:
-        step += 1
-        document = await site.add_document(dataset, prose(4))
-
-        async def remove(done: int, after: int = step, document_id: str = document.id) -> None:
-            if done == after:
-                await site.delete(Document, id=document_id)
-
-        result = await site.run(index_document, site.request(document), after_step=remove)
-        stopped = result == {"skipped": "the document is gone"}
-        await site.delete(Document, id=document.id)
-        await site.run(clean_document, site.document_deleted(document))
+    steps = 0
+    async for document in deleted_after_each_step(site, dataset):
+        steps += 1
         assert await site.vectors(dataset.id) == 0
         assert await site.count(DocumentSegment, document_id=document.id) == 0
-    assert step > 4
+    assert steps > 4
 
 
 @pytest.mark.requirement("The work on the platform's tables", "delete wins")

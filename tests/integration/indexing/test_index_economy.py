@@ -15,7 +15,7 @@ from streams.dify.keywords.extract import KeywordRequest, keywords_of
 from streams.dify.keywords.file import keyword_file
 from streams.dify.models import ChildChunk, Dataset, DatasetKeywordTable, Document, DocumentSegment
 from streams.dify.search import passages
-from tests.support.platform.cleanup_steps import settle
+from tests.support.platform.cleanup_steps import deleted_after_each_step, settle
 from tests.support.platform.handler_runs import Site, open_site, prose
 
 LEAVE = b"Everyone has thirty days of holiday in a year. Holiday is asked for by e-mail."
@@ -113,22 +113,12 @@ async def test_delete_wins_between_any_two_steps(site: Site) -> None:
     neighbour = await site.add_document(dataset, LEAVE)
     await site.run(index_document, site.request(neighbour))
     kept = await table(site, dataset)
-    step, stopped = 0, True
-    while stopped:
-        step += 1
-        document = await site.add_document(dataset, prose(4))
-
-        async def remove(done: int, at: int = step, document_id: str = document.id) -> None:
-            if done == at:
-                await site.delete(Document, id=document_id)
-
-        result = await site.run(index_document, site.request(document), after_step=remove)
-        stopped = result == {"skipped": "the document is gone"}
-        await site.delete(Document, id=document.id)
-        await site.run(clean_document, site.document_deleted(document))
+    steps = 0
+    async for document in deleted_after_each_step(site, dataset):
+        steps += 1
         assert await table(site, dataset) == kept
         assert await site.count(DocumentSegment, document_id=document.id) == 0
-    assert step > 5
+    assert steps > 5
 
 
 @pytest.mark.requirement(

@@ -13,7 +13,7 @@ from streams.dify.errors import RefusedError
 from streams.dify.models import Dataset, Document
 from streams.dify.search import passages
 from streams.dify.vector_stores.port import AnnotationEntry, Entry, VectorQuery, collection_name, index_struct
-from tests.support.platform.cleanup_steps import settle
+from tests.support.platform.cleanup_steps import deleted_after_each_step, settle
 from tests.support.platform.handler_runs import Site, open_site, prose
 from tests.support.platform.store_fixtures import each_store
 
@@ -253,19 +253,8 @@ async def test_delete_wins_between_any_two_steps(each_store: Site) -> None:
     """The document is deleted after the first, second, … step. Nothing is left."""
     site = each_store
     dataset = await site.add_dataset()
-    step, stopped = 0, True
-    while stopped:
-        step += 1
-        document = await site.add_document(dataset, prose(2))
-
-        async def remove(done: int, at: int = step, document_id: str = document.id) -> None:
-            if done == at:
-                await site.delete(Document, id=document_id)
-
-        stopped = await site.run(index_document, site.request(document), after_step=remove) == {
-            "skipped": "the document is gone"
-        }
-        await site.delete(Document, id=document.id)
-        await site.run(clean_document, site.document_deleted(document))
+    steps = 0
+    async for _ in deleted_after_each_step(site, dataset):
+        steps += 1
         assert await site.vectors(dataset.id) == 0
-    assert step > 4
+    assert steps > 4

@@ -1,6 +1,6 @@
 """Runs clean-ups directly, step by step, and counts what they leave."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -212,3 +212,24 @@ async def leftover_error(site: Site, deletion: Event, table: str, on: str = "del
 
 def _qualified(table: str) -> str:
     return f'{SCHEMA}."{table}"' if table == answered_chunks.name else f'"{table}"'
+
+
+async def deleted_after_each_step(site: Site, dataset: Dataset) -> AsyncIterator[Document]:
+    """Index documents that are deleted after the first, second, … step, and clean each of them up. Yields it then.
+
+    The last one is deleted too late to stop its indexing.
+    """
+    step, stopped = 0, True
+    while stopped:
+        step += 1
+        document = await site.add_document(dataset, prose(4))
+
+        async def remove(done: int, at: int = step, document_id: str = document.id) -> None:
+            if done == at:
+                await site.delete(Document, id=document_id)
+
+        result = await site.run(index_document, site.request(document), after_step=remove)
+        stopped = result == {"skipped": "the document is gone"}
+        await site.delete(Document, id=document.id)
+        await site.run(clean_document, site.document_deleted(document))
+        yield document

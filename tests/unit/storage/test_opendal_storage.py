@@ -10,6 +10,7 @@ import pytest
 from streams.settings import Settings, SettingsError
 from streams.storage import FileMissingError, Folder, StorageAwayError, StorageKeyError, open_storage, open_store
 from tests.support.fakes.s3_server import BUCKET, KEY, REGION, s3_server
+from tests.unit.storage.contract import check_large_content, check_one_file, check_one_folder
 
 SECTION = "Large events"
 TEXT = "the stores of OpenDAL behind the same port; a scheme or an option that is not there is refused at start"
@@ -46,36 +47,17 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, endpoint: str) -> S
 
 @pytest.mark.requirement(SECTION, TEXT)
 async def test_written_read_replaced_deleted(settings: Settings) -> None:
-    storage = open_storage(settings)
-    key = "upload_files/t/ü 1.txt"
-    assert not await storage.exists(key)
-    await storage.write(key, b"one")
-    await storage.write(key, b"")
-    await storage.write(key, b"two")
-    assert await storage.exists(key)
-    assert await storage.read(key) == b"two"
-    assert open_store(settings).keys("upload_files/t") == [key]
-    await storage.delete(key)
-    await storage.delete(key)
-    with pytest.raises(FileMissingError, match=r"ü 1\.txt is not in the storage"):
-        await storage.read(key)
+    await check_one_file(settings)
 
 
 @pytest.mark.requirement(SECTION, TEXT)
 def test_the_files_of_a_folder_are_listed_and_of_no_other(settings: Settings) -> None:
-    store = open_store(settings)
-    for key in ("claims/20260101/a", "claims/20260101/b", "claims/20260102/c", "claims/202601011/d"):
-        store.write(key, b"x")
-    assert sorted(store.keys("claims/20260101")) == ["claims/20260101/a", "claims/20260101/b"]
-    assert store.keys("claims/20250101") == []
+    check_one_folder(settings)
 
 
 @pytest.mark.requirement(SECTION, TEXT)
 def test_large_content_comes_back_whole(settings: Settings) -> None:
-    content = bytes(range(256)) * 4096 * 12
-    store = open_store(settings)
-    store.write("large", content)
-    assert store.read("large") == content
+    check_large_content(settings)
 
 
 @pytest.mark.requirement(SECTION, TEXT)
