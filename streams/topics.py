@@ -199,17 +199,19 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self._by_name)
 
+    def find(self, name: str) -> Topic | None:
+        """Return the topic, or None. For names that records hold: the error of `topic`, with its hint, takes 1 ms."""
+        return self._by_name.get(name) or self._by_name.get(self._settings.topic_prefix + name)
+
     def topic(self, name: str) -> Topic:
         """Return the topic with this name, with or without the prefix. Raises UnknownEventError."""
-        found = self._by_name.get(name) or self._by_name.get(self._settings.topic_prefix + name)
-        if found is None:
+        if (found := self.find(name)) is None:
             raise UnknownEventError(unknown_name("event", name, self._by_name))
         return found
 
     def of(self, event: type[Event]) -> Topic:
         """Return the topic of an event class. Raises UnknownEventError."""
-        found = self._by_event.get(event)
-        if found is None:
+        if (found := self._by_event.get(event)) is None:
             message = f"{event.__name__} has no topic in the catalogue"
             raise UnknownEventError(message)
         return found
@@ -263,16 +265,15 @@ class Catalogue:
 
 def load_topics(settings: Settings) -> tuple[Topic, ...]:
     """Return the built-in topics and the `TOPICS` of each package in STREAMS_HANDLERS. Raises SettingsError."""
-    topics = list(BUILT_IN)
-    for package in settings.handlers:
-        topics.extend(getattr(import_package(package), "TOPICS", ()))
+    own = [topic for package in settings.handlers for topic in getattr(import_package(package), "TOPICS", ())]
+    topics = (*BUILT_IN, *own)
     for topic in topics:
         if topic.key in (marks_of(topic.event) or {}):
             message = (
                 f"{topic.name}: its key field {topic.key} is marked as personal or secret; keys are visible: use an id"
             )
             raise SettingsError(message)
-    return tuple(topics)
+    return topics
 
 
 _SHOWN = 100

@@ -9,7 +9,7 @@ from schemas.sensitivity import Marks, Sensitivity, marks_of, marks_of_schema
 from streams.codec.avro_reader import PREFIX_LENGTH, record_reader
 from streams.observability.redaction import blanked
 from streams.schema_registry.clients import Registry, SchemaNotFetchedError
-from streams.topics import Catalogue, UnknownEventError
+from streams.topics import Catalogue
 
 MAGIC = b"\x00"
 
@@ -29,10 +29,8 @@ class WriterSchemas:
         """
         registered = self._schema(value)
         written = marks_of_schema(registered.schema) if registered is not None else None
-        try:
-            declared = marks_of(self._catalogue.topic(topic).event)
-        except UnknownEventError:
-            declared = None
+        known = self._catalogue.find(topic)
+        declared = marks_of(known.event) if known is not None else None
         return {**(declared or {}), **(written or {})} or None
 
     def fields(self, value: bytes) -> dict[str, object] | None:

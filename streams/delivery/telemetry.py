@@ -14,7 +14,7 @@ from streams.observability import metrics
 from streams.observability.logs import get_logger
 from streams.observability.metrics import UNKNOWN, DeliveryMeter, delivery_meter
 from streams.observability.sentry.reporter import SentryReports
-from streams.topics import Catalogue, UnknownEventError
+from streams.topics import Catalogue
 
 log = get_logger(__name__)
 _lines = logging.getLogger(__name__)
@@ -225,7 +225,5 @@ class Telemetry:
         log.error("dead letter", reason=info.reason.value, error_type=error.type_name, error_message=error.message)
 
     def _topic_label(self, topic: str) -> str:
-        try:
-            return self._catalogue.topic(topic).name
-        except UnknownEventError:
-            return UNKNOWN
+        known = self._catalogue.find(topic)
+        return UNKNOWN if known is None else known.name

@@ -30,7 +30,7 @@ from streams.schedules.statements import (
     SET_NEXT,
     START_SLOT,
 )
-from streams.topics import Catalogue, UnknownEventError
+from streams.topics import Catalogue
 
 log = get_logger(__name__)
 TICK = 0.5
@@ -96,10 +96,11 @@ class ScheduleClock:
 
     async def _is_prepared(self, topic: str) -> bool:
         """Fetch the schema of the event, without a transaction. Returns False if that has to wait."""
-        try:
-            await self._schemas.prepare(self._codec, self._catalogue.topic(topic).event)
-        except UnknownEventError:
+        known = self._catalogue.find(topic)
+        if known is None:
             return True  # it is reported with the row
+        try:
+            await self._schemas.prepare(self._codec, known.event)
         except (Unavailable, SchemaMissingError) as error:
             log.warning("a schedule waits for the schema of its event", topic=topic, error=message(error))
             return False

@@ -11,7 +11,7 @@ from schemas.event import event_time
 from streams.schedules.schedule import Handled
 from streams.schedules.slots import OPEN, run_status
 from streams.schedules.statements import EXECUTIONS, OPEN_SLOTS, UPDATE_SLOT
-from streams.topics import Catalogue, UnknownEventError
+from streams.topics import Catalogue
 
 GRACE = timedelta(days=1)
 """How long after the retention of its topic a run without any execution counts as failed."""
@@ -91,8 +91,5 @@ def _is_lost(slot: RowMapping, executions: Sequence[RowMapping], catalogue: Cata
     published = event_time(slot["event_id"])
     if executions or published is None:
         return False
-    try:
-        retention = catalogue.topic(slot["topic"] or "").retention
-    except UnknownEventError:
-        return True
-    return now - published > timedelta(seconds=retention) + GRACE
+    topic = catalogue.find(slot["topic"] or "")
+    return topic is None or now - published > timedelta(seconds=topic.retention) + GRACE

@@ -20,7 +20,7 @@ from streams.delivery.settlement.dead_letters.dead_value import FOR_GOOD
 from streams.headers import Headers
 from streams.operations.dead_letters.index import DeadLetter, DeadLetterMissingError
 from streams.publishing.outbox.outbox import headers_to_json
-from streams.topics import Catalogue, UnknownEventError
+from streams.topics import Catalogue
 from streams.transport.kafka.records import Record
 
 if TYPE_CHECKING:
@@ -195,19 +195,17 @@ def _origin(catalogue: Catalogue, letter: DeadLetter) -> str:
     The headers of the dead letter name it, and anyone who may write to a retry tier or a DLQ chooses these. The account
     that replays may write to topics to which this sender may not.
     """
-    try:
-        return catalogue.topic(letter.topic).name
-    except UnknownEventError:
+    topic = catalogue.find(letter.topic)
+    if topic is None:
         message = f"{letter.id} cannot be replayed: its topic {letter.topic!r} is not in the catalogue"
-        raise ReplayRefusedError(message) from None
+        raise ReplayRefusedError(message)
+    return topic.name
 
 
 def _tier(catalogue: Catalogue, topic: str, pool: str) -> str:
     """Return the tier without delay of the topic's pool. A topic that left the catalogue keeps its last pool."""
-    try:
-        return catalogue.tier(catalogue.topic(topic).pool, 0.0)
-    except UnknownEventError:
-        return catalogue.tier(cast("PoolName", pool), 0.0)
+    known = catalogue.find(topic)
+    return catalogue.tier(cast("PoolName", pool) if known is None else known.pool, 0.0)
 
 
 def _milliseconds(at: datetime) -> int:

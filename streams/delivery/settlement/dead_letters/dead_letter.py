@@ -15,7 +15,7 @@ from streams.delivery.settlement.records import OutgoingRecord
 from streams.delivery.settlement.reduction import COMPLETE, Form, kept_headers
 from streams.observability.error_text import MESSAGE_LIMIT, STACK_LIMIT, ErrorText
 from streams.observability.tracing import NO_SPAN, Span
-from streams.topics import Catalogue, UnknownEventError
+from streams.topics import Catalogue
 from streams.transport.kafka.records import Record, RecordMetadata
 
 NO_ERROR = ErrorText("", "", "")
@@ -33,11 +33,8 @@ class DeadLetters:
 
     def topic(self, topic: str) -> str:
         """Return the DLQ of a topic. It exists for any name, since the headers of a record may name any topic."""
-        try:
-            known = self.catalogue.topic(topic).name
-        except UnknownEventError:
-            known = self.fallback
-        return self.catalogue.dlq(known)
+        known = self.catalogue.find(topic)
+        return self.catalogue.dlq(self.fallback if known is None else known.name)
 
     async def record(self, topic: str, record: Record, info: DeadLetterInfo, form: Form = COMPLETE) -> OutgoingRecord:
         """Return the record for the DLQ of a topic; its secret fields are encrypted, masked or removed.
