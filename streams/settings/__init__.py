@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streams.durations import Seconds, parse_duration
 from streams.settings.mail import MailSettings
@@ -180,6 +180,18 @@ class Settings(
     def has_http_registry(self) -> bool:
         """True if a registry over HTTP assigns the schemas' ids."""
         return self.schema_registry_url.startswith(("http://", "https://"))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - as pydantic-settings calls it
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return arguments and the environment: sources of files that nobody can name would double the time."""
+        return init_settings, env_settings
 
     @field_validator("kafka_config", mode="before")
     @classmethod
