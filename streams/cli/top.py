@@ -52,7 +52,10 @@ def top(
     watch = Watch(settings, build_catalogue(settings), interval)
     screen = stdout_screen()
     if as_json or not screen.is_terminal:
-        overview = watch.one_sample()
+        try:
+            overview = watch.one_sample()
+        finally:
+            watch.stop()
         if as_json:
             print_json(overview.as_json())
         else:
@@ -84,6 +87,11 @@ class Watch:
         self._samples = KafkaSamples()
         self._kafka.start()
         self._database.start()
+
+    def stop(self) -> None:
+        """Stop reading, without waiting for a reading that is under way."""
+        self._kafka.stop(0)
+        self._database.stop(0)
 
     def one_sample(self) -> Overview:
         """Return the overview after two samples of Kafka. Raises CommandError if neither source answers."""

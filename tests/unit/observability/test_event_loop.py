@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from streams.observability import metrics
 from streams.observability.metrics.event_loop import INTERVAL, LONGEST_DELAY, delays_until
+from tests.support.prometheus.exposition import samples
 
 NAME = "streams_event_loop_delay_seconds"
 
@@ -17,12 +17,7 @@ NAME = "streams_event_loop_delay_seconds"
 def observed() -> dict[str, float]:
     """Return the samples of the histogram: the count and the sum, and the buckets by their bounds."""
     page, _ = metrics.exposition()
-    return {
-        sample.labels.get("le", sample.name): sample.value
-        for family in text_string_to_metric_families(page.decode())
-        for sample in family.samples
-        if family.name == NAME
-    }
+    return {sample.labels.get("le", sample.name): sample.value for sample in samples(page.decode(), NAME)}
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from streams.observability import metrics
 from streams.observability.group_metrics import GroupCounts
 from streams.observability.metrics import Lag
 from streams.settings import Settings
+from tests.support.prometheus.exposition import samples
 
 Labels = dict[str, str]
 STAGES = ("decode", "wait", "run", "commit", "settle")
@@ -18,12 +18,7 @@ STAGES = ("decode", "wait", "run", "commit", "settle")
 def scraped(name: str) -> list[tuple[Labels, float]]:
     """All samples with a name on the page."""
     page, _ = metrics.exposition()
-    return [
-        (sample.labels, sample.value)
-        for family in text_string_to_metric_families(page.decode())
-        for sample in family.samples
-        if sample.name == name
-    ]
+    return [(sample.labels, sample.value) for sample in samples(page.decode(), name) if sample.name == name]
 
 
 def value(name: str, **labels: str) -> float:
