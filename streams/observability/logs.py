@@ -36,6 +36,9 @@ _delivery: ContextVar[Callable[[], Mapping[str, object]] | None] = ContextVar("d
 
 _loggers: WeakSet[FilteringBoundLogger] = WeakSet()
 
+_OWN = "streams."
+_ALL_EXTRA = structlog.stdlib.ExtraAdder()
+
 _FIRST = ("timestamp", "level", "message", "logger")
 _UNMASKED = frozenset(
     {
@@ -129,6 +132,7 @@ def line_formatter(*, json: bool) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(json=json)],
         foreign_pre_chain=[
+            _add_extra,
             structlog.contextvars.merge_contextvars,
             _add_delivery,
             _add_trace,
@@ -191,6 +195,11 @@ def delivery_context(  # noqa: PLR0913 - the fields of every line of a delivery
         tenant_id=tenant_id,
     ):
         yield
+
+
+def _add_extra(logger: WrappedLogger, method: str, fields: EventDict) -> EventDict:
+    """Add what our modules pass as `extra` to loggers of the standard library. That of other libraries is noise."""
+    return _ALL_EXTRA(logger, method, fields) if fields["_record"].name.startswith(_OWN) else fields
 
 
 def _add_delivery(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:

@@ -90,6 +90,20 @@ def test_deliveries_beside_each_other_do_not_mix(capsys: Lines) -> None:
     assert sorted((line["number"], line["event_id"]) for line in lines(capsys)) == [(1, "1"), (2, "2")]
 
 
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_our_lines_have_their_fields_whichever_logger_writes_them(log_format: str, capsys: Lines) -> None:
+    """Modules that use no structlog pass fields as `extra`. Without them, a line would not say which topic it means."""
+    configure_logging(Settings.model_validate({"log_format": log_format}))
+    logging.getLogger("streams.transport.kafka").error("unreadable", extra={"topic": "a.created", "partition": 3})
+    logging.getLogger("aiohttp.access").error("of a library", extra={"request_size": 77})
+    unreadable, library = capsys.readouterr().err.splitlines()
+    assert "a.created" in unreadable
+    assert "77" not in library
+    if log_format == "json":
+        assert {"topic": "a.created", "partition": 3}.items() <= json.loads(unreadable).items()
+        assert "_record" not in json.loads(unreadable)
+
+
 def test_exceptions_are_told_in_fields(capsys: Lines) -> None:
     """With our logger and with the standard library's."""
     configure_logging(Settings(log_format="json"))
