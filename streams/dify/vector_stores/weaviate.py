@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from streams.dify.embedding.port import Vector
 from streams.dify.errors import RefusedError, VectorStoreError
 from streams.dify.http import as_object
+from streams.dify.vector_stores.http_client import shown
 from streams.dify.vector_stores.port import (
     AnnotationEntry,
     Entry,
@@ -24,7 +25,7 @@ from streams.dify.vector_stores.port import (
     is_own_collection,
     wrong_length,
 )
-from streams.dify.vector_stores.weaviate_client import WeaviateClient, graphql, shown
+from streams.dify.vector_stores.weaviate_client import WeaviateClient, graphql
 
 _NAME = re.compile(r"[A-Z][_0-9A-Za-z]{0,250}")
 _VECTOR = "default"
