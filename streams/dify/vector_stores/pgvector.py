@@ -27,7 +27,15 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 from streams.dify.sql import affected_rows
 from streams.dify.vector_stores.pgvector_binary import PackedVector
 from streams.dify.vector_stores.pgvector_database import VectorDatabase, ensure_extension
-from streams.dify.vector_stores.port import AnnotationEntry, Entry, Match, VectorQuery, is_own_collection, wrong_length
+from streams.dify.vector_stores.port import (
+    AnnotationEntry,
+    Entry,
+    Match,
+    VectorQuery,
+    check_length,
+    is_own_collection,
+    wrong_length,
+)
 
 _MAX_NAME_BYTES = 63
 """PostgreSQL truncates longer names. The platform's names are one byte longer."""
@@ -156,19 +164,17 @@ class PgVectorIndex:
     async def search(self, session: AsyncSession, query: VectorQuery, k: int) -> list[Match]:
         """Return the k nearest rows by cosine distance, best first."""
         async with self._transaction(session) as target:
-            if not await _exists(target, query.collection):
+            found = await _length(target, query.collection)
+            if found is None:
                 return []
+            check_length(found, query.vector, unknown=_ANY_LENGTH)
             if k > _DEFAULT_EF_SEARCH:
                 width = str(min(k, _MAX_EF_SEARCH))
                 await target.execute(select(func.set_config("hnsw.ef_search", width, True)))  # noqa: FBT003 - is_local
             table = _table(query.collection, len(query.vector))
             distance = table.c.embedding.cosine_distance(query.vector)
-            found = await target.execute(
-                select(table.c.id, table.c.meta["document_id"].astext, table.c.text, 1 - distance)
-                .order_by(distance)
-                .limit(k)
-            )
-            rows = found.all()
+            nearest = select(table.c.id, table.c.meta["document_id"].astext, table.c.text, 1 - distance)
+            rows = (await target.execute(nearest.order_by(distance).limit(k))).all()
         return [Match(str(node), document, content, float(score)) for node, document, content, score in rows]
 
 

@@ -149,12 +149,27 @@ class VectorIndex(Protocol):
         """Return the number of entries of the collection, of a dataset, or of a document."""
 
     async def search(self, session: AsyncSession, query: VectorQuery, k: int) -> list[Match]:
-        """Return the k nearest entries, best first."""
+        """Return the k nearest entries, best first. Raises RefusedError if the collection has another length."""
 
 
 def wrong_length(found: int, dimensions: int) -> RefusedError:
     """Return the error of a collection whose vectors have another length than those of the model."""
     return RefusedError(f"the collection has vectors of {found} numbers, the model gives {dimensions}")
+
+
+def check_length(found: int, vector: Vector, *, unknown: int = 0) -> None:
+    """Check that a collection can be searched for a vector: each store has its own words for that, if any.
+
+    Args:
+        found: The length of the collection's vectors.
+        vector: The vector to search for.
+        unknown: What stands for a collection that does not say its length, or has no vectors yet.
+
+    Raises:
+        RefusedError: The lengths differ.
+    """
+    if found not in {unknown, len(vector)}:
+        raise wrong_length(found, len(vector))
 
 
 def collection_name(prefix: str, dataset_id: str) -> str:

@@ -25,7 +25,15 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.errors import BusyError, RefusedError, VectorStoreError
-from streams.dify.vector_stores.port import AnnotationEntry, Entry, Match, VectorQuery, is_own_collection, wrong_length
+from streams.dify.vector_stores.port import (
+    AnnotationEntry,
+    Entry,
+    Match,
+    VectorQuery,
+    check_length,
+    is_own_collection,
+    wrong_length,
+)
 
 _CLIENT_ERRORS = range(400, 500)
 _REQUEST_TIMEOUT = 408
@@ -148,8 +156,10 @@ class QdrantIndex:
     async def search(self, session: AsyncSession, query: VectorQuery, k: int) -> list[Match]:  # noqa: ARG002
         """Return the k nearest points of the dataset by cosine similarity, best first."""
         async with self._connection() as client:
-            if not await client.collection_exists(query.collection):
+            length = await _length(client, query.collection)
+            if length is None:
                 return []
+            check_length(length, query.vector)
             found = await client.query_points(
                 query.collection,
                 query=query.vector,

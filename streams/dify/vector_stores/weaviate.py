@@ -22,6 +22,7 @@ from streams.dify.vector_stores.port import (
     Entry,
     Match,
     VectorQuery,
+    check_length,
     is_own_collection,
     wrong_length,
 )
@@ -213,6 +214,7 @@ class WeaviateIndex:
         found = await self._class(query.collection)
         if found is None:
             return []
+        check_length(await self._length_of(found), query.vector)
         near: dict[str, object] = {"vector": query.vector, **({"targetVectors": [_VECTOR]} if found.is_named else {})}
         rows = await self._client.query(
             "Get",
@@ -241,8 +243,9 @@ class WeaviateIndex:
     async def _length(self, collection: str) -> int | None:
         """Return the length of the vectors of a class; 0: it is empty; None: there is no such class."""
         found = await self._class(collection)
-        if found is None:
-            return None
+        return None if found is None else await self._length_of(found)
+
+    async def _length_of(self, found: _Class) -> int:
         rows = await self._client.query("Get", found.name, f"(limit:1){{_additional{{{found.vector_field}}}}}")
         extra = as_object(rows[0].get("_additional")) if rows else {}
         vector = as_object(extra.get("vectors")).get(_VECTOR) if found.is_named else extra.get("vector")

@@ -176,6 +176,21 @@ async def test_vectors_of_another_length_are_refused(each_store: Site) -> None:
 
 
 @pytest.mark.requirement(SECTION, LENGTH)
+async def test_a_search_with_another_length_is_refused(each_store: Site) -> None:
+    """The same line for each store, and no SQL. Afterwards the store answers as before."""
+    index, dataset = each_store.platform.vectors, an_id()
+    collection = collection_name("Vector_index", dataset)
+    async with each_store.transaction() as session:
+        await index.create(session, collection, 2)
+        await index.upsert(session, collection, [entry(dataset, [1.0, 0.0])])
+    with pytest.raises(RefusedError, match=r"^the collection has vectors of 2 numbers, the model gives 3$"):
+        async with each_store.transaction() as session:
+            await index.search(session, VectorQuery(collection, dataset, [1.0, 0.0, 0.0]), 5)
+    async with each_store.transaction() as session:
+        assert len(await index.search(session, VectorQuery(collection, dataset, [1.0, 0.0]), 5)) == 1
+
+
+@pytest.mark.requirement(SECTION, LENGTH)
 async def test_an_empty_collection_of_another_length_is_made_anew(each_store: Site) -> None:
     """Also where its name has letters that SQL reads in its own way."""
     index, dataset = each_store.platform.vectors, an_id()
