@@ -28,7 +28,7 @@ from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.dify.vector_stores.pgvector_database import vector_database
 from streams.dify.vector_stores.port import VectorIndex, collection_from_struct, collection_name
 from streams.dify.vector_stores.weaviate import WeaviateIndex
-from streams.settings import Settings
+from streams.settings import Settings, SettingsError
 from streams.storage import Storage, open_storage
 
 __all__ = ["Platform", "build_platform"]
@@ -124,9 +124,20 @@ def _vector_index(settings: Settings) -> VectorIndex:
         return PgVectorIndex(vector_database(settings))
     if settings.vector_store == "weaviate":
         return WeaviateIndex(settings.weaviate_url, settings.weaviate_api_key, settings.weaviate_timeout)
+    if settings.vector_store == "milvus":
+        return _milvus_index(settings)
     from streams.dify.vector_stores.qdrant import build_qdrant_index  # noqa: PLC0415 - the client takes a second to import
 
     return build_qdrant_index(settings.qdrant_url, settings.qdrant_api_key, settings.qdrant_timeout)
+
+
+def _milvus_index(settings: Settings) -> VectorIndex:
+    try:
+        from streams.dify.vector_stores.milvus import build_milvus_index  # noqa: PLC0415 - only its users have the client
+    except ImportError as error:
+        message = "STREAMS_VECTOR_STORE=milvus needs pymilvus: install the extra `milvus`"
+        raise SettingsError(message) from error
+    return build_milvus_index(settings)
 
 
 def build_platform(settings: Settings) -> Platform:

@@ -26,7 +26,9 @@ class ModelSettings(BaseModel):
     embedding_concurrency: int = Field(4, ge=1, description="concurrent requests of one worker")
     embedding_connect_timeout: Seconds = 5.0
     embedding_request_timeout: Seconds = Field(60.0, description="seconds for a whole request")
-    vector_store: Literal["pgvector", "qdrant", "weaviate"] = Field("pgvector", description="where vectors are kept")
+    vector_store: Literal["pgvector", "qdrant", "weaviate", "milvus"] = Field(
+        "pgvector", description="where vectors are kept"
+    )
     pgvector_url: SecretStr | None = Field(
         None, description="postgresql://… of the vectors, if they are not in the database of the platform's tables"
     )
@@ -36,6 +38,16 @@ class ModelSettings(BaseModel):
     weaviate_url: str = Field("http://127.0.0.1:8080", description="the platform's WEAVIATE_ENDPOINT")
     weaviate_api_key: SecretStr | None = None
     weaviate_timeout: int = Field(10, ge=1, le=60, description="seconds for one request, below every transaction's")
+    milvus_url: str = Field("http://127.0.0.1:19530", description="the platform's MILVUS_URI")
+    milvus_token: SecretStr | None = Field(None, description="the platform's MILVUS_TOKEN; it comes before the user")
+    milvus_user: str = Field("", description="the platform's MILVUS_USER")
+    milvus_password: SecretStr | None = Field(None, description="the platform's MILVUS_PASSWORD")
+    milvus_database: str = Field("", description="the platform's MILVUS_DATABASE; empty: the server's default")
+    milvus_full_text: bool = Field(
+        default=False, description="the platform's MILVUS_ENABLE_HYBRID_SEARCH: new collections have its second vector"
+    )
+    milvus_analyzer: str | None = Field(None, description="the platform's MILVUS_ANALYZER_PARAMS: JSON")
+    milvus_timeout: int = Field(10, ge=1, le=60, description="seconds for one request, below every transaction's")
     vector_index_name_prefix: str = Field("Vector_index", description="the platform's VECTOR_INDEX_NAME_PREFIX")
 
     indexing_max_segmentation_tokens_length: int = Field(
@@ -56,7 +68,7 @@ class ModelSettings(BaseModel):
     chat_connect_timeout: Seconds = 5.0
     chat_timeout: Seconds = Field(120.0, description="seconds for one answer of the chat model")
 
-    @field_validator("embedding_url", "qdrant_url", "weaviate_url", "files_url", "chat_url")
+    @field_validator("embedding_url", "qdrant_url", "weaviate_url", "milvus_url", "files_url", "chat_url")
     @classmethod
     def _check_model_url(cls, value: str | None) -> str | None:
         return None if value is None else check_urls(value, ("http", "https"))

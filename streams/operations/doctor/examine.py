@@ -15,13 +15,8 @@ from streams.operations.doctor.finding import Finding
 from streams.operations.doctor.kafka import examine_kafka
 from streams.operations.doctor.mail import examine_mail
 from streams.operations.doctor.platform_tables import table_needs
-from streams.operations.doctor.services import (
-    examine_celery,
-    examine_qdrant,
-    examine_redis,
-    examine_storage,
-    examine_weaviate,
-)
+from streams.operations.doctor.services import examine_celery, examine_redis, examine_storage
+from streams.operations.doctor.vector_stores import examine_vector_store
 from streams.settings import PoolName, Settings
 from streams.topics import Catalogue
 
@@ -31,12 +26,9 @@ def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
 
     Raises SettingsError for an invalid setting.
     """
-    servers = {"qdrant": examine_qdrant, "weaviate": examine_weaviate}
-    server = servers.get(settings.vector_store)
-    vectors = [server(settings)] if server is not None else _examine_vector_database(settings)
     return [
         *_examine_database(settings),
-        *vectors,
+        *examine_vector_store(settings),
         *examine_kafka(settings, catalogue),
         examine_storage(settings),
         examine_redis(settings),
@@ -70,21 +62,6 @@ def _examine_database(settings: Settings) -> list[Finding]:
     except SQLAlchemyError as error:
         remedy = "grant the role the right to read the catalogue and the schema streams"
         return [Finding("PostgreSQL", "fail", message(error), remedy)]
-
-
-def _examine_vector_database(settings: Settings) -> list[Finding]:
-    """Check the database of STREAMS_PGVECTOR_URL, if the vectors are there."""
-    if settings.pgvector_url is None or settings.vector_store != "pgvector":
-        return []
-    engine = sync_engine(settings.model_copy(update={"database_url": settings.pgvector_url}))
-    try:
-        with engine.connect() as connection:
-            return check_pgvector(read_server(connection))
-    except SQLAlchemyError:
-        remedy = "start the server, or correct the setting"
-        return [Finding("pgvector", "fail", "the database of STREAMS_PGVECTOR_URL does not answer", remedy)]
-    finally:
-        engine.dispose()
 
 
 def _check_database(settings: Settings, pools: Collection[PoolName], *, vectors: bool) -> list[Finding]:

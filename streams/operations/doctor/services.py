@@ -1,9 +1,7 @@
-"""The checks of the storage, Redis and an external vector store. Each uses the service as a handler would."""
+"""The checks of the storage, Redis and the queues of Celery. Each uses the service as a handler would."""
 
 import asyncio
 from uuid import uuid4
-
-import httpx
 
 from streams.dify.redis import redis_opener
 from streams.observability.error_text import message
@@ -66,24 +64,3 @@ def examine_celery(settings: Settings) -> list[Finding]:
         remedy = "let the platform's workers drain them before their tasks move here"
         return [Finding(_CELERY, "warning", f"not drained: {', '.join(waiting)}", remedy)]
     return [ok(_CELERY, "every queue is empty")]
-
-
-def examine_qdrant(settings: Settings) -> Finding:
-    """Ask Qdrant for its collections, which also checks the key."""
-    headers = {"api-key": settings.qdrant_api_key.get_secret_value()} if settings.qdrant_api_key else {}
-    return _examine_store("Qdrant", settings.qdrant_url, "collections", headers, settings.qdrant_timeout)
-
-
-def examine_weaviate(settings: Settings) -> Finding:
-    """Ask Weaviate for its version, which also checks the key."""
-    key = settings.weaviate_api_key
-    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-    return _examine_store("Weaviate", settings.weaviate_url, "v1/meta", headers, settings.weaviate_timeout)
-
-
-def _examine_store(name: str, url: str, path: str, headers: dict[str, str], seconds: int) -> Finding:
-    try:
-        httpx.get(f"{url.rstrip('/')}/{path}", headers=headers, timeout=seconds).raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Finding(name, "fail", message(error), f"start it, or correct STREAMS_{name.upper()}_URL and its key")
-    return ok(name, "it answers")

@@ -14,7 +14,7 @@ from streams.dify.errors import RefusedError, VectorStoreError
 from streams.dify.platform import build_platform
 from streams.dify.vector_stores.port import Entry, VectorQuery
 from streams.dify.vector_stores.weaviate import WeaviateIndex
-from streams.operations.doctor.services import examine_weaviate
+from streams.operations.doctor.vector_stores import examine_weaviate
 from streams.settings import Settings
 from tests.support.fakes.vector_stores.weaviate_server import WeaviateServer, weaviate_server
 from tests.support.platform.handler_runs import Site, open_site, prose

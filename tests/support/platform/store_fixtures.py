@@ -19,11 +19,12 @@ from streams.dify.vector_stores.port import VectorIndex
 from streams.dify.vector_stores.qdrant import QdrantIndex
 from streams.dify.vector_stores.weaviate import WeaviateIndex
 from streams.settings import Settings
+from tests.support.fakes.vector_stores.milvus_server import milvus_server
 from tests.support.fakes.vector_stores.weaviate_server import weaviate_server
 from tests.support.local_stack.stack import Stack
 from tests.support.platform.handler_runs import Site
 
-STORES = ("pgvector", "pgvector elsewhere", "qdrant", "weaviate")
+STORES = ("pgvector", "pgvector elsewhere", "qdrant", "weaviate", "milvus")
 _WEAVIATE, _WEAVIATE_KEY = "STREAMS_TEST_WEAVIATE_URL", "STREAMS_TEST_WEAVIATE_KEY"
 """A real server to use in place of the one that speaks its protocol."""
 
@@ -55,11 +56,22 @@ async def _open(name: str, stack: Stack, folder: Path) -> AsyncIterator[VectorIn
     elif name == "qdrant":
         async with _qdrant(folder) as index:
             yield index
+    elif name == "milvus":
+        with milvus_server(folder / "milvus") as uri:
+            yield milvus_index(uri)
     elif url := os.environ.get(_WEAVIATE):
         yield WeaviateIndex(url, SecretStr(os.environ.get(_WEAVIATE_KEY, "")), 20.0)
     else:
         with weaviate_server() as server:
             yield WeaviateIndex(server.url, SecretStr(server.key), 20.0)
+
+
+def milvus_index(uri: str, seconds: float = 20.0) -> VectorIndex:
+    """Return the index on a server of milvus-lite, which has no HNSW."""
+    from streams.dify.vector_stores.milvus import MilvusIndex  # noqa: PLC0415 - its client is not always installed
+    from streams.dify.vector_stores.milvus_client import Layout, MilvusConnection, MilvusServer  # noqa: PLC0415
+
+    return MilvusIndex(MilvusConnection(MilvusServer(uri), seconds), Layout(index_type="AUTOINDEX"))
 
 
 @asynccontextmanager

@@ -1,0 +1,88 @@
+"""The checks of a vector store that is not in the database of the platform's tables."""
+
+import asyncio
+
+import httpx
+from sqlalchemy.exc import SQLAlchemyError
+
+from streams.database import sync_engine
+from streams.dify.errors import BusyError, RefusedError, VectorStoreError
+from streams.observability.error_text import message
+from streams.operations.doctor.database import check_pgvector
+from streams.operations.doctor.database_facts import read_server
+from streams.operations.doctor.finding import Finding, ok
+from streams.settings import Settings
+
+
+def examine_vector_store(settings: Settings) -> list[Finding]:
+    """Ask the store of the settings, with its login. Nothing for pgvector in the database of the platform's tables."""
+    if settings.vector_store == "pgvector":
+        return _examine_vector_database(settings)
+    examine = {
+        "qdrant": examine_qdrant,
+        "weaviate": examine_weaviate,
+        "milvus": examine_milvus,
+    }
+    return [examine[settings.vector_store](settings)]
+
+
+def vector_store_start_problems(settings: Settings) -> list[str]:
+    """Return why a worker must not start: its vector store does not answer, or refuses the login. One line each."""
+    findings = [finding for finding in examine_vector_store(settings) if finding.stops_worker]
+    return [f"{finding.subject}: {finding.text}: {finding.remedy}" for finding in findings]
+
+
+def examine_qdrant(settings: Settings) -> Finding:
+    """Ask Qdrant for its collections, which also checks the key."""
+    headers = {"api-key": settings.qdrant_api_key.get_secret_value()} if settings.qdrant_api_key else {}
+    return _examine_server("Qdrant", settings.qdrant_url, "collections", headers, settings.qdrant_timeout)
+
+
+def examine_weaviate(settings: Settings) -> Finding:
+    """Ask Weaviate for its version, which also checks the key."""
+    key = settings.weaviate_api_key
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    return _examine_server("Weaviate", settings.weaviate_url, "v1/meta", headers, settings.weaviate_timeout)
+
+
+def examine_milvus(settings: Settings) -> Finding:
+    """Ask Milvus for its collections, which also checks the login and the database."""
+    try:
+        from streams.dify.vector_stores.milvus import milvus_connection  # noqa: PLC0415 - only its users have the client
+    except ImportError:
+        text = "pymilvus is not installed"
+        return Finding("Milvus", "fail", text, "install the extra `milvus`", stops_worker=True)
+    try:
+        asyncio.run(milvus_connection(settings).ping())
+    except (BusyError, RefusedError, VectorStoreError) as error:
+        return _away("Milvus", error, "STREAMS_MILVUS_URL and its login (STREAMS_MILVUS_…)")
+    return ok("Milvus", "it answers")
+
+
+def _examine_server(name: str, url: str, path: str, headers: dict[str, str], seconds: int) -> Finding:
+    try:
+        httpx.get(f"{url.rstrip('/')}/{path}", headers=headers, timeout=seconds).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return _away(name, error, f"STREAMS_{name.upper()}_URL and its key")
+    return ok(name, "it answers")
+
+
+def _away(name: str, error: Exception, wrong: str) -> Finding:
+    remedy = f"start it, or correct {wrong}"
+    return Finding(name, "fail", message(error), remedy, stops_worker=True)
+
+
+def _examine_vector_database(settings: Settings) -> list[Finding]:
+    """Check the database of STREAMS_PGVECTOR_URL, if the vectors are there."""
+    if settings.pgvector_url is None:
+        return []
+    engine = sync_engine(settings.model_copy(update={"database_url": settings.pgvector_url}))
+    try:
+        with engine.connect() as connection:
+            return check_pgvector(read_server(connection))
+    except SQLAlchemyError:
+        remedy = "start the server, or correct the setting"
+        text = "the database of STREAMS_PGVECTOR_URL does not answer"
+        return [Finding("pgvector", "fail", text, remedy, stops_worker=True)]
+    finally:
+        engine.dispose()
