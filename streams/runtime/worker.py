@@ -14,6 +14,7 @@ from streams.delivery.admission.database_gate import IS_READ_ONLY
 from streams.delivery.engine import PoolEngine
 from streams.observability.tracing import open_tracing
 from streams.operations.doctor.examine import database_start_problems
+from streams.operations.doctor.vector_stores import vector_store_start_problems
 from streams.operations.topics.apply import check_topics
 from streams.runtime.declarations import declaration_problems
 from streams.runtime.resources import WorkerConfig, WorkerResources, open_resources
@@ -41,7 +42,7 @@ class Worker:
         return {} if self._resources is None else self._resources.engines
 
     async def check(self) -> None:
-        """Check the declarations, the cluster's topics and the database before the start.
+        """Check the declarations, the cluster's topics, the database and the vector store before the start.
 
         Raises:
             StartError: Something is missing. The message is one line: what is missing, and what to do.
@@ -66,6 +67,8 @@ class Worker:
         if lacking:
             more = f" (and {len(lacking) - 1} more: streams doctor)" if len(lacking) > 1 else ""
             raise StartError(lacking[0] + more)
+        if away := await asyncio.to_thread(vector_store_start_problems, settings):
+            raise StartError(away[0])
 
     async def start(self) -> None:
         """Open the resources and start the engines and the background tasks.

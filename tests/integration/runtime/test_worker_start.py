@@ -44,6 +44,14 @@ def test_no_database_is_one_line_that_names_the_setting_and_hides_the_password(w
     assert "secret" not in error
 
 
+@pytest.mark.requirement("Bad input", "a worker that may not start says why in one line and ends with 1")
+@pytest.mark.usefixtures("topics")
+def test_no_vector_store_is_one_line_that_names_the_setting(worker: MakeWorker) -> None:
+    error = refusal(worker(STREAMS_VECTOR_STORE="weaviate", STREAMS_WEAVIATE_URL=f"http://127.0.0.1:{free_port()}"))
+    assert error.startswith("Weaviate: ")
+    assert "STREAMS_WEAVIATE_URL" in error
+
+
 @pytest.mark.requirement(
     "The whole domain",
     "At start a worker checks the catalogue: every handler's topic exists, in exactly one pool, partitions match",
