@@ -36,3 +36,17 @@ def end_offsets(settings: Settings, topic: str) -> int:
         return sum(watermarks(consumer, TopicPartition(topic, partition), PATIENCE)[1] for partition in partitions)
     finally:
         consumer.close()
+
+
+class UnreadableHeaders:
+    """Headers that fail as the client does for a name that is no UTF-8."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def headers(self) -> None:
+        """Count the call, and fail."""
+        self.calls += 1
+        raise SystemError("returned a result with an exception set") from UnicodeDecodeError(
+            "utf-8", b"h\xff", 1, 2, ""
+        )

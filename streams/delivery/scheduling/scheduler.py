@@ -285,4 +285,4 @@ def _redactor(unit: Unit) -> Redactor | None:
 
 
 def _traceparent(record: Record) -> bytes | None:
-    return headers.last(record.headers, headers.TRACEPARENT)
+    return record.last_header(headers.TRACEPARENT)

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 _PATTERN = re.compile(rb"00-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
-_UNSAMPLED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][02468ace]")
+_match_unsampled = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][02468ace]").fullmatch
 _SAMPLED = 1
 _bits = random.getrandbits
 """Seeded by the system, again after a fork. An id must be unique, not secret, and the system's source is slower."""
@@ -72,7 +72,7 @@ def parse_traceparent(header: bytes | None) -> TraceContext | None:
 
 def is_unsampled(header: bytes | None) -> bool:
     """Return whether a header says that its trace is not sampled. A worker asks that for each unit."""
-    return header is not None and _UNSAMPLED.fullmatch(header) is not None
+    return header is not None and _match_unsampled(header) is not None
 
 
 def format_traceparent(context: TraceContext) -> bytes:

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from operator import methodcaller
 from time import perf_counter
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
@@ -16,9 +15,17 @@ from streams.transport.kafka.offset_tracker import OffsetTracker
 __all__ = ["Assignment", "Chunk", "NewRecord", "ProduceError", "Record", "RecordMetadata", "TimestampType", "to_record"]
 
 TimestampType = Literal["CreateTime", "LogAppendTime"]
+_ClientHeaders: TypeAlias = list[tuple[str, str | bytes | None]] | dict[str, str | bytes | None] | None
 
 
-_client_headers: Callable[[Message], list[tuple[str, str | bytes | None]] | dict[str, str | bytes | None] | None]
+class HeaderSource(Protocol):
+    """What has a record's headers, such as the client's message."""
+
+    def headers(self) -> _ClientHeaders:
+        """Return the headers. The client creates them at the first call, and returns the same ones again."""
+
+
+_client_headers: Callable[[HeaderSource], _ClientHeaders]
 _client_headers = methodcaller("headers")
 """Calls `Message.headers`. For a name that is no UTF-8 it returns a broken list together with an error.
 
@@ -46,7 +53,7 @@ class Record:
         timestamp_type: TimestampType,
         key: bytes | None,
         value: bytes | None,
-        headers: Headers | Callable[[], Headers],
+        headers: Headers | HeaderSource,
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -67,9 +74,9 @@ class Record:
     def headers(self) -> Headers:
         """The headers in their order, without the dropped ones. Empty if they cannot be read: see `headers_error`."""
         found = self._headers
-        if callable(found) or self._dropped_prefix is not None:
-            if callable(found):
-                found = self._parsed(found)
+        if not isinstance(found, tuple) or self._dropped_prefix is not None:
+            if not isinstance(found, tuple):
+                found = self._read(found)
             if self._dropped_prefix is not None:
                 found = without(found, self._dropped_prefix)
             self._headers, self._dropped_prefix = found, None
@@ -78,24 +85,36 @@ class Record:
     def last_header(self, name: str) -> bytes | None:
         """Return the last value of a header. None: there is none.
 
-        It leaves the other headers as they are, so it takes half the time of reading all. The dropped ones are found.
+        A worker with traces asks that for each record, so nothing is copied. The dropped headers are found.
         """
         found = self._headers
-        if callable(found):
-            found = self._headers = self._parsed(found)
-        for header, value in reversed(found):
+        pairs: Sequence[tuple[str, str | bytes | None]]
+        if isinstance(found, tuple):
+            pairs = found
+        else:
+            try:
+                asked = _client_headers(found)
+            except Exception as error:  # noqa: BLE001 - as in `_read`
+                self._note_failure(error)
+                return None
+            pairs = asked if isinstance(asked, list) else _as_bytes(asked)
+        for header, value in reversed(pairs):
             if header == name:
-                return value
+                return value.encode() if isinstance(value, str) else value
         return None
 
-    def _parsed(self, parse: Callable[[], Headers]) -> Headers:
-        """Return the parsed headers; none if that fails. The client may end the process if it is asked twice."""
-        self._headers = ()
+    def _read(self, source: HeaderSource) -> Headers:
+        """Return all headers; none if that fails."""
         try:
-            return parse()
+            return _as_bytes(_client_headers(source))
         except Exception as error:  # noqa: BLE001 - the client raises UnicodeDecodeError or SystemError
-            self.headers_error = f"the headers cannot be read: {error.__cause__ or error}"
+            self._note_failure(error)
             return ()
+
+    def _note_failure(self, error: Exception) -> None:
+        """Let the record have no headers. The client may end the process if it is asked for them again."""
+        self._headers = ()
+        self.headers_error = f"the headers cannot be read: {error.__cause__ or error}"
 
     def forget_headers(self) -> None:
         """Let the record have no headers. The ones that are not parsed yet never are."""
@@ -255,12 +274,11 @@ def to_record(message: Message) -> Record:
         "LogAppendTime" if kind == TIMESTAMP_LOG_APPEND_TIME else "CreateTime",
         message.key(),
         message.value(),
-        partial(_headers, message),
+        message,
     )
 
 
-def _headers(message: Message) -> Headers:
-    pairs = _client_headers(message)
+def _as_bytes(pairs: _ClientHeaders) -> Headers:
     if not pairs:
         return ()
     if isinstance(pairs, dict):

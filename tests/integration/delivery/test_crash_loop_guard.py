@@ -7,11 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.delivery import Work, handles
 from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
-from streams.headers import Headers
 from streams.settings import Settings
 from streams.transport.kafka.records import Assignment, Chunk, Record
 from tests.support.apps.trials import SingleTrialRequested
 from tests.support.delivery_engine import Bench, open_bench
+from tests.support.kafka_records import UnreadableHeaders
 from tests.support.trial_fixtures import environment, trial
 
 __all__ = ["environment", "trial"]
@@ -211,16 +211,11 @@ async def test_a_delivery_that_is_cancelled_in_isolation_is_no_suspect(trial: Se
 @pytest.mark.requirement("Faults of others", "R3: what crashes its process while it is decoded is a dead letter")
 async def test_what_was_decoded_alone_at_two_deaths_is_a_dead_letter_and_is_not_read(trial: Settings) -> None:
     """Nothing of it is read again, neither its headers nor its value. Its neighbours run."""
-    read: list[str] = []
-
-    def die() -> Headers:
-        read.append("headers")
-        return ()
-
+    source = UnreadableHeaders()
     async with open_bench(trial, note_it) as bench:
         records = [bench.record(SingleTrialRequested(entity=f"e{offset}"), offset) for offset in range(3)]
         topic = records[0].topic
-        deadly = records[1] = Record(topic, 0, 1, records[1].timestamp, "CreateTime", b"deadly", b"value", die)
+        deadly = records[1] = Record(topic, 0, 1, records[1].timestamp, "CreateTime", b"deadly", b"value", source)
         await former_starts(bench, topic, 4)
         await former_runs(bench, topic, 0, 1, "", 2)
         assignment = Assignment(topic, 0, bench.context.group)
@@ -228,6 +223,6 @@ async def test_what_was_decoded_alone_at_two_deaths_is_a_dead_letter_and_is_not_
         assignment.deliver(records)
         bench.engine.accept(Chunk(assignment, records))
         await bench.settled(assignment)
-        assert (RAN, read, deadly.headers) == (["e0", "e2"], [], ())
+        assert (RAN, source.calls, deadly.headers) == (["e0", "e2"], 0, ())
         assert [row["reason"] for row in await bench.query("select reason from streams.dead_letters")] == ["crashed"]
         await no_suspects(bench)

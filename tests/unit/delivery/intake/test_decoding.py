@@ -18,6 +18,7 @@ from streams.settings import PoolName
 from streams.topics import Catalogue, Topic
 from streams.transport.kafka.records import Assignment, Chunk, Record
 from tests.support.factories import CATALOGUE, SETTINGS, a_delivery, a_handler, an_event
+from tests.support.kafka_records import UnreadableHeaders
 
 CODEC = build_codec(SETTINGS, CATALOGUE)
 NOW = now_ms()
@@ -95,21 +96,16 @@ def test_a_schema_that_must_be_fetched_is_no_dead_letter() -> None:
         a_decoder(codec=codec).decode_chunk(chunk_of(event_record()), {})
 
 
-def unreadable() -> Headers:
-    """Fail as the client does for a name that is no UTF-8."""
-    raise SystemError("a result with an exception set")
-
-
 @pytest.mark.requirement("Faults of others", "c16: headers that the client cannot read are a dead letter")
 def test_headers_that_cannot_be_read_are_a_dead_letter() -> None:
     """Its neighbours are deliveries. A record of a tier without readable headers names no topic."""
     good, bad = event_record(0), event_record(1)
-    bad._headers = unreadable
+    bad._headers = UnreadableHeaders()
     read = a_decoder().decode_chunk(chunk_of(good, bad), {})
     assert [delivery.record.offset for delivery in read.deliveries] == [0]
     assert [(one.reason, one.topic) for one in read.unreadable] == [("decode", TOPIC)]
     assert "the headers cannot be read" in read.unreadable[0].error.message
-    tier = Record("streams.low.retry.10s", 0, 0, NOW, "CreateTime", None, b"value", unreadable)
+    tier = Record("streams.low.retry.10s", 0, 0, NOW, "CreateTime", None, b"value", UnreadableHeaders())
     retried = a_decoder().decode_retry(chunk_of(tier), tier, None)
     assert isinstance(retried, UnreadableRecord)
     assert retried.topic in {topic.name for topic in CATALOGUE if topic.pool == "low"}

@@ -1,15 +1,17 @@
 """Records of third-party producers: unusual headers, as librdkafka returns them."""
 
+from collections.abc import Callable
+
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from streams import headers
 from streams.delivery.delivery import read_history
 from streams.delivery.settlement.records import RetryState, history_entry, retry_record
-from streams.headers import Headers
 from streams.publishing.outbox.outbox import headers_from_json, headers_to_json
 from streams.transport.kafka.records import Record, to_record
 from tests.support.factories import a_delivery
+from tests.support.kafka_records import UnreadableHeaders
 
 
 def a_message(message_headers: list[tuple[str, str | bytes | None]]) -> Message:
@@ -34,24 +36,29 @@ def test_a_header_without_a_value_stays_one() -> None:
 
 
 @pytest.mark.requirement("Faults of others", "c16: headers that the client cannot read are a dead letter")
-def test_headers_that_cannot_be_read_are_asked_for_once() -> None:
+@pytest.mark.parametrize("read", [lambda record: record.headers, lambda record: record.last_header("a")])
+def test_headers_that_cannot_be_read_are_asked_for_once(read: Callable[[Record], object]) -> None:
     """The client leaves a broken list behind: a second call may end the process."""
-    calls: list[int] = []
-
-    def fail() -> Headers:
-        calls.append(1)
-        raise SystemError("returned a result with an exception set") from UnicodeDecodeError(
-            "utf-8", b"h\xff", 1, 2, ""
-        )
-
-    record = Record("t", 0, 0, 0, "CreateTime", None, None, fail)
+    source = UnreadableHeaders()
+    record = Record("t", 0, 0, 0, "CreateTime", None, None, source)
     record.drop_headers("streams-")
-    assert (record.headers, record.headers, len(calls)) == ((), (), 1)
+    assert read(record) in {(), None}
+    assert (record.headers, record.last_header("a"), source.calls) == ((), None, 1)
     assert "cannot be read: 'utf-8' codec can't decode" in str(record.headers_error)
 
 
 def test_a_record_without_headers_has_none() -> None:
     assert to_record(a_message([])).headers == ()
+    assert to_record(a_message([])).last_header("a") is None
+
+
+def test_one_header_is_read_without_the_others() -> None:
+    """The last one counts, as bytes. The others are still there, and dropped ones are dropped."""
+    record = to_record(a_message([("a", b"1"), ("streams-b", b"2"), ("a", "text")]))
+    record.drop_headers("streams-")
+    assert record.last_header("a") == b"text"
+    assert record.headers == (("a", b"1"), ("a", b"text"))
+    assert record.last_header("a") == b"text"
 
 
 @pytest.mark.parametrize("broken", [b"no json", b"\xff\xfe", b'{"attempt": 1}', b""])
