@@ -30,5 +30,7 @@ def test_rules_and_dashboards_arrive_unchanged() -> None:
     }
     (dashboard,) = (one for one in of_kind(found, "ConfigMap") if "example.json" in one["data"])
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
-    assert yaml.safe_load(dashboard["data"]["example.json"])["panels"] == [{"legend": "{{topic}}"}]
+    content = yaml.safe_load(dashboard["data"]["example.json"])
+    assert content["panels"] == [{"legend": "{{topic}}"}]
+    assert content["links"] == ["https://wiki.example.com/streams/lag-grows.md"]
     assert [line for one in found for line in problems(one, KUBERNETES[-1])] == []

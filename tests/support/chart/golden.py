@@ -38,7 +38,9 @@ groups:
           summary: "{{ $labels.instance }} is late"
           runbook_url: https://runbooks.example/streams/outbox-grows.md
 """
-DASHBOARD = '{"title": "Example", "panels": [{"legend": "{{topic}}"}]}\n'
+DASHBOARD = """\
+{"title": "Example", "panels": [{"legend": "{{topic}}"}], "links": ["https://runbooks.example/streams/lag-grows.md"]}
+"""
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from dashboards import DASHBOARDS, RUNBOOKS, files
+from dashboards.__main__ import main
 from dashboards.grafana import TAG
 from dashboards.panels import ChoiceVariable, Dashboard
 from tests.support.pages import ROOT
@@ -77,10 +79,20 @@ def test_links_lead_to_the_other_dashboards_and_to_runbooks(content: Dashboard) 
         assert (ROOT / "docs" / "runbooks" / name).exists(), url
 
 
-def test_a_deployment_s_own_address_of_the_runbooks_is_in_every_link() -> None:
-    for text in files("https://wiki.invalid/runbooks").values():
+@pytest.mark.requirement(SECTION, "one setting is the address of the runbooks, in dashboards and alerts alike")
+def test_a_deployment_s_own_address_of_the_runbooks_is_in_every_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command that the page shows. A slash at the end of the address is not doubled."""
+    folders = ["--folder", str(tmp_path / "dashboards"), "--rules", str(tmp_path / "rules")]
+    monkeypatch.setattr(sys, "argv", ["dashboards", "--runbooks", "https://wiki.invalid/runbooks/", *folders])
+    main()
+    written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.*")}
+    assert written.keys() == {*files(), "alerts.yml"}
+    for text in written.values():
         assert RUNBOOKS not in text
         assert "https://wiki.invalid/runbooks/" in text
+        assert "runbooks//" not in text
 
 
 def test_variables_that_queries_use_exist() -> None:
