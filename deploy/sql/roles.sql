@@ -14,5 +14,5 @@ create role streams_sender;
 create role streams_relay login;
 
 -- `streams exporter`, and an operator who looks and changes nothing: `streams executions list`, `streams dlq list`,
--- `streams outbox status`, `streams top`.
+-- `streams outbox list`, `streams top`.
 create role streams_reader login;

@@ -4,14 +4,11 @@ Expected: a worker with the worker's role handles an event that a sender's role 
 sent. The sender can neither read events nor change the ledger, the relay sees the outbox only. A reader writes nothing.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
@@ -24,48 +21,13 @@ from streams.topics import load_catalogue
 from tests.integration.conftest import settings_in
 from tests.support.apps.trials import SingleTrialRequested
 from tests.support.cli import Commands
+from tests.support.local_stack.sql_roles import SQL, sql_roles
 from tests.support.local_stack.stack import Stack
 from tests.support.processes.relay_process import RelayProcess
-from tests.support.processes.worker_process import ROOT, WorkerProcess, scalar, wait_for
+from tests.support.processes.worker_process import WorkerProcess, scalar, wait_for
 from tests.support.trial_fixtures import environment, make_table
 
 __all__ = ["environment"]
-ROLES = ("streams_worker", "streams_sender", "streams_relay", "streams_reader")
-SQL = ROOT / "deploy" / "sql"
-
-
-@contextmanager
-def roles(stack: Stack, database: str) -> Iterator[dict[str, str]]:
-    """Create the roles under names of this test, in a database without our schema. Yields name → own name."""
-    suffix = uuid4().hex[:8]
-    names = {role: f"{role}_{suffix}" for role in ROLES}
-    url = make_url(stack.database_admin_url).set(database=database).render_as_string(hide_password=False)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("drop schema streams cascade")
-        connection.execute(renamed("roles.sql", names))
-        for own in names.values():
-            connection.execute(f"alter role {own} login password 'secret'")
-        yield names
-        connection.execute(f"drop owned by {', '.join(names.values())} cascade")
-        connection.execute(f"drop role {', '.join(names.values())}")
-
-
-def renamed(file: str, names: dict[str, str]) -> str:
-    """Return a file of `deploy/sql` with the names of this test."""
-    text = (SQL / file).read_text()
-    for role, own in names.items():
-        text = text.replace(role, own)
-    return text
-
-
-def as_role(settings: Settings, role: str) -> str:
-    """Return the URL of the test's database for a role."""
-    url = make_url(settings.database_url.get_secret_value()).set(username=role, password="secret")
-    return url.render_as_string(hide_password=False)
-
-
-def sync(url: str) -> Engine:
-    return create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
 
 
 @pytest.mark.requirement("Faults of others", "the threat model's SQL rights are enough for each role, and no more")
@@ -75,24 +37,22 @@ def test_each_role_can_do_its_work_and_no_more(
     make_table(engine)
     database = str(make_url(environment["STREAMS_DATABASE_URL"]).database)
     engine.dispose()
-    with roles(stack, database) as names:
-        of_worker = {**environment, "STREAMS_DATABASE_URL": as_role(topics, names["streams_worker"])}
-        settings = settings_in(of_worker)
-        upgrade(settings)
-        with psycopg.connect(as_role(topics, names["streams_worker"]), autocommit=True) as connection:
-            connection.execute(renamed("grants.sql", names))
-        of_relay = {**environment, "STREAMS_DATABASE_URL": as_role(topics, names["streams_relay"])}
+    with sql_roles(stack, database) as roles:
+        of_worker = {**environment, "STREAMS_DATABASE_URL": roles.url("streams_worker")}
+        upgrade(settings_in(of_worker))
+        roles.run_file("grants.sql", "streams_worker")
+        of_relay = {**environment, "STREAMS_DATABASE_URL": roles.url("streams_relay")}
         relay = RelayProcess(of_relay, tmp_path / "relay")
         worker = None
         try:
             wait_for(lambda: relay.has_logged("this relay is active"), "the relay to be active")
             worker = WorkerProcess(of_worker, tmp_path / "worker.log").start()
             event = SingleTrialRequested(entity="e")
-            with Session(sync(as_role(topics, names["streams_sender"]))) as session:
+            with Session(roles.engine("streams_sender")) as session:
                 Outbox(session, build_codec(topics, load_catalogue(topics))).publish(event)
                 session.commit()
             done = "select count(*) from streams.executions where status = 'success'"
-            wait_for(lambda: scalar(sync(as_role(topics, names["streams_reader"])), done) == 1, "the event to succeed")
+            wait_for(lambda: scalar(roles.engine("streams_reader"), done) == 1, "the event to succeed")
             assert worker.stop() == 0
             assert relay.stop() == 0
             assert "the relay failed" not in relay.log.read_text()
@@ -100,20 +60,16 @@ def test_each_role_can_do_its_work_and_no_more(
             relay.process.kill()
             if worker is not None:
                 worker.kill()
-        told = Commands({**of_worker, "STREAMS_DATABASE_URL": as_role(topics, names["streams_sender"])}).run("relay")
+        told = Commands({**of_worker, "STREAMS_DATABASE_URL": roles.url("streams_sender")}).run("relay")
         assert told.returncode == 1
         assert told.stderr.startswith("streams: permission denied for table alembic_version: the account of")
-        refuse(as_role(topics, names["streams_sender"]), "select value from streams.outbox")
-        refuse(as_role(topics, names["streams_sender"]), "delete from streams.outbox")
-        refuse(as_role(topics, names["streams_sender"]), "select * from streams.executions")
-        refuse(as_role(topics, names["streams_relay"]), "select * from streams.executions")
-        refuse(
-            as_role(topics, names["streams_relay"]), "insert into streams.outbox (event_id, topic) values (null, '')"
-        )
-        refuse(as_role(topics, names["streams_reader"]), "update streams.executions set status = 'failure'")
-        refuse(
-            as_role(topics, names["streams_reader"]), "insert into streams.outbox (event_id, topic) values (null, '')"
-        )
+        refuse(roles.url("streams_sender"), "select value from streams.outbox")
+        refuse(roles.url("streams_sender"), "delete from streams.outbox")
+        refuse(roles.url("streams_sender"), "select * from streams.executions")
+        refuse(roles.url("streams_relay"), "select * from streams.executions")
+        refuse(roles.url("streams_relay"), "insert into streams.outbox (event_id, topic) values (null, '')")
+        refuse(roles.url("streams_reader"), "update streams.executions set status = 'failure'")
+        refuse(roles.url("streams_reader"), "insert into streams.outbox (event_id, topic) values (null, '')")
 
 
 def test_the_files_are_those_that_the_command_prints(commands: Commands) -> None:
