@@ -1,7 +1,8 @@
 """The rights in Kafka that each kind of process needs, and nothing more. They come from the catalogue.
 
-Kafka has rules for one name and for a prefix, none for an ending: so each DLQ has a rule of its own. A test gives
-exactly these rights to each role on a broker that refuses everything else.
+Kafka has rules for one name and for a prefix, none for an ending: so each DLQ has its own rule. A right that another
+one contains is left out: READ, WRITE, DELETE and ALTER contain DESCRIBE, and ALTER_CONFIGS contains DESCRIBE_CONFIGS.
+A test gives exactly these rights to each role on a broker that refuses everything else. Another one takes each away.
 """
 
 import json
@@ -60,41 +61,46 @@ def rules_of(
     """
     names = [topic.name for topic in catalogue]
     dead = [catalogue.dlq(name) for name in names]
-    tiers, groups = f"{settings.topic_prefix}{settings.application}.", f"{settings.application}."
     match role:
         case Role.PRODUCER:
             own = names if events is None else [catalogue.of(event).name for event in events]
-            return _topics(own, "WRITE", "DESCRIBE")
+            return _topics(own, "WRITE")
         case Role.RELAY:
-            sent = _topics(names, "WRITE", "DESCRIBE")
-            tier = AclRule(Kind.TOPIC, tiers, ("WRITE", "DESCRIBE"), prefixed=True)
-            return [*sent, tier, AclRule(Kind.CLUSTER, "kafka-cluster", ("IDEMPOTENT_WRITE",))]
+            return [*_topics(names, "WRITE"), *_tiers(catalogue, "WRITE")]
         case Role.WORKER:
             return [
-                *_topics(names, "READ", "WRITE", "DESCRIBE"),
-                AclRule(Kind.TOPIC, tiers, ("READ", "WRITE", "DELETE", "DESCRIBE"), prefixed=True),
-                *_topics(dead, "WRITE", "DESCRIBE"),
-                AclRule(Kind.GROUP, groups, ("READ", "DESCRIBE"), prefixed=True),
-                AclRule(Kind.CLUSTER, "kafka-cluster", ("IDEMPOTENT_WRITE",)),
+                *_topics(names, "READ", "WRITE"),
+                *_tiers(catalogue, "READ", "WRITE", "DELETE"),
+                *_topics(dead, "WRITE"),
+                _groups(settings, "READ"),
             ]
-        case Role.EXPORTER | Role.OPERATOR:
-            read = ("READ", "DESCRIBE") + (("DESCRIBE_CONFIGS",) if role is Role.EXPORTER else ())
-            return [
-                *_topics(names, *read),
-                AclRule(Kind.TOPIC, tiers, read, prefixed=True),
-                *_topics(dead, *read),
-                AclRule(Kind.GROUP, groups, ("DESCRIBE",), prefixed=True),
-            ]
+        case Role.EXPORTER:
+            read = ("READ", "DESCRIBE_CONFIGS")
+            counted = _topics(dead, "DESCRIBE")
+            return [*_topics(names, *read), *_tiers(catalogue, *read), *counted, _groups(settings, "DESCRIBE")]
+        case Role.OPERATOR:
+            read_all = [*_topics(names, "READ"), *_tiers(catalogue, "READ"), *_topics(dead, "READ")]
+            return [*read_all, _groups(settings, "DESCRIBE")]
         case Role.DEPLOYMENT:
-            operations = ("CREATE", "ALTER", "ALTER_CONFIGS", "DELETE", "DESCRIBE", "DESCRIBE_CONFIGS")
-            if settings.topic_prefix:
-                return [AclRule(Kind.TOPIC, settings.topic_prefix, operations, prefixed=True)]
-            every = [*names, *dead, *(tier for pool in POOL_NAMES for tier in catalogue.tiers(pool))]
-            return _topics(every, *operations)
+            operations = ("CREATE", "ALTER", "ALTER_CONFIGS", "DELETE")
+            all_topics = [*_topics([*names, *dead], *operations), *_tiers(catalogue, *operations)]
+            if prefix := settings.topic_prefix:
+                all_topics = [AclRule(Kind.TOPIC, prefix, operations, prefixed=True)]
+            return [*all_topics, _groups(settings, "DESCRIBE")]
 
 
 def _topics(names: Iterable[str], *operations: str) -> list[AclRule]:
     return [AclRule(Kind.TOPIC, name, operations) for name in names]
+
+
+def _tiers(catalogue: Catalogue, *operations: str) -> list[AclRule]:
+    """Return a rule for each pool's retry topics, those of former delays included."""
+    return [AclRule(Kind.TOPIC, catalogue.tier_prefix(pool), operations, prefixed=True) for pool in POOL_NAMES]
+
+
+def _groups(settings: Settings, operation: str) -> AclRule:
+    """Return the rule for the pools' groups, and for the names that readers without a group tell the brokers."""
+    return AclRule(Kind.GROUP, f"{settings.application}.", (operation,), prefixed=True)
 
 
 def kafka_acls_lines(rules: Iterable[AclRule], principal: str) -> Iterator[str]:

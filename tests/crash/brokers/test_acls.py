@@ -1,184 +1,51 @@
-"""The ACLs of the threat model's table are enough for each principal, and no more.
+"""The ACLs that `streams acls` prints are enough for each role, and no more.
 
-The test reads the table of the page, gives its rights to one user per row on a broker that refuses everything else, and
-runs what each of them is for. Expected: an event goes from the producer, and one from the outbox, through a retry, into
-the ledger or the DLQ; an operator sees and replays it; nobody can do more.
+The test gives them to one user per role on a broker that refuses everything else, and runs what each of them is for.
+A unit test compares them with the page. Expected: an event goes from the producer, and one from the outbox, through a
+retry, into the ledger or the DLQ; an operator sees and replays it; nobody can do more.
 """
 
 import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import (
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    NewTopic,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient, NewTopic
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from streams.codec import build_codec
-from streams.local.kafka import Kafka
-from streams.local.ports import allocate_ports
-from streams.local.process import StartUp
 from streams.operations.doctor.finding import Finding
 from streams.operations.doctor.kafka import examine_kafka
+from streams.operations.topics.acls import Role, rules_of
 from streams.operations.topics.tier_records import delete_settled_retries
 from streams.publishing import EventProducer, Outbox, PublishError
 from streams.settings import Settings
 from streams.topics import Catalogue, load_catalogue
 from streams.transport.kafka.client import client_config
-from tests.integration.conftest import settings_in
 from tests.support.apps.trials import BatchTrialRequested, SingleTrialRequested
 from tests.support.cli import Commands
+from tests.support.local_stack.guarded_kafka import STRANGER, USERS, GuardedKafka, Users, grant, guarded_kafka
 from tests.support.local_stack.stack import Stack
 from tests.support.processes.relay_process import RelayProcess
-from tests.support.processes.worker_process import ROOT, WorkerProcess, scalar, wait_for
+from tests.support.processes.worker_process import WorkerProcess, scalar, wait_for
 from tests.support.trial_fixtures import environment, make_table
 
 __all__ = ["environment"]
-PAGE = ROOT / "docs" / "explanation" / "threat-model.md"
-PASSWORD = "open sesame"
-USERS = {
-    "producer": "a producer (EventProducer)",
-    "sender": "a service that uses the outbox",
-    "worker": "workers",
-    "relay": "a relay in a process of its own (`streams relay`)",
-    "operator": "operators (`streams dlq`, `streams lag`)",
-    "exporter": "`streams exporter`",
-    "deployment": "deployment (`streams topics apply`)",
-}
-"""The users, and their rows of the table."""
 DENIED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
-Resource = tuple[ResourceType, str, ResourcePatternType]
-
-
-class GuardedKafka(Kafka):
-    """One broker with a listener for users. They may do nothing but what a rule allows."""
-
-    users: int
-
-    def _config(self, node: int, data: Path) -> Mapping[str, str]:
-        plain = super()._config(node, data)
-        more = f",USERS://127.0.0.1:{self.users}"
-        accounts = " ".join(f'user_{name}="{PASSWORD}"' for name in USERS)
-        return {
-            **plain,
-            "listeners": plain["listeners"] + more,
-            "advertised.listeners": plain["advertised.listeners"] + more,
-            "listener.security.protocol.map": plain["listener.security.protocol.map"] + ",USERS:SASL_PLAINTEXT",
-            "listener.name.users.sasl.enabled.mechanisms": "PLAIN",
-            "listener.name.users.plain.sasl.jaas.config": (
-                f"org.apache.kafka.common.security.plain.PlainLoginModule required {accounts};"
-            ),
-            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "super.users": "User:ANONYMOUS",  # the broker itself, and the test
-        }
 
 
 @pytest.fixture(scope="module")
 def broker(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedKafka]:
-    folder = tmp_path_factory.mktemp("guarded")
-    ports = allocate_ports({}, ("kafka-1", "kafka-controller-1", "users"))
-    kafka = GuardedKafka(folder, ports, brokers=1, cluster_id="YWNscy1jbHVzdGVyLTExMQ", cache=stack.folder / "cache")
-    kafka.users = ports["users"]
-    kafka.start(StartUp(lambda _: None))
-    try:
+    with guarded_kafka(stack, tmp_path_factory.mktemp("guarded")) as kafka:
         yield kafka
-    finally:
-        kafka.stop()
 
 
-def table() -> dict[str, list[tuple[str, list[AclOperation]]]]:
-    """Return the page's table: by principal, the resources with their operations."""
-    section = PAGE.read_text().partition("## Rights in Kafka")[2].partition("\n## ")[0]
-    found: dict[str, list[tuple[str, list[AclOperation]]]] = {}
-    principal = ""
-    for line in section.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if not line.startswith("|") or cells[0] == "principal" or set(cells[0]) == {"-"}:
-            continue
-        principal = cells[0] or principal
-        operations = [AclOperation[name] for name in re.findall(r"\b[A-Z_]{4,}\b", cells[2])]
-        found.setdefault(principal, []).append((cells[1], operations))
-    return found
-
-
-def resources(text: str, settings: Settings, catalogue: Catalogue) -> list[Resource]:
-    """Return what a cell of the table names. Unknown words fail the test."""
-    application = f"{settings.topic_prefix}{settings.application}."
-    events = [literal(topic.name) for topic in catalogue]
-    dead = [literal(catalogue.dlq(topic.name)) for topic in catalogue]
-    tiers: list[Resource] = [(ResourceType.TOPIC, application, ResourcePatternType.PREFIXED)]
-    known: dict[str, list[Resource]] = {
-        "\N{EN DASH}": [],
-        "its event topics": [literal(catalogue.of(SingleTrialRequested).name)],
-        "event topics": events,
-        "topics `<application>.*` (retry tiers)": tiers,
-        "each DLQ, `<topic>.<application>.dlq`": dead,
-        "event topics, tiers, DLQs": [*events, *tiers, *dead],
-        "groups `<application>.*`": [
-            (ResourceType.GROUP, f"{settings.application}.", ResourcePatternType.PREFIXED),
-        ],
-        "cluster": [(ResourceType.BROKER, "kafka-cluster", ResourcePatternType.LITERAL)],
-        "topics": [(ResourceType.TOPIC, settings.topic_prefix, ResourcePatternType.PREFIXED)],
-    }
-    return known[text]
-
-
-def literal(topic: str) -> Resource:
-    return ResourceType.TOPIC, topic, ResourcePatternType.LITERAL
-
-
-def grant(broker: GuardedKafka, settings: Settings, catalogue: Catalogue) -> None:
-    """Give each user the rights of its row of the table."""
-    rows = table()
-    assert set(rows) == set(USERS.values())
-    rules = [
-        AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
-        for user, row in USERS.items()
-        for text, operations in rows[row]
-        for kind, name, pattern in resources(text, settings, catalogue)
-        for operation in operations
-    ]
-    admin = AdminClient({"bootstrap.servers": broker.address})
-    for answer in admin.create_acls(rules).values():
-        answer.result(20)
-
-
-@dataclass(frozen=True)
-class Users:
-    """The settings of each user."""
-
-    broker: GuardedKafka
-    environment: Mapping[str, str]
-
-    def of(self, user: str) -> dict[str, str]:
-        """Return the environment of a user's processes."""
-        return {
-            **self.environment,
-            "STREAMS_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{self.broker.users}",
-            "STREAMS_KAFKA_SECURITY_PROTOCOL": "sasl_plaintext",
-            "STREAMS_KAFKA_SASL_MECHANISM": "PLAIN",
-            "STREAMS_KAFKA_SASL_USERNAME": user,
-            "STREAMS_KAFKA_SASL_PASSWORD": PASSWORD,
-        }
-
-    def settings(self, user: str) -> Settings:
-        """Return a user's settings."""
-        return settings_in(self.of(user))
-
-    def commands(self, user: str) -> Commands:
-        """Return the `streams` command of a user."""
-        return Commands(self.of(user))
+def grant_all(broker: GuardedKafka, settings: Settings, catalogue: Catalogue) -> None:
+    """Give each role its rights. The producer publishes one kind of event."""
+    for role in Role:
+        grant(broker, role, rules_of(role, settings, catalogue, [SingleTrialRequested]))
 
 
 def may_write(settings: Settings, topic: str) -> bool:
@@ -243,7 +110,7 @@ def test_each_principal_can_do_its_work_and_no_more(
 ) -> None:
     make_table(engine)
     catalogue, users = load_catalogue(settings), Users(broker, environment)
-    grant(broker, settings, catalogue)
+    grant_all(broker, settings, catalogue)
     applied = users.commands("deployment").run("topics", "apply")
     assert applied.returncode == 0, applied.stderr
 
@@ -292,11 +159,11 @@ def test_each_principal_can_do_its_work_and_no_more(
     of_worker = {"read event", "write event", "read other", "write other", "read tier", "write tier", "write dlq"}
     assert can == {
         "producer": {"write event"},
-        "sender": set(),
+        STRANGER: set(),
         "worker": of_worker,
         "relay": {"write event", "write other", "write tier"},
         "operator": {"read event", "read other", "read tier", "read dlq"},
-        "exporter": {"read event", "read other", "read tier", "read dlq"},
+        "exporter": {"read event", "read other", "read tier"},
         "deployment": set(),
     }
     foreign = f"{settings.topic_prefix}created."

@@ -4,8 +4,10 @@ import tomllib
 from dataclasses import dataclass
 
 import pytest
+import yaml
 
 from streams.operations.doctor.kafka_rights import needed_rights
+from streams.operations.topics.acls import Role, rules_of, strimzi_user
 from streams.operations.topics.plan import desired_topics
 from streams.runtime.overrides import Overrides, apply_to_topics
 from streams.settings import Settings
@@ -117,33 +119,39 @@ def test_some_pool_keeps_a_worker(name: str) -> None:
     assert any(one["spec"]["minReplicaCount"] > 0 for one in of_kind(example(name), "ScaledObject"))
 
 
-@pytest.mark.requirement(SECTION, "KafkaUsers have the rights that a worker needs, and no more")
+@pytest.mark.requirement(SECTION, "KafkaUsers have the rights that `streams acls` prints, and no more")
 @pytest.mark.parametrize("name", ["strimzi-users", "everything"])
-def test_a_worker_has_the_rights_that_doctor_asks_for(name: str) -> None:
+@pytest.mark.parametrize("role", [Role.WORKER, Role.RELAY, Role.EXPORTER])
+def test_a_user_has_the_rights_that_the_command_prints(name: str, role: Role) -> None:
     of = deployed(name)
-    (user,) = (one for one in of_kind(of.objects, "KafkaUser") if one["metadata"]["name"].endswith("-worker"))
-    rules = [(rule["resource"], set(rule["operations"])) for rule in user["spec"]["authorization"]["acls"]]
+    (user,) = (one for one in of_kind(of.objects, "KafkaUser") if one["metadata"]["name"].endswith(f"-{role}"))
+    printed = yaml.safe_load(strimzi_user(rules_of(role, of.settings, of.catalogue), role, "kafka"))
+    assert rules(user) == rules(printed)
 
-    def granted(topic: str) -> set[str]:
-        return {
-            operation.upper()
-            for resource, operations in rules
-            for operation in operations
-            if resource["type"] == "topic"
-            and (
-                topic == resource["name"]
-                if resource["patternType"] == "literal"
-                else topic.startswith(resource["name"])
-            )
-        }
 
-    for topic, operations in needed_rights(of.catalogue).items():
-        usual = {operation.name for operation in operations} | {"DESCRIBE"}
-        assert granted(topic) in (usual, usual | {"DELETE"})
-    groups = {
-        resource["name"] for resource, operations in rules if resource["type"] == "group" and "Read" in operations
+def rules(user: Object) -> dict[tuple[str, str, str], list[str]]:
+    """Return the operations that a KafkaUser allows, by type, name and pattern of the resource."""
+    acls = user["spec"]["authorization"]["acls"]
+    found = {
+        (rule["resource"]["type"], rule["resource"]["name"], rule["resource"]["patternType"]): rule["operations"]
+        for rule in acls
     }
-    assert groups == {of.catalogue.group(pool.name) for pool in POOLS}
+    assert len(found) == len(acls), "each resource has one rule"
+    return {resource: sorted(operations) for resource, operations in found.items()}
+
+
+@pytest.mark.requirement(SECTION, "KafkaUsers have the rights that `streams acls` prints, and no more")
+def test_a_worker_has_the_rights_that_doctor_asks_for() -> None:
+    of = deployed("strimzi-users")
+    (user,) = (one for one in of_kind(of.objects, "KafkaUser") if one["metadata"]["name"].endswith("-worker"))
+    for topic, operations in needed_rights(of.catalogue).items():
+        granted = {
+            operation.upper()
+            for (kind, name, pattern), allowed in rules(user).items()
+            for operation in allowed
+            if kind == "topic" and (topic == name if pattern == "literal" else topic.startswith(name))
+        }
+        assert granted - {"DELETE"} == {operation.name for operation in operations}
 
 
 @pytest.mark.requirement(SECTION, "overrides reach the workers, and triggers follow them")

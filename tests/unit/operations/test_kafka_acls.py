@@ -32,13 +32,14 @@ def test_a_worker_may_do_its_work_on_every_topic(prefix: str) -> None:
     catalogue = build_catalogue(settings)
     rules = rules_of(Role.WORKER, settings, catalogue)
     for topic in catalogue:
-        assert covered(rules, Kind.TOPIC, topic.name) == {"READ", "WRITE", "DESCRIBE"}
-        assert covered(rules, Kind.TOPIC, catalogue.dlq(topic.name)) == {"WRITE", "DESCRIBE"}
+        assert covered(rules, Kind.TOPIC, topic.name) == {"READ", "WRITE"}
+        assert covered(rules, Kind.TOPIC, catalogue.dlq(topic.name)) == {"WRITE"}
     for pool in POOL_NAMES:
-        assert covered(rules, Kind.GROUP, catalogue.group(pool)) == {"READ", "DESCRIBE"}
+        assert covered(rules, Kind.GROUP, catalogue.group(pool)) == {"READ"}
         for tier in catalogue.tiers(pool):
-            assert covered(rules, Kind.TOPIC, tier) == {"READ", "WRITE", "DELETE", "DESCRIBE"}
+            assert covered(rules, Kind.TOPIC, tier) == {"READ", "WRITE", "DELETE"}
     assert covered(rules, Kind.GROUP, "another.high") == set()
+    assert covered(rules, Kind.TOPIC, f"{prefix}pipelines.of-others") == set()
     assert covered(rules, Kind.TOPIC, "__consumer_offsets") == set()
 
 
@@ -46,7 +47,7 @@ def test_a_producer_may_write_to_its_own_topics_alone() -> None:
     settings = Settings()
     catalogue = build_catalogue(settings)
     own = rules_of(Role.PRODUCER, settings, catalogue, [AppCreated])
-    assert own == [AclRule(Kind.TOPIC, catalogue.of(AppCreated).name, ("WRITE", "DESCRIBE"))]
+    assert own == [AclRule(Kind.TOPIC, catalogue.of(AppCreated).name, ("WRITE",))]
     assert len(rules_of(Role.PRODUCER, settings, catalogue)) == len(catalogue)
 
 
@@ -65,7 +66,20 @@ def test_a_deployment_may_touch_no_topic_of_others(prefix: str) -> None:
     for topic in catalogue:
         assert "CREATE" in covered(rules, Kind.TOPIC, topic.name)
         assert "CREATE" in covered(rules, Kind.TOPIC, catalogue.dlq(topic.name))
+    former = f"{prefix}streams.high.retry.7s"
+    assert "DELETE" in covered(rules, Kind.TOPIC, former), "`--prune` removes the retry topics of former delays"
     assert covered(rules, Kind.TOPIC, "others") == set()
+
+
+@pytest.mark.parametrize("role", Role)
+def test_no_rule_has_a_right_that_another_one_contains(role: Role) -> None:
+    """Kafka lets READ, WRITE, DELETE and ALTER contain DESCRIBE, and ALTER_CONFIGS contain DESCRIBE_CONFIGS."""
+    settings = Settings()
+    for rule in rules_of(role, settings, build_catalogue(settings)):
+        operations = {*rule.operations}
+        assert len(operations) == len(rule.operations)
+        assert not ("DESCRIBE" in operations and operations & {"READ", "WRITE", "DELETE", "ALTER"})
+        assert not {"DESCRIBE_CONFIGS", "ALTER_CONFIGS"} <= operations
 
 
 def test_lines_for_kafka_acls() -> None:
