@@ -17,8 +17,10 @@ from tests.support.chart.render import Object, example, of_kind
 from tests.support.pages import page
 
 SECTION = "Kubernetes"
-WITH_TOPICS = pytest.mark.parametrize("name", ["strimzi-topics", "strimzi-users", "everything"])
-WITH_TRIGGERS = pytest.mark.parametrize("name", ["keda", "keda-login", "strimzi-users", "own-handlers", "everything"])
+WITH_TOPICS = pytest.mark.parametrize("name", ["strimzi-topics", "strimzi-users", "strimzi", "everything"])
+WITH_TRIGGERS = pytest.mark.parametrize(
+    "name", ["keda", "keda-login", "managed-kafka", "strimzi-users", "own-handlers", "everything"]
+)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def test_some_pool_keeps_a_worker(name: str) -> None:
 
 
 @pytest.mark.requirement(SECTION, "KafkaUsers have the rights that `streams acls` prints, and no more")
-@pytest.mark.parametrize("name", ["strimzi-users", "everything"])
+@pytest.mark.parametrize("name", ["strimzi-users", "strimzi", "everything"])
 @pytest.mark.parametrize("role", [Role.WORKER, Role.RELAY, Role.EXPORTER])
 def test_a_user_has_the_rights_that_the_command_prints(name: str, role: Role) -> None:
     of = deployed(name)

@@ -22,6 +22,7 @@ from tests.support.chart.render import (
     of_kind,
     read_values,
     render,
+    usual_cases,
 )
 from tests.support.pages import ROOT, page
 
@@ -194,3 +195,15 @@ def test_the_package_has_what_the_templates_read(tmp_path: Path) -> None:
         names = {name.removeprefix("event-streams/") for name in archive.getnames()}
     assert {"Chart.yaml", "values.yaml", "values.schema.json", "README.md", "files/catalogue.json"} <= names
     assert not [name for name in names if name.startswith("ci/")]
+    assert {f"examples/{case}.yaml" for case in usual_cases()} <= names
+
+
+@pytest.mark.requirement(SECTION, "a complete file of values for each usual case")
+def test_each_usual_case_has_a_file_that_the_page_names() -> None:
+    """The tests of all examples render them."""
+    text = page("docs/how-to/deploy-kubernetes.md").text
+    named = set(re.findall(r"^\| `([a-z-]+)\.yaml` \|", text, re.MULTILINE))
+    assert named == set(usual_cases()) == {"managed-kafka", "small", "strimzi"}
+    for case in usual_cases():
+        (first, *_) = (CHART / "examples" / f"{case}.yaml").read_text(encoding="utf-8").splitlines()
+        assert first.startswith("# ")

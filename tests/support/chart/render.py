@@ -17,6 +17,7 @@ Object = dict[str, Any]
 RELEASE = "demo"
 NAMESPACE = "events"
 MONITORING = "monitoring.coreos.com/v1"
+_FEATURES, _CASES = CHART / "ci", CHART / "examples"
 
 
 @cache
@@ -25,8 +26,13 @@ def _chart() -> Chart:
 
 
 def examples() -> list[str]:
-    """Return the names of the example values, `minimal` for ci/minimal-values.yaml."""
-    return sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
+    """Return the names of the example values: `minimal` for ci/minimal-values.yaml, `small` for examples/small.yaml."""
+    return sorted([*(path.name.removesuffix("-values.yaml") for path in _FEATURES.glob("*.yaml")), *usual_cases()])
+
+
+def usual_cases() -> list[str]:
+    """Return the names of the files that users begin with. Each is complete, and the chart's package has it."""
+    return sorted(path.stem for path in _CASES.glob("*.yaml"))
 
 
 @cache
@@ -36,9 +42,11 @@ def example(name: str) -> tuple[Object, ...]:
 
 
 def read_values(name: str) -> dict[str, Any]:
-    """Return the values of one example on top of the minimal ones."""
-    minimal = _load(CHART / "ci" / "minimal-values.yaml")
-    return minimal if name == "minimal" else merged(minimal, _load(CHART / "ci" / f"{name}-values.yaml"))
+    """Return the values of one example. Those of a feature are on top of the minimal ones."""
+    if name in usual_cases():
+        return _load(_CASES / f"{name}.yaml")
+    minimal = _load(_FEATURES / "minimal-values.yaml")
+    return minimal if name == "minimal" else merged(minimal, _load(_FEATURES / f"{name}-values.yaml"))
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
