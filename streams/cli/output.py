@@ -22,6 +22,7 @@ from streams.cli.cells import to_json
 from streams.cli.screen import Screen, stdout_screen
 from streams.cli.tables import Column, Row, table_lines
 from streams.codec import SchemaMissingError
+from streams.database.rights import missing_right
 from streams.observability.printable import escape_json, escape_line, escape_lines
 from streams.settings import SettingsError
 from streams.topics import UnknownEventError
@@ -38,11 +39,6 @@ _KNOWN: dict[type[Exception], int] = {
     RegistryError: FAILED,
     SchemaMissingError: FAILED,
 }
-
-
-_MISSING_RIGHT = "InsufficientPrivilege"
-"""The driver's error for a right that the database's account lacks."""
-_RIGHTS = "a right; `streams acls --format sql` has all of them"
 
 
 class CommandError(Exception):
@@ -174,10 +170,9 @@ def run_reporting_errors(command: Callable[[], object], known: Mapping[type[Exce
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except Exception as error:
+        if (lacking := missing_right(error)) is not None:
+            _fail(lacking, FAILED)
         # Compared by name: importing a client takes longer than most commands run.
-        refused = getattr(error, "orig", None)
-        if type(refused).__name__ == _MISSING_RIGHT:
-            _fail(f"{str(refused).splitlines()[0]}: the account of STREAMS_DATABASE_URL lacks {_RIGHTS}", FAILED)
         if type(error).__module__ != _KAFKA_CLIENT:
             raise
         _fail(f"librdkafka rejects the settings STREAMS_KAFKA_…, or the request: {error}", FAILED)

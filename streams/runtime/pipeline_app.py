@@ -42,7 +42,8 @@ class PipelineApp(StreamsApp):
     async def on_start(self) -> None:
         """Open the resources of the delivery engines before the first chunk arrives."""
         await super().on_start()
-        await self.worker.start()
+        with self.refused_start():
+            await self.worker.start()
 
     async def on_stop(self) -> None:
         """Stop the delivery engines after the consumers have drained."""

@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -31,12 +31,12 @@ from streams.delivery.spans import DeliverySpans
 from streams.delivery.temporary_folder import remove_left_folders
 from streams.observability import metrics
 from streams.observability.logs import get_logger
-from streams.observability.sentry.engine_failures import sentry_reports
 from streams.observability.sentry.reporter import SentryReports
 from streams.observability.tracing import close_tracing, open_tracing, process_tracer
 from streams.publishing.outbox.relay import Relay
 from streams.runtime.background_tasks import Crash, start_tasks
 from streams.runtime.declarations import handlers_by_topic
+from streams.runtime.failure_reports import open_reports
 from streams.runtime.maintenance import Maintenance
 from streams.runtime.resource_metrics import export_resources, export_window
 from streams.runtime.schedules import handlers_with_rows
@@ -119,7 +119,7 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
     """
     settings = config.settings
     async with AsyncExitStack() as stack:
-        reports = _open_reports(stack, config.sentry)
+        reports = open_reports(stack, config.sentry)
         tracer = open_tracing(settings.application)
         stack.push_async_callback(asyncio.to_thread, close_tracing)
         if settings.compute_confined:
@@ -180,13 +180,6 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
             stack.push_async_callback(engine.stop)
         await register_schedules(database.bookkeeping, config.schedules)
         yield WorkerResources(shared, engines, _build_clock(config, shared))
-
-
-def _open_reports(stack: AsyncExitStack, settings: SentrySettings | None) -> SentryReports | None:
-    """Report to Sentry until the stack closes, which happens last."""
-    opened = ExitStack()
-    stack.push_async_callback(asyncio.to_thread, opened.close)
-    return opened.enter_context(sentry_reports(settings))
 
 
 def _open_database(stack: AsyncExitStack, settings: Settings, *, effects: int, bookkeeping: int) -> Database:

@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack, suppress
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from streams.database.engines import unavailable
+from streams.database.rights import missing_right
 from streams.delivery.admission.database_gate import IS_READ_ONLY
 from streams.delivery.engine import PoolEngine
 from streams.observability.tracing import open_tracing
@@ -17,14 +18,11 @@ from streams.operations.doctor.examine import database_start_problems
 from streams.operations.doctor.vector_stores import vector_store_start_problems
 from streams.operations.topics.apply import check_topics
 from streams.runtime.declarations import declaration_problems
+from streams.runtime.failure_reports import WorkerFailedError
 from streams.runtime.resources import WorkerConfig, WorkerResources, open_resources
 from streams.settings import PoolName, SettingsError
 from streams.transport.kafka.errors import StartError
 from streams.transport.kafka.records import Assignment
-
-
-class WorkerFailedError(Exception):
-    """Raised inside the resources to close them as failed: the worker does not end cleanly."""
 
 
 class Worker:
@@ -63,7 +61,7 @@ class Worker:
         try:
             lacking = await asyncio.to_thread(database_start_problems, settings, settings.pools)
         except SQLAlchemyError as error:
-            raise StartError(str(unavailable(settings, error))) from error
+            raise StartError(missing_right(error) or str(unavailable(settings, error))) from error
         if lacking:
             more = f" (and {len(lacking) - 1} more: streams doctor)" if len(lacking) > 1 else ""
             raise StartError(lacking[0] + more)
@@ -74,8 +72,16 @@ class Worker:
         """Open the resources and start the engines and the background tasks.
 
         If that raises, or if `stop` is called during the start, everything is closed again.
+
+        Raises:
+            StartError: The database's account lacks a right.
         """
-        resources = await self._stack.enter_async_context(open_resources(self._config))
+        try:
+            resources = await self._stack.enter_async_context(open_resources(self._config))
+        except DBAPIError as error:
+            if (lacking := missing_right(error)) is None:
+                raise
+            raise StartError(lacking) from error
         if self.stopping:
             await self.stop(clean=False)  # nothing ran, so the guard has no rows of this process
         else:

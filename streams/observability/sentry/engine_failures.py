@@ -5,7 +5,8 @@ These are not:
 
 - failures of handlers, which have the field `fault`. Their deliveries are retried or become dead letters;
 - outages of the database and of other servers, which breakers, health and alerts report;
-- a worker that refuses to start: it says so in one line before this handler exists.
+- a worker that refuses to start: it says so in one line, and exits. An exception while it opens its resources is a
+  failure of the engine.
 """
 
 import asyncio
@@ -60,7 +61,8 @@ class EngineFailures(logging.Handler):
 def sentry_reports(settings: SentrySettings | None) -> Iterator[SentryReports | None]:
     """Report failures of the engine to Sentry within the block, and yield what reports other failures.
 
-    The end of the block waits for Sentry for a bounded time. With None, nothing is reported.
+    An exception that ends the block is reported too. The end of the block waits for Sentry for a bounded time. With
+    None, nothing is reported.
     """
     if settings is None:
         yield None
@@ -70,9 +72,25 @@ def sentry_reports(settings: SentrySettings | None) -> Iterator[SentryReports | 
     root.addHandler(failures)
     try:
         yield reports
+    except Exception as error:
+        if not isinstance(error, _OUTAGES):
+            failures.handle(_line_of(error))
+        raise
     finally:
         root.removeHandler(failures)
         reports.close()
+
+
+def _line_of(error: Exception) -> logging.LogRecord:
+    """Return the line about an exception that ends the process. It is not logged: the caller does that."""
+    return logging.makeLogRecord(
+        {
+            "name": "streams.runtime",
+            "levelno": logging.CRITICAL,
+            "msg": "the worker failed",
+            "exc_info": (type(error), error, error.__traceback__),
+        }
+    )
 
 
 def error_of(record: logging.LogRecord) -> BaseException | None:

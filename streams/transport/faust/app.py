@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -99,11 +100,18 @@ class StreamsApp(faust.App):
     async def on_first_start(self) -> None:
         """Run the checks. Faust's data directory is not created, since there are no tables."""
         for check in self.checks:
-            try:
+            with self.refused_start():
                 await check()
-            except StartError as error:
-                logger.critical("%s", error)
-                raise SystemExit(1) from error
+
+    @staticmethod
+    @contextmanager
+    def refused_start() -> Iterator[None]:
+        """Return the context in which a StartError ends the process with its one line."""
+        try:
+            yield
+        except StartError as error:
+            logger.critical("%s", error)
+            raise SystemExit(1) from error
 
     def end_after_failure(self, error: BaseException) -> None:
         """End the worker with exit code 1. `error` appears in the one line that is logged."""

@@ -72,6 +72,34 @@ def test_each_role_can_do_its_work_and_no_more(
         refuse(roles.url("streams_reader"), "insert into streams.outbox (event_id, topic) values (null, '')")
 
 
+@pytest.mark.requirement("Bad input", "a right in the database that is missing is one line at a worker's start")
+@pytest.mark.parametrize("revoked", ["select on streams.pauses", "usage on schema streams"])
+def test_a_missing_right_is_one_line_at_the_start(
+    revoked: str, stack: Stack, environment: dict[str, str], topics: Settings, engine: Engine, tmp_path: Path
+) -> None:
+    """While the resources open, or already in the checks before."""
+    make_table(engine)
+    database = make_url(environment["STREAMS_DATABASE_URL"]).database
+    role = f"limited_{uuid4().hex[:8]}"
+    admin = make_url(stack.database_admin_url).set(database=database).render_as_string(hide_password=False)
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"create role {role} login password 'secret'")
+        connection.execute(f"grant usage on schema streams to {role}")
+        connection.execute(f"grant all on all tables in schema streams, public to {role}")
+        connection.execute(f"revoke {revoked} from {role}")
+        log = tmp_path / "worker.log"
+        try:
+            one = WorkerProcess({**environment, "STREAMS_DATABASE_URL": as_role(topics, role)}, log)
+            assert one.start(ready=False).wait(60) != 0
+        finally:
+            connection.execute(f"drop owned by {role}")
+            connection.execute(f"drop role {role}")
+    (line,) = [line for line in one.lines() if line["level"] == "critical"]
+    assert str(line["message"]).startswith("permission denied for ")
+    assert "`streams acls --format sql`" in str(line["message"])
+    assert "Traceback" not in log.read_text()
+
+
 def test_the_files_are_those_that_the_command_prints(commands: Commands) -> None:
     printed = commands.run("acls", "--format", "sql").stdout
     assert printed.split() == [word for name in FILES for word in (SQL / name).read_text().split()]

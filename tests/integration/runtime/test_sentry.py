@@ -111,6 +111,21 @@ def test_deaths_and_failures_of_the_engine_are_events(
     assert sum(int(str(line["failures"])) for line in left_out) >= 1
 
 
+@pytest.mark.requirement("Sentry", "an exception while the worker opens its resources is an event")
+@pytest.mark.usefixtures("topics")
+def test_what_prevents_the_start_is_an_event(worker: MakeWorker, engine: Engine, sentry: SentryServer) -> None:
+    """The pauses cannot be read, which is neither an outage nor a right that is missing."""
+    columns = "'' as kind, (1 / (random() * 0)::int)::text as name, now() as since, '' as paused_by"
+    with engine.begin() as connection:
+        connection.exec_driver_sql("alter table streams.pauses rename to gone")
+        connection.exec_driver_sql(f"create view streams.pauses as select {columns}")
+    one = worker(SENTRY_DSN=sentry.dsn, STREAMS_POOLS="high").start(ready=False)
+    assert one.wait(60) != 0
+    (event,) = sentry.events
+    assert (event["tags"]["kind"], event["logger"], event["level"]) == ("engine", "streams.runtime", "fatal")
+    assert "division by zero" in event["exception"]["values"][-1]["value"]
+
+
 @pytest.mark.requirement("Sentry", "Sentry away or hanging never slows a worker nor its stop")
 @pytest.mark.parametrize("fault", ["silent", "away"])
 @pytest.mark.usefixtures("topics")
