@@ -24,6 +24,7 @@ from streams.dify.redis import RedisClients, redis_opener
 from streams.dify.sources.reader import SourceReader, build_source_reader
 from streams.dify.splitting.rules import LARGEST_PIECE
 from streams.dify.traces.port import TraceProviders
+from streams.dify.vector_stores.elasticsearch import build_elasticsearch_index
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.dify.vector_stores.pgvector_database import vector_database
 from streams.dify.vector_stores.port import VectorIndex, collection_from_struct, collection_name
@@ -124,6 +125,8 @@ def _vector_index(settings: Settings) -> VectorIndex:
         return PgVectorIndex(vector_database(settings))
     if settings.vector_store == "weaviate":
         return WeaviateIndex(settings.weaviate_url, settings.weaviate_api_key, settings.weaviate_timeout)
+    if settings.vector_store in {"elasticsearch", "opensearch"}:
+        return build_elasticsearch_index(settings)
     if settings.vector_store == "milvus":
         return _milvus_index(settings)
     from streams.dify.vector_stores.qdrant import build_qdrant_index  # noqa: PLC0415 - the client takes a second to import

@@ -26,7 +26,7 @@ class ModelSettings(BaseModel):
     embedding_concurrency: int = Field(4, ge=1, description="concurrent requests of one worker")
     embedding_connect_timeout: Seconds = 5.0
     embedding_request_timeout: Seconds = Field(60.0, description="seconds for a whole request")
-    vector_store: Literal["pgvector", "qdrant", "weaviate", "milvus"] = Field(
+    vector_store: Literal["pgvector", "qdrant", "weaviate", "milvus", "elasticsearch", "opensearch"] = Field(
         "pgvector", description="where vectors are kept"
     )
     pgvector_url: SecretStr | None = Field(
@@ -48,6 +48,12 @@ class ModelSettings(BaseModel):
     )
     milvus_analyzer: str | None = Field(None, description="the platform's MILVUS_ANALYZER_PARAMS: JSON")
     milvus_timeout: int = Field(10, ge=1, le=60, description="seconds for one request, below every transaction's")
+    elasticsearch_url: str = Field("http://127.0.0.1:9200", description="address of Elasticsearch or OpenSearch")
+    elasticsearch_user: str = Field("", description="its user; empty: it asks for none")
+    elasticsearch_password: SecretStr | None = None
+    elasticsearch_timeout: int = Field(
+        10, ge=1, le=60, description="seconds for one request, below every transaction's"
+    )
     vector_index_name_prefix: str = Field("Vector_index", description="the platform's VECTOR_INDEX_NAME_PREFIX")
 
     indexing_max_segmentation_tokens_length: int = Field(
@@ -68,7 +74,9 @@ class ModelSettings(BaseModel):
     chat_connect_timeout: Seconds = 5.0
     chat_timeout: Seconds = Field(120.0, description="seconds for one answer of the chat model")
 
-    @field_validator("embedding_url", "qdrant_url", "weaviate_url", "milvus_url", "files_url", "chat_url")
+    @field_validator(
+        "embedding_url", "qdrant_url", "weaviate_url", "milvus_url", "elasticsearch_url", "files_url", "chat_url"
+    )
     @classmethod
     def _check_model_url(cls, value: str | None) -> str | None:
         return None if value is None else check_urls(value, ("http", "https"))

@@ -22,6 +22,8 @@ def examine_vector_store(settings: Settings) -> list[Finding]:
         "qdrant": examine_qdrant,
         "weaviate": examine_weaviate,
         "milvus": examine_milvus,
+        "elasticsearch": examine_elasticsearch,
+        "opensearch": examine_elasticsearch,
     }
     return [examine[settings.vector_store](settings)]
 
@@ -43,6 +45,19 @@ def examine_weaviate(settings: Settings) -> Finding:
     key = settings.weaviate_api_key
     headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
     return _examine_server("Weaviate", settings.weaviate_url, "v1/meta", headers, settings.weaviate_timeout)
+
+
+def examine_elasticsearch(settings: Settings) -> Finding:
+    """Ask Elasticsearch or OpenSearch for its version, which also checks the login."""
+    name = "OpenSearch" if settings.vector_store == "opensearch" else "Elasticsearch"
+    user, password = settings.elasticsearch_user, settings.elasticsearch_password
+    auth = (user, password.get_secret_value() if password else "") if user else None
+    url, seconds = settings.elasticsearch_url, settings.elasticsearch_timeout
+    try:
+        httpx.get(url, auth=auth, timeout=seconds).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return _away(name, error, "STREAMS_ELASTICSEARCH_URL, _USER and _PASSWORD")
+    return ok(name, "it answers")
 
 
 def examine_milvus(settings: Settings) -> Finding:

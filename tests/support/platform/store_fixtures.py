@@ -13,18 +13,20 @@ from pydantic import SecretStr
 from qdrant_client import AsyncQdrantClient
 from sqlalchemy import make_url
 
+from streams.dify.vector_stores.elasticsearch import build_elasticsearch_index
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.dify.vector_stores.pgvector_database import vector_database
 from streams.dify.vector_stores.port import VectorIndex
 from streams.dify.vector_stores.qdrant import QdrantIndex
 from streams.dify.vector_stores.weaviate import WeaviateIndex
 from streams.settings import Settings
+from tests.support.fakes.vector_stores.elasticsearch_server import ElasticsearchServer, elasticsearch_server
 from tests.support.fakes.vector_stores.milvus_server import milvus_server
 from tests.support.fakes.vector_stores.weaviate_server import weaviate_server
 from tests.support.local_stack.stack import Stack
 from tests.support.platform.handler_runs import Site
 
-STORES = ("pgvector", "pgvector elsewhere", "qdrant", "weaviate", "milvus")
+STORES = ("pgvector", "pgvector elsewhere", "qdrant", "weaviate", "milvus", "elasticsearch", "opensearch")
 _WEAVIATE, _WEAVIATE_KEY = "STREAMS_TEST_WEAVIATE_URL", "STREAMS_TEST_WEAVIATE_KEY"
 """A real server to use in place of the one that speaks its protocol."""
 
@@ -59,6 +61,9 @@ async def _open(name: str, stack: Stack, folder: Path) -> AsyncIterator[VectorIn
     elif name == "milvus":
         with milvus_server(folder / "milvus") as uri:
             yield milvus_index(uri)
+    elif name in {"elasticsearch", "opensearch"}:
+        with elasticsearch_server("opensearch" if name == "opensearch" else "elasticsearch") as server:
+            yield build_elasticsearch_index(elasticsearch_settings(server))
     elif url := os.environ.get(_WEAVIATE):
         yield WeaviateIndex(url, SecretStr(os.environ.get(_WEAVIATE_KEY, "")), 20.0)
     else:
@@ -72,6 +77,16 @@ def milvus_index(uri: str, seconds: float = 20.0) -> VectorIndex:
     from streams.dify.vector_stores.milvus_client import Layout, MilvusConnection, MilvusServer  # noqa: PLC0415
 
     return MilvusIndex(MilvusConnection(MilvusServer(uri), seconds), Layout(index_type="AUTOINDEX"))
+
+
+def elasticsearch_settings(server: ElasticsearchServer) -> Settings:
+    """Return the settings of a server."""
+    return Settings(
+        vector_store=server.product,
+        elasticsearch_url=server.url,
+        elasticsearch_user=server.user,
+        elasticsearch_password=SecretStr(server.password),
+    )
 
 
 @asynccontextmanager
