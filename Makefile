@@ -119,7 +119,7 @@ lock: setup ## New locks from pyproject.toml; needs the network. make lock UPGRA
 	@python -m streams.local.jar_lock
 
 # What the container image has: all but the servers and tools for development.
-IMAGE_EXTRAS := $(addprefix --extra ,worker dify s3 opendal encryption registry bridges tracing sentry)
+IMAGE_EXTRAS := $(addprefix --extra ,worker dify s3 opendal milvus encryption registry bridges tracing sentry)
 UPGRADE := --upgrade
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes $(UPGRADE) --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 

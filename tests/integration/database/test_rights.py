@@ -5,6 +5,7 @@ sent. The sender can neither read events nor change the ledger, the relay sees t
 """
 
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -74,14 +75,16 @@ def test_each_role_can_do_its_work_and_no_more(
 
 @pytest.mark.requirement("Bad input", "a right in the database that is missing is one line at a worker's start")
 @pytest.mark.parametrize("revoked", ["select on streams.pauses", "usage on schema streams"])
+@pytest.mark.usefixtures("topics")
 def test_a_missing_right_is_one_line_at_the_start(
-    revoked: str, stack: Stack, environment: dict[str, str], topics: Settings, engine: Engine, tmp_path: Path
+    revoked: str, stack: Stack, environment: dict[str, str], engine: Engine, tmp_path: Path
 ) -> None:
     """While the resources open, or already in the checks before."""
     make_table(engine)
-    database = make_url(environment["STREAMS_DATABASE_URL"]).database
+    url = make_url(environment["STREAMS_DATABASE_URL"])
     role = f"limited_{uuid4().hex[:8]}"
-    admin = make_url(stack.database_admin_url).set(database=database).render_as_string(hide_password=False)
+    own = url.set(username=role, password="secret").render_as_string(hide_password=False)
+    admin = make_url(stack.database_admin_url).set(database=url.database).render_as_string(hide_password=False)
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"create role {role} login password 'secret'")
         connection.execute(f"grant usage on schema streams to {role}")
@@ -89,7 +92,7 @@ def test_a_missing_right_is_one_line_at_the_start(
         connection.execute(f"revoke {revoked} from {role}")
         log = tmp_path / "worker.log"
         try:
-            one = WorkerProcess({**environment, "STREAMS_DATABASE_URL": as_role(topics, role)}, log)
+            one = WorkerProcess({**environment, "STREAMS_DATABASE_URL": own}, log)
             assert one.start(ready=False).wait(60) != 0
         finally:
             connection.execute(f"drop owned by {role}")
