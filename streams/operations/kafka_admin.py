@@ -103,11 +103,19 @@ class KafkaAdmin:
 
         Raises:
             BrokersUnreachableError: No broker answers.
-            KafkaRefusedError: Kafka rejected the request.
+            KafkaRefusedError: Kafka rejected the request, or answers other requests only.
         """
         try:
             found = consumer.committed([TopicPartition(*partition) for partition in partitions], timeout=self.timeout)
         except KafkaException as error:
+            if error_code(error) in _NO_ANSWER:
+                self.metadata()  # raises BrokersUnreachableError
+                # Without the right, librdkafka asks for the group's coordinator until the time is up.
+                message = (
+                    f"the offsets of group {group} cannot be read: {reason(error)}; its coordinator does not "
+                    "answer, or this account may not DESCRIBE the group (streams acls)"
+                )
+                raise KafkaRefusedError(message, error_code(error)) from error
             raise self.to_error(error, f"read the offsets of group {group}") from error
         finally:
             consumer.poll(0)  # calls `error_cb`, and writes the client's log lines
