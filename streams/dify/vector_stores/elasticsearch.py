@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import httpx
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.embedding.port import Vector
@@ -24,7 +23,9 @@ from streams.dify.vector_stores.port import (
     Match,
     VectorQuery,
     check_length,
-    is_own_collection,
+    deleted_meanwhile,
+    is_used_by_others,
+    lock_collection,
     wrong_length,
 )
 from streams.settings import Settings
@@ -80,9 +81,7 @@ class ElasticsearchIndex:
         """
         if await self._length(collection) == dimensions:
             return
-        await session.execute(
-            select(func.pg_advisory_xact_lock(func.hashtextextended(f"vector collection {collection}", 0)))
-        )
+        await lock_collection(session, collection)
         found = await self._length(collection)
         if found == dimensions:
             return
@@ -104,8 +103,7 @@ class ElasticsearchIndex:
             return
         found = await self._index(collection)
         if found is None:  # Else the server would create an index with fields of its own choice.
-            message = f"the collection {collection} was deleted during the work"
-            raise VectorStoreError(message)
+            raise deleted_meanwhile(collection)
         for start in range(0, len(entries), _PER_REQUEST):
             some = entries[start : start + _PER_REQUEST]
             lines = "".join(f"{json.dumps(line)}\n" for line in _bulk_lines(some))
@@ -153,10 +151,7 @@ class ElasticsearchIndex:
         found = await self._index(collection)
         if found is None:
             return False
-        if shared or (
-            not is_own_collection(found.name, dataset_id)
-            and await self.count(session, collection) > await self.count(session, collection, dataset_id=dataset_id)
-        ):
+        if shared or await is_used_by_others(self, session, collection, dataset_id):
             return await self._delete_where(found, found.owner_is(dataset_id)) > 0
         await self._client.request("DELETE", found.name)
         return True
@@ -265,10 +260,15 @@ class ElasticsearchIndex:
 def build_elasticsearch_index(settings: Settings) -> ElasticsearchIndex:
     """Return the index of the server of the settings: OpenSearch if they say so, else Elasticsearch."""
     product: Product = "opensearch" if settings.vector_store == "opensearch" else "elasticsearch"
-    user, password = settings.elasticsearch_user, settings.elasticsearch_password
-    auth = httpx.BasicAuth(user, password.get_secret_value() if password else "") if user else None
+    auth = elasticsearch_login(settings)
     client = StoreClient(NAMES[product], settings.elasticsearch_url, settings.elasticsearch_timeout, auth=auth)
     return ElasticsearchIndex(product, client)
+
+
+def elasticsearch_login(settings: Settings) -> httpx.BasicAuth | None:
+    """Return the login of the settings. None: the server asks for none."""
+    user, password = settings.elasticsearch_user, settings.elasticsearch_password
+    return httpx.BasicAuth(user, password.get_secret_value() if password else "") if user else None
 
 
 def _index_name(collection: str) -> str:

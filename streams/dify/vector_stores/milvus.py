@@ -5,10 +5,9 @@ import re
 from collections.abc import Sequence
 from typing import cast
 
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.dify.errors import RefusedError, VectorStoreError
+from streams.dify.errors import RefusedError
 from streams.dify.http import as_object
 from streams.dify.vector_stores.milvus_client import Layout, MilvusConnection, MilvusServer
 from streams.dify.vector_stores.port import (
@@ -17,7 +16,9 @@ from streams.dify.vector_stores.port import (
     Match,
     VectorQuery,
     check_length,
-    is_own_collection,
+    deleted_meanwhile,
+    is_used_by_others,
+    lock_collection,
     wrong_length,
 )
 from streams.settings import Settings
@@ -47,9 +48,7 @@ class MilvusIndex:
         name = _checked(collection)
         if await self._connection.length(name) == dimensions:
             return
-        await session.execute(
-            select(func.pg_advisory_xact_lock(func.hashtextextended(f"vector collection {collection}", 0)))
-        )
+        await lock_collection(session, collection)
         found = await self._connection.length(name)
         if found == dimensions:
             return
@@ -78,8 +77,7 @@ class MilvusIndex:
                 {"page_content": entry.content, "vector": entry.vector, "metadata": entry.metadata} for entry in some
             ]
             if old is None or await self._connection.insert(name, rows) is None:
-                message = f"the collection {collection} was deleted during the work"
-                raise VectorStoreError(message)
+                raise deleted_meanwhile(collection)
             if old:
                 await self._connection.delete(name, f"id in {old}")
 
@@ -112,10 +110,7 @@ class MilvusIndex:
         name = _checked(collection)
         if await self._connection.length(name) is None:
             return False
-        if shared or (
-            not is_own_collection(name, dataset_id)
-            and await self.count(session, collection) > await self.count(session, collection, dataset_id=dataset_id)
-        ):
+        if shared or await is_used_by_others(self, session, collection, dataset_id):
             return await self._delete(collection, _owner_is(dataset_id)) > 0
         await self._connection.drop(name)
         return True

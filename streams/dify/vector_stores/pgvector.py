@@ -34,6 +34,7 @@ from streams.dify.vector_stores.port import (
     VectorQuery,
     check_length,
     is_own_collection,
+    lock_collection,
     wrong_length,
 )
 
@@ -79,9 +80,7 @@ class PgVectorIndex:
                 return
             await ensure_extension(target)
             table = _table(collection, dimensions)
-            await target.execute(
-                select(func.pg_advisory_xact_lock(func.hashtextextended(f"vector collection {table.name}", 0)))
-            )
+            await lock_collection(target, table.name)
             await _drop_empty_of_another_length(target, collection, dimensions)
             await target.execute(CreateTable(table, if_not_exists=True))
             for index in sorted(table.indexes, key=lambda index: str(index.name)):

@@ -1,4 +1,4 @@
-"""The vector index port: collections of vectors, with the platform's names."""
+"""The vector index port: collections of vectors, with the platform's names, and what all stores share."""
 
 import json
 import re
@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.embedding.port import Vector
-from streams.dify.errors import RefusedError
+from streams.dify.errors import RefusedError, VectorStoreError
 from streams.dify.ids import checked_text
 from streams.dify.models.json_text import read_object
 
@@ -150,6 +151,23 @@ class VectorIndex(Protocol):
 
     async def search(self, session: AsyncSession, query: VectorQuery, k: int) -> list[Match]:
         """Return the k nearest entries, best first. Raises RefusedError if the collection has another length."""
+
+
+async def lock_collection(session: AsyncSession, name: str) -> None:
+    """Let other transactions that create the same collection wait for this one."""
+    await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"vector collection {name}", 0))))
+
+
+async def is_used_by_others(index: VectorIndex, session: AsyncSession, collection: str, dataset_id: str) -> bool:
+    """Return whether a collection is not a dataset's own by its name, and has entries of others."""
+    if is_own_collection(collection, dataset_id):
+        return False
+    return await index.count(session, collection) > await index.count(session, collection, dataset_id=dataset_id)
+
+
+def deleted_meanwhile(collection: str) -> VectorStoreError:
+    """Return the error of entries whose collection is not there any more."""
+    return VectorStoreError(f"the collection {collection} was deleted during the work")
 
 
 def wrong_length(found: int, dimensions: int) -> RefusedError:

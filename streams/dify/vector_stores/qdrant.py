@@ -21,7 +21,6 @@ from qdrant_client.models import (
     PointStruct,
     VectorParams,
 )
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.errors import BusyError, RefusedError, VectorStoreError
@@ -32,6 +31,7 @@ from streams.dify.vector_stores.port import (
     VectorQuery,
     check_length,
     is_own_collection,
+    lock_collection,
     wrong_length,
 )
 
@@ -62,9 +62,7 @@ class QdrantIndex:
         async with self._connection() as client:
             if await _length(client, collection) == dimensions:
                 return
-            await session.execute(
-                select(func.pg_advisory_xact_lock(func.hashtextextended(f"vector collection {collection}", 0)))
-            )
+            await lock_collection(session, collection)
             found = await _length(client, collection)
             if found not in {None, dimensions}:
                 if (await client.count(collection, exact=True)).count:

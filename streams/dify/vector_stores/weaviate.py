@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import SecretStr
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.embedding.port import Vector
@@ -23,7 +22,9 @@ from streams.dify.vector_stores.port import (
     Match,
     VectorQuery,
     check_length,
-    is_own_collection,
+    deleted_meanwhile,
+    is_used_by_others,
+    lock_collection,
     wrong_length,
 )
 from streams.dify.vector_stores.weaviate_client import WeaviateClient, graphql
@@ -92,9 +93,7 @@ class WeaviateIndex:
         """
         if await self._length(collection) == dimensions:
             return
-        await session.execute(
-            select(func.pg_advisory_xact_lock(func.hashtextextended(f"vector collection {collection}", 0)))
-        )
+        await lock_collection(session, collection)
         found = await self._length(collection)
         if found == dimensions:
             return
@@ -122,8 +121,7 @@ class WeaviateIndex:
             return
         found = await self._class(collection)
         if found is None:
-            message = f"the collection {collection} was deleted during the work"
-            raise VectorStoreError(message)
+            raise deleted_meanwhile(collection)
         for start in range(0, len(entries), _PER_REQUEST):
             objects = [
                 {
@@ -180,10 +178,7 @@ class WeaviateIndex:
         found = await self._class(collection)
         if found is None:
             return False
-        if shared or (
-            not is_own_collection(found.name, dataset_id)
-            and await self.count(session, collection) > await self.count(session, collection, dataset_id=dataset_id)
-        ):
+        if shared or await is_used_by_others(self, session, collection, dataset_id):
             return await self._delete(found, found.owner_is(dataset_id)) > 0
         await self._client.request("DELETE", f"schema/{found.name}")
         return True

@@ -1,12 +1,15 @@
 """The checks of a vector store that is not in the database of the platform's tables."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 import httpx
 from sqlalchemy.exc import SQLAlchemyError
 
 from streams.database import sync_engine
 from streams.dify.errors import BusyError, RefusedError, VectorStoreError
+from streams.dify.vector_stores.elasticsearch import NAMES, elasticsearch_login
 from streams.observability.error_text import message
 from streams.operations.doctor.database import check_pgvector
 from streams.operations.doctor.database_facts import read_server
@@ -37,27 +40,30 @@ def vector_store_start_problems(settings: Settings) -> list[str]:
 def examine_qdrant(settings: Settings) -> Finding:
     """Ask Qdrant for its collections, which also checks the key."""
     headers = {"api-key": settings.qdrant_api_key.get_secret_value()} if settings.qdrant_api_key else {}
-    return _examine_server("Qdrant", settings.qdrant_url, "collections", headers, settings.qdrant_timeout)
+    url = f"{settings.qdrant_url.rstrip('/')}/collections"
+    request = partial(httpx.get, url, headers=headers, timeout=settings.qdrant_timeout)
+    return _examine_server("Qdrant", request, "STREAMS_QDRANT_URL and its key")
 
 
 def examine_weaviate(settings: Settings) -> Finding:
     """Ask Weaviate for its version, which also checks the key."""
     key = settings.weaviate_api_key
     headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-    return _examine_server("Weaviate", settings.weaviate_url, "v1/meta", headers, settings.weaviate_timeout)
+    url = f"{settings.weaviate_url.rstrip('/')}/v1/meta"
+    request = partial(httpx.get, url, headers=headers, timeout=settings.weaviate_timeout)
+    return _examine_server("Weaviate", request, "STREAMS_WEAVIATE_URL and its key")
 
 
 def examine_elasticsearch(settings: Settings) -> Finding:
     """Ask Elasticsearch or OpenSearch for its version, which also checks the login."""
-    name = "OpenSearch" if settings.vector_store == "opensearch" else "Elasticsearch"
-    user, password = settings.elasticsearch_user, settings.elasticsearch_password
-    auth = (user, password.get_secret_value() if password else "") if user else None
-    url, seconds = settings.elasticsearch_url, settings.elasticsearch_timeout
-    try:
-        httpx.get(url, auth=auth, timeout=seconds).raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return _away(name, error, "STREAMS_ELASTICSEARCH_URL, _USER and _PASSWORD")
-    return ok(name, "it answers")
+    name = NAMES["opensearch" if settings.vector_store == "opensearch" else "elasticsearch"]
+    request = partial(
+        httpx.get,
+        settings.elasticsearch_url,
+        auth=elasticsearch_login(settings),
+        timeout=settings.elasticsearch_timeout,
+    )
+    return _examine_server(name, request, "STREAMS_ELASTICSEARCH_URL, _USER and _PASSWORD")
 
 
 def examine_milvus(settings: Settings) -> Finding:
@@ -74,11 +80,11 @@ def examine_milvus(settings: Settings) -> Finding:
     return ok("Milvus", "it answers")
 
 
-def _examine_server(name: str, url: str, path: str, headers: dict[str, str], seconds: int) -> Finding:
+def _examine_server(name: str, request: Callable[[], httpx.Response], wrong: str) -> Finding:
     try:
-        httpx.get(f"{url.rstrip('/')}/{path}", headers=headers, timeout=seconds).raise_for_status()
+        request().raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return _away(name, error, f"STREAMS_{name.upper()}_URL and its key")
+        return _away(name, error, wrong)
     return ok(name, "it answers")
 
 
