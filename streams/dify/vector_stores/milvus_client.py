@@ -17,6 +17,7 @@ from pymilvus import DataType, Function, FunctionType, MilvusClient, MilvusExcep
 from streams.dify.embedding.port import Vector
 from streams.dify.errors import BusyError, RefusedError, VectorStoreError
 from streams.dify.http import JSONObject, as_object
+from streams.dify.vector_stores.http_client import shown
 
 _NOT_FOUND = 100
 _RATE_LIMIT = 8
@@ -24,8 +25,6 @@ _REFUSED = frozenset({1100, 1101, 1102, 1400, 1401, 1402})
 """The server's codes of a wrong request and of a missing right."""
 _LOGIN = frozenset({StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED})
 _BUSY_SECONDS = 10.0
-_SHOWN = 300
-"""Characters of an answer in an error."""
 _MAX_BYTES = 65_535
 """The platform's limit for the text of an entry."""
 Answer = TypeVar("Answer")
@@ -207,7 +206,7 @@ def failure(error: Exception) -> Exception:
     if status is not None:
         return VectorStoreError(f"Milvus does not answer: {status.name}")
     code = getattr(error, "code", None)
-    text = " ".join(str(getattr(error, "message", error))[:_SHOWN].split())
+    text = shown(str(getattr(error, "message", error)))
     if code == _RATE_LIMIT:
         return BusyError(f"Milvus is busy: {text}", _BUSY_SECONDS)
     message = f"Milvus answered {code}: {text}"
