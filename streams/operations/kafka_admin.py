@@ -10,7 +10,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from streams.settings import Settings
-from streams.transport.kafka.client import LastConnectionError, check_brokers, client_config, client_logger, reason
+from streams.transport.kafka.client import (
+    LastConnectionError,
+    check_brokers,
+    client_config,
+    client_logger,
+    reason,
+    unreachable,
+)
 from streams.transport.kafka.errors import BrokersUnreachableError
 
 K = TypeVar("K")
@@ -141,11 +148,7 @@ class KafkaAdmin:
 
     def _unreachable(self, why: str) -> BrokersUnreachableError:
         self.admin.poll(0)  # calls `error_cb`
-        message = (
-            f"no Kafka broker answers at {self._settings.kafka_bootstrap_servers} "
-            f"(STREAMS_KAFKA_BOOTSTRAP_SERVERS): {why}{self._connection_error}"
-        )
-        return BrokersUnreachableError(message)
+        return unreachable(self._settings, f"{why}{self._connection_error}")
 
 
 def error_code(error: KafkaException) -> int:

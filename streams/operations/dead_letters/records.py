@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -11,7 +12,7 @@ from streams import headers
 from streams.delivery.delivery import header_number
 from streams.operations.dead_letters.index import DeadLetter
 from streams.settings import Settings
-from streams.transport.kafka.client import client_config, client_logger, reason
+from streams.transport.kafka.client import LastConnectionError, client_config, client_logger, reason
 from streams.transport.kafka.records import Record, to_record
 
 BATCH = 500
@@ -46,36 +47,24 @@ def read_records(settings: Settings, letters: Sequence[DeadLetter]) -> Iterator[
     with _consumer(settings) as consumer:
         ordered = sorted(letters, key=lambda letter: (letter.dlq_topic, letter.dlq_partition, letter.dlq_offset))
         for (topic, partition), group in groupby(ordered, key=lambda letter: (letter.dlq_topic, letter.dlq_partition)):
-            try:
-                yield from _of_partition(consumer, settings, TopicPartition(topic, partition), list(group))
-            except KafkaException as error:
-                raise _read_error(settings, error) from error
+            yield from _of_partition(consumer, settings, TopicPartition(topic, partition), list(group))
 
 
 def read_event_record(settings: Settings, topic: str, partition: int, offset: int) -> Record | None:
     """Return the record of an event topic. None: Kafka no longer has it. Raises RecordUnreadableError."""
     place = TopicPartition(topic, partition)
     with _consumer(settings) as consumer:
-        try:
-            low, high = watermarks(consumer, place, settings.kafka_request_timeout)
-            if not low <= offset < high:
-                return None
-            return next(_range(consumer, settings, place, offset, offset + 1), None)
-        except KafkaException as error:
-            raise _read_error(settings, error) from error
+        low, high = watermarks(consumer, place, settings.kafka_request_timeout)
+        return next(_range(consumer, settings, place, offset, offset + 1), None) if low <= offset < high else None
 
 
 def read_topic(settings: Settings, topic: str) -> Iterator[Record]:
     """Yield all current records of a DLQ topic, by partition. Nothing if there is no such topic."""
     with _consumer(settings) as consumer:
-        try:
-            partitions = consumer.list_topics(topic, timeout=settings.kafka_request_timeout).topics[topic].partitions
-            for number in partitions:
-                partition = TopicPartition(topic, number)
-                low, high = watermarks(consumer, partition, settings.kafka_request_timeout)
-                yield from _range(consumer, settings, partition, low, high)
-        except KafkaException as error:
-            raise _read_error(settings, error) from error
+        for number in _partitions(consumer, settings, topic):
+            partition = TopicPartition(topic, number)
+            low, high = watermarks(consumer, partition, settings.kafka_request_timeout)
+            yield from _range(consumer, settings, partition, low, high)
 
 
 def watermarks(consumer: Consumer, partition: TopicPartition, seconds: float) -> tuple[int, int]:
@@ -108,14 +97,14 @@ def is_record_of(letter: DeadLetter, record: Record) -> bool:
 def partition_ends(settings: Settings, topic: str) -> dict[int, int]:
     """Return the next offset of each partition of a DLQ topic; empty if there is no such topic."""
     with _consumer(settings) as consumer:
-        try:
-            partitions = consumer.list_topics(topic, timeout=settings.kafka_request_timeout).topics[topic].partitions
-            return {
-                number: watermarks(consumer, TopicPartition(topic, number), settings.kafka_request_timeout)[1]
-                for number in partitions
-            }
-        except KafkaException as error:
-            raise _read_error(settings, error) from error
+        return {
+            number: watermarks(consumer, TopicPartition(topic, number), settings.kafka_request_timeout)[1]
+            for number in _partitions(consumer, settings, topic)
+        }
+
+
+def _partitions(consumer: Consumer, settings: Settings, topic: str) -> list[int]:
+    return list(consumer.list_topics(topic, timeout=settings.kafka_request_timeout).topics[topic].partitions)
 
 
 def _of_partition(
@@ -173,24 +162,22 @@ def _range(consumer: Consumer, settings: Settings, partition: TopicPartition, fi
 
 @contextmanager
 def _consumer(settings: Settings) -> Iterator[Consumer]:
-    """Yield a consumer that joins no group. The client only requires a group's name."""
-    consumer = Consumer(
-        {
-            **client_config(settings),
-            "group.id": f"{settings.application}.dead-letters",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
-            "fetch.queue.backoff.ms": 20,
-        },
-        logger=client_logger,
-    )
+    """Yield a consumer that joins no group. The client only requires a group's name. Raises RecordUnreadableError."""
+    last = LastConnectionError()
+    config: dict[str, Any] = {
+        **client_config(settings),
+        "group.id": f"{settings.application}.dead-letters",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "fetch.queue.backoff.ms": 20,
+        "error_cb": last,
+    }
+    consumer = Consumer(config, logger=client_logger)
     try:
         yield consumer
+    except KafkaException as error:
+        consumer.poll(0)  # calls `error_cb`
+        message = f"Kafka at {settings.kafka_bootstrap_servers} does not return the dead letters: {reason(error)}{last}"
+        raise RecordUnreadableError(message) from error
     finally:
         consumer.close()
-
-
-def _read_error(settings: Settings, error: KafkaException) -> RecordUnreadableError:
-    return RecordUnreadableError(
-        f"Kafka at {settings.kafka_bootstrap_servers} does not return the dead letters: {reason(error)}"
-    )

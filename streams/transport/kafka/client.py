@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata
@@ -164,19 +164,24 @@ def check_brokers(settings: Settings) -> ClusterMetadata:
         BrokersUnreachableError: No broker answers.
         StartError: librdkafka rejects the settings.
     """
+    last = LastConnectionError()
+    config: dict[str, Any] = {**client_config(settings), "log_level": 0, "error_cb": last}
     try:
-        admin = AdminClient({**client_config(settings), "log_level": 0})
+        admin = AdminClient(config)
     except KafkaException as error:
         message = f"librdkafka rejects the Kafka settings: {reason(error)}"
         raise StartError(message) from error
     try:
         return admin.list_topics(timeout=settings.kafka_request_timeout)
     except KafkaException as error:
-        message = (
-            f"no Kafka broker answers at {settings.kafka_bootstrap_servers} "
-            f"(STREAMS_KAFKA_BOOTSTRAP_SERVERS): {reason(error)}"
-        )
-        raise BrokersUnreachableError(message) from error
+        admin.poll(0)  # calls `error_cb`
+        raise unreachable(settings, f"{reason(error)}{last}") from error
+
+
+def unreachable(settings: Settings, why: str) -> BrokersUnreachableError:
+    """Return the error for brokers that do not answer. `why` is the reason, such as the last connection error."""
+    message = f"no Kafka broker answers at {settings.kafka_bootstrap_servers} (STREAMS_KAFKA_BOOTSTRAP_SERVERS): {why}"
+    return BrokersUnreachableError(message)
 
 
 def reason(error: KafkaException) -> str:

@@ -6,6 +6,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from schemas import DocumentDeleted
+from streams.operations.dead_letters.records import RecordUnreadableError, partition_ends
 from streams.operations.kafka_admin import KafkaAdmin
 from streams.publishing import EventProducer, PublishError
 from streams.settings import Settings
@@ -36,8 +37,16 @@ def test_a_sender_names_the_address() -> None:
 
 @pytest.mark.requirement("Faults of others", "c19: a message names the address that does not answer")
 def test_a_command_names_the_address() -> None:
+    """Each client asks in its own way: the admin client, a consumer for offsets, one for dead letters."""
+    cluster = KafkaAdmin(NOWHERE)
     with pytest.raises(BrokersUnreachableError, match=ADDRESS):
-        KafkaAdmin(NOWHERE).committed("a-group", [("a", 0)])
+        cluster.metadata()
+    with pytest.raises(BrokersUnreachableError, match=ADDRESS):
+        cluster.committed("a-group", [("a", 0)])
+    with pytest.raises(BrokersUnreachableError, match=ADDRESS):
+        cluster.answer(cluster.admin.describe_cluster(request_timeout=1.0), "describe the cluster")
+    with pytest.raises(RecordUnreadableError, match=ADDRESS):
+        partition_ends(NOWHERE, "a-topic")
 
 
 @pytest.mark.requirement("Faults of others", "c17: a mixed group protocol is named, with what to do")
