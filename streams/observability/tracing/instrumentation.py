@@ -4,7 +4,7 @@ The instrumentations write whatever they see: an error's message may repeat a ro
 So they get a tracer whose spans take only known attributes. It starts no span outside an attempt that is recorded.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Protocol
@@ -44,6 +44,8 @@ _KNOWN = frozenset(
     }
 )  # fmt: skip
 """What is written as it is. None of these has a value of an event, a row or a parameter."""
+
+_POOL_EVENTS = frozenset({"connect", "close", "checkin", "checkout"})
 
 
 class _LibrarySpan(trace.Span):
@@ -136,6 +138,30 @@ class _LibraryTracer(trace.Tracer):
             yield span
 
 
+class _StatementTracer(EngineTracer):
+    """Makes spans of the statements of recorded attempts, and no metrics.
+
+    The class of the instrumentation splits the text of each statement for the name of a span before it asks whether one
+    is recorded, and counts connections: 25 µs for an attempt that is not sampled.
+    """
+
+    @classmethod
+    def _register_event_listener(
+        cls, target: Engine, identifier: str, func: Callable[..., object], *args: object, **kw: object
+    ) -> None:
+        """Leave out the pool's events: only metrics need them."""
+        if identifier not in _POOL_EVENTS:
+            super()._register_event_listener(target, identifier, func, *args, **kw)  # type: ignore[no-untyped-call]  # as above
+
+    def _before_cur_exec(  # noqa: PLR0913, PLR0917 - SQLAlchemy's signature of the event
+        self, conn: object, cursor: object, statement: str, params: object, context: object, executemany: object
+    ) -> tuple[str, object]:
+        if not trace.get_current_span().is_recording():
+            return statement, params
+        changed: tuple[str, object] = super()._before_cur_exec(conn, cursor, statement, params, context, executemany)  # type: ignore[no-untyped-call]  # as above
+        return changed
+
+
 class _LibraryProvider(trace.TracerProvider):
     """The provider that the instrumentations get."""
 
@@ -170,7 +196,7 @@ def instrumented(provider: trace.TracerProvider, engines: Sequence[Engine]) -> I
     tracer = limited.get_tracer("opentelemetry.instrumentation.sqlalchemy")
     for engine in engines:
         # Its instrumentor would trace every engine of the process.
-        EngineTracer(tracer, engine, usage)  # type: ignore[no-untyped-call]  # the class has no types
+        _StatementTracer(tracer, engine, usage)  # type: ignore[no-untyped-call]  # the class has no types
     instrumentors = _instrumentors()
     for instrumentor in instrumentors:
         instrumentor.instrument(tracer_provider=limited, meter_provider=meters)
