@@ -48,7 +48,7 @@ PROCESSES ?= 3
 test: setup ## Unit and integration tests, on a real local stack.
 	@python -m pytest -n $(PROCESSES) $(LONG_FILES_FIRST) tests/integration tests/contract tests/unit
 
-deployment: setup ## What a user gets: documentation, demo, packages, image, chart, dashboards and rules.
+deployment: setup ## What a user gets: documentation, demo, packages, image, chart, TLS, collectors, dashboards.
 	@python -m pytest -n $(PROCESSES) $(LONG_FILES_FIRST) tests/deployment
 
 # Workers and commands that the tests start are measured too; a worker that is killed takes its data with it.
