@@ -100,6 +100,8 @@ class Database:
             execution_options={POOLED: is_pooled(settings)},
         )
         """The engine for the transactions of handlers."""
+        self.traced_effects: AsyncEngine = self.effects.execution_options()
+        """The same pool for attempts whose spans are recorded: what listens to its statements costs others nothing."""
         self.bookkeeping: AsyncEngine = create_async_engine(
             database_url(settings),
             hide_parameters=True,

@@ -142,7 +142,7 @@ async def open_resources(config: WorkerConfig) -> AsyncIterator[WorkerResources]
             for pool in reversed(config.pools)
         }
         if tracer is not None:
-            stack.enter_context(tracer.instrumented([one.effects.sync_engine for one in databases.values()]))
+            stack.enter_context(tracer.instrumented([one.traced_effects.sync_engine for one in databases.values()]))
         breakers = _build_breakers(config)
         gate = DatabaseGate(database.probe, partial(breakers.report, DATABASE))
         stack.push_async_callback(gate.close)

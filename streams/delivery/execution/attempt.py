@@ -203,8 +203,9 @@ class LongWork(_ComputeCalls):
             raise TypeError(message)
         async with self._step_lock:
             span = NO_SPAN if context.spans is None else context.spans.step(self._span)
+            engine = context.database.traced_effects if span.is_recorded else context.database.effects
             with span.block():
-                async with effect_session(context.database.effects, delivery.handler.time_limit) as session:
+                async with effect_session(engine, delivery.handler.time_limit) as session:
                     if not await leases.hold_lease(session, self._lease):
                         message = f"the lease on {self._lease.resource} is lost"
                         raise LeaseLostError(message)

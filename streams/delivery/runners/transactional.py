@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from schemas import Event
 from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
@@ -133,10 +133,10 @@ class TransactionalRunner:
             began, span = now_ms(), NO_SPAN
             try:
                 if self._spans is None or (span := self._spans.process(deliveries)) is NO_SPAN:
-                    done = await self._transaction(deliveries)
+                    done = await self._transaction(deliveries, self._context.database.effects)
                 else:
                     with span.current():
-                        done = await self._transaction(deliveries)
+                        done = await self._transaction(deliveries, self._context.database.traced_effects)
                     span.end("success" if done is not None else "duplicate")
             except Exception as error:  # noqa: BLE001 - every exception of a handler is settled
                 kind = database_error_kind(error)
@@ -163,13 +163,13 @@ class TransactionalRunner:
         """Return whether a dependency failed whose breaker is still closed: another run shows its state."""
         return isinstance(error, Unavailable) and not self._breakers.failed(error, handler)
 
-    async def _transaction(self, deliveries: list[Delivery]) -> _Done | None:
+    async def _transaction(self, deliveries: list[Delivery], engine: AsyncEngine) -> _Done | None:
         """Run the deliveries that did not run before; return which, and its times. None: nothing ran."""
         handler, identity = deliveries[0].handler, self._context.worker_identity
         began = returned = time.perf_counter()
         used = 0.0
         try:
-            async with EffectTransaction(self._context.database.effects, handler.time_limit) as transaction:
+            async with EffectTransaction(engine, handler.time_limit) as transaction:
                 todo = deliveries
                 # Even without a ledger, a delivery that failed or was deferred has a row, which must end with it.
                 if recorded := deliveries if handler.ledger else [delivery for delivery in deliveries if delivery.seq]:

@@ -139,27 +139,15 @@ class _LibraryTracer(trace.Tracer):
 
 
 class _StatementTracer(EngineTracer):
-    """Makes spans of the statements of recorded attempts, and no metrics.
-
-    The class of the instrumentation splits the text of each statement for the name of a span before it asks whether one
-    is recorded, and counts connections: 25 µs for an attempt that is not sampled.
-    """
+    """Makes spans of an engine's statements, and no metrics of its pool, whose connections other engines use too."""
 
     @classmethod
     def _register_event_listener(
         cls, target: Engine, identifier: str, func: Callable[..., object], *args: object, **kw: object
     ) -> None:
-        """Leave out the pool's events: only metrics need them."""
+        """Listen to an event, but not to the pool's."""
         if identifier not in _POOL_EVENTS:
             super()._register_event_listener(target, identifier, func, *args, **kw)  # type: ignore[no-untyped-call]  # as above
-
-    def _before_cur_exec(  # noqa: PLR0913, PLR0917 - SQLAlchemy's signature of the event
-        self, conn: object, cursor: object, statement: str, params: object, context: object, executemany: object
-    ) -> tuple[str, object]:
-        if not trace.get_current_span().is_recording():
-            return statement, params
-        changed: tuple[str, object] = super()._before_cur_exec(conn, cursor, statement, params, context, executemany)  # type: ignore[no-untyped-call]  # as above
-        return changed
 
 
 class _LibraryProvider(trace.TracerProvider):
@@ -189,7 +177,8 @@ def instrumented(provider: trace.TracerProvider, engines: Sequence[Engine]) -> I
 
     Args:
         provider: What makes the spans.
-        engines: The engines of handlers' transactions.
+        engines: The engines of transactions whose attempts are recorded. The instrumentation works on each statement
+            before it asks whether there is a span: 25 µs for an attempt, measured.
     """
     limited, meters = _LibraryProvider(provider), NoOpMeterProvider()
     usage = meters.get_meter(__name__).create_up_down_counter("db.client.connections.usage")

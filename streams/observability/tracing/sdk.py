@@ -121,7 +121,7 @@ class OpenTelemetryTracer:
         """Return the context in which the libraries that handlers use make spans below those of their attempts.
 
         Args:
-            engines: The engines of handlers' transactions.
+            engines: The engines of transactions whose attempts are recorded.
         """
         # A service that only publishes needs none of these libraries.
         from streams.observability.tracing.instrumentation import instrumented  # noqa: PLC0415
