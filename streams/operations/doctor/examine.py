@@ -13,7 +13,7 @@ from streams.operations.doctor.database_facts import read_server, read_tables
 from streams.operations.doctor.endpoints import examine_endpoints
 from streams.operations.doctor.finding import Finding
 from streams.operations.doctor.kafka import examine_kafka
-from streams.operations.doctor.mail import examine_mail
+from streams.operations.doctor.mail import examine_alerts, examine_mail
 from streams.operations.doctor.platform_tables import table_needs
 from streams.operations.doctor.services import examine_celery, examine_redis, examine_storage
 from streams.operations.doctor.vector_stores import examine_vector_store
@@ -34,6 +34,7 @@ def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
         examine_redis(settings),
         *examine_endpoints(settings, catalogue),
         examine_mail(settings),
+        *examine_alerts(settings),
         *examine_contents(settings),
         *examine_celery(settings),
     ]

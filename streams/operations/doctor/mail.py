@@ -1,4 +1,4 @@
-"""The check of the mail service: it is asked for a session, and no mail is sent."""
+"""The checks of the mail service, which is asked for a session and sends nothing, and of who receives alerts."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from streams.observability.error_text import message
 from streams.operations.doctor.finding import Finding, ok
 from streams.settings import Settings, SettingsError
 
-_SUBJECT = "mail"
+_SUBJECT, _ALERTS = "mail", "alerts"
 
 
 def examine_mail(settings: Settings) -> Finding:
@@ -31,3 +31,21 @@ def examine_mail(settings: Settings) -> Finding:
     except Exception as error:  # noqa: BLE001 - any error of the server is what was to be found
         return Finding(_SUBJECT, "fail", message(error), "correct STREAMS_MAIL_SMTP_… (encryption, name, password)")
     return ok(_SUBJECT, "the SMTP server accepts a session")
+
+
+def examine_alerts(settings: Settings) -> list[Finding]:
+    """Return what alerts lack to reach the receivers that are set; nothing if none is."""
+    receivers = {
+        "STREAMS_ALERT_EMAILS": bool(settings.alert_emails),
+        "STREAMS_ALERT_WEBHOOK_URL": settings.alert_webhook_url is not None,
+    }
+    if not (named := [name for name, is_set in receivers.items() if is_set]):
+        return []
+    if not (settings.queue_monitor_enabled or settings.dead_letter_alerts_enabled):
+        text = f"nothing raises alerts for {' and '.join(named)}: both checks are off"
+        remedy = "set STREAMS_DEAD_LETTER_ALERTS_ENABLED and STREAMS_QUEUE_MONITOR_ENABLED to true"
+        return [Finding(_ALERTS, "warning", text, remedy)]
+    if settings.alert_emails and settings.mail_type == "none":
+        text = "STREAMS_ALERT_EMAILS is set, and no mail is sent"
+        return [Finding(_ALERTS, "warning", text, "set STREAMS_MAIL_TYPE")]
+    return [ok(_ALERTS, f"they go to {' and '.join(named)}")]
