@@ -14,7 +14,10 @@ from streams.observability.error_text import message
 from streams.operations.doctor.database import check_pgvector
 from streams.operations.doctor.database_facts import read_server
 from streams.operations.doctor.finding import Finding, ok
-from streams.settings import Settings
+from streams.settings import PoolName, Settings
+
+VECTOR_POOLS: frozenset[PoolName] = frozenset({"default", "low"})
+"""The pools whose handlers read or write vectors."""
 
 
 def examine_vector_store(settings: Settings) -> list[Finding]:
@@ -32,7 +35,12 @@ def examine_vector_store(settings: Settings) -> list[Finding]:
 
 
 def vector_store_start_problems(settings: Settings) -> list[str]:
-    """Return why a worker must not start: its vector store does not answer, or refuses the login. One line each."""
+    """Return why a worker must not start: its vector store does not answer, or refuses the login. One line each.
+
+    A worker whose pools have no work on vectors does not need the store.
+    """
+    if not VECTOR_POOLS.intersection(settings.pools):
+        return []
     findings = [finding for finding in examine_vector_store(settings) if finding.stops_worker]
     return [f"{finding.subject}: {finding.text}: {finding.remedy}" for finding in findings]
 

@@ -155,3 +155,4 @@ def test_a_store_that_is_gone_stops_the_start(server: ElasticsearchServer) -> No
         assert line.endswith("start it, or correct STREAMS_ELASTICSEARCH_URL, _USER and _PASSWORD")
         assert "\n" not in line
         assert "secret" not in line
+        assert vector_store_start_problems(settings.model_copy(update={**wrong, "pools": ("high",)})) == []
