@@ -10,12 +10,15 @@ from typing import NamedTuple
 from zlib import crc32
 
 from streams.dify.errors import ExtractionError
+from streams.dify.extraction.completeness.binary_workbooks import binary_workbook_texts
 from streams.dify.extraction.completeness.books import book_texts
 from streams.dify.extraction.completeness.containers import (
+    cue_texts,
     document_texts,
     mail_texts,
     page_texts,
     plain_texts,
+    property_texts,
     slide_texts,
     workbook_texts,
 )
@@ -44,8 +47,12 @@ _HELD: Mapping[str, Callable[[bytes], Iterable[str]]] = {
     "md": page_texts,
     "mdx": page_texts,
     "pptx": slide_texts,
+    "properties": property_texts,
     "txt": plain_texts,
+    "vtt": cue_texts,
+    "xls": binary_workbook_texts,
     "xlsx": workbook_texts,
+    "xml": plain_texts,
 }
 """The formats whose words are counted. The reader of PDF counts its own glyphs."""
 

@@ -30,6 +30,7 @@ _WITHIN_WORDS = frozenset(
     | {"s", "samp", "small", "span", "strike", "strong", "sub", "sup", "tt", "u", "var", "wbr"}
 )
 """Tags that do not end a word."""
+_CUE_TAG = re.compile(r"<[^<>]*>")
 _UTF_16, _UTF_32 = (b"\xff\xfe", b"\xfe\xff"), b"\xff\xfe\x00\x00"
 _SEVEN_BITS = (b"\x00", b"\x1b", b"~{")
 """Bytes of UTF-16 and UTF-32 without a mark, of ISO-2022, and of HZ."""
@@ -58,11 +59,13 @@ def slide_texts(content: bytes) -> Iterator[str]:
 def workbook_texts(content: bytes) -> Iterator[str]:
     """Yield the texts of the cells of a workbook. Numbers and dates are left out: a reader formats them."""
     shared = [text for part in _parts(content, re.compile(re.escape(_STRINGS))) for text in _strings(part)]
+    used: set[str] = set()
     for part in _parts(content, _SHEET):
         for kind, value in _cells(part):
             if kind != "s":
                 yield value
-            elif value.isdecimal() and int(value) < len(shared):
+            elif value not in used and value.isdecimal() and int(value) < len(shared):
+                used.add(value)
                 yield shared[int(value)]
 
 
@@ -74,6 +77,23 @@ def page_texts(content: bytes) -> Iterator[str]:
 def plain_texts(content: bytes) -> Iterator[str]:
     """Yield the text of a text file."""
     yield _decoded(content)
+
+
+def property_texts(content: bytes) -> Iterator[str]:
+    """Yield the text of a properties file, without the words that have escapes."""
+    yield " ".join(word for word in _decoded(content).split() if "\\" not in word)
+
+
+def cue_texts(content: bytes) -> Iterator[str]:
+    """Yield what is said in WebVTT: the lines between a time and an empty line, without tags."""
+    in_cue = False
+    for line in _decoded(content).splitlines():
+        if "-->" in line:
+            in_cue = True
+        elif not line.strip():
+            in_cue = False
+        elif in_cue:
+            yield unescape(_CUE_TAG.sub("", line))
 
 
 def mail_texts(content: bytes) -> Iterator[str]:
@@ -113,7 +133,7 @@ def _decoded(content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return re.sub(rb"\S*[\x80-\xff]\S*", b" ", content).decode("ascii")
+        return b" ".join(word for word in content.split() if word.isascii()).decode("ascii")
 
 
 def _visible(text: str) -> Iterator[str]:

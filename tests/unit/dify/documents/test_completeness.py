@@ -82,6 +82,13 @@ HELD: dict[str, tuple[str, bytes, str]] = {
     "txt": ("txt", "\ufeffPlain words".encode(), "Plain words"),
     "utf-16": ("txt", "Plain words".encode("utf-16"), "Plain words"),
     "latin-1": ("txt", "Plain na\xefve words".encode("latin-1"), "Plain words"),
+    "xml": ("xml", b'<?xml version="1.0"?><a b="c">words</a>', "xml version 1 0 a b c words"),
+    "properties": ("properties", b"greeting=Hello\nname=Z\\u00fcrich Bern", "greeting Hello Bern"),
+    "vtt": (
+        "vtt",
+        b"WEBVTT head\n\nNOTE aside\n\n1\n00:01 --> 00:02\n<v Ada>Hello <b>there</b>\nand more\n\nSTYLE\np {}\n",
+        "Hello there and more",
+    ),
     "Japanese": ("txt", "標準マーケット".encode(), "標準マーケット"),
 }
 """File → the words that it holds."""
@@ -133,7 +140,9 @@ def test_what_cannot_be_counted_is_not_judged(kind: str, content: bytes) -> None
     assert found_share(content, kind, [Part("text")]) is None
 
 
-@pytest.mark.parametrize("kind", ["docx", "xlsx", "html", "open tags", "scripts", "txt"])
+@pytest.mark.parametrize(
+    "kind", ["docx", "xlsx", "html", "open tags", "scripts", "txt", "a long word in Latin-1", "properties"]
+)
 def test_the_time_of_the_count_grows_with_the_size(kind: str) -> None:
     """Four times the size takes at most eight times the time."""
 
@@ -147,9 +156,12 @@ def test_the_time_of_the_count_grows_with_the_size(kind: str) -> None:
             "open tags": lambda: b"words" + b"<!--" * count * 4,
             "scripts": lambda: b"words" + b"<script>" * count * 4,
             "txt": lambda: " ".join(map(str, range(count * 8))).encode(),
+            "a long word in Latin-1": lambda: b"a" * count + b" \xe9",
+            "properties": lambda: b"a" * count + b"\nb=c\\u00e9",
         }[kind]()
         began = time.process_time()
-        found_share(content, kind if kind in {"docx", "xlsx", "txt"} else "html", [Part("1 2 3 " * count)])
+        kinds = {"open tags": "html", "scripts": "html", "a long word in Latin-1": "txt"}
+        found_share(content, kinds.get(kind, kind), [Part("1 2 3 " * count)])
         return time.process_time() - began
 
     small = min(seconds(1) for _ in range(3))
