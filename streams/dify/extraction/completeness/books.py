@@ -9,7 +9,8 @@ from urllib.parse import unquote
 from xml.parsers.expat import ExpatError, ParserCreate
 
 from streams.dify.errors import ExtractionError
-from streams.dify.extraction.completeness.containers import MOST_BYTES, UNCOUNTABLE, page_texts
+from streams.dify.extraction.completeness.containers import MOST_BYTES, UNCOUNTABLE
+from streams.dify.extraction.completeness.texts import page_texts
 
 _CONTAINER = "META-INF/container.xml"
 

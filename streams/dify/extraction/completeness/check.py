@@ -13,15 +13,12 @@ from streams.dify.errors import ExtractionError
 from streams.dify.extraction.completeness.binary_workbooks import binary_workbook_texts
 from streams.dify.extraction.completeness.books import book_texts
 from streams.dify.extraction.completeness.containers import (
-    cue_texts,
     document_texts,
     mail_texts,
-    page_texts,
-    plain_texts,
-    property_texts,
     slide_texts,
     workbook_texts,
 )
+from streams.dify.extraction.completeness.texts import cue_texts, page_texts, plain_texts, property_texts
 from streams.dify.extraction.result import Part
 
 WHOLE = 0.995

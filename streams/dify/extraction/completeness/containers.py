@@ -10,11 +10,11 @@ import zlib
 from collections.abc import Iterable, Iterator
 from email import message_from_bytes
 from email.message import Message
-from html import unescape
 from io import BytesIO
 from xml.parsers.expat import ExpatError, ParserCreate
 
 from streams.dify.errors import ExtractionError
+from streams.dify.extraction.completeness.texts import decoded, visible
 
 UNCOUNTABLE = "the text of the file cannot be counted"
 MOST_BYTES = 64 << 20
@@ -24,24 +24,11 @@ _DOCUMENT = re.compile(r"word/(document|footnotes|endnotes)\d*\.xml")
 _SLIDE = re.compile(r"ppt/(slides/slide|notesSlides/notesSlide|diagrams/data)\d*\.xml")
 _SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
 _STRINGS = "xl/sharedStrings.xml"
-_TAG = re.compile(r"<(?:!--|/?([a-zA-Z][a-zA-Z0-9:-]*)|[!?/])")
-_WITHIN_WORDS = frozenset(
-    {"a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "del", "dfn", "em", "font", "i", "ins", "kbd", "mark", "q"}
-    | {"s", "samp", "small", "span", "strike", "strong", "sub", "sup", "tt", "u", "var", "wbr"}
-)
-"""Tags that do not end a word."""
-_CUE_TAG = re.compile(r"<[^<>]*>")
-_UTF_16, _UTF_32 = (b"\xff\xfe", b"\xfe\xff"), b"\xff\xfe\x00\x00"
-_SEVEN_BITS = (b"\x00", b"\x1b", b"~{")
-"""Bytes of UTF-16 and UTF-32 without a mark, of ISO-2022, and of HZ."""
 _REPEATED = frozenset({"dt", "ftr", "hdr", "sldNum"})
 """Placeholders of dates, headers, footers and numbers of slides."""
-_HIDDEN = re.compile(r"\shidden(?=[\s=/]|$)", re.IGNORECASE)
-"""An element that nobody sees. Its end is not looked for: what follows is not counted."""
 _WORDS, _ADDRESS = re.compile(r"\w+"), re.compile(r"https?://\S+")
 _NOT_SHOWN = {"css", "directory", "javascript", "rtf", "vcard", "watch-html", "x-amp-html", "x-vcard"}
 """Text parts of an e-mail that no program shows."""
-_UNSEEN = {name: re.compile(rf"</{name}\b", re.IGNORECASE) for name in ("noscript", "script", "style", "template")}
 
 
 def document_texts(content: bytes) -> Iterator[str]:
@@ -69,33 +56,6 @@ def workbook_texts(content: bytes) -> Iterator[str]:
                 yield shared[int(value)]
 
 
-def page_texts(content: bytes) -> Iterator[str]:
-    """Yield the visible texts of HTML, or of Markdown with HTML in it."""
-    yield from _visible(_decoded(content))
-
-
-def plain_texts(content: bytes) -> Iterator[str]:
-    """Yield the text of a text file."""
-    yield _decoded(content)
-
-
-def property_texts(content: bytes) -> Iterator[str]:
-    """Yield the text of a properties file, without the words that have escapes."""
-    yield " ".join(word for word in _decoded(content).split() if "\\" not in word)
-
-
-def cue_texts(content: bytes) -> Iterator[str]:
-    """Yield what is said in WebVTT: the lines between a time and an empty line, without tags."""
-    in_cue = False
-    for line in _decoded(content).splitlines():
-        if "-->" in line:
-            in_cue = True
-        elif not line.strip():
-            in_cue = False
-        elif in_cue:
-            yield unescape(_CUE_TAG.sub("", line))
-
-
 def mail_texts(content: bytes) -> Iterator[str]:
     """Yield the text parts of an e-mail, of alternatives the longest one. Attachments are left out."""
     try:
@@ -117,47 +77,8 @@ def _message_texts(message: Message) -> Iterator[str]:
             yield from texts
     elif message.get_content_maintype() == "text" and message.get_content_subtype() not in _NOT_SHOWN:
         body = message.get_payload(decode=True)
-        text = _decoded(body) if isinstance(body, bytes) else ""
-        yield from _visible(text) if message.get_content_subtype() == "html" else [text]
-
-
-def _decoded(content: bytes) -> str:
-    """Return the text of bytes: nothing of encodings in which an ASCII byte may be half a letter.
-
-    Of other encodings that are no Unicode, only the words in ASCII count.
-    """
-    if content.startswith(_UTF_16) and not content.startswith(_UTF_32):
-        return content.decode("utf-16", "replace").replace("\ufffd", " ")
-    if any(sign in content for sign in _SEVEN_BITS):
-        return ""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return b" ".join(word for word in content.split() if word.isascii()).decode("ascii")
-
-
-def _visible(text: str) -> Iterator[str]:
-    """Yield the texts between tags, in one pass."""
-    kept: list[str] = []
-    position = 0
-    while (tag := _TAG.search(text, position)) is not None:
-        kept.append(text[position : tag.start()])
-        name = (tag[1] or "").lower()
-        if name not in _WITHIN_WORDS:
-            yield unescape("".join(kept))
-            kept.clear()
-        end = text.find("-->" if tag[0] == "<!--" else ">", tag.end())
-        if end < 0:
-            return
-        position = end + 1
-        if _HIDDEN.search(text, tag.end(), end):
-            return
-        if name in _UNSEEN and not tag[0].startswith("</"):
-            closing = _UNSEEN[name].search(text, position)
-            if closing is None:
-                return
-            position = closing.start()
-    yield unescape("".join((*kept, text[position:])))
+        text = decoded(body) if isinstance(body, bytes) else ""
+        yield from visible(text) if message.get_content_subtype() == "html" else [text]
 
 
 def _parts(content: bytes, names: re.Pattern[str]) -> Iterator[Iterable[bytes]]:
