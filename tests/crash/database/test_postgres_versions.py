@@ -26,6 +26,7 @@ from streams.local.jars import Jar, cache_folder, fetch_jars, parse_jars
 from streams.local.ports import allocate_ports
 from streams.local.process import StartUp
 from streams.settings import Settings
+from tests.support.archives import unpack
 from tests.support.factories import make_message
 from tests.support.local_stack.databases import own_database
 from tests.support.local_stack.stack import Stack
@@ -72,7 +73,7 @@ def _unpack(jar: Path, folder: Path) -> Path:
     with zipfile.ZipFile(jar) as outer:
         (name,) = [name for name in outer.namelist() if name.endswith(".txz")]
         with tarfile.open(fileobj=io.BytesIO(outer.read(name)), mode="r:xz") as inner:
-            inner.extractall(folder, filter="tar")
+            unpack(inner, folder, "tar")
     programs = folder / "bin"
     (programs / "initdb").rename(programs / "initdb-plain")
     (programs / "initdb").write_text(INITDB)

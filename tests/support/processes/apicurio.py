@@ -14,6 +14,7 @@ from jgo.maven import MavenContext
 from streams.local.jars import cache_folder, sha256_of
 from streams.local.java import find_java
 from streams.local.process import ServerProcess, StartUp
+from tests.support.archives import unpack
 from tests.support.processes.worker_process import free_port
 
 NAME, VERSION = "apicurio-registry-app", "2.6.13.Final"
@@ -52,7 +53,7 @@ class Apicurio:
 def running_apicurio(folder: Path) -> Iterator[Apicurio]:
     """Unpack the registry into `folder` and run it for the duration of the block."""
     with tarfile.open(_archive(cache_folder(folder))) as archive:
-        archive.extractall(folder / "apicurio", filter="data")
+        unpack(archive, folder / "apicurio")
     port = free_port()
     process = ServerProcess("Apicurio Registry", folder / "apicurio-run")
     running = Apicurio(process, port)
