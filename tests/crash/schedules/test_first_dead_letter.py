@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 
 from schemas import AccountDeletionRequested
 from streams.settings import Settings
-from tests.support.fakes.json_api import Asked, json_api
-from tests.support.fakes.mail_server import mail_server
+from tests.support.alerts.receivers import alert_receivers
+from tests.support.fakes.json_api import Asked
 from tests.support.processes.worker_process import WorkerProcess, publish, scalar, wait_for
 
 ALERT_SECONDS = 60.0
@@ -26,15 +26,8 @@ def test_the_first_dead_letter_alerts_within_a_minute(
 ) -> None:
     """A second check finds nothing new to tell."""
     checks = "select count(*) from streams.slots where schedule = 'dead-letter-alerts' and status = 'success'"
-    with mail_server() as (mails, port), json_api() as (webhook, url):
-        one = worker(
-            STREAMS_DEAD_LETTER_ALERTS_ENABLED="true",
-            STREAMS_MAIL_TYPE="smtp",
-            STREAMS_MAIL_FROM="Acme <no-reply@acme.example>",
-            STREAMS_MAIL_SMTP_PORT=str(port),
-            STREAMS_ALERT_EMAILS="ops@acme.example",
-            STREAMS_ALERT_WEBHOOK_URL=url,
-        ).start()
+    with alert_receivers() as (mails, webhook, receivers):
+        one = worker(STREAMS_DEAD_LETTER_ALERTS_ENABLED="true", **receivers).start()
         publish(topics, [AccountDeletionRequested(account_id="nobody")])
         wait_for(lambda: scalar(engine, "select count(*) from streams.dead_letters") == 1, "a dead letter", 30)
         died = time.monotonic()

@@ -9,8 +9,7 @@ from sqlalchemy import Engine
 
 from schemas import AccountDeletionRequested, DeadLetterCheckRequested, QueueCheckRequested
 from streams.settings import Settings
-from tests.support.fakes.json_api import json_api
-from tests.support.fakes.mail_server import mail_server
+from tests.support.alerts.receivers import alert_receivers
 from tests.support.processes.worker_process import WorkerProcess, publish, rows, scalar, wait_for
 
 SETTLED = "select count(*) from streams.executions where handler like 'check-%' and status = 'success'"
@@ -19,14 +18,8 @@ SETTLED = "select count(*) from streams.executions where handler like 'check-%' 
 @pytest.mark.requirement("Schedules", "dead-letters: the first one of a handler and a type of error is an alert")
 def test_a_dead_letter_is_told_once(topics: Settings, engine: Engine, worker: Callable[..., WorkerProcess]) -> None:
     """Each check runs three times. The mails name the handler and the DLQ, and what was told is not repeated."""
-    with mail_server() as (mails, port), json_api() as (webhook, url):
-        one = worker(
-            STREAMS_MAIL_TYPE="smtp",
-            STREAMS_MAIL_FROM="Acme <no-reply@acme.example>",
-            STREAMS_MAIL_SMTP_PORT=str(port),
-            STREAMS_ALERT_EMAILS="ops@acme.example",
-            STREAMS_ALERT_WEBHOOK_URL=url,
-        ).start()
+    with alert_receivers() as (mails, webhook, receivers):
+        one = worker(**receivers).start()
         publish(topics, [AccountDeletionRequested(account_id="nobody")])
         wait_for(lambda: scalar(engine, "select count(*) from streams.dead_letters") == 1, "a dead letter", 30)
         for number in range(3):

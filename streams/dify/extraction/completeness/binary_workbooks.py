@@ -11,6 +11,7 @@ from typing import Final
 
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction.completeness.containers import UNCOUNTABLE, workbook_texts
+from streams.dify.extraction.completeness.texts import ascii_words
 
 _SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ARCHIVE = b"PK\x03\x04"
@@ -103,8 +104,7 @@ def _own_text(segments: list[bytes], version: int) -> str:
     if version >= _EXCEL_97:
         return _Segments(segments).string()
     (length,) = struct.unpack_from("<H", segments[0])
-    words = segments[0][2 : 2 + length].decode("ascii", "replace").split()
-    return " ".join(word for word in words if "\ufffd" not in word)
+    return ascii_words(segments[0][2 : 2 + length])
 
 
 class _Segments:

@@ -61,7 +61,12 @@ def decoded(content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return b" ".join(word for word in content.split() if word.isascii()).decode("ascii")
+        return ascii_words(content)
+
+
+def ascii_words(content: bytes) -> str:
+    """Return the words that have no byte beyond ASCII: those of a code page that nobody names."""
+    return b" ".join(word for word in content.split() if word.isascii()).decode("ascii")
 
 
 def visible(text: str) -> Iterator[str]:
