@@ -26,8 +26,8 @@ from streams.local.jars import Jar, cache_folder, fetch_jars, parse_jars
 from streams.local.ports import allocate_ports
 from streams.local.process import StartUp
 from streams.settings import Settings
-from tests.support.archives import unpack
 from tests.support.factories import make_message
+from tests.support.local_stack.archives import unpack
 from tests.support.local_stack.databases import own_database
 from tests.support.local_stack.stack import Stack
 from tests.support.platform.cleanup_steps import left

@@ -14,7 +14,7 @@ from jgo.maven import MavenContext
 from streams.local.jars import cache_folder, sha256_of
 from streams.local.java import find_java
 from streams.local.process import ServerProcess, StartUp
-from tests.support.archives import unpack
+from tests.support.local_stack.archives import unpack
 from tests.support.processes.worker_process import free_port
 
 NAME, VERSION = "apicurio-registry-app", "2.6.13.Final"
