@@ -19,7 +19,16 @@ from tests.support.cli import Commands
 from tests.support.local_stack.cluster import admin_client, delete_topics
 from tests.support.local_stack.databases import make_template, own_database
 from tests.support.local_stack.leftovers import register_run
-from tests.support.local_stack.stack import FOLDER, MODE, Stack, kept_folder, kept_stack, running_stack, session_stack
+from tests.support.local_stack.stack import (
+    FOLDER,
+    MODE,
+    Stack,
+    kept_folder,
+    kept_stack,
+    own_stack,
+    run_stack,
+    running_stack,
+)
 from tests.support.processes.preloaded import enable_preloading
 from tests.support.processes.worker_process import Streams, WorkerProcess
 
@@ -46,9 +55,10 @@ def kept() -> Path | None:
 
 @pytest.fixture(scope="session")
 def shared_stack(kept: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Run Kafka, PostgreSQL and Redis for this session, or use the kept ones."""
+    """Run Kafka, PostgreSQL and Redis for this run's processes, or use the kept ones."""
     if kept is None:
-        with session_stack(tmp_path_factory.mktemp("stack")) as stack:
+        base = tmp_path_factory.getbasetemp()
+        with run_stack(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) as stack:
             yield stack
     else:
         stack = kept_stack(kept)
@@ -58,9 +68,9 @@ def shared_stack(kept: Path | None, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def breakable_stack(shared_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Return servers that no other session uses. A test may stop or freeze them, and must restore them."""
-    if shared_stack.kept:
-        with session_stack(tmp_path_factory.mktemp("breakable")) as stack:
+    """Return servers that no other process uses. A test may stop or freeze them, and must restore them."""
+    if shared_stack.shared:
+        with own_stack(tmp_path_factory.mktemp("breakable")) as stack:
             yield stack
     else:
         yield shared_stack

@@ -1,18 +1,20 @@
-"""The servers of the tests: started for one run, or kept from run to run.
+"""The servers of the tests: started for one run and shared by its processes, or kept from run to run.
 
 `STREAMS_TEST_STACK=keep` uses the stack in `.local-test`, or in the folder in `STREAMS_TEST_STACK_DIR`. The first run
 starts it, and it keeps running. In both cases every test has its own database, topics and names.
 """
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 from uuid import uuid4
 
 import psutil
@@ -39,14 +41,14 @@ def _new_run() -> str:
 
 @dataclass(frozen=True)
 class Stack:
-    """The servers of this session. Names of databases and topics begin with `t` and the session's `run`."""
+    """The servers of a process of tests. Its names of databases and topics begin with `t` and with its `run`."""
 
     environment: dict[str, str]
     folder: Path
     database_admin_url: str
     """The superuser of PostgreSQL. The URL of `environment` has the role of the pipeline."""
-    kept: bool = False
-    """Whether other sessions use the servers too. If so, no test may stop or freeze them."""
+    shared: bool = False
+    """Whether other processes of tests use the servers too. If so, no test may stop or freeze them."""
     run: str = field(default_factory=_new_run)
     _numbers: Iterator[int] = field(default_factory=partial(count, 1))
 
@@ -56,10 +58,46 @@ class Stack:
 
 
 @contextmanager
-def session_stack(folder: Path) -> Iterator[Stack]:
-    """Run fast servers for this session. Their data is in memory if there is space, otherwise in `folder`."""
+def run_stack(folder: Path) -> Iterator[Stack]:
+    """Use the servers of this run. The first process of the run starts them, the last one stops them.
+
+    To start a server and to warm it up costs as much as a hundred tests.
+
+    Args:
+        folder: The same folder in each process of the run. Data of the servers are in it if the memory has no space.
+    """
     _remove_abandoned()
-    if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ROOM:
+    several = "PYTEST_XDIST_WORKER" in os.environ
+    memory = _IN_MEMORY / f"{_PREFIX}{os.getppid() if several else os.getpid()}-run"
+    # The operating system unlocks the file of a process that ends for any reason.
+    with (folder / "users").open("a") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        place = memory if memory.exists() or _memory_has_room() else folder
+        place.mkdir(exist_ok=True)
+        place.chmod(0o755)  # PostgreSQL may run as another user
+        try:
+            yield replace(_started_stack(place / "stack"), shared=several)
+        finally:
+            if _is_last(users):
+                for one in (memory, folder):
+                    LocalStack(one / "stack").down()
+                shutil.rmtree(memory, ignore_errors=True)
+
+
+def _is_last(users: IO[str]) -> bool:
+    """Return whether no other process holds the lock. If so, the next one waits until this file is closed."""
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def own_stack(folder: Path) -> Iterator[Stack]:
+    """Run fast servers that no other process uses. Their data is in memory if there is space, otherwise in `folder`."""
+    _remove_abandoned()
+    if _memory_has_room():
         with TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=_IN_MEMORY) as memory:
             Path(memory).chmod(0o755)
             with running_stack(Path(memory) / "stack") as stack:
@@ -69,6 +107,10 @@ def session_stack(folder: Path) -> Iterator[Stack]:
         with running_stack(folder) as stack:
             _write_without_waiting(stack.database_admin_url)
             yield stack
+
+
+def _memory_has_room() -> bool:
+    return _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ROOM
 
 
 @contextmanager
@@ -97,12 +139,14 @@ def kept_folder() -> Path | None:
 
 def kept_stack(folder: Path) -> Stack:
     """Return the servers in `folder`. They are started if they do not run, and keep running."""
+    return replace(_started_stack(folder), shared=True)
+
+
+def _started_stack(folder: Path) -> Stack:
     local = LocalStack(folder)
-    status = local.status()
-    if not status or not all(server.running for server in status):
-        local.up()
-        _write_without_waiting(local.database_admin_url)
-    return Stack(local.environment(), folder, local.database_admin_url, kept=True)
+    local.up()
+    _write_without_waiting(local.database_admin_url)
+    return Stack(local.environment(), folder, local.database_admin_url)
 
 
 def _write_without_waiting(url: str) -> None:

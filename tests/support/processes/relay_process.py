@@ -1,6 +1,7 @@
 """Runs `streams relay` as operators do."""
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -27,6 +28,11 @@ class RelayProcess:
         """Return whether the log contains a text. Fails if the process has ended."""
         assert self.process.poll() is None, self.log.read_text()
         return what in self.log.read_text()
+
+    def is_active(self) -> bool | None:
+        """Return whether it is active, or stands by, by the last line of its log about that. None: it is neither."""
+        lines = re.findall("this relay is active|this relay stands by", self.log.read_text())
+        return lines[-1] == "this relay is active" if lines else None
 
     def stop(self) -> int:
         """Send SIGTERM and return the exit code."""
