@@ -17,8 +17,9 @@ from streams.topics import load_catalogue
 from tests.integration.conftest import Stack, own_environment
 from tests.support.apps.scheduled_trials import TOPIC
 from tests.support.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested, Trial
+from tests.support.cli import Commands
 from tests.support.fakes.otlp_receiver import ReceivedSpan, Receiver, open_receiver
-from tests.support.processes.worker_process import rows, scalar, wait_for
+from tests.support.processes.worker_process import rows, wait_for
 from tests.support.trial_fixtures import TrialRun, trials_running
 
 SECTION = "Traces"
@@ -237,7 +238,10 @@ def test_log_lines_have_the_ids(run: TrialRun, receiver: Receiver, folder: Path)
     assert [line["span_id"] for line in found if line["message"] == "the trial permits nothing"] == [done.span_id]
 
 
-@pytest.mark.requirement(SECTION, "`executions show` and `dlq show` print the trace id and a link")
+LINKED = "`executions show` and `dlq show` print the trace id and a link"
+
+
+@pytest.mark.requirement(SECTION, LINKED)
 def test_commands_show_the_trace(run: TrialRun, receiver: Receiver) -> None:
     event = SingleTrialRequested(entity="c", plan="permanent", times=9)
     send(run, event)
@@ -250,4 +254,25 @@ def test_commands_show_the_trace(run: TrialRun, receiver: Receiver) -> None:
         assert isinstance(found, dict)
         assert found["trace_id"] == sent.trace_id
         assert found["trace_url"] is None
-    assert scalar(run.engine, "select 1") == 1
+
+
+@pytest.mark.requirement(SECTION, LINKED)
+def test_the_ledger_has_the_trace_of_each_delivery(run: TrialRun, receiver: Receiver) -> None:
+    """Of each kind of handler, after success and after a retry: no record is read, so Kafka may be away."""
+    events: list[Trial] = [
+        SingleTrialRequested(entity="k"),
+        SingleTrialRequested(entity="k2", plan="fail", times=1),
+        BatchTrialRequested(entity="k"),
+        LongTrialRequested(entity="k"),
+        LongTrialRequested(entity="k2", plan="fail", times=1),
+    ]
+    send(run, *events)
+    run.ended(*events)
+    away = Commands({**run.streams.environment, "STREAMS_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    away.environment["STREAMS_TRACE_URL"] = "https://traces.example/{trace_id}"
+    for event in events:
+        (sent,) = spans(receiver, "send", event, 1)
+        (shown,) = away.rows("executions", "show", str(event.event_id))
+        assert (shown["trace_id"], shown["trace_url"]) == (sent.trace_id, f"https://traces.example/{sent.trace_id}")
+        (row,) = rows(run.engine, f"select trace_id from streams.executions where trace_id = '{sent.trace_id}'")
+        assert isinstance(row["trace_id"], UUID)
