@@ -76,6 +76,11 @@ def spans(receiver: Receiver, name: str, event: Trial | UUID, count: int) -> lis
     return found()
 
 
+def operation(name: str) -> dict[str, str]:
+    """Return the attributes that name the operation of a span."""
+    return {"messaging.operation.name": name, "messaging.operation.type": name}
+
+
 def linked(span: ReceivedSpan) -> set[str]:
     """Return the ids of the spans that a span has links to."""
     return {link.span_id for link in span.links}
@@ -96,11 +101,17 @@ def test_an_attempt_is_the_child_of_its_sender(run: TrialRun, receiver: Receiver
         "messaging.kafka.offset": row["offset"],
         "messaging.message.id": str(event.event_id),
     }
-    assert (sent.name, sent.kind, sent.parent_id, sent.attributes) == (f"send {topic}", "producer", "", place)
+    assert (sent.name, sent.kind, sent.parent_id, sent.attributes) == (
+        f"send {topic}",
+        "producer",
+        "",
+        {**place, **operation("send")},
+    )
     assert (done.name, done.kind, done.parent_id) == (f"process {topic}", "consumer", sent.span_id)
     assert done.trace_id == sent.trace_id
     assert done.attributes == {
         **place,
+        **operation("process"),
         "messaging.consumer.group.name": load_catalogue(run.settings).group("default"),
         "streams.handler": "try-single",
         "streams.attempt": 1,
@@ -131,6 +142,7 @@ def test_a_retry_stays_in_the_trace(run: TrialRun, receiver: Receiver) -> None:
     settled = spans(receiver, "settle", event, 2)
     assert [one.parent_id for one in settled] == [attempts[0].span_id, attempts[1].span_id]
     assert [one.attributes["streams.outcome"] for one in settled] == ["retry", "retry"]
+    assert all(operation("settle").items() <= one.attributes.items() for one in settled)
 
 
 @pytest.mark.requirement(SECTION, "a death, and a replay that continues the trace and has a link to the death")
@@ -170,6 +182,9 @@ def test_a_batch_has_a_link_to_each_event(run: TrialRun, receiver: Receiver) -> 
     assert len(links) == 40
     assert len(attempts()) < 40
     assert {one.attributes["streams.outcome"] for one in attempts()} == {"success"}
+    assert [one.attributes["messaging.batch.message_count"] for one in attempts()] == [
+        len(one.links) for one in attempts()
+    ]
     assert all(one.parent_id == one.links[0].span_id for one in attempts())
 
 
