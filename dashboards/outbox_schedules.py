@@ -48,11 +48,12 @@ _SCHEDULES = Row(
     (
         Panel(
             "Schedules",
-            "Each schedule: whether it is enabled or paused, seconds until its next slot (below 0: it is late), "
-            "seconds since its last success, and slots missed within 24 hours.",
+            "Each schedule: whether it is enabled, paused or broken (it cannot run), seconds until its next slot "
+            "(below 0: it is late), seconds since its last success, and slots missed within 24 hours.",
             (
                 Query(f"max by (schedule) (streams_schedule_enabled{{{_SCHEDULE}}})", "enabled"),
                 Query(f"max by (schedule) (streams_schedule_paused{{{_SCHEDULE}}})", "paused"),
+                Query(f"max by (schedule) (streams_schedule_broken{{{_SCHEDULE}}})", "broken"),
                 Query(
                     f"max by (schedule) (streams_schedule_next_slot_timestamp_seconds{{{_SCHEDULE}}}) - time()",
                     "next in",

@@ -1,6 +1,5 @@
 """`streams dlq`: lists, shows and replays dead letters."""
 
-import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
@@ -29,7 +28,7 @@ from streams.cli.output import (
 )
 from streams.cli.tables import Column
 from streams.codec import build_codec
-from streams.headers import SPRING_OFFSET, SPRING_PARTITION, SPRING_TIMESTAMP
+from streams.observability.tracing import trace_id_of
 from streams.operations.dead_letters.index import (
     DeadLetter,
     DeadLetterFilter,
@@ -41,8 +40,7 @@ from streams.operations.dead_letters.rebuild import rebuild as rebuild_index
 from streams.operations.dead_letters.records import RecordUnreadableError, read_record, read_records
 from streams.operations.dead_letters.replay import ReplayRefusedError
 from streams.operations.dead_letters.replay import replay as replay_letter
-from streams.operations.dead_letters.show import show_value
-from streams.operations.traces import trace_fields
+from streams.operations.dead_letters.show import header_value, readable, show_value
 from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings, load_settings
 from streams.topics import Catalogue
@@ -91,7 +89,6 @@ REPLAY_COLUMNS = (
     Column("replayed", 2, styles={"yes": "green", "no": "red"}),
     Column("error", 4, min_width=20),
 )
-_BIG_ENDIAN = {SPRING_PARTITION, SPRING_OFFSET, SPRING_TIMESTAMP}
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The dead letter's id, or the beginning of it.")]
 TopicOption = Annotated[str | None, typer.Option("--topic", help="Select only events of this topic.")]
@@ -160,7 +157,9 @@ def show(output: Output, dead_letter_id: IdArgument) -> None:
         record = read_record(settings, letter)
     except RecordUnreadableError as error:
         raise CommandError(str(error)) from error
-    shown = {**asdict(letter), **_content(settings, letter, record), **trace_fields(settings, record)}
+    trace_id = trace_id_of(headers.last(record.headers, headers.TRACEPARENT))
+    shown = {**asdict(letter), **_content(settings, letter, record), "trace_id": trace_id}
+    shown["trace_url"] = settings.trace_link(trace_id)
     if output.is_table:
         print_lines(dead_letter_page(shown, output.screen), output.screen)
     elif output.format is Format.JSON:
@@ -277,24 +276,10 @@ def _content(settings: Settings, letter: DeadLetter, record: Record) -> dict[str
     codec = build_codec(settings, build_catalogue(settings))
     shown = show_value(codec, letter.topic, record.value)
     return {
-        "key": _text(record.key),
+        "key": readable(record.key),
         "value": shown.value,
         "event": shown.event,
         "unreadable": shown.unreadable,
         "protection": headers.last_text(record.headers, headers.DLQ_PROTECTION),
-        "headers": [[name, _header(name, value)] for name, value in record.headers],
+        "headers": [[name, header_value(name, value)] for name, value in record.headers],
     }
-
-
-def _header(name: str, value: bytes | None) -> object:
-    number = headers.as_spring_number(value) if name in _BIG_ENDIAN else None
-    return _text(value) if number is None else number
-
-
-def _text(value: bytes | None) -> str | None:
-    if value is None:
-        return None
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return f"base64:{base64.b64encode(value).decode()}"

@@ -34,7 +34,6 @@ from streams.operations.executions import (
 )
 from streams.operations.kafka_admin import KafkaRefusedError
 from streams.operations.lag import group_lag
-from streams.operations.traces import execution_traces, trace_fields
 from streams.publishing.outbox.withdraw import RelayBusyError
 from streams.runtime.declarations import build_catalogue, build_handlers
 from streams.settings import Settings, load_settings
@@ -125,9 +124,7 @@ def show(output: Output, event: EventArgument, handler: HandlerOption = None) ->
         with engine.connect() as connection:
             event_id = resolve_event_id(connection, event)
         found = _find(engine, event_id, handler)
-        with engine.connect() as connection:
-            traces = execution_traces(settings, connection, event_id)
-    found = [{**one, **traces.get(str(one["handler"]), trace_fields(settings, None))} for one in found]
+    found = [{**one, "trace_url": settings.trace_link(_text(one["trace_id"]))} for one in found]
     if output.is_table:
         print_lines(execution_page(found, output.screen), output.screen)
     else:
@@ -200,6 +197,10 @@ def _topic(settings: Settings, topic: str | None, handler: str | None) -> str | 
         return catalogue.topic(topic).name
     events = [known.event for known in build_handlers(settings) if known.name == handler]
     return catalogue.of(events[0]).name if events else None
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _find(engine: Engine, event_id: UUID, handler: str | None) -> list[dict[str, object]]:

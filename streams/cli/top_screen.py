@@ -10,6 +10,7 @@ from streams.cli.screen import Screen
 from streams.cli.tables import Column, Row, build_table
 from streams.observability.printable import escape_line
 from streams.operations.monitoring.overview import Overview, PoolRow, TopicRow
+from streams.operations.monitoring.sample import ScheduleState
 
 POOL_COLUMNS = (
     Column("pool", 1),
@@ -114,7 +115,7 @@ def _row(row: PoolRow | TopicRow) -> dict[str, object]:
 
 
 def _state(overview: Overview, screen: Screen, most: int | None) -> list[Text]:
-    """Return open breakers, paused things, and schedules that are late or paused."""
+    """Return open breakers, paused things, and schedules that are paused, cannot run or have missed slots."""
     waiting = [
         Text(f"breaker   {escape_line(one.dependency)}: {one.waiting} of {one.workers} workers wait", style="red")
         for one in overview.breakers or ()
@@ -125,17 +126,17 @@ def _state(overview: Overview, screen: Screen, most: int | None) -> list[Text]:
         for one in overview.paused or ()
     ]
     schedules = [
-        Text(f"schedule  {escape_line(one.name)}: {_schedule_state(one.paused, one.missed)}", style="yellow")
+        Text(f"schedule  {escape_line(one.name)}: {_schedule_state(one)}", style="yellow")
         for one in overview.schedules or ()
-        if one.paused or one.missed
+        if one.paused or one.broken or one.missed
     ]
     lines = [line for group in (waiting, paused, schedules) for line in _most(group, most)]
     return [*lines, Text("")] if lines else []
 
 
-def _schedule_state(paused: bool, missed: int) -> str:  # noqa: FBT001 - a field of the row
-    parts = ["paused"] if paused else []
-    return ", ".join([*parts, f"{missed} missed slots in 24 h"] if missed else parts)
+def _schedule_state(schedule: ScheduleState) -> str:
+    parts = [word for word, holds in (("paused", schedule.paused), ("cannot run", schedule.broken)) if holds]
+    return ", ".join([*parts, f"{schedule.missed} missed slots in 24 h"] if schedule.missed else parts)
 
 
 def _most(lines: Sequence[Text], most: int | None) -> list[Text]:

@@ -66,6 +66,7 @@ executions = Table(
     Column("record_value", LargeBinary, comment="a long delivery's record: its offset is acknowledged at the claim"),
     Column("record_headers", JSONB(none_as_null=True)),
     Column("warnings", JSONB(none_as_null=True), comment="what the handler warns of: texts"),
+    Column("trace_id", Uuid, comment="the trace of the event, from its traceparent"),
     CheckConstraint("status in ('started', 'retry', 'success', 'failure')", name="executions_status"),
     Index("executions_created", "created_at"),
     Index("executions_topic", "topic", "created_at"),

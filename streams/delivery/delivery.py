@@ -11,6 +11,7 @@ from schemas import Event
 from schemas.event import event_time
 from streams import headers
 from streams.delivery.handler import Handler
+from streams.observability.tracing import trace_id_of
 from streams.topics import Topic
 from streams.transport.kafka.records import Assignment, Chunk, Record
 
@@ -100,6 +101,11 @@ class Delivery:
     def task_id(self) -> UUID:
         """The id of this delivery, the same for every run and every worker."""
         return uuid5(TASK_NAMESPACE, f"{self.event.event_id}/{self.handler.name}")
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace of the event, the same for every run: 32 hexadecimal digits. None: its sender named no trace."""
+        return trace_id_of(self.record.last_header(headers.TRACEPARENT))
 
     @property
     def key(self) -> bytes:

@@ -11,12 +11,15 @@ from streams.delivery.delivery import Delivery
 from streams.observability.tracing import NO_SPAN, Link, NewSpan, Span, Tracer
 from streams.observability.tracing.span import (
     ATTEMPT,
+    BATCH_SIZE,
     DESTINATION,
     ERROR_TYPE,
     GROUP,
     HANDLER,
     MESSAGE_ID,
     OFFSET,
+    OPERATION,
+    OPERATION_TYPE,
     PARTITION,
     SYSTEM,
     WAITED,
@@ -46,15 +49,16 @@ class DeliverySpans:
             parent = first.record.last_header(headers.TRACEPARENT)
             if self._follows_parent and is_unsampled(parent):  # most units of a sampled pipeline end here
                 return NO_SPAN
-            attributes = {**self._attributes(first), **_waited(first)}
+            attributes = {**self._attributes("process", first), **_waited(first)}
             return self._start(attributes, parent, tuple(_last_span(first)), first)
         parents = [delivery.record.last_header(headers.TRACEPARENT) for delivery in deliveries]
         parent = next((one for one in parents if one is not None and not is_unsampled(one)), parents[0])
         if self._follows_parent and is_unsampled(parent):
             return NO_SPAN
         attributes = {
-            SYSTEM: "kafka",
+            **_operation("process"),
             DESTINATION: first.topic.name,
+            BATCH_SIZE: len(deliveries),
             GROUP: self._group,
             HANDLER: first.handler.name,
             ATTEMPT: max(delivery.run_number for delivery in deliveries),
@@ -82,7 +86,7 @@ class DeliverySpans:
         parent = attempt.traceparent or delivery.record.last_header(headers.TRACEPARENT)
         if self._follows_parent and is_unsampled(parent):
             return NO_SPAN
-        attributes = self._attributes(delivery)
+        attributes = self._attributes("settle", delivery)
         if error_type is not None:
             attributes[ERROR_TYPE] = error_type
         return self._recorded(NewSpan("settle", "client", attributes, parent))
@@ -96,15 +100,20 @@ class DeliverySpans:
         span = self._tracer.start(new)
         return span if span.is_recorded else NO_SPAN
 
-    def _attributes(self, delivery: Delivery) -> dict[str, str | int | float]:
+    def _attributes(self, operation: str, delivery: Delivery) -> dict[str, str | int | float]:
         return {
-            SYSTEM: "kafka",
+            **_operation(operation),
             DESTINATION: delivery.topic.name,
             GROUP: self._group,
             HANDLER: delivery.handler.name,
             ATTEMPT: delivery.run_number,
             **_position(delivery),
         }
+
+
+def _operation(name: str) -> dict[str, str | int | float]:
+    """Return what the conventions require of each span of a message. `settle` is one of their types, too."""
+    return {SYSTEM: "kafka", OPERATION: name, OPERATION_TYPE: name}
 
 
 def _position(delivery: Delivery) -> dict[str, str | int]:

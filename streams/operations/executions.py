@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import Connection, func, literal_column, select
+from sqlalchemy import Connection, RowMapping, func, literal_column, select
 
 from schemas.event import event_time
 from streams.database.tables import TENANT_INDEXED, executions, outbox
@@ -92,7 +92,8 @@ def list_executions(connection: Connection, wanted: ExecutionFilter, limit: int)
 def show_executions(connection: Connection, event_id: UUID, handler: str | None = None) -> list[dict[str, object]]:
     """Return the executions of one event, one per handler. Empty if the ledger has none.
 
-    Each has SHOW_FIELDS, and `cancelled_by`: who cancelled it, or None.
+    Each has SHOW_FIELDS, and two more. `cancelled_by` is who cancelled it, or None. `trace_id` is 32 hexadecimal
+    digits, or None: its event came without a trace.
 
     Args:
         connection: The ledger's database.
@@ -104,14 +105,24 @@ def show_executions(connection: Connection, event_id: UUID, handler: str | None 
         return []
     columns = executions.c
     statement = (
-        select(*(columns[name] for name in SHOW_FIELDS))
+        select(*(columns[name] for name in SHOW_FIELDS), columns.trace_id)
         .where(columns.day == made_at.date(), columns.event_id == event_id)
         .order_by(columns.handler)
     )
     if handler is not None:
         statement = statement.where(columns.handler == handler)
     rows = connection.execute(statement).mappings()
-    return [{**row, "cancelled_by": _cancelled_by(row["history"])} for row in rows]
+    return [_shown(row) for row in rows]
+
+
+def _shown(row: RowMapping) -> dict[str, object]:
+    fields = {name: row[name] for name in SHOW_FIELDS}
+    return {**fields, "cancelled_by": _cancelled_by(row["history"]), "trace_id": _digits(row["trace_id"])}
+
+
+def _digits(trace_id: UUID | None) -> str | None:
+    """Return a trace id as its header and its viewer write it. PostgreSQL has it as a UUID, in half the bytes."""
+    return None if trace_id is None else trace_id.hex
 
 
 def _cancelled_by(history: Sequence[Mapping[str, object]]) -> object:

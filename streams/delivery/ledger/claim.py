@@ -16,20 +16,22 @@ _FROM_ARRAYS = """
     from unnest(
         cast(:days as date[]), cast(:event_ids as uuid[]), cast(:task_ids as uuid[]), cast(:topics as text[]),
         cast(:partitions as int[]), cast(:offsets as bigint[]), cast(:keys as bytea[]), cast(:tenants as text[]),
-        cast(:args as text[]), cast(:seqs as int[]), cast(:runs as int[]), cast(:created as timestamptz[])
-    ) as d(day, event_id, task_id, topic, partition, "offset", key, tenant_id, args, seq, run, created_at)
+        cast(:args as text[]), cast(:traces as uuid[]), cast(:seqs as int[]), cast(:runs as int[]),
+        cast(:created as timestamptz[])
+    ) as d(day, event_id, task_id, topic, partition, "offset", key, tenant_id, args, trace_id, seq, run, created_at)
 """
 
 CLAIM_EFFECT = text(
     """
     insert into streams.executions as e (
         day, event_id, handler, task_id, topic, partition, "offset", key, tenant_id, pool, priority, args,
-        status, seq, attempts, created_at, started_at, completed_at, worker, history
+        trace_id, status, seq, attempts, created_at, started_at, completed_at, worker, history
     )
     select d.day, d.event_id, :handler, d.task_id, d.topic, d.partition, d."offset", d.key, d.tenant_id, :pool,
-        :priority, cast(d.args as jsonb), 'success', d.seq, d.run, d.created_at, clock_timestamp(), clock_timestamp(),
-        :worker, jsonb_build_array(jsonb_build_object('attempt', d.run, 'started_at', clock_timestamp(),
-            'completed_at', clock_timestamp(), 'outcome', 'success', 'worker', cast(:worker as text)))
+        :priority, cast(d.args as jsonb), d.trace_id, 'success', d.seq, d.run, d.created_at, clock_timestamp(),
+        clock_timestamp(), :worker, jsonb_build_array(jsonb_build_object('attempt', d.run,
+            'started_at', clock_timestamp(), 'completed_at', clock_timestamp(), 'outcome', 'success',
+            'worker', cast(:worker as text)))
     """
     + _FROM_ARRAYS
     + """
@@ -48,10 +50,10 @@ INSERT_DEFERRED = text(
     """
     insert into streams.executions (
         day, event_id, handler, task_id, topic, partition, "offset", key, tenant_id, pool, priority, args,
-        status, seq, attempts, created_at, due_at, worker, history
+        trace_id, status, seq, attempts, created_at, due_at, worker, history
     )
     select d.day, d.event_id, :handler, d.task_id, d.topic, d.partition, d."offset", d.key, d.tenant_id, :pool,
-        :priority, cast(d.args as jsonb), 'retry', d.seq, d.run - 1, d.created_at, :due_at,
+        :priority, cast(d.args as jsonb), d.trace_id, 'retry', d.seq, d.run - 1, d.created_at, :due_at,
         :worker, jsonb_build_array(jsonb_build_object('attempt', d.run, 'started_at', clock_timestamp(),
             'completed_at', clock_timestamp(), 'outcome', 'deferred', 'worker', cast(:worker as text)))
     """
@@ -130,6 +132,7 @@ def _columns(deliveries: Sequence[Delivery]) -> dict[str, str]:
         "keys": byte_array_text(delivery.record.key for delivery in deliveries),
         "tenants": array_text(storable(delivery.event.tenant_id) for delivery in deliveries),
         "args": array_text(args_json(delivery) for delivery in deliveries),
+        "traces": array_text(delivery.trace_id for delivery in deliveries),
         "seqs": array_text(delivery.seq for delivery in deliveries),
         "runs": array_text(delivery.run_number for delivery in deliveries),
         "created": array_text(at_ms(origin.timestamp) for origin in origins),

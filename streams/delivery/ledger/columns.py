@@ -56,6 +56,7 @@ def fixed_columns(delivery: Delivery, identity: WorkerIdentity, *, with_args: bo
         "priority": identity.priority,
         "worker": identity.worker,
         "args": args_json(delivery) if with_args else omitted_args("the database rejected them"),
+        "trace_id": delivery.trace_id,
         "created_at": at_ms(delivery.origin.timestamp),
     }
 

@@ -44,12 +44,12 @@ CLAIM_LONG = text(
     """
     insert into streams.executions as e (
         day, event_id, handler, task_id, topic, partition, "offset", key, tenant_id, pool, priority, args,
-        status, seq, attempts, replays, created_at, started_at, worker,
+        trace_id, status, seq, attempts, replays, created_at, started_at, worker,
         resource, lease_token, lease_until, record_value, record_headers
     )
     values (
         :day, :event_id, :handler, :task_id, :topic, :partition, :offset, :key, :tenant_id, :pool, :priority,
-        cast(:args as jsonb), 'started', :seq, :run, :replays, :created_at, clock_timestamp(), :worker,
+        cast(:args as jsonb), :trace_id, 'started', :seq, :run, :replays, :created_at, clock_timestamp(), :worker,
         :resource, :token, clock_timestamp() + make_interval(secs => :seconds), :value, cast(:headers as jsonb)
     )
     on conflict (day, event_id, handler) do update set

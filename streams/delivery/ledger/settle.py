@@ -25,11 +25,11 @@ INSERT_IF_MISSING = text(
     """
     insert into streams.executions (
         day, event_id, handler, task_id, topic, partition, "offset", key, tenant_id, pool, priority, args,
-        status, seq, attempts, created_at, started_at, worker
+        trace_id, status, seq, attempts, created_at, started_at, worker
     )
     values (
         :day, :event_id, :handler, :task_id, :topic, :partition, :offset, :key, :tenant_id, :pool, :priority,
-        cast(:args as jsonb), 'retry', :seq, :attempts, :created_at, :started_at, :worker
+        cast(:args as jsonb), :trace_id, 'retry', :seq, :attempts, :created_at, :started_at, :worker
     )
     on conflict do nothing
     """

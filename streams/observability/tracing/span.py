@@ -12,11 +12,14 @@ Attributes = Mapping[str, str | int | float]
 
 # OpenTelemetry's semantic conventions for messaging.
 SYSTEM: Final = "messaging.system"
+OPERATION: Final = "messaging.operation.name"
+OPERATION_TYPE: Final = "messaging.operation.type"
 DESTINATION: Final = "messaging.destination.name"
 PARTITION: Final = "messaging.destination.partition.id"
 OFFSET: Final = "messaging.kafka.offset"
 GROUP: Final = "messaging.consumer.group.name"
 MESSAGE_ID: Final = "messaging.message.id"
+BATCH_SIZE: Final = "messaging.batch.message_count"
 ERROR_TYPE: Final = "error.type"
 # The pipeline's own.
 HANDLER: Final = "streams.handler"
@@ -108,5 +111,11 @@ def send_span(topic: str, message_id: str, parent: bytes | None) -> NewSpan:
         message_id: The event's id.
         parent: The `traceparent` of what publishes it. None: the current span, or else a new trace.
     """
-    attributes = {SYSTEM: "kafka", DESTINATION: topic, MESSAGE_ID: message_id}
+    attributes = {
+        SYSTEM: "kafka",
+        OPERATION: "send",
+        OPERATION_TYPE: "send",
+        DESTINATION: topic,
+        MESSAGE_ID: message_id,
+    }
     return NewSpan(f"send {topic}", "producer", attributes, parent)

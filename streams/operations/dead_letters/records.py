@@ -50,14 +50,6 @@ def read_records(settings: Settings, letters: Sequence[DeadLetter]) -> Iterator[
             yield from _of_partition(consumer, settings, TopicPartition(topic, partition), list(group))
 
 
-def read_event_record(settings: Settings, topic: str, partition: int, offset: int) -> Record | None:
-    """Return the record of an event topic. None: Kafka no longer has it. Raises RecordUnreadableError."""
-    place = TopicPartition(topic, partition)
-    with _consumer(settings) as consumer:
-        low, high = watermarks(consumer, place, settings.kafka_request_timeout)
-        return next(_range(consumer, settings, place, offset, offset + 1), None) if low <= offset < high else None
-
-
 def read_topic(settings: Settings, topic: str) -> Iterator[Record]:
     """Yield all current records of a DLQ topic, by partition. Nothing if there is no such topic."""
     with _consumer(settings) as consumer:

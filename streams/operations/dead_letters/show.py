@@ -1,15 +1,19 @@
-"""Shows a dead letter's value with masked fields."""
+"""Shows a dead letter's record: its value with masked fields, its key and headers as text."""
 
 import base64
 import json
 from dataclasses import dataclass
 
 from schemas.sensitivity import Marks
+from streams import headers
 from streams.codec import Codec, DecodeError
 from streams.codec.claim_check import TICKET_MAGIC, Ticket, TicketError
 from streams.codec.encryption import SealedError
+from streams.headers import SPRING_OFFSET, SPRING_PARTITION, SPRING_TIMESTAMP
 from streams.observability.redaction import MASK, masked
 from streams.storage import FileMissingError, StorageAwayError
+
+_BIG_ENDIAN = {SPRING_PARTITION, SPRING_OFFSET, SPRING_TIMESTAMP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +70,19 @@ def _shown_fields(fields: dict[str, object], marks: Marks | None) -> object:
 
 def _size(value: bytes) -> str:
     return f"{MASK} ({len(value)} bytes)"
+
+
+def header_value(name: str, value: bytes | None) -> object:
+    """Return a header's value: a number where Spring writes one in binary, else as `readable` does."""
+    number = headers.as_spring_number(value) if name in _BIG_ENDIAN else None
+    return readable(value) if number is None else number
+
+
+def readable(value: bytes | None) -> str | None:
+    """Return bytes as text; ``base64:…`` if they are not UTF-8."""
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return f"base64:{base64.b64encode(value).decode()}"

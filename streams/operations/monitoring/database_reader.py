@@ -129,4 +129,5 @@ def _schedules(connection: Connection) -> Iterable[ScheduleState]:
             next_slot=next_slot if isinstance(next_slot, datetime) else None,
             last_success=successes.get(name),
             missed=missed.get(name, 0),
+            broken=bool(row["enabled"]) and not row["paused"] and row["error"] is not None,
         )

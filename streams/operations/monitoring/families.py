@@ -242,6 +242,8 @@ def _schedule_families(sample: DatabaseSample) -> Iterator[Metric]:
     numbers: tuple[tuple[str, str, list[float]], ...] = (
         ("paused", "1 if an operator paused the schedule.", [one.paused for one in schedules]),
         ("enabled", "1 if the schedule is enabled.", [one.enabled for one in schedules]),
+        ("broken", "1 if the schedule should run, and its row or its event is not understood.",
+         [one.broken for one in schedules]),
         ("missed_slots", "Slots that were recorded as missed within the last 24 hours.",
          [one.missed for one in schedules]),
     )  # fmt: skip

@@ -81,6 +81,8 @@ class ScheduleState:
     """When its last successful run ended."""
     missed: int
     """Slots that were recorded as missed within the last 24 hours."""
+    broken: bool = False
+    """Whether it should run and cannot: its row or its event is not understood. Then no slot is missed nor late."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,7 @@ async def test_batch_and_long_handlers_wait_too(trial: Settings) -> None:
         await asyncio.sleep(1)
         rows = await bench.executions()
         assert all((row["status"], row["attempts"]) == ("retry", 0) for row in rows), rows
+        assert all(row["trace_id"] for row in rows), "the trace of what waits is known, too"
         provider.up = True
         probes = bench.feed(BatchTrialRequested(entity="probe"))
         await bench.until(lambda: not bench.context.breakers.any_open, "a probe")

@@ -147,14 +147,17 @@ def _commit(settings: Settings, group: str, topic: str, *, partition: int, offse
 def test_schedules_outbox_and_breakers_come_from_the_database(
     topics: Settings, environment: dict[str, str], engine: Engine, tmp_path: Path
 ) -> None:
-    """A schedule with a success and a missed slot, a paused one, an open breaker, rows in the outbox, unknown names."""
+    """A schedule with a success and a missed slot, a paused and a broken one, a breaker, outbox rows, unknown names."""
     now = datetime.now(tz=UTC)
     with engine.begin() as connection:
         connection.execute(
             text(
-                "insert into streams.schedules (name, topic, every, catch_up, enabled, origin, next_slot, paused_at) "
-                "values ('hourly', 'x', 3600, 60, true, 'operator', :next, null), "
-                "('quiet', 'x', 3600, 60, true, 'operator', :next, now())"
+                "insert into streams.schedules "
+                "(name, topic, every, catch_up, enabled, origin, next_slot, paused_at, error) values "
+                "('hourly', 'x', 3600, 60, true, 'operator', :next, null, null), "
+                "('quiet', 'x', 3600, 60, true, 'operator', :next, now(), 'unknown topic'), "
+                "('lost', 'x', 3600, 60, true, 'operator', :next, null, 'unknown topic'), "
+                "('off', 'x', 3600, 60, false, 'operator', :next, null, 'unknown topic')"
             ),
             {"next": now + timedelta(hours=1)},
         )
@@ -197,6 +200,9 @@ def test_schedules_outbox_and_breakers_come_from_the_database(
         assert [value("streams_schedule_paused", schedule=name) for name in ("hourly", "quiet")] == [0, 1]
         assert [value("streams_schedule_missed_slots", schedule=name) for name in ("hourly", "quiet")] == [1, 0]
         assert value("streams_schedule_enabled", schedule="hourly") == 1
+        broken = [value("streams_schedule_broken", schedule=name) for name in ("hourly", "quiet", "lost", "off")]
+        assert broken == [0, 0, 1, 0], "one that shall not run is not broken"
+        assert value("streams_schedule_next_slot_timestamp_seconds", schedule="lost") is None
         breakers = [value("streams_breaker_open", dependency=name) for name in ("qdrant", "redis", "gone")]
         assert breakers == [1, 0, None], "a worker that is gone reports no more"
         assert (value("streams_outbox_waiting"), value("streams_outbox_set_aside")) == (1, 1)

@@ -17,8 +17,9 @@ from streams.topics import load_catalogue
 from tests.integration.conftest import Stack, own_environment
 from tests.support.apps.scheduled_trials import TOPIC
 from tests.support.apps.trials import BatchTrialRequested, LongTrialRequested, SingleTrialRequested, Trial
+from tests.support.cli import Commands
 from tests.support.fakes.otlp_receiver import ReceivedSpan, Receiver, open_receiver
-from tests.support.processes.worker_process import rows, scalar, wait_for
+from tests.support.processes.worker_process import rows, wait_for
 from tests.support.trial_fixtures import TrialRun, trials_running
 
 SECTION = "Traces"
@@ -75,6 +76,11 @@ def spans(receiver: Receiver, name: str, event: Trial | UUID, count: int) -> lis
     return found()
 
 
+def operation(name: str) -> dict[str, str]:
+    """Return the attributes that name the operation of a span."""
+    return {"messaging.operation.name": name, "messaging.operation.type": name}
+
+
 def linked(span: ReceivedSpan) -> set[str]:
     """Return the ids of the spans that a span has links to."""
     return {link.span_id for link in span.links}
@@ -95,11 +101,17 @@ def test_an_attempt_is_the_child_of_its_sender(run: TrialRun, receiver: Receiver
         "messaging.kafka.offset": row["offset"],
         "messaging.message.id": str(event.event_id),
     }
-    assert (sent.name, sent.kind, sent.parent_id, sent.attributes) == (f"send {topic}", "producer", "", place)
+    assert (sent.name, sent.kind, sent.parent_id, sent.attributes) == (
+        f"send {topic}",
+        "producer",
+        "",
+        {**place, **operation("send")},
+    )
     assert (done.name, done.kind, done.parent_id) == (f"process {topic}", "consumer", sent.span_id)
     assert done.trace_id == sent.trace_id
     assert done.attributes == {
         **place,
+        **operation("process"),
         "messaging.consumer.group.name": load_catalogue(run.settings).group("default"),
         "streams.handler": "try-single",
         "streams.attempt": 1,
@@ -130,6 +142,7 @@ def test_a_retry_stays_in_the_trace(run: TrialRun, receiver: Receiver) -> None:
     settled = spans(receiver, "settle", event, 2)
     assert [one.parent_id for one in settled] == [attempts[0].span_id, attempts[1].span_id]
     assert [one.attributes["streams.outcome"] for one in settled] == ["retry", "retry"]
+    assert all(operation("settle").items() <= one.attributes.items() for one in settled)
 
 
 @pytest.mark.requirement(SECTION, "a death, and a replay that continues the trace and has a link to the death")
@@ -169,6 +182,9 @@ def test_a_batch_has_a_link_to_each_event(run: TrialRun, receiver: Receiver) -> 
     assert len(links) == 40
     assert len(attempts()) < 40
     assert {one.attributes["streams.outcome"] for one in attempts()} == {"success"}
+    assert [one.attributes["messaging.batch.message_count"] for one in attempts()] == [
+        len(one.links) for one in attempts()
+    ]
     assert all(one.parent_id == one.links[0].span_id for one in attempts())
 
 
@@ -237,7 +253,10 @@ def test_log_lines_have_the_ids(run: TrialRun, receiver: Receiver, folder: Path)
     assert [line["span_id"] for line in found if line["message"] == "the trial permits nothing"] == [done.span_id]
 
 
-@pytest.mark.requirement(SECTION, "`executions show` and `dlq show` print the trace id and a link")
+LINKED = "`executions show` and `dlq show` print the trace id and a link"
+
+
+@pytest.mark.requirement(SECTION, LINKED)
 def test_commands_show_the_trace(run: TrialRun, receiver: Receiver) -> None:
     event = SingleTrialRequested(entity="c", plan="permanent", times=9)
     send(run, event)
@@ -250,4 +269,25 @@ def test_commands_show_the_trace(run: TrialRun, receiver: Receiver) -> None:
         assert isinstance(found, dict)
         assert found["trace_id"] == sent.trace_id
         assert found["trace_url"] is None
-    assert scalar(run.engine, "select 1") == 1
+
+
+@pytest.mark.requirement(SECTION, LINKED)
+def test_the_ledger_has_the_trace_of_each_delivery(run: TrialRun, receiver: Receiver) -> None:
+    """Of each kind of handler, after success and after a retry: no record is read, so Kafka may be away."""
+    events: list[Trial] = [
+        SingleTrialRequested(entity="k"),
+        SingleTrialRequested(entity="k2", plan="fail", times=1),
+        BatchTrialRequested(entity="k"),
+        LongTrialRequested(entity="k"),
+        LongTrialRequested(entity="k2", plan="fail", times=1),
+    ]
+    send(run, *events)
+    run.ended(*events)
+    away = Commands({**run.streams.environment, "STREAMS_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    away.environment["STREAMS_TRACE_URL"] = "https://traces.example/{trace_id}"
+    for event in events:
+        (sent,) = spans(receiver, "send", event, 1)
+        (shown,) = away.rows("executions", "show", str(event.event_id))
+        assert (shown["trace_id"], shown["trace_url"]) == (sent.trace_id, f"https://traces.example/{sent.trace_id}")
+        (row,) = rows(run.engine, f"select trace_id from streams.executions where trace_id = '{sent.trace_id}'")
+        assert isinstance(row["trace_id"], UUID)

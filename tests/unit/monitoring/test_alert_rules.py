@@ -22,6 +22,7 @@ WANTED = {
     "StreamsOutboxOld",
     "StreamsRetentionNear",
     "StreamsRetryStorm",
+    "StreamsScheduleBroken",
     "StreamsScheduleMissed",
     "StreamsWorkerRestarts",
     "StreamsWorkersAbsent",

@@ -49,7 +49,10 @@ def kafka(at: float, *, settled: int, end: int, tier: int = 0) -> KafkaSample:
 DATABASE = DatabaseSample(
     outbox=OutboxDepth(waiting=12, set_aside=1, oldest=NOW.timestamp() - 3),
     dead_letters=[OpenDeadLetters(TOPIC, "clean-document", "permanent", 4), OpenDeadLetters(TOPIC, "", "decode", 1)],
-    schedules=[ScheduleState("nightly", enabled=True, paused=True, next_slot=None, last_success=None, missed=2)],
+    schedules=[
+        ScheduleState("nightly", enabled=True, paused=True, next_slot=None, last_success=None, missed=2),
+        ScheduleState("lost", enabled=True, paused=False, next_slot=None, last_success=None, missed=0, broken=True),
+    ],
     paused=[PausedItem("handler", f"handler-{number}{HOSTILE}", NOW) for number in range(9)],
     breakers=[Breaker("qdrant", 1, 2, HOSTILE), Breaker("redis", 0, 2, None)],
     deaths=[
@@ -125,6 +128,7 @@ def test_everything_that_matters_is_on_eighty_columns() -> None:
         "breaker   qdrant: 1 of 2 workers wait",
         "4 more",
         "schedule  nightly: paused, 2 missed slots in 24 h",
+        "schedule  lost: cannot run",
         "sync-published",
     ):
         assert expected in text, text
