@@ -31,6 +31,7 @@ CONTENDERS: Mapping[str, tuple[str, ...]] = {
     "FastStream": ("-m", "benchmarks.contenders.faststream_batch"),
     "batch": ("-m", "faust", "-A", "benchmarks.contenders.pipeline", "worker"),
     "single": ("-m", "faust", "-A", "benchmarks.contenders.pipeline", "worker"),
+    "recorded": ("-m", "faust", "-A", "benchmarks.contenders.pipeline", "worker"),
 }
 
 
@@ -129,7 +130,7 @@ class Run:
 
     def __init__(self, messages: Messages, contender: str, count: int, **extra: str) -> None:
         sandbox, name = messages.sandbox, f"{contender.replace(' ', '-')}-{uuid4().hex[:6]}"
-        if contender in {"batch", "single"}:
+        if contender in {"batch", "single", "recorded"}:
             messages.forget_offsets()
         self._result_file = sandbox.folder / f"{name}.json"
         self.process = ServerProcess(contender, sandbox.folder / name, stop_timeout=_STOP_TIMEOUT)
