@@ -80,14 +80,14 @@ class _PartReader:
                 self._new_notes += found.notes
                 before += found.text
                 if not found.runs_on:
-                    yield before
+                    yield before.strip()
                     before = ""
                 for box in found.boxes:
                     yield from self._box(box)
             while with_notes and self._new_notes:
                 yield self._note_line(self._new_notes.popleft())
         if before:
-            yield before
+            yield before.strip()
 
     def _note_line(self, note: Note) -> str:
         reader = _PartReader(self._package, note.part, self._images, self._notes)
@@ -126,6 +126,8 @@ class _PartReader:
             yield self._nested(box, "\n")
         elif name == "a:p":
             yield paragraph_text(box)
+        elif name == "v:textpath":
+            yield box.get("string", "").strip()
         else:
             yield from self._drawings.lines(self._part, box)
 

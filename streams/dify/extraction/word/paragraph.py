@@ -9,6 +9,7 @@ from lxml import etree
 from streams.dify.extraction.office.markup import attribute, child, name_of, read_branch
 from streams.dify.extraction.office.package import OfficePackage
 from streams.dify.extraction.word.fields import FieldReader, link_address
+from streams.dify.extraction.word.form_fields import form_field_text, symbol_text
 from streams.dify.extraction.word.images import DocumentImages
 from streams.dify.extraction.word.notes import Note, NoteReader
 
@@ -22,11 +23,12 @@ SKIPPED = frozenset(
     }
 )
 """Elements that show nothing."""
-_CHARACTERS = {"w:tab": "\t", "w:ptab": "\t", "w:cr": "\n", "w:noBreakHyphen": "-"}
+_CHARACTERS = {"w:tab": "\t", "w:ptab": "\t", "w:br": "\n", "w:cr": "\n", "w:noBreakHyphen": "-"}
+"""What these show. A break of a line, a column or a page ends a line."""
 _TEXTS = frozenset({"w:t", "m:t"})
 _SIGNS = {"m:den": "/", "m:sup": "^", "m:sub": "_"}
 """The signs before parts of an equation that would otherwise run together."""
-_BOXES = frozenset({"w:txbxContent", "a:p", "c:chart", "dgm:relIds"})
+_BOXES = frozenset({"w:txbxContent", "a:p", "c:chart", "dgm:relIds", "v:textpath"})
 _LINKS = frozenset({"w:hyperlink", "w:fldSimple"})
 _PRIVATE = range(0xE000, 0xF900)
 """The characters of fonts of symbols: no text."""
@@ -36,8 +38,9 @@ class Paragraph(NamedTuple):
     """What a paragraph shows."""
 
     text: str
+    """With the blanks at its ends: the next paragraph may continue it."""
     boxes: list[etree._Element]
-    """Its text boxes, charts and diagrams. They float beside the text."""
+    """Its text boxes, charts, diagrams and WordArt. They float beside the text."""
     notes: list[Note]
     """The notes that it is the first to refer to."""
     runs_on: bool
@@ -57,7 +60,6 @@ class ParagraphReader:
         self._starts: Mapping[str, Callable[[etree._Element], None]] = {
             "a:blip": self._image,
             "v:imagedata": self._image,
-            "w:br": self._break,
             "w:endnoteReference": self._note,
             "w:fldChar": self._field_character,
             "w:footnoteReference": self._note,
@@ -85,7 +87,7 @@ class ParagraphReader:
                 walk.skip_subtree()
             if event == "end" and name == "mc:AlternateContent":
                 branches.pop()
-        text = self._fields.end_paragraph().strip()
+        text = self._fields.end_paragraph()
         return Paragraph(text, self._boxes, self._new_notes, _runs_on(element))
 
     def _start(self, name: str, element: etree._Element) -> bool:
@@ -108,12 +110,8 @@ class ParagraphReader:
         if name in _LINKS:
             self._fields.end()
 
-    def _break(self, element: etree._Element) -> None:
-        kind = attribute(element, "w:type") or "textWrapping"
-        self._fields.add("\n" if kind == "textWrapping" else "")
-
     def _symbol(self, element: etree._Element) -> None:
-        self._fields.add(_symbol_text(attribute(element, "w:char") or ""))
+        self._fields.add(_symbol_text(attribute(element, "w:font") or "", attribute(element, "w:char") or ""))
 
     def _ruby(self, element: etree._Element) -> None:
         self._fields.add_ruby(plain_text_of(child(element, "w:rubyBase")), plain_text_of(child(element, "w:rt")))
@@ -124,7 +122,7 @@ class ParagraphReader:
     def _field_character(self, element: etree._Element) -> None:
         kind = attribute(element, "w:fldCharType")
         if kind == "begin":
-            self._fields.begin()
+            self._fields.begin(form_field_text(element))
         elif kind == "separate":
             self._fields.separate()
         elif kind == "end":
@@ -160,12 +158,14 @@ def plain_text_of(element: etree._Element | None) -> str:
     return "".join(one.text or "" for one in texts if name_of(one.tag) in _TEXTS)
 
 
-def _symbol_text(code: str) -> str:
+def _symbol_text(font: str, code: str) -> str:
     try:
         number = int(code, 16)
     except ValueError:
         return ""
-    return "" if number in _PRIVATE or not 0 < number <= sys.maxunicode else chr(number)
+    if not 0 < number <= sys.maxunicode:
+        return ""
+    return symbol_text(font, number) or ("" if number in _PRIVATE else chr(number))
 
 
 def _runs_on(paragraph: etree._Element) -> bool:
