@@ -27,6 +27,7 @@ _STRINGS = "xl/sharedStrings.xml"
 _REPEATED = frozenset({"dt", "ftr", "hdr", "sldNum"})
 """Placeholders of dates, headers, footers and numbers of slides."""
 _WORDS, _ADDRESS = re.compile(r"\w+"), re.compile(r"https?://\S+")
+_NO_BASE64 = re.compile(r"[^A-Za-z0-9+/=\s]")
 _NOT_SHOWN = {"css", "directory", "javascript", "rtf", "vcard", "watch-html", "x-amp-html", "x-vcard"}
 """Text parts of an e-mail that no program shows."""
 
@@ -69,7 +70,11 @@ def _message_texts(message: Message) -> Iterator[str]:
         return
     payload = message.get_payload()
     if isinstance(payload, list):
-        parts = [list(_message_texts(part)) for part in payload if isinstance(part, Message)]
+        inner = [part for part in payload if isinstance(part, Message)]
+        if message.get_content_subtype() == "alternative":
+            # An appointment has fields for programs. A text beside it says the same to people.
+            inner = [part for part in inner if part.get_content_subtype() != "calendar"] or inner
+        parts = [list(_message_texts(part)) for part in inner]
         if message.get_content_subtype() == "alternative" and parts:
             # The reader compares words, and addresses of links are no words.
             parts = [max(parts, key=lambda texts: sum(len(_WORDS.findall(_ADDRESS.sub("", text))) for text in texts))]
@@ -77,7 +82,9 @@ def _message_texts(message: Message) -> Iterator[str]:
             yield from texts
     elif message.get_content_maintype() == "text" and message.get_content_subtype() not in _NOT_SHOWN:
         body = message.get_payload(decode=True)
-        text = decoded(body) if isinstance(body, bytes) else ""
+        # Lines that a mailing list adds to base64 would come out as noise.
+        is_noise = message.get("content-transfer-encoding") == "base64" and _NO_BASE64.search(str(payload)) is not None
+        text = decoded(body) if isinstance(body, bytes) and not is_noise else ""
         yield from visible(text) if message.get_content_subtype() == "html" else [text]
 
 
