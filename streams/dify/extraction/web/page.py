@@ -115,7 +115,7 @@ class VisibleText:
             if self._found and self._found[-1].endswith((" ", "\n")):
                 text = text.removeprefix(" ")
         if text:
-            if self._after_control and text[0].isalnum() and self._found and not self._found[-1][-1:].isspace():
+            if self._after_control and text[0].isalnum() and "".join(self._found[-1:])[-1:].strip():
                 self._found.append(" ")
             self._after_control = False
             self._found.append(text)

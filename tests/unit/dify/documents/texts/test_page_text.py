@@ -56,6 +56,7 @@ def test_a_declaration_may_stand_after_long_comments() -> None:
         ("</div>a</span>b</b></html>c", "abc"),
         ("<center>one</center><center>two</center><xmp>three</xmp>four", "one\n\ntwo\n\nthree\n\nfour"),
         ("<button>Save</button><button>Stop</button> or <b>press</b> <button>OK</button>.", "Save Stop or press OK."),
+        ("<input>first <input> <b>last</b>", "first last"),
         ("<label>Name<input></label><label>Age<input></label>", "Name Age"),
         ("<ruby>東<rp>[</rp><rt>とう</rt><rp>]</rp></ruby>へ", "東(とう)へ"),
         ("<p>a<!-- never closed <p>b", "a"),
