@@ -73,7 +73,7 @@ BOOK = archive(
 )
 HELD: dict[str, tuple[str, bytes, str]] = {
     "docx": ("docx", WORD, "One paragraph of the body Salary"),
-    "xlsx": ("xlsx", WORKBOOK, "Name Olso inline formula"),
+    "xlsx": ("xlsx", WORKBOOK, "Name Olso 12 5 inline formula"),
     "pptx": ("pptx", SLIDES, "Title spoken smart"),
     "html": ("html", PAGE.encode(), "Page Hello été 1 2"),
     "md": ("md", b"# Title\n\nText with <b>marks</b>.", "Title Text with marks"),
