@@ -53,8 +53,8 @@ class TenantEmbedders:
         credential = await encrypted_credential(session, tenant_id, provider, model)
         if credential is None:
             message = (
-                f"the embedding model {model!r} of {provider!r} is not configured: the tenant has no credential of its own"
-                " for it, and a trial quota of the platform is not used"
+                f"the embedding model {model!r} of {provider!r} is not configured: the tenant has no credential of its "
+                "own for it, and a trial quota of the platform is not used"
             )
             raise RefusedError(message)
         wanted = TenantModel(tenant_id, *names, model, credential)
