@@ -98,8 +98,12 @@ class OfficePackage:
             for name in self._names.values():
                 content = changed(name, self.read(name) or b"")
                 if content is not None:
-                    archive.writestr(name, content)
+                    archive.writestr(_usual(name), content)
         return target.getvalue()
+
+    def has_usual_names(self) -> bool:
+        """Return whether the names of all parts are written as the standard says. `repacked` writes them so."""
+        return all(name == _usual(name) for name in self._names.values())
 
     def xml(self, name: str) -> etree._Element | None:
         """Return the root element of a part; None: it is absent or not well-formed."""
@@ -192,7 +196,11 @@ def parse_xml(content: bytes) -> etree._Element:
 
 def _key(name: str) -> str:
     """Return the form in which names are equal: some writers use other cases, slashes or a leading slash."""
-    return name.replace("\\", "/").lstrip("/").casefold()
+    return _usual(name).casefold()
+
+
+def _usual(name: str) -> str:
+    return name.replace("\\", "/").lstrip("/")
 
 
 def _is_xml(content: bytes) -> bool:

@@ -1,5 +1,6 @@
 """Reads Excel workbooks from before 2007 (xls)."""
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -10,12 +11,21 @@ import xlrd
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction.bounds import CellBudget, within_length
 from streams.dify.extraction.result import Extracted, Part
+from streams.dify.extraction.tables.delimited import csv_content
 from streams.dify.extraction.tables.merged_cells import MergedCell, with_merged_cells
 from streams.dify.extraction.tables.number_formats import formatted
 from streams.dify.extraction.tables.rows import QUOTED_FORMAT, Row, row_parts
+from streams.dify.extraction.tables.spreadsheet_xml import NAMESPACE, spreadsheet_xml_content
 from streams.dify.extraction.tables.xlsx import xlsx_content
+from streams.dify.extraction.web.page import html_text
 
 _ARCHIVE = b"PK\x03\x04"
+_HEAD = 2048
+"""Bytes by which a file under another extension is known."""
+_PAGE_MARKS = (b"<html", b"<table", b"<!doctype html")
+_TEXT_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe")
+"""Byte order marks. No workbook begins with one."""
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 def xls_content(content: bytes) -> Extracted:
@@ -23,7 +33,23 @@ def xls_content(content: bytes) -> Extracted:
     if content.startswith(_ARCHIVE):
         # A newer workbook under the old extension: Excel opens it too.
         return xlsx_content(content)
+    if (other := _of_another_type(content)) is not None:
+        return other
     return Extracted(tuple(within_length(_parts(_opened(content)))))
+
+
+def _of_another_type(content: bytes) -> Extracted | None:
+    """Return the text of an XML spreadsheet, a page or delimited text; None: it is none of them.
+
+    Many programs export them as xls, and Excel opens them.
+    """
+    if NAMESPACE.encode() in content[:_HEAD]:
+        return spreadsheet_xml_content(content)
+    if any(mark in content[:_HEAD].lower() for mark in _PAGE_MARKS):
+        return Extracted((Part(html_text(content)),))
+    if content.startswith(_TEXT_MARKS) or (b"\t" in content[:_HEAD] and not _BINARY.search(content[:_HEAD])):
+        return csv_content(content)
+    return None
 
 
 def _opened(content: bytes) -> xlrd.Book:

@@ -55,7 +55,7 @@ def xlsx_content(content: bytes) -> Extracted:
     """
     package = OfficePackage(content)
     main = package.read(package.main_part()) or b""
-    if _STRICT in main:
+    if _STRICT in main or not package.has_usual_names():
         content = package.repacked(_transitional)
     try:
         return _read(content, package, with_formats=_has_special_formats(package))
