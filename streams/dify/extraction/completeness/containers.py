@@ -88,6 +88,8 @@ def _plain_styles(content: bytes) -> set[str] | None:
 
 def mail_texts(content: bytes) -> Iterator[str]:
     """Yield the text parts of an e-mail, of alternatives the longest one. Attachments are left out."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        content = decoded(content).encode()
     try:
         yield from _message_texts(message_from_bytes(content))
     except (LookupError, ValueError, RecursionError) as error:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction.bounds import within_characters
-from streams.dify.extraction.encodings import decode_mail
+from streams.dify.extraction.encodings import decode_mail, decode_text
 from streams.dify.extraction.mail.body import decoded_body
 from streams.dify.extraction.mail.headers import SHOWN, CutHeaders, all_headers, file_name, shown_headers
 from streams.dify.extraction.result import Extracted, Part
@@ -27,6 +27,9 @@ _NOT_SHOWN = {
 }
 """Text parts that no mail program shows as text."""
 _MARK = b"\xef\xbb\xbf"
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_HEAD = 64
+"""Bytes of the first header. In UTF-16 every second one is zero."""
 _LAST_CHOICE = {"text/calendar"}
 """An alternative with the fields of an appointment. It is read if there is no other."""
 _ADDRESS = re.compile(r"https?://\S+")
@@ -44,8 +47,8 @@ def mail_text(content: bytes) -> Extracted:
     Raises ExtractionError.
     """
     try:
-        # Editors write a byte order mark, and exports blank lines, before the headers.
-        mail = message_from_bytes(content.removeprefix(_MARK).lstrip(b"\r\n"), policy=CutHeaders())
+        # Editors and exports write a byte order mark or blank lines before the headers.
+        mail = message_from_bytes(_narrow(content).removeprefix(_MARK).lstrip(b"\r\n"), policy=CutHeaders())
         if not any(name in mail for name in SHOWN):
             message = "the file is not an e-mail: it has neither a sender, a subject nor a date"
             raise ExtractionError(message)
@@ -61,6 +64,16 @@ def mail_text(content: bytes) -> Extracted:
     if len(within) == 1:
         return Extracted((Part(within[0]),))
     return Extracted(tuple(Part(text, {"part": number}) for number, text in enumerate(within, start=1)))
+
+
+def _narrow(content: bytes) -> bytes:
+    """Return a file that was saved in UTF-16 or UTF-32 as UTF-8. Its parts are bytes of their own only if encoded."""
+    if not content.startswith(_WIDE_MARKS) and b"\x00" not in content[:_HEAD]:
+        return content
+    try:
+        return decode_text(content).encode()
+    except ExtractionError:  # a part that is binary
+        return content
 
 
 _TOO_DEEP = f"the e-mail has parts within parts, more than {MAX_DEPTH} deep"

@@ -112,6 +112,13 @@ def test_a_mail_that_is_signed_as_a_whole_is_refused_for_that() -> None:
         _text(HEAD + b"Content-Type: application/pkcs7-mime; smime-type=signed-data\n\nMIIB")
 
 
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-be", "utf-32"])
+def test_a_mail_may_be_saved_in_wide_letters(codec: str) -> None:
+    mail = f"{FIRST} für Köln\nContent-Type: text/plain; charset=utf-8\n\nGrüße aus Köln, in wide letters"
+    found = extract(mail.encode(codec), "eml", DOCUMENT)
+    assert (found.text, found.warnings) == (f"{FIRST} für Köln\n\nGrüße aus Köln, in wide letters", ())
+
+
 def test_a_digest_gives_each_message() -> None:
     found = extract(_multipart("digest", *(b"\nSubject: s%d\n\nbody %d" % (n, n) for n in (1, 2))), "eml", DOCUMENT)
     assert [part.text for part in found.parts] == [FIRST, "Subject: s1\n\nbody 1", "Subject: s2\n\nbody 2"]
