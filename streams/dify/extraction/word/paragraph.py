@@ -28,6 +28,8 @@ _CHARACTERS = {"w:tab": "\t", "w:ptab": "\t", "w:br": "\n", "w:cr": "\n", "w:noB
 _TEXTS = frozenset({"w:t", "m:t"})
 _SIGNS = {"m:den": "/", "m:sup": "^", "m:sub": "_"}
 """The signs before parts of an equation that would otherwise run together."""
+_EQUATION_SIGNS = {"m:d": ("m:dPr", "m:begChr", "("), "m:nary": ("m:naryPr", "m:chr", "∫"), "m:rad": ("", "", "√")}
+"""The signs that begin parts of an equation: where their characters are, and what they are if not there."""
 _BOXES = frozenset({"w:txbxContent", "a:p", "c:chart", "dgm:relIds", "v:textpath"})
 _LINKS = frozenset({"w:hyperlink", "w:fldSimple"})
 _PRIVATE = range(0xE000, 0xF900)
@@ -76,7 +78,7 @@ class ParagraphReader:
         for event, one in walk:
             name = name_of(one.tag)
             if event == "end":
-                self._end(name)
+                self._end(name, one)
             elif name == "mc:AlternateContent":
                 branches.append(read_branch(one))
             elif (
@@ -98,6 +100,9 @@ class ParagraphReader:
             self._fields.add(_CHARACTERS[name])
         elif name in _SIGNS:
             self._fields.add(_SIGNS[name] if len(element) else "")
+        elif name in _EQUATION_SIGNS:
+            properties, sign, default = _EQUATION_SIGNS[name]
+            self._fields.add(_sign(element, properties, sign, default))
         elif name in _BOXES:
             self._boxes.append(element)
         elif name in _LINKS:
@@ -106,9 +111,11 @@ class ParagraphReader:
             self._starts[name](element)
         return name in _BOXES or name == "w:ruby"
 
-    def _end(self, name: str) -> None:
+    def _end(self, name: str, element: etree._Element) -> None:
         if name in _LINKS:
             self._fields.end()
+        elif name == "m:d":
+            self._fields.add(_sign(element, "m:dPr", "m:endChr", ")"))
 
     def _symbol(self, element: etree._Element) -> None:
         self._fields.add(_symbol_text(attribute(element, "w:font") or "", attribute(element, "w:char") or ""))
@@ -156,6 +163,13 @@ def plain_text_of(element: etree._Element | None) -> str:
     """Return the texts below an element as they are; empty: there is no element."""
     texts = element.iter(etree.Element) if element is not None else iter(())
     return "".join(one.text or "" for one in texts if name_of(one.tag) in _TEXTS)
+
+
+def _sign(element: etree._Element, properties: str, name: str, default: str) -> str:
+    """Return a sign of an equation; an empty one is stored as empty."""
+    stored = child(element, properties, name)
+    value = attribute(stored, "m:val") if stored is not None else None
+    return default if value is None else value
 
 
 def _symbol_text(font: str, code: str) -> str:

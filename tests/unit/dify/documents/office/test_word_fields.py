@@ -95,3 +95,46 @@ def test_a_page_break_ends_a_line() -> None:
 def test_word_art_is_a_line() -> None:
     art = '<w:r><w:pict><v:shape><v:textpath string="Big letters"/></v:shape></w:pict></w:r>'
     assert text_of(paragraph("Title", art) + paragraph("end")) == "Title\nBig letters\nend"
+
+
+@pytest.mark.requirement("Extraction", "Word: a Word file that is inserted as an alternative chunk is read")
+def test_a_word_file_inside_of_a_word_file_is_read() -> None:
+    """Programs that merge reports insert them so. What is inside of the inner one is a warning."""
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(20)
+    chunk = '<w:altChunk r:id="rIdC"/>'
+    image = '<w:r><w:drawing><a:blip r:embed="rIdP"/></w:drawing></w:r>'
+    inner = word_file(
+        paragraph("Inner ", image) + chunk,
+        ("rIdC", "aFChunk", "again.docx"),
+        ("rIdP", "image", "media/p.png"),
+        parts={"word/media/p.png": picture, "word/again.docx": word_file(paragraph("Deeper"))},
+    )
+    outer = word_file(
+        paragraph("Outer") + chunk + chunk, ("rIdC", "aFChunk", "inner.docx"), parts={"word/inner.docx": inner}
+    )
+    found = extract(outer, "docx", DOCUMENT)
+    (kept,) = found.images
+    assert found.text == f"Outer\nInner {kept.link}"
+    assert found.warnings == ("1 documents inside of the Word file (alternative chunks) are not read",)
+
+
+@pytest.mark.requirement("Extraction", "Word: parentheses, roots and sums of equations are in the text")
+def test_the_signs_of_an_equation_are_text() -> None:
+    def part(name: str, *inner: str) -> str:
+        return f"<m:{name}>{''.join(inner)}</m:{name}>"
+
+    def letters(text: str) -> str:
+        return part("e", part("r", part("t", text)))
+
+    body = paragraph(
+        part(
+            "oMath",
+            part("r", part("t", "f")),
+            part("d", letters("x")),
+            part("r", part("t", "=")),
+            part("d", '<m:dPr><m:begChr m:val="["/><m:endChr m:val=""/></m:dPr>', letters("y")),
+            part("nary", '<m:naryPr><m:chr m:val="∑"/></m:naryPr>', letters("i")),
+            part("rad", letters("2")),
+        )
+    )
+    assert text_of(body) == "f(x)=[y∑i√2"
