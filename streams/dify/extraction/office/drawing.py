@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 
 from lxml import etree
 
+from streams.dify.extraction.office.equations import equation_text
 from streams.dify.extraction.office.markup import attribute, name_of, unwrapped
 from streams.dify.extraction.office.package import OfficePackage
 
-_LEAVES = frozenset({"a:t", "m:t", "a:br", "a:pPr", "a:rPr", "a:endParaRPr"})
+_LEAVES = frozenset({"a:t", "m:oMath", "a:br", "a:pPr", "a:rPr", "a:endParaRPr"})
 
 
 def paragraph_text(paragraph: etree._Element) -> str:
@@ -15,8 +16,10 @@ def paragraph_text(paragraph: etree._Element) -> str:
     pieces = []
     for element in unwrapped(paragraph, lambda name: name not in _LEAVES):
         name = name_of(element.tag)
-        if name in {"a:t", "m:t"}:
+        if name == "a:t":
             pieces.append(element.text or "")
+        elif name == "m:oMath":
+            pieces.append(equation_text(element))
         elif name == "a:br":
             pieces.append("\n")
     return "".join(pieces).strip()

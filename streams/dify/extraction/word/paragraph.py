@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lxml import etree
 
+from streams.dify.extraction.office.equations import sign_after, sign_before
 from streams.dify.extraction.office.markup import attribute, child, name_of, read_branch
 from streams.dify.extraction.office.package import OfficePackage
 from streams.dify.extraction.word.fields import FieldReader, link_address
@@ -26,10 +27,6 @@ SKIPPED = frozenset(
 _CHARACTERS = {"w:tab": "\t", "w:ptab": "\t", "w:br": "\n", "w:cr": "\n", "w:noBreakHyphen": "-"}
 """What these show. A break of a line, a column or a page ends a line."""
 _TEXTS = frozenset({"w:t", "m:t"})
-_SIGNS = {"m:den": "/", "m:sup": "^", "m:sub": "_"}
-"""The signs before parts of an equation that would otherwise run together."""
-_EQUATION_SIGNS = {"m:d": ("m:dPr", "m:begChr", "("), "m:nary": ("m:naryPr", "m:chr", "∫"), "m:rad": ("", "", "√")}
-"""The signs that begin parts of an equation: where their characters are, and what they are if not there."""
 _BOXES = frozenset({"w:txbxContent", "a:p", "c:chart", "dgm:relIds", "v:textpath"})
 _LINKS = frozenset({"w:hyperlink", "w:fldSimple"})
 _PRIVATE = range(0xE000, 0xF900)
@@ -98,11 +95,8 @@ class ParagraphReader:
             self._fields.add(element.text or "")
         elif name in _CHARACTERS:
             self._fields.add(_CHARACTERS[name])
-        elif name in _SIGNS:
-            self._fields.add(_SIGNS[name] if len(element) else "")
-        elif name in _EQUATION_SIGNS:
-            properties, sign, default = _EQUATION_SIGNS[name]
-            self._fields.add(_sign(element, properties, sign, default))
+        elif name.startswith("m:"):
+            self._fields.add(sign_before(element))
         elif name in _BOXES:
             self._boxes.append(element)
         elif name in _LINKS:
@@ -114,8 +108,8 @@ class ParagraphReader:
     def _end(self, name: str, element: etree._Element) -> None:
         if name in _LINKS:
             self._fields.end()
-        elif name == "m:d":
-            self._fields.add(_sign(element, "m:dPr", "m:endChr", ")"))
+        elif name.startswith("m:"):
+            self._fields.add(sign_after(element))
 
     def _symbol(self, element: etree._Element) -> None:
         self._fields.add(_symbol_text(attribute(element, "w:font") or "", attribute(element, "w:char") or ""))
@@ -163,13 +157,6 @@ def plain_text_of(element: etree._Element | None) -> str:
     """Return the texts below an element as they are; empty: there is no element."""
     texts = element.iter(etree.Element) if element is not None else iter(())
     return "".join(one.text or "" for one in texts if name_of(one.tag) in _TEXTS)
-
-
-def _sign(element: etree._Element, properties: str, name: str, default: str) -> str:
-    """Return a sign of an equation; an empty one is stored as empty."""
-    stored = child(element, properties, name)
-    value = attribute(stored, "m:val") if stored is not None else None
-    return default if value is None else value
 
 
 def _symbol_text(font: str, code: str) -> str:
