@@ -26,6 +26,8 @@ _LEAST = 2_000
 """Characters that the parser gets at once, at least: a call costs as much as some lines."""
 _CLOSING_MARKS = re.compile(r"[ \t]+#+[ \t]*\Z")
 _EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n)+")
+_COMPONENT = re.compile(r"<[A-Z][a-z][^<>]*=")
+"""A component of MDX with attributes. Tags of HTML are small, or capital throughout."""
 _END = "\ufdd0"
 """The text of a heading that shows whether a section has ended: no character, so no file has it."""
 
@@ -107,7 +109,8 @@ def _parsed_blocks(tokens: list[Token]) -> Iterator[Block]:
 
 def _text(token: Token) -> str:
     if token.type == "html_block":
-        return page_text(token.content)
+        # The words of a component are in its attributes: <Card title="Start here">.
+        return token.content.strip() if _COMPONENT.search(token.content) else page_text(token.content)
     return token.content.strip("\n") if token.type in {"inline", "fence", "code_block"} else ""
 
 

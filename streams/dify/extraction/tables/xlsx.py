@@ -124,8 +124,10 @@ def _has_special_formats(package: OfficePackage) -> bool:
     """Return whether a style of the file has a format that changes what a number means."""
     for name in package.related(package.main_part(), "styles"):
         root = package.xml(name)
-        for element in root.iter("{*}numFmt", "{*}xf") if root is not None else ():
-            if element.get("numFmtId") in _PERCENT_IDS or is_special(element.get("formatCode", "")):
+        if root is not None:
+            used = {style.get("numFmtId") for styles in root.iter("{*}cellXfs") for style in styles}
+            own = (form for form in root.iter("{*}numFmt") if form.get("numFmtId") in used)
+            if used & _PERCENT_IDS or any(is_special(form.get("formatCode", "")) for form in own):
                 return True
     return False
 

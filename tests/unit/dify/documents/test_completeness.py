@@ -77,6 +77,7 @@ HELD: dict[str, tuple[str, bytes, str]] = {
     "pptx": ("pptx", SLIDES, "Title spoken smart"),
     "html": ("html", PAGE.encode(), "Page Hello été 1 2"),
     "md": ("md", b"# Title\n\nText with <b>marks</b>.", "Title Text with marks"),
+    "code": ("md", b"Run\n\n```bash title\nmake it\n```\n\n- ~~~python\n  code\n  ~~~\n", "Run make it code"),
     "eml": ("eml", MAIL, "the richer part enclosed words"),
     "epub": ("epub", BOOK, "First chapter"),
     "txt": ("txt", "\ufeffPlain words".encode(), "Plain words"),

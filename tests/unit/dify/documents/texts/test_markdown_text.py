@@ -91,6 +91,8 @@ def test_front_matter_and_rules(source: str, texts: list[str]) -> None:
         ("A note.[^1]\n\n[^1]: Its text.\n", "A note.[^1]\n\n[^1]: Its text."),
         ("![alt](a.png) <https://a.org> `code`", "![alt](a.png) <https://a.org> `code`"),
         ("    indented\n      more\n", "indented\n  more"),
+        ('<Card title="Start" href="/x" />\n\n<Note>\nText\n</Note>\n', '<Card title="Start" href="/x" />\n\nText'),
+        ("<DIV class='a'>\n<p title='no'>Shown\n</DIV>\n", "Shown"),
     ],
 )
 def test_marks_and_addresses_stay(source: str, text: str) -> None:
