@@ -42,8 +42,6 @@ _NOT_OF_CELLS = re.compile(
 _DEFINED_NAMES = re.compile(rb"<(\w+:)?definedNames\b")
 _PERCENT_IDS = frozenset({"9", "10"})
 """The built-in formats of percentages."""
-_ADDRESS = re.compile(r"mailto:|\w+://")
-"""The beginning of an address that works elsewhere. Other links are files beside the workbook."""
 _ESCAPE = "_x"
 """The beginning of a character that XML cannot hold, as ``_x000D_``."""
 
@@ -91,9 +89,7 @@ def _parts(content: bytes, package: OfficePackage, without_result: list[int], *,
             # The range that a sheet declares may be far larger than its cells, or smaller.
             sheet.reset_dimensions()
             name = names.get(sheet.title, "")
-            related = package.relationships(name) if name else {}
-            addresses = {one: to.target for one, to in related.items() if to.external and _ADDRESS.match(to.target)}
-            elements = sheet_elements(package.chunks(name), addresses)
+            elements = sheet_elements(package.chunks(name), package.addresses(name) if name else {})
             without_result.append(elements.without_result)
             rows = (
                 Row(number, values, links=elements.links.get(number, {}))

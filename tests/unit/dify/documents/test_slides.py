@@ -72,6 +72,24 @@ def test_an_equation_on_a_slide_is_one_line() -> None:
     assert extract(presentation(slide_page(text)), "pptx", DOCUMENT).text == "E = 1/2x^2(y)"
 
 
+@pytest.mark.requirement("Extraction", "links on slides have their addresses")
+def test_links_on_a_slide_have_their_addresses() -> None:
+    """A link in two styles is one link. Those to other slides and to files have no address."""
+
+    def linked(name: str, *texts: str) -> str:
+        return "".join(f'<a:r><a:rPr><a:hlinkClick r:id="{name}"/></a:rPr><a:t>{text}</a:t></a:r>' for text in texts)
+
+    runs = f"{linked('rIdA', 'the ', 'form')}<a:r><a:t> or </a:t></a:r>{linked('rIdS', 'next')}"
+    text = shape("See ").replace("</a:p>", f"{runs}</a:p>", 1)
+    table = slide_table(("City",)).replace("<a:r><a:t>City</a:t></a:r>", linked("rIdA", "City"))
+    related = relationships(("rIdA", "hyperlink", "https://example.org/a"), ("rIdS", "slide", "slide1.xml"))
+    content = presentation(slide_page(text, table), parts={"ppt/slides/_rels/slide1.xml.rels": related})
+    assert extract(content, "pptx", DOCUMENT).text.split("\n")[:2] == [
+        "See [the form](https://example.org/a) or next",
+        "| [City](https://example.org/a) |",
+    ]
+
+
 def test_a_damaged_slide_is_a_warning() -> None:
     """The other slides are read."""
     found = extract(presentation(slide_page(shape("Good")), "<p:sld"), "pptx", DOCUMENT)
