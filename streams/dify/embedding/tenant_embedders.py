@@ -52,7 +52,10 @@ class TenantEmbedders:
             raise RefusedError(message)
         credential = await encrypted_credential(session, tenant_id, provider, model)
         if credential is None:
-            message = f"the embedding model {model!r} of {provider!r} is not configured: the tenant has no credential"
+            message = (
+                f"the embedding model {model!r} of {provider!r} is not configured: the tenant has no credential of its "
+                "own for it, and a trial quota of the platform is not used"
+            )
             raise RefusedError(message)
         wanted = TenantModel(tenant_id, *names, model, credential)
         key = (tenant_id, full_provider_name(provider), model)

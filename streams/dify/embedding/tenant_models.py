@@ -40,7 +40,9 @@ async def encrypted_credential(
 ) -> Mapping[str, object] | None:
     """Return the tenant's own credential for a model: that of the model, else that of its provider; None: it has none.
 
-    Secrets in it are still encrypted. Raises RefusedError if it is not the platform's JSON.
+    The further credentials that the platform shares the load of a model among (`load_balancing_model_configs`) are not
+    used, and those of the platform itself are not the tenant's own. Secrets are still encrypted. Raises RefusedError if
+    the credential is not the platform's JSON.
     """
     of_model = (
         select(ProviderModelCredential.encrypted_config)

@@ -4,15 +4,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
-
+from streams.dify.extraction.markdown_blocks import markdown_blocks
 from streams.dify.extraction.plain import plain_text
 from streams.dify.extraction.result import Extracted, Part
-from streams.dify.extraction.web.page import page_text
 
-# The content of a paragraph stays as it is. So do definitions of links, which would vanish as references.
-_PARSER = MarkdownIt("commonmark", {"maxNesting": 200}).enable("table").disable(["inline", "reference"])
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n((?:.*\n)*?)(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
 _YAML_LINE = re.compile(r"[\w\"'.$@/ -]+:(?:\s|$)|[ \t]*-(?:\s|$)|[ \t]+\S|[ \t]*#|[ \t]*$|[\]}]")
 _YAML_KEY = re.compile(r"[\w\"'.$@/ -]+:(?:\s|$)")
@@ -28,7 +23,7 @@ def markdown_text(content: bytes) -> Extracted:
     text = plain_text(content)
     matter = _front_matter(text)
     first = [Part(matter.strip())] if matter else []
-    return Extracted((*first, *_sections(_PARSER.parse(text[len(matter) :]))))
+    return Extracted((*first, *_sections(text[len(matter) :])))
 
 
 def _front_matter(text: str) -> str:
@@ -62,87 +57,20 @@ class _Section:
         return Part("".join(self.blocks), {"headings": path} if path else {})
 
 
-def _sections(tokens: list[Token]) -> Iterator[Part]:
+def _sections(text: str) -> Iterator[Part]:
     section = _Section()
-    level = None
-    for token, block, in_list in _blocks(tokens):
-        if token.type == "heading_open":
-            level = int(token.tag[1:])
-            continue
-        if level is None:
-            section.add(block, in_list=in_list)
+    for block in markdown_blocks(text):
+        if not block.heading:
+            section.add(block.text, in_list=block.in_list)
             section.has_body = True
             continue
-        # The text of a heading.
-        deeper = bool(section.path) and level > section.path[-1][0]
-        path = [step for step in section.path if step[0] < level]
+        deeper = bool(section.path) and block.heading > section.path[-1][0]
+        path = [step for step in section.path if step[0] < block.heading]
         if section.has_body or not deeper:
             if section.blocks:
                 yield section.part()
             section = _Section()
-        section.path = [*path, (level, " ".join(block.split()))]
-        section.add(block, in_list=False)
-        level = None
+        section.path = [*path, (block.heading, " ".join(block.text.split()))]
+        section.add(block.text, in_list=False)
     if section.blocks:
         yield section.part()
-
-
-def _blocks(tokens: list[Token]) -> Iterator[tuple[Token, str, bool]]:
-    """Yield the blocks, and whether each goes on with a list. Headings within lists and quotes are no sections."""
-    row: list[str] | None = None
-    items = _ListItems()
-    for token in tokens:
-        items.see(token)
-        if token.type == "heading_open" and token.level == 0:
-            yield token, "", False
-        elif token.type == "tr_open":
-            row = []
-        elif token.type == "inline" and row is not None:
-            row.append(token.content)
-        else:
-            if token.type == "tr_close" and row is not None:
-                block = " | ".join(row)
-                row = None
-            else:
-                block = _block(token)
-            if block:
-                yield token, *items.placed(block)
-
-
-def _block(token: Token) -> str:
-    if token.type == "html_block":
-        return page_text(token.content)
-    return token.content.strip("\n") if token.type in {"inline", "fence", "code_block"} else ""
-
-
-class _ListItems:
-    """Knows the list items that a block is in, and puts their marks before it."""
-
-    def __init__(self) -> None:
-        self._marks: list[str] = []
-        self._pending: list[str] = []
-        """The marks of items without a block yet."""
-        self._indent = ""
-        self._begun = False
-        """Whether a block of the outermost list has been placed."""
-
-    def see(self, token: Token) -> None:
-        """Note the start and the end of an item."""
-        if token.type == "list_item_open":
-            self._marks.append(f"{token.info}{token.markup} ")
-            self._pending.append(self._marks[-1])
-        elif token.type == "list_item_close":
-            self._marks.pop()
-            del self._pending[len(self._marks) :]
-        elif token.level == 0:
-            self._begun = False
-
-    def placed(self, block: str) -> tuple[str, bool]:
-        """Return a block with the marks before it, and whether the list has begun before."""
-        if not self._marks:
-            return block, False
-        outer = self._marks[: len(self._marks) - len(self._pending)]
-        first = "".join(" " * len(mark) for mark in outer) + "".join(self._pending)
-        self._pending = []
-        begun, self._begun = self._begun, True
-        return first + block.replace("\n", "\n" + " " * len(first)), begun

@@ -15,7 +15,9 @@ def plain_text(content: bytes, encoding: str = "") -> str:
 
     Raises ExtractionError if the bytes are binary, or of an encoding that is not certain.
     """
-    return decode_text(content, encoding).replace("\r\n", "\n").replace("\r", "\n")
+    text = decode_text(content, encoding).replace("\r\n", "\n").replace("\r", "\n")
+    # A page break would vanish with the other control characters, and join two words.
+    return text.replace("\f", "\n").replace("\v", "\n")
 
 
 def xml_text(content: bytes) -> str:

@@ -1,6 +1,6 @@
 """Reads PowerPoint (pptx): the texts, tables, charts, diagrams and notes of each slide."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 
 from lxml import etree
 
@@ -57,17 +57,18 @@ class _DeckReader:
     def _lines(self, part: str, page: etree._Element, without: Container[str] = ()) -> Iterator[str]:
         """Yield the lines of a slide or a page of notes, without the placeholders of some types."""
         tree = child(page, "p:cSld", "p:spTree")
+        addresses = self._package.addresses(part)
         for shape in unwrapped(tree, _GROUPS.__contains__) if tree is not None else ():
             placeholder = child(shape, "p:nvSpPr", "p:nvPr", "p:ph")
             if name_of(shape.tag) == "p:graphicFrame":
-                yield from self._graphic(part, shape)
+                yield from self._graphic(part, shape, addresses)
             elif placeholder is None or placeholder.get("type") not in without:
-                yield _shape_text(shape)
+                yield _shape_text(shape, addresses)
 
-    def _graphic(self, part: str, frame: etree._Element) -> Iterator[str]:
+    def _graphic(self, part: str, frame: etree._Element, addresses: Mapping[str, str]) -> Iterator[str]:
         for element in unwrapped(frame, lambda name: name not in _DRAWINGS and name != "a:tbl"):
             if name_of(element.tag) == "a:tbl":
-                yield from markdown_rows(_table(element))
+                yield from markdown_rows(_table(element, addresses))
             else:
                 yield from self._drawings.lines(part, element)
 
@@ -78,12 +79,12 @@ class _DeckReader:
                 yield from self._lines(name, notes, _OUTSIDE_OF_NOTES)
 
 
-def _shape_text(shape: etree._Element) -> str:
+def _shape_text(shape: etree._Element, addresses: Mapping[str, str]) -> str:
     body = child(shape, "p:txBody")
-    return body_text(body) if body is not None else ""
+    return body_text(body, addresses) if body is not None else ""
 
 
-def _table(table: etree._Element) -> Iterator[list[str]]:
+def _table(table: etree._Element, addresses: Mapping[str, str]) -> Iterator[list[str]]:
     """Yield the rows of a table. The file has a cell for each column, also where cells are merged."""
     above: dict[int, str] = {}
     for row in table:
@@ -91,7 +92,7 @@ def _table(table: etree._Element) -> Iterator[list[str]]:
             texts = []
             for column, cell in enumerate(one for one in row if name_of(one.tag) == "a:tc"):
                 body = child(cell, "a:txBody")
-                text = body_text(body) if body is not None else ""
+                text = body_text(body, addresses) if body is not None else ""
                 if cell.get("vMerge") in {"1", "true"}:
                     text = text or above.get(column, "")
                 else:

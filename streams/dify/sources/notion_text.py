@@ -1,10 +1,12 @@
 """The text of Notion's blocks, and of the rows of its databases."""
 
 from collections.abc import Iterable
+from itertools import groupby
 
 from streams.dify.http import JSONObject, as_object
 
 _HEADINGS = {"heading_1": "# ", "heading_2": "## ", "heading_3": "### "}
+_CHECKED = {False: "[ ] ", True: "[x] "}
 
 
 def block_text(block: JSONObject) -> str:
@@ -16,7 +18,8 @@ def block_text(block: JSONObject) -> str:
         return " | ".join(rich_text(cell) for cell in cells)
     text = rich_text(content.get("rich_text")) or str(content.get("title") or content.get("expression") or "")
     shown = " ".join(filter(None, (text, _link(content))))
-    return _HEADINGS.get(kind, "") + shown
+    mark = _CHECKED[bool(content.get("checked"))] if kind == "to_do" else _HEADINGS.get(kind, "")
+    return mark + shown
 
 
 def row_line(row: JSONObject) -> str:
@@ -28,9 +31,25 @@ def row_line(row: JSONObject) -> str:
 
 
 def rich_text(value: object) -> str:
-    """Return a rich text without its styles. A change of style is no border between words."""
-    parts = value if isinstance(value, list) else []
-    return "".join(str(as_object(part).get("plain_text") or "") for part in parts)
+    """Return a rich text without its styles, with its links in Markdown.
+
+    A change of style is no border between words, nor between the parts of one link.
+    """
+    parts = [as_object(part) for part in value] if isinstance(value, list) else []
+    return "".join(
+        f"[{text}]({url})" if url and url != text else text
+        for url, text in ((url, _plain(linked)) for url, linked in groupby(parts, _address))
+    )
+
+
+def _plain(parts: Iterable[JSONObject]) -> str:
+    return "".join(str(part.get("plain_text") or "") for part in parts)
+
+
+def _address(part: JSONObject) -> str:
+    """Return the address that a part of a text links to; empty for a mention, whose address is in Notion."""
+    url = _part(_part(part, "text"), "link").get("url")
+    return url if isinstance(url, str) and "://" in url and str(part.get("plain_text") or "").strip() else ""
 
 
 def _link(content: JSONObject) -> str:
@@ -38,7 +57,8 @@ def _link(content: JSONObject) -> str:
 
     The address of a file that Notion keeps is left out: it is signed, and expires within an hour.
     """
-    label = rich_text(content.get("caption")) or str(content.get("name") or "")
+    caption = content.get("caption")
+    label = _plain(map(as_object, caption if isinstance(caption, list) else ())) or str(content.get("name") or "")
     url = content.get("url") or _part(content, "external").get("url")
     if not isinstance(url, str) or not url:
         return label

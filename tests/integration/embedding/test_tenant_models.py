@@ -154,7 +154,10 @@ async def test_the_tenant_s_default_is_used_without_a_name(site: Site, daemon: P
 @pytest.mark.requirement(SECTION, DAEMON)
 async def test_no_credential_is_a_permanent_error(site: Site, daemon: PluginDaemonServer) -> None:
     """Nor one of the platform itself, one that is not valid, one of another tenant, or one that cannot be decrypted."""
-    reason = rf"^the embedding model '{MODEL}' of '{FULL}' is not configured: the tenant has no credential$"
+    reason = (
+        rf"^the embedding model '{MODEL}' of '{FULL}' is not configured: the tenant has no credential of its own "
+        "for it, and a trial quota of the platform is not used$"
+    )
     with pytest.raises(Permanent, match=reason):
         await indexed(site)
     credential = await add_credential(site, provider_type="system", quota_type="trial")

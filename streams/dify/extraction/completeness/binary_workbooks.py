@@ -1,7 +1,7 @@
 """Yields the texts of the cells of a workbook from before 2007, without a library.
 
 The file is a Compound File (MS-CFB) whose stream `Workbook` (`Book` before Excel 97) has the records of MS-XLS. Numbers
-and dates are left out: a reader formats them.
+count where their format is a plain one; the results of formulas do not.
 """
 
 import struct
@@ -10,7 +10,12 @@ from itertools import pairwise
 from typing import Final
 
 from streams.dify.errors import ExtractionError
-from streams.dify.extraction.completeness.containers import UNCOUNTABLE, workbook_texts
+from streams.dify.extraction.completeness.containers import (
+    PLAIN_FORMATS,
+    UNCOUNTABLE,
+    plain_number,
+    workbook_texts,
+)
 from streams.dify.extraction.completeness.texts import ascii_words
 
 _SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -24,6 +29,7 @@ _ENTRY = 128
 """Bytes of an entry of the directory."""
 _STREAMS = ("Workbook", "Book")
 _BOF, _EOF, _CONTINUE, _FILEPASS = 0x0809, 0x000A, 0x003C, 0x002F
+_XF, _NUMBER, _RK, _MULRK = 0x00E0, 0x0203, 0x027E, 0x00BD
 _SST, _LABELSST, _LABEL, _RSTRING, _STRING = 0x00FC, 0x00FD, 0x0204, 0x00D6, 0x0207
 _WORKSHEET: Final = 0x0010
 _EXCEL_97: Final = 0x0600
@@ -45,8 +51,17 @@ def binary_workbook_texts(content: bytes) -> Iterator[str]:
 def _texts(stream: bytes) -> Iterator[str]:
     shared: list[str] = []
     used: set[int] = set()
+    forms: list[int] = []
     for version, kind, segments in _relevant(stream):
-        if kind == _SST:
+        if kind == _XF:
+            forms.append(struct.unpack_from("<H", segments[0], 2)[0])
+        elif kind in {_NUMBER, _RK, _MULRK}:
+            yield from (
+                plain_number(repr(number))
+                for style, number in _numbers_of(kind, segments[0])
+                if style >= len(forms) or str(forms[style]) in PLAIN_FORMATS
+            )
+        elif kind == _SST:
             shared = list(_shared_strings(segments))
         elif kind == _LABELSST:
             (number,) = struct.unpack_from("<I", segments[0], 6)
@@ -60,7 +75,7 @@ def _texts(stream: bytes) -> Iterator[str]:
 
 
 def _relevant(stream: bytes) -> Iterator[tuple[int, int, list[bytes]]]:
-    """Yield the version, the kind and the data of the shared strings and of the records of worksheets."""
+    """Yield the version, the kind and the data of the shared strings, the styles and the records of worksheets."""
     open_parts: list[int] = []
     version = 0
     for kind, segments in _records(stream):
@@ -71,8 +86,20 @@ def _relevant(stream: bytes) -> Iterator[tuple[int, int, list[bytes]]]:
             open_parts.pop()
         elif kind == _FILEPASS:
             raise ExtractionError(UNCOUNTABLE)
-        elif kind == _SST or open_parts[-1:] == [_WORKSHEET]:
+        elif kind in {_SST, _XF} or open_parts[-1:] == [_WORKSHEET]:
             yield version, kind, segments
+
+
+def _numbers_of(kind: int, data: bytes) -> Iterator[tuple[int, float]]:
+    """Yield the style and the number of each cell of a record."""
+    if kind == _NUMBER:
+        yield struct.unpack_from("<Hd", data, 4)
+        return
+    cells = data[4:-2] if kind == _MULRK else data[4:10]
+    for style, packed in struct.iter_unpack("<Hi", cells[: len(cells) // 6 * 6]):
+        # 30 bits: an integer, or the upper half of a number; the lowest bit says that it is a hundred times as large.
+        (number,) = (packed >> 2,) if packed & 2 else struct.unpack("<d", struct.pack("<q", (packed & ~3) << 32))
+        yield style, number / 100 if packed & 1 else float(number)
 
 
 def _records(stream: bytes) -> Iterator[tuple[int, list[bytes]]]:

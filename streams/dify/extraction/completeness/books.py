@@ -25,7 +25,9 @@ def book_texts(content: bytes) -> Iterator[str]:
             for item in (items[name] for name in spine if name in items):
                 if "html" in item.get("media-type", ""):
                     path = posixpath.join(posixpath.dirname(package), unquote(item["href"]))
-                    yield from page_texts(_part(archive, posixpath.normpath(path)))
+                    name = posixpath.normpath(path.partition("#")[0])
+                    # A chapter that is absent has no words.
+                    yield from page_texts(_part(archive, name)) if name in archive.namelist() else ()
     except (
         *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError),
         *(ExpatError, ValueError, KeyError, IndexError),

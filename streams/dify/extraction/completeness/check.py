@@ -18,7 +18,13 @@ from streams.dify.extraction.completeness.containers import (
     slide_texts,
     workbook_texts,
 )
-from streams.dify.extraction.completeness.texts import cue_texts, page_texts, plain_texts, property_texts
+from streams.dify.extraction.completeness.texts import (
+    cue_texts,
+    markdown_texts,
+    page_texts,
+    plain_texts,
+    property_texts,
+)
 from streams.dify.extraction.result import Part
 
 WHOLE = 0.995
@@ -40,9 +46,9 @@ _HELD: Mapping[str, Callable[[bytes], Iterable[str]]] = {
     "epub": book_texts,
     "htm": page_texts,
     "html": page_texts,
-    "markdown": page_texts,
-    "md": page_texts,
-    "mdx": page_texts,
+    "markdown": markdown_texts,
+    "md": markdown_texts,
+    "mdx": markdown_texts,
     "pptx": slide_texts,
     "properties": property_texts,
     "txt": plain_texts,

@@ -13,6 +13,7 @@ _WITHIN_WORDS = frozenset(
     | {"s", "samp", "small", "span", "strike", "strong", "sub", "sup", "tt", "u", "var", "wbr"}
 )
 """Tags that do not end a word."""
+_FENCE = re.compile(r"^[ \t>*+-]*(?:```|~~~)[^\n]*$", re.MULTILINE)
 _CUE_TAG = re.compile(r"<[^<>]*>")
 _UTF_16, _UTF_32 = (b"\xff\xfe", b"\xfe\xff"), b"\xff\xfe\x00\x00"
 _SEVEN_BITS = (b"\x00", b"\x1b", b"~{")
@@ -23,8 +24,13 @@ _UNSEEN = {name: re.compile(rf"</{name}\b", re.IGNORECASE) for name in ("noscrip
 
 
 def page_texts(content: bytes) -> Iterator[str]:
-    """Yield the visible texts of HTML, or of Markdown with HTML in it."""
+    """Yield the visible texts of HTML."""
     yield from visible(decoded(content))
+
+
+def markdown_texts(content: bytes) -> Iterator[str]:
+    """Yield the texts of Markdown, without the languages of its code: they are marks."""
+    yield from visible(_FENCE.sub("", decoded(content)))
 
 
 def plain_texts(content: bytes) -> Iterator[str]:

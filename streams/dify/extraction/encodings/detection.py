@@ -5,6 +5,7 @@ euros would become Hebrew of MS-DOS. So two things count as well: how common an 
 whether the words of the result look like words.
 """
 
+import re
 from codecs import getincrementaldecoder
 from functools import lru_cache
 from typing import NamedTuple
@@ -40,6 +41,9 @@ _WIDER = {
 }
 """Encodings that the library names, and those of Windows that contain them."""
 _SEVEN_BITS = ("iso2022_jp_2", "iso2022_jp_2004", "iso2022_jp_ext", "iso2022_kr")
+_HZ = re.compile(rb"~\{((?:[\x21-\x77][\x21-\x7e])++)~\}")
+_FREQUENT = 0x57
+"""The last row of the table of GB 2312 with frequent letters."""
 _WIDE = ("utf-16-be", "utf-16-le", "utf-32-be", "utf-32-le")
 _RARE_WEIGHT = 0.5
 _WESTERN_WEIGHT = 1.3
@@ -51,6 +55,10 @@ _LEAST_SCORE = 0.004
 """What the least certain of many short texts has; noise has less."""
 _SYMBOLS = frozenset("«»“”‘’„‚–—…·•\u00a0°№©®™€ªº\u00ad\u200c\u200d\u200e\u200f\u060c\u061b\u061f")  # noqa: RUF001 - they are meant
 _INSIDE_WORDS = frozenset("’‘·–—-…\u00a0\u00ad\u200c\u200d\u200e\u200f")  # noqa: RUF001 - they are meant
+_EURO = b"\xa4"
+"""The euro sign of ISO-8859-15. In windows-1252 it is a sign for any currency, which nobody types."""
+_OF_WINDOWS = bytes(range(0x80, 0xA0))
+"""Bytes with a character in the encodings of Windows only."""
 _LAST_BYTE = "ÿ"
 """The byte 0xFF in Western encodings. Alone it is noise: as a letter it stands within names."""
 _SCRIPTS_END = "\u1000"
@@ -83,16 +91,25 @@ def detect(content: bytes) -> Detected | None:
             score = _weighted(rank["confidence"], codec, sample) * (1 - odd) ** 4
             if best is None or score > best[0]:
                 # Without a letter, nothing tells a rare encoding from noise.
+                codec = _latin_9(codec, sample)
                 proven = codec in _COMMON or any(letter.isalpha() and not letter.isascii() for letter in text)
                 best = score, Detected(codec, certain=proven and odd <= _MOST_ODD and score >= _LEAST_SCORE)
     return best[1] if best else None
 
 
 def detect_seven_bits(content: bytes) -> str | None:
-    """Return the encoding of ASCII bytes with the escape sequences of ISO-2022; None: they are only ASCII."""
-    if not any(start in content for start in (b"\x1b$", b"\x1b(I", b"\x1b(J")):
-        return None
-    return _first(content, _SEVEN_BITS)
+    """Return the encoding of ASCII bytes with the escape sequences of ISO-2022 or HZ; None: they are only ASCII."""
+    if any(start in content for start in (b"\x1b$", b"\x1b(I", b"\x1b(J")):
+        return _first(content, _SEVEN_BITS)
+    return "hz" if _is_hz(content) else None
+
+
+def _is_hz(content: bytes) -> bool:
+    """Return whether ``~{`` and ``~}`` stand around Chinese letters only, and no other tilde is in the text."""
+    letters = b"".join(_HZ.findall(content))
+    # The frequent letters come first in the table. Words of programs would be rare ones.
+    frequent = sum(first <= _FREQUENT for first in letters[::2])
+    return frequent * 4 > len(letters) and b"~" not in _HZ.sub(b"", content).replace(b"~~", b"")
 
 
 def detect_wide(content: bytes) -> str | None:
@@ -130,6 +147,12 @@ def _weighted(confidence: float, codec: str, sample: bytes) -> float:
     if codec == "cp1252":
         return confidence * _WESTERN_WEIGHT + _WESTERN_SYMBOLS * _alone(sample)
     return confidence if codec in _COMMON else confidence * _RARE_WEIGHT
+
+
+def _latin_9(codec: str, sample: bytes) -> str:
+    """Return ISO-8859-15 for windows-1252 with a currency sign and without any byte of Windows: it is a euro sign."""
+    is_euro = codec == "cp1252" and _EURO in sample and not any(byte in sample for byte in _OF_WINDOWS)
+    return "iso8859-15" if is_euro else codec
 
 
 def _alone(sample: bytes) -> float:

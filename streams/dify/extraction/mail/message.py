@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction.bounds import within_characters
-from streams.dify.extraction.encodings import decode_mail
+from streams.dify.extraction.encodings import decode_mail, decode_text
+from streams.dify.extraction.mail.body import decoded_body
 from streams.dify.extraction.mail.headers import SHOWN, CutHeaders, all_headers, file_name, shown_headers
 from streams.dify.extraction.result import Extracted, Part
 from streams.dify.extraction.web.page import declared_encoding, page_text
@@ -25,6 +26,10 @@ _NOT_SHOWN = {
     *("text/x-amp-html", "text/x-vcard"),
 }
 """Text parts that no mail program shows as text."""
+_MARK = b"\xef\xbb\xbf"
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_HEAD = 64
+"""Bytes of the first header. In UTF-16 every second one is zero."""
 _LAST_CHOICE = {"text/calendar"}
 """An alternative with the fields of an appointment. It is read if there is no other."""
 _ADDRESS = re.compile(r"https?://\S+")
@@ -42,12 +47,14 @@ def mail_text(content: bytes) -> Extracted:
     Raises ExtractionError.
     """
     try:
-        mail = message_from_bytes(content, policy=CutHeaders())
+        # Editors and exports write a byte order mark or blank lines before the headers.
+        mail = message_from_bytes(_narrow(content).removeprefix(_MARK).lstrip(b"\r\n"), policy=CutHeaders())
         if not any(name in mail for name in SHOWN):
             message = "the file is not an e-mail: it has neither a sender, a subject nor a date"
             raise ExtractionError(message)
         if mail.get_content_type() in _ENCRYPTED:
-            message = "the e-mail is encrypted: save it without encryption"
+            kind = "signed as a whole" if mail.get_param("smime-type") == "signed-data" else "encrypted"
+            message = f"the e-mail is {kind} (S/MIME or PGP): open it, and save or forward it as a plain e-mail"
             raise ExtractionError(message)
         texts = _MailReader().message(mail, 0)
     except RecursionError as error:
@@ -57,6 +64,16 @@ def mail_text(content: bytes) -> Extracted:
     if len(within) == 1:
         return Extracted((Part(within[0]),))
     return Extracted(tuple(Part(text, {"part": number}) for number, text in enumerate(within, start=1)))
+
+
+def _narrow(content: bytes) -> bytes:
+    """Return a file that was saved in UTF-16 or UTF-32 as UTF-8. Its parts are bytes of their own only if encoded."""
+    if not content.startswith(_WIDE_MARKS) and b"\x00" not in content[:_HEAD]:
+        return content
+    try:
+        return decode_text(content).encode()
+    except ExtractionError:  # a part that is binary
+        return content
 
 
 _TOO_DEEP = f"the e-mail has parts within parts, more than {MAX_DEPTH} deep"
@@ -91,7 +108,7 @@ class _MailReader:
         if not part.is_multipart():
             text = _leaf_text(part, kind)
             return [_Text(number, text)] if text else []
-        inner = [inner for inner in part.get_payload() if isinstance(inner, Message)]
+        inner = _inner(part, kind)
         if kind == "message/delivery-status":
             return [_Text(number, "\n\n".join(filter(None, map(all_headers, inner))))]
         if kind.startswith("message/"):
@@ -112,6 +129,17 @@ class _MailReader:
         return max(ranked, key=lambda choice: choice[:2])[2] if ranked else []
 
 
+def _inner(part: Message, kind: str) -> list[Message]:
+    """Return the parts of a part. The library does not decode an enclosed message that is in base64 as a whole."""
+    inner = [inner for inner in part.get_payload() if isinstance(inner, Message)]
+    encoding = str(part.get("content-transfer-encoding", "")).strip().lower()
+    if kind.startswith("message/") and encoding == "base64" and len(inner) == 1 and not inner[0].keys():
+        inner[0]["content-transfer-encoding"] = encoding
+        content = inner[0].get_payload(decode=True)
+        return [message_from_bytes(content, policy=CutHeaders())] if isinstance(content, bytes) else inner
+    return inner
+
+
 def _words(text: str) -> int:
     return len(re.findall(r"\w+", _ADDRESS.sub("", text)))
 
@@ -123,16 +151,22 @@ def _leaf_text(part: Message, kind: str) -> str:
     if part.get_content_maintype() not in {"text", "multipart"} and kind not in _MARKED_UP:
         return ""
     # A multipart whose boundary never comes is text, too.
-    content = part.get_payload(decode=True)
-    if not isinstance(content, bytes):
+    body = decoded_body(part)
+    if body is None:
         return ""
     charset = _charset(part)
+    added = _lines(body.added, charset)
     if kind in _MARKED_UP:
-        return page_text(decode_mail(content, charset or declared_encoding(content)))
-    text = decode_mail(content, charset).replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
+        page = page_text(decode_mail(body.content, charset or declared_encoding(body.content)))
+        return "\n\n".join(filter(None, (page, added)))
+    text = _lines(body.content, charset)
     if kind in _ENRICHED:
         text = re.sub(r"<[^<>\n]{1,60}>", "", text.replace("<<", "&lt;")).replace("&lt;", "<")
-    return text.strip()
+    return "\n\n".join(filter(None, (text.strip(), added)))
+
+
+def _lines(content: bytes, charset: str) -> str:
+    return decode_mail(content, charset).replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
 
 
 def _charset(part: Message) -> str:

@@ -1,30 +1,51 @@
 """Reads the texts of drawings (DrawingML): paragraphs, charts and diagrams."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
+from types import MappingProxyType
 
 from lxml import etree
 
-from streams.dify.extraction.office.markup import attribute, name_of, unwrapped
+from streams.dify.extraction.office.equations import equation_text
+from streams.dify.extraction.office.markup import attribute, child, name_of, unwrapped
 from streams.dify.extraction.office.package import OfficePackage
 
-_LEAVES = frozenset({"a:t", "m:t", "a:br", "a:pPr", "a:rPr", "a:endParaRPr"})
+_NONE: Mapping[str, str] = MappingProxyType({})
+_LEAVES = frozenset({"a:t", "m:oMath", "a:br", "a:pPr", "a:rPr", "a:endParaRPr"})
 
 
-def paragraph_text(paragraph: etree._Element) -> str:
-    """Return the text of an ``a:p``."""
-    pieces = []
+def paragraph_text(paragraph: etree._Element, addresses: Mapping[str, str] = _NONE) -> str:
+    """Return the text of an ``a:p``, with its links in Markdown.
+
+    Args:
+        paragraph: the ``a:p``.
+        addresses: the addresses outside of the file that its part refers to, by their ids.
+    """
+    pieces: list[tuple[str, str]] = []
+    address = ""
     for element in unwrapped(paragraph, lambda name: name not in _LEAVES):
         name = name_of(element.tag)
-        if name in {"a:t", "m:t"}:
-            pieces.append(element.text or "")
-        elif name == "a:br":
-            pieces.append("\n")
-    return "".join(pieces).strip()
+        if name == "a:rPr":
+            link = child(element, "a:hlinkClick")
+            address = addresses.get(attribute(link, "r:id") or "", "") if link is not None else ""
+        elif name == "a:t":
+            text = element.text or ""
+            pieces.append((address if text.strip() else "", text))
+            address = ""
+        elif name in _SIGNS:
+            pieces.append(("", _SIGNS[name](element)))
+    linked = ((to, "".join(text for _, text in run)) for to, run in groupby(pieces, key=itemgetter(0)))
+    shown = (f"[{text}]({to})" if to and text not in {to, to.removeprefix("mailto:")} else text for to, text in linked)
+    return "".join(shown).strip()
 
 
-def body_text(body: etree._Element) -> str:
-    """Return the paragraphs of a ``txBody``, a line each."""
-    return "\n".join(paragraph_text(one) for one in body if name_of(one.tag) == "a:p").strip()
+_SIGNS: Mapping[str, Callable[[etree._Element], str]] = {"a:br": lambda _: "\n", "m:oMath": equation_text}
+
+
+def body_text(body: etree._Element, addresses: Mapping[str, str] = _NONE) -> str:
+    """Return the paragraphs of a ``txBody``, a line each. The addresses are those of `paragraph_text`."""
+    return "\n".join(paragraph_text(one, addresses) for one in body if name_of(one.tag) == "a:p").strip()
 
 
 class RelatedDrawings:

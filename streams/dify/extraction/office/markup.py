@@ -91,4 +91,4 @@ def unwrapped(container: etree._Element, is_wrapper: Callable[[str], bool]) -> I
 
 _LOOKED_AT = 1000
 """Elements of a branch."""
-_CONTENT = frozenset({"w:t", "a:t", "m:t", "a:blip", "v:imagedata", "c:chart", "dgm:relIds"})
+_CONTENT = frozenset({"w:t", "a:t", "m:t", "a:blip", "v:imagedata", "v:textpath", "c:chart", "dgm:relIds"})

@@ -1,6 +1,7 @@
 """Reads the parts of an Office file and their relationships (ECMA-376 part 2, open packaging conventions)."""
 
 import posixpath
+import re
 import zipfile
 import zlib
 from base64 import b64decode
@@ -18,6 +19,7 @@ _RELATIONSHIP = "{http://schemas.openxmlformats.org/package/2006/relationships}R
 _FLAT = "{http://schemas.microsoft.com/office/2006/xmlPackage}"
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError, RuntimeError)
 """What a damaged entry of an archive raises."""
+_ADDRESS = re.compile(r"mailto:|\w+://")
 _CHUNK = 1 << 20
 MAX_RELATIONSHIPS = 100_000
 """Of one part."""
@@ -98,8 +100,12 @@ class OfficePackage:
             for name in self._names.values():
                 content = changed(name, self.read(name) or b"")
                 if content is not None:
-                    archive.writestr(name, content)
+                    archive.writestr(_usual(name), content)
         return target.getvalue()
+
+    def has_usual_names(self) -> bool:
+        """Return whether the names of all parts are written as the standard says. `repacked` writes them so."""
+        return all(name == _usual(name) for name in self._names.values())
 
     def xml(self, name: str) -> etree._Element | None:
         """Return the root element of a part; None: it is absent or not well-formed."""
@@ -129,6 +135,11 @@ class OfficePackage:
                     break
             self._related[name] = related
         return self._related[name]
+
+    def addresses(self, name: str) -> dict[str, str]:
+        """Return the web and mail addresses that a part links to, by their ids. Other links are files beside it."""
+        found = self.relationships(name).items()
+        return {one: to.target for one, to in found if to.external and _ADDRESS.match(to.target)}
 
     def related(self, name: str, kind: str) -> list[str]:
         """Return the names of the parts that a part refers to with a kind of relationship, in order."""
@@ -192,7 +203,11 @@ def parse_xml(content: bytes) -> etree._Element:
 
 def _key(name: str) -> str:
     """Return the form in which names are equal: some writers use other cases, slashes or a leading slash."""
-    return name.replace("\\", "/").lstrip("/").casefold()
+    return _usual(name).casefold()
+
+
+def _usual(name: str) -> str:
+    return name.replace("\\", "/").lstrip("/")
 
 
 def _is_xml(content: bytes) -> bool:

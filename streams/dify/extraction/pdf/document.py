@@ -1,4 +1,4 @@
-"""Reads a PDF page by page: the text layer. Scans have no text layer; there is no text recognition."""
+"""Reads a PDF page by page: the text layer and the form. Scans have no text; there is no text recognition."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -11,6 +11,7 @@ import pypdfium2.raw as pdfium
 from streams.dify.errors import ExtractionError
 from streams.dify.extraction.bounds import within_characters
 from streams.dify.extraction.pdf.fallback_font import use_fallback_font
+from streams.dify.extraction.pdf.form_fields import FormFields
 from streams.dify.extraction.pdf.glyphs import Glyphs
 from streams.dify.extraction.pdf.page_text import page_text
 from streams.dify.extraction.result import Extracted, Part
@@ -29,8 +30,8 @@ def pdf_text(content: bytes) -> Extracted:
 
     An encrypted PDF that opens without a password is read. A page that cannot be read is left out, with a warning.
     """
-    with _PDFIUM, closing(_opened(content)) as document:
-        reader = _PageReader(document)
+    with _PDFIUM, closing(_opened(content)) as document, FormFields(document) as form:
+        reader = _PageReader(document, form)
         parts = tuple(reader.parts())
     if not parts:
         message = (
@@ -40,6 +41,10 @@ def pdf_text(content: bytes) -> Extracted:
         )
         raise ExtractionError(message)
     warnings = [*reader.glyphs.warnings()]
+    if form.kind == pdfium.FORMTYPE_XFA_FULL:
+        warnings.append("the PDF is an XFA form: what its pages show in Acrobat is not read")
+    if not form.whole:
+        warnings.append("the form has too many fields: those of some pages are not read")
     if reader.damaged:
         warnings.append(f"{_pages(reader.damaged)} cannot be read: the PDF is damaged there")
     if reader.pictures:
@@ -63,8 +68,9 @@ def _opened(content: bytes) -> pypdfium2.PdfDocument:
 class _PageReader:
     """Reads each page of a document once, and notes what cannot be read."""
 
-    def __init__(self, document: pypdfium2.PdfDocument) -> None:
+    def __init__(self, document: pypdfium2.PdfDocument, form: FormFields) -> None:
         self._document = document
+        self._form = form
         self.glyphs = Glyphs()
         self.damaged: list[int] = []
         """The numbers of the pages that cannot be read."""
@@ -91,14 +97,15 @@ class _PageReader:
                 with closing(self._document[index]) as page, closing(page.get_textpage()) as text_page:
                     text = page_text(text_page)
                     self.glyphs.count(text_page, text)
-                    if not text.strip() and _has_picture(page):
+                    filled = self._form.lines(page)
+                    if not text.strip() and not filled and _has_picture(page):
                         self.pictures.append(number)
                     self._mark(page)
             except pypdfium2.PdfiumError:
                 self.damaged.append(number)
                 continue
             numbers.append(number)
-            yield text
+            yield "\n".join(filter(str.strip, (text.rstrip(), *filled))) if filled else text
 
     def _mark(self, page: pypdfium2.PdfPage) -> None:
         page.set_mediabox(0, 0, self._read_size, self._read_size)

@@ -14,6 +14,7 @@ import pypdfium2.raw as pdfium
 from pypdfium2 import PdfTextPage
 
 from streams.dify.errors import ExtractionError
+from streams.dify.extraction.pdf.page_text import READABLE_SHAPES
 
 READABLE = 0.98
 """The share of readable characters below which a document gets a warning."""
@@ -74,7 +75,8 @@ class Glyphs:
         sampled = range(0, total, max(1, total // _SAMPLE))
         if _NO_CHARACTER.search(text) or any(_is_unknown(page, index) for index in sampled):
             for index in range(total):
-                character = chr(pdfium.FPDFText_GetUnicode(page, index))
+                unit = pdfium.FPDFText_GetUnicode(page, index)
+                character = READABLE_SHAPES.get(unit) or chr(unit)
                 if _is_unknown(page, index) or _NO_CHARACTER.match(character):
                     self._add(_font_name(page, index), character)
 

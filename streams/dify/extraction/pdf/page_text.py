@@ -17,6 +17,12 @@ _PRESENTATION = re.compile("[\ufb50-\ufdff\ufe70-\ufefc]+")
 """Arabic letters in one of their four shapes. Nobody types them, so no search finds them."""
 _HYPHEN = re.compile("[\u0002\ufffe](?=(.?))")
 """PDFium's sign for a hyphen at the end of a line, and for the line end."""
+_ADOBE_SHAPES = range(0xF721, 0xF800)
+"""Adobe's places for small capitals and old-style digits: the last byte is that of the letter or digit."""
+_BULLETS = {0xF0A7: "▪", 0xF0A8: "◻", 0xF0B7: "•", 0xF0D8: "➢", 0xF0FC: "✔"}
+"""The signs of lists in the fonts Symbol and Wingdings, as word processors place them."""
+READABLE_SHAPES = {code: chr(code & 0xFF) for code in _ADOBE_SHAPES} | _BULLETS
+"""Characters of private use whose meaning is known. Nobody can type them."""
 _SPACES = re.compile(" {2,}")
 _SPACE = 0.15
 """The distance of two words, in heights of a line."""
@@ -36,7 +42,8 @@ def page_text(page: PdfTextPage) -> str:
     if _HAS_RIGHT_TO_LEFT.search(text):
         # NFKC makes letters of the shapes, and the two letters of a ligature.
         text = _PRESENTATION.sub(lambda found: unicodedata.normalize("NFKC", found[0]), _in_reading_order(page))
-    return _HYPHEN.sub(lambda found: "" if found[1].islower() else "-", text.replace("\r\n", "\n"))
+    text = text.translate(READABLE_SHAPES).replace("\r\n", "\n")
+    return _HYPHEN.sub(lambda found: "" if found[1].islower() else "-", text)
 
 
 def _in_reading_order(page: PdfTextPage) -> str:

@@ -1,16 +1,10 @@
-"""Finds the merged cells of a sheet, and repeats the value of a tall one in each of its rows."""
+"""Repeats the value of a tall merged cell in each of its rows."""
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from streams.dify.extraction.tables.rows import Row
 
-_MERGED = re.compile(
-    rb"""<(?:\w+:)?mergeCell\b[^<>]*?\bref\s*=\s*["']([A-Z]{1,3})([0-9]{1,7}):([A-Z]{1,3})([0-9]{1,7})"""
-)
-_LONGEST = 4096
-"""Bytes of an element that may lie across two pieces."""
 _MAX_OPEN = 100
 """Tall cells beside each other. More of them are not repeated, so that a row costs what its cells cost."""
 
@@ -24,25 +18,6 @@ class MergedCell(NamedTuple):
     column: int
     """The first column, from 0."""
     last_column: int
-
-
-def merged_cells(sheet: Iterable[bytes]) -> Iterator[MergedCell]:
-    """Yield the merged cells of a sheet, given by its XML in pieces."""
-    rest = b""
-    for chunk in sheet:
-        rest += chunk
-        end = 0
-        for found in _MERGED.finditer(rest):
-            end = found.end()
-            yield MergedCell(int(found[2]), int(found[4]), _column(found[1]), _column(found[3]))
-        rest = rest[max(end, len(rest) - _LONGEST) :]
-
-
-def _column(letters: bytes) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + letter - ord("A") + 1
-    return number - 1
 
 
 def with_merged_cells(rows: Iterable[Row], cells: Iterable[MergedCell]) -> Iterator[Row]:
@@ -66,7 +41,7 @@ def with_merged_cells(rows: Iterable[Row], cells: Iterable[MergedCell]) -> Itera
                 open_cells[cell.column] = (cell.last_row, values[cell.column])
             if cell.last_column > cell.column:
                 wide.append((cell.column, cell.last_column))
-        yield Row(row.number, values, tuple(wide))
+        yield Row(row.number, values, tuple(wide), row.links)
 
 
 def _filled(values: Iterable[object], cells: dict[int, tuple[int, object]]) -> list[object]:

@@ -24,6 +24,15 @@ class Row(NamedTuple):
     values: Sequence[object]
     wide: tuple[tuple[int, int], ...] = ()
     """The first and the last column, from 0, of each of its cells that has several columns."""
+    links: Mapping[int, str] = {}
+    """The addresses that its cells link to, by their columns."""
+
+    def text(self, column: int) -> str:
+        """Return the text of a cell, as a Markdown link if it has an address that its text does not say."""
+        text = shown(self.values[column])
+        address = self.links.get(column)
+        is_said = not address or text in {address, address.removeprefix("mailto:")}
+        return f"[{text}]({address})" if text and not is_said else text
 
 
 class RowFormat(NamedTuple):
@@ -54,22 +63,22 @@ def row_parts(rows: Iterable[Row], form: RowFormat, place: Mapping[str, str] | N
     titles, head, others = _head_of(filled)
     place = place or {}
     for row in titles:
-        yield Part("".join(map(shown, row.values)), {**place, "row": row.number})
+        yield Part("".join(map(row.text, range(len(row.values)))), {**place, "row": row.number})
     if head is None:
         return
     names, owners = _names(head)
     unused = {column for column, value in enumerate(head.values) if shown(value)}
     for row in others:
         cells = []
-        for column, value in enumerate(row.values):
-            text = shown(value)
+        for column in range(len(row.values)):
+            text = row.text(column)
             if text:
                 name = names[column] if column < len(names) else ""
                 cells.append(form.cell(name or column_letters(column + 1), text))
                 unused.discard(owners.get(column, column))
         yield Part(";".join(cells), {**place, "row": row.number})
     if unused:
-        line = ";".join(form.name(names[column]) for column in sorted(unused))
+        line = ";".join(form.name(head.text(column)) for column in sorted(unused))
         yield Part(line, {**place, "row": head.number})
 
 

@@ -1,12 +1,16 @@
 """Writes the values of cells as a reader sees them."""
 
 from datetime import datetime, timedelta
+from math import isfinite
+
+_DIGITS = 15
 
 
 def shown(value: object) -> str:
     """Return the text of a value that a library read from a cell. None is the value of an empty cell.
 
-    A date has no midnight, a time of day no date, a whole number no fraction.
+    A date has no midnight, a time of day no date, a whole number no fraction. A number has as many digits as in
+    spreadsheets: the others are of its binary form only.
     """
     if isinstance(value, str):
         return value.strip()
@@ -16,8 +20,8 @@ def shown(value: object) -> str:
         return value.isoformat(sep=" ").removesuffix(" 00:00:00")
     if isinstance(value, timedelta):
         return _duration(value)
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+    if isinstance(value, float) and isfinite(value):
+        return str(int(value)) if value.is_integer() else str(float(f"{value:.{_DIGITS}g}"))
     return str(value)
 
 

@@ -9,19 +9,36 @@ from streams.dify.extraction.bounds import within_characters
 from streams.dify.extraction.encodings import decode_text
 
 _BLOCKS = [
-    *("address", "article", "aside", "blockquote", "caption", "dd", "details", "dialog", "div", "dl", "dt", "fieldset"),
+    *(
+        "address",
+        "article",
+        "aside",
+        "audio",
+        "blockquote",
+        "caption",
+        "center",
+        "dd",
+        "details",
+        "dialog",
+        "dir",
+        "div",
+    ),
+    *("dl", "dt", "fieldset", "listing", "object", "optgroup", "plaintext", "video", "xmp"),
     *("figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "legend"),
     *("li", "main", "menu", "nav", "ol", "p", "pre", "search", "section", "summary", "table", "textarea"),
     *("title", "tr", "ul"),
 ]
-_HIDDEN_TAGS = {"script", "style", "template", "noscript", "noframes", "noembed", "iframe"}
+_HIDDEN_TAGS = {"rp", "script", "style", "template", "noscript", "noframes", "noembed", "iframe"}
 _AROUND = {
     **dict.fromkeys(_BLOCKS, ("\n\n", "\n\n")),
     **dict.fromkeys(("td", "th"), ("", " ")),
     "text": ("\n", "\n"),  # of SVG
     **dict.fromkeys(("br", "option"), ("\n", "")),
+    "rt": ("(", ")"),  # a reading, as in Word files: 東(とう)
 }
 """The text before and after the content of a tag."""
+_CONTROLS = {"button", "canvas", "input", "meter", "output", "progress", "select"}
+"""Browsers draw them as boxes: a word after one is another word."""
 _AT_ONCE = 1 << 20
 """Characters that the parser gets at once: less memory than the whole page."""
 _META_CHARSET = re.compile(rb"""<meta\s[^>]{0,300}?charset\s*=\s*["']?\s*([^\s"'/>;]{1,40})""", re.IGNORECASE)
@@ -65,6 +82,7 @@ class VisibleText:
         self._hidden = 0
         """The number of open tags from a hidden one on."""
         self._preformatted = 0
+        self._after_control = False
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         """Note the start of a tag."""
@@ -85,6 +103,7 @@ class VisibleText:
         if name in _AROUND:
             self._found.append(_AROUND[name][1])
         self._preformatted -= name in {"pre", "textarea"}
+        self._after_control |= name in _CONTROLS
 
     def data(self, text: str) -> None:
         """Note text between tags."""
@@ -96,6 +115,9 @@ class VisibleText:
             if self._found and self._found[-1].endswith((" ", "\n")):
                 text = text.removeprefix(" ")
         if text:
+            if self._after_control and text[0].isalnum() and "".join(self._found[-1:])[-1:].strip():
+                self._found.append(" ")
+            self._after_control = False
             self._found.append(text)
 
     def comment(self, text: str) -> None:

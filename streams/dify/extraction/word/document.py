@@ -20,6 +20,7 @@ from streams.dify.extraction.word.tables import nested_table_text, table_lines
 
 _CONTAINERS = frozenset({"w:sdt", "w:sdtContent", "w:customXml", "w:smartTag", "w:ins", "w:moveTo"})
 """What may stand around paragraphs and tables."""
+_WORD = "docx"
 _CHUNKS = {"htm": "html", "html": "html", "xhtml": "html", "txt": "txt"}
 """The documents inside of a Word file that are read, and the format of each extension."""
 _MAX_DEPTH = 20
@@ -43,7 +44,11 @@ def word_content(content: bytes, document_id: str) -> Extracted:
 class _PartReader:
     """Reads the paragraphs and tables of one part of the file: the document, or its notes."""
 
-    def __init__(self, package: OfficePackage, part: str, images: DocumentImages, notes: NoteReader) -> None:
+    def __init__(
+        self, package: OfficePackage, part: str, images: DocumentImages, notes: NoteReader, *, is_inner: bool = False
+    ) -> None:
+        self._is_inner = is_inner
+        """Whether the file is inside of another one."""
         self._package = package
         self._part = part
         self._images = images
@@ -80,14 +85,14 @@ class _PartReader:
                 self._new_notes += found.notes
                 before += found.text
                 if not found.runs_on:
-                    yield before
+                    yield before.strip()
                     before = ""
                 for box in found.boxes:
                     yield from self._box(box)
             while with_notes and self._new_notes:
                 yield self._note_line(self._new_notes.popleft())
         if before:
-            yield before
+            yield before.strip()
 
     def _note_line(self, note: Note) -> str:
         reader = _PartReader(self._package, note.part, self._images, self._notes)
@@ -98,18 +103,33 @@ class _PartReader:
         return f"{note.mark}: {text}"
 
     def _chunk(self, chunk: etree._Element) -> Iterator[str]:
-        """Yield the text of a document that Word would insert here, once, if it is a page or a text."""
+        """Yield the text of a document that Word would insert here, once, if it is of a type that is read."""
         related = self._package.relationships(self._part).get(attribute(chunk, "r:id") or "")
         name = "" if related is None or related.external else related.target
         if name in self._chunks:
             return
         extension = name.rpartition(".")[2].lower()
-        content = self._package.read(name) if extension in _CHUNKS else None
+        content = self._package.read(name) if extension in _CHUNKS or extension == _WORD else None
         self._chunks[name] = False
-        with suppress(RefusedError):
-            text = extract(content or b"", _CHUNKS.get(extension, ""), "").text
-            self._chunks[name] = True
-            yield text
+        if content is not None:
+            with suppress(RefusedError, ValueError, etree.XMLSyntaxError):
+                lines = self._inner(content) if extension == _WORD else [extract(content, _CHUNKS[extension], "").text]
+                self._chunks[name] = lines is not None
+                yield from lines or ()
+
+    def _inner(self, content: bytes) -> list[str] | None:
+        """Return the lines of a Word file inside of this one; None: it is inside of another one itself."""
+        if self._is_inner:
+            return None
+        package = OfficePackage(content)
+        main = package.main_part()
+        images = self._images.within(package)
+        body = child(parse_xml(package.read(main) or b""), "w:body")
+        reader = _PartReader(package, main, images, NoteReader(package, main), is_inner=True)
+        lines = list(within_characters(reader.lines(body))) if body is not None else []
+        self._images.add(images.kept())
+        self._chunks |= {f"{len(self._chunks)}/{name}": is_read for name, is_read in reader._chunks.items()}
+        return lines
 
     def _table(self, table: etree._Element) -> Iterator[str]:
         if self._depth:
@@ -126,6 +146,8 @@ class _PartReader:
             yield self._nested(box, "\n")
         elif name == "a:p":
             yield paragraph_text(box)
+        elif name == "v:textpath":
+            yield box.get("string", "").strip()
         else:
             yield from self._drawings.lines(self._part, box)
 

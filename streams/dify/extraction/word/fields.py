@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from streams.dify.extraction.word.equation_fields import equation_text
+
 _HYPERLINK = re.compile(r'\s*HYPERLINK\s+(?:"([^"]*)"|([^\s"\\]\S*))', re.IGNORECASE)
 _ANCHOR = re.compile(r'\\l\s+(?:"([^"]*)"|(\S+))', re.IGNORECASE)
 _MAX_FIELDS = 50
@@ -20,6 +22,8 @@ class _Field:
     """The pieces of its code, while the code is read; None: the result is read."""
     has_link: bool = False
     """Whether a link is in the result. Links do not contain links."""
+    shown: str = ""
+    """What the field shows if it has no stored result."""
 
 
 class FieldReader:
@@ -53,10 +57,10 @@ class FieldReader:
         if self._fields and self._fields[-1].code is not None:
             self._fields[-1].code.append(text)
 
-    def begin(self) -> None:
-        """Begin a field: its code follows."""
+    def begin(self, shown: str = "") -> None:
+        """Begin a field: its code follows. Without a stored result it shows `shown`."""
         self._end_ruby()
-        self._fields.append(_Field(len(self._pieces), code=[]))
+        self._fields.append(_Field(len(self._pieces), code=[], shown=shown))
         self._codes += 1
 
     def separate(self) -> None:
@@ -76,6 +80,8 @@ class FieldReader:
             ended = self._fields.pop()
             if ended.code is not None:
                 self._end_code(ended)
+            if ended.shown and not "".join(self._pieces[ended.start :]).strip():
+                self.add(ended.shown)
             self._link(ended)
             if self._fields:
                 self._fields[-1].has_link |= ended.has_link
@@ -95,7 +101,9 @@ class FieldReader:
         return text
 
     def _end_code(self, one: _Field) -> None:
-        one.address = link_address("".join(one.code or ()))
+        code = "".join(one.code or ())
+        one.address = link_address(code)
+        one.shown = one.shown or equation_text(code)
         one.code = None
         one.start = len(self._pieces)
         self._codes -= 1

@@ -8,12 +8,23 @@ from streams.dify.extraction.result import Image, image_of
 class DocumentImages:
     """The images of a document, each once."""
 
-    def __init__(self, package: OfficePackage, document_id: str) -> None:
+    def __init__(self, package: OfficePackage, document_id: str, used: int = 0, used_bytes: int = 0) -> None:
         self._package = package
         self._document_id = document_id
         self._images: dict[str, Image | None] = {}
         """The images by the name of their part of the file; None: left out."""
-        self._bytes = 0
+        self._used = used
+        self._bytes = used_bytes
+
+    def within(self, package: OfficePackage) -> "DocumentImages":
+        """Return the collector of a document inside of this one, which has what is left of the limits."""
+        return DocumentImages(package, self._document_id, self._count(), self._bytes)
+
+    def add(self, images: tuple[Image, ...]) -> None:
+        """Add the images of a document inside of this one."""
+        for image in images:
+            self._images[f"{len(self._images)}/{image.file_id}"] = image
+            self._bytes += len(image.content)
 
     def kept(self) -> tuple[Image, ...]:
         """Return the images in order."""
@@ -32,6 +43,9 @@ class DocumentImages:
         size = self._package.size(name)
         if size is None or size > MAX_IMAGE_BYTES or self._bytes + size > MAX_IMAGES_BYTES:
             return None
-        if len(self._images) >= MAX_IMAGES:
+        if self._count() >= MAX_IMAGES:
             return None
         return image_of(self._document_id, self._package.read(name) or b"")
+
+    def _count(self) -> int:
+        return self._used + len(self._images)

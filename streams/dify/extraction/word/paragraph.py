@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 from lxml import etree
 
+from streams.dify.extraction.office.equations import sign_after, sign_before
 from streams.dify.extraction.office.markup import attribute, child, name_of, read_branch
 from streams.dify.extraction.office.package import OfficePackage
 from streams.dify.extraction.word.fields import FieldReader, link_address
+from streams.dify.extraction.word.form_fields import form_field_text, symbol_text
 from streams.dify.extraction.word.images import DocumentImages
 from streams.dify.extraction.word.notes import Note, NoteReader
 
@@ -22,11 +24,10 @@ SKIPPED = frozenset(
     }
 )
 """Elements that show nothing."""
-_CHARACTERS = {"w:tab": "\t", "w:ptab": "\t", "w:cr": "\n", "w:noBreakHyphen": "-"}
+_CHARACTERS = {"w:tab": "\t", "w:ptab": "\t", "w:br": "\n", "w:cr": "\n", "w:noBreakHyphen": "-"}
+"""What these show. A break of a line, a column or a page ends a line."""
 _TEXTS = frozenset({"w:t", "m:t"})
-_SIGNS = {"m:den": "/", "m:sup": "^", "m:sub": "_"}
-"""The signs before parts of an equation that would otherwise run together."""
-_BOXES = frozenset({"w:txbxContent", "a:p", "c:chart", "dgm:relIds"})
+_BOXES = frozenset({"w:txbxContent", "a:p", "c:chart", "dgm:relIds", "v:textpath"})
 _LINKS = frozenset({"w:hyperlink", "w:fldSimple"})
 _PRIVATE = range(0xE000, 0xF900)
 """The characters of fonts of symbols: no text."""
@@ -36,8 +37,9 @@ class Paragraph(NamedTuple):
     """What a paragraph shows."""
 
     text: str
+    """With the blanks at its ends: the next paragraph may continue it."""
     boxes: list[etree._Element]
-    """Its text boxes, charts and diagrams. They float beside the text."""
+    """Its text boxes, charts, diagrams and WordArt. They float beside the text."""
     notes: list[Note]
     """The notes that it is the first to refer to."""
     runs_on: bool
@@ -57,7 +59,6 @@ class ParagraphReader:
         self._starts: Mapping[str, Callable[[etree._Element], None]] = {
             "a:blip": self._image,
             "v:imagedata": self._image,
-            "w:br": self._break,
             "w:endnoteReference": self._note,
             "w:fldChar": self._field_character,
             "w:footnoteReference": self._note,
@@ -74,7 +75,7 @@ class ParagraphReader:
         for event, one in walk:
             name = name_of(one.tag)
             if event == "end":
-                self._end(name)
+                self._end(name, one)
             elif name == "mc:AlternateContent":
                 branches.append(read_branch(one))
             elif (
@@ -85,7 +86,7 @@ class ParagraphReader:
                 walk.skip_subtree()
             if event == "end" and name == "mc:AlternateContent":
                 branches.pop()
-        text = self._fields.end_paragraph().strip()
+        text = self._fields.end_paragraph()
         return Paragraph(text, self._boxes, self._new_notes, _runs_on(element))
 
     def _start(self, name: str, element: etree._Element) -> bool:
@@ -94,8 +95,8 @@ class ParagraphReader:
             self._fields.add(element.text or "")
         elif name in _CHARACTERS:
             self._fields.add(_CHARACTERS[name])
-        elif name in _SIGNS:
-            self._fields.add(_SIGNS[name] if len(element) else "")
+        elif name.startswith("m:"):
+            self._fields.add(sign_before(element))
         elif name in _BOXES:
             self._boxes.append(element)
         elif name in _LINKS:
@@ -104,16 +105,14 @@ class ParagraphReader:
             self._starts[name](element)
         return name in _BOXES or name == "w:ruby"
 
-    def _end(self, name: str) -> None:
+    def _end(self, name: str, element: etree._Element) -> None:
         if name in _LINKS:
             self._fields.end()
-
-    def _break(self, element: etree._Element) -> None:
-        kind = attribute(element, "w:type") or "textWrapping"
-        self._fields.add("\n" if kind == "textWrapping" else "")
+        elif name.startswith("m:"):
+            self._fields.add(sign_after(element))
 
     def _symbol(self, element: etree._Element) -> None:
-        self._fields.add(_symbol_text(attribute(element, "w:char") or ""))
+        self._fields.add(_symbol_text(attribute(element, "w:font") or "", attribute(element, "w:char") or ""))
 
     def _ruby(self, element: etree._Element) -> None:
         self._fields.add_ruby(plain_text_of(child(element, "w:rubyBase")), plain_text_of(child(element, "w:rt")))
@@ -124,7 +123,7 @@ class ParagraphReader:
     def _field_character(self, element: etree._Element) -> None:
         kind = attribute(element, "w:fldCharType")
         if kind == "begin":
-            self._fields.begin()
+            self._fields.begin(form_field_text(element))
         elif kind == "separate":
             self._fields.separate()
         elif kind == "end":
@@ -160,12 +159,14 @@ def plain_text_of(element: etree._Element | None) -> str:
     return "".join(one.text or "" for one in texts if name_of(one.tag) in _TEXTS)
 
 
-def _symbol_text(code: str) -> str:
+def _symbol_text(font: str, code: str) -> str:
     try:
         number = int(code, 16)
     except ValueError:
         return ""
-    return "" if number in _PRIVATE or not 0 < number <= sys.maxunicode else chr(number)
+    if not 0 < number <= sys.maxunicode:
+        return ""
+    return symbol_text(font, number) or ("" if number in _PRIVATE else chr(number))
 
 
 def _runs_on(paragraph: etree._Element) -> bool:

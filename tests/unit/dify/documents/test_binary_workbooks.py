@@ -132,6 +132,37 @@ def test_before_excel_97_only_words_in_ascii_count() -> None:
     assert texts(compound(content, "Book")) == ["Plain words"]
 
 
+def packed(number: float, *, hundredth: bool = False) -> int:
+    """Return a number in 30 bits: an integer, or the upper half of a floating-point number."""
+    if isinstance(number, int):
+        return number << 2 | 2 | hundredth
+    (bits,) = struct.unpack("<q", struct.pack("<d", number))
+    return int(bits) >> 32 & ~3 | hundredth
+
+
+@pytest.mark.requirement("Extraction", "numbers of cells count in the check that a text is whole")
+def test_numbers_count_where_their_format_is_a_plain_one() -> None:
+    """Their cells are one of a record, several of a record, and packed; formats: general, a date and 0.00."""
+    styles = b"".join(record(0x00E0, struct.pack("<HH", 0, form) + bytes(16)) for form in (0, 14, 2))
+    cells = record(0x0203, struct.pack("<HHHd", 0, 0, 0, 1234.5))
+    cells += record(0x0203, struct.pack("<HHHd", 0, 1, 1, 45_292.0))
+    cells += record(0x027E, struct.pack("<HHHi", 1, 0, 2, packed(199, hundredth=True)))
+    several = struct.pack("<HiHi", 0, packed(-7), 0, packed(0.25))
+    cells += record(0x00BD, struct.pack("<HH", 2, 0) + several + struct.pack("<H", 1))
+    assert texts(compound(stream(styles, cells))) == ["1234.5", "1.99", "-7", "0.25"]
+
+
+@pytest.mark.requirement("Extraction", "links of cells are Markdown links, as on the platform")
+def test_a_link_of_a_cell_has_its_address() -> None:
+    address = "https://example.org/a".encode("utf-16-le")
+    kinds = bytes.fromhex("d0c9ea79f9bace118c8200aa004ba90b"), bytes.fromhex("e0c9ea79f9bace118c8200aa004ba90b")
+    link = struct.pack("<HHHH", 1, 1, 0, 0) + kinds[0] + struct.pack("<II", 2, 3) + kinds[1]
+    link += struct.pack("<I", len(address) + 2) + address + bytes(2)
+    below = record(0x00FD, struct.pack("<HHHI", 1, 0, 0, 1))
+    content = stream(shared_strings(string("City"), string("Oslo")), label(0) + below + record(0x01B8, link))
+    assert extract(compound(content), "xls", DOCUMENT).text == '"City":"[Oslo](https://example.org/a)"'
+
+
 @pytest.mark.requirement("Extraction", "a document is completed with a warning that the ledger shows")
 def test_a_text_without_a_sheet_is_a_warning() -> None:
     words = [f"word{number}" for number in range(40)]

@@ -73,10 +73,11 @@ BOOK = archive(
 )
 HELD: dict[str, tuple[str, bytes, str]] = {
     "docx": ("docx", WORD, "One paragraph of the body Salary"),
-    "xlsx": ("xlsx", WORKBOOK, "Name Olso inline formula"),
+    "xlsx": ("xlsx", WORKBOOK, "Name Olso 12 5 inline formula"),
     "pptx": ("pptx", SLIDES, "Title spoken smart"),
     "html": ("html", PAGE.encode(), "Page Hello été 1 2"),
     "md": ("md", b"# Title\n\nText with <b>marks</b>.", "Title Text with marks"),
+    "code": ("md", b"Run\n\n```bash title\nmake it\n```\n\n- ~~~python\n  code\n  ~~~\n", "Run make it code"),
     "eml": ("eml", MAIL, "the richer part enclosed words"),
     "epub": ("epub", BOOK, "First chapter"),
     "txt": ("txt", "\ufeffPlain words".encode(), "Plain words"),

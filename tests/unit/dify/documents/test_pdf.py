@@ -116,15 +116,15 @@ def test_a_font_without_characters_is_named() -> None:
     with pytest.raises(ExtractionError, match=r"most of the text cannot be decoded.*ABCDEF\+Rare"):
         read(glyph_pdf(b"BT /F1 12 Tf 20 200 Td <%s> Tj ET" % numbers, {}))
     with pytest.raises(ExtractionError, match=r"most of the text cannot be decoded.*ABCDEF\+Rare"):
-        read(glyph_pdf(placed((1, 20), (2, 30)), {1: "\uf76f", 2: "\uf770"}))
+        read(glyph_pdf(placed((1, 20), (2, 30)), {1: "\ue76f", 2: "\ue770"}))
 
 
 @pytest.mark.requirement("Extraction", "a PDF with some unreadable glyphs is read with a warning")
 def test_some_glyphs_without_characters_are_a_warning() -> None:
-    """The readable part stays. One odd bullet in a long text is no warning."""
+    """The readable part stays. One odd sign in a long text is no warning."""
     line = [(1, 20 + 6 * number) for number in range(90)]
-    assert read(glyph_pdf(placed(*line, (2, 560)), {1: "a", 2: "\uf0b7"})).warnings == ()
-    (warning,) = read(glyph_pdf(placed(*line[:9], (2, 560)), {1: "a", 2: "\uf0b7"})).warnings
+    assert read(glyph_pdf(placed(*line, (2, 560)), {1: "a", 2: "\ue0b7"})).warnings == ()
+    (warning,) = read(glyph_pdf(placed(*line[:9], (2, 560)), {1: "a", 2: "\ue0b7"})).warnings
     assert "1 of 10 characters" in warning
     assert "ABCDEF+Rare" in warning
 
@@ -132,6 +132,14 @@ def test_some_glyphs_without_characters_are_a_warning() -> None:
 @pytest.mark.requirement("Extraction", "characters outside the basic plane of Unicode stay in a PDF's text")
 def test_characters_beyond_the_basic_plane_stay() -> None:
     assert read(glyph_pdf(placed((1, 20), (2, 26), (3, 32)), {1: "😀", 2: "𠀀", 3: "z"})).text == "😀𠀀z"
+
+
+@pytest.mark.requirement("Extraction", "small capitals, old-style digits and bullets of a PDF are characters")
+def test_shapes_of_letters_and_digits_are_what_they_show() -> None:
+    """Fonts of Adobe have them at places of private use, which nobody can type."""
+    characters = dict(enumerate("\uf761\uf7e9\uf731\uf739\uf0b7", start=1))
+    found = read(glyph_pdf(b"BT /F1 12 Tf 20 200 Td <00010002000300040005> Tj ET", characters))
+    assert (found.text, found.warnings) == ("aé19•", ())
 
 
 @pytest.mark.requirement("Extraction", "Arabic in a PDF is text as people type it, in the order of reading")

@@ -58,6 +58,38 @@ def test_everything_on_a_slide_is_read_once() -> None:
     ]
 
 
+@pytest.mark.requirement("Extraction", "slides: fractions, powers and parentheses of equations")
+def test_an_equation_on_a_slide_is_one_line() -> None:
+    """Its namespace is that of Word; an older program shows the picture beside it."""
+    inner = "<m:{0}><m:r><m:t>{1}</m:t></m:r></m:{0}>".format
+    equation = (
+        '<m:oMath xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math">'
+        f"<m:f>{inner('num', '1')}{inner('den', '2')}</m:f><m:sSup>{inner('e', 'x')}{inner('sup', '2')}</m:sSup>"
+        f"<m:d>{inner('e', 'y')}</m:d></m:oMath>"
+    )
+    choice = f"<mc:AlternateContent><mc:Choice Requires='a14'>{equation}</mc:Choice></mc:AlternateContent>"
+    text = shape("E = ").replace("</a:p>", f"{choice}</a:p>", 1)
+    assert extract(presentation(slide_page(text)), "pptx", DOCUMENT).text == "E = 1/2x^2(y)"
+
+
+@pytest.mark.requirement("Extraction", "links on slides have their addresses")
+def test_links_on_a_slide_have_their_addresses() -> None:
+    """A link in two styles is one link. Those to other slides and to files have no address."""
+
+    def linked(name: str, *texts: str) -> str:
+        return "".join(f'<a:r><a:rPr><a:hlinkClick r:id="{name}"/></a:rPr><a:t>{text}</a:t></a:r>' for text in texts)
+
+    runs = f"{linked('rIdA', 'the ', 'form')}<a:r><a:t> or </a:t></a:r>{linked('rIdS', 'next')}"
+    text = shape("See ").replace("</a:p>", f"{runs}</a:p>", 1)
+    table = slide_table(("City",)).replace("<a:r><a:t>City</a:t></a:r>", linked("rIdA", "City"))
+    related = relationships(("rIdA", "hyperlink", "https://example.org/a"), ("rIdS", "slide", "slide1.xml"))
+    content = presentation(slide_page(text, table), parts={"ppt/slides/_rels/slide1.xml.rels": related})
+    assert extract(content, "pptx", DOCUMENT).text.split("\n")[:2] == [
+        "See [the form](https://example.org/a) or next",
+        "| [City](https://example.org/a) |",
+    ]
+
+
 def test_a_damaged_slide_is_a_warning() -> None:
     """The other slides are read."""
     found = extract(presentation(slide_page(shape("Good")), "<p:sld"), "pptx", DOCUMENT)

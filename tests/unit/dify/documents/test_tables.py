@@ -216,6 +216,19 @@ def test_the_separator_and_the_head_of_a_csv_file_are_found(content: bytes) -> N
     assert _rows(content, "csv") == ["City: Oslo;Days: 2"]
 
 
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        (b'City, Days\nOslo, "2, or 3"\n', ["City: Oslo;Days: 2, or 3"]),
+        (b'City; "Days; hours"\nOslo; "2; 3"\n', ["City: Oslo;Days; hours: 2; 3"]),
+        (b'City, Pipe\nOslo, "wide\nRome, 3" thick\n', ['City: Oslo;Pipe: "wide', 'City: Rome;Pipe: 3" thick']),
+    ],
+)
+def test_a_blank_may_stand_before_a_quotation_mark(content: bytes, rows: list[str]) -> None:
+    """A mark without its end would take the rest of the file into its cell."""
+    assert _rows(content, "csv") == rows
+
+
 def test_a_decimal_comma_is_no_separator() -> None:
     content = b"City;Height;Depth\nOslo;1,5;2,5\nRome;2,5;1,5\n"
     assert _rows(content, "csv")[0] == "City: Oslo;Height: 1,5;Depth: 2,5"

@@ -43,7 +43,7 @@ def _text(content: bytes) -> str:
         ),
         (
             "<w:p><w:pPr><w:rPr><w:del/></w:rPr></w:pPr><w:r><w:t>one </w:t></w:r></w:p>" + paragraph("line"),
-            "oneline",
+            "one line",
         ),
         (
             paragraph("the ", f"<w:smartTag><w:smartTag>{run('Center')}</w:smartTag></w:smartTag>", "?"),

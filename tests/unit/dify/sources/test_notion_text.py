@@ -11,6 +11,12 @@ def _rich(*parts: str) -> list[dict[str, object]]:
     return [{"type": "text", "plain_text": part} for part in parts]
 
 
+def _linked(url: str, *parts: str) -> list[dict[str, object]]:
+    """Return a text with a link, in parts of several styles."""
+    link = {"link": {"url": url}}
+    return [{"type": "text", "plain_text": part, "href": url, "text": {"content": part, **link}} for part in parts]
+
+
 @pytest.mark.requirement(SECTION, TEXT)
 @pytest.mark.parametrize(
     ("held", "shown"),
@@ -88,6 +94,15 @@ def test_a_row_ends_with_the_address_of_its_page() -> None:
         ("bookmark", {"url": "https://x.org/a", "caption": _rich("The ", "plan")}, "[The plan](https://x.org/a)"),
         ("embed", {"url": "https://x.org/map", "caption": []}, "https://x.org/map"),
         ("link_preview", {"url": "https://x.org/pull/1"}, "https://x.org/pull/1"),
+        ("to_do", {"rich_text": _rich("Buy"), "checked": True}, "[x] Buy"),
+        ("to_do", {"rich_text": _rich("Buy"), "checked": False}, "[ ] Buy"),
+        (
+            "paragraph",
+            {"rich_text": [*_rich("See "), *_linked("https://a.org/x", "the ", "form"), *_rich(".")]},
+            "See [the form](https://a.org/x).",
+        ),
+        ("paragraph", {"rich_text": _linked("https://a.org", "https://a.org")}, "https://a.org"),
+        ("paragraph", {"rich_text": _linked("/1f3a", "A page")}, "A page"),
         ("equation", {"expression": "e = mc^2"}, "e = mc^2"),
         ("code", {"rich_text": _rich("a = 1"), "caption": _rich("the start"), "language": "python"}, "a = 1 the start"),
         (

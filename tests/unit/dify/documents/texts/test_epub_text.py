@@ -69,7 +69,7 @@ def test_each_chapter_is_a_part() -> None:
         (_page("<p>not closed<p>well &nosuch; formed"), "not closed\n\nwell &nosuch; formed"),
         ('<?xml version="1.0" encoding="windows-1251"?>' + _page("<p>да</p>"), "да"),
         (_page("<svg xmlns='http://www.w3.org/2000/svg'><text>drawn</text><style>x</style></svg>"), "drawn"),
-        ("<!DOCTYPE x [<!ENTITY a 'words'>]>" + _page("<p>text</p>"), "text"),
+        ("<!DOCTYPE x [<!ENTITY ab 'words'>]>" + _page("<p>text &ab; &nosuch;</p>"), "text words &nosuch;"),
         (_page("<div>" * 300 + "deep" + "</div>" * 300), "deep"),
     ],
 )
@@ -96,15 +96,53 @@ def test_entities_cannot_multiply_the_text() -> None:
     assert len(extract(book, "epub", DOCUMENT).text) < 2_000
 
 
+def _without(book: bytes, gone: str, name: str = "") -> bytes:
+    """Return a book without one of its files, or with another name for it."""
+    target = BytesIO()
+    with ZipFile(BytesIO(book)) as archive, ZipFile(target, "w") as less:
+        for one in archive.namelist():
+            if one != gone or name:
+                less.writestr(name if one == gone else one, archive.read(one))
+    return target.getvalue()
+
+
+@pytest.mark.requirement("Extraction", "a book with an absent or damaged chapter gives the others, with a warning")
+@pytest.mark.parametrize("fault", ["absent", "damaged", "not listed"])
+def test_a_broken_chapter_leaves_the_others(fault: str) -> None:
+    book = _book((_page("<p>One</p>"), XHTML), (_page("<p>Two words</p>"), XHTML), (_page("<p>Three</p>"), XHTML))
+    if fault == "absent":
+        book = _without(book, "OEBPS/c 1")
+    elif fault == "damaged":
+        book = book.replace(b"Two words", b"Two w\x00rds")  # the checksum of the file does not fit
+    else:
+        book = book.replace(b'idref="c1"', b'idref="cX"')
+        book = _book_with_checksums(book)
+    found = extract(book, "epub", DOCUMENT)
+    assert [part.text for part in found.parts] == ["The & Book\n\nOne", "Three"]
+    assert found.warnings == ("1 of 3 chapters are absent or damaged",)
+
+
+def _book_with_checksums(book: bytes) -> bytes:
+    """Return a book whose package was changed, with its right checksum."""
+    end = book.index(b"</package>") + len(b"</package>")
+    package = book[book.rindex(b"<?xml", 0, end) : end]
+    target = BytesIO()
+    with ZipFile(BytesIO(book)) as archive, ZipFile(target, "w") as whole:
+        for name in archive.namelist():
+            whole.writestr(name, package if name.endswith(".opf") else archive.read(name))
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("name", ["OEBPS/C 0", "oebps/c 0"])
+def test_the_case_of_a_name_does_not_matter(name: str) -> None:
+    assert extract(_without(_book((_page("One"), XHTML)), "OEBPS/c 0", name), "epub", DOCUMENT).text.endswith("One")
+
+
 @pytest.mark.parametrize("part", ["META-INF/container.xml", "OEBPS/book.opf", "OEBPS/c 0"])
 def test_a_book_without_one_of_its_files_is_refused(part: str) -> None:
-    target = BytesIO()
-    with ZipFile(BytesIO(_book((_page("x"), XHTML)))) as book, ZipFile(target, "w") as less:
-        for name in book.namelist():
-            if name != part:
-                less.writestr(name, book.read(name))
+    book = _without(_book((_page("x"), XHTML)), part)
     with pytest.raises(ExtractionError, match="not an EPUB that can be read"):
-        extract(target.getvalue(), "epub", DOCUMENT)
+        extract(book, "epub", DOCUMENT)
 
 
 @pytest.mark.requirement("Extraction", "the time to read a book is proportional to its size")

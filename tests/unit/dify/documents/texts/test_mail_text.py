@@ -70,6 +70,10 @@ def _text(content: bytes) -> str:
         (HEAD + b"Content-Type: multipart/mixed; boundary=never\n\nNo boundary comes", "No boundary comes"),
         (HEAD + b"Content-Type: text/enriched\n\n<bold>Fat</bold> 1 << 2", "Fat 1 < 2"),
         (HEAD + b"Content-Transfer-Encoding: base64\n\nR3LDvMOfZQ==", "Grüße"),
+        (HEAD + b"Content-Transfer-Encoding: base64\n\nR3LDvMOfZQ==\n\n____\nThe list\n", "Grüße\n\n____\nThe list"),
+        (HEAD + b"Content-Transfer-Encoding: base64\n\nR3LDvMOf\nZQ\n\n-- \nlist", "Grüße\n\n-- \nlist"),
+        (HEAD + b"Content-Transfer-Encoding: base64\n\nR3LDvMOfZQ==\nR3LDvMOfZQ==\nlist", "GrüßeGrüße\n\nlist"),
+        (b"\xef\xbb\xbf\r\n" + HEAD + b"\nAfter a mark", "After a mark"),
     ],
 )
 def test_the_text_of_a_mail_is_whole(content: bytes, body: str) -> None:
@@ -85,6 +89,34 @@ def test_a_forwarded_message_is_a_part_of_its_own() -> None:
         ("From: c@d.org\nSubject: Old\n\nThe old text", {"part": 2}),
         ("A footer", {"part": 3}),
     ]
+
+
+@pytest.mark.requirement("Extraction", "an enclosed message in base64 is decoded")
+def test_an_enclosed_message_may_be_encoded_as_a_whole() -> None:
+    inner = b64encode(b"From: c@d.org\nSubject: Old\n\nThe old text\n")
+    part = b"Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n" + inner + b"\n"
+    assert _text(_multipart("mixed", _plain(b"See below"), part)) == (
+        f"{FIRST}\n\nSee below\n\nFrom: c@d.org\nSubject: Old\n\nThe old text"
+    )
+
+
+def test_an_appointment_beside_its_text_is_no_missing_text() -> None:
+    """It has more words than the text: those of zones and of programs."""
+    fields = b"Content-Type: text/calendar; method=REQUEST\n\nBEGIN:VCALENDAR\nTZID:Berlin\nDESCRIPTION:Come to us\n"
+    found = extract(_multipart("alternative", _plain(b"Come"), fields), "eml", DOCUMENT)
+    assert (found.text, found.warnings) == (f"{FIRST}\n\nCome", ())
+
+
+def test_a_mail_that_is_signed_as_a_whole_is_refused_for_that() -> None:
+    with pytest.raises(ExtractionError, match="signed as a whole"):
+        _text(HEAD + b"Content-Type: application/pkcs7-mime; smime-type=signed-data\n\nMIIB")
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-be", "utf-32"])
+def test_a_mail_may_be_saved_in_wide_letters(codec: str) -> None:
+    mail = f"{FIRST} für Köln\nContent-Type: text/plain; charset=utf-8\n\nGrüße aus Köln, in wide letters"
+    found = extract(mail.encode(codec), "eml", DOCUMENT)
+    assert (found.text, found.warnings) == (f"{FIRST} für Köln\n\nGrüße aus Köln, in wide letters", ())
 
 
 def test_a_digest_gives_each_message() -> None:

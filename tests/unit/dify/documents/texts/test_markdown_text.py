@@ -1,11 +1,15 @@
 """Markdown keeps its words, lists, links and front matter, and each section is a part."""
 
+import random
+import re
+import time
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 
 from streams.dify.extraction import Part, extract
+from streams.dify.extraction.markdown_blocks import markdown_blocks
 from tests.support.documents.growth import LINEAR, growth
 
 DOCUMENT = "6e0f1a0c-9a70-4e0e-8d86-0b8f5f3f9a01"
@@ -87,10 +91,73 @@ def test_front_matter_and_rules(source: str, texts: list[str]) -> None:
         ("A note.[^1]\n\n[^1]: Its text.\n", "A note.[^1]\n\n[^1]: Its text."),
         ("![alt](a.png) <https://a.org> `code`", "![alt](a.png) <https://a.org> `code`"),
         ("    indented\n      more\n", "indented\n  more"),
+        ('<Card title="Start" href="/x" />\n\n<Note>\nText\n</Note>\n', '<Card title="Start" href="/x" />\n\nText'),
+        ("<DIV class='a'>\n<p title='no'>Shown\n</DIV>\n", "Shown"),
     ],
 )
 def test_marks_and_addresses_stay(source: str, text: str) -> None:
     assert extract(source.encode(), "md", DOCUMENT).text == text
+
+
+LINES = (
+    *(
+        "# head",
+        "## head ##",
+        "### h <b>",
+        "#x",
+        "# ",
+        "  # in",
+        "#\ttab",
+        "words",
+        "more words",
+        "",
+        "",
+        "  ",
+        "key: value",
+    ),
+    *("```", "~~~", "  ```", "- item", "  - inner", "1. one", "12 apples", "1.", "<div>", "</div>", "<!-- a", "-->"),
+    *(
+        "<script>",
+        "</script>",
+        "> quote",
+        "> # head",
+        "a | b",
+        "-|-",
+        "---",
+        "===",
+        "[r]: x",
+        "    code",
+        "\\# no",
+        "\u00a0a",
+    ),
+)
+
+
+def test_a_section_gives_the_same_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser reads most texts section by section, and plain sections not at all."""
+    chance = random.Random(19)
+    weights = [6 if line in {"# head", "words", "more words", ""} else 1 for line in LINES]
+    texts = ["\n".join(chance.choices(LINES, weights, k=chance.randrange(1, 40))) for _ in range(600)]
+    monkeypatch.setattr("streams.dify.extraction.markdown_blocks._LEAST", 0)
+    by_section = [list(markdown_blocks(text)) for text in texts]
+    monkeypatch.setattr("streams.dify.extraction.markdown_blocks._SIMPLE", re.compile("(?!)"))
+    monkeypatch.setattr("streams.dify.extraction.markdown_blocks._LEAST", 1_000_000)
+    assert by_section == [list(markdown_blocks(text)) for text in texts]
+
+
+@pytest.mark.requirement("Extraction", "plain sections of Markdown are read without the parser")
+def test_tiny_sections_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They need a tenth of the parser's time."""
+    text = "# head\nword\n" * 5_000
+
+    def seconds() -> float:
+        started = time.process_time()
+        assert sum(1 for _ in markdown_blocks(text)) == 10_000
+        return time.process_time() - started
+
+    quick = min(seconds() for _ in range(3))
+    monkeypatch.setattr("streams.dify.extraction.markdown_blocks._SIMPLE", re.compile("(?!)"))
+    assert quick * 3 < seconds()
 
 
 SHAPES: dict[str, Callable[[int], str]] = {
@@ -103,6 +170,10 @@ SHAPES: dict[str, Callable[[int], str]] = {
     "HTML": lambda size: "<div>words</div>\n\n" * size,
     "brackets": lambda size: "[" * size,
     "keys": lambda size: "---\n" + "key: value\n" * size,
+    "code with comments": lambda size: "```\n" + "# comment\nx = 1\n\n" * size,
+    "HTML with headings": lambda size: "<div>\n" + "# head\nwords\n" * size,
+    "code in sections": lambda size: "# head\n```\n# comment\n```\n" * size,
+    "tiny sections": lambda size: "# head\nword\n" * size,
 }
 
 

@@ -62,3 +62,8 @@ def test_xml_is_read_in_its_encoding(encoding: str) -> None:
     text = f'<?xml version="1.0" encoding="{encoding}"?>\n<shop city="{"北京" if encoding == "gb2312" else "Köln"}"/>'
     codec = "cp1252" if encoding == "none-such" else encoding
     assert extract(text.encode(codec), "xml", DOCUMENT).text == text
+
+
+def test_a_page_break_separates_words() -> None:
+    """It is a control character, which splitting removes."""
+    assert extract(b"end of a page\x0cThe next page", "txt", DOCUMENT).text == "end of a page\nThe next page"
