@@ -40,8 +40,11 @@ def test_each_role_can_do_its_work_and_no_more(
     engine.dispose()
     with sql_roles(stack, database) as roles:
         of_worker = {**environment, "STREAMS_DATABASE_URL": roles.url("streams_worker")}
-        upgrade(settings_in(of_worker))
-        roles.run_file("grants.sql", "streams_worker")
+        upgrade(settings_in({**environment, "STREAMS_DATABASE_URL": roles.url("streams_owner")}))
+        roles.run_file("grants.sql", "streams_owner")
+        # The table of the application's own handler: whoever deploys it grants it.
+        roles.execute("grant insert on trials to streams_worker")
+        roles.execute("grant usage on all sequences in schema public to streams_worker")
         of_relay = {**environment, "STREAMS_DATABASE_URL": roles.url("streams_relay")}
         relay = RelayProcess(of_relay, tmp_path / "relay")
         worker = None
@@ -64,6 +67,11 @@ def test_each_role_can_do_its_work_and_no_more(
         told = Commands({**of_worker, "STREAMS_DATABASE_URL": roles.url("streams_sender")}).run("relay")
         assert told.returncode == 1
         assert told.stderr.startswith("streams: permission denied for table alembic_version: the account of")
+        refuse(roles.url("streams_owner"), "select * from documents")
+        refuse(roles.url("streams_worker"), "drop table streams.outbox")
+        refuse(roles.url("streams_worker"), "delete from streams.executions")
+        refuse(roles.url("streams_worker"), "update accounts set name = ''")
+        refuse(roles.url("streams_sender"), "select streams.drop_ledger_day(current_date)")
         refuse(roles.url("streams_sender"), "select value from streams.outbox")
         refuse(roles.url("streams_sender"), "delete from streams.outbox")
         refuse(roles.url("streams_sender"), "select * from streams.executions")
@@ -101,6 +109,29 @@ def test_a_missing_right_is_one_line_at_the_start(
     assert str(line["message"]).startswith("permission denied for ")
     assert "`streams acls --format sql`" in str(line["message"])
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.requirement("Faults of others", "an upgrade grants the rights in the schema to the roles of deploy/sql")
+def test_an_upgrade_grants_the_rights(stack: Stack, commands: Commands, engine: Engine) -> None:
+    """The roles have their own names here. A role that is missing is one line, and nothing is changed."""
+    refused = commands.run("db", "upgrade", "--grant")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith('streams: the database rejected the migration: role "streams_')
+    names = ("streams_worker", "streams_sender", "streams_relay", "streams_reader")
+    admin = make_url(stack.database_admin_url).set(database=engine.url.database)
+    with psycopg.connect(admin.render_as_string(hide_password=False), autocommit=True) as connection:
+        for name in names:
+            connection.execute(f"create role {name}")
+        try:
+            granted = "select has_table_privilege('streams_worker', 'streams.executions', 'update')"
+            assert connection.execute(granted).fetchone() == (False,)
+            done = commands.run("db", "upgrade", "--grant")
+            assert (done.returncode, done.stderr) == (0, "")
+            assert connection.execute(granted).fetchone() == (True,)
+        finally:
+            for name in names:
+                connection.execute(f"drop owned by {name}")
+                connection.execute(f"drop role {name}")
 
 
 def test_the_files_are_those_that_the_command_prints(commands: Commands) -> None:
