@@ -31,7 +31,9 @@ def _modules(*folders: str) -> list[Path]:
     return [path.relative_to(ROOT) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
-@pytest.mark.requirement("Source tree and packaging", "a folder has at most a dozen modules, but `cli` and the migrations")
+@pytest.mark.requirement(
+    "Source tree and packaging", "a folder has at most a dozen modules, but `cli` and the migrations"
+)
 def test_a_folder_holds_at_most_a_dozen_modules() -> None:
     modules = _modules(
         "streams", "schemas", "tests", "benchmarks", "dashboards", "documentation", "release", "examples"

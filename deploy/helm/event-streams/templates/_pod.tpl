@@ -126,7 +126,10 @@ automountServiceAccountToken: false
 # Kubernetes would add variables for each Service, and their names could be those of settings.
 enableServiceLinks: false
 {{- $own := default (dict) .pool }}
-{{- range $field := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
+{{- with merge (dict) (default (dict) $own.nodeSelector) .root.Values.nodeSelector }}
+nodeSelector: {{ . | toJson }}
+{{- end }}
+{{- range $field := list "tolerations" "affinity" "priorityClassName" }}
 {{- with default (index $.root.Values $field) (index $own $field) }}
 {{ $field }}: {{ . | toJson }}
 {{- end }}
