@@ -1,8 +1,9 @@
--- The roles of a deployment. Run it in the platform's database as its owner or a superuser, before `streams db upgrade`.
--- Removed rights are named by `streams doctor`.
+-- The roles of a deployment. Run it in the platform's database before `streams db upgrade`, as a superuser, or as the
+-- owner of database and tables if that role has CREATEROLE. `streams doctor` names each right that is missing.
 
 -- Runs `streams db upgrade`, and nothing else. It sees no table of the platform.
 create role streams_owner login;
+grant streams_owner to current_user;
 create schema streams authorization streams_owner;
 
 -- Workers, and operators' commands that change something, such as `streams dlq replay`.

@@ -22,7 +22,7 @@ from streams.topics import load_catalogue
 from tests.integration.conftest import settings_in
 from tests.support.apps.trials import SingleTrialRequested
 from tests.support.cli import Commands
-from tests.support.local_stack.sql_roles import SQL, sql_roles
+from tests.support.local_stack.sql_roles import ROLES, SQL, sql_roles
 from tests.support.local_stack.stack import Stack
 from tests.support.processes.relay_process import RelayProcess
 from tests.support.processes.worker_process import WorkerProcess, scalar, wait_for
@@ -132,6 +132,34 @@ def test_an_upgrade_grants_the_rights(stack: Stack, commands: Commands, engine: 
             for name in names:
                 connection.execute(f"drop owned by {name}")
                 connection.execute(f"drop role {name}")
+
+
+@pytest.mark.requirement(
+    "Faults of others", "the platform's own account creates the roles of deploy/sql, without a superuser"
+)
+def test_the_owner_of_the_tables_creates_the_roles(stack: Stack, engine: Engine) -> None:
+    """It may create roles, as the first account of a managed PostgreSQL does."""
+    suffix = uuid4().hex[:8]
+    account = f"platform_{suffix}"
+    names = {role: f"{role}_{suffix}" for role in ROLES}
+    url = make_url(stack.database_admin_url).set(database=engine.url.database)
+    own = url.set(username=account, password="secret").render_as_string(hide_password=False)
+    sql = f"drop schema streams cascade; {(SQL / 'roles.sql').read_text()}"
+    for role, name in names.items():
+        sql = sql.replace(role, name)
+    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as admin:
+        admin.execute(f"create role {account} createrole login password 'secret'")
+        admin.execute(f"grant {engine.url.username} to {account}")
+        try:
+            with psycopg.connect(own, autocommit=True) as connection:
+                connection.execute(sql)
+            granted = f"select has_table_privilege('{names['streams_worker']}', 'documents', 'update')"
+            assert admin.execute(granted).fetchone() == (True,)
+        finally:
+            for name in (*names.values(), account):
+                admin.execute(f"drop owned by {name}")
+            for name in (*names.values(), account):
+                admin.execute(f"drop role {name}")
 
 
 def test_the_files_are_those_that_the_command_prints(commands: Commands) -> None:
