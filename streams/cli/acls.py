@@ -36,7 +36,9 @@ EXAMPLES = (
 
 @app.command(cls=Command, epilog=examples(*EXAMPLES))
 def acls(  # noqa: PLR0913 - one parameter per option
-    role: Annotated[Role | None, typer.Argument(metavar="ROLE", help="Whose rights; without it, all of them.")] = None,
+    role: Annotated[
+        Role | None, typer.Argument(metavar="ROLE", help="Whose rights; without it, all of them. Not with sql.")
+    ] = None,
     *,
     form: Annotated[
         Form, typer.Option("--format", help="lines: the arguments of kafka-acls.sh, one rule each.")
@@ -48,6 +50,9 @@ def acls(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Print the rights that a producer, worker, relay, exporter, operator or deployment needs, and nothing more."""
     if form is Form.SQL:
+        if role or as_json:
+            message = "--format sql prints the SQL of all roles: leave out ROLE and --json"
+            raise CommandError(message, WRONG_REQUEST)
         _print_lines(rights_sql())
         return
     settings = load_settings()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import typer
 from sqlalchemy import Engine
@@ -18,7 +19,7 @@ from streams.settings import Settings, load_settings
 app = typer.Typer(
     cls=Group,
     help="Create and migrate the database schema `streams`.",
-    epilog=examples("streams db upgrade"),
+    epilog=examples("streams db upgrade", "streams db upgrade --grant"),
     add_completion=False,
 )
 
@@ -28,11 +29,20 @@ def database() -> None:
     """Keep `upgrade` a subcommand: Typer merges the only command of a group into the group."""
 
 
-@app.command("upgrade", cls=Command, epilog=examples("streams db upgrade"))
-def upgrade(*, as_json: JSONOption = False) -> None:
+@app.command("upgrade", cls=Command, epilog=examples("streams db upgrade", "streams db upgrade --grant"))
+def upgrade(
+    *,
+    grant: Annotated[
+        bool,
+        typer.Option(
+            "--grant", help="Also grant the rights in the schema to the roles of `streams acls --format sql`."
+        ),
+    ] = False,
+    as_json: JSONOption = False,
+) -> None:
     """Create or migrate the schema `streams`. It changes no other schema and is safe to repeat."""
     try:
-        done = upgrade_database(load_settings())
+        done = upgrade_database(load_settings(), grant=grant)
     except (DatabaseUnavailableError, MigrationRefusedError) as error:
         raise CommandError(str(error)) from error
     if as_json:

@@ -20,6 +20,9 @@ PARTITION_LOCK = 0x5354_5245_414D_5301
 """The advisory lock for creating and dropping partitions. All workers check the partitions when they start."""
 DROP_LOCK_TIMEOUT = "50ms"
 """Dropping a partition locks the whole ledger, and every delivery waits behind that lock. So it gives up at once."""
+CREATE_DAY = text("select streams.create_ledger_day(cast(:day as date))")
+DROP_DAY = text("select streams.drop_ledger_day(cast(:day as date))")
+"""Functions of the schema's owner, since only an owner may attach and drop partitions."""
 _NAME = re.compile(r"executions_(\d{8})", re.ASCII)
 _LOCK_NOT_AVAILABLE = "55P03"
 _COVERED_CODES = {"42P07", "42P17", "23514"}
@@ -88,22 +91,19 @@ def drop_partition(connection: Connection, day: date) -> Dropped:
     """
     if not connection.execute(text("select pg_try_advisory_xact_lock(:key)"), {"key": PARTITION_LOCK}).scalar():
         return "busy"
-    name = f"{SCHEMA}.{partition_name(day)}"
     try:
         with connection.begin_nested():
             connection.execute(text(f"set local lock_timeout = '{DROP_LOCK_TIMEOUT}'"))
-            if connection.execute(text(f"select exists (select from {name} where status = 'started')")).scalar():  # noqa: S608
-                return "unfinished"
-            connection.execute(text(f"drop table {name}"))
+            dropped = connection.execute(DROP_DAY, {"day": day}).scalar()
     except DBAPIError as error:
         code = getattr(error.orig, "sqlstate", None)
         if code == _LOCK_NOT_AVAILABLE:
             return "in use"
         if code is None or error.connection_invalidated:
             raise
-        log.warning("cannot drop a partition of the ledger", partition=name, error=message(error))
+        log.warning("cannot drop a partition of the ledger", partition=partition_name(day), error=message(error))
         return "rejected"
-    return "dropped"
+    return "dropped" if dropped else "unfinished"
 
 
 def _names(connection: Connection) -> list[str]:
@@ -119,19 +119,12 @@ def _names(connection: Connection) -> list[str]:
 
 def _create(connection: Connection, day: date) -> bool:
     """Create the partition of a day; False: tables of an administrator are in the way."""
-    name = f"{SCHEMA}.{partition_name(day)}"
-    first, end = day.isoformat(), (day + timedelta(days=1)).isoformat()
     try:
         with connection.begin_nested():
-            connection.execute(text(f"create table {name} (like {SCHEMA}.executions including all)"))
-            connection.execute(
-                text(
-                    f"alter table {SCHEMA}.executions attach partition {name} for values from ('{first}') to ('{end}')"
-                )
-            )
+            connection.execute(CREATE_DAY, {"day": day})
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) not in _COVERED_CODES:
             raise
-        log.warning("cannot create a partition of the ledger", partition=name, error=message(error))
+        log.warning("cannot create a partition of the ledger", partition=partition_name(day), error=message(error))
         return False
     return True

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from streams.database import sync_engine
 from streams.database.engines import REVISION, revision, unavailable
 from streams.database.partitions import ensure_partitions
+from streams.database.rights import grants_sql
 from streams.database.tables import SCHEMA
 from streams.settings import Settings
 
@@ -36,10 +37,19 @@ class Upgrade:
     """The days for which a partition was created."""
 
 
-def upgrade(settings: Settings, today: date | None = None) -> Upgrade:
+def upgrade(settings: Settings, today: date | None = None, *, grant: bool = False) -> Upgrade:
     """Migrate the schema `streams` to this version's revision, and create the ledger's partitions.
 
-    Runs in one transaction. It is safe to repeat. Raises DatabaseUnavailableError, MigrationRefusedError.
+    Runs in one transaction. It is safe to repeat.
+
+    Args:
+        settings: The settings, with the database's URL.
+        today: The UTC day that the partitions are created around; None: the current one.
+        grant: Also grant the rights of `deploy/sql/grants.sql` to its roles, which must exist.
+
+    Raises:
+        DatabaseUnavailableError: The database does not answer.
+        MigrationRefusedError: The database rejected a step. Nothing was changed.
     """
     day = today or datetime.now(tz=UTC).date()
     engine = sync_engine(settings)
@@ -54,6 +64,8 @@ def upgrade(settings: Settings, today: date | None = None) -> Upgrade:
                 _run_migrations(connection)
             after = revision(connection)
             made = ensure_partitions(connection, day, settings.ledger_retention_days)
+            if grant:
+                connection.exec_driver_sql(grants_sql())
     except OperationalError as error:
         raise unavailable(settings, error) from error
     except DBAPIError as error:

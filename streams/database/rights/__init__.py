@@ -18,6 +18,11 @@ def rights_sql() -> str:
     return "\n".join((files(__name__) / name).read_text() for name in FILES)
 
 
+def grants_sql() -> str:
+    """Return the rights in the schema `streams`, to be executed by its owner."""
+    return (files(__name__) / FILES[1]).read_text()
+
+
 def missing_right(error: BaseException) -> str | None:
     """Return one line about a right that the database's account lacks. None: the error has another cause.
 

@@ -44,8 +44,9 @@ READS = frozenset(
 )
 """The platform's tables that handlers only read."""
 _ALL: frozenset[Right] = frozenset({"INSERT", "UPDATE", "DELETE"})
+_DELETED: frozenset[Right] = frozenset({"DELETE"})
 _LOCKED_AND_DELETED: frozenset[Right] = frozenset({"UPDATE", "DELETE"})
-"""Rows are locked before they are deleted. A row lock needs the right UPDATE."""
+"""Rows that a query locks (`for update`) before they are deleted. A row lock needs the right UPDATE."""
 WRITES: Mapping[str, frozenset[Right]] = {
     **dict.fromkeys(
         (
@@ -53,35 +54,33 @@ WRITES: Mapping[str, frozenset[Right]] = {
             "app_annotation_hit_histories",
             "app_mcp_servers",
             "app_model_configs",
-            "conversations",
             "dataset_metadata_bindings",
             "dataset_metadatas",
             "dataset_process_rules",
             "dataset_queries",
             "dataset_retriever_resources",
-            "documents",
             "end_users",
             "message_agent_thoughts",
             "message_chains",
             "message_feedbacks",
             "message_files",
-            "messages",
             "pinned_conversations",
-            "pipelines",
             "recommended_apps",
             "saved_messages",
             "tag_bindings",
             "tool_conversation_variables",
-            "tool_files",
             "tool_workflow_providers",
             "trace_app_config",
             "workflow_app_logs",
             "workflow_conversation_variables",
-            "workflow_draft_variable_files",
             "workflow_draft_variables",
             "workflow_node_execution_offload",
             "workflows",
         ),
+        _DELETED,
+    ),
+    **dict.fromkeys(
+        ("conversations", "documents", "messages", "pipelines", "tool_files", "workflow_draft_variable_files"),
         _LOCKED_AND_DELETED,
     ),
     "app_annotation_settings": _ALL,
@@ -104,7 +103,27 @@ WRITES: Mapping[str, frozenset[Right]] = {
     "workflow_runs": _ALL,
 }
 """The platform's tables that handlers change. They read them too."""
-LEDGER_RIGHTS: frozenset[Right] = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
+_KEPT: frozenset[Right] = frozenset({"INSERT", "UPDATE"})
+LEDGER_WRITES: Mapping[str, frozenset[Right]] = {
+    "alert_notices": _ALL,
+    "alerts": _KEPT,
+    "answered_chunks": frozenset({"INSERT", "DELETE"}),
+    "breakers": _ALL,
+    "dead_letters": _ALL,
+    "executions": _KEPT,
+    "installation": frozenset(),
+    "leases": _ALL,
+    "outbox": _ALL,
+    "partition_starts": _ALL,
+    "pauses": frozenset({"INSERT", "DELETE"}),
+    "plugin_check_runs": _KEPT,
+    "plugin_checks": _KEPT,
+    "relay": frozenset({"UPDATE"}),
+    "schedules": _KEPT,
+    "slots": _ALL,
+    "suspects": _ALL,
+}
+"""The tables of the schema `streams`, and how workers and operators' commands change them. They read them too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +140,10 @@ class TableNeed:
 def table_needs(pools: Collection[PoolName]) -> list[TableNeed]:
     """Return the tables that workers of these pools need, in the order of their names."""
     return [
-        *(_need(table, LEDGER_RIGHTS, is_ledger=True) for table in _sorted(ledger.metadata.tables.values())),
+        *(
+            _need(table, LEDGER_WRITES[table.name] | {"SELECT"}, is_ledger=True)
+            for table in _sorted(ledger.metadata.tables.values())
+        ),
         *(
             _need(table, WRITES.get(table.name, frozenset()) | {"SELECT"}, is_ledger=False)
             for table in _sorted(models.metadata.tables.values())

@@ -126,7 +126,7 @@ def strimzi_user(rules: Iterable[AclRule], user: str, cluster: str) -> str:
         cluster: The name of Strimzi's `Kafka` resource.
     """
     lines = [
-        "apiVersion: kafka.strimzi.io/v1beta2",
+        "apiVersion: kafka.strimzi.io/v1",
         "kind: KafkaUser",
         "metadata:",
         f"  name: {json.dumps(user)}",

@@ -12,6 +12,7 @@ from streams.operations.topics.plan import desired_topics
 from streams.runtime.overrides import Overrides, apply_to_topics
 from streams.settings import Settings
 from streams.topics import BUILT_IN, POOLS, Catalogue
+from tests.support.chart.object_schemas import KUBERNETES, problems
 from tests.support.chart.pods import containers, settings_of
 from tests.support.chart.render import Object, example, of_kind
 from tests.support.pages import page
@@ -129,6 +130,7 @@ def test_a_user_has_the_rights_that_the_command_prints(name: str, role: Role) ->
     (user,) = (one for one in of_kind(of.objects, "KafkaUser") if one["metadata"]["name"].endswith(f"-{role}"))
     printed = yaml.safe_load(strimzi_user(rules_of(role, of.settings, of.catalogue), role, "kafka"))
     assert rules(user) == rules(printed)
+    assert problems(printed, KUBERNETES[0]) == []
 
 
 def rules(user: Object) -> dict[tuple[str, str, str], list[str]]:

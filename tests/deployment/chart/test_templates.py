@@ -12,6 +12,7 @@ import yaml
 
 from tests.support.chart.files import CHART, generated, stale
 from tests.support.chart.object_schemas import KUBERNETES, custom_kinds, problems
+from tests.support.chart.pods import containers
 from tests.support.chart.render import (
     MONITORING,
     example,
@@ -20,6 +21,7 @@ from tests.support.chart.render import (
     merged,
     objects,
     of_kind,
+    pod_templates,
     read_values,
     render,
     usual_cases,
@@ -79,6 +81,27 @@ def test_a_field_that_kubernetes_does_not_have_is_found(version: str) -> None:
         inner = wrong.get("spec", wrong)
         inner["unknownField"] = 1
         assert len(problems(wrong, version)) == 1, kind
+
+
+@pytest.mark.requirement(SECTION, "every pod runs on a node whose processor the image is for")
+@EACH_EXAMPLE
+def test_pods_run_where_the_image_does(name: str) -> None:
+    """Also where a pool selects nodes of its own."""
+    found = example(name)
+    assert {pod["spec"]["nodeSelector"]["kubernetes.io/arch"] for _, pod in pod_templates(found)} == {"amd64"}
+    if name == "pods":
+        pools = [pod for one, pod in pod_templates(found) if one["metadata"]["name"] == "streams-high"]
+        assert [pod["spec"]["nodeSelector"]["disk"] for pod in pools] == ["fast"]
+
+
+@EACH_EXAMPLE
+def test_a_slow_start_is_no_reason_to_restart(name: str) -> None:
+    probed = [one.spec for one in containers(example(name)) if "livenessProbe" in one.spec]
+    assert probed
+    for spec in probed:
+        start = spec["startupProbe"]
+        assert start["periodSeconds"] * start["failureThreshold"] >= 120
+        assert start["timeoutSeconds"] == spec["livenessProbe"]["timeoutSeconds"]
 
 
 @EACH_EXAMPLE

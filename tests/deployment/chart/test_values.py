@@ -10,7 +10,7 @@ from streams.settings import Settings
 from tests.support.chart.files import CHART
 from tests.support.chart.readme import values_of
 from tests.support.chart.render import merged, read_values, render
-from tests.support.chart.values_schema import FROM_OTHER_VALUES, LIMITS, VALUES
+from tests.support.chart.values_schema import FROM_OTHER_VALUES, LIMITS, VALUES, WITHOUT_MEANING
 
 SECTION = "Kubernetes"
 
@@ -20,8 +20,32 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "negative": ({"poolDefaults": {"replicas": -1}}, "/poolDefaults/replicas': minimum: got -1, want 0"),
     "unknown pool": ({"pools": {"urgent": {}}}, "additional properties 'urgent' not allowed"),
     "misspelt setting": ({"settings": {"STREAMS_LOG_LEVL": "info"}}, "'STREAMS_LOG_LEVL' not allowed"),
-    "setting of another value": ({"settings": {"STREAMS_POOLS": "low"}}, "'STREAMS_POOLS' not allowed"),
-    "secret in the open": ({"settings": {"STREAMS_DATABASE_URL": "x"}}, "'STREAMS_DATABASE_URL' not allowed"),
+    "setting of another value": (
+        {"settings": {"STREAMS_POOLS": "low"}},
+        "settings.STREAMS_POOLS: set pools.NAME.enabled",
+    ),
+    "secret in the open": (
+        {"settings": {"STREAMS_DATABASE_URL": "x"}},
+        "settings.STREAMS_DATABASE_URL: set secrets.keys",
+    ),
+    "setting of a port": (
+        {"pools": {"low": {"settings": {"STREAMS_WEB_PORT": 1}}}},
+        "pools.low.settings.STREAMS_WEB_PORT:",
+    ),
+    "variable twice": (
+        {"extraEnv": [{"name": "STREAMS_DATABASE_URL", "value": "x"}]},
+        "extraEnv: STREAMS_DATABASE_URL would be there twice: set secrets.keys in its place",
+    ),
+    "variable of the chart": (
+        {"pools": {"low": {"extraEnv": [{"name": "STREAMS_POOLS", "value": "high"}]}}},
+        "pools.low.extraEnv: STREAMS_POOLS would be there twice",
+    ),
+    "number in a variable": ({"extraEnv": [{"name": "A", "value": 1}]}, "/extraEnv/0/value': got number, want string"),
+    "label of a selector": (
+        {"commonLabels": {"app.kubernetes.io/name": "x"}},
+        "commonLabels: app.kubernetes.io/name is a label of the chart",
+    ),
+    "label of a pool": ({"podLabels": {"event-streams/pool": "x"}}, "podLabels: event-streams/pool is a label"),
     "unknown secret": ({"secrets": {"keys": {"DATABASE_URL": "x"}}}, "'DATABASE_URL' not allowed"),
     "address without port": (
         {"kafka": {"bootstrapServers": "kafka"}},
@@ -135,4 +159,4 @@ def test_the_default_values_fit_their_schema() -> None:
 def test_the_limits_name_values_that_exist() -> None:
     names = {value.name for value in values_of(VALUES.read_text(encoding="utf-8"))}
     assert [name for name in LIMITS if name not in names] == []
-    assert set(Settings.model_fields) >= FROM_OTHER_VALUES
+    assert set(Settings.model_fields) >= {*FROM_OTHER_VALUES, *WITHOUT_MEANING}

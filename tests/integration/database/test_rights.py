@@ -22,7 +22,7 @@ from streams.topics import load_catalogue
 from tests.integration.conftest import settings_in
 from tests.support.apps.trials import SingleTrialRequested
 from tests.support.cli import Commands
-from tests.support.local_stack.sql_roles import SQL, sql_roles
+from tests.support.local_stack.sql_roles import ROLES, SQL, sql_roles
 from tests.support.local_stack.stack import Stack
 from tests.support.processes.relay_process import RelayProcess
 from tests.support.processes.worker_process import WorkerProcess, scalar, wait_for
@@ -40,8 +40,11 @@ def test_each_role_can_do_its_work_and_no_more(
     engine.dispose()
     with sql_roles(stack, database) as roles:
         of_worker = {**environment, "STREAMS_DATABASE_URL": roles.url("streams_worker")}
-        upgrade(settings_in(of_worker))
-        roles.run_file("grants.sql", "streams_worker")
+        upgrade(settings_in({**environment, "STREAMS_DATABASE_URL": roles.url("streams_owner")}))
+        roles.run_file("grants.sql", "streams_owner")
+        # The table of the application's own handler: whoever deploys it grants it.
+        roles.execute("grant insert on trials to streams_worker")
+        roles.execute("grant usage on all sequences in schema public to streams_worker")
         of_relay = {**environment, "STREAMS_DATABASE_URL": roles.url("streams_relay")}
         relay = RelayProcess(of_relay, tmp_path / "relay")
         worker = None
@@ -64,6 +67,11 @@ def test_each_role_can_do_its_work_and_no_more(
         told = Commands({**of_worker, "STREAMS_DATABASE_URL": roles.url("streams_sender")}).run("relay")
         assert told.returncode == 1
         assert told.stderr.startswith("streams: permission denied for table alembic_version: the account of")
+        refuse(roles.url("streams_owner"), "select * from documents")
+        refuse(roles.url("streams_worker"), "drop table streams.outbox")
+        refuse(roles.url("streams_worker"), "delete from streams.executions")
+        refuse(roles.url("streams_worker"), "update accounts set name = ''")
+        refuse(roles.url("streams_sender"), "select streams.drop_ledger_day(current_date)")
         refuse(roles.url("streams_sender"), "select value from streams.outbox")
         refuse(roles.url("streams_sender"), "delete from streams.outbox")
         refuse(roles.url("streams_sender"), "select * from streams.executions")
@@ -101,6 +109,57 @@ def test_a_missing_right_is_one_line_at_the_start(
     assert str(line["message"]).startswith("permission denied for ")
     assert "`streams acls --format sql`" in str(line["message"])
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.requirement("Faults of others", "an upgrade grants the rights in the schema to the roles of deploy/sql")
+def test_an_upgrade_grants_the_rights(stack: Stack, commands: Commands, engine: Engine) -> None:
+    """The roles have their own names here. A role that is missing is one line, and nothing is changed."""
+    refused = commands.run("db", "upgrade", "--grant")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith('streams: the database rejected the migration: role "streams_')
+    names = ("streams_worker", "streams_sender", "streams_relay", "streams_reader")
+    admin = make_url(stack.database_admin_url).set(database=engine.url.database)
+    with psycopg.connect(admin.render_as_string(hide_password=False), autocommit=True) as connection:
+        for name in names:
+            connection.execute(f"create role {name}")
+        try:
+            granted = "select has_table_privilege('streams_worker', 'streams.executions', 'update')"
+            assert connection.execute(granted).fetchone() == (False,)
+            done = commands.run("db", "upgrade", "--grant")
+            assert (done.returncode, done.stderr) == (0, "")
+            assert connection.execute(granted).fetchone() == (True,)
+        finally:
+            for name in names:
+                connection.execute(f"drop owned by {name}")
+                connection.execute(f"drop role {name}")
+
+
+@pytest.mark.requirement(
+    "Faults of others", "the platform's own account creates the roles of deploy/sql, without a superuser"
+)
+def test_the_owner_of_the_tables_creates_the_roles(stack: Stack, engine: Engine) -> None:
+    """It may create roles, as the first account of a managed PostgreSQL does."""
+    suffix = uuid4().hex[:8]
+    account = f"platform_{suffix}"
+    names = {role: f"{role}_{suffix}" for role in ROLES}
+    url = make_url(stack.database_admin_url).set(database=engine.url.database)
+    own = url.set(username=account, password="secret").render_as_string(hide_password=False)
+    sql = f"drop schema streams cascade; {(SQL / 'roles.sql').read_text()}"
+    for role, name in names.items():
+        sql = sql.replace(role, name)
+    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as admin:
+        admin.execute(f"create role {account} createrole login password 'secret'")
+        admin.execute(f"grant {engine.url.username} to {account}")
+        try:
+            with psycopg.connect(own, autocommit=True) as connection:
+                connection.execute(sql)
+            granted = f"select has_table_privilege('{names['streams_worker']}', 'documents', 'update')"
+            assert admin.execute(granted).fetchone() == (True,)
+        finally:
+            for name in (*names.values(), account):
+                admin.execute(f"drop owned by {name}")
+            for name in (*names.values(), account):
+                admin.execute(f"drop role {name}")
 
 
 def test_the_files_are_those_that_the_command_prints(commands: Commands) -> None:

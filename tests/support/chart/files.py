@@ -12,7 +12,7 @@ from streams.operations.topics.plan import BROKERS_FOR_REPLICATION, TopicSpec, d
 from streams.settings import Settings
 from streams.topics import BUILT_IN, USUAL_RETENTION, Catalogue
 from tests.support.chart.readme import chart_readme
-from tests.support.chart.values_schema import values_schema
+from tests.support.chart.values_schema import settings_elsewhere, values_schema
 from tests.support.pages import ROOT
 
 CHART = ROOT / "deploy" / "helm" / "event-streams"
@@ -40,6 +40,7 @@ def catalogue_json() -> str:
             "tier": _config(tier),
         },
         "retentionMs": _milliseconds(USUAL_RETENTION),
+        "settings": dict(sorted(settings_elsewhere().items())),
         "topics": [
             {
                 "name": topic.name,

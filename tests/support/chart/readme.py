@@ -22,6 +22,8 @@ helm test streams
 A minimum:
 
 ```yaml
+image:
+  repository: registry.example/event-streams   # built from the Dockerfile, and pushed there
 kafka:
   bootstrapServers: kafka:9092
 storage:

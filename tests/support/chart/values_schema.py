@@ -16,13 +16,32 @@ from tests.support.pages import ROOT
 Schema: TypeAlias = dict[str, object]
 
 VALUES = ROOT / "deploy" / "helm" / "event-streams" / "values.yaml"
-FROM_OTHER_VALUES = {
-    "application", "topic_prefix", "retry_delays", "partitions", "overrides", "pools", "drain_timeout",
-    "kafka_bootstrap_servers", "kafka_security_protocol", "group_protocol", "kafka_sasl_mechanism",
-    "kafka_sasl_username", "kafka_ssl_ca_location", "kafka_ssl_certificate_location", "kafka_ssl_key_location",
-    "storage_url", "web_bind", "web_port", "exporter_host", "exporter_port", "local_dir",
-}  # fmt: skip
-"""Settings that the chart sets itself, from values of another name; `local_dir` has no meaning in a container."""
+FROM_OTHER_VALUES: Mapping[str, str] = {
+    "application": "application",
+    "topic_prefix": "topicPrefix",
+    "retry_delays": "retryDelays",
+    "partitions": "partitions",
+    "overrides": "overrides",
+    "pools": "pools.NAME.enabled",
+    "drain_timeout": "pools.NAME.drainSeconds",
+    "kafka_bootstrap_servers": "kafka.bootstrapServers",
+    "kafka_security_protocol": "kafka.tls and kafka.sasl",
+    "group_protocol": "kafka.groupProtocol",
+    "kafka_sasl_mechanism": "kafka.sasl.mechanism",
+    "kafka_sasl_username": "kafka.sasl.existingSecret",
+    "kafka_ssl_ca_location": "kafka.tls.caSecret",
+    "kafka_ssl_certificate_location": "kafka.tls.clientSecret",
+    "kafka_ssl_key_location": "kafka.tls.clientSecret",
+    "storage_url": "storage.url",
+    "web_bind": "web.bind",
+    "web_port": "web.port",
+    "exporter_host": "web.bind",
+    "exporter_port": "exporter.port",
+}
+"""Settings that the chart sets itself, with the values that they come from."""
+WITHOUT_MEANING = {"local_dir"}
+"""Settings that have no meaning in a container."""
+SASL_LOGIN = ("STREAMS_KAFKA_SASL_USERNAME", "STREAMS_KAFKA_SASL_PASSWORD")
 
 _TEXT: Schema = {"type": "string", "minLength": 1}
 _MAP: Schema = {"type": "object"}
@@ -36,7 +55,7 @@ _POSITIVE: Schema = {"type": "integer", "minimum": 1}
 _PORT: Schema = {"type": "integer", "minimum": 1024, "maximum": 65535}
 _ENV: Schema = {
     "type": "array",
-    "items": {"type": "object", "required": ["name"], "properties": {"name": _TEXT}},
+    "items": {"type": "object", "required": ["name"], "properties": {"name": _TEXT, "value": {"type": "string"}}},
 }
 _TOPIC: Schema = {
     "type": "object",
@@ -79,7 +98,7 @@ LIMITS: Mapping[str, Schema] = {
     "kafka.bootstrapServers": {"type": "string", "pattern": "^([^\\s,:]+:[0-9]+(,[^\\s,:]+:[0-9]+)*)?$"},
     "kafka.groupProtocol": {"enum": ["cooperative", "consumer"]},
     "kafka.sasl.mechanism": {"enum": ["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]},
-    "storage.url": {"type": "string", "pattern": "^((s3://|file:).+)?$"},
+    "storage.url": {"type": "string", "pattern": "^((s3://|file:|opendal:).+)?$"},
     "storage.mountPath": {"type": "string", "pattern": "^/.+"},
     "externalSecrets.store.kind": {"enum": ["SecretStore", "ClusterSecretStore"]},
     "externalSecrets.refreshInterval": _INTERVAL,
@@ -154,8 +173,22 @@ def setting_names(*, secret: bool) -> list[str]:
     return sorted(
         f"STREAMS_{name.upper()}"
         for name, field in fields
-        if name not in FROM_OTHER_VALUES and (secret or "SecretStr" not in str(field.annotation))
+        if name not in {*FROM_OTHER_VALUES, *WITHOUT_MEANING} and (secret or "SecretStr" not in str(field.annotation))
     )
+
+
+def settings_elsewhere() -> dict[str, str]:
+    """Return the variables that `settings` must not have, with the values to set in their place.
+
+    The schema lets them pass: its own message would only say that they are not allowed.
+    """
+    secrets = set(setting_names(secret=True)) - set(setting_names(secret=False))
+    return {
+        **{f"STREAMS_{name.upper()}": value for name, value in FROM_OTHER_VALUES.items()},
+        **dict.fromkeys(secrets, "secrets.keys"),
+        "TMPDIR": "temporary.sizeLimit",
+        "HOME": "temporary.sizeLimit",
+    }
 
 
 def values_schema() -> str:
@@ -163,11 +196,18 @@ def values_schema() -> str:
     text = VALUES.read_text(encoding="utf-8")
     comments = {value.name: value.comment for value in values_of(text)}
     scalar: Schema = {"type": ["string", "number", "boolean"]}
+    # validate.yaml refuses those of other values, and names the value.
+    settings = _closed(dict.fromkeys(sorted({*setting_names(secret=False), *settings_elsewhere()}), scalar))
+    keys = _closed(dict.fromkeys(sorted({*setting_names(secret=True), *SASL_LOGIN}), _TEXT))
     limits = {
         **LIMITS,
-        "settings": _closed(dict.fromkeys(setting_names(secret=False), scalar)),
-        "poolDefaults.settings": _closed(dict.fromkeys(setting_names(secret=False), scalar)),
+        "settings": settings,
+        "poolDefaults.settings": settings,
         "secrets.keys": _closed(dict.fromkeys(setting_names(secret=True), _TEXT)),
+        "relay.secretKeys": keys,
+        "exporter.secretKeys": keys,
+        "jobs.database.secretKeys": keys,
+        "jobs.topics.secretKeys": keys,
     }
     properties = _properties(yaml.safe_load(text), (), limits, comments)
     pool: Schema = {"$ref": "#/properties/poolDefaults"}

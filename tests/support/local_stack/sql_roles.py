@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from tests.support.local_stack.stack import Stack
 from tests.support.processes.worker_process import ROOT
 
-ROLES = ("streams_worker", "streams_sender", "streams_relay", "streams_reader")
+ROLES = ("streams_owner", "streams_worker", "streams_sender", "streams_relay", "streams_reader")
 SQL = ROOT / "deploy" / "sql"
 
 

@@ -233,6 +233,7 @@ def test_the_page_is_what_help_prints(monkeypatch: pytest.MonkeyPatch, capsys: p
         (["executions", "list", "--tenant", "\udcff"], "argument 4 is not UTF-8"),
         (["schemas", "export", "--folder", ""], "--folder is empty"),
         (["schemas", "check", "--folder", ""], "--folder is empty"),
+        (["acls", "relay", "--format", "sql"], "prints the SQL of all roles: leave out ROLE"),
         (["publish", "document.deleted", "[" * 100_000], "document.deleted: "),
     ],
     ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else "",

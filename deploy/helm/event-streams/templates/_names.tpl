@@ -94,3 +94,11 @@ annotations:
 {{ toString . }}
 {{- end -}}
 {{- end -}}
+
+{{- /* The egress rules: DNS for every pod, then the user's. */ -}}
+{{- define "event-streams.egress" -}}
+- ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+{{ toYaml .Values.networkPolicy.egress }}
+{{- end -}}

@@ -33,7 +33,7 @@
 
 {{- /*
 The variables of a container: first those of the component, then the Secrets', then the user's.
-Arguments: root, component; optionally own (name to value) and hook.
+Arguments: root, component; optionally own (name to value), hook, and secretKeys (in place of those for all).
 */ -}}
 {{- define "event-streams.env" -}}
 {{- $kafka := include "event-streams.kafkaSecrets" . | fromJson -}}
@@ -44,7 +44,8 @@ Arguments: root, component; optionally own (name to value) and hook.
   value: {{ include "event-streams.text" $value | quote }}
 {{- end }}
 {{- $secret := include "event-streams.secretName" . }}
-{{- range $name, $key := .root.Values.secrets.keys }}
+{{- $keys := merge (dict) (default (dict) .secretKeys) .root.Values.secrets.keys }}
+{{- range $name, $key := $keys }}
 - name: {{ $name }}
   valueFrom:
     secretKeyRef: {name: {{ $secret | quote }}, key: {{ $key | quote }}}
@@ -52,6 +53,7 @@ Arguments: root, component; optionally own (name to value) and hook.
 {{- with $kafka.sasl }}
 - name: STREAMS_KAFKA_SASL_MECHANISM
   value: {{ $kafka.mechanism | quote }}
+{{- if not (hasKey $keys "STREAMS_KAFKA_SASL_USERNAME") }}
 - name: STREAMS_KAFKA_SASL_USERNAME
   {{- if .username }}
   value: {{ .username | quote }}
@@ -59,9 +61,12 @@ Arguments: root, component; optionally own (name to value) and hook.
   valueFrom:
     secretKeyRef: {name: {{ .name | quote }}, key: {{ .usernameKey | quote }}}
   {{- end }}
+{{- end }}
+{{- if not (hasKey $keys "STREAMS_KAFKA_SASL_PASSWORD") }}
 - name: STREAMS_KAFKA_SASL_PASSWORD
   valueFrom:
     secretKeyRef: {name: {{ .name | quote }}, key: {{ .passwordKey | quote }}}
+{{- end }}
 {{- end }}
 {{- if $kafka.ca }}
 - {name: STREAMS_KAFKA_SSL_CA_LOCATION, value: /etc/streams/kafka-ca/ca.crt}
@@ -121,7 +126,10 @@ automountServiceAccountToken: false
 # Kubernetes would add variables for each Service, and their names could be those of settings.
 enableServiceLinks: false
 {{- $own := default (dict) .pool }}
-{{- range $field := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
+{{- with merge (dict) (default (dict) $own.nodeSelector) .root.Values.nodeSelector }}
+nodeSelector: {{ . | toJson }}
+{{- end }}
+{{- range $field := list "tolerations" "affinity" "priorityClassName" }}
 {{- with default (index $.root.Values $field) (index $own $field) }}
 {{ $field }}: {{ . | toJson }}
 {{- end }}
