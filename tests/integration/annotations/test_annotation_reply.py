@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.agents.annotations import annotation_reply
 from streams.agents.annotations.annotation_index import index_added_annotation
@@ -15,6 +17,7 @@ from streams.delivery import Permanent, Retry
 from streams.delivery.handler import JSON
 from streams.dify.embedding.local import MODEL, PROVIDER
 from streams.dify.models import App, AppAnnotationSetting, DatasetCollectionBinding, MessageAnnotation
+from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.settings import Settings
 from tests.support.fakes.embedding_server import DIMENSIONS, EmbeddingServer, embedding_server
 from tests.support.platform.annotation_rows import (
@@ -298,6 +301,29 @@ async def test_disabling_waits_for_a_step_that_writes(site: Site, app: App) -> N
 
     event = added(site, annotation, setting)
     assert await site.run(index_added_annotation, event, before_commit=disable_meanwhile) == {"indexed": 1}
+    assert await running[0] == {"done": True}
+    assert (await indexed(site, app.id), await _settings(site, app)) == ({}, [])
+
+
+@pytest.mark.requirement(SECTION, "annotation-reply.disabled: it waits for a step that writes, and removes its vectors")
+async def test_disabling_waits_for_a_step_that_is_going_to_write(site: Site, app: App) -> None:
+    """The step has checked the setting. The collection, which disabling would drop, does not exist yet."""
+    (annotation,) = await add_annotations(site, app, "Question?")
+    await site.run(enable_annotation_reply, enabled(site, app))
+    async with site.transaction() as session:
+        setting = (await session.scalars(select(AppAnnotationSetting).filter_by(app_id=app.id))).one()
+    running: list[asyncio.Task[JSON]] = []
+
+    class Slow(PgVectorIndex):
+        async def create(self, session: AsyncSession, collection: str, dimensions: int) -> None:
+            running.append(asyncio.create_task(site.run(disable_annotation_reply, disabled(site, app))))
+            async with asyncio.timeout(30):
+                while not running[0].done() and not await _is_lock_awaited(site):  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.01)
+            await super().create(session, collection, dimensions)
+
+    slow = replace(site, platform=replace(site.platform, vectors=Slow()))
+    assert await slow.run(index_added_annotation, added(site, annotation, setting)) == {"indexed": 1}
     assert await running[0] == {"done": True}
     assert (await indexed(site, app.id), await _settings(site, app)) == ({}, [])
 
