@@ -15,7 +15,7 @@ from streams.dify.cleanup import messages
 from streams.dify.errors import LeftBehindError
 from streams.dify.models import App, AppAnnotationSetting, Conversation
 from tests.support.platform.app_leftovers import Talk, add_talk, repetitions, run_steps
-from tests.support.platform.app_rows import add_app, make_row, wait_for_locks
+from tests.support.platform.app_rows import add_app, awaited_locks, make_row, wait_for_locks
 from tests.support.platform.cleanup_steps import crash_at_each_statement, stored
 from tests.support.platform.handler_runs import DirectWork, Site
 
@@ -117,11 +117,7 @@ async def test_clean_ups_wait_for_each_other(site: Site) -> None:
         work = ((clean_conversation, event), (clean_app, of_app))
         others = [asyncio.create_task(site.run(handler, one)) for handler, one in work]
         await wait_for_locks(site, len(others))
-        waiting = text(
-            "select distinct locktype from pg_locks join pg_stat_activity using (pid)"
-            " where not granted and datname = current_database()"
-        )
-        assert list(await session.scalars(waiting)) == ["advisory"]
+        assert await awaited_locks(session) == ["advisory"]
     results = await asyncio.gather(*others)
     assert [result["done"] for result in results if isinstance(result, dict)] == [True, True]
     assert await talk.left(site) == {}

@@ -25,6 +25,7 @@ from streams.dify.models import Dataset, Document, DocumentSegment
 from streams.dify.reindexing import dataset as steps
 from streams.dify.vector_stores.pgvector import PgVectorIndex, table_name
 from streams.settings import Settings
+from tests.support.platform.app_rows import wait_for_lock_or_end
 from tests.support.platform.handler_runs import prose
 from tests.support.platform.reindexing import Place, cases, open_place
 
@@ -218,7 +219,7 @@ async def test_the_model_changes_within_a_step(place: Place) -> None:
             if not dropping:
                 await place.set_dataset(dataset, **SMALL)
                 dropping.append(asyncio.create_task(place.site.run(rebuild_dataset_index, _event(dataset, "update"))))
-                await place.waits_or_ends(dropping[0])
+                await wait_for_lock_or_end(place.site, dropping[0])
             await super().create(session, collection, dimensions)
 
     slow = replace(place.site, platform=replace(place.site.platform, vectors=Slow()))

@@ -19,6 +19,7 @@ from streams.dify.imports import segments as steps
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment, UploadFile
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.settings import Settings
+from tests.support.platform.app_rows import wait_for_lock_or_end
 from tests.support.platform.reindexing import Place, open_place
 
 SECTION = "The whole domain"
@@ -213,7 +214,7 @@ async def test_two_imports_in_open_transactions(place: Place) -> None:
     async def during(step: int) -> None:
         if step == 2:
             started.append(asyncio.create_task(place.site.run(import_segments, second)))
-            await place.waits_or_ends(started[0])
+            await wait_for_lock_or_end(place.site, started[0])
 
     await place.site.run(import_segments, first, before_commit=during)
     await started[0]

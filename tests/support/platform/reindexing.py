@@ -1,6 +1,5 @@
 """What the tests of changed indexes need: a site with Redis, and what the index of a document has."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +11,6 @@ from redis import Redis
 from sqlalchemy import select, text, update
 
 from streams.agents.knowledge.document_indexing import index_document
-from streams.delivery.handler import JSON
 from streams.dify.models import ChildChunk, Dataset, DatasetKeywordTable, Document, DocumentSegment, utc_now
 from streams.settings import Settings
 from tests.support.platform.handler_runs import Site, open_site
@@ -93,18 +91,6 @@ class Place:
                 .where(DocumentSegment.id == segment.id)
                 .values(enabled=False, disabled_at=utc_now(), disabled_by=person)
             )
-
-    async def waits_or_ends(self, work: "asyncio.Task[JSON]") -> None:
-        """Wait until a transaction of the database waits for a lock, or the work has ended. Fails after a minute."""
-        query = text(
-            "select count(*) > 0 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-        )
-        async with asyncio.timeout(60):
-            while not work.done():
-                async with self.site.transaction() as session:
-                    if await session.scalar(query):
-                        return
-                await asyncio.sleep(0.05)
 
     async def drop_index(self, dataset: Dataset) -> None:
         """Drop the index of a dataset and keep its rows, as the clean-up of unused datasets does."""
