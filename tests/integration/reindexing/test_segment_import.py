@@ -1,7 +1,7 @@
 """The rows of a CSV file become segments, once, and a person learns which rows could not."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,18 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from schemas import SegmentsImportRequested
+from schemas import SegmentDeleted, SegmentsImportRequested
 from streams.agents.knowledge.segment_import import import_segments
+from streams.agents.knowledge.segment_state import clean_segments
 from streams.delivery import Permanent, Retry
 from streams.delivery.handler import JSON
 from streams.dify.errors import UploadFileMissingError, VectorStoreError
 from streams.dify.imports import segments as steps
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment, UploadFile
 from streams.dify.vector_stores.pgvector import PgVectorIndex
+from streams.dify.vector_stores.port import AnnotationEntry, Entry
 from streams.settings import Settings
 from tests.support.platform.app_rows import wait_for_lock_or_end
 from tests.support.platform.reindexing import Place, open_place
@@ -330,6 +333,82 @@ async def test_a_deletion_at_each_step_wins(place: Place) -> None:
         if "skipped" in result:
             assert _state(place, event) == ("error", True)
     assert step > 5
+
+
+@pytest.mark.requirement(
+    SECTION, "segments.import-requested: a segment that is deleted during the import has no vector"
+)
+@pytest.mark.parametrize("kind", ["text", "children", "keywords"])
+async def test_a_segment_is_deleted_at_each_step(place: Place, kind: str) -> None:
+    """Its clean-up runs at once, before the import goes on. The other segments are found."""
+    _, document = await place.indexed(kind)
+    step, happened = 0, True
+    while happened:
+        step += 1
+        happened = False
+        old = len(await place.site.segments(document.id))
+        event = await _request(place, document)
+
+        async def delete(done: int, at: int = step, first: int = old) -> None:
+            nonlocal happened
+            rows = await place.site.segments(document.id)
+            if done == at and len(rows) > first:
+                happened = True
+                await place.site.delete(DocumentSegment, id=rows[first].id)
+                await _clean(place, rows[first])
+            happened = happened or done == at
+
+        await place.site.run(import_segments, event, after_step=delete)
+        assert await place.nodes(document) == await place.wanted(document)
+        assert {one.status for one in await place.site.segments(document.id)} == {"completed"}
+        assert _state(place, event) == ("completed", True)
+    assert step > 5
+
+
+@pytest.mark.requirement(
+    SECTION, "segments.import-requested: a segment that is deleted during the import has no vector"
+)
+@pytest.mark.parametrize("kind", ["text", "children"])
+async def test_a_segment_is_deleted_within_a_step(place: Place, kind: str) -> None:
+    """The step has read the rows, and has not written their vectors. Deletion or clean-up waits for it."""
+    _, document = await place.indexed(kind)
+    old = len(await place.site.segments(document.id))
+    deleting: list[asyncio.Task[None]] = []
+
+    async def delete() -> None:
+        rows = await place.site.segments(document.id)
+        await place.site.delete(DocumentSegment, id=rows[old].id)
+        await _clean(place, rows[old])
+
+    class Slow(PgVectorIndex):
+        async def upsert(
+            self, session: AsyncSession, collection: str, entries: Sequence[Entry | AnnotationEntry]
+        ) -> None:
+            if not deleting:
+                deleting.append(asyncio.create_task(delete()))
+                await wait_for_lock_or_end(place.site, deleting[0])
+            await super().upsert(session, collection, entries)
+
+    slow = replace(place.site, platform=replace(place.site.platform, vectors=Slow()))
+    await slow.run(import_segments, await _request(place, document))
+    await deleting[0]
+    assert await place.nodes(document) == await place.wanted(document)
+    assert len(await place.site.segments(document.id)) == old + 2
+
+
+async def _clean(place: Place, segment: DocumentSegment) -> None:
+    """Do what follows when a person deletes a segment: the platform names its child chunks too."""
+    async with place.site.transaction() as session:
+        children = await session.scalars(select(ChildChunk.index_node_id).where(ChildChunk.segment_id == segment.id))
+        child_ids = [node for node in children if node]
+    cleaned = SegmentDeleted(
+        tenant_id=segment.tenant_id,
+        dataset_id=segment.dataset_id,
+        document_id=segment.document_id,
+        index_node_ids=[segment.index_node_id],
+        child_node_ids=child_ids,
+    )
+    await place.site.run(clean_segments, cleaned)
 
 
 async def _left(place: Place, document: Document) -> tuple[int, int]:

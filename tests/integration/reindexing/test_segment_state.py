@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import SegmentDeleted, SegmentDisabled, SegmentEnabled
 from streams.agents.knowledge import segment_state
+from streams.agents.knowledge.document_indexing import index_document
 from streams.agents.knowledge.segment_state import (
     add_segments_to_index,
     clean_segments,
@@ -26,6 +27,7 @@ from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.settings import Settings
 from tests.support.platform.app_rows import wait_for_lock_or_end
+from tests.support.platform.handler_runs import prose
 from tests.support.platform.reindexing import Place, open_place
 
 SECTION = "The whole domain"
@@ -147,6 +149,33 @@ async def test_deleted(place: Place, kind: str, state: str) -> None:
         assert await place.site.count(ChildChunk, segment_id=first.id) == 0
         assert place.redis.get(key) is None
     assert result == {"done": True, "removed": {}}
+
+
+@pytest.mark.requirement(
+    SECTION, "segment.deleted: a segment of a document that is being indexed gets no vector any more"
+)
+async def test_a_segment_is_deleted_during_the_indexing(place: Place) -> None:
+    """After each step, with its clean-up, before the indexing goes on. The rest of the document is found."""
+    dataset = await place.site.add_dataset()
+    step, happened = 0, True
+    while happened:
+        step += 1
+        happened = False
+        document = await place.site.add_document(dataset, prose(3))
+
+        async def delete(done: int, at: int = step, of: Document = document) -> None:
+            nonlocal happened
+            if done == at:
+                happened = True
+                for first in (await place.site.segments(of.id))[:1]:
+                    await place.site.delete(DocumentSegment, id=first.id)
+                    event = SegmentDeleted(**_of(of), index_node_ids=[first.index_node_id])
+                    await place.site.run(clean_segments, event)
+
+        await place.site.run(index_document, place.site.request(document), after_step=delete)
+        assert await place.nodes(document) == await place.wanted(document) != set()
+        assert (await place.site.document(document.id)).indexing_status == "completed"
+    assert step > 4
 
 
 @pytest.mark.requirement(SECTION, "segment.deleted: an empty list of node ids deletes nothing")
