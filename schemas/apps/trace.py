@@ -8,3 +8,6 @@ class TraceRecorded(Event):
 
     app_id: str
     file_id: str
+    sent: bool = False
+    """Only the payload is left to be deleted. False in the sender's event; after its success the handler publishes the
+    event again with true."""

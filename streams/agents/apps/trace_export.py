@@ -3,6 +3,7 @@
 import re
 
 from schemas import TraceRecorded
+from schemas.event import new_event_id
 from streams.agents.error_mapping import mapped_errors
 from streams.delivery import Backoff, Retry, Work, handles
 from streams.delivery.handler import JSON
@@ -14,10 +15,8 @@ from streams.dify.tenancy import tenant_of_app
 from streams.dify.traces.config import load_config, read_values
 from streams.dify.traces.nodes import load_nodes
 from streams.dify.traces.payload import build_trace, read_payload
-from streams.observability.logs import get_logger
-from streams.storage import FileMissingError, Storage, StorageAwayError
+from streams.storage import FileMissingError
 
-log = get_logger(__name__)
 _FILE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 FAILURES = "FAILED_OPS_TRACE_{}"
 """The platform's key in Redis that counts the traces of an app that were never sent."""
@@ -30,6 +29,8 @@ def trace_resource(event: TraceRecorded) -> str:
 
 async def count_failed_trace(event: TraceRecorded, work: Work, error: BaseException) -> None:  # noqa: ARG001 - on_dead
     """Count the failure as the platform does. The payload stays, so the dead letter can be replayed."""
+    if event.sent:
+        return  # It was sent. Only its payload could not be deleted.
     try:
         app_id = checked_id("app_id", event.app_id)
         await tenant_of_app(work.session, app_id, event.tenant_id)
@@ -49,7 +50,7 @@ async def count_failed_trace(event: TraceRecorded, work: Work, error: BaseExcept
     on_dead=count_failed_trace,
 )
 async def send_trace(event: TraceRecorded, work: Work) -> JSON:
-    """Send the trace, then delete its payload.
+    """Send the trace. The event that deletes its payload is published in the transaction that records the success.
 
     A trace that nobody wants any more is skipped, and its payload is deleted too: the app is gone, or a person has
     turned its tracing off.
@@ -58,13 +59,17 @@ async def send_trace(event: TraceRecorded, work: Work) -> JSON:
     with mapped_errors():
         app_id = checked_id("app_id", event.app_id)
         key = f"ops_trace/{app_id}/{_checked_file_id(event.file_id)}.json"
+        if event.sent:
+            async with work.step() as session:
+                await tenant_of_app(session, app_id, event.tenant_id)
+            await platform.storage.delete(key)
+            return {"deleted": key}
         try:
             result = await _send(event, work, platform, key)
         except Stopped as stopped:
             result = {"skipped": str(stopped)}
         async with work.step(final=True):
-            pass  # The success is recorded before the payload goes.
-    await _delete_payload(platform.storage, key)
+            await work.publish(event.model_copy(update={"event_id": new_event_id(), "sent": True}))
     return result
 
 
@@ -86,13 +91,6 @@ async def _send(event: TraceRecorded, work: Work, platform: Platform, key: str) 
     values = await read_values(config, TenantSecrets(platform.storage, config.tenant_id))
     await platform.traces.provider(config.provider, values).send(trace)
     return {"provider": config.provider, "spans": len(trace.spans)}
-
-
-async def _delete_payload(storage: Storage, key: str) -> None:
-    try:
-        await storage.delete(key)
-    except StorageAwayError as error:
-        log.warning("the payload of a sent trace stays in the storage", key=key, error=str(error))
 
 
 def _checked_file_id(file_id: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.document_lock import IndexingRun, LockedDocument, lock_rows
@@ -32,7 +32,10 @@ from streams.dify.splitting.rules import Segmentation
 from streams.dify.vector_collections import collection_of
 
 ROWS_PER_STEP = 500
-"""The number of rows that one step inserts."""
+"""The number of rows that one step inserts.
+
+Another number would let an import that is under way while the version changes skip or repeat rows.
+"""
 _BUSY_SECONDS = 60.0
 """The time until an import into a document that is being indexed is tried again."""
 
@@ -125,6 +128,8 @@ async def _started_at(session: AsyncSession, document_id: str, job_id: str) -> d
 async def insert_rows(session: AsyncSession, job: ImportJob, rows: Sequence[ImportRow]) -> None:
     """Insert segments at the end of the document, unless an earlier attempt has inserted them. Raises Stopped.
 
+    A segment that a person has deleted since then is not inserted again, unless all of the step's rows are deleted.
+
     The lock of the document's row keeps other imports from taking the same positions.
     """
     run = job.target.run
@@ -132,12 +137,8 @@ async def insert_rows(session: AsyncSession, job: ImportJob, rows: Sequence[Impo
     document = locked.document
     nodes = [import_node_id(document.id, job.source.job_id, row.number) for row in rows]
     ids = [segment_id(node) for node in nodes]
-    known = set(await session.scalars(select(DocumentSegment.id).where(DocumentSegment.id.in_(ids))))
-    # Rows are inserted in order. What is missing before a known row, a person has deleted since.
-    start = max((place for place, row_id in enumerate(ids, start=1) if row_id in known), default=0)
-    rows, nodes, ids = rows[start:], nodes[start:], ids[start:]
-    if not rows:
-        return
+    if await session.scalar(select(exists().where(DocumentSegment.id.in_(ids)))):
+        return  # One transaction has inserted all of these rows. What is missing, a person has deleted since.
     last = await session.scalar(
         select(func.max(DocumentSegment.position)).where(DocumentSegment.document_id == document.id)
     )

@@ -74,6 +74,17 @@ async def load_pending_rows(session: AsyncSession, form: Form, missing: Sequence
     return tuple(rows)
 
 
+async def lock_existing(session: AsyncSession, form: Form, rows: Sequence[PendingRow]) -> Sequence[PendingRow]:
+    """Return the rows that were not deleted since they were read. Their deletion waits for the end of the transaction.
+
+    So the clean-up, which comes after the deletion, finds the vectors that the transaction writes.
+    """
+    model = ChildChunk if form == "hierarchical_model" else DocumentSegment
+    query = select(model.id).where(model.id.in_([row.row_id for row in rows])).order_by(model.id)
+    existing = set(await session.scalars(query.with_for_update(read=True, key_share=True)))
+    return [row for row in rows if row.row_id in existing]
+
+
 async def complete_rows(
     session: AsyncSession, form: Form, rows: Sequence[PendingRow], ended: Collection[str], *, enabled: bool
 ) -> None:

@@ -92,9 +92,9 @@ class RunTarget:
         await pending_rows.clear_failures(session, self.form, self.run)
         return await pending_rows.list_pending(session, self.form, self.run)
 
-    async def unchanged(self, session: AsyncSession, rows: Sequence[PendingRow]) -> Sequence[PendingRow]:  # noqa: ARG002 - of the protocol
-        """Return all rows: nobody else changes rows that are not complete."""
-        return rows
+    async def unchanged(self, session: AsyncSession, rows: Sequence[PendingRow]) -> Sequence[PendingRow]:
+        """Return the rows that still exist. A person may delete a row that is not complete, and changes none."""
+        return await pending_rows.lock_existing(session, self.form, rows)
 
     async def complete_rows(self, session: AsyncSession, rows: Sequence[PendingRow], ended: Collection[str]) -> None:
         """Mark rows as complete, and the segments that end with them."""

@@ -17,6 +17,22 @@ if TYPE_CHECKING:
 
 AFTER_COMMIT_DELAY = timedelta(seconds=1)
 """The delay of an event in its own transaction. In most cases its sender has committed by then."""
+AFTER_RECEIVERS_DELAY = timedelta(minutes=10)
+"""The delay while the platform's own receivers do the work of the handlers. No request of the platform takes that long.
+
+These receivers look for nothing before they insert. A handler that works before them would double a site or a join.
+"""
+REPLACED_RECEIVERS = frozenset(
+    {
+        "create_document_index",
+        "create_installed_app_when_app_created",
+        "create_site_record_when_app_created",
+        "delete_tool_parameters_cache_when_sync_draft_workflow",
+        "update_app_dataset_join_when_app_model_config_updated",
+        "update_app_dataset_join_when_app_published_workflow_updated",
+    }
+)
+"""The platform's modules with the receivers whose work the handlers of events in own transactions do."""
 EXTENSION = "streams_signals"
 
 
@@ -50,7 +66,9 @@ class Receiver:
         if event is None:
             return
         if session is None:
-            self.transactions.publish_separately(event, delay=AFTER_COMMIT_DELAY)
+            beside = has_replaced_receiver(_signal(self.signal.name), sender)
+            delay = AFTER_RECEIVERS_DELAY if beside else AFTER_COMMIT_DELAY
+            self.transactions.publish_separately(event, delay=delay)
         else:
             self.transactions.publish_within(session, event)
 
@@ -149,6 +167,12 @@ def _signal(name: str) -> "blinker.Signal":
         message = "blinker is not installed: install the extra `bridges`"
         raise BridgeError(message) from error
     return blinker.signal(name)
+
+
+def has_replaced_receiver(signal: "blinker.Signal", sender: object) -> bool:
+    """Return True if a receiver of the platform is connected whose work a handler does."""
+    modules = (getattr(receiver, "__module__", None) or "" for receiver in signal.receivers_for(sender))
+    return any(module.rpartition(".")[2] in REPLACED_RECEIVERS for module in modules)
 
 
 def _connected_receivers(signal: "blinker.Signal") -> list[Receiver]:

@@ -1,5 +1,6 @@
 """Imports of annotations: the rows come once, whatever is repeated, and are indexed if the app answers from them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
@@ -7,12 +8,15 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
-from schemas import AnnotationRow, AnnotationsImportRequested
+from schemas import AnnotationRow, AnnotationsImportRequested, AppDeleted
 from streams.agents.annotations import annotation_import
 from streams.agents.annotations.annotation_import import import_annotations
+from streams.agents.apps.cleanup import clean_app
+from streams.delivery.handler import JSON
 from streams.dify.models import App, AppAnnotationSetting, MessageAnnotation
 from streams.settings import Settings
 from tests.support.platform.annotation_rows import add_app, add_setting, job_state, questions
+from tests.support.platform.app_rows import wait_for_lock_or_end
 from tests.support.platform.handler_runs import Site, open_site
 
 SECTION = "The whole domain"
@@ -87,6 +91,32 @@ async def test_a_deleted_annotation_does_not_come_back(site: Site, app: App) -> 
     assert await site.run(import_annotations, event) == {"inserted": 0, "indexed": 4}
     assert await questions(site, app.id) == FIVE[1:]
     assert len(await _rows(site, app)) == 4
+
+
+@pytest.mark.requirement(
+    SECTION, "annotations.import-requested: a deletion of the app waits for the insertion, and wins"
+)
+async def test_the_app_is_deleted_during_the_insertion(site: Site, app: App) -> None:
+    """The rows are not committed yet. The clean-up comes after them and finds them."""
+    deleting: list[asyncio.Task[JSON]] = []
+
+    async def delete() -> JSON:
+        await site.delete(App, id=app.id)
+        return await site.run(clean_app, AppDeleted(tenant_id=site.tenant_id, app_id=app.id))
+
+    async def during(step: int) -> None:
+        if step == 1:
+            deleting.append(asyncio.create_task(delete()))
+            await wait_for_lock_or_end(site, deleting[0])
+
+    async def after(step: int) -> None:
+        if step == 1:
+            await deleting[0]
+
+    event = _event(site, app, *FIVE)
+    result = await site.run(import_annotations, event, before_commit=during, after_step=after)
+    assert result == {"skipped": "the app does not exist, or is not in use"}
+    assert await _rows(site, app) == []
 
 
 @pytest.mark.requirement(SECTION, "annotations.import-requested: without annotation reply only rows are added")

@@ -1,6 +1,8 @@
 """Single annotations: the index has what the rows say, in any order of events."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -8,17 +10,21 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from schemas import AnnotationAdded, AnnotationUpdated
+from schemas import AnnotationAdded, AnnotationUpdated, AppDeleted
 from streams.agents.annotations.annotation_index import (
     index_added_annotation,
     index_updated_annotation,
     remove_deleted_annotation,
 )
+from streams.agents.apps.cleanup import clean_app
 from streams.database.tables import outbox
 from streams.delivery import Permanent, Retry
 from streams.delivery.errors import Reason
+from streams.delivery.handler import JSON
 from streams.dify.models import App, AppAnnotationSetting, DatasetCollectionBinding, MessageAnnotation
+from streams.dify.vector_stores.pgvector import PgVectorIndex
 from tests.support.platform.annotation_rows import (
     add_annotations,
     add_app,
@@ -28,6 +34,7 @@ from tests.support.platform.annotation_rows import (
     indexed,
     questions,
 )
+from tests.support.platform.app_rows import wait_for_lock_or_end
 from tests.support.platform.handler_runs import Site, open_site
 from tests.support.platform.store_fixtures import of_store
 
@@ -125,6 +132,30 @@ async def test_the_question_is_locked_while_its_vector_is_written(
     assert len(locked) > 1
     assert not any(locked[:-1])
     assert locked[-1]
+
+
+@pytest.mark.requirement(SECTION, "annotation.added: a deletion of its app waits for a step that writes")
+async def test_the_app_is_deleted_while_a_step_is_going_to_write(
+    site: Site, app: App, setting: AppAnnotationSetting
+) -> None:
+    """The collection, which the clean-up would drop, does not exist yet. Nothing is left in the end."""
+    (annotation,) = await add_annotations(site, app, OFTEN)
+    deleting: list[asyncio.Task[JSON]] = []
+
+    async def delete() -> JSON:
+        await site.delete(App, id=app.id)
+        return await site.run(clean_app, AppDeleted(tenant_id=site.tenant_id, app_id=app.id))
+
+    class Slow(PgVectorIndex):
+        async def create(self, session: AsyncSession, collection: str, dimensions: int) -> None:
+            deleting.append(asyncio.create_task(delete()))
+            await wait_for_lock_or_end(site, deleting[0])
+            await super().create(session, collection, dimensions)
+
+    slow = replace(site, platform=replace(site.platform, vectors=Slow()))
+    assert await slow.run(index_added_annotation, added(site, annotation, setting)) == {"indexed": 1}
+    await deleting[0]
+    assert await indexed(site, app.id) == {}
 
 
 @pytest.mark.requirement(SECTION, "annotation.updated: a blank question is not found any more")

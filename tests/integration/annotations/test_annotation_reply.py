@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import select, text
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.agents.annotations import annotation_reply
 from streams.agents.annotations.annotation_index import index_added_annotation
@@ -15,6 +17,7 @@ from streams.delivery import Permanent, Retry
 from streams.delivery.handler import JSON
 from streams.dify.embedding.local import MODEL, PROVIDER
 from streams.dify.models import App, AppAnnotationSetting, DatasetCollectionBinding, MessageAnnotation
+from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.settings import Settings
 from tests.support.fakes.embedding_server import DIMENSIONS, EmbeddingServer, embedding_server
 from tests.support.platform.annotation_rows import (
@@ -28,6 +31,7 @@ from tests.support.platform.annotation_rows import (
     questions,
     run_enabling,
 )
+from tests.support.platform.app_rows import wait_for_lock_or_end, wait_for_locks
 from tests.support.platform.handler_runs import CrashError, Site, open_site
 
 SECTION = "The whole domain"
@@ -230,6 +234,22 @@ async def test_a_busy_model_is_asked_later(site: Site, app: App, server: Embeddi
     assert await questions(site, app.id) == FIVE
 
 
+@pytest.mark.requirement(SECTION, "annotation-reply.enabled: apps that choose a model at the same time get one binding")
+async def test_two_apps_get_one_binding(site: Site, app: App) -> None:
+    """The first app has created the binding, and has not committed it. No constraint keeps bindings unique."""
+    other = await add_app(site)
+    running: list[asyncio.Task[JSON]] = []
+
+    async def enable_the_other(_: int) -> None:
+        running.append(asyncio.create_task(site.run(enable_annotation_reply, enabled(site, other))))
+        await wait_for_lock_or_end(site, running[0])
+
+    await site.run(enable_annotation_reply, enabled(site, app), before_commit=enable_the_other)
+    await running[0]
+    assert await site.count(DatasetCollectionBinding) == 1
+    assert len(await _settings(site, app)) == len(await _settings(site, other)) == 1
+
+
 @pytest.mark.requirement(SECTION, "annotation-reply.enabled: without its app a job does not wait for ever")
 @pytest.mark.parametrize("status", [None, "archived"])
 async def test_a_job_without_its_app_ends(site: Site, settings: Settings, status: str | None) -> None:
@@ -292,9 +312,7 @@ async def test_disabling_waits_for_a_step_that_writes(site: Site, app: App) -> N
     async def disable_meanwhile(step: int) -> None:
         if step == 3:
             running.append(asyncio.create_task(site.run(disable_annotation_reply, disabled(site, app))))
-            async with asyncio.timeout(30):
-                while not await _is_lock_awaited(site):  # noqa: ASYNC110 - only the database shows it
-                    await asyncio.sleep(0.01)
+            await wait_for_locks(site, 1)
 
     event = added(site, annotation, setting)
     assert await site.run(index_added_annotation, event, before_commit=disable_meanwhile) == {"indexed": 1}
@@ -302,10 +320,25 @@ async def test_disabling_waits_for_a_step_that_writes(site: Site, app: App) -> N
     assert (await indexed(site, app.id), await _settings(site, app)) == ({}, [])
 
 
-async def _is_lock_awaited(site: Site) -> bool:
-    query = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+@pytest.mark.requirement(SECTION, "annotation-reply.disabled: it waits for a step that writes, and removes its vectors")
+async def test_disabling_waits_for_a_step_that_is_going_to_write(site: Site, app: App) -> None:
+    """The step has checked the setting. The collection, which disabling would drop, does not exist yet."""
+    (annotation,) = await add_annotations(site, app, "Question?")
+    await site.run(enable_annotation_reply, enabled(site, app))
     async with site.transaction() as session:
-        return bool(await session.scalar(text(query)))
+        setting = (await session.scalars(select(AppAnnotationSetting).filter_by(app_id=app.id))).one()
+    running: list[asyncio.Task[JSON]] = []
+
+    class Slow(PgVectorIndex):
+        async def create(self, session: AsyncSession, collection: str, dimensions: int) -> None:
+            running.append(asyncio.create_task(site.run(disable_annotation_reply, disabled(site, app))))
+            await wait_for_lock_or_end(site, running[0])
+            await super().create(session, collection, dimensions)
+
+    slow = replace(site, platform=replace(site.platform, vectors=Slow()))
+    assert await slow.run(index_added_annotation, added(site, annotation, setting)) == {"indexed": 1}
+    assert await running[0] == {"done": True}
+    assert (await indexed(site, app.id), await _settings(site, app)) == ({}, [])
 
 
 async def test_a_failed_disabling_is_reported(site: Site, app: App, settings: Settings) -> None:

@@ -1,22 +1,23 @@
 """A deleted conversation leaves nothing: messages with all their parts, variables, files."""
 
+import asyncio
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
-from schemas import AnnotationDeleted, ConversationDeleted
-from streams.agents.apps.cleanup import clean_conversation
+from schemas import AnnotationDeleted, AppDeleted, ConversationDeleted
+from streams.agents.apps.cleanup import clean_app, clean_conversation
 from streams.agents.repetition import REPEAT_AFTER
 from streams.delivery import Permanent, Retry
 from streams.delivery.errors import Reason
 from streams.dify.cleanup import messages
 from streams.dify.errors import LeftBehindError
-from streams.dify.models import AppAnnotationSetting, Conversation
+from streams.dify.models import App, AppAnnotationSetting, Conversation
 from tests.support.platform.app_leftovers import Talk, add_talk, repetitions, run_steps
-from tests.support.platform.app_rows import add_app, make_row
+from tests.support.platform.app_rows import add_app, awaited_locks, make_row, wait_for_locks
 from tests.support.platform.cleanup_steps import crash_at_each_statement, stored
-from tests.support.platform.handler_runs import Site
+from tests.support.platform.handler_runs import DirectWork, Site
 
 SECTION = "The whole domain"
 ALL = "conversation.deleted: messages with all their parts, variables and files go, and nothing of another conversation"
@@ -98,6 +99,27 @@ async def test_a_large_conversation_goes_in_bounded_steps(site: Site, monkeypatc
     async with site.transaction() as session:
         await session.execute(text("drop trigger keep on messages"))
     await run_steps(site, _deleted(site, talk))
+    assert await talk.left(site) == {}
+
+
+@pytest.mark.requirement(
+    SECTION, "conversation.deleted: clean-ups of a conversation and of its app at the same time do not fail"
+)
+async def test_clean_ups_wait_for_each_other(site: Site) -> None:
+    """The first one has not committed. The others wait before they lock a row, so there is no deadlock."""
+    app = await add_app(site)
+    talk = await add_talk(site, app)
+    await site.delete(Conversation, id=talk.id)
+    await site.delete(App, id=app.id)
+    of_app, event = AppDeleted(app_id=app.id, tenant_id=site.tenant_id), _deleted(site, talk)
+    async with site.transaction() as session:
+        await clean_conversation.function(event, DirectWork(site, session))
+        work = ((clean_conversation, event), (clean_app, of_app))
+        others = [asyncio.create_task(site.run(handler, one)) for handler, one in work]
+        await wait_for_locks(site, len(others))
+        assert await awaited_locks(session) == ["advisory"]
+    results = await asyncio.gather(*others)
+    assert [result["done"] for result in results if isinstance(result, dict)] == [True, True]
     assert await talk.left(site) == {}
 
 

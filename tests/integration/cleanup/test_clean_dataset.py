@@ -1,5 +1,6 @@
 """A deleted dataset leaves nothing. Each clean-up step publishes the next one."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
@@ -7,7 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from schemas import DatasetDeleted
+from schemas import DatasetDeleted, DocumentDeleted
 from streams.agents.knowledge.dataset_cleanup import clean_dataset
 from streams.agents.knowledge.document_indexing import clean_document, index_document
 from streams.delivery import Permanent, Retry
@@ -25,6 +26,7 @@ from streams.dify.models import (
 from streams.dify.uploads import files
 from streams.dify.vector_stores.pgvector import table_name
 from streams.dify.vector_stores.port import index_struct
+from tests.support.platform.app_rows import awaited_locks, wait_for_locks
 from tests.support.platform.cleanup_steps import (
     DATASET_TABLES,
     add_full,
@@ -36,7 +38,7 @@ from tests.support.platform.cleanup_steps import (
     source_file,
     stored,
 )
-from tests.support.platform.handler_runs import Site, open_site, prose
+from tests.support.platform.handler_runs import DirectWork, Site, open_site, prose
 from tests.support.platform.store_fixtures import of_store
 
 __all__ = ["of_store"]
@@ -310,3 +312,25 @@ async def test_a_worker_killed_at_any_statement(of_store: Site) -> None:
     assert await left(site, dataset_id=neighbour.id) == kept
     assert stored(site) == kept_files
     assert await site.count(UploadFile) == 2
+
+
+@pytest.mark.requirement("Clean-up", "clean-ups of a dataset and its documents at the same time do not fail")
+async def test_clean_ups_wait_for_each_other(site: Site) -> None:
+    """The first one has not committed. The others wait before they lock a row, so there is no deadlock."""
+    dataset = await site.add_dataset()
+    document = await add_full(site, dataset)
+    await site.delete(Document, id=document.id)
+    await site.delete(Dataset, id=dataset.id)
+    of_document = DocumentDeleted(
+        tenant_id=site.tenant_id, document_id=document.id, dataset_id=dataset.id, doc_form="text_model"
+    )
+    of_dataset = DatasetDeleted(tenant_id=site.tenant_id, dataset_id=dataset.id)
+    async with site.transaction() as session:
+        await clean_document.function(of_document, DirectWork(site, session))
+        work = ((clean_document, of_document), (clean_dataset, of_dataset))
+        others = [asyncio.create_task(site.run(handler, one)) for handler, one in work]
+        await wait_for_locks(site, len(others))
+        assert await awaited_locks(session) == ["advisory"]
+    results = await asyncio.gather(*others)
+    assert [result["done"] for result in results if isinstance(result, dict)] == [True, True]
+    assert await left(site, dataset_id=dataset.id) == {}

@@ -302,6 +302,39 @@ def test_with_a_rollback(senders: Senders, case: Case) -> None:
 
 
 @pytest.mark.requirement(
+    "The whole domain", "the switch: while a receiver of the platform is connected, its handler works long after it"
+)
+@pytest.mark.usefixtures("connected")
+@pytest.mark.parametrize(
+    ("module", "minutes"),
+    [
+        ("events.event_handlers.create_site_record_when_app_created", 10),
+        ("events.event_handlers.sync_of_a_later_version", 0),
+        ("extension.create_site_record", 0),
+    ],
+)
+def test_the_platform_s_receiver_has_time(senders: Senders, module: str, minutes: int) -> None:
+    """It is connected after the bridge, weakly, as on the platform. It may work longer than a second."""
+
+    def handle(_sender: object, **_arguments: object) -> None:
+        """Do nothing."""
+
+    handle.__module__ = module
+    blinker.signal("app-was-created").connect(handle)
+    session = senders.current()
+    sending = CASES[0].rows(session)
+    send(CASES[0], sending)
+    session.commit()
+    del handle
+    gc.collect()
+    send(CASES[0], sending)  # The receiver is taken off.
+    tear_down(senders, session)
+    waits = sorted(found.wait for found in senders.outbox() if found.wait is not None)
+    for wait, expected in zip(waits, (0, minutes), strict=True):
+        assert timedelta(minutes=expected) <= wait < timedelta(minutes=expected, seconds=2)
+
+
+@pytest.mark.requirement(
     "Bridges",
     "what fails in the bridge fails in the sender; what is missing is found at the start",
 )

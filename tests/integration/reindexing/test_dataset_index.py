@@ -1,5 +1,6 @@
 """A dataset that got another technique or model has exactly the index that its row asks for."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import DatasetIndexChanged
 from streams.agents.knowledge.dataset_index import rebuild_dataset_index
@@ -23,6 +25,7 @@ from streams.dify.models import Dataset, Document, DocumentSegment
 from streams.dify.reindexing import dataset as steps
 from streams.dify.vector_stores.pgvector import PgVectorIndex, table_name
 from streams.settings import Settings
+from tests.support.platform.app_rows import wait_for_lock_or_end
 from tests.support.platform.handler_runs import prose
 from tests.support.platform.reindexing import Place, cases, open_place
 
@@ -200,6 +203,35 @@ async def test_the_model_changes_during_an_indexing(place: Place, another: str) 
         expected = DIMENSIONS if columns is SMALL else None
         assert await _dimensions(place, dataset) == expected
     assert step > 4
+
+
+@pytest.mark.requirement(
+    SECTION, "dataset.index-changed: a change during the work wins; no vector of a former model stays"
+)
+async def test_the_model_changes_within_a_step(place: Place) -> None:
+    """A step has checked the model, and has not written yet. The drop waits for its commit, and takes its vectors."""
+    dataset = await place.site.add_dataset(**HIGH)
+    document = await place.site.add_document(dataset, prose(3))
+    dropping: list[asyncio.Task[JSON]] = []
+
+    class Slow(PgVectorIndex):
+        async def create(self, session: AsyncSession, collection: str, dimensions: int) -> None:
+            if not dropping:
+                await place.set_dataset(dataset, **SMALL)
+                dropping.append(asyncio.create_task(place.site.run(rebuild_dataset_index, _event(dataset, "update"))))
+                await wait_for_lock_or_end(place.site, dropping[0])
+            await super().create(session, collection, dimensions)
+
+    slow = replace(place.site, platform=replace(place.site.platform, vectors=Slow()))
+    with pytest.raises(IndexChangedError):
+        await slow.run(index_document, place.site.request(document))
+    await dropping[0]
+    assert await _dimensions(place, dataset) is None
+    await place.site.run(index_document, place.site.request(document))
+    for published in await place.site.published():
+        await place.site.run(rebuild_dataset_index, published)
+    assert await _dimensions(place, dataset) == DIMENSIONS
+    assert await place.nodes(document) == await place.wanted(document) != set()
 
 
 @pytest.mark.requirement(SECTION, "dataset.index-changed: two changes whose events are swapped end as the row says")

@@ -6,7 +6,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 
 from schemas import DocumentDisabled, DocumentEnabled, SegmentDeleted, SegmentDisabled
 from streams.agents.knowledge.document_indexing import clean_document
@@ -16,7 +17,7 @@ from streams.delivery import Permanent, Retry
 from streams.delivery.handler import JSON
 from streams.dify.errors import VectorStoreError
 from streams.dify.indexing import load
-from streams.dify.models import DatasetAutoDisableLog, Document, DocumentSegment, utc_now
+from streams.dify.models import ChildChunk, DatasetAutoDisableLog, Document, DocumentSegment, utc_now
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.settings import Settings
 from tests.support.platform.reindexing import Place, cases, open_place
@@ -24,6 +25,7 @@ from tests.support.platform.reindexing import Place, cases, open_place
 SECTION = "The whole domain"
 KINDS = pytest.mark.parametrize("kind", ["text", "children", "keywords"])
 PERSON = str(uuid4())
+Changed = type[DocumentSegment] | type[ChildChunk]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -189,6 +191,43 @@ async def test_a_change_at_each_step_wins(place: Place, change: str) -> None:
         await _follow(place, change, document, last)
         assert await place.nodes(document) == (await place.wanted(document) if change.startswith("segment") else set())
     assert step > 4
+
+
+@pytest.mark.requirement(SECTION, "document.enabled: no one changes a segment between its check and its vector")
+@pytest.mark.parametrize("kind", ["text", "children"])
+async def test_a_segment_is_locked_while_its_vector_is_written(place: Place, kind: str) -> None:
+    """A person who changes a segment or child chunk waits for the step that writes its vector, for no other step."""
+    _, document = await place.indexed(kind)
+    await place.set_document(document, enabled=False)
+    await _disabled(place, document)
+    await place.set_document(document, enabled=True)
+    async with place.site.transaction() as session:
+        segments = await session.scalars(select(DocumentSegment.id).where(DocumentSegment.document_id == document.id))
+        children = await session.scalars(select(ChildChunk.id).where(ChildChunk.document_id == document.id))
+        rows: list[tuple[Changed, str]] = [(DocumentSegment, one) for one in segments]
+        rows += [(ChildChunk, one) for one in children]
+    locked: list[set[str]] = []
+
+    async def look(_step: int) -> None:
+        locked.append({row_id for kind, row_id in rows if not await _can_change(place, kind, row_id)})
+
+    event = DocumentEnabled(tenant_id=place.site.tenant_id, document_id=document.id)
+    await place.site.run(add_document_to_index, event, before_commit=look)
+    # The first step enables the segments, the second one reads them, the last one ends the loading.
+    _, reading, *writing, last = locked
+    assert reading == last == set()
+    assert set().union(*writing) == {row_id for _, row_id in rows}
+    assert all(writing)
+
+
+async def _can_change(place: Place, kind: Changed, row_id: str) -> bool:
+    try:
+        async with place.site.transaction() as session:
+            query = select(kind.id).where(kind.id == row_id)
+            await session.execute(query.with_for_update(nowait=True, key_share=True))
+    except OperationalError:
+        return False
+    return True
 
 
 async def _change(place: Place, change: str, document: Document, segment: DocumentSegment) -> None:

@@ -1,24 +1,28 @@
 """The rows of a CSV file become segments, once, and a person learns which rows could not."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from schemas import SegmentsImportRequested
+from schemas import SegmentDeleted, SegmentsImportRequested
 from streams.agents.knowledge.segment_import import import_segments
+from streams.agents.knowledge.segment_state import clean_segments
 from streams.delivery import Permanent, Retry
 from streams.delivery.handler import JSON
 from streams.dify.errors import UploadFileMissingError, VectorStoreError
 from streams.dify.imports import segments as steps
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment, UploadFile
 from streams.dify.vector_stores.pgvector import PgVectorIndex
+from streams.dify.vector_stores.port import AnnotationEntry, Entry
 from streams.settings import Settings
+from tests.support.platform.app_rows import wait_for_lock_or_end
 from tests.support.platform.reindexing import Place, open_place
 
 SECTION = "The whole domain"
@@ -146,17 +150,13 @@ async def test_questions_and_answers(place: Place) -> None:
 
 @pytest.mark.requirement(SECTION, "segments.import-requested: a worker that dies at any step is continued")
 async def test_a_crash_at_any_step(place: Place) -> None:
-    """No row twice, and a segment that a person deleted in between does not come back."""
+    """No row twice."""
     _, document = await place.indexed()
     old, step, died = len(await place.site.segments(document.id)), 0, True
     while died:
         step += 1
         event = await _request(place, document)
         died = await place.site.crashes(import_segments, event, step)
-        rows = await place.site.segments(document.id)
-        deleted = len(rows) - old == 2 and not any(one.status == "completed" for one in rows[old:])
-        if deleted:
-            await place.site.delete(DocumentSegment, id=rows[-1].id)
         await place.site.run(import_segments, event)
         rows = await place.site.segments(document.id)
         assert len(rows) == old + 3
@@ -164,6 +164,30 @@ async def test_a_crash_at_any_step(place: Place) -> None:
         assert await place.nodes(document) == await place.wanted(document)
         old = len(rows)
     assert step > 5
+
+
+@pytest.mark.requirement(SECTION, "segments.import-requested: what a person deletes meanwhile does not come back")
+@pytest.mark.parametrize("deleted", [0, 1])
+@pytest.mark.parametrize("step", [2, 3])
+async def test_a_deleted_segment_does_not_come_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch, step: int, deleted: int
+) -> None:
+    """The worker dies after the first or the last rows were inserted. The first or the second row is deleted then."""
+    monkeypatch.setattr(steps, "ROWS_PER_STEP", 2)
+    _, document = await place.indexed()
+    old = len(await place.site.segments(document.id))
+    event = await _request(place, document)
+    assert await place.site.crashes(import_segments, event, step)
+    rows = await place.site.segments(document.id)
+    gone = rows[old + deleted]
+    await place.site.delete(DocumentSegment, id=gone.id)
+    assert len(rows) == old + step
+    await place.site.run(import_segments, event)
+    rows = await place.site.segments(document.id)
+    assert len(rows) == old + 2
+    assert gone.id not in {one.id for one in rows}
+    assert {one.status for one in rows} == {"completed"}
+    assert await place.nodes(document) == await place.wanted(document)
 
 
 @pytest.mark.requirement(SECTION, "segments.import-requested: two imports into one document take no position twice")
@@ -193,21 +217,12 @@ async def test_two_imports_in_open_transactions(place: Place) -> None:
     async def during(step: int) -> None:
         if step == 2:
             started.append(asyncio.create_task(place.site.run(import_segments, second)))
-            async with asyncio.timeout(60):
-                while not started[0].done() and not await _lock_waits(place):  # noqa: ASYNC110 - the database has no event for it
-                    await asyncio.sleep(0.05)
+            await wait_for_lock_or_end(place.site, started[0])
 
     await place.site.run(import_segments, first, before_commit=during)
     await started[0]
     rows = await place.site.segments(document.id)
     assert [one.position for one in rows] == list(range(1, 10))
-
-
-async def _lock_waits(place: Place) -> bool:
-    """Return whether a transaction in this database waits for a lock."""
-    query = "select count(*) > 0 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    async with place.site.transaction() as session:
-        return bool(await session.scalar(text(query)))
 
 
 @pytest.mark.requirement(SECTION, "segments.import-requested: the job's key ends as error, whatever is wrong")
@@ -318,6 +333,82 @@ async def test_a_deletion_at_each_step_wins(place: Place) -> None:
         if "skipped" in result:
             assert _state(place, event) == ("error", True)
     assert step > 5
+
+
+@pytest.mark.requirement(
+    SECTION, "segments.import-requested: a segment that is deleted during the import has no vector"
+)
+@pytest.mark.parametrize("kind", ["text", "children", "keywords"])
+async def test_a_segment_is_deleted_at_each_step(place: Place, kind: str) -> None:
+    """Its clean-up runs at once, before the import goes on. The other segments are found."""
+    _, document = await place.indexed(kind)
+    step, happened = 0, True
+    while happened:
+        step += 1
+        happened = False
+        old = len(await place.site.segments(document.id))
+        event = await _request(place, document)
+
+        async def delete(done: int, at: int = step, first: int = old) -> None:
+            nonlocal happened
+            rows = await place.site.segments(document.id)
+            if done == at and len(rows) > first:
+                happened = True
+                await place.site.delete(DocumentSegment, id=rows[first].id)
+                await _clean(place, rows[first])
+            happened = happened or done == at
+
+        await place.site.run(import_segments, event, after_step=delete)
+        assert await place.nodes(document) == await place.wanted(document)
+        assert {one.status for one in await place.site.segments(document.id)} == {"completed"}
+        assert _state(place, event) == ("completed", True)
+    assert step > 5
+
+
+@pytest.mark.requirement(
+    SECTION, "segments.import-requested: a segment that is deleted during the import has no vector"
+)
+@pytest.mark.parametrize("kind", ["text", "children"])
+async def test_a_segment_is_deleted_within_a_step(place: Place, kind: str) -> None:
+    """The step has read the rows, and has not written their vectors. Deletion or clean-up waits for it."""
+    _, document = await place.indexed(kind)
+    old = len(await place.site.segments(document.id))
+    deleting: list[asyncio.Task[None]] = []
+
+    async def delete() -> None:
+        rows = await place.site.segments(document.id)
+        await place.site.delete(DocumentSegment, id=rows[old].id)
+        await _clean(place, rows[old])
+
+    class Slow(PgVectorIndex):
+        async def upsert(
+            self, session: AsyncSession, collection: str, entries: Sequence[Entry | AnnotationEntry]
+        ) -> None:
+            if not deleting:
+                deleting.append(asyncio.create_task(delete()))
+                await wait_for_lock_or_end(place.site, deleting[0])
+            await super().upsert(session, collection, entries)
+
+    slow = replace(place.site, platform=replace(place.site.platform, vectors=Slow()))
+    await slow.run(import_segments, await _request(place, document))
+    await deleting[0]
+    assert await place.nodes(document) == await place.wanted(document)
+    assert len(await place.site.segments(document.id)) == old + 2
+
+
+async def _clean(place: Place, segment: DocumentSegment) -> None:
+    """Do what follows when a person deletes a segment: the platform names its child chunks too."""
+    async with place.site.transaction() as session:
+        children = await session.scalars(select(ChildChunk.index_node_id).where(ChildChunk.segment_id == segment.id))
+        child_ids = [node for node in children if node]
+    cleaned = SegmentDeleted(
+        tenant_id=segment.tenant_id,
+        dataset_id=segment.dataset_id,
+        document_id=segment.document_id,
+        index_node_ids=[segment.index_node_id],
+        child_node_ids=child_ids,
+    )
+    await place.site.run(clean_segments, cleaned)
 
 
 async def _left(place: Place, document: Document) -> tuple[int, int]:

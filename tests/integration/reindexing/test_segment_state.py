@@ -1,6 +1,7 @@
 """The index has a segment if and only if its row exists and is enabled."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas import SegmentDeleted, SegmentDisabled, SegmentEnabled
 from streams.agents.knowledge import segment_state
+from streams.agents.knowledge.document_indexing import index_document
 from streams.agents.knowledge.segment_state import (
     add_segments_to_index,
     clean_segments,
@@ -18,10 +21,13 @@ from streams.agents.knowledge.segment_state import (
 )
 from streams.delivery import Permanent, Retry
 from streams.delivery.errors import Reason
+from streams.delivery.handler import JSON
 from streams.dify.errors import VectorStoreError
 from streams.dify.models import ChildChunk, Dataset, Document, DocumentSegment
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.settings import Settings
+from tests.support.platform.app_rows import wait_for_lock_or_end
+from tests.support.platform.handler_runs import prose
 from tests.support.platform.reindexing import Place, open_place
 
 SECTION = "The whole domain"
@@ -89,6 +95,34 @@ async def test_swapped_events(place: Place) -> None:
     assert await place.nodes(document) == await place.wanted(document) < before
 
 
+@pytest.mark.requirement(SECTION, "segment.disabled: who enables the segment during the removal is found again")
+async def test_a_segment_is_enabled_during_its_removal(place: Place) -> None:
+    """The removal has read the segment as disabled, and has not deleted its vector yet. The enabling waits for it."""
+    _, document = await place.indexed()
+    before = await place.nodes(document)
+    first = (await place.site.segments(document.id))[0]
+    await place.disable_segment(first, PERSON)
+    enabling: list[asyncio.Task[JSON]] = []
+
+    async def enable() -> JSON:
+        await _change(place, first, enabled=True, disabled_at=None, disabled_by=None)
+        return await place.site.run(add_segments_to_index, SegmentEnabled(**_of(document), segment_ids=[first.id]))
+
+    class Slow(PgVectorIndex):
+        async def delete_nodes(
+            self, session: AsyncSession, collection: str, dataset_id: str, node_ids: Sequence[str]
+        ) -> int:
+            enabling.append(asyncio.create_task(enable()))
+            await wait_for_lock_or_end(place.site, enabling[0])
+            return await super().delete_nodes(session, collection, dataset_id, node_ids)
+
+    slow = replace(place.site, platform=replace(place.site.platform, vectors=Slow()))
+    event = SegmentDisabled(**_of(document), segment_ids=[first.id])
+    assert await slow.run(remove_segments_from_index, event) == {"segments": 1, "done": True}
+    assert await enabling[0] == {"segments": 1}
+    assert await place.nodes(document) == await place.wanted(document) == before
+
+
 @pytest.mark.requirement(SECTION, "segment.deleted: nothing is left, whatever state the document has")
 @pytest.mark.parametrize(
     ("kind", "state"),
@@ -115,6 +149,33 @@ async def test_deleted(place: Place, kind: str, state: str) -> None:
         assert await place.site.count(ChildChunk, segment_id=first.id) == 0
         assert place.redis.get(key) is None
     assert result == {"done": True, "removed": {}}
+
+
+@pytest.mark.requirement(
+    SECTION, "segment.deleted: a segment of a document that is being indexed gets no vector any more"
+)
+async def test_a_segment_is_deleted_during_the_indexing(place: Place) -> None:
+    """After each step, with its clean-up, before the indexing goes on. The rest of the document is found."""
+    dataset = await place.site.add_dataset()
+    step, happened = 0, True
+    while happened:
+        step += 1
+        happened = False
+        document = await place.site.add_document(dataset, prose(3))
+
+        async def delete(done: int, at: int = step, of: Document = document) -> None:
+            nonlocal happened
+            if done == at:
+                happened = True
+                for first in (await place.site.segments(of.id))[:1]:
+                    await place.site.delete(DocumentSegment, id=first.id)
+                    event = SegmentDeleted(**_of(of), index_node_ids=[first.index_node_id])
+                    await place.site.run(clean_segments, event)
+
+        await place.site.run(index_document, place.site.request(document), after_step=delete)
+        assert await place.nodes(document) == await place.wanted(document) != set()
+        assert (await place.site.document(document.id)).indexing_status == "completed"
+    assert step > 4
 
 
 @pytest.mark.requirement(SECTION, "segment.deleted: an empty list of node ids deletes nothing")

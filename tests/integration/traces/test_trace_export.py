@@ -42,6 +42,19 @@ async def _stored(site: Site, event: TraceRecorded) -> bool:
     return await site.platform.storage.exists(payload_key(event))
 
 
+async def _delete_payloads(site: Site) -> int:
+    """Handle the events of traces that are sent. Returns their number."""
+    events = await site.published()
+    for event in events:
+        assert isinstance(event, TraceRecorded)
+        assert event.sent
+        assert await _stored(site, event)
+        assert await site.run(send_trace, event) == {"deleted": payload_key(event)}
+        assert not await _stored(site, event)
+    assert await site.published() == []
+    return len(events)
+
+
 async def _recorded(site: Site, app: App) -> TraceRecorded:
     return await record(site, app, "MessageTraceInfo", message_info(str(uuid4())))
 
@@ -66,7 +79,8 @@ async def test_a_message_is_sent_to_langfuse(site: Site, server: TraceServer) ->
     assert (generation["type"], body["traceId"], body["model"]) == ("generation-create", message_id, "gpt-4o")
     assert body["usage"] == {"input": 30, "output": 12, "total": 42, "unit": "TOKENS", "totalCost": 0.0021}
     assert (body["startTime"], body["endTime"]) == ("2026-11-28T10:00:00.000Z", "2026-11-28T10:00:02.500Z")
-    assert not await _stored(site, event)
+    assert await _delete_payloads(site) == 1
+    assert len(server.batches) == 1
 
 
 @pytest.mark.requirement(SECTION, "trace.recorded: the parts of a message are one trace in OTLP")
@@ -156,10 +170,36 @@ async def test_a_crash_after_the_request_repeats_the_same_ids(site: Site, server
 
     with pytest.raises(CrashError):
         await site.run(send_trace, event, before_commit=crash)
-    assert await _stored(site, event)
+    assert await site.published() == []
     await site.run(send_trace, event)
     first, second = server.batches
     assert first == second
+    assert await _delete_payloads(site) == 1
+
+
+@pytest.mark.requirement(SECTION, SENT_ONCE)
+async def test_a_worker_killed_after_the_success_leaves_no_payload(site: Site, server: TraceServer) -> None:
+    """Nothing delivers the trace again. The event that deletes the payload was committed with the success."""
+    event = await _recorded(site, await add_traced_app(site, server.url))
+    assert await site.crashes(send_trace, event, after=2)
+    assert await _delete_payloads(site) == 1
+    assert len(server.batches) == 1
+
+
+@pytest.mark.requirement(SECTION, SENT_ONCE)
+async def test_only_the_own_tenant_deletes_a_payload(site: Site, server: TraceServer, settings: Settings) -> None:
+    """What is refused becomes a dead letter. It does not count as a trace that was not sent."""
+    app = await add_traced_app(site, server.url)
+    event = (await _recorded(site, app)).model_copy(update={"sent": True})
+    foreign = event.model_copy(update={"tenant_id": str(uuid4())})
+    with pytest.raises(Permanent, match="another tenant") as found:
+        await site.run(send_trace, foreign)
+    assert await _stored(site, event)
+    await site.die(send_trace, event, found.value)
+    counter = f"FAILED_OPS_TRACE_{app.id}"
+    assert await job_state(settings, [counter]) == {}
+    for _ in range(2):  # The deletion is repeated.
+        await site.run(send_trace, event)
     assert not await _stored(site, event)
 
 
@@ -186,8 +226,9 @@ async def test_a_failure_keeps_the_payload(
         await site.run(send_trace, event)
     assert not isinstance(found.value, Retry) or found.value.after == 7.0
     assert await _stored(site, event)
+    assert await site.published() == []
     await site.run(send_trace, event)
-    assert not await _stored(site, event)
+    assert await _delete_payloads(site) == 1
 
 
 @pytest.mark.requirement(SECTION, "trace.recorded: no log has what a service answers, which may repeat the trace")
@@ -254,8 +295,8 @@ async def test_what_nobody_wants_is_skipped(site: Site, server: TraceServer, cas
         "empty": "the trace is empty",
     }
     assert await site.run(send_trace, event) == {"skipped": reasons[case]}
+    assert await _delete_payloads(site) == 1
     assert server.requests == []
-    assert not await _stored(site, event)
 
 
 async def test_an_unusual_payload_is_sent_with_what_it_has(site: Site, server: TraceServer) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import JSON, Boolean, Column, DateTime, Float, Integer, Numeric, String, Uuid, text
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
 from streams.dify.models import App, Model
@@ -66,3 +67,25 @@ async def wait_for_locks(site: Site, count: int) -> None:
                 if await session.scalar(waiting) == count:
                     return
             await asyncio.sleep(0.02)
+
+
+async def wait_for_lock_or_end(site: Site, work: "asyncio.Task[Any]") -> None:
+    """Wait until a session of the test's database waits for a lock, or the work has ended."""
+    waiting = text(
+        "select count(*) > 0 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    )
+    async with asyncio.timeout(30):
+        while not work.done():
+            async with site.transaction() as session:
+                if await session.scalar(waiting):
+                    return
+            await asyncio.sleep(0.02)
+
+
+async def awaited_locks(session: AsyncSession) -> list[str]:
+    """Return the kinds of locks that sessions of the test's database wait for."""
+    waiting = text(
+        "select distinct locktype from pg_locks join pg_stat_activity using (pid)"
+        " where not granted and datname = current_database()"
+    )
+    return list(await session.scalars(waiting))

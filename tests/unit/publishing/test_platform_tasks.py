@@ -10,6 +10,7 @@ from streams.publishing import BridgeError
 from streams.publishing.bridges.json_values import json_value
 from streams.publishing.bridges.platform_tasks import TASKS
 from tests.support.celery_calls import CALLS
+from tests.support.celery_calls.call import Call
 from tests.support.celery_calls.live_values import MetadataKey, Segment, Status
 
 LATER_PARAMETERS = {"pipeline_id": "since Dify 1.12"}
@@ -79,3 +80,26 @@ def test_a_value_that_contains_itself_is_one_clear_line() -> None:
     own.append(own)
     with pytest.raises(BridgeError, match="nested too deeply, or contains itself"):
         json_value(own)
+
+
+@pytest.mark.requirement(
+    "The whole domain", "a call of a task may leave defaults out, and one with more arguments is refused as by Celery"
+)
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
+def test_a_call_has_what_the_signature_requires_and_nothing_more(call: Call) -> None:
+    (task,) = [task for task in TASKS if task.name == f"tasks.{call.name}"]
+    names = call.parameters.split()
+    required = len([name for name in names if not name.endswith("?")])
+    values = [json_value(value) for value in call.values]
+    assert task.to_event(*values[:required])
+    everything = len(inspect.signature(task.to_event).parameters)
+    for wrong, named in (
+        (values[: required - 1], {}),
+        ([*values, *([None] * (everything - len(values) + 1))], {}),
+        (values, {"later": 1}),
+        (values, {names[0].removesuffix("?"): values[0]}),
+    ):
+        if call.name.rpartition(".")[2] in MORE_DEFAULTS and wrong == values[: required - 1]:
+            continue
+        with pytest.raises(TypeError):
+            task.to_event(*wrong, **named)
