@@ -6,6 +6,7 @@ starts it, and it keeps running. In both cases every test has its own database, 
 
 import fcntl
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - only uniquely named folders are cr
 _ROOM = 2 * 1024**3
 """Bytes. A session needs about two hundred MiB, and several run at the same time."""
 _PREFIX = "streams-test-"
+_OPEN_FILES = 10_000
+"""A broker has one open for each partition. A test with all topics has two hundred, and several tests run at a time."""
 
 
 class WrongModeError(Exception):
@@ -61,13 +64,19 @@ class Stack:
 def run_stack(folder: Path) -> Iterator[Stack]:
     """Use the servers of this run. The first process of the run starts them, the last one stops them.
 
-    To start a server and to warm it up costs as much as a hundred tests.
+    To start a server and to warm it up costs as much as a hundred tests. Where a process may have few open files, each
+    process of the run has its own servers.
 
     Args:
         folder: The same folder in each process of the run. Data of the servers are in it if the memory has no space.
     """
-    _remove_abandoned()
     several = "PYTEST_XDIST_WORKER" in os.environ
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if several and resource.RLIM_INFINITY != files < _OPEN_FILES:
+        with own_stack(folder / os.environ["PYTEST_XDIST_WORKER"]) as stack:
+            yield stack
+        return
+    _remove_abandoned()
     memory = _IN_MEMORY / f"{_PREFIX}{os.getppid() if several else os.getpid()}-run"
     # The operating system unlocks the file of a process that ends for any reason.
     with (folder / "users").open("a") as users:
