@@ -1,5 +1,8 @@
 """The shape of the source tree: small folders, small modules, names that say what lives there."""
 
+import io
+import re
+import tokenize
 from collections import Counter
 from pathlib import Path
 
@@ -59,3 +62,16 @@ def test_names_are_those_of_the_field() -> None:
     modules = [path for path in _modules(*folders) if "versions" not in path.parts]
 
     assert [str(path) for path in modules if {path.stem, *path.parts} & (SAYS_NOTHING | FORMER_NAMES)] == []
+
+
+@pytest.mark.requirement("Source tree and packaging", "no regular expression that Python before 3.11.5 matches wrongly")
+def test_no_regular_expression_has_a_possessive_group() -> None:
+    """Python before 3.11.5 matches a group with alternatives in it wrongly: see its issue 106052."""
+    possessive = re.compile(r"(?<!\()\)(?:[*+?]|\{[0-9,]+\})\+|\(\?>")
+
+    assert [
+        f"{path}:{token.start[0]}"
+        for path in _modules("streams", "schemas", "benchmarks", "dashboards", "documentation", "release")
+        for token in tokenize.tokenize(io.BytesIO((ROOT / path).read_bytes()).readline)
+        if token.type == tokenize.STRING and possessive.search(token.string)
+    ] == []

@@ -19,7 +19,7 @@ _HEADING = re.compile(r"^(#{1,6})[ \t]", re.MULTILINE)
 _PLAIN = r"(?![0-9]{1,9}[.)](?:[ \t]|$))[^\s#>*+\-_=~`<|:][^\n]*"
 """A line that begins a paragraph or goes on with it, whatever is around it."""
 _SIMPLE = re.compile(
-    rf"(?:#{{1,6}}[ \t]+[^\s#][^\n]*(?:\n|\Z))?+(?:(?:{_PLAIN}|[ \t]*)\n)*+(?:{_PLAIN}|[ \t]*)?+", re.MULTILINE
+    rf"(?:#{{1,6}}[ \t]+[^\s#][^\n]*(?:\n|\Z))?(?:(?:{_PLAIN}|[ \t]*)\n)*(?:{_PLAIN}|[ \t]*)", re.MULTILINE
 )
 """A heading and plain paragraphs, or one of both."""
 _LEAST = 2_000

@@ -41,7 +41,7 @@ _WIDER = {
 }
 """Encodings that the library names, and those of Windows that contain them."""
 _SEVEN_BITS = ("iso2022_jp_2", "iso2022_jp_2004", "iso2022_jp_ext", "iso2022_kr")
-_HZ = re.compile(rb"~\{((?:[\x21-\x77][\x21-\x7e])++)~\}")
+_HZ = re.compile(rb"~\{((?:[\x21-\x77][\x21-\x7e])+)~\}")
 _FREQUENT = 0x57
 """The last row of the table of GB 2312 with frequent letters."""
 _WIDE = ("utf-16-be", "utf-16-le", "utf-32-be", "utf-32-le")

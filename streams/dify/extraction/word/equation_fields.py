@@ -9,7 +9,7 @@ from typing import NamedTuple
 _CODE = re.compile(r"\s*EQ\b", re.IGNORECASE)
 _FORMAT = re.compile(r'\s*\\\*\s*(?:"[^"]*"|[^\s\\(]+)\s*')
 """A switch of the field that only formats, as ``\\* hps10`` or ``\\* "Font:MS Mincho"``."""
-_FUNCTION = re.compile(r"\\([a-z])\s*+(?:\\[a-z]{2}[0-9\s]*+(?:\\[^\sa-z0-9])?\s*+)*+\(", re.IGNORECASE)
+_FUNCTION = re.compile(r"\\([a-z])\s*(?:\\[a-z]{2}[0-9\s]*(?:\\[^\sa-z0-9]\s*)?)*\(", re.IGNORECASE)
 r"""A function with its options, as ``\o\ad(`` or ``\s\up 9(``."""
 _OPTION = re.compile(r"\\[a-z]{2}[0-9]*", re.IGNORECASE)
 _SIGNS = {"f": "/", "r": "√", "l": ","}
