@@ -16,7 +16,7 @@ from streams.operations.topics.apply import apply, plan_topics
 from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings, load_settings
 from tests.support.cli import Commands
-from tests.support.local_stack.cluster import admin_client, delete_topics
+from tests.support.local_stack.cluster import admin_client, delete_topics, topic_names
 from tests.support.local_stack.databases import make_template, own_database
 from tests.support.local_stack.leftovers import register_run
 from tests.support.local_stack.stack import (
@@ -30,7 +30,7 @@ from tests.support.local_stack.stack import (
     running_stack,
 )
 from tests.support.processes.preloaded import enable_preloading
-from tests.support.processes.worker_process import Streams, WorkerProcess
+from tests.support.processes.worker_process import Streams, WorkerProcess, wait_for
 
 PARTITIONS = 2
 """The default partitions per topic. With four, a broker needs a second to create the topics of one test."""
@@ -181,8 +181,10 @@ def make_topic(settings: Settings) -> Callable[[str, int], None]:
     """Return a function that creates one topic by its full name."""
 
     def make(name: str, partitions: int = 1) -> None:
-        admin = admin_client(settings.kafka_bootstrap_servers)
-        admin.create_topics([NewTopic(name, partitions, 1)])[name].result(10)
+        servers = settings.kafka_bootstrap_servers
+        admin_client(servers).create_topics([NewTopic(name, partitions, 1)])[name].result(10)
+        # The brokers confirm a creation before they apply it.
+        wait_for(lambda: name in topic_names(servers), "the topic to be there")
 
     return make
 

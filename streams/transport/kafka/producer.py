@@ -100,7 +100,10 @@ class RecordProducer:
         self._client = None
 
     async def flush(self, seconds: float = FLUSH_SECONDS) -> int:
-        """Wait up to `seconds` until all records are acknowledged. Returns how many are not."""
+        """Wait up to `seconds` until all records are acknowledged. Returns how many are not.
+
+        The client counts its own reports of lost connections with them, until its thread has read them.
+        """
         client = self._client
         if client is None:
             return 0
