@@ -14,7 +14,8 @@ from streams.codec import default_codec
 from streams.database import sync_engine
 from streams.operations.topics.apply import apply, plan_topics
 from streams.runtime.declarations import build_catalogue
-from streams.settings import Settings, load_settings
+from streams.settings import POOL_NAMES, Settings, load_settings
+from streams.topics import BUILT_IN
 from tests.support.cli import Commands
 from tests.support.local_stack.cluster import admin_client, delete_topics, topic_names
 from tests.support.local_stack.databases import make_template, own_database
@@ -34,6 +35,9 @@ from tests.support.processes.worker_process import Streams, WorkerProcess, wait_
 
 PARTITIONS = 2
 """The default partitions per topic. With four, a broker needs a second to create the topics of one test."""
+
+NEED_ALL_TOPICS = {"worker", "commands", "streams"}
+"""The fixtures with processes and commands of the whole deployment."""
 
 __all__ = ["Stack", "make_template", "running_stack"]
 
@@ -160,15 +164,23 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def topics(settings: Settings) -> Settings:
-    """Create the catalogue's topics."""
-    make_topics(settings)
+def topics(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    """Create the catalogue's topics. A test with events of its own, and without a process, needs only theirs."""
+    needs_all = not settings.handlers or not NEED_ALL_TOPICS.isdisjoint(request.fixturenames)
+    make_topics(settings, with_built_in=needs_all)
     return settings
 
 
-def make_topics(settings: Settings) -> None:
-    """Create the catalogue's topics."""
-    apply(settings, plan_topics(settings, build_catalogue(settings)).changes)
+def make_topics(settings: Settings, *, with_built_in: bool = True) -> None:
+    """Create the catalogue's topics, or only those of the packages in STREAMS_HANDLERS: a fifth of the work."""
+    catalogue = build_catalogue(settings)
+    changes = plan_topics(settings, catalogue).changes
+    if not with_built_in:
+        fallbacks = {catalogue.fallback(pool).name for pool in POOL_NAMES}
+        names = {catalogue.of(topic.event).name for topic in BUILT_IN} - fallbacks
+        left_out = {*names, *map(catalogue.dlq, names)}
+        changes = tuple(change for change in changes if change.spec.name not in left_out)
+    apply(settings, changes)
 
 
 def settings_in(environment: dict[str, str]) -> Settings:
