@@ -42,8 +42,8 @@ unit: setup ## The unit tests: no server, within a minute.
 # A process of the tests that dies fails the run at once; in place of it, the run would wait for it for ever.
 LONG_FILES_FIRST := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-# The tests wait for servers for a third of their time: on two cores, three processes need a fifth less than two do.
-PROCESSES ?= 3
+# The tests wait for servers for a part of their time: on two cores, four processes need less time than two or three.
+PROCESSES ?= 4
 
 test: setup ## Unit and integration tests, on a real local stack.
 	@python -m pytest -n $(PROCESSES) $(LONG_FILES_FIRST) tests/integration tests/contract tests/unit
