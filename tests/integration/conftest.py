@@ -165,9 +165,9 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 @pytest.fixture
 def topics(settings: Settings, request: pytest.FixtureRequest) -> Settings:
-    """Create the catalogue's topics. A test with events of its own, and without a process, needs only theirs."""
-    needs_all = not settings.handlers or not NEED_ALL_TOPICS.isdisjoint(request.fixturenames)
-    make_topics(settings, with_built_in=needs_all)
+    """Create the catalogue's topics. An engine with trial events, in the test's own process, needs only theirs."""
+    in_process = "trial" in request.fixturenames and NEED_ALL_TOPICS.isdisjoint(request.fixturenames)
+    make_topics(settings, with_built_in=not in_process)
     return settings
 
 
