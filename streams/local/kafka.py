@@ -61,13 +61,16 @@ _SMALL = {
     "num.recovery.threads.per.data.dir": "2",
     "log.cleaner.dedupe.buffer.size": "16777216",
     "log.index.size.max.bytes": "1048576",
+    # A killed broker may restart before its previous session ends.
+    "broker.session.timeout.ms": "6000",
+    "broker.heartbeat.interval.ms": "1000",
+}
+
+_ALONE = {
     # The files of a deleted topic stay open for this long: by default for a minute, and longer right after the start.
     # A container may have 1,024 open files.
     "log.segment.delete.delay.ms": "1000",
     "log.initial.task.delay.ms": "1000",
-    # A killed broker may restart before its previous session ends.
-    "broker.session.timeout.ms": "6000",
-    "broker.heartbeat.interval.ms": "1000",
 }
 
 
@@ -168,6 +171,7 @@ class Kafka:
         return {
             **broker_settings(self.brokers),
             **_SMALL,
+            **(_ALONE if self.brokers == 1 else {}),
             "node.id": str(node),
             "process.roles": "broker,controller" if is_controller else "broker",
             "controller.quorum.voters": voters,
