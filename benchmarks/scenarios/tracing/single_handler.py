@@ -16,9 +16,10 @@ from benchmarks.result import Result, Results
 from benchmarks.scenarios.tracing.receiver import open_receiver
 from streams.observability.tracing import close_tracing, open_tracing
 
-EVENTS = {"single": 300_000, "recorded": 60_000}
+EVENTS = {"single": 300_000, "recorded": 10_000}
 _NAMES = {"single": "tracing-one-percent", "recorded": "tracing-one-percent-with-ledger"}
-_LEAST = 30_000
+_LEAST = 0.1
+"""Of these numbers, at any scale."""
 _ROUNDS = 5
 TARGET = 1.10
 
@@ -31,7 +32,7 @@ def run(servers: Servers, scale: float) -> Results:
             "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
             "OTEL_TRACES_SAMPLER_ARG": "0.01",
         }
-        counts = {contender: max(round(events * scale), _LEAST) for contender, events in EVENTS.items()}
+        counts = {contender: round(events * max(scale, _LEAST)) for contender, events in EVENTS.items()}
         messages = Messages(sandbox)
         say(f"producing {max(counts.values())} messages")
         with _traced(variables):
