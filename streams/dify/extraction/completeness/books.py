@@ -22,12 +22,13 @@ def book_texts(content: bytes) -> Iterator[str]:
             package = _attributes(archive, _CONTAINER, "rootfile")[0]["full-path"]
             items = {item["id"]: item for item in _attributes(archive, package, "item")}
             spine = dict.fromkeys(one["idref"] for one in _attributes(archive, package, "itemref"))
-            for item in (items[name] for name in spine if name in items):
+            names = frozenset(archive.namelist())
+            for item in (items[idref] for idref in spine if idref in items):
                 if "html" in item.get("media-type", ""):
                     path = posixpath.join(posixpath.dirname(package), unquote(item["href"]))
                     name = posixpath.normpath(path.partition("#")[0])
-                    # A chapter that is absent has no words.
-                    yield from page_texts(_part(archive, name)) if name in archive.namelist() else ()
+                    if name in names:  # a chapter that is absent has no words
+                        yield from page_texts(_part(archive, name))
     except (
         *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError),
         *(ExpatError, ValueError, KeyError, IndexError),
