@@ -25,13 +25,14 @@ _PRODUCER_START = 3.0
 TENANTS = 20
 APPS = 200
 ROOT = Path(__file__).parents[1]
+_PIPELINE = ("-m", "faust", "-A", "benchmarks.contenders.pipeline", "worker")
 CONTENDERS: Mapping[str, tuple[str, ...]] = {
     "raw": ("-m", "benchmarks.contenders.raw_loop"),
     "stock Faust": ("-m", "faust", "-A", "benchmarks.contenders.stock_faust", "worker", "--without-web", "-l", "warn"),
     "FastStream": ("-m", "benchmarks.contenders.faststream_batch"),
-    "batch": ("-m", "faust", "-A", "benchmarks.contenders.pipeline", "worker"),
-    "single": ("-m", "faust", "-A", "benchmarks.contenders.pipeline", "worker"),
-    "recorded": ("-m", "faust", "-A", "benchmarks.contenders.pipeline", "worker"),
+    "batch": _PIPELINE,
+    "single": _PIPELINE,
+    "recorded": _PIPELINE,
 }
 
 
@@ -130,7 +131,7 @@ class Run:
 
     def __init__(self, messages: Messages, contender: str, count: int, **extra: str) -> None:
         sandbox, name = messages.sandbox, f"{contender.replace(' ', '-')}-{uuid4().hex[:6]}"
-        if contender in {"batch", "single", "recorded"}:
+        if CONTENDERS[contender] is _PIPELINE:
             messages.forget_offsets()
         self._result_file = sandbox.folder / f"{name}.json"
         self.process = ServerProcess(contender, sandbox.folder / name, stop_timeout=_STOP_TIMEOUT)
