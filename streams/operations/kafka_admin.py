@@ -23,21 +23,24 @@ from streams.transport.kafka.errors import BrokersUnreachableError
 K = TypeVar("K")
 V = TypeVar("V")
 
-_NO_ANSWER = {
+NO_ANSWER = {
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - librdkafka's own codes are spelled with an underscore
     KafkaError._TIMED_OUT,  # noqa: SLF001
     KafkaError._TRANSPORT,  # noqa: SLF001
     KafkaError.REQUEST_TIMED_OUT,
 }
-_MOVING = {
+"""The codes of errors for which no broker may be the cause, or one of them."""
+MOVING = {
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
     KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
 }
 """Temporary errors: a topic is new, or a leader or coordinator moves to another broker."""
-_RETRY_SECONDS = 0.1
+RETRY_SECONDS = 0.1
 """The pause between two attempts."""
 _GRACE_SECONDS = 2.0
 """How much longer than the request's time-out to wait. librdkafka enforces the time-out itself."""
@@ -68,6 +71,17 @@ class KafkaAdmin:
         """Return the current brokers, topics and partitions."""
         return check_brokers(self._settings)
 
+    def refresh(self) -> None:
+        """Let a client that is used again learn which brokers run. Raises BrokersUnreachableError, KafkaRefusedError.
+
+        It asks the controller of its last metadata. If that broker is down, two of its threads wake each other until
+        the request's time is up.
+        """
+        try:
+            self.admin.list_topics(timeout=self.timeout)
+        except KafkaException as error:
+            raise self.to_error(error, "list the topics") from error
+
     def answers(self, futures: Mapping[K, "Future[V]"], what: str) -> Iterator[tuple[K, V]]:
         """Yield the results of an admin call. `what` is its text for errors, such as "read the offsets of"."""
         for subject, future in futures.items():
@@ -95,8 +109,9 @@ class KafkaAdmin:
             consumer.close()
 
     def offset_reader(self, group: str) -> Consumer:
-        """Return a consumer that reads a group's committed offsets and never joins the group."""
-        return Consumer({**self._config, "group.id": group, "enable.auto.commit": False}, logger=client_logger)
+        """Return a consumer that reads a group's committed offsets, or those of partitions, and never joins it."""
+        own = {"group.id": group, "enable.auto.commit": False, "isolation.level": "read_uncommitted"}
+        return Consumer({**self._config, **own}, logger=client_logger)
 
     def committed_by(
         self, consumer: Consumer, group: str, partitions: Sequence[tuple[str, int]]
@@ -115,7 +130,7 @@ class KafkaAdmin:
         try:
             found = consumer.committed([TopicPartition(*partition) for partition in partitions], timeout=self.timeout)
         except KafkaException as error:
-            if error_code(error) in _NO_ANSWER:
+            if error_code(error) in NO_ANSWER:
                 self.metadata()  # raises BrokersUnreachableError
                 # Without the right, librdkafka asks for the group's coordinator until the time is up.
                 message = (
@@ -131,7 +146,7 @@ class KafkaAdmin:
     def to_error(self, error: KafkaException, what: str) -> BrokersUnreachableError | KafkaRefusedError:
         """Return the error for an exception of librdkafka. `what` is the request's text."""
         code = error_code(error)
-        if code in _NO_ANSWER:
+        if code in NO_ANSWER:
             return self._unreachable(reason(error))
         return KafkaRefusedError(f"Kafka refused to {what}: {reason(error)}", code)
 
@@ -142,13 +157,18 @@ class KafkaAdmin:
             try:
                 return ask()
             except KafkaRefusedError as error:
-                if error.code not in _MOVING or time.monotonic() > deadline:
+                if error.code not in MOVING or time.monotonic() > deadline:
                     raise
-            time.sleep(_RETRY_SECONDS)
+            time.sleep(RETRY_SECONDS)
 
     def _unreachable(self, why: str) -> BrokersUnreachableError:
         self.admin.poll(0)  # calls `error_cb`
         return unreachable(self._settings, f"{why}{self._connection_error}")
+
+
+def lag_group(settings: Settings) -> str:
+    """Return the group of consumers that only look. librdkafka requires a name; nobody joins it."""
+    return f"{settings.application}.lag"
 
 
 def error_code(error: KafkaException) -> int:

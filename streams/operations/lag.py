@@ -1,22 +1,14 @@
 """The lag of each pool, read from Kafka alone. It is correct with and without running workers."""
 
 from collections.abc import Mapping
-from concurrent.futures import Future
+from contextlib import closing
 from functools import partial
 
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import ListOffsetsResultInfo, OffsetSpec
-
 from streams.observability.metrics import Lag
-from streams.operations.kafka_admin import KafkaAdmin
+from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError, lag_group
+from streams.operations.partition_offsets import Offsets, PartitionId, PartitionOffsets
 from streams.settings import POOL_NAMES, PoolName, Settings
 from streams.topics import Catalogue
-
-PartitionId = tuple[str, int]
-"""Topic and partition."""
-
-_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
-_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
 
 
 def group_lag(settings: Settings, catalogue: Catalogue) -> list[Lag]:
@@ -27,15 +19,15 @@ def group_lag(settings: Settings, catalogue: Catalogue) -> list[Lag]:
     KafkaRefusedError.
     """
     cluster = KafkaAdmin(settings)
-    existing = {name: len(topic.partitions) for name, topic in cluster.metadata().topics.items()}
-    partitions = {pool: group_partitions(catalogue, pool, existing) for pool in POOL_NAMES}
-    all_partitions = [partition for pool in POOL_NAMES for partition in partitions[pool]]
-    committed = {
-        pool: cluster.retry_while_moving(partial(_committed, cluster, catalogue.group(pool), partitions[pool]))
-        for pool in POOL_NAMES
-    }
-    earliest = cluster.retry_while_moving(partial(_offsets, cluster, all_partitions, _EARLIEST))
-    latest = cluster.retry_while_moving(partial(_offsets, cluster, all_partitions, _LATEST))
+    with closing(PartitionOffsets(cluster, lag_group(settings))) as offsets:
+        existing = {name: len(topic.partitions) for name, topic in offsets.metadata().topics.items()}
+        partitions = {pool: group_partitions(catalogue, pool, existing) for pool in POOL_NAMES}
+        all_partitions = [partition for pool in POOL_NAMES for partition in partitions[pool]]
+        committed = {
+            pool: cluster.retry_while_moving(partial(_committed, cluster, catalogue.group(pool), partitions[pool]))
+            for pool in POOL_NAMES
+        }
+        earliest, latest = _all(offsets.first(all_partitions)), _all(offsets.next(all_partitions))
     return [
         lag_of(catalogue.group(pool), partition, committed[pool].get(partition), earliest[partition], latest[partition])
         for pool in POOL_NAMES
@@ -76,14 +68,11 @@ def _committed(cluster: KafkaAdmin, group: str, partitions: list[PartitionId]) -
     return cluster.committed(group, partitions) if partitions else {}
 
 
-def _offsets(cluster: KafkaAdmin, partitions: list[PartitionId], spec: OffsetSpec) -> dict[PartitionId, int]:
-    if not partitions:
-        return {}
-    wanted = {TopicPartition(*partition): spec for partition in partitions}
-    futures: dict[TopicPartition, Future[ListOffsetsResultInfo]] = cluster.admin.list_offsets(
-        wanted, request_timeout=cluster.timeout
-    )
-    return {
-        (partition.topic, partition.partition): answer.offset
-        for partition, answer in cluster.answers(futures, "read the offsets of")
-    }
+def _all(offsets: Offsets) -> dict[PartitionId, int]:
+    """Return the offsets of all partitions. Raises the first KafkaRefusedError."""
+    found = {}
+    for partition, offset in offsets.items():
+        if isinstance(offset, KafkaRefusedError):
+            raise offset
+        found[partition] = offset
+    return found

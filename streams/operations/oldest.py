@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from streams.observability.metrics import Lag
+from streams.operations.kafka_admin import lag_group
 from streams.settings import Settings
 from streams.transport.kafka.client import client_config, client_logger
 
@@ -42,7 +43,7 @@ def record_consumer(settings: Settings) -> Consumer:
     return Consumer(
         {
             **client_config(settings),
-            "group.id": f"{settings.application}.lag",
+            "group.id": lag_group(settings),
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "fetch.message.max.bytes": FETCH_BYTES,

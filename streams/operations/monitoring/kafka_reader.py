@@ -2,28 +2,25 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
 from functools import partial
 
-from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import ClusterMetadata, ConfigResource, ListOffsetsResultInfo, OffsetSpec
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import ClusterMetadata, ConfigResource
 
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 from streams.observability.metrics import Lag
-from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError
+from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError, lag_group
 from streams.operations.lag import group_partitions, lag_of
 from streams.operations.monitoring.record_times import RecordTimes
 from streams.operations.monitoring.sample import KafkaSample, Partition, Place
+from streams.operations.partition_offsets import Offsets, PartitionOffsets
 from streams.settings import POOL_NAMES, PoolName, Settings
 from streams.topics import Catalogue
 
 log = get_logger(__name__)
 CONFIG_SECONDS = 60.0
 """How long the retention of a topic is kept. Operators change it seldom, and its request has a large answer."""
-
-_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
-_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
 
 
 class KafkaReader:
@@ -37,7 +34,8 @@ class KafkaReader:
         self._catalogue = catalogue
         self._cluster = KafkaAdmin(settings)
         # librdkafka's admin client crashes while a group's coordinator moves; see `KafkaAdmin.committed`.
-        self._offsets_of = {pool: self._cluster.offset_reader(catalogue.group(pool)) for pool in POOL_NAMES}
+        self._readers = {pool: self._cluster.offset_reader(catalogue.group(pool)) for pool in POOL_NAMES}
+        self._offsets = PartitionOffsets(self._cluster, lag_group(settings))
         self._times = RecordTimes(settings)
         self._retention: dict[str, tuple[float, float | None]] = {}
         self._problems: set[str] = set()
@@ -54,12 +52,13 @@ class KafkaReader:
         finally:
             # librdkafka keeps its log lines and errors in memory until the client is polled.
             self._cluster.admin.poll(0)
+            self._offsets.poll()
             self._times.poll()
-            for consumer in self._offsets_of.values():
+            for consumer in self._readers.values():
                 consumer.poll(0)
 
     def _read(self) -> KafkaSample:
-        metadata = self._metadata()
+        metadata = self._offsets.metadata()
         existing = {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
         grouped = {pool: group_partitions(self._catalogue, pool, existing) for pool in POOL_NAMES}
         consumed = [place for places in grouped.values() for place in places]
@@ -69,7 +68,7 @@ class KafkaReader:
         committed = {
             pool: self._cluster.retry_while_moving(partial(self._committed, pool, grouped[pool])) for pool in POOL_NAMES
         }
-        earliest, latest = self._offsets(led, _EARLIEST), self._offsets(led, _LATEST)
+        earliest, latest = self._readable(self._offsets.first(led)), self._readable(self._offsets.next(led))
         lags = [
             lag_of(self._catalogue.group(pool), place, committed[pool].get(place), earliest[place], latest[place])
             for pool in POOL_NAMES
@@ -86,35 +85,15 @@ class KafkaReader:
             retention=self._retentions(sorted({lag.topic for lag in lags if lag.lag})),
         )
 
-    def _metadata(self) -> ClusterMetadata:
-        try:
-            return self._cluster.admin.list_topics(timeout=self._cluster.timeout)
-        except KafkaException as error:
-            raise self._cluster.to_error(error, "list the topics") from error
-
     def _committed(self, pool: PoolName, places: list[Place]) -> dict[Place, int]:
-        return self._cluster.committed_by(self._offsets_of[pool], self._catalogue.group(pool), places) if places else {}
+        return self._cluster.committed_by(self._readers[pool], self._catalogue.group(pool), places) if places else {}
 
-    def _offsets(self, places: Iterable[Place], spec: OffsetSpec) -> dict[Place, int]:
-        """Return offsets of many partitions by one request. Partitions that cannot be read are left out."""
-        wanted = {TopicPartition(*place): spec for place in places}
-        if not wanted:
-            return {}
-        futures: dict[TopicPartition, Future[ListOffsetsResultInfo]] = self._cluster.admin.list_offsets(
-            wanted, request_timeout=self._cluster.timeout
-        )
-        found: dict[Place, int] = {}
-        refused: list[KafkaRefusedError] = []
-        for asked, future in futures.items():
-            try:
-                offset = self._cluster.answer(future, f"read the offsets of {asked}").offset
-            except KafkaRefusedError as error:
-                refused.append(error)
-            else:
-                found[asked.topic, asked.partition] = offset
+    def _readable(self, offsets: Offsets) -> dict[Place, int]:
+        """Return the offsets that could be read, and warn of the others."""
+        refused = [offset for offset in offsets.values() if isinstance(offset, KafkaRefusedError)]
         if refused:
             self._warn("offsets of partitions", str(refused[0]), partitions=len(refused))
-        return found
+        return {place: offset for place, offset in offsets.items() if not isinstance(offset, KafkaRefusedError)}
 
     def _members(self) -> dict[str, int]:
         """Return the number of members of each group. A group that does not exist has none."""
@@ -141,6 +120,7 @@ class KafkaReader:
         known = {name: one for name, one in self._retention.items() if now - one[0] < CONFIG_SECONDS}
         if missing := [name for name in topics if name not in known]:
             resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in missing]
+            self._cluster.refresh()
             futures = self._cluster.admin.describe_configs(resources, request_timeout=self._cluster.timeout)
             for resource, future in futures.items():
                 try:

@@ -21,12 +21,25 @@ class Admin:
     def __init__(self) -> None:
         self.ids: dict[str, str] = {"a": "1"}
         self.requests: list[dict[str, Future[Described]]] = []
+        self.refreshed = 0
+        self.reachable = True
 
     def describe_topics(self, topics: TopicCollection, request_timeout: float) -> dict[str, Future[Described]]:
         assert request_timeout > 0
         self.requests.append({name: Future() for name in self.ids})
         assert topics is not None
         return self.requests[-1]
+
+    def list_topics(self, timeout: float) -> None:
+        assert 0 < timeout < 1
+        if not self.reachable:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        self.refreshed += 1
+
+    def time_out(self) -> None:
+        """Fail the last request as librdkafka does whose controller is down."""
+        for future in self.requests[-1].values():
+            future.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
 
     def answer(self) -> None:
         for name, future in self.requests[-1].items():
@@ -87,3 +100,26 @@ def test_a_topic_that_does_not_exist_now_keeps_its_id(admin: Admin) -> None:
     ids.changed(2 * CHECK_SECONDS, {"a"})
     admin.answer()
     assert ids.changed(2 * CHECK_SECONDS + 1, {"a"}) == ["a"]
+
+
+@pytest.mark.requirement("Faults and operations", "one of three brokers killed: no thread of a worker is busy")
+def test_after_a_request_without_an_answer_the_client_learns_which_brokers_run(admin: Admin) -> None:
+    """It is asked later, not at once, and with the present controller. A change in between is found."""
+    ids = TopicIds(Settings())
+    ids.changed(0.0, {"a"})
+    admin.answer()
+    ids.changed(CHECK_SECONDS, {"a"})
+    admin.time_out()
+    ids.changed(CHECK_SECONDS + 1, {"a", "b"})
+    assert (len(admin.requests), admin.refreshed) == (2, 0)
+    admin.reachable = False
+    ids.changed(2 * CHECK_SECONDS, {"a"})
+    assert len(admin.requests) == 2
+    admin.reachable = True
+    admin.ids["a"] = "2"
+    ids.changed(3 * CHECK_SECONDS, {"a"})
+    admin.answer()
+    assert ids.changed(3 * CHECK_SECONDS + 1, {"a"}) == ["a"]
+    assert (len(admin.requests), admin.refreshed) == (3, 1)
+    ids.changed(4 * CHECK_SECONDS, {"a"})
+    assert (len(admin.requests), admin.refreshed) == (4, 1)

@@ -53,7 +53,7 @@ class Positions:
     def refresh(self, consumer: Consumer, now: float) -> None:
         """Continue partitions that are not read, let idle ones commit their position, and update the ends of the logs.
 
-        Blocks for at most two times REQUEST_SECONDS if the brokers do not answer.
+        Blocks for at most three times REQUEST_SECONDS if the brokers do not answer.
 
         Args:
             consumer: The group's consumer.
