@@ -1,11 +1,15 @@
-/* Preloaded into a worker: shifts its wall clock by the seconds in the file that STREAMS_TEST_CLOCK names. */
+/* Preloaded into a worker: shifts its wall clock by the seconds in the file that STREAMS_TEST_CLOCK names.
+   The kernel's clock stays as it is. So waits until a time of the shifted clock are shifted back: otherwise those of
+   librdkafka would end at once, and all of its threads would be busy. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -44,4 +48,17 @@ time_t time(time_t *stored) {
     clock_gettime(CLOCK_REALTIME, &spec);
     if (stored != NULL) *stored = spec.tv_sec;
     return spec.tv_sec;
+}
+
+static struct timespec kernel_time(const struct timespec *until) {
+    struct timespec found = *until;
+    if (shift != NULL) found.tv_sec -= *shift;
+    return found;
+}
+
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict until) {
+    static int (*real)(cnd_t *, mtx_t *, const struct timespec *);
+    if (real == NULL) real = dlsym(RTLD_NEXT, "cnd_timedwait");
+    struct timespec then = kernel_time(until);
+    return real(condition, mutex, &then);
 }
