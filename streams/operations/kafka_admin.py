@@ -72,15 +72,24 @@ class KafkaAdmin:
         return check_brokers(self._settings)
 
     def refresh(self) -> None:
-        """Let a client that is used again learn which brokers run. Raises BrokersUnreachableError, KafkaRefusedError.
+        """Let the admin client, if it is used again, learn which brokers run. Raises as `list_topics`.
 
         It asks the controller of its last metadata. If that broker is down, two of its threads wake each other until
         the request's time is up.
         """
+        self.list_topics(self.admin)
+
+    def list_topics(self, client: AdminClient | Consumer) -> ClusterMetadata:
+        """Return the brokers, topics and partitions by a client, which knows the leaders from here on.
+
+        Raises BrokersUnreachableError, KafkaRefusedError.
+        """
         try:
-            self.admin.list_topics(timeout=self.timeout)
+            found: ClusterMetadata = client.list_topics(timeout=self.timeout)
         except KafkaException as error:
+            client.poll(0)  # calls `error_cb`
             raise self.to_error(error, "list the topics") from error
+        return found
 
     def answers(self, futures: Mapping[K, "Future[V]"], what: str) -> Iterator[tuple[K, V]]:
         """Yield the results of an admin call. `what` is its text for errors, such as "read the offsets of"."""

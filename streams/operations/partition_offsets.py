@@ -33,12 +33,7 @@ class PartitionOffsets:
 
         Raises BrokersUnreachableError, KafkaRefusedError.
         """
-        try:
-            found: ClusterMetadata = self._consumer.list_topics(timeout=self._cluster.timeout)
-        except KafkaException as error:
-            self.poll()
-            raise self._cluster.to_error(error, "list the topics") from error
-        return found
+        return self._cluster.list_topics(self._consumer)
 
     def first(self, partitions: Collection[PartitionId]) -> Offsets:
         """Return the first offset in each partition. Raises BrokersUnreachableError, KafkaRefusedError.

@@ -1,13 +1,24 @@
-"""Reads the records of a topic."""
+"""Reads the records of a topic, and makes the partitions of a client's answers."""
 
 import time
+from dataclasses import dataclass
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from streams.operations.dead_letters.records import watermarks
 from streams.settings import Settings
 from streams.transport.kafka.client import client_config
 from tests.support.processes.worker_process import PATIENCE
+
+
+@dataclass
+class Answer:
+    """A partition of an answer. The client's own class lets nobody set `error`."""
+
+    topic: str
+    partition: int
+    offset: int
+    error: KafkaError | None = None
 
 
 def read_all(settings: Settings, topic: str, count: int) -> list[Message]:

@@ -9,21 +9,12 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaExcep
 
 from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError
 from streams.operations.partition_offsets import PartitionOffsets
+from tests.support.kafka_records import Answer
 
 PLACES = [("a", number) for number in range(100)]
 ENDS = {OFFSET_BEGINNING: 3, OFFSET_END: 7}
 STORAGE_ERROR = 56
 """Kafka's code of a log directory that failed. The client then returns no offset at all."""
-
-
-@dataclass
-class Answer:
-    """A partition of an answer. The client's own class lets nobody set `error`."""
-
-    topic: str
-    partition: int
-    offset: int
-    error: KafkaError | None = None
 
 
 @dataclass
@@ -41,8 +32,8 @@ class Cluster:
         assert group == "reader"
         return self
 
-    def list_topics(self, timeout: float) -> None:
-        assert timeout == self.timeout
+    def list_topics(self, client: "Cluster") -> None:
+        assert client is self
         self.refreshed += 1
 
     def offsets_for_times(self, partitions: Sequence[TopicPartition], timeout: float) -> list[Answer]:
@@ -62,7 +53,7 @@ def reader(cluster: Cluster) -> PartitionOffsets:
 
 
 def test_all_partitions_take_one_request() -> None:
-    """First and next offsets come from the same request, by the constants of the protocol."""
+    """First and next offsets are one request each, by the constants of the protocol."""
     cluster = Cluster()
     offsets = reader(cluster)
     assert offsets.first(PLACES) == dict.fromkeys(PLACES, 3)

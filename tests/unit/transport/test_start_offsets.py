@@ -12,20 +12,11 @@ from streams.transport.kafka.partition import PartitionState
 from streams.transport.kafka.partitions.faults import TopicFaults
 from streams.transport.kafka.partitions.start_offsets import RETRY_SECONDS, StartOffsets
 from streams.transport.kafka.records import Assignment
+from tests.support.kafka_records import Answer
 
 GROUP = Group("high", "streams.high", ("a",))
 TIMED_OUT = KafkaException(KafkaError(KafkaError._TIMED_OUT))
 REFUSED = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
-
-
-@dataclass
-class Answer:
-    """A partition of an answer. The client's own class lets nobody set `error`."""
-
-    topic: str
-    partition: int
-    offset: int
-    error: KafkaError | None = None
 
 
 @dataclass
