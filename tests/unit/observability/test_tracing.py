@@ -1,13 +1,16 @@
 """OpenTelemetry's variables, the headers, and a process without an exporter."""
 
+import re
 import subprocess
 import sys
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from streams.observability.tracing import bind_trace, child_traceparent, trace_id_of, trace_of
 from streams.observability.tracing.environment import requested_export
-from streams.observability.tracing.traceparent import parse_traceparent
+from streams.observability.tracing.traceparent import is_unsampled, parse_traceparent
 from streams.observability.tracing.tracer import current_trace
 from streams.settings import Settings, SettingsError
 
@@ -118,6 +121,30 @@ def test_a_template_makes_a_link() -> None:
 def test_an_invalid_header_has_no_trace(header: bytes | None) -> None:
     assert parse_traceparent(header) is None
     assert trace_id_of(header) is None
+
+
+UNSAMPLED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][02468ace]")
+HEADERS = st.from_regex(UNSAMPLED, fullmatch=True)
+
+
+@st.composite
+def changed_headers(draw: st.DrawFn) -> bytes:
+    """Return a header that is not sampled, with one byte replaced, inserted or removed."""
+    header = draw(HEADERS)
+    position = draw(st.integers(0, len(header)))
+    return header[:position] + draw(st.binary(max_size=1)) + header[position + draw(st.integers(0, 1)) :]
+
+
+@given(header=HEADERS | changed_headers() | st.binary(max_size=60))
+@example(HEADER)
+@example(HEADER[:-2] + b"00")
+@example(b"")
+def test_a_header_is_unsampled_by_the_pattern_of_the_standard(header: bytes) -> None:
+    assert is_unsampled(header) is (UNSAMPLED.fullmatch(header) is not None)
+
+
+def test_no_header_is_not_unsampled() -> None:
+    assert not is_unsampled(None)
 
 
 def test_log_lines_have_the_trace_of_the_header() -> None:
