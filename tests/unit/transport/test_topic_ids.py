@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
 from streams.settings import Settings
 from streams.transport.kafka.partitions import topic_ids
-from streams.transport.kafka.partitions.topic_ids import CHECK_SECONDS, FORGET_SECONDS, TopicIds
+from streams.transport.kafka.partitions.topic_ids import CHECK_SECONDS, FORGET_SECONDS, SILENCE_SECONDS, TopicIds
 
 
 class Described:
@@ -123,3 +123,25 @@ def test_after_a_request_without_an_answer_the_client_learns_which_brokers_run(a
     assert (len(admin.requests), admin.refreshed) == (3, 1)
     ids.changed(4 * CHECK_SECONDS, {"a"})
     assert (len(admin.requests), admin.refreshed) == (4, 1)
+
+
+def test_a_long_silence_is_one_warning(admin: Admin, caplog: pytest.LogCaptureFixture) -> None:
+    """Slow brokers and absent ones alike. After an answer, the next silence is told of again."""
+    ids = TopicIds(Settings())
+
+    def wait_in_silence(since: float) -> None:
+        for turn in range(2 * round(SILENCE_SECONDS / CHECK_SECONDS)):
+            admin.reachable = turn % 2 == 0
+            ids.changed(since + turn * CHECK_SECONDS, {"a"})
+            if not all(answer.done() for answer in admin.requests[-1].values()):
+                admin.time_out()
+
+    wait_in_silence(0.0)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "for the ids of topics for 60 s" in caplog.text
+    admin.reachable = True
+    ids.changed(1000.0, {"a"})
+    admin.answer()
+    ids.changed(1001.0, {"a"})
+    wait_in_silence(2000.0)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]

@@ -25,6 +25,8 @@ DESCRIBE_SECONDS = 2.0
 other until then: 180,000 times a second (measured with librdkafka 2.16)."""
 METADATA_SECONDS = 0.5
 """How long the client may take to learn which brokers run."""
+SILENCE_SECONDS = 60.0
+"""After this long without an answer a warning is logged, once: no topic that is created again is noticed then."""
 
 
 class TopicIds:
@@ -43,6 +45,9 @@ class TopicIds:
         self._check_at = 0.0
         self._no_answer = False
         """Whether no broker has answered the last request."""
+        self._silent_since: float | None = None
+        """When a request was not answered for the first time since the last answer."""
+        self._has_warned = False
 
     def changed(self, now: float, topics: Collection[str]) -> list[str]:
         """Return the topics with another id than before. Requests the ids at once for new topics, then now and then.
@@ -57,7 +62,7 @@ class TopicIds:
             self._known.pop(topic, None)
         changed = []
         for topic in [topic for topic, answer in self._requested.items() if answer.done()]:
-            found = self._id_of(self._requested.pop(topic))
+            found = self._id_of(self._requested.pop(topic), now)
             if found is None or topic not in topics:
                 continue
             if self._known.setdefault(topic, found) != found:
@@ -67,10 +72,10 @@ class TopicIds:
         is_due = now >= self._check_at or (some_unknown and not self._no_answer)
         if is_due and topics and not self._requested:
             self._check_at = now + CHECK_SECONDS
-            self._request(topics)
+            self._request(topics, now)
         return changed
 
-    def _request(self, topics: Collection[str]) -> None:
+    def _request(self, topics: Collection[str], now: float) -> None:
         if self._admin is None:
             self._admin = AdminClient(client_config(self._settings), logger=client_logger)
         try:
@@ -81,13 +86,32 @@ class TopicIds:
                 TopicCollection(list(topics)), request_timeout=DESCRIBE_SECONDS
             )
         except KafkaException as error:
-            logger.debug("the ids of topics are unknown: %s", error)
+            self._note_silence(error, now)
 
-    def _id_of(self, answer: "Future[TopicDescription]") -> str | None:
+    def _id_of(self, answer: "Future[TopicDescription]", now: float) -> str | None:
         """Return the id of a topic. None: Kafka did not answer, or the topic does not exist now."""
+        found = None
         try:
-            return str(answer.result().topic_id)
+            found = str(answer.result().topic_id)
         except KafkaException as error:
-            # librdkafka's own codes are negative.
-            self._no_answer |= error.args[0].code() < 0
-            return None
+            if error.args[0].code() < 0:  # librdkafka's own codes are negative
+                self._no_answer = True
+                self._note_silence(error, now)
+                return None
+        self._silent_since, self._has_warned = None, False
+        return found
+
+    def _note_silence(self, error: KafkaException, now: float) -> None:
+        """Log a warning once no broker has answered for SILENCE_SECONDS."""
+        if self._silent_since is None:
+            self._silent_since = now
+        if now - self._silent_since < SILENCE_SECONDS or self._has_warned:
+            logger.debug("the ids of topics are unknown: %s", error)
+            return
+        self._has_warned = True
+        logger.warning(
+            "no broker has answered a request for the ids of topics for %.0f s (%s); until one does, "
+            "a topic that is deleted and created again is not noticed",
+            now - self._silent_since,
+            error.args[0].str(),
+        )
