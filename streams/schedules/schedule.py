@@ -63,10 +63,10 @@ class Schedule:
     """Seconds: a run begins at a point between its slot and so much later. A slot has always the same point."""
     enabled: bool = True
 
-    def cron_line(self, start: datetime, *, reverse: bool = False) -> CronSim:
-        """Return the times of the cron line after a time, or before it, the nearest first. Raises ScheduleError."""
+    def cron_line(self, start: datetime) -> CronSim:
+        """Return the times of the cron line after a time, the nearest first. Raises ScheduleError."""
         try:
-            return CronSim(self.cron or "", start.astimezone(ZoneInfo(self.timezone)), reverse=reverse)
+            return CronSim(self.cron or "", start.astimezone(ZoneInfo(self.timezone)))
         except CronSimError as error:
             raise ScheduleError("cron", f"{(self.cron or '')[:_SHOWN]!r} is not a cron line: {error}") from error
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Literal
 
 from streams.schedules.schedule import Overlap, Schedule
@@ -18,6 +18,7 @@ CLAIMED_AT_ONCE = 100
 """Slots of one schedule that one transaction claims."""
 MISSED_SHOWN = 100
 """The newest missed slots of one gap that get a row."""
+_FIRST_SPAN = timedelta(hours=2)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Decision = Literal["run", "wait", "skip"]
@@ -115,7 +116,9 @@ def run_status(handlers: tuple[str, ...], executions: Mapping[str, str]) -> str:
 def _slots_after(schedule: Schedule, after: datetime) -> Iterator[datetime]:
     if schedule.every is None:
         for local in schedule.cron_line(after):
-            yield local.astimezone(UTC)
+            # Within the hour that comes twice, the library begins with slots of the first one.
+            if (slot := local.astimezone(UTC)) > after:
+                yield slot
         return
     number = math.floor((after - _EPOCH).total_seconds() / schedule.every)
     while True:
@@ -126,23 +129,16 @@ def _slots_after(schedule: Schedule, after: datetime) -> Iterator[datetime]:
 
 
 def _missed_slots(schedule: Schedule, first: datetime, end: datetime) -> tuple[datetime, ...]:
-    """Return the newest slots from `first` to before `end`."""
-    found: list[datetime] = []
-    for slot in islice(_slots_before(schedule, end), MISSED_SHOWN):
-        if slot < first:
-            break
-        found.append(slot)
-    return tuple(reversed(found))
+    """Return the newest slots from `first` to before `end`.
 
-
-def _slots_before(schedule: Schedule, end: datetime) -> Iterator[datetime]:
-    if schedule.every is None:
-        for local in schedule.cron_line(end, reverse=True):
-            yield local.astimezone(UTC)
-        return
-    number = math.ceil((end - _EPOCH).total_seconds() / schedule.every)
+    They are looked for forwards, in longer and longer spans before the end: a cron line that is read backwards leaves
+    out slots around a change of the clocks.
+    """
+    span = _FIRST_SPAN
     while True:
-        slot = _EPOCH + timedelta(seconds=number * schedule.every)
-        if slot < end:
-            yield slot
-        number -= 1
+        start = max(first, end - span)
+        slots = _slots_after(schedule, start - timedelta(microseconds=1))
+        found = tuple(takewhile(lambda slot: slot < end, slots))
+        if start == first or len(found) >= MISSED_SHOWN:
+            return found[-MISSED_SHOWN:]
+        span *= 4

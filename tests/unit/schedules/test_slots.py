@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.schedules.schedule import Schedule
@@ -107,6 +107,50 @@ def test_slots_do_not_depend_on_when_they_are_looked_for(parts: list[float]) -> 
             claimed += due.run
             upcoming = due.next
     assert claimed == (list(due_slots(schedule, first, at).run) if first <= at else [])
+
+
+LINES = ("30 2 * * *", "0,30 2 * * *", "0 2-4 * * *", "45 1 * * *", "30 23 * * *", "*/20 * * * *", "30 2 31 10 *")
+CHANGES = (
+    ("Europe/Berlin", datetime(2027, 3, 28, 1, tzinfo=UTC)),
+    ("Europe/Berlin", datetime(2027, 10, 31, 1, tzinfo=UTC)),
+    ("America/Santiago", datetime(2027, 4, 4, 3, tzinfo=UTC)),
+    ("Australia/Lord_Howe", datetime(2027, 4, 3, 15, tzinfo=UTC)),
+)
+
+
+@pytest.mark.requirement("Schedules", "a slot is a UTC instant, with the rules of cron for daylight saving time")
+@given(
+    line=st.sampled_from(LINES),
+    change=st.sampled_from(CHANGES),
+    looked=st.integers(-300, 300),
+    behind=st.integers(0, 3_000),
+    catch_up=st.integers(0, 600),
+)
+@example("30 2 * * *", CHANGES[1], 5, 0, 300)
+@example("30 2 * * *", CHANGES[1], 15, 600, 5)
+def test_a_look_while_the_clocks_change_finds_the_same_slots(
+    line: str, change: tuple[str, datetime], looked: int, behind: int, catch_up: int
+) -> None:
+    """The slots are those of a look days before. None lies in the past of the next look, none is left out.
+
+    Args:
+        line: The cron line.
+        change: The zone, and when its clocks change.
+        looked: When slots are looked for, in minutes after the change.
+        behind: How many minutes before that the first unclaimed slot may be.
+        catch_up: The window, in minutes.
+    """
+    zone, changes_at = change
+    schedule = nightly(line, zone, catch_up * 60.0)
+    all_slots = slots_between(schedule, changes_at - timedelta(days=4), changes_at + timedelta(days=400), 2_000)
+    now = changes_at + timedelta(minutes=looked)
+    assert next_slot(schedule, now) == next(slot for slot in all_slots if slot > now)
+    first = next_slot(schedule, now - timedelta(minutes=behind))
+    due = due_slots(schedule, first, now)
+    expected = [slot for slot in all_slots if first <= slot <= now]
+    oldest = now - timedelta(minutes=catch_up)
+    assert due.run == tuple(slot for slot in expected if slot >= oldest)
+    assert due.missed == tuple(slot for slot in expected if slot < oldest)[-MISSED_SHOWN:]
 
 
 @pytest.mark.parametrize(
