@@ -11,7 +11,7 @@ from schemas.event import event_time
 from streams.schedules.schedule import Handled
 from streams.schedules.slots import OPEN, run_status
 from streams.schedules.statements import EXECUTIONS, OPEN_SLOTS, UPDATE_SLOT
-from streams.topics import Catalogue
+from streams.topics import USUAL_RETENTION, Catalogue
 
 GRACE = timedelta(days=1)
 """How long after the retention of its topic a run without any execution counts as failed."""
@@ -87,9 +87,13 @@ def _columns(slot: RowMapping, status: str, executions: Sequence[RowMapping]) ->
 
 
 def _is_lost(slot: RowMapping, executions: Sequence[RowMapping], catalogue: Catalogue, now: datetime) -> bool:
-    """Return whether the event can never be handled any more."""
+    """Return whether the event can never be handled any more.
+
+    A topic that this worker does not know may be one of a newer version, whose workers run its events.
+    """
     published = event_time(slot["event_id"])
     if executions or published is None:
         return False
     topic = catalogue.find(slot["topic"] or "")
-    return topic is None or now - published > timedelta(seconds=topic.retention) + GRACE
+    retention = USUAL_RETENTION if topic is None else topic.retention
+    return now - published > timedelta(seconds=retention) + GRACE

@@ -172,6 +172,22 @@ async def test_a_run_without_any_execution_ends_after_its_topics_retention(setti
         assert statuses(engine) == [("timer", "failure")]
 
 
+async def test_an_older_worker_does_not_end_a_newer_one_s_run(settings: Settings, engine: Engine) -> None:
+    """It does not know the topic of the slot's event, whose execution begins later. The retention ends the run."""
+    async with open_clock(settings) as (clock, database):
+        await registered(database, engine, 0)
+        await clock.tick()
+        with engine.begin() as connection:
+            connection.execute(text("update streams.slots set topic = 'of.later-version'"))
+        await clock.tick()
+        assert statuses(engine) == [("timer", "pending")]
+        with engine.begin() as connection:
+            old = {"old": new_event_id(1_700_000_000_000)}
+            connection.execute(text("update streams.slots set event_id = :old"), old)
+        await clock.tick()
+        assert statuses(engine) == [("timer", "failure")]
+
+
 @pytest.mark.requirement(SECTION, "a row that was broken by hand disables that schedule alone, loudly")
 @pytest.mark.parametrize(
     ("change", "error"),
