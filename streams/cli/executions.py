@@ -175,7 +175,7 @@ async def _cancel(settings: Settings, event_id: UUID, handler: str | None, by: s
 def summary(output: Output) -> None:
     """Count the deliveries of each handler by status.
 
-    Pending is computed: the events in the outbox plus the lag of the handler's pool. Deliveries that a worker has
+    Pending is computed: the events in the outbox plus the lag of the handler's topic. Deliveries that a worker has
     received and not started count as pending, since only that worker knows of them.
     """
     settings = load_settings()

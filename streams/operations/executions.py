@@ -157,8 +157,8 @@ def waiting_in_outbox(connection: Connection, event_id: UUID) -> Waiting | None:
 class Summary:
     """The number of a handler's deliveries in each status.
 
-    `received` means in a worker's window but not started. Only that worker knows it (its metric `streams_in_flight`).
-    Elsewhere it is part of `pending`, so it is 0 here.
+    `received` means in a worker's window but not started. Only that worker knows it, by its metric
+    `streams_deliveries_waiting`. Elsewhere it is part of `pending`, so it is 0 here.
     """
 
     handler: str

@@ -102,6 +102,13 @@ def test_each_step_reads_from_one_that_exists(name: str) -> None:
         assert output["match"] == reader["tag"]
 
 
+def test_fluent_bit_keeps_its_position_over_a_restart() -> None:
+    """Vector and Alloy do so by themselves."""
+    (reader,) = loaded("fluent-bit.yaml")["pipeline"]["inputs"]
+    assert reader["db"].startswith("/var/lib/")
+    assert reader["read_from_head"] is True
+
+
 def test_vector_needs_no_variable_of_the_environment() -> None:
     """From version 0.57 on, Vector does not replace them: it would take the name for the address."""
     assert "$" not in (FOLDER / "vector.yaml").read_text(encoding="utf-8")
