@@ -14,7 +14,8 @@ from streams.delivery.intake.background_tasks import BackgroundTasks
 from streams.delivery.intake.decoded import DecodedChunk, DecodedRecord, MissingPayload, Rerouted
 from streams.delivery.intake.decoding import Decoder
 from streams.delivery.intake.partition_queue import PartitionQueues
-from streams.delivery.intake.payload_loader import PayloadLoader, split_chunk
+from streams.delivery.intake.payload_loader import PayloadLoader, release_unused, split_chunk
+from streams.delivery.scheduling.arrival import WAKE_INTERVAL, Arrival
 from streams.delivery.scheduling.retry_tiers import Hop, Run, Wait, next_move
 from streams.delivery.scheduling.scheduler import Scheduler
 from streams.delivery.settlement.forwarding import Forwarding
@@ -133,10 +134,10 @@ class Intake:
             return
         for part in split_chunk(chunk, read.tickets):
             payloads = await self._payloads.load(part)
-            self._dispatch(
-                part.chunk,
-                await self._schemas.decode_when_loaded(partial(self._decoder.decode_chunk, part.chunk, payloads)),
-            )
+            decode = partial(self._decoder.decode_chunk, part.chunk, payloads)
+            decoded = await self._schemas.decode_when_loaded(decode)
+            release_unused(payloads.values())
+            self._dispatch(part.chunk, decoded)
 
     async def _process_isolated(self, chunk: Chunk, record: Record, tier_delay: float | None) -> None:
         """Process a chunk of one record, which is a suspect while it is decoded."""
@@ -222,14 +223,15 @@ class Intake:
         self, chunk: Chunk, record: Record, tier_delay: float, ticket: Ticket, missing: MissingPayload
     ) -> None:
         """Wait until a large event is due, and load its payload only then."""
+        arrival = Arrival.of(record)
         while True:
-            now = now_ms()
+            now = arrival.now()
             match next_move(now, due_at_of(record), record.timestamp, tier_delay, self._delays):
                 case Run():
                     payload = await self._payloads.load_one(chunk.assignment, ticket, missing.handler)
-                    read = await self._schemas.decode_when_loaded(
-                        partial(self._decoder.decode_retry, chunk, record, payload)
-                    )
+                    decode = partial(self._decoder.decode_retry, chunk, record, payload)
+                    read = await self._schemas.decode_when_loaded(decode)
+                    release_unused([payload])
                     self._dispatch_retry(chunk, record, tier_delay, read)
                     return
                 case Hop(longer):
@@ -238,7 +240,7 @@ class Intake:
                         self._background.send(chunk, record, tier, self._forwarding.moved(record, tier))
                     return
                 case Wait(until):
-                    await asyncio.sleep((until - now) / 1000)
+                    await asyncio.sleep(min(WAKE_INTERVAL, (until - now) / 1000))
 
     async def _move_after_wait(self, chunk: Chunk, read: Rerouted) -> None:
         await asyncio.sleep(read.wait)

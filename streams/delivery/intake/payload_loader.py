@@ -92,6 +92,13 @@ class ChunkPart:
     tickets: Mapping[int, Ticket]
 
 
+def release_unused(payloads: Iterable[Payload]) -> None:
+    """Release the memory of payloads that were decoded and gave no delivery, for example since they are no events."""
+    for payload in payloads:
+        if isinstance(payload, Loaded) and payload.reservation.pending is None:
+            payload.reservation.released = True
+
+
 def split_chunk(chunk: Chunk, tickets: Mapping[int, Ticket], most: int = PART_BYTES) -> list[ChunkPart]:
     """Split a chunk into parts with at most `most` bytes of payloads each, or with one payload. Keeps the order."""
     parts: list[ChunkPart] = []

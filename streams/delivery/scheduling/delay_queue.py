@@ -10,42 +10,26 @@ from dataclasses import dataclass
 from streams import headers
 from streams.delivery.admission.admission import Resumption
 from streams.delivery.delivery import Delivery, due_at_of, now_ms
+from streams.delivery.scheduling.arrival import WAKE_INTERVAL, Arrival
 from streams.delivery.scheduling.retry_tiers import Hop, Run, Wait, next_move
 from streams.transport.kafka.records import Assignment
 
-WAKE_INTERVAL = 1.0
-"""Maximum number of seconds between two checks of the clock while retries wait."""
 CLOCK_STEP = 1.0
 """Seconds: a larger change of the wall clock against the monotonic clock is a step, not a slew."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingRetry:
-    """A delivery that waits in a tier of `tier_delay` seconds.
-
-    Its time starts at its arrival, which is never before the timestamp of its record, and follows the monotonic clock.
-    So a wall clock that is stepped back, or is behind the clock of the sending worker, does not delay the retry.
-    """
+    """A delivery that waits in a tier of `tier_delay` seconds."""
 
     delivery: Delivery
     tier_delay: float
-    arrival: int
-    """ms since the epoch."""
-    since: float
-    """The arrival by the monotonic clock, in seconds."""
+    arrival: Arrival
 
     @property
     def is_deferred(self) -> bool:
         """Whether it waits for the end of a pause or an outage."""
         return headers.last(self.delivery.record.headers, headers.DEFERRALS) is not None
-
-    def now(self) -> int:
-        """Return the current time for this delivery, ms since the epoch; never behind the wall clock."""
-        return max(now_ms(), self.arrival + int((time.monotonic() - self.since) * 1000))
-
-    def monotonic_at(self, moment: int) -> float:
-        """Return the monotonic time, in seconds, of a moment (ms since the epoch)."""
-        return self.since + (moment - self.arrival) / 1000
 
 
 class DelayQueue:
@@ -85,8 +69,7 @@ class DelayQueue:
 
     def put(self, delivery: Delivery, tier_delay: float) -> None:
         """Run a delivery, forward it, or keep it until it is due. `tier_delay` is that of its tier, in seconds."""
-        arrival = max(now_ms(), delivery.record.timestamp)
-        self._dispatch(WaitingRetry(delivery, tier_delay, arrival, time.monotonic()))
+        self._dispatch(WaitingRetry(delivery, tier_delay, Arrival.of(delivery.record)))
         self._set_timer()
 
     def release(self) -> None:
@@ -132,7 +115,7 @@ class DelayQueue:
 
     def _dispatch(self, waiting: WaitingRetry) -> None:
         record, is_deferred = waiting.delivery.record, waiting.is_deferred
-        now, due_at = waiting.now(), due_at_of(record)
+        now, due_at = waiting.arrival.now(), due_at_of(record)
         if not is_deferred:
             move = next_move(now, due_at, record.timestamp, waiting.tier_delay, self._delays)
         elif due_at <= now or self._resumption(waiting.delivery) == "run":
@@ -146,7 +129,7 @@ class DelayQueue:
                 self._hop(waiting.delivery, delay)
             case Wait(until):
                 number = next(self._order)
-                heapq.heappush(self._heap, (waiting.monotonic_at(until), number, waiting))
+                heapq.heappush(self._heap, (waiting.arrival.monotonic_at(until), number, waiting))
                 if is_deferred:
                     self._deferred.add(number)
 
@@ -160,7 +143,7 @@ class DelayQueue:
         waiting, self._heap = self._heap, []
         self._deferred.clear()
         for _, _, one in waiting:
-            self._dispatch(WaitingRetry(one.delivery, one.tier_delay, one.now(), now))
+            self._dispatch(WaitingRetry(one.delivery, one.tier_delay, Arrival(one.arrival.now(), now)))
 
     def _wake(self) -> None:
         self._adjust_to_clock_step()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from streams.delivery.delivery import Delivery, now_ms
-from streams.delivery.scheduling import delay_queue
+from streams.delivery.scheduling import arrival, delay_queue
 from streams.delivery.scheduling.delay_queue import DelayQueue
 from tests.support.factories import a_delivery
 
@@ -15,7 +15,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.off = 0
-        monkeypatch.setattr(delay_queue, "now_ms", self.now)
+        for module in (arrival, delay_queue):
+            monkeypatch.setattr(module, "now_ms", self.now)
 
     def now(self) -> int:
         """Return the time of the queue, ms since the epoch."""
