@@ -87,10 +87,14 @@ class Lanes:
         self._blocked: list[Lane] = []
         self.waiting = 0
 
-    def add_all(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
+    def add_all(self, deliveries: Iterable[Delivery], *, stay_queued: bool = False) -> list[Delivery]:
         """Add deliveries of one partition to their lanes; return those over their tenant's share, which are not added.
 
         The deliveries of a batch handler share one lane lookup. They have no share, because they never wait long.
+
+        Args:
+            deliveries: What is added.
+            stay_queued: All handlers of the topic are blocked. Then no tenant waits for another, and there is no share.
         """
         shared: dict[str, Lane] = {}
         over_share: list[Delivery] = []
@@ -106,7 +110,7 @@ class Lanes:
                 continue
             tenant_key = _tenant_key(delivery)
             waiting = self._waiting_of_tenant.get(tenant_key, 0)
-            if self._tenant_share is not None and waiting >= self._tenant_share:
+            if self._tenant_share is not None and waiting >= self._tenant_share and not stay_queued:
                 over_share.append(delivery)
             else:
                 self._waiting_of_tenant[tenant_key] = waiting + 1

@@ -71,6 +71,8 @@ class Scheduler:
         self._revocations = 0
         """Number of revocations in progress. They wait for tasks to end, so tasks then take no further unit."""
         self._closing = False
+        self._probe_starts = False
+        """Whether a unit was taken that becomes the probe of a dependency in its task's first step."""
 
     @property
     def running(self) -> int:
@@ -92,11 +94,12 @@ class Scheduler:
 
         Blocked deliveries beside others are deferred here, so they take no slot from them.
         """
-        if self._admission.any_blocked:
+        stay_queued = bool(deliveries) and self._admission.stays_queued(deliveries[0])
+        if self._admission.any_blocked and not stay_queued:
             deliveries = self._defer_blocked(deliveries)
         if late := late_additions(deliveries):
             self._telemetry.out_of_order(deliveries[0], late)
-        over_share = self._lanes.add_all(deliveries)
+        over_share = self._lanes.add_all(deliveries, stay_queued=stay_queued)
         self.start_ready()
         return over_share
 
@@ -112,13 +115,12 @@ class Scheduler:
 
     def start_ready(self) -> None:
         """Start units while slots are free."""
-        while not self._closing and len(self._units) < self._concurrency:
-            unit = self._lanes.take()
-            if unit is None:
-                break
+        while len(self._units) < self._concurrency and (unit := self._take()) is not None:
             task = asyncio.create_task(self._run(unit))
             self._units[task] = unit
             task.add_done_callback(self._ended)
+        if self._probe_starts:
+            asyncio.get_running_loop().call_soon(self._probe_started)
 
     def discard(self, assignments: set[Assignment]) -> None:
         """Discard the waiting deliveries of these assignments."""
@@ -170,12 +172,7 @@ class Scheduler:
             self.start_ready()
 
     def _defer_blocked(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Defer the deliveries of blocked handlers, except those that stay queued; return the others.
-
-        All deliveries are of one topic.
-        """
-        if not deliveries or self._admission.stays_queued(deliveries[0]):
-            return deliveries
+        """Defer the deliveries of blocked handlers; return the others. All deliveries are of one topic."""
         by_handler: dict[str, list[Delivery]] = {}
         for delivery in deliveries:
             by_handler.setdefault(delivery.handler.name, []).append(delivery)
@@ -186,6 +183,20 @@ class Scheduler:
                 blocked.add(name)
                 self._runners.defer(same, why)
         return [delivery for delivery in deliveries if delivery.handler.name not in blocked] if blocked else deliveries
+
+    def _take(self) -> Unit | None:
+        """Return the next unit to run. After a probe is taken there is none until it runs.
+
+        Its breaker counts a probe from its start. Before that, each lane that waits for the dependency looks ready.
+        """
+        if self._closing or self._probe_starts or (unit := self._lanes.take()) is None:
+            return None
+        self._probe_starts = self._admission.breakers.needs_probe(unit.handler)
+        return unit
+
+    def _probe_started(self) -> None:
+        self._probe_starts = False
+        self.start_ready()
 
     async def _run(self, unit: Unit) -> None:
         """Run a unit, then further ready units: a task per unit would cost as much as a small handler."""
@@ -200,7 +211,7 @@ class Scheduler:
                 return
             self._lanes.done(unit)
             del self._units[task]
-            following = self._lanes.take()
+            following = self._take()
             if following is None:
                 return
             self._units[task] = unit = following

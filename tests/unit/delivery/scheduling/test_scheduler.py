@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from schemas import Event
 from streams import headers
 from streams.delivery.admission.admission import Admission
 from streams.delivery.admission.breaker_registry import BreakerRegistry
@@ -14,6 +15,7 @@ from streams.delivery.admission.database_gate import DatabaseGate
 from streams.delivery.admission.pauses import Pauses
 from streams.delivery.delivery import Delivery, now_ms
 from streams.delivery.errors import StrayCancellationError, Unavailable
+from streams.delivery.handler import Handler
 from streams.delivery.scheduling.lanes import Lanes
 from streams.delivery.scheduling.runners import Runners
 from streams.delivery.scheduling.scheduler import Scheduler
@@ -33,7 +35,9 @@ LATER = 4_102_444_800_000
 class Trial:
     """A scheduler with a runner that ends a delivery when `finish` is called, and records the calls."""
 
-    def __init__(self, *, concurrency: int = 2, delays: tuple[float, ...] = (0.0, 10.0)) -> None:
+    def __init__(
+        self, *, concurrency: int = 2, delays: tuple[float, ...] = (0.0, 10.0), tenant_share: int | None = None
+    ) -> None:
         self.started: list[str] = []
         self.deferred: list[tuple[list[str], str]] = []
         self.expired: list[list[str]] = []
@@ -50,10 +54,10 @@ class Trial:
         self.breakers = BreakerRegistry(["embeddings"])
         self.gate = DatabaseGate(ENGINE)
         self.pauses = Pauses(ENGINE)
-        by_topic = {"document.deleted": (a_handler(), NEEDY)}
-        admission = Admission(self.gate, self.pauses, self.breakers, by_topic, lambda: self.now)
+        self.by_topic: dict[str, tuple[Handler[Event], ...]] = {"document.deleted": (a_handler(), NEEDY)}
+        admission = Admission(self.gate, self.pauses, self.breakers, self.by_topic, lambda: self.now)
         guard = CrashLoopGuard(ENGINE, self.gate, "unit", self.failures.append)
-        self.lanes = Lanes(stays_queued=admission.stays_queued)
+        self.lanes = Lanes(tenant_share=tenant_share, stays_queued=admission.stays_queued)
         self.scheduler = Scheduler(
             self.lanes,
             admission,
@@ -216,6 +220,62 @@ async def test_if_every_handler_of_a_topic_is_paused_its_deliveries_stay_queued(
     trial.scheduler.release()
     await until(lambda: trial.started == ["d0"])
     trial.finish("d0")
+
+
+@pytest.mark.requirement(
+    "Faults and operations", "deliveries of a topic that is blocked as a whole wait, whatever their tenant or key"
+)
+async def test_deliveries_that_stay_queued_have_no_share() -> None:
+    """Over their tenant's share, others move to a retry tier. These wait, so their partition is full and pauses."""
+    trial = Trial(tenant_share=2)
+    trial.pauses._paused = frozenset({("topic", "document.deleted")})
+    trial.add(*(a_delivery(f"d{number}", offset=number) for number in range(10)))
+    assert (trial.deferred, trial.scheduler.waiting) == ([], 10)
+    trial.pauses._paused = frozenset()
+    trial.scheduler.release()
+    more = [a_delivery(f"e{number}", offset=10 + number) for number in range(4)]
+    assert trial.scheduler.add(more) == more, "the tenant has more than its share"
+    await until(lambda: trial.started == ["d0", "d1"])
+    for number in range(10):
+        await until(lambda number=number: f"d{number}" in trial.started)  # type: ignore[misc]  # bound now
+        trial.finish(f"d{number}")
+
+
+@pytest.mark.requirement(
+    "Faults and operations", "deliveries of a topic that is blocked as a whole wait, whatever their tenant or key"
+)
+@pytest.mark.parametrize("fills", ["a timer", "a chunk", "a slot"])
+async def test_one_delivery_of_many_keys_is_the_probe_and_the_others_wait(fills: str) -> None:
+    """Nothing of the topic is deferred when a probe is due, whoever fills the slots then."""
+    trial = Trial(concurrency=8)
+    trial.by_topic["document.deleted"] = (NEEDY,)
+    if fills == "a slot":
+        trial.add(a_delivery("before", offset=0, handler=NEEDY))
+        await until(lambda: trial.started == ["before"])
+    for _ in range(3):
+        trial.breakers.failed(Unavailable("embeddings", "refused"))
+    (breaker,) = (one for one in trial.breakers.all if one.dependency == "embeddings")
+    trial.add(*(a_delivery(f"k{number}", offset=1 + number, handler=NEEDY) for number in range(40)))
+    breaker.retry_at = 0.0
+    if fills == "a slot":
+        trial.scheduler._lanes.release()
+        trial.finish("before")
+        await until(lambda: trial.ended == ["before"])
+    elif fills == "a chunk":
+        trial.scheduler._lanes.release()
+        trial.add(a_delivery("more", offset=50, handler=NEEDY))
+    else:
+        trial.scheduler.release()
+    trial.scheduler.start_ready()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert trial.started[-1] == "k0"
+    assert trial.deferred == []
+    assert len(trial.scheduler.tasks) == 1
+    trial.breakers.succeeded(NEEDY)
+    trial.scheduler.release()
+    await until(lambda: len(trial.scheduler.tasks) == 8)
+    trial.breakers.close()
 
 
 async def test_while_a_dependency_is_unavailable_one_delivery_probes_and_the_others_are_deferred() -> None:
