@@ -190,6 +190,6 @@ def read_history(record_headers: headers.Headers) -> list[object]:
         return []
     try:
         entries = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return entries if isinstance(entries, list) else []

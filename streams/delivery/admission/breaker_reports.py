@@ -47,6 +47,7 @@ class BreakerReports:
             except (SQLAlchemyError, OSError) as error:
                 log.debug("cannot report the circuit breakers", error=message(error))
                 await asyncio.sleep(1)
+                continue
             try:
                 async with asyncio.timeout(REPORT_INTERVAL):
                     await self._changed.wait()

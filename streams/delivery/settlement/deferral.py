@@ -157,14 +157,15 @@ class DeferredBatch:
         self.unsent = list(deliveries)
         self.sent: list[Delivery] = []
         self.refused: list[Delivery] = []
-        """Their records are refused for good, for example because they are too large."""
+        """Their records cannot be built, or are refused for good, for example because they are too large."""
 
     async def send(self, producer: Producer) -> None:
         """Send what is not sent yet. Raises ProduceError if a record may be accepted later."""
-        outcomes = await (await producer.send_all(self._record(delivery) for delivery in self.unsent))
+        records = self._records()
+        outcomes = await (await producer.send_all(record for _, record in records))
         failure: ProduceError | None = None
-        tried, self.unsent = self.unsent, []
-        for delivery, error in zip(tried, outcomes, strict=True):
+        self.unsent = []
+        for (delivery, _), error in zip(records, outcomes, strict=True):
             if error is None:
                 self.sent.append(delivery)
             elif error.retriable:
@@ -174,6 +175,18 @@ class DeferredBatch:
                 self.refused.append(delivery)
         if failure is not None:
             raise failure
+
+    def _records(self) -> list[tuple[Delivery, NewRecord]]:
+        """Return what is not sent yet, with its records. One that cannot be built holds up no other delivery."""
+        built = []
+        for delivery in self.unsent:
+            try:
+                built.append((delivery, self._record(delivery)))
+            except Exception:
+                log.exception("cannot build the record of a deferred delivery", fault="record")
+                self.refused.append(delivery)
+        self.unsent = [delivery for delivery, _ in built]
+        return built
 
     def _record(self, delivery: Delivery) -> NewRecord:
         state = RetryState(

@@ -61,7 +61,7 @@ def test_one_header_is_read_without_the_others() -> None:
     assert record.last_header("a") == b"text"
 
 
-@pytest.mark.parametrize("broken", [b"no json", b"\xff\xfe", b'{"attempt": 1}', b""])
+@pytest.mark.parametrize("broken", [b"no json", b"\xff\xfe", b'{"attempt": 1}', b"", b"[" * 100_000])
 def test_an_invalid_history_is_ignored(broken: bytes) -> None:
     """An invalid header of a third-party producer must not prevent a retry."""
     delivery = a_delivery(headers=((headers.HISTORY, broken),))
