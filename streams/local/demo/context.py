@@ -60,6 +60,8 @@ class DemoContext:
     codec: Codec
     engine: Engine
     platform: Platform
+    runner: asyncio.Runner
+    """Runs the coroutines, all in one event loop."""
     check_alive: Callable[[], None]
     """Raises ClaimError if the demo's own worker has ended."""
     screen: Screen
@@ -99,7 +101,7 @@ class DemoContext:
 
     def run(self, work: Coroutine[object, object, T]) -> T:
         """Run a coroutine of the platform's services."""
-        return asyncio.run(work)
+        return self.runner.run(work)
 
     def in_session(self, question: Callable[[AsyncSession], Awaitable[T]]) -> T:
         """Call an async function with a session and return its result."""
@@ -112,7 +114,7 @@ class DemoContext:
             finally:
                 await database.dispose()
 
-        return asyncio.run(run())
+        return self.runner.run(run())
 
     def vectors(self) -> int:
         """Return the number of entries in the dataset's collection."""

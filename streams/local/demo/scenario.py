@@ -1,7 +1,9 @@
 """Runs the demo from start to end."""
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from streams.codec import build_codec
@@ -39,15 +41,16 @@ def run_demo(stack: LocalStack, sources: Sequence[SourceFile], question: Questio
         StackError: the stack cannot be used.
     """
     began = time.monotonic()
-    screen.step("Kafka, PostgreSQL, Redis and a worker, on this machine")
-    with screen.status("starting") as say:
-        stack.up(say)
-    settings, environment = adopt_settings(stack)
-    _prepare(settings, screen)
-    with running_worker(stack, settings, environment, screen) as worker:
-        demo = _context(settings, worker.check_alive, screen)
-        summary = _run_steps(demo, sources, question)
-    screen.done("the worker has drained and stopped")
+    with _open_runner() as runner:
+        screen.step("Kafka, PostgreSQL, Redis and a worker, on this machine")
+        with screen.status("starting") as say:
+            stack.up(say)
+        settings, environment = adopt_settings(stack)
+        _prepare(settings, screen)
+        with running_worker(stack, settings, environment, screen) as worker:
+            demo = _context(settings, runner, worker.check_alive, screen)
+            summary = _run_steps(demo, sources, question)
+        screen.done("the worker has drained and stopped")
     return summary(time.monotonic() - began)
 
 
@@ -69,9 +72,21 @@ def run_demo_on_existing(
     wanted = " ".join(f"{name}={value}" for name, value in SETTINGS.items())
     check(condition=settings.retry_delays == RETRY_DELAYS, message=f"the demo needs {wanted}, here and at the workers")
     screen.step("Servers and workers that run already")
-    demo = _context(settings, lambda: None, screen)
-    screen.done(f"Kafka at {settings.kafka_bootstrap_servers}")
-    return _run_steps(demo, sources, question)(time.monotonic() - began)
+    with _open_runner() as runner:
+        demo = _context(settings, runner, lambda: None, screen)
+        screen.done(f"Kafka at {settings.kafka_bootstrap_servers}")
+        return _run_steps(demo, sources, question)(time.monotonic() - began)
+
+
+@contextmanager
+def _open_runner() -> Iterator[asyncio.Runner]:
+    """Create the event loop of all steps, before the first of them.
+
+    An interrupt while Python builds a loop leaves its own messages behind the demo's last line.
+    """
+    with asyncio.Runner() as runner:
+        runner.get_loop()
+        yield runner
 
 
 def _prepare(settings: Settings, screen: Screen) -> None:
@@ -82,7 +97,9 @@ def _prepare(settings: Settings, screen: Screen) -> None:
     screen.done(f"servers answer, the schema is migrated, {len(plan.changes)} topics are created")
 
 
-def _context(settings: Settings, check_alive: Callable[[], None], screen: Screen) -> DemoContext:
+def _context(
+    settings: Settings, runner: asyncio.Runner, check_alive: Callable[[], None], screen: Screen
+) -> DemoContext:
     catalogue = build_catalogue(settings)
     return DemoContext(
         settings=settings,
@@ -90,6 +107,7 @@ def _context(settings: Settings, check_alive: Callable[[], None], screen: Screen
         codec=build_codec(settings, catalogue),
         engine=sync_engine(settings),
         platform=build_platform(settings),
+        runner=runner,
         check_alive=check_alive,
         screen=screen,
     )
