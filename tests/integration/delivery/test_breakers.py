@@ -40,8 +40,15 @@ class Provider:
     "Faults and operations",
     "breakers: open on consecutive failures, pure and mixed topics, probe, close, no attempt burned",
 )
-async def test_a_topic_that_needs_it_throughout_waits_in_its_partition(trial: Settings) -> None:
-    """Of fifty events three call the provider, then one per pause. These are deferred; the others run later."""
+@pytest.mark.parametrize(("keys", "first"), [(1, 3), (50, 8)])
+async def test_a_topic_that_needs_it_throughout_waits_in_its_partition(trial: Settings, keys: int, first: int) -> None:
+    """Of fifty events the first ones call the provider, then one per pause. These are deferred; the others run later.
+
+    Args:
+        trial: The settings.
+        keys: How many keys the events have.
+        first: How many call the provider until it counts as unavailable: three, or as many as run at once.
+    """
     provider = Provider()
 
     async def ask(event: SingleTrialRequested, work: Work) -> None:
@@ -50,18 +57,18 @@ async def test_a_topic_that_needs_it_throughout_waits_in_its_partition(trial: Se
 
     handler = handles(SingleTrialRequested, name="ask", needs="provider", retry=ONCE)(ask)
     async with open_bench(trial, handler) as bench:
-        fed = bench.feed(*(SingleTrialRequested(entity="e") for _ in range(50)))
+        fed = bench.feed(*(SingleTrialRequested(entity=f"e{number % keys}") for number in range(50)))
         await bench.until(lambda: bench.context.breakers.any_open, "the breaker to open")
         await asyncio.sleep(1.5)
-        assert provider.asked <= 3 + 6
+        assert provider.asked <= first + 6
         waiting = fed.unsettled
         provider.up = True
         await bench.settled(fed)
         rows = await bench.executions()
         effects = await bench.query("select event_id from trials order by id")
-    assert waiting >= 40
+    assert waiting >= 50 - first - 6
     assert {(row["status"], row["attempts"]) for row in rows} == {("retry", 0), ("success", 1)}
-    assert len(effects) == sum(row["status"] == "success" for row in rows) >= 40
+    assert len(effects) == sum(row["status"] == "success" for row in rows) >= 50 - first - 6
     assert not bench.context.breakers.any_open
 
 
