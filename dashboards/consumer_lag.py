@@ -44,6 +44,14 @@ _LAG = Row(
             one(f"topk(20, max by (consumergroup, topic) ({_AGE}))", "{{consumergroup}} {{topic}}"),
             unit="s",
         ),
+        Panel(
+            "Records without a handler",
+            "Records in topics that no handler reads. They wait until a handler is deployed or their retention ends. "
+            "They raise no alert and start no workers.",
+            one("max by (topic) (streams_records_without_handler)", "{{topic}}"),
+            width=24,
+            none_text="every topic has a handler",
+        ),
     ),
 )
 

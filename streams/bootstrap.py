@@ -66,7 +66,7 @@ def build_app(settings: Settings | None = None, *, handlers: Sequence[Handler[Ev
                 build_billing(settings),
                 build_periods(settings),
                 build_tidb(settings),
-                build_monitoring(settings, catalogue),
+                build_monitoring(settings, catalogue, read),
             ],
             preload=COMPUTE_MODULES,
             crash=app.end_after_failure,

@@ -38,19 +38,20 @@ def exporter(*, as_json: JSONOption = False) -> None:
         listening = listen(settings)
     except PortTakenError as error:
         raise CommandError(str(error)) from error
-    handlers = HandlerNames()
     kafka = kafka_source(settings, catalogue, settings.exporter_interval)
     database = database_source(settings, catalogue, settings.exporter_interval)
     topics = frozenset(topic.name for topic in catalogue)
+    handlers = HandlerNames(topics)
 
     def names() -> KnownNames | None:
-        return None if handlers.names is None else KnownNames(topics, handlers.names)
+        known = handlers.known
+        return None if known is None else KnownNames(topics, known.handlers, known.topics)
 
     collector = ExporterCollector(kafka, database, names)
     handlers.start()
     kafka.start()
     database.start()
-    asyncio.run(serve(listening, exporter_registry(collector), (kafka, database)))
+    asyncio.run(serve(listening, exporter_registry(collector), (kafka, database), lambda: handlers.known is not None))
     handlers.stop()
     kafka.stop(END_SECONDS)
     database.stop(END_SECONDS)

@@ -119,7 +119,7 @@ def exporter() -> Iterator[Sequence[str]]:
     database = DatabaseSample(outbox=depth, dead_letters=[], schedules=[], paused=[], breakers=[])
     sources = Reading(kafka, None, 0.0, 0.0), Reading(database, None, 0.0, 0.0)
     families = [
-        *exporter_families(*sources, KnownNames(frozenset(), frozenset()), 0.0),
+        *exporter_families(*sources, KnownNames(frozenset(), frozenset(), frozenset()), 0.0),
         *BuildInfoCollector().collect(),
     ]
     yield METRIC_COLUMNS

@@ -100,11 +100,18 @@ def tier_delays(catalogue: Catalogue, topics: Collection[str]) -> dict[str, floa
     return delays
 
 
-def build_monitoring(settings: Settings, catalogue: Catalogue) -> Monitoring:
-    """Create the monitoring of the settings. No connection is opened. Raises SettingsError."""
+def build_monitoring(settings: Settings, catalogue: Catalogue, read: Collection[str]) -> Monitoring:
+    """Create the monitoring of the settings. No connection is opened. Raises SettingsError.
+
+    Args:
+        settings: The thresholds, the receivers, Kafka and Celery.
+        catalogue: The topics.
+        read: The event topics that a handler reads. The events of the others wait on purpose, so they are no alert.
+    """
+    unread = {topic.name for topic in catalogue}.difference(read)
 
     def read_lags() -> list[TopicLag]:
-        lags: list[Lag] = group_lag(settings, catalogue)
+        lags: list[Lag] = [lag for lag in group_lag(settings, catalogue) if lag.topic not in unread]
         return topic_lags(LagSnapshot(time.monotonic(), lags), oldest=oldest_records(settings, lags))
 
     return Monitoring(

@@ -28,7 +28,7 @@ class ExporterCollector(Collector):
         Args:
             kafka: Reads the brokers.
             database: Reads the ledger's database.
-            names: Returns the names that may be labels. None: they are not known yet.
+            names: Returns the names that the handlers declare. None: they are not known yet.
         """
         self._kafka = kafka
         self._database = database
@@ -52,11 +52,11 @@ def exporter_families(
     Args:
         kafka: The last reading of Kafka. None: the first one is under way.
         database: The last reading of the database, in the same way.
-        names: The names that may be labels. None: they are not known yet.
+        names: The names that the handlers declare. None: they are not known yet.
         now: Seconds since the epoch.
     """
     if kafka is not None and kafka.value is not None:
-        yield from kafka_families(kafka.value, now)
+        yield from kafka_families(kafka.value, names, now)
     if database is not None and database.value is not None:
         yield from database_families(database.value, names, now)
     readings = ((KAFKA, kafka), (DATABASE, database))

@@ -13,7 +13,14 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from streams.delivery.errors import Reason
 from streams.observability.metrics import UNKNOWN, Lag
-from streams.operations.monitoring.sample import Breaker, DatabaseSample, KafkaSample, OpenDeadLetters, PausedItem
+from streams.operations.monitoring.sample import (
+    Breaker,
+    DatabaseSample,
+    KafkaSample,
+    OpenDeadLetters,
+    PausedItem,
+    Place,
+)
 
 LONGEST_LABEL = 100
 """Characters of a dependency's name. Handlers choose these names."""
@@ -23,10 +30,13 @@ _GROUP_TOPIC = ("consumergroup", "topic")
 
 @dataclass(frozen=True, slots=True)
 class KnownNames:
-    """The names that may be labels."""
+    """The names that may be labels, and the topics that a handler reads."""
 
     topics: frozenset[str]
+    """All event topics."""
     handlers: frozenset[str]
+    read: frozenset[str]
+    """The event topics that a handler reads. No group consumes the others."""
 
     def topic(self, name: str) -> str:
         """Return the topic's name, or `UNKNOWN`."""
@@ -35,6 +45,10 @@ class KnownNames:
     def handler(self, name: str) -> str:
         """Return the handler's name, or `UNKNOWN`. It stays empty for a record that could not be decoded."""
         return name if name in self.handlers or not name else UNKNOWN
+
+    def is_consumed(self, topic: str) -> bool:
+        """Return whether a group consumes an event topic or a retry tier."""
+        return topic in self.read or topic not in self.topics
 
 
 def gauge(name: str, help_text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]) -> Metric:
@@ -45,11 +59,27 @@ def gauge(name: str, help_text: str, labels: Sequence[str], values: Iterable[tup
     return family
 
 
-def kafka_families(sample: KafkaSample, now: float) -> Iterator[Metric]:
-    """Yield the metrics of a sample of Kafka. `now` is in seconds since the epoch: ages grow between two samples."""
+def kafka_families(sample: KafkaSample, names: KnownNames | None, now: float) -> Iterator[Metric]:
+    """Yield the metrics of a sample of Kafka.
+
+    A topic without a handler has no lag and no age, since its events wait on purpose: an alert would never end. Its
+    records are counted on their own.
+
+    Args:
+        sample: The sample.
+        names: The topics that a handler reads. None: they are not known yet, and no topic has lag, age or retention.
+        now: Seconds since the epoch: ages grow between two samples.
+    """
+    lags = [lag for lag in sample.lags if names is not None and names.is_consumed(lag.topic)]
     yield from _partition_families(sample)
-    yield from _group_families(sample)
-    oldest = _by_group_topic(sample)
+    yield from _group_families(lags, sample.members)
+    yield gauge(
+        "streams_records_without_handler",
+        "Records that wait in a topic without a handler.",
+        ("topic",),
+        () if names is None else _without_handler(sample.lags, names).items(),
+    )
+    oldest = _by_group_topic(lags, sample.oldest)
     yield gauge(
         "streams_oldest_unsettled_seconds",
         "Age of the oldest unsettled record, by its own timestamp; 0 if every record is settled.",
@@ -137,9 +167,17 @@ def _partition_families(sample: KafkaSample) -> Iterator[Metric]:
     )
 
 
-def _group_families(sample: KafkaSample) -> Iterator[Metric]:
+def _without_handler(lags: Iterable[Lag], names: KnownNames) -> Mapping[tuple[str], int]:
+    found: dict[tuple[str], int] = defaultdict(int)
+    for lag in lags:
+        if not names.is_consumed(lag.topic):
+            found[lag.topic,] += lag.lag
+    return found
+
+
+def _group_families(lags: Sequence[Lag], members: Mapping[str, int]) -> Iterator[Metric]:
     labels = ("consumergroup", *_PLACE)
-    places = [((lag.consumergroup, lag.topic, str(lag.partition)), lag) for lag in sample.lags]
+    places = [((lag.consumergroup, lag.topic, str(lag.partition)), lag) for lag in lags]
     yield gauge(
         "kafka_consumergroup_current_offset",
         "The group's next offset.",
@@ -151,7 +189,7 @@ def _group_families(sample: KafkaSample) -> Iterator[Metric]:
     )
     offsets: dict[tuple[str, str], int] = defaultdict(int)
     unsettled: dict[tuple[str, str], int] = defaultdict(int)
-    for lag in sample.lags:
+    for lag in lags:
         offsets[lag.consumergroup, lag.topic] += lag.current_offset
         unsettled[lag.consumergroup, lag.topic] += lag.lag
     yield gauge(
@@ -170,26 +208,28 @@ def _group_families(sample: KafkaSample) -> Iterator[Metric]:
         "kafka_consumergroup_members",
         "Members of the group.",
         ("consumergroup",),
-        (((group,), many) for group, many in sample.members.items()),
+        (((group,), many) for group, many in members.items()),
     )
 
 
-def _by_group_topic(sample: KafkaSample) -> Mapping[tuple[str, str], float | None]:
+def _by_group_topic(
+    lags: Iterable[Lag], oldest: Mapping[Place, float | None]
+) -> Mapping[tuple[str, str], float | None]:
     """Return the timestamp of each topic's oldest unsettled record; None: there is none.
 
     A topic with lag is left out if the record of one of its partitions is unknown and no other one is known: 0 would
     say that nothing waits.
     """
-    lags: dict[tuple[str, str], list[Lag]] = defaultdict(list)
-    for lag in sample.lags:
-        lags[lag.consumergroup, lag.topic].append(lag)
+    by_topic: dict[tuple[str, str], list[Lag]] = defaultdict(list)
+    for lag in lags:
+        by_topic[lag.consumergroup, lag.topic].append(lag)
     found: dict[tuple[str, str], float | None] = {}
-    for key, of_topic in lags.items():
+    for key, of_topic in by_topic.items():
         waiting = [(lag.topic, lag.partition) for lag in of_topic if lag.lag]
-        times = [at for place in waiting if (at := sample.oldest.get(place)) is not None]
+        times = [at for place in waiting if (at := oldest.get(place)) is not None]
         if times:
             found[key] = min(times)
-        elif all(place in sample.oldest for place in waiting):
+        elif all(place in oldest for place in waiting):
             found[key] = None
     return found
 

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -44,19 +44,22 @@ def listen(settings: Settings) -> socket.socket:
         raise PortTakenError(message) from error
 
 
-async def serve(listening: socket.socket, registry: CollectorRegistry, sources: Sources) -> None:
+async def serve(
+    listening: socket.socket, registry: CollectorRegistry, sources: Sources, knows_handlers: Callable[[], bool]
+) -> None:
     """Serve the pages until SIGTERM or SIGINT.
 
     Args:
         listening: The socket of `listen`.
         registry: The metrics.
         sources: Their threads are the health of the process.
+        knows_handlers: Returns whether the names of the handlers are known: lag needs them.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     app = web.Application(middlewares=[close_after_response])
-    app.add_routes(_Pages(registry, sources).routes())
+    app.add_routes(_Pages(registry, sources, knows_handlers).routes())
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_SECONDS)
     await runner.setup()
     assert runner.server is not None  # noqa: S101 - `setup` has created it
@@ -75,9 +78,10 @@ async def serve(listening: socket.socket, registry: CollectorRegistry, sources: 
 class _Pages:
     """The pages' handlers."""
 
-    def __init__(self, registry: CollectorRegistry, sources: Sources) -> None:
+    def __init__(self, registry: CollectorRegistry, sources: Sources, knows_handlers: Callable[[], bool]) -> None:
         self._registry = registry
         self._sources = sources
+        self._knows_handlers = knows_handlers
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -98,7 +102,7 @@ class _Pages:
         return web.json_response({"live": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
     async def ready(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
-        """Answer with 503 until each source has been read once, or has failed to answer.
+        """Answer with 503 until the handlers are known, and each source has been read once or has failed to answer.
 
         A source that does not answer is a reason, but no 503: the metrics must be scraped to show it.
         """
@@ -108,5 +112,8 @@ class _Pages:
             for name, last in readings.items()
             if last is None or last.error is not None
         ]
-        ready = None not in readings.values()
+        knows_handlers = self._knows_handlers()
+        if not knows_handlers:
+            reasons.append("handlers: not read yet")
+        ready = knows_handlers and None not in readings.values()
         return web.json_response({"ready": ready, "reasons": reasons}, status=200 if ready else 503)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
+from streams.agents.built_in import HANDLERS
 from streams.operations.doctor.kafka_rights import needed_rights
 from streams.operations.topics.acls import Role, rules_of, strimzi_user
 from streams.operations.topics.plan import desired_topics
+from streams.runtime.declarations import topics_to_read
 from streams.runtime.overrides import Overrides, apply_to_topics
 from streams.settings import Settings
 from streams.topics import BUILT_IN, POOLS, Catalogue
@@ -74,14 +76,31 @@ def test_each_pool_has_a_trigger_per_topic_and_retry_topic(name: str) -> None:
     of = deployed(name)
     scaled = {one["metadata"]["labels"]["event-streams/pool"]: one for one in of_kind(of.objects, "ScaledObject")}
     assert list(scaled) == [pool.name for pool in POOLS]
-    own = {"own-handlers": {"high": {"order.placed"}, "low": {"order.closed"}}}.get(name, {})
+    own = {"own-handlers": {"high": {"order.placed", "tenant.created"}, "low": {"order.closed"}}}.get(name, {})
+    read = topics_to_read(of.catalogue, HANDLERS)
     for pool in POOLS:
         kafka = [one["metadata"] for one in scaled[pool.name]["spec"]["triggers"] if one["type"] == "kafka"]
-        wanted = {topic.name for topic in of.catalogue.in_pool(pool.name)} | set(of.catalogue.tiers(pool.name))
-        assert sorted(one["topic"] for one in kafka) == sorted(wanted | own.get(pool.name, set()))
+        events = {topic.name for topic in of.catalogue.in_pool(pool.name) if topic.name in read}
+        wanted = events | set(of.catalogue.tiers(pool.name)) | own.get(pool.name, set())
+        assert sorted(one["topic"] for one in kafka) == sorted(wanted)
         assert {one["consumerGroup"] for one in kafka} == {of.catalogue.group(pool.name)}
         assert {one["limitToPartitionsWithLag"] for one in kafka} == {"true"}
         assert {one["bootstrapServers"] for one in kafka} == {of.settings.kafka_bootstrap_servers}
+
+
+@pytest.mark.requirement(
+    SECTION, "no trigger names a topic without a handler: its lag would keep a pool at its maximum"
+)
+@WITH_TRIGGERS
+def test_no_trigger_names_a_topic_that_nobody_reads(name: str) -> None:
+    """Only the example with a handler of its own scales by one of them."""
+    named = {
+        one["metadata"]["topic"].rpartition("tenant.")[2]
+        for scaled in of_kind(example(name), "ScaledObject")
+        for one in scaled["spec"]["triggers"]
+        if "tenant." in one["metadata"].get("topic", "")
+    }
+    assert named == ({"created"} if name == "own-handlers" else set())
 
 
 @pytest.mark.requirement(SECTION, "triggers by lag log in as the workers do")

@@ -100,6 +100,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "there are two topics named app.created",
     ),
     "override of nothing": ({"overrides": {"topics": {"app.made": {"pool": "low"}}}}, "no topic named app.made"),
+    "handler of nothing": ({"handledTopics": ["tenant.made"]}, "handledTopics: there is no topic named tenant.made"),
     "name of a resource": (
         {"topicPrefix": "_.", "strimzi": {"cluster": "main", "topics": {"enabled": True}}},
         "-.document.index-requested cannot be the name of a resource",

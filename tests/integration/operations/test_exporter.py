@@ -24,6 +24,8 @@ from tests.support.trial_fixtures import environment, trial
 __all__ = ["environment", "trial"]
 MakeWorker = Callable[..., WorkerProcess]
 SECTION = "Metrics"
+WITHOUT_HANDLER = ("tenant.created", "tenant.updated")
+"""The topics that no handler reads."""
 pytestmark = pytest.mark.timeout(300)
 """Seconds. The exporter starts a second process that imports the handlers; a busy machine needs a minute for both."""
 
@@ -46,7 +48,10 @@ def test_events_of_every_outcome_are_reported_without_a_worker(
     commands: Commands,
     tmp_path: Path,
 ) -> None:
-    """A worker succeeds, retries and dead-letters; it stops, and more events come. The lag is that of `streams lag`."""
+    """A worker succeeds, retries and dead-letters; it stops, and more events come. The lag is that of `streams lag`.
+
+    Only the topics without a handler have none: `streams lag` shows it, and here their records are counted.
+    """
     catalogue = load_catalogue(trial)
     topic = catalogue.of(SingleTrialRequested)
     group = catalogue.group(topic.pool)
@@ -58,6 +63,8 @@ def test_events_of_every_outcome_are_reported_without_a_worker(
     wait_for(lambda: scalar(engine, statuses) == 5, "every outcome")
     assert one.stop() == 0
     publish(trial, [SingleTrialRequested(entity=f"new{number}") for number in range(4)])
+    unread = catalogue.topic(WITHOUT_HANDLER[0]).name
+    produce(trial, unread, count=3, age=6 * 86_400)
     commands.json("handlers", "pause", "try-single")
 
     with exporting(environment, tmp_path / "exporter.log") as exporter:
@@ -66,6 +73,7 @@ def test_events_of_every_outcome_are_reported_without_a_worker(
         expected = {
             ("kafka_consumergroup_lag", row["consumergroup"], row["topic"], str(row["partition"])): row["lag"]
             for row in commands.rows("lag")
+            if not str(row["topic"]).startswith(WITHOUT_HANDLER)
         }
         shown = {
             (name, of["consumergroup"], of["topic"], of["partition"]): value
@@ -73,6 +81,10 @@ def test_events_of_every_outcome_are_reported_without_a_worker(
             if name == "kafka_consumergroup_lag" and (of := dict(labels))
         }
         assert shown == expected
+        assert exporter.value("streams_records_without_handler", topic=unread) == 3
+        assert {row["lag"] for row in commands.rows("lag") if row["topic"] == unread} == {3}
+        of_groups = {dict(labels).get("topic") for _, labels in found if "consumergroup" in dict(labels)}
+        assert unread not in of_groups
         of = {"consumergroup": group, "topic": topic.name}
         assert exporter.value("kafka_consumergroup_lag_sum", **of) == 4
         assert 0 < (exporter.value("streams_oldest_unsettled_seconds", **of) or 0) < 300

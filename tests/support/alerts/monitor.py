@@ -11,6 +11,7 @@ from schemas import DeadLetterCheckRequested, Event, MailRequested, QueueCheckRe
 from streams.agents.maintenance.alerts import check_dead_letters, check_queues
 from streams.operations.alerts.monitoring import Monitoring, build_monitoring
 from streams.operations.topic_lag import TopicLag
+from streams.runtime.declarations import build_handlers, topics_to_read
 from streams.settings import Settings
 from streams.testing import Run, run
 from streams.topics import load_catalogue
@@ -95,6 +96,7 @@ async def open_monitor(settings: Settings, **more: object) -> AsyncIterator[Moni
     engine = create_async_engine(url)
     own = Settings.model_validate({**settings.model_dump(), **more})
     try:
-        yield Monitor(engine, build_monitoring(own, load_catalogue(own)))
+        catalogue = load_catalogue(own)
+        yield Monitor(engine, build_monitoring(own, catalogue, topics_to_read(catalogue, build_handlers(own))))
     finally:
         await engine.dispose()

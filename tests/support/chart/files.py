@@ -8,7 +8,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from streams.agents.built_in import HANDLERS
 from streams.operations.topics.plan import BROKERS_FOR_REPLICATION, TopicSpec, desired_topics
+from streams.runtime.declarations import topics_to_read
 from streams.settings import Settings
 from streams.topics import BUILT_IN, USUAL_RETENTION, Catalogue
 from tests.support.chart.readme import chart_readme
@@ -32,6 +34,7 @@ def catalogue_json() -> str:
     catalogue = Catalogue(BUILT_IN, settings)
     specs = {spec.name: spec for spec in desired_topics(catalogue, settings, BROKERS_FOR_REPLICATION)}
     first = BUILT_IN[0]
+    read = topics_to_read(catalogue, HANDLERS)
     event, tier = specs[first.name], specs[catalogue.tier(first.pool, 0.0)]
     content = {
         "config": {
@@ -47,6 +50,7 @@ def catalogue_json() -> str:
                 "pool": topic.pool,
                 **({"partitions": topic.partitions} if topic.partitions else {}),
                 "retentionMs": _milliseconds(topic.retention),
+                **({} if topic.name in read else {"handled": False}),
             }
             for topic in BUILT_IN
         ],

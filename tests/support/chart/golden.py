@@ -1,7 +1,7 @@
 """`python -m tests.support.chart.golden` writes what the examples render to, for a person to review.
 
 The minimal example is there in full. Every other one is a diff against it, so a feature shows as what it changes. The
-chart has two topics, one rule and one dashboard here, so that those of the code do not fill the files.
+chart has three topics, one rule and one dashboard here, so that those of the code do not fill the files.
 """
 
 import difflib
@@ -19,7 +19,7 @@ from tests.support.chart.render import examples, read_values, render
 from tests.support.pages import ROOT
 
 FOLDER = ROOT / "tests" / "deployment" / "chart" / "golden"
-TOPICS = {"message.created", "document.deleted"}
+TOPICS = {"message.created", "document.deleted", "tenant.created"}
 RULES = """\
 groups:
   - name: example

@@ -95,6 +95,7 @@ LIMITS: Mapping[str, Schema] = {
         },
     },
     "extraTopics": {"type": "array", "items": _TOPIC},
+    "handledTopics": _NAMES,
     "kafka.bootstrapServers": {"type": "string", "pattern": "^([^\\s,:]+:[0-9]+(,[^\\s,:]+:[0-9]+)*)?$"},
     "kafka.groupProtocol": {"enum": ["cooperative", "consumer"]},
     "kafka.sasl.mechanism": {"enum": ["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]},

@@ -6,10 +6,13 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
+from streams.agents.built_in import HANDLERS
+from streams.observability.metrics import Lag
 from streams.observability.outbox_metrics import OutboxDepth
+from streams.operations.alerts import monitoring
 from streams.operations.alerts.alert import Alert, Change
 from streams.operations.alerts.celery_queues import build_celery_queues
-from streams.operations.alerts.monitoring import tier_delays
+from streams.operations.alerts.monitoring import build_monitoring, tier_delays
 from streams.operations.alerts.notices import mail_about, webhook_body
 from streams.operations.alerts.observations import DeadLetterPair
 from streams.operations.alerts.rules import (
@@ -21,6 +24,7 @@ from streams.operations.alerts.rules import (
     pair_alerts,
 )
 from streams.operations.topic_lag import TopicLag
+from streams.runtime.declarations import topics_to_read
 from streams.settings import Settings, SettingsError
 from streams.topics import BUILT_IN, Catalogue
 
@@ -59,6 +63,29 @@ def test_records_of_a_retry_topic_may_wait_for_its_delay() -> None:
     assert lag_alerts([waiting(1, 4000, tier), waiting(1, 2000, former)], delays, NOW, LIMITS) == []
     [alert] = lag_alerts([waiting(1, 4500, tier)], delays, NOW, LIMITS)
     assert alert.name == f"age:g:{tier}"
+
+
+@pytest.mark.requirement(
+    SECTION, "queue-monitor: a topic without a handler is no alert, since its events wait on purpose"
+)
+def test_a_topic_without_a_handler_is_no_alert(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lag grows until its retention deletes its records. A topic beside it that a handler reads is an alert."""
+    catalogue = Catalogue(BUILT_IN, Settings())
+    names = ("tenant.created", "mail.requested", catalogue.tier("high", 0.0))
+    lags = [Lag("streams.high", name, 0, current_offset=0, end_offset=500, lag=500) for name in names]
+    asked: list[str] = []
+
+    def oldest_records(_: Settings, lags: list[Lag]) -> dict[tuple[str, int], datetime]:
+        asked.extend(lag.topic for lag in lags)
+        return {(lag.topic, lag.partition): NOW - timedelta(days=6) for lag in lags}
+
+    monkeypatch.setattr(monitoring, "group_lag", lambda *_: lags)
+    monkeypatch.setattr(monitoring, "oldest_records", oldest_records)
+    found = build_monitoring(Settings(), catalogue, topics_to_read(catalogue, HANDLERS)).read_lags()
+    assert {alert.name.partition(":")[2] for alert in lag_alerts(found, {}, NOW, LIMITS)} == {
+        f"streams.high:{name}" for name in names[1:]
+    }
+    assert asked == list(names[1:])
 
 
 @pytest.mark.requirement(SECTION, "queue-monitor: the health of the outbox")

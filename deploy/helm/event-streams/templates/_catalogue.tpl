@@ -17,8 +17,8 @@
 {{- end -}}
 
 {{- /*
-The topics of this release as JSON: `topics` (name, dlq, pool, partitions, retentionMs) and `tiers` (name, pool,
-partitions). The built-in ones come from files/catalogue.json, which is made from the code.
+The topics of this release as JSON: `topics` (name, dlq, pool, partitions, retentionMs, handled) and `tiers` (name, pool,
+partitions). `handled` is false for a topic without a handler: no group reads it. The built-in ones come from files/catalogue.json, which is made from the code.
 */ -}}
 {{- define "event-streams.catalogue" -}}
 {{- $file := .Files.Get "files/catalogue.json" | fromJson -}}
@@ -35,7 +35,8 @@ partitions). The built-in ones come from files/catalogue.json, which is made fro
       "dlq" (printf "%s.%s.dlq" $name $.Values.application)
       "pool" $pool
       "partitions" $partitions
-      "retentionMs" (int64 (default $file.retentionMs .retentionMs))) -}}
+      "retentionMs" (int64 (default $file.retentionMs .retentionMs))
+      "handled" (or (not (hasKey . "handled")) (has .name $.Values.handledTopics))) -}}
 {{- $_ := set $most $pool (max $partitions (default 0 (index $most $pool))) -}}
 {{- end -}}
 {{- $tiers := list -}}

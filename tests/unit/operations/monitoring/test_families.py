@@ -28,7 +28,7 @@ from streams.operations.monitoring.source import Reading
 NOW = 1_000_000.0
 GROUP, TOPIC = "streams.low", "document.deleted"
 OF = (("consumergroup", GROUP), ("topic", TOPIC))
-NAMES = KnownNames(frozenset({TOPIC}), frozenset({"clean-document"}))
+NAMES = KnownNames(frozenset({TOPIC}), frozenset({"clean-document"}), frozenset({TOPIC}))
 NOTHING = OutboxDepth(waiting=0, set_aside=0, oldest=None)
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -71,7 +71,9 @@ def lag(partition: int, unsettled: int) -> Lag:
 
 def test_the_oldest_record_of_all_partitions_counts() -> None:
     found = samples(
-        kafka_families(kafka([lag(0, 5), lag(1, 2)], {(TOPIC, 0): NOW - 50, (TOPIC, 1): NOW - 90}, {TOPIC: 100.0}), NOW)
+        kafka_families(
+            kafka([lag(0, 5), lag(1, 2)], {(TOPIC, 0): NOW - 50, (TOPIC, 1): NOW - 90}, {TOPIC: 100.0}), NAMES, NOW
+        )
     )
     assert found["streams_oldest_unsettled_seconds", OF] == 90
     assert found["streams_retention_remaining_seconds", OF] == 10
@@ -93,15 +95,43 @@ def test_the_oldest_record_of_all_partitions_counts() -> None:
 )
 def test_an_unknown_age_is_not_zero(lags: list[Lag], oldest: dict[Place, float | None], expected: float | None) -> None:
     """0 says that every record is settled, so a record that cannot be read has no sample."""
-    found = samples(kafka_families(kafka(lags, oldest, {TOPIC: 50.0}), NOW))
+    found = samples(kafka_families(kafka(lags, oldest, {TOPIC: 50.0}), NAMES, NOW))
     assert found.get(("streams_oldest_unsettled_seconds", OF)) == expected
 
 
 def test_retention_that_has_passed_is_zero_and_endless_retention_is_left_out() -> None:
     late = kafka([lag(0, 1)], {(TOPIC, 0): NOW - 500}, {TOPIC: 100.0})
-    assert samples(kafka_families(late, NOW))["streams_retention_remaining_seconds", OF] == 0
+    assert samples(kafka_families(late, NAMES, NOW))["streams_retention_remaining_seconds", OF] == 0
     endless = kafka([lag(0, 1)], {(TOPIC, 0): NOW - 500})
-    assert ("streams_retention_remaining_seconds", OF) not in samples(kafka_families(endless, NOW))
+    assert ("streams_retention_remaining_seconds", OF) not in samples(kafka_families(endless, NAMES, NOW))
+
+
+@pytest.mark.requirement(
+    "Metrics", "a topic without a handler has no lag and no age, which would page and scale for ever"
+)
+def test_a_topic_without_a_handler_only_shows_its_records() -> None:
+    """Its events wait on purpose. Retry tiers and the topics that a handler reads have lag and age."""
+    tier, unread = "streams.low.retry.1m", "tenant.created"
+    lags = [
+        Lag(GROUP, topic, partition, current_offset=0, end_offset=4, lag=4)
+        for topic in (TOPIC, tier, unread)
+        for partition in (0, 1)
+    ]
+    oldest: dict[Place, float | None] = {(lag.topic, lag.partition): NOW - 500 for lag in lags}
+    names = KnownNames(frozenset({TOPIC, unread}), frozenset(), frozenset({TOPIC}))
+    found = samples(kafka_families(kafka(lags, oldest, {TOPIC: 900.0, unread: 900.0}), names, NOW))
+    of_groups = {dict(labels)["topic"] for _, labels in found if {"consumergroup", "topic"} <= dict(labels).keys()}
+    assert of_groups == {TOPIC, tier}
+    assert found["streams_records_without_handler", (("topic", unread),)] == 8
+    assert [name for name, labels in found if dict(labels).get("topic") == unread] == [
+        "streams_records_without_handler"
+    ]
+
+
+def test_before_the_handlers_are_known_no_topic_has_lag() -> None:
+    """A topic without a handler would page in these seconds. The brokers' figures are there."""
+    found = samples(kafka_families(kafka([lag(0, 5)], {(TOPIC, 0): NOW - 50}, {TOPIC: 100.0}), None, NOW))
+    assert {name for name, _ in found} == {"kafka_brokers"}
 
 
 def test_a_partition_without_a_leader_has_no_offsets() -> None:
@@ -117,7 +147,7 @@ def test_a_partition_without_a_leader_has_no_offsets() -> None:
         oldest={},
         retention={},
     )
-    found = samples(kafka_families(sample, NOW))
+    found = samples(kafka_families(sample, NAMES, NOW))
     first, second = ((("partition", str(number)), ("topic", TOPIC)) for number in (0, 1))
     assert ("kafka_topic_partition_current_offset", first) not in found
     assert found["kafka_topic_partition_under_replicated_partition", first] == 1
