@@ -32,6 +32,8 @@ class GroupCollector(Collector):
 
     def __init__(self, read: Callable[[], Iterable[GroupCounts]]) -> None:
         self._read = read
+        self._created: dict[tuple[str, str], float] = {}
+        """By group and topic: when offsets that were deleted unread first counted, in seconds since the epoch."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield one sample per group in each family."""
@@ -56,7 +58,7 @@ class GroupCollector(Collector):
                 for group in counts:
                     metric.add_metric((group.consumergroup,), getattr(group, attribute))
                 yield metric
-        yield from _topic_metrics(counts)
+        yield from _topic_metrics(counts, self._created)
         yield oldest_unsettled((group.consumergroup, group.oldest_unsettled) for group in counts)
 
 
@@ -78,8 +80,8 @@ def oldest_unsettled(groups: Iterable[tuple[str, Mapping[str, int | None]]]) -> 
     return family
 
 
-def _topic_metrics(groups: Iterable[GroupCounts]) -> Iterator[Metric]:
-    """Yield one sample per topic with trouble in each family."""
+def _topic_metrics(groups: Iterable[GroupCounts], created: dict[tuple[str, str], float]) -> Iterator[Metric]:
+    """Yield one sample per topic with trouble in each family. New counters are added to `created`."""
     labels = ("consumergroup", "topic")
     deleted = CounterMetricFamily(
         "streams_offsets_deleted_unread", "Offsets that retention deleted before they were read.", labels=labels
@@ -87,7 +89,8 @@ def _topic_metrics(groups: Iterable[GroupCounts]) -> Iterator[Metric]:
     unreadable = GaugeMetricFamily("streams_topic_unreadable", "1 while a topic cannot be read.", labels=labels)
     for group in groups:
         for topic, offsets in group.deleted_unread.items():
-            deleted.add_metric((group.consumergroup, topic), offsets)
+            key = (group.consumergroup, topic)
+            deleted.add_metric(key, offsets, created=created.setdefault(key, time.time()))
         for topic in group.unreadable:
             unreadable.add_metric((group.consumergroup, topic), 1)
     yield from (deleted, unreadable)

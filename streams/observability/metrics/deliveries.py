@@ -65,13 +65,14 @@ class DeliveryMeter:
     """The metrics of one handler on one topic. Call it on the event loop's thread only: it has no lock."""
 
     __slots__ = (
-        "_ages", "_commits", "_durations", "_labels", "_outcomes", "_runs", "_since", "_successes", "decodes",
-        "out_of_order", "processor_seconds", "settles", "topic", "waits",
+        "_ages", "_commits", "_created", "_durations", "_labels", "_outcomes", "_runs", "_since", "_successes",
+        "decodes", "out_of_order", "processor_seconds", "settles", "topic", "waits",
     )  # fmt: skip
 
     def __init__(self, topic: str, consumergroup: str, handler: str) -> None:
         self.topic = topic
         self._labels = (topic, consumergroup, handler)
+        self._created = time.time()
         self._outcomes: dict[Outcome, int] = {}
         self._since: dict[Outcome, float] = {}
         self._durations = _durations.of(*self._labels)
@@ -140,8 +141,8 @@ class DeliveryMeter:
             self._successes = 0
         for outcome, counted in self._outcomes.items():
             outcomes.add_metric((*self._labels, outcome), counted, created=self._since[outcome])
-        processor.add_metric(self._labels, self.processor_seconds)
-        order.add_metric(self._labels, self.out_of_order)
+        processor.add_metric(self._labels, self.processor_seconds, created=self._created)
+        order.add_metric(self._labels, self.out_of_order, created=self._created)
 
 
 class DeliveryCollector(Collector):

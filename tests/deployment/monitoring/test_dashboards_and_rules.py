@@ -51,15 +51,15 @@ LETTERS = 8
 SERIES = 180.0
 """Seconds within which each query must return a series."""
 RATE = "2m"
-TROUBLE = {
-    "streams_deliveries_out_of_order_total",
-    "streams_drains_exceeded_total",
-    "streams_leases_lost_total",
-    "streams_offsets_deleted_unread_total",
-    "streams_schedule_slots_late_total",
-    "streams_schedule_slots_overlapping_total",
-    "streams_topic_unreadable",
+_EVENTS = {
+    "streams_deliveries_out_of_order",
+    "streams_drains_exceeded",
+    "streams_leases_lost",
+    "streams_offsets_deleted_unread",
+    "streams_schedule_slots_late",
+    "streams_schedule_slots_overlapping",
 }
+TROUBLE = {"streams_topic_unreadable", *(name + suffix for name in _EVENTS for suffix in ("_total", "_created"))}
 """Metrics without a series as long as nothing of the kind has happened. Their names must be on the page."""
 KMINION_PAGE = """
 # TYPE kminion_kafka_consumer_group_members gauge

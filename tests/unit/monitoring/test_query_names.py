@@ -25,6 +25,8 @@ def listed() -> dict[str, set[str]]:
         labels = set(re.findall(r"`(\w+)`", row["labels"]))
         for suffix in SUFFIXES.get(row["type"], ("",)):
             found.setdefault(row["name"] + suffix, set()).update(labels, {"le"} if suffix == "_bucket" else ())
+        if row["type"] == "counter":
+            found[row["name"].removesuffix("_total") + "_created"] = labels
     return found
 
 
