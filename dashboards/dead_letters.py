@@ -1,6 +1,6 @@
 """What failed: retries that wait, dead letters by cause, and what holds work up."""
 
-from dashboards.panels import RATE, Dashboard, LabelVariable, Panel, Query, Row, one
+from dashboards.panels import RATE, Dashboard, LabelVariable, Panel, Query, Row, counted, one
 
 _RETRY_TOPICS = 'topic=~".*[.]retry[.].*"'
 _DEAD = 'topic=~"$topic", handler=~"$handler", reason=~"$reason"'
@@ -13,9 +13,8 @@ _RETRIES = Row(
     (
         Panel(
             "Retries by tier",
-            "Records per second that were sent to each retry tier. A later tier means that more attempts failed.",
-            one(f'sum by (tier) (rate(streams_retries_total{{handler=~"$handler"}}[{RATE}]))'),
-            unit="ops",
+            "Records that were sent to each tier within five minutes. A later tier means that more attempts failed.",
+            one(counted("streams_retries", "tier", 'handler=~"$handler"', minutes=5)),
             stacked=True,
             runbook="retry-storm",
             none_text="none",
@@ -78,12 +77,8 @@ _DEAD_LETTERS = Row(
         ),
         Panel(
             "Sent to DLQs",
-            "Dead letters per second by handler and reason, as workers send them.",
-            one(
-                f"sum by (handler, reason) (rate(streams_dead_letters_total{{{_DEAD}}}[{RATE}]))",
-                "{{handler}} {{reason}}",
-            ),
-            unit="ops",
+            "Dead letters within five minutes by handler and reason, as workers send them.",
+            one(counted("streams_dead_letters", "handler, reason", _DEAD, minutes=5), "{{handler}} {{reason}}"),
             none_text="none",
         ),
     ),

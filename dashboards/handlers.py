@@ -1,6 +1,6 @@
 """What each handler does, how fast, how often it fails, and where the time goes."""
 
-from dashboards.panels import RATE, Dashboard, LabelVariable, Panel, Query, Row, one, quantiles
+from dashboards.panels import RATE, Dashboard, LabelVariable, Panel, Query, Row, counted, one, quantiles
 
 _MATCH = 'consumergroup=~"$group", topic=~"$topic", handler=~"$handler"'
 _ATTEMPTS = f"sum by (handler) (rate(streams_deliveries_total{{{_MATCH}}}[{RATE}]))"
@@ -38,9 +38,8 @@ _RATES = Row(
         ),
         Panel(
             "Retries",
-            "Records per second that were sent to a retry tier.",
-            one(f'sum by (handler) (rate(streams_retries_total{{handler=~"$handler"}}[{RATE}]))'),
-            unit="ops",
+            "Records that were sent to a retry tier within five minutes.",
+            one(counted("streams_retries", "handler", 'handler=~"$handler"', minutes=5)),
             runbook="retry-storm",
             none_text="none",
         ),
@@ -49,8 +48,7 @@ _RATES = Row(
             "Records sent to a DLQ within the last hour, by handler and reason. An empty handler: the record could "
             "not be decoded.",
             one(
-                "sum by (handler, reason) "
-                '(increase(streams_dead_letters_total{topic=~"$topic", handler=~"$handler"}[1h]))',
+                counted("streams_dead_letters", "handler, reason", 'topic=~"$topic", handler=~"$handler"'),
                 "{{handler}} {{reason}}",
             ),
             runbook="dead-letters-arrive",
@@ -123,19 +121,19 @@ _LIMITS = Row(
         Panel(
             "Leases lost",
             "Long deliveries whose lease expired while they ran, within an hour. Another worker took them over.",
-            one('sum by (handler) (increase(streams_leases_lost_total{handler=~"$handler"}[1h]))'),
+            one(counted("streams_leases_lost", "handler", 'handler=~"$handler"')),
             none_text="none",
         ),
         Panel(
             "Drains that met their bound",
             "Work that did not end in time when a worker stopped or lost a partition, by kind of work.",
-            one("sum by (work) (increase(streams_drains_exceeded_total[1h]))"),
+            one(counted("streams_drains_exceeded", "work")),
             none_text="none",
         ),
         Panel(
             "Out of order",
             "First attempts of a key that started out of offset order. Without retries this must be 0.",
-            one(f"sum by (handler) (increase(streams_deliveries_out_of_order_total{{{_MATCH}}}[1h]))"),
+            one(counted("streams_deliveries_out_of_order", "handler", _MATCH)),
             warn_from=1,
             runbook="events-out-of-order",
             none_text="none",

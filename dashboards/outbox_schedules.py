@@ -1,6 +1,6 @@
 """What waits to be published, and what runs by the clock."""
 
-from dashboards.panels import RATE, Dashboard, LabelVariable, Panel, Query, Row, one
+from dashboards.panels import RATE, Dashboard, LabelVariable, Panel, Query, Row, counted, one
 
 _SCHEDULE = 'schedule=~"$schedule"'
 
@@ -75,7 +75,7 @@ _SCHEDULES = Row(
             "Slots by status",
             "Slots within an hour, by what became of them. pending: its event was published. missed: no worker ran in "
             "time. skipped: the run before it had not ended.",
-            one(f"sum by (status) (increase(streams_schedule_slots_total{{{_SCHEDULE}}}[1h]))"),
+            one(counted("streams_schedule_slots", "status", _SCHEDULE)),
             stacked=True,
             runbook="schedule-does-not-run",
             none_text="none",
@@ -90,7 +90,7 @@ _SCHEDULES = Row(
         Panel(
             "Late slots",
             "Slots that started late, within an hour.",
-            one(f"sum by (schedule) (increase(streams_schedule_slots_late_total{{{_SCHEDULE}}}[1h]))"),
+            one(counted("streams_schedule_slots_late", "schedule", _SCHEDULE)),
             runbook="schedule-does-not-run",
             none_text="none",
         ),
@@ -98,7 +98,7 @@ _SCHEDULES = Row(
             "Overlapping slots",
             "Slots that came while the run before had not ended, within an hour. The work takes longer than its "
             "interval.",
-            one(f"sum by (schedule) (increase(streams_schedule_slots_overlapping_total{{{_SCHEDULE}}}[1h]))"),
+            one(counted("streams_schedule_slots_overlapping", "schedule", _SCHEDULE)),
             runbook="schedule-does-not-run",
             none_text="none",
         ),

@@ -100,6 +100,25 @@ def one(expr: str, legend: str = "__auto") -> tuple[Query, ...]:
     return (Query(expr, legend),)
 
 
+def counted(counter: str, by: str = "", matchers: str = "", minutes: int = 60) -> str:
+    """Return the number of rare events within some minutes, the first event of a counter included.
+
+    Such a counter comes into being with its first event, which increase() does not see. So the whole value of a counter
+    that was created within this time counts. Alert rules do the same.
+
+    Args:
+        counter: The name of the counter, without `_total`.
+        by: The labels that the events are counted by, separated by commas.
+        matchers: Label matchers, without braces.
+        minutes: The length of the time.
+    """
+    of = f"{{{matchers}}}" if matchers else ""
+    total, created = f"{counter}_total{of}", f"{counter}_created{of}"
+    new = f"{total} and {created} > time() - {minutes * 60} unless {total} offset {minutes}m"
+    grouped = f"sum by ({by})" if by else "sum"
+    return f"{grouped} (({new}) or increase({total}[{minutes}m]))"
+
+
 def quantiles(metric: str, matchers: str, by: str) -> tuple[Query, ...]:
     """Return the 50th, 95th and 99th percentile of a histogram.
 

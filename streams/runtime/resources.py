@@ -38,7 +38,7 @@ from streams.runtime.background_tasks import Crash, start_tasks
 from streams.runtime.declarations import handlers_by_topic
 from streams.runtime.failure_reports import open_reports
 from streams.runtime.maintenance import Maintenance
-from streams.runtime.resource_metrics import export_resources, export_window
+from streams.runtime.resource_metrics import export_outcomes, export_resources, export_window
 from streams.runtime.schedules import handlers_with_rows
 from streams.schedules.clock import ScheduleClock
 from streams.schedules.registration import register_schedules
@@ -209,6 +209,8 @@ def _build_engines(
     for pool in config.pools:
         engine = PoolEngine(_pool_context(config, shared, pool, databases[pool.name], by_topic))
         export_window(pool.name, engine)
+        topics = [topic.name for topic in config.catalogue.in_pool(pool.name)]
+        export_outcomes(config.catalogue.group(pool.name), {topic: by_topic[topic] for topic in topics})
         engines[pool.name] = engine
     return engines
 

@@ -4,7 +4,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache, lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import Counter, Gauge
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
@@ -16,6 +16,7 @@ from streams.observability.metrics.registry import REGISTRY
 Outcome = Literal["success", "duplicate", "retry", "deferred", "dead"]
 """The outcome of a delivery's attempt. `duplicate`: the work was already done, nothing ran."""
 
+_OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 _DELIVERY = ("topic", "consumergroup", "handler")
 _DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 _STAGES = (0.001, 0.005, 0.025, 0.1, 0.25, 1, 2.5, 10, 60, 300, 3600)
@@ -65,18 +66,25 @@ class DeliveryMeter:
     """The metrics of one handler on one topic. Call it on the event loop's thread only: it has no lock."""
 
     __slots__ = (
-        "_ages", "_commits", "_created", "_durations", "_labels", "_outcomes", "_runs", "_since", "_successes",
-        "decodes", "out_of_order", "processor_seconds", "settles", "topic", "waits",
+        "_ages", "_commits", "_created", "_durations", "_outcomes", "_runs", "_successes", "decodes", "labels",
+        "out_of_order", "processor_seconds", "settles", "topic", "waits",
     )  # fmt: skip
 
-    def __init__(self, topic: str, consumergroup: str, handler: str) -> None:
+    def __init__(self, topic: str, consumergroup: str, handler: str, created: float) -> None:
+        """Create a meter whose counters are 0.
+
+        Args:
+            topic: The topic of the events.
+            consumergroup: The consumer group.
+            handler: The handler's name.
+            created: Since when its counters are 0, in seconds since the epoch.
+        """
         self.topic = topic
-        self._labels = (topic, consumergroup, handler)
-        self._created = time.time()
-        self._outcomes: dict[Outcome, int] = {}
-        self._since: dict[Outcome, float] = {}
-        self._durations = _durations.of(*self._labels)
-        self._ages = _ages.of(*self._labels)
+        self.labels = (topic, consumergroup, handler)
+        self._created = created
+        self._outcomes: dict[Outcome, int] = dict.fromkeys(_OUTCOMES, 0)
+        self._durations = _durations.of(*self.labels)
+        self._ages = _ages.of(*self.labels)
         self.decodes, self.waits, self._runs, self._commits, self.settles = (
             _stages.of(consumergroup, handler, stage) for stage in ("decode", "wait", "run", "commit", "settle")
         )
@@ -120,11 +128,7 @@ class DeliveryMeter:
 
     def count_outcome(self, outcome: Outcome, deliveries: int = 1) -> None:
         """Count deliveries with this outcome."""
-        counted = self._outcomes.get(outcome)
-        if counted is None:
-            self._since[outcome] = time.time()
-            counted = 0
-        self._outcomes[outcome] = counted + deliveries
+        self._outcomes[outcome] += deliveries
 
     def observe_age(self, age: float) -> None:
         """Record the age in seconds of an event whose delivery ended. A negative age counts as 0."""
@@ -140,9 +144,9 @@ class DeliveryMeter:
             self.count_outcome("success", self._successes)
             self._successes = 0
         for outcome, counted in self._outcomes.items():
-            outcomes.add_metric((*self._labels, outcome), counted, created=self._since[outcome])
-        processor.add_metric(self._labels, self.processor_seconds, created=self._created)
-        order.add_metric(self._labels, self.out_of_order, created=self._created)
+            outcomes.add_metric((*self.labels, outcome), counted, created=self._created)
+        processor.add_metric(self.labels, self.processor_seconds, created=self._created)
+        order.add_metric(self.labels, self.out_of_order, created=self._created)
 
 
 class DeliveryCollector(Collector):
@@ -150,6 +154,8 @@ class DeliveryCollector(Collector):
 
     def __init__(self) -> None:
         self.meters: list[DeliveryMeter] = []
+        self.expected: dict[tuple[str, str, str], float] = {}
+        """Topic, group and handler that have no meter yet → since when their outcomes are exported as 0."""
         REGISTRY.register(self)
 
     def collect(self) -> Iterator[Metric]:
@@ -169,6 +175,9 @@ class DeliveryCollector(Collector):
         )
         for meter in self.meters:
             meter.add_to(outcomes, processor, order)
+        for labels, created in self.expected.items():
+            for outcome in _OUTCOMES:
+                outcomes.add_metric((*labels, outcome), 0, created=created)
         yield from (outcomes, processor, order)
 
 
@@ -181,9 +190,20 @@ def delivery_meter(topic: str, consumergroup: str, handler: str) -> DeliveryMete
 
     The names must be declared ones: a meter stays as long as the process.
     """
-    meter = DeliveryMeter(topic, consumergroup, handler)
+    created = _collector.expected.pop((topic, consumergroup, handler), None)
+    meter = DeliveryMeter(topic, consumergroup, handler, time.time() if created is None else created)
     _collector.meters.append(meter)
     return meter
+
+
+def expect_deliveries(topic: str, consumergroup: str, handler: str) -> None:
+    """Export 0 deliveries of each outcome from now on: rate() does not see the first value of a series.
+
+    Only these counters begin at once. The histograms of a meter would be a hundred series for each handler.
+    """
+    labels = (topic, consumergroup, handler)
+    if all(meter.labels != labels for meter in _collector.meters):
+        _collector.expected.setdefault(labels, time.time())
 
 
 @lru_cache(maxsize=4096)

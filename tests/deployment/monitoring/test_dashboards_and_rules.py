@@ -59,6 +59,7 @@ _EVENTS = {
     "streams_schedule_slots_late",
     "streams_schedule_slots_overlapping",
 }
+"""Counters that begin with their first event."""
 TROUBLE = {"streams_topic_unreadable", *(name + suffix for name in _EVENTS for suffix in ("_total", "_created"))}
 """Metrics without a series as long as nothing of the kind has happened. Their names must be on the page."""
 KMINION_PAGE = """

@@ -106,6 +106,7 @@ def test_the_page_about_metrics_is_that_of_a_worker(trial: Settings, engine: Eng
     }
     assert wrong == {}
 
+    assert found.values("streams_deliveries_total", handler="clean-document") == [0.0] * 5, "it has not run"
     for handler in ("try-single", "try-batch"):
         observed = {
             stage: found.total("streams_delivery_stage_seconds_count", handler=handler, stage=stage) for stage in STAGES

@@ -126,6 +126,18 @@ def selectors(expr: str) -> list[Selector]:
     return found
 
 
+def increased(expr: str) -> set[str]:
+    """Return the metrics whose increase or rate a query asks for."""
+    found: set[str] = set()
+
+    def visit(node: promql_parser.Expr) -> None:
+        if isinstance(node, Call) and node.func.name in {"increase", "rate", "irate"}:
+            found.update(one.metric for one in selectors(node.prettify()))
+
+    promql_parser.walk(promql_parser.parse(expr), visit)
+    return found
+
+
 def grouped_labels(expr: str) -> Iterator[tuple[frozenset[str], list[Selector]]]:
     """Yield the labels of each `by (…)` with the selectors below it. Labels that `label_replace` makes are left out."""
     found: list[AggregateExpr] = []

@@ -1,13 +1,11 @@
 """The alert rules: each says what it means, names its runbook, and has a unit test in promtool's format."""
 
-import shutil
-import subprocess
-
 import pytest
 import yaml
 
 from dashboards import RUNBOOKS
 from tests.support.pages import ROOT
+from tests.support.prometheus.promtool import needs_promtool, promtool
 from tests.support.prometheus.queries import PROMETHEUS, RULE_FILES, Rule, rules, selectors, unit_test_files
 
 SECTION = "Dashboards and alerts"
@@ -27,9 +25,6 @@ WANTED = {
     "StreamsWorkerRestarts",
     "StreamsWorkersAbsent",
 }
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool is not installed (Debian, Ubuntu: apt-get install prometheus)"
-)
 
 
 @pytest.mark.requirement(
@@ -74,16 +69,11 @@ def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
 
 @needs_promtool
 def test_promtool_accepts_the_rules() -> None:
-    _promtool("check", "rules", *map(str, RULE_FILES))
-    _promtool("check", "config", str(PROMETHEUS / "prometheus.yml"))
+    promtool("check", "rules", *map(str, RULE_FILES))
+    promtool("check", "config", str(PROMETHEUS / "prometheus.yml"))
 
 
 @needs_promtool
 @pytest.mark.parametrize("path", unit_test_files(), ids=lambda path: path.stem)
 def test_the_unit_tests_of_the_rules_pass(path: object) -> None:
-    _promtool("test", "rules", str(path))
-
-
-def _promtool(*arguments: str) -> None:
-    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False, timeout=110)
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool("test", "rules", str(path))
