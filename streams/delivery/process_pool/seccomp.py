@@ -21,6 +21,15 @@ _X32 = 0x40000000
 """The bit of system calls of the x32 interface. They would reach the same functions by other numbers."""
 _CLONE_THREAD = 0x00010000
 _RLIMIT_CPU = 0
+_PRIO_PROCESS, _IOPRIO_WHO_PROCESS = 0, 1
+_PR_SCHED_CORE = 62
+_AF_UNIX = 1
+_ANY_DATAGRAM = 2
+"""The bit that SOCK_STREAM and SOCK_SEQPACKET lack. A datagram socket of a pair can send to every other Unix socket."""
+_F_SETFL, _O_ASYNC = 4, 0x2000
+_F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15
+_TIOCSPGRP, _TIOCSTI, _TIOCSWINSZ, _TIOCLINUX, _FIOASYNC, _TIOCSIG = 0x5410, 0x5412, 0x5414, 0x541C, 0x5452, 0x40045436
+_FIOSETOWN, _SIOCSPGRP = 0x8901, 0x8902
 
 Instruction = tuple[int, int, int, int]
 """Code, jump if true, jump if false, operand."""
@@ -36,6 +45,14 @@ class SystemCalls(NamedTuple):
     clone3: int
     kill: Sequence[int]
     """Their first argument is a process id. Only the own one is allowed."""
+    scheduling: Sequence[int]
+    """Their first argument is a process id. Only the own one and 0, the calling thread, are allowed."""
+    setpriority: int
+    ioprio_set: int
+    prctl: int
+    fcntl: int
+    ioctl: int
+    socketpair: int
     prlimit: int
     setrlimit: int
 
@@ -43,16 +60,27 @@ class SystemCalls(NamedTuple):
 # The order of names: socket, connect, bind, listen, accept, accept4, ptrace, execve, execveat, process_vm_readv,
 # process_vm_writev, pidfd_open, pidfd_send_signal, pidfd_getfd, tkill, rt_sigqueueinfo, rt_tgsigqueueinfo, unshare,
 # setns, mount, umount2, pivot_root, chroot, bpf, perf_event_open, add_key, request_key, keyctl, io_uring_setup,
-# userfaultfd, open_by_handle_at, init_module, finit_module, kexec_load; on x86_64 also fork and vfork.
+# userfaultfd, open_by_handle_at, init_module, finit_module, kexec_load, kcmp, get_robust_list, migrate_pages,
+# move_pages, process_madvise, process_mrelease, shmget, shmat, shmctl, semget, semop, semctl, semtimedop, msgget,
+# msgsnd, msgrcv, msgctl, mq_open, mq_unlink; on x86_64 also fork and vfork.
+# The order of names in `scheduling`: sched_setparam, sched_setscheduler, sched_setaffinity, sched_setattr.
 _X86_64 = SystemCalls(
     architecture=0xC000003E,
     denied=(
         *(41, 42, 49, 50, 43, 288, 101, 59, 322, 310, 311, 434, 424, 438, 200, 129, 297, 272, 308, 165, 166, 155, 161),
-        *(321, 298, 248, 249, 250, 425, 323, 304, 175, 313, 246, 57, 58),
+        *(321, 298, 248, 249, 250, 425, 323, 304, 175, 313, 246, 312, 274, 256, 279, 440, 448, 29, 30, 31, 64, 65, 66),
+        *(220, 68, 69, 70, 71, 240, 241, 57, 58),
     ),
     clone=56,
     clone3=435,
     kill=(62, 234),
+    scheduling=(142, 144, 203, 314),
+    setpriority=141,
+    ioprio_set=251,
+    prctl=157,
+    fcntl=72,
+    ioctl=16,
+    socketpair=53,
     prlimit=302,
     setrlimit=160,
 )
@@ -60,11 +88,19 @@ _AARCH64 = SystemCalls(
     architecture=0xC00000B7,
     denied=(
         *(198, 203, 200, 201, 202, 242, 117, 221, 281, 270, 271, 434, 424, 438, 130, 138, 240, 97, 268, 40, 39, 41, 51),
-        *(280, 241, 217, 218, 219, 425, 282, 265, 105, 273, 104),
+        *(280, 241, 217, 218, 219, 425, 282, 265, 105, 273, 104, 272, 100, 238, 239, 440, 448, 194, 196, 195, 190, 193),
+        *(191, 192, 186, 189, 188, 187, 180, 181),
     ),
     clone=220,
     clone3=435,
     kill=(129, 131),
+    scheduling=(118, 119, 122, 274),
+    setpriority=140,
+    ioprio_set=30,
+    prctl=167,
+    fcntl=25,
+    ioctl=29,
+    socketpair=199,
     prlimit=261,
     setrlimit=164,
 )
@@ -114,6 +150,8 @@ def filter_program(calls: SystemCalls, pid: int) -> Iterator[Instruction]:
         yield (_JUMP_EQUAL, 1, 0, pid)
         yield _result(_EPERM)
         yield (_RETURN, 0, 0, _ALLOW)
+    yield from _signals(calls)
+    yield from _scheduling(calls, pid)
     # Limits may be read. Of the own process, the processor time of the next task may be set.
     yield (_JUMP_EQUAL, 0, 4, calls.setrlimit)
     yield (_LOAD, 0, 0, _argument(0))
@@ -131,6 +169,60 @@ def filter_program(calls: SystemCalls, pid: int) -> Iterator[Instruction]:
     yield (_JUMP_EQUAL, 1, 0, 0)
     yield _result(_EPERM)
     yield (_RETURN, 0, 0, _ALLOW)
+
+
+def _signals(calls: SystemCalls) -> Iterator[Instruction]:
+    """Yield the rules for descriptors: no signal to the owner of a file, no input for a terminal, no datagrams."""
+    yield (_JUMP_EQUAL, 0, 9, calls.fcntl)
+    yield (_LOAD, 0, 0, _argument(1))
+    yield (_JUMP_EQUAL, 6, 0, _F_SETOWN)
+    yield (_JUMP_EQUAL, 5, 0, _F_SETSIG)
+    yield (_JUMP_EQUAL, 4, 0, _F_SETOWN_EX)
+    yield (_JUMP_EQUAL, 0, 2, _F_SETFL)
+    yield (_LOAD, 0, 0, _argument(2))
+    yield (_JUMP_ANY_BIT, 1, 0, _O_ASYNC)
+    yield (_RETURN, 0, 0, _ALLOW)
+    yield _result(_EPERM)
+    requests = (_FIOSETOWN, _SIOCSPGRP, _FIOASYNC, _TIOCSPGRP, _TIOCSTI, _TIOCSWINSZ, _TIOCLINUX, _TIOCSIG)
+    yield from _denied_values(calls.ioctl, 1, requests)
+    yield (_JUMP_EQUAL, 0, 6, calls.socketpair)
+    yield (_LOAD, 0, 0, _argument(0))
+    yield (_JUMP_EQUAL, 0, 3, _AF_UNIX)
+    yield (_LOAD, 0, 0, _argument(1))
+    yield (_JUMP_ANY_BIT, 1, 0, _ANY_DATAGRAM)
+    yield (_RETURN, 0, 0, _ALLOW)
+    yield _result(_EPERM)
+
+
+def _scheduling(calls: SystemCalls, pid: int) -> Iterator[Instruction]:
+    """Yield the rules for priorities and processors: those of other processes cannot be changed."""
+    for number in calls.scheduling:
+        yield (_JUMP_EQUAL, 0, 5, number)
+        yield (_LOAD, 0, 0, _argument(0))
+        yield (_JUMP_EQUAL, 2, 0, 0)
+        yield (_JUMP_EQUAL, 1, 0, pid)
+        yield _result(_EPERM)
+        yield (_RETURN, 0, 0, _ALLOW)
+    for number, one_process in ((calls.setpriority, _PRIO_PROCESS), (calls.ioprio_set, _IOPRIO_WHO_PROCESS)):
+        yield (_JUMP_EQUAL, 0, 7, number)
+        yield (_LOAD, 0, 0, _argument(0))
+        yield (_JUMP_EQUAL, 0, 3, one_process)
+        yield (_LOAD, 0, 0, _argument(1))
+        yield (_JUMP_EQUAL, 2, 0, 0)
+        yield (_JUMP_EQUAL, 1, 0, pid)
+        yield _result(_EPERM)
+        yield (_RETURN, 0, 0, _ALLOW)
+    yield from _denied_values(calls.prctl, 0, (_PR_SCHED_CORE,))
+
+
+def _denied_values(number: int, argument: int, values: Sequence[int]) -> Iterator[Instruction]:
+    """Yield a rule that refuses some values of the lower half of an argument: the kernel reads only this half."""
+    yield (_JUMP_EQUAL, 0, len(values) + 3, number)
+    yield (_LOAD, 0, 0, _argument(argument))
+    for place, value in enumerate(values):
+        yield (_JUMP_EQUAL, len(values) - place, 0, value)
+    yield (_RETURN, 0, 0, _ALLOW)
+    yield _result(_EPERM)
 
 
 def _argument(number: int) -> int:

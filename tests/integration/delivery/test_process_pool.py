@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -141,6 +142,28 @@ async def test_a_process_reaches_nothing_else(pool: ComputePool) -> None:
         with pytest.raises(PermissionError, match="Operation not permitted"):
             await pool.run(function, (), {}, seconds=60)
     assert await pool.run(calls.start_thread, (), {}, seconds=60) == "ran"
+
+
+@pytest.mark.requirement("Faults of others", "M7: compute processes have no network and start no programs")
+async def test_a_process_sends_no_signal_to_another_one(pool: ComputePool, tmp_path: Path) -> None:
+    """Not by the owner of a descriptor either. Nor does it slow another process down, or send datagrams to it."""
+    other = await asyncio.create_subprocess_exec("sleep", "600")
+    try:
+        for function in (
+            *(calls.kill_by_a_socket, calls.kill_by_an_owner, calls.end_by_an_ioctl),
+            *(calls.slow_down, calls.take_processors, calls.compare),
+        ):
+            with pytest.raises(PermissionError, match="Operation not permitted"):
+                await pool.run(function, (other.pid,), {}, seconds=60)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+            listening.bind(str(tmp_path / "socket"))
+            with pytest.raises(PermissionError, match="Operation not permitted"):
+                await pool.run(calls.send_datagram, (str(tmp_path / "socket"),), {}, seconds=60)
+        assert await pool.run(calls.own_settings, (), {}, seconds=60) == "done"
+        assert other.returncode is None
+    finally:
+        other.kill()
+        await other.wait()
 
 
 @pytest.mark.requirement("Faults of others", "M7: compute processes have no network and start no programs")

@@ -1,9 +1,12 @@
 """Functions that run in compute processes: what a hole in a library could try. Without pytest, to be imported fast."""
 
+import ctypes
+import fcntl
 import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -55,6 +58,66 @@ def start_process() -> None:
 
 def kill_parent() -> None:
     os.kill(os.getppid(), signal.SIGKILL)
+
+
+def kill_by_a_socket(pid: int) -> None:
+    """Make a process the owner of a socket, with SIGKILL as the signal that something can be read."""
+    one, other = socket.socketpair()
+    fcntl.fcntl(one, fcntl.F_SETOWN, pid)
+    fcntl.fcntl(one, 10, signal.SIGKILL)  # F_SETSIG
+    fcntl.fcntl(one, fcntl.F_SETFL, os.O_ASYNC)
+    other.send(b"x")
+
+
+def kill_by_an_owner(pid: int) -> None:
+    """Do the same with F_SETOWN_EX: the owner is a structure with a type (1, a process) and an id."""
+    one, other = socket.socketpair()
+    fcntl.fcntl(one, 15, struct.pack("ii", 1, pid))
+    fcntl.fcntl(one, fcntl.F_SETFL, os.O_ASYNC)
+    other.send(b"x")
+
+
+def end_by_an_ioctl(pid: int) -> None:
+    """Do the same with FIOSETOWN and FIOASYNC: the owner gets SIGIO, which ends it."""
+    one, other = socket.socketpair()
+    fcntl.ioctl(one, 0x8901, struct.pack("i", pid))
+    fcntl.ioctl(one, 0x5452, struct.pack("i", 1))
+    other.send(b"x")
+
+
+def slow_down(pid: int) -> None:
+    os.setpriority(os.PRIO_PROCESS, pid, 19)
+
+
+def take_processors(pid: int) -> None:
+    os.sched_setaffinity(pid, {min(os.sched_getaffinity(0))})
+
+
+def compare(pid: int) -> None:
+    """Compare the memory of two processes with kcmp (x86_64: 312, aarch64: 272)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall({"x86_64": 312, "aarch64": 272}[os.uname().machine], os.getpid(), pid, 1, 0, 0) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def send_datagram(path: str) -> None:
+    """Send to a socket of another process, from a datagram socket that needed neither socket() nor connect()."""
+    one, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    one.sendto(b"x", path)
+
+
+def own_settings() -> str:
+    """Do what libraries do to their own process and descriptors."""
+    one, other = socket.socketpair()
+    one.settimeout(0)
+    fcntl.fcntl(other, fcntl.F_SETFL, fcntl.fcntl(other, fcntl.F_GETFL) | os.O_NONBLOCK)
+    fcntl.fcntl(other, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    os.sched_setaffinity(0, os.sched_getaffinity(0))
+    os.sched_setaffinity(os.getpid(), os.sched_getaffinity(0))
+    os.setpriority(os.PRIO_PROCESS, 0, os.nice(1))
+    os.isatty(0)
+    return "done"
 
 
 def start_thread() -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import pickle
 import struct
 from collections.abc import Callable, Sequence
@@ -243,6 +244,43 @@ def test_the_filter_denies_what_leaves_the_process(calls: seccomp.SystemCalls) -
         1,
     )
     assert (decide(calls.prlimit, 5, 0, 99), decide(calls.prlimit, 0, 2, 1 << 32)) == (1, 1)
+
+
+@pytest.mark.requirement(FAULT, "M7: compute processes have no network and start no programs")
+@pytest.mark.parametrize("calls", [seccomp._X86_64, seccomp._AARCH64])
+def test_the_filter_denies_signals_and_datagrams_by_descriptors(calls: seccomp.SystemCalls) -> None:
+    """Only the lower half of a command counts, as for the kernel. Flags and pairs of streams are allowed."""
+    program = list(seccomp.filter_program(calls, pid=77))
+
+    def decide(number: int, *args: int) -> int:
+        return _decide(program, number, args, calls.architecture)
+
+    for high in (0, 1 << 32):
+        assert {decide(calls.fcntl, 3, high | command, 78) for command in (8, 10, 15)} == {1}
+        assert {decide(calls.ioctl, 3, high | request) for request in (0x8901, 0x8902, 0x5452, 0x5412, 0x541C)} == {1}
+    assert (decide(calls.fcntl, 3, 4, os.O_ASYNC), decide(calls.fcntl, 3, 4, os.O_NONBLOCK)) == (1, 0)
+    assert {decide(calls.fcntl, 3, command, os.O_ASYNC) for command in (0, 1, 2, 3, 6, 9, 1030)} == {0}
+    assert {decide(calls.ioctl, 3, request) for request in (0x5401, 0x5413, 0x5421, 0x8903)} == {0}
+    stream, datagram, raw, packets = 1, 2, 3, 5
+    assert {decide(calls.socketpair, 1, kind | 0x80800) for kind in (stream, packets)} == {0}
+    assert {decide(calls.socketpair, 1, kind | 0x80800) for kind in (datagram, raw)} == {1}
+    assert decide(calls.socketpair, 30, stream) == 1
+
+
+@pytest.mark.requirement(FAULT, "M7: compute processes have no network and start no programs")
+@pytest.mark.parametrize("calls", [seccomp._X86_64, seccomp._AARCH64])
+def test_the_filter_denies_priorities_and_processors_of_others(calls: seccomp.SystemCalls) -> None:
+    program = list(seccomp.filter_program(calls, pid=77))
+
+    def decide(number: int, *args: int) -> int:
+        return _decide(program, number, args, calls.architecture)
+
+    for number in calls.scheduling:
+        assert (decide(number, 0), decide(number, 77), decide(number, 78)) == (0, 0, 1)
+    for number, process in ((calls.setpriority, 0), (calls.ioprio_set, 1)):
+        assert [decide(number, process, pid) for pid in (0, 77, 78)] == [0, 0, 1]
+        assert {decide(number, group, 0) for group in (process + 1, process + 2)} == {1}
+    assert (decide(calls.prctl, 62), decide(calls.prctl, 1), decide(calls.prctl, 15)) == (1, 0, 0)
 
 
 def test_answers_are_json() -> None:
