@@ -33,7 +33,7 @@ class Work(Protocol):
         """Open one short transaction of a long handler.
 
         Args:
-            final: Write the success of the delivery in the same transaction.
+            final: Write the success of the delivery in the same transaction, and release the lease.
 
         Raises:
             LeaseLostError: The lease is lost; nothing is done.

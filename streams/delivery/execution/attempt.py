@@ -176,7 +176,10 @@ class LongWork(_ComputeCalls):
         self._step_task: asyncio.Task[object] | None = None
         self._warnings: tuple[str, ...] | None = None
         """Warnings that no step has stored yet."""
+        self.finishing = False
+        """Whether the final step releases the lease now, and has not failed since. A heartbeat may miss the lease."""
         self.finished = False
+        """Whether the final step is committed: the delivery has succeeded, and there is no lease any more."""
         self._tenant = delivery.event.tenant_id or ""
         self.attempt = delivery.run_number
         self.processor_seconds = 0.0
@@ -204,25 +207,29 @@ class LongWork(_ComputeCalls):
         async with self._step_lock:
             span = NO_SPAN if context.spans is None else context.spans.step(self._span)
             engine = context.database.traced_effects if span.is_recorded else context.database.effects
-            with span.block():
-                async with effect_session(engine, delivery.handler.time_limit) as session:
-                    if not await leases.hold_lease(session, self._lease):
-                        message = f"the lease on {self._lease.resource} is lost"
-                        raise LeaseLostError(message)
-                    self._session, self._step_task = session, task
-                    try:
-                        yield session
-                    finally:
-                        self._session = self._step_task = None
-                    if final:
-                        await leases.finish_long(session, delivery, self._lease, None)
-                    stored = self._warnings
-                    if stored is not None:
-                        # As late as possible: a heartbeat waits for the row.
-                        await leases.set_warnings(session, delivery, stored)
+            try:
+                with span.block():
+                    async with effect_session(engine, delivery.handler.time_limit) as session:
+                        if not await leases.hold_lease(session, self._lease):
+                            message = f"the lease on {self._lease.resource} is lost"
+                            raise LeaseLostError(message)
+                        self._session, self._step_task = session, task
+                        try:
+                            yield session
+                        finally:
+                            self._session = self._step_task = None
+                        if final:
+                            self.finishing = True
+                            await leases.finish_long(session, delivery, self._lease, None)
+                        stored = self._warnings
+                        if stored is not None:
+                            # As late as possible: a heartbeat waits for the row.
+                            await leases.set_warnings(session, delivery, stored)
+                self.finished = self.finished or final
+            finally:
+                self.finishing = False
             if self._warnings is stored:
                 self._warnings = None
-        self.finished = self.finished or final
 
     def warn(self, warnings: Sequence[str]) -> None:
         """Store the warnings in the execution's row, with the open step or the next one."""

@@ -8,7 +8,6 @@ from uuid import uuid4
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from schemas import Event
 from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAVAILABLE_PAUSE
 from streams.delivery.admission.database_gate import (
     CONFLICT_RERUNS,
@@ -20,11 +19,9 @@ from streams.delivery.delivery import Delivery, at_ms, now_ms
 from streams.delivery.errors import LeaseLostError, OutageError, SoftTimeLimitExceeded, Unavailable
 from streams.delivery.execution.attempt import AttemptContext, Availability, LongWork, call_on_soft_limit
 from streams.delivery.execution.process_exit import exit_error
-from streams.delivery.execution.processor_time import THREAD_CLOCK
-from streams.delivery.execution.time_limits import run_within
-from streams.delivery.handler import JSON, Handler
+from streams.delivery.handler import JSON
 from streams.delivery.ledger import leases
-from streams.delivery.scheduling.cancellation import cancel_task
+from streams.delivery.runners.heartbeats import HEARTBEATS_PER_LEASE, run_with_heartbeats
 from streams.delivery.settlement.settlement import Settlement
 from streams.delivery.settlement.settling import Attempt
 from streams.delivery.telemetry import Telemetry
@@ -37,9 +34,6 @@ BUSY_PAUSE = 2.0
 """Seconds until a delivery whose resource is busy is tried again."""
 CLAIM_PAUSE = 0.1
 """Seconds until a claim is repeated after a serialization failure or deadlock."""
-HEARTBEATS_PER_LEASE = 3
-REPEATS_PER_HEARTBEAT = 10
-"""Number of times that a failed heartbeat is repeated until the next one would be due."""
 
 
 class LeasedRunner:
@@ -213,7 +207,7 @@ class LeasedRunner:
         """
         for rerun in range(CONFLICT_RERUNS):
             try:
-                return await self._run_with_heartbeats(delivery, work)
+                return await run_with_heartbeats(delivery, work, self._lease_seconds)
             except DBAPIError as error:
                 if database_error_kind(error) != "conflict":
                     raise
@@ -223,43 +217,7 @@ class LeasedRunner:
                     raise
                 log.info("dependency did not answer; running again", error=message(error))
                 await asyncio.sleep(UNAVAILABLE_PAUSE * (rerun + 1))
-        return await self._run_with_heartbeats(delivery, work)
-
-    async def _run_with_heartbeats(self, delivery: Delivery, work: LongWork) -> JSON:
-        """Call the handler with heartbeats in the background. Cancel it when a heartbeat finds the lease lost."""
-        handler = delivery.handler
-        running = asyncio.create_task(_run_within_limits(handler, delivery.event, work))
-        heartbeats = asyncio.create_task(self._keep_lease(work))
-        try:
-            await asyncio.wait({running, heartbeats}, return_when=asyncio.FIRST_COMPLETED)
-            if not running.done():
-                cancel_task(running)
-                await asyncio.wait({running})
-                message = "the lease expired while the handler ran"
-                raise LeaseLostError(message)
-            return running.result()
-        except asyncio.CancelledError:
-            cancel_task(running)
-            await asyncio.wait({running})
-            raise
-        finally:
-            heartbeats.cancel()
-
-    async def _keep_lease(self, work: LongWork) -> None:
-        """Extend the lease until it is lost. Any other failure is logged, and the heartbeat is soon repeated."""
-        interval = self._lease_seconds / HEARTBEATS_PER_LEASE
-        pause = interval
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                await work.heartbeat()
-            except LeaseLostError:
-                return
-            except Exception as error:  # noqa: BLE001 - only a lost lease may end the handler
-                pause = interval / REPEATS_PER_HEARTBEAT
-                log.warning("heartbeat failed; repeating", error=message(error), retry_in_seconds=pause)
-            else:
-                pause = interval
+        return await run_with_heartbeats(delivery, work, self._lease_seconds)
 
     async def _finish(self, delivery: Delivery, lease: leases.Lease, result: JSON) -> None:
         async with AsyncSession(self._context.database.bookkeeping) as session, session.begin():
@@ -280,16 +238,3 @@ class LeasedRunner:
 def _seconds_since(attempt: Attempt) -> float:
     """Return the seconds since an attempt started."""
     return (at_ms(now_ms()) - attempt.started_at).total_seconds()
-
-
-async def _run_within_limits(handler: Handler[Event], event: Event, work: LongWork) -> JSON:
-    """Run the handler within its time limits, and add its processor time."""
-    began = THREAD_CLOCK.seconds()
-    try:
-        return await run_within(_call(handler, event, work), handler.soft_time_limit, handler.time_limit, spent=work)
-    finally:
-        work.processor_seconds += THREAD_CLOCK.seconds() - began
-
-
-async def _call(handler: Handler[Event], event: Event, work: LongWork) -> JSON:
-    return await handler.function(event, work)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import Engine, text
 
 from schemas import Event
@@ -164,6 +165,34 @@ async def test_a_heartbeat_that_fails_is_repeated(quick: Settings, engine: Engin
         await bench.until(lambda: bench.engine.running == 0, "the end")
         (row,) = await bench.query(ROW, handler="long")
     assert (row["status"], row["attempts"], row["lost_leases"]) == ("success", 1, 0)
+
+
+async def test_a_handler_that_works_after_its_final_step_loses_no_lease(trial: Settings) -> None:
+    """Heartbeats are due while it runs. Its result is stored, and an error that it raises then is only logged."""
+
+    async def work_long(event: LongTrialRequested, work: Work) -> dict[str, int]:
+        async with work.step(final=True):
+            await note(event, work, "long")
+        await asyncio.sleep(0.5)
+        if event.plan == "fail":
+            raise ValueError(event.plan)
+        return {"keys": 3}
+
+    def lost() -> float:
+        return REGISTRY.get_sample_value("streams_leases_lost_total", {"handler": "long"}) or 0.0
+
+    before = lost()
+    settings = trial.model_copy(update={"lease_seconds": 0.3})
+    async with open_bench(settings, long_handler(work_long), pool="low") as bench:
+        for event in (LongTrialRequested(entity="first"), LongTrialRequested(entity="second", plan="fail")):
+            await bench.settled(bench.feed(event))
+            await bench.until(lambda: bench.engine.running == 0, "the end")
+        rows = await bench.query(
+            "select status, attempts, lost_leases, result from streams.executions order by event_id"
+        )
+    assert [(row["status"], row["attempts"], row["lost_leases"]) for row in rows] == [("success", 1, 0)] * 2
+    assert [row["result"] for row in rows] == [{"keys": 3}, None]
+    assert lost() == before
 
 
 async def test_steps_at_the_same_time_run_one_after_the_other_and_do_not_nest(quick: Settings) -> None:
