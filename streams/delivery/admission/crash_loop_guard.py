@@ -3,8 +3,8 @@
 1. The start of an assignment is recorded with its first offset when its first records arrive. A clean shutdown or
    revocation deletes the row. Any other end keeps it: a kill, and also an orderly end after a failure.
 2. At the third start, records are decoded and deliveries run in isolation for a while: one at a time. Each is recorded
-   as a suspect before, and the row is deleted when the decoding or the run ends, or is cancelled. A start at another
-   offset than the one before is always the second: there was a crash, and there was progress.
+   as a suspect before, and the row is deleted when the decoding or the run ends. One that is cancelled does not count.
+   A start at another offset than the one before is always the second: there was a crash, and there was progress.
 3. What was a suspect at two crashes is dead-lettered with the reason `crashed`.
 
 While a partition has a suspect, its next owner isolates at once. Records before the suspect may have been settled in
@@ -28,8 +28,10 @@ from streams.delivery.admission.crash_loop_rows import (
     DELETE_STARTS,
     DELETE_SUSPECT,
     SUSPECTS,
+    UNDO_RUN,
     UPSERT_START,
     UPSERT_SUSPECT,
+    columns_of,
     suspect_of,
 )
 from streams.delivery.admission.database_gate import DatabaseGate, database_error_kind
@@ -123,7 +125,7 @@ class CrashLoopGuard:
 
     def _delete_starts(self, assignments: Collection[Assignment]) -> None:
         if not self._has_failed():
-            values = {**self._columns(assignments), "worker": self._worker}
+            values = {**columns_of(assignments), "worker": self._worker}
             self._start_task(self._execute_if_available(DELETE_STARTS, values))
 
     async def close(self, *, clean: bool) -> None:
@@ -158,9 +160,9 @@ class CrashLoopGuard:
                 else:
                     await dead_letter(runs - RUNS_UNTIL_DEAD - 1)
             except asyncio.CancelledError:  # revoked or drained: no crash
-                await self._acquit_cancelled(suspect)
+                await self._end_cancelled(UNDO_RUN, suspect)
                 raise
-            await self.acquit(suspect)
+            await self._acquit(suspect)
             if runs > RUNS_UNTIL_DEAD:
                 self._end_isolation()
 
@@ -182,31 +184,46 @@ class CrashLoopGuard:
             try:
                 return decode()
             finally:
-                await self.acquit(suspect)
+                await self._acquit(suspect)
 
     async def acquit_decoding(self, assignment: Assignment, record: Record) -> None:
-        """Delete the suspect of `decode_isolated` after the record was dead-lettered."""
-        await self.acquit(suspect_of(assignment, record, DECODING))
+        """Delete the suspect of `decode_isolated` after the record was dead-lettered.
+
+        A cancellation keeps the row: the offset is not settled, and the record must never be read again.
+        """
+        suspect = suspect_of(assignment, record, DECODING)
+        await self._execute_until_done(DELETE_SUSPECT, suspect)
+        self._forget(suspect)
         self._end_isolation()
 
-    async def acquit(self, suspect: Mapping[str, object]) -> None:
-        """Delete the row of a suspect: what it did has ended."""
-        await self._execute_until_done(DELETE_SUSPECT, suspect)
+    async def _acquit(self, suspect: Mapping[str, object]) -> None:
+        """Delete the row of a suspect: what it did has ended. A cancellation does not keep it."""
+        try:
+            await self._execute_until_done(DELETE_SUSPECT, suspect)
+        except asyncio.CancelledError:
+            await self._end_cancelled(DELETE_SUSPECT, suspect)
+            raise
         self._forget(suspect)
 
     async def _accuse(self, suspect: Mapping[str, object]) -> int:
-        """Record a suspect; return how many isolated runs have begun, this one included."""
-        (row,) = await self._execute_until_done(UPSERT_SUSPECT, {**suspect, "worker": self._worker})
+        """Record a suspect; return how many isolated runs have begun, this one included. Cancelled, none has begun."""
+        try:
+            (row,) = await self._execute_until_done(UPSERT_SUSPECT, {**suspect, "worker": self._worker})
+        except asyncio.CancelledError:  # the row may be written
+            await self._end_cancelled(UNDO_RUN, suspect)
+            raise
         if row["runs"] > 1:
             self._remember(suspect)
         if row["runs"] > RUNS_UNTIL_DEAD:
             log.error("record crashed its worker repeatedly; dead-lettering it", **suspect)
         return row["runs"]
 
-    async def _acquit_cancelled(self, suspect: Mapping[str, object]) -> None:
+    async def _end_cancelled(self, statement: TextClause, suspect: Mapping[str, object]) -> None:
+        """Execute a statement although the caller is cancelled, unless the process ends because of a failure."""
         if not self._has_failed():
             self._forget(suspect)
-            await asyncio.shield(self._start_task(self._execute_if_available(DELETE_SUSPECT, suspect)))
+            values = {**suspect, "worker": self._worker}
+            await asyncio.shield(self._start_task(self._execute_if_available(statement, values)))
 
     async def _record_start(self, assignment: Assignment) -> None:
         partition = {"group": assignment.group_id, "topic": assignment.topic, "partition": assignment.partition}
@@ -242,13 +259,6 @@ class CrashLoopGuard:
         if self._isolation_timer is not None:
             self._isolation_timer.cancel()
             self._isolation_timer = None
-
-    def _columns(self, assignments: Collection[Assignment]) -> dict[str, object]:
-        return {
-            "groups": [assignment.group_id for assignment in assignments],
-            "topics": [assignment.topic for assignment in assignments],
-            "partitions": [assignment.partition for assignment in assignments],
-        }
 
     async def _execute_until_done(self, statement: TextClause, values: Mapping[str, object]) -> list[Mapping[str, int]]:
         """Execute a statement, and repeat it until the database accepts it: nothing may run without its row."""

@@ -1,5 +1,7 @@
 """The statements of the crash-loop guard: starts of assignments, and suspects."""
 
+from collections.abc import Collection
+
 from sqlalchemy import text
 
 from streams.transport.kafka.records import Assignment, Record
@@ -56,6 +58,26 @@ DELETE_SUSPECT = text(
         and "offset" = :offset and handler = :handler
     """
 )
+UNDO_RUN = text(
+    """
+    with ended as (
+        delete from streams.suspects where group_id = :group and topic = :topic and partition = :partition
+            and "offset" = :offset and handler = :handler and worker = :worker and runs <= 1
+    )
+    update streams.suspects set runs = runs - 1, worker = '' where group_id = :group and topic = :topic
+        and partition = :partition and "offset" = :offset and handler = :handler and worker = :worker and runs > 1
+    """
+)
+"""Takes back a run that this worker began and did not end. Runs that ended with a crash stay."""
+
+
+def columns_of(assignments: Collection[Assignment]) -> dict[str, object]:
+    """Return the columns of the statement that deletes the starts of assignments."""
+    return {
+        "groups": [assignment.group_id for assignment in assignments],
+        "topics": [assignment.topic for assignment in assignments],
+        "partitions": [assignment.partition for assignment in assignments],
+    }
 
 
 def suspect_of(assignment: Assignment | None, record: Record, handler: str) -> dict[str, object]:

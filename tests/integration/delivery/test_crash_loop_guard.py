@@ -1,12 +1,15 @@
 """The crash-loop guard without crashes (see tests/crash): the tests write the rows that a killed process leaves."""
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
+from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.delivery import Work, handles
 from streams.delivery.admission.crash_loop_guard import CrashLoopGuard
+from streams.delivery.admission.crash_loop_rows import DECODING, DELETE_SUSPECT, UPSERT_SUSPECT
 from streams.settings import Settings
 from streams.transport.kafka.records import Assignment, Chunk, Record
 from tests.support.apps.trials import SingleTrialRequested
@@ -206,6 +209,53 @@ async def test_a_delivery_that_is_cancelled_in_isolation_is_no_suspect(trial: Se
         bench.engine.on_revoked([assignment])
         await bench.until(lambda: bench.engine.running == 0, "the cancelled unit")
         await no_suspects(bench)
+
+
+class HaltingGuard(CrashLoopGuard):
+    """A guard whose callers wait after one of its statements, until they are cancelled."""
+
+    halts_after: TextClause | None = None
+    halted: asyncio.Event
+
+    async def _execute(self, statement: TextClause, values: Mapping[str, object]) -> list[Mapping[str, int]]:
+        found = await super()._execute(statement, values)
+        if statement is self.halts_after:
+            self.halts_after = None
+            self.halted.set()
+            await asyncio.Event().wait()
+        return found
+
+
+@pytest.mark.requirement("Faults of others", "R15: a cancelled delivery has crashed nothing")
+@pytest.mark.parametrize("crashes", [0, 1, 2])
+@pytest.mark.parametrize("statement", [UPSERT_SUSPECT, DELETE_SUSPECT], ids=["accused", "acquitted"])
+async def test_a_decoding_that_is_cancelled_in_a_statement_does_not_count(
+    trial: Settings, statement: TextClause, crashes: int
+) -> None:
+    """Only the crashes of before stay, and none of what was decoded to its end. Three rebalances change nothing."""
+    async with open_bench(trial, note_it) as bench:
+        context = bench.context
+        guard = HaltingGuard(context.database.bookkeeping, context.gate, "bench", bench.crashes.append)
+        guard.halted = asyncio.Event()
+        record = bench.record(SingleTrialRequested(entity="e"), 0)
+        assignment = Assignment(record.topic, 0, context.group)
+        if crashes:
+            await former_runs(bench, record.topic, 0, 0, DECODING, crashes)
+        for _ in range(3):
+            guard.halts_after = statement
+            decoding = asyncio.create_task(guard.decode_isolated(assignment, record, lambda: True))
+            halted = asyncio.create_task(guard.halted.wait())
+            async with asyncio.timeout(20):
+                await asyncio.wait({decoding, halted}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (decoding, halted):
+                task.cancel()
+            await asyncio.wait({decoding, halted})
+            guard.halted.clear()
+        left = [row["runs"] for row in await bench.query("select runs from streams.suspects")]
+        if crashes == 2 and statement is DELETE_SUSPECT:
+            assert left == [5], "it is dead-lettered without being decoded"
+        else:
+            assert left == ([crashes] if crashes and statement is UPSERT_SUSPECT else [])
 
 
 @pytest.mark.requirement("Faults of others", "R3: what crashes its process while it is decoded is a dead letter")
