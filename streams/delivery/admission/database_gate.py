@@ -2,10 +2,14 @@
 
 An error alone does not tell an outage: a statement can end its own server process, and others go on. So the gate asks
 the database with a new connection. If it answers, the deliveries run again, a few times. Then it was their own failure.
+
+A statement can also crash the whole server. All that ran then look alike, and the same runs meet again after it. So
+deliveries that have met a few outages run one at a time: the next outages are those of one delivery.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Literal
 
 from sqlalchemy import text
@@ -27,6 +31,8 @@ CONFLICT_RERUNS = 5
 """Uncounted reruns of a unit after a serialization failure or deadlock. The next one is a failed attempt."""
 LOST_RUNS = 5
 """Uncounted runs of a delivery that lost their connection. The next one is a failed attempt."""
+OUTAGES_TOGETHER = 3
+"""Outages that deliveries meet while they run side by side. Then each may be the cause, and they run one at a time."""
 LOST_RUN_PAUSE = 0.1
 """Seconds until a run that lost its connection is repeated. Each further pause is this much longer."""
 DISK_FULL = "53100"
@@ -87,6 +93,11 @@ def counts_lost_run(deliveries: Sequence[Delivery], error: BaseException) -> boo
     return False
 
 
+def forget_lost_runs(delivery: Delivery) -> None:
+    """Begin to count again: an attempt has failed."""
+    delivery.lost_runs = delivery.outages = 0
+
+
 def _looks_unavailable(error: DBAPIError, code: str | None) -> bool:
     if error.connection_invalidated or (code is None and isinstance(error, OperationalError)):
         return True
@@ -111,6 +122,8 @@ class DatabaseGate:
         self._report = report
         self._open = asyncio.Event()
         self._open.set()
+        self._turn = asyncio.Lock()
+        self._no_turn = nullcontext()
         self._probe: asyncio.Task[None] | None = None
         self._confirmed: asyncio.Future[bool] | None = None
         """Whether the first probe failed; while it runs, without a result."""
@@ -123,6 +136,38 @@ class DatabaseGate:
     async def wait_until_open(self) -> None:
         """Return once the gate is open."""
         await self._open.wait()
+
+    def turn(self, deliveries: Sequence[Delivery]) -> AbstractAsyncContextManager[None]:
+        """Return what one run of deliveries is done in, until the gate has confirmed or denied its outage.
+
+        If they have met `OUTAGES_TOGETHER` outages, it waits until no other such run goes on in this process, in any
+        pool, and until the gate is open.
+        """
+        if max(delivery.outages for delivery in deliveries) < OUTAGES_TOGETHER:
+            return self._no_turn
+        return self._alone()
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        async with self._turn:
+            await self.wait_until_open()
+            yield
+
+    async def judge(self, deliveries: Sequence[Delivery], error: Exception) -> Literal["outage", "lost run"] | None:
+        """Return why a run that ended with this error is no failed attempt; None: it is one, or a conflict.
+
+        outage: the database does not answer, and the gate is closed. lost run: it answers; run again after a moment.
+        """
+        if database_error_kind(error) != "outage":
+            return None
+        has_failed = counts_lost_run(deliveries, error)
+        confirmed = await self.confirm(error)
+        if confirmed and may_be_self_inflicted(error):
+            for delivery in deliveries:
+                delivery.outages += 1
+        if has_failed:
+            return None
+        return "outage" if confirmed else "lost run"
 
     async def confirm(self, error: BaseException) -> bool:
         """Close the gate and ask the database. Return True for an outage: the gate stays closed until it is over.

@@ -14,8 +14,8 @@ from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAV
 from streams.delivery.admission.database_gate import (
     CONFLICT_RERUNS,
     LOST_RUN_PAUSE,
-    counts_lost_run,
     database_error_kind,
+    forget_lost_runs,
 )
 from streams.delivery.delivery import Delivery, acknowledge_all, at_ms, now_ms
 from streams.delivery.errors import OutageError, SoftTimeLimitExceeded, TimeLimitExceeded, Unavailable
@@ -130,34 +130,42 @@ class TransactionalRunner:
         """
         reruns = 0
         while True:
-            began, span = now_ms(), NO_SPAN
-            try:
-                if self._spans is None or (span := self._spans.process(deliveries)) is NO_SPAN:
-                    done = await self._transaction(deliveries, self._context.database.effects)
-                else:
-                    with span.current():
-                        done = await self._transaction(deliveries, self._context.database.traced_effects)
-                    span.end("success" if done is not None else "duplicate")
-            except Exception as error:  # noqa: BLE001 - every exception of a handler is settled
-                kind = database_error_kind(error)
-                if kind == "outage" and not counts_lost_run(deliveries, error):
-                    if await self._gate.confirm(error):
-                        return OutageError(), began, span, None
-                    span.end("rerun", type_name(error))
-                    await asyncio.sleep(LOST_RUN_PAUSE * max(delivery.lost_runs for delivery in deliveries))
-                elif kind == "conflict" and reruns < CONFLICT_RERUNS:
-                    span.end("rerun", type_name(error))
-                    reruns += 1
-                elif self._may_rerun(error, deliveries[0].handler) and reruns < FAILURES_UNTIL_OPEN:
-                    span.end("rerun", type_name(error))
-                    reruns += 1
-                    await asyncio.sleep(UNAVAILABLE_PAUSE * reruns)
-                else:
-                    return error, began, span, None
+            async with self._gate.turn(deliveries):
+                error, began, span, done = await self._run_once(deliveries)
+                if error is None:
+                    return None, began, span, done
+                # Still in the turn: the next run begins when this outage is over, and cannot be lost to it.
+                uncounted = await self._gate.judge(deliveries, error)
+            if uncounted == "outage":
+                return OutageError(), began, span, None
+            if uncounted == "lost run":
+                span.end("rerun", type_name(error))
+                await asyncio.sleep(LOST_RUN_PAUSE * max(delivery.lost_runs for delivery in deliveries))
+            elif database_error_kind(error) == "conflict" and reruns < CONFLICT_RERUNS:
+                span.end("rerun", type_name(error))
+                reruns += 1
+            elif self._may_rerun(error, deliveries[0].handler) and reruns < FAILURES_UNTIL_OPEN:
+                span.end("rerun", type_name(error))
+                reruns += 1
+                await asyncio.sleep(UNAVAILABLE_PAUSE * reruns)
             else:
-                if self._breakers.needs(deliveries[0].handler):
-                    self._breakers.succeeded(deliveries[0].handler)
-                return None, began, span, done
+                return error, began, span, None
+
+    async def _run_once(self, deliveries: list[Delivery]) -> tuple[Exception | None, int, Span, _Done | None]:
+        """Run the transaction once. Return as `_attempt` does."""
+        began, span = now_ms(), NO_SPAN
+        try:
+            if self._spans is None or (span := self._spans.process(deliveries)) is NO_SPAN:
+                done = await self._transaction(deliveries, self._context.database.effects)
+            else:
+                with span.current():
+                    done = await self._transaction(deliveries, self._context.database.traced_effects)
+                span.end("success" if done is not None else "duplicate")
+        except Exception as error:  # noqa: BLE001 - every exception of a handler is settled
+            return error, began, span, None
+        if self._breakers.needs(deliveries[0].handler):
+            self._breakers.succeeded(deliveries[0].handler)
+        return None, began, span, done
 
     def _may_rerun(self, error: Exception, handler: Handler[Event]) -> bool:
         """Return whether a dependency failed whose breaker is still closed: another run shows its state."""
@@ -215,7 +223,7 @@ class TransactionalRunner:
     async def _fail(self, attempt: Attempt, error: Exception) -> None:
         delivery = attempt.delivery
         self._telemetry.failed(delivery, error, (at_ms(now_ms()) - attempt.started_at).total_seconds())
-        delivery.lost_runs = 0
+        forget_lost_runs(delivery)
         if isinstance(error, SoftTimeLimitExceeded):
             await call_on_soft_limit(self._context, delivery, error)
         await self._settlement.failed(attempt, error)
