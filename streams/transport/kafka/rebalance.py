@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -80,10 +80,12 @@ class Rebalance:
     def begin_again(self, state: PartitionState, offset: int) -> PartitionState:
         """Replace an owned partition by a new assignment that starts at `offset`, fence the old one, return the new.
 
-        The old records are gone, so nobody could repeat their work: it is not cancelled.
+        The old records are gone, so nobody could repeat their work: it is not cancelled. A pause goes on until there is
+        room.
         """
         state.assignment.revoked = True
         added = self._new_state(Start(*state.key, committed=None, first=offset))
+        added.paused, added.paused_at = state.paused, state.paused_at
         self._owned[state.key] = added
         self._notify_assigned([added])
         return added
@@ -117,7 +119,7 @@ class Rebalance:
             for assignment in assignments:
                 assignment.revoked = True
             self.commits.send_last(consumer, removed)
-        consumer.incremental_unassign([TopicPartition(*state.key) for state in removed])
+        unassign(consumer, removed)
         self._notify_revoked(removed)
         self._log(logging.INFO, "partitions revoked", partitions)
 
@@ -127,7 +129,7 @@ class Rebalance:
         for state in removed:
             state.assignment.revoked = True
         self.lost += len(removed)
-        consumer.incremental_unassign([TopicPartition(*state.key) for state in removed])
+        unassign(consumer, removed)
         self._notify_revoked(removed)
         self._log(logging.WARNING, "partitions lost; their new owner repeats the work in progress", partitions)
 
@@ -186,3 +188,16 @@ class Rebalance:
     def _log(self, level: int, text: str, partitions: list[TopicPartition]) -> None:
         names = sorted(f"{partition.topic}[{partition.partition}]" for partition in partitions)
         logger.log(level, text, extra={"group": self._group.group_id, "partitions": names})
+
+
+def unassign(consumer: Consumer, states: Sequence[PartitionState]) -> None:
+    """Let librdkafka read these partitions no more, and end their pauses.
+
+    librdkafka keeps a pause over the next assignment, so a partition that comes back would not be read. It ignores
+    partitions that it does not know.
+    """
+    if paused := [state for state in states if state.paused]:
+        consumer.resume([TopicPartition(*state.key) for state in paused])
+        for state in paused:
+            state.paused = False
+    consumer.incremental_unassign([TopicPartition(*state.key) for state in states])

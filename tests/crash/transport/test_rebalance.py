@@ -41,6 +41,24 @@ def test_workers_that_join_and_leave_lose_and_repeat_nothing(scene: Scene, proto
 
 
 @PROTOCOLS
+def test_a_partition_that_was_revoked_while_paused_is_read_when_it_comes_back(scene: Scene, protocol: str) -> None:
+    """All partitions are full. A second worker gets some of them and stops: the first has them again, and reads on."""
+    options = {"STREAMS_GROUP_PROTOCOL": protocol, "STREAMS_REVOKE_DRAIN_TIMEOUT": "0.5s"}
+    options |= {"STREAMS_DRAIN_TIMEOUT": "1s", "TEST_HIGH": "100", "TEST_LOW": "20"}
+    scene.produce([f"gate-{number}" for number in range(4000)])
+    first = scene.start(**options)
+    scene.wait_assigned(first)
+    wait_until(lambda: first.state()["activity"][0]["paused"] == 4, 20, "all partitions are full")
+    second = scene.start(**options)
+    scene.wait_assigned(first, second, seconds=30)
+    assert second.terminate() == 0
+    scene.wait_assigned(first, seconds=30)
+    scene.open_gate()
+    wait_until(lambda: len(scene.settled()) == 4000, 30, "everything is settled")
+    wait_until(lambda: scene.committed() == [1000] * 4, 5, "and committed")
+
+
+@PROTOCOLS
 def test_a_worker_with_nothing_to_assign_is_a_member(scene: Scene, protocol: str) -> None:
     """More workers than partitions: the one without a partition reports that it is assigned, as a standby."""
     scene = Scene(scene.stack, scene.folder, partitions=1, workers=scene.workers)

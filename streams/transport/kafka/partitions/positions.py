@@ -15,7 +15,7 @@ from streams.transport.kafka.group import Group
 from streams.transport.kafka.partition import PartitionState
 from streams.transport.kafka.partitions.resets import Reset, reset_of
 from streams.transport.kafka.partitions.topic_ids import TopicIds
-from streams.transport.kafka.rebalance import Rebalance
+from streams.transport.kafka.rebalance import Rebalance, unassign
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Positions:
                 extra={**where, "first_offset": reset.offset},
             )
             self._begun_again.add(state.key)
-            self._rebalance.begin_again(state, reset.offset)
+            state = self._rebalance.begin_again(state, reset.offset)
         elif reset.lost:
             logger.error(
                 "records were deleted by retention before they were read",
@@ -102,10 +102,8 @@ class Positions:
             )
             self.deleted_unread[state.key[0]] += reset.lost
             state.position = reset.offset
-        state.paused = False
-        partition = TopicPartition(*state.key, reset.offset)
-        consumer.incremental_unassign([partition])
-        consumer.incremental_assign([partition])
+        unassign(consumer, [state])
+        consumer.incremental_assign([TopicPartition(*state.key, reset.offset)])
 
     def _update_idle(self, consumer: Consumer) -> None:
         """Note the positions of partitions with nothing unsettled: they are after control and aborted records too."""
