@@ -1,15 +1,14 @@
 """Scheduled events, which wait in the outbox for their time."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Text, cast, select
 
 from streams import headers
 from streams.database.tables import outbox
-from streams.publishing.outbox.outbox import headers_from_json
+from streams.publishing.outbox.outbox import headers_from_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def list_scheduled(
             columns.key,
             columns.tenant_id,
             columns.due_at,
-            columns.headers,
+            cast(columns.headers, Text).label("headers"),  # as text: the driver's parser could fail for a foreign row
             columns.created_at,
         )
         .where(
@@ -72,9 +71,9 @@ def list_scheduled(
     ]
 
 
-def _expiry(stored: Sequence[Sequence[str]]) -> datetime | None:
+def _expiry(stored: str) -> datetime | None:
     """Return the expiry time in a row's headers. The relay rejects headers that cannot be decoded."""
     try:
-        return headers.last_time(headers_from_json(stored), headers.CE_EXPIRYTIME)
+        return headers.last_time(headers_from_text(stored), headers.CE_EXPIRYTIME)
     except ValueError:
         return None

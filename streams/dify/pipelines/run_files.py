@@ -37,7 +37,7 @@ async def documents_of_file(
         return []
     try:
         content: object = loads(await storage.read(key))
-    except (FileMissingError, ValueError):
+    except (FileMissingError, ValueError, RecursionError):
         return []
     entities = [as_object(as_object(one).get("application_generate_entity")) for one in _items(content)]
     named = valid_ids(str(entity.get("document_id", "")) for entity in entities)

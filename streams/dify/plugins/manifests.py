@@ -51,7 +51,7 @@ class ManifestCache:
         for id_, value in zip(plugin_ids, values, strict=True):
             try:
                 manifest: object = loads(value) if value is not None else False
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if manifest is None or isinstance(manifest, dict):
                 found[id_] = None if manifest is None else as_object(manifest)

@@ -128,7 +128,7 @@ def tool_nodes(graph: str) -> list[dict[str, str]]:
     """Return the fields of `ToolNode` for each node of a workflow's graph that calls a tool. Raises BridgeError."""
     try:
         nodes = json.loads(graph).get("nodes", [])
-    except (ValueError, AttributeError) as error:
+    except (ValueError, RecursionError, AttributeError) as error:
         message = f"the workflow's graph is not a JSON object: {error}"
         raise BridgeError(message) from error
     names = ("provider_type", "provider_id", "provider_name", "tool_name")

@@ -1,7 +1,6 @@
 """The rows that the relay has sent and that Kafka has not answered yet, in one part per topic."""
 
 import asyncio
-import json
 import logging
 import math
 import time
@@ -13,7 +12,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streams.observability.metrics import outbox_failed
-from streams.publishing.outbox.outbox import headers_from_json
+from streams.publishing.outbox.outbox import headers_from_text
 from streams.publishing.outbox.statements import ACKNOWLEDGED, HEARTBEAT, SET_ASIDE
 from streams.publishing.outbox.topic_limits import REST_SECONDS, TopicLimits
 from streams.transport.kafka.errors import ProduceError
@@ -176,7 +175,7 @@ def _records(rows: Rows, unreadable: dict[int, ProduceError]) -> Iterator[NewRec
     """Yield records one by one. Thousands of headers at once would keep the garbage collector busy."""
     for row in rows:
         try:
-            record = NewRecord(row.topic, row.key, row.value, headers_from_json(json.loads(row.headers)))
+            record = NewRecord(row.topic, row.key, row.value, headers_from_text(row.headers))
         except ValueError as error:  # undecodable headers are as permanent as a rejection by Kafka
             unreadable[row.id] = ProduceError(str(error), retriable=False)
         else:

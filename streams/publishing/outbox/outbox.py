@@ -1,6 +1,7 @@
 """Publishes in a transaction: an event is sent if and only if the sender's transaction commits."""
 
 import base64
+import json
 from binascii import a2b_base64
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -135,9 +136,22 @@ def headers_to_json(headers: Headers) -> list[list[str | None]]:
 
 def headers_from_json(stored: Sequence[Sequence[Any]]) -> Headers:
     """Return the headers that `headers_to_json` wrote. Raises ValueError for any other input."""
+    message = "not headers: a list of [name, base64] is expected"
     try:
         # `b64decode` wraps this function and takes three times as long.
-        return tuple([(name, None if value is None else a2b_base64(value, strict_mode=True)) for name, value in stored])
+        found = tuple([(name, None if v is None else a2b_base64(v, strict_mode=True)) for name, v in stored])
     except (TypeError, ValueError) as error:
-        message = "not headers: a list of [name, base64] is expected"
         raise ValueError(message) from error
+    if {type(stored), *map(type, stored)} != {list} or not {type(name) for name, _ in found} <= {str}:
+        raise ValueError(message)
+    return found
+
+
+def headers_from_text(stored: str) -> Headers:
+    """Return the headers in the text of a JSON column. Raises ValueError for any other text."""
+    try:
+        found = json.loads(stored)
+    except RecursionError as error:
+        message = "not headers: the JSON is nested too deeply"
+        raise ValueError(message) from error
+    return headers_from_json(found)

@@ -223,9 +223,10 @@ async def test_manifests_are_cached(plugins: Plugins) -> None:
     assert loads(stored or "")["latest_version"] == "0.1.10"
     assert await plugins.redis.get(KEY.format(plugins.id("ahead"))) == b"null"
     assert 890 < await plugins.redis.ttl(KEY.format(plugins.id("ahead"))) <= 900
-    await plugins.redis.set(KEY.format(plugins.id("minor")), "{", ex=900)
+    await plugins.redis.set(KEY.format(plugins.id("patch")), "{", ex=900)
+    await plugins.redis.set(KEY.format(plugins.id("minor")), "[" * 100_000, ex=900)
     await plugins.check(plugins.event())
-    assert plugins.marketplace.bodies(BATCH)[1:] == [{"plugin_ids": [plugins.id("minor")]}]
+    assert plugins.marketplace.bodies(BATCH)[1:] == [{"plugin_ids": [plugins.id("patch"), plugins.id("minor")]}]
 
 
 @pytest.mark.requirement(SECTION, f"{TOPIC}: without Redis, the marketplace is asked")

@@ -164,17 +164,19 @@ async def test_what_kafka_refuses_is_set_aside_and_the_rest_goes_on(
     engine: Engine,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A row for a topic that does not exist, and one with undecodable headers, between valid rows."""
-    fill(engine, settings, ["a", "nowhere", "garbled", "b"])
+    """A row for a topic that does not exist, and two with undecodable headers, between valid rows."""
+    fill(engine, settings, ["a", "nowhere", "garbled", "nested", "b"])
+    nested = "[" * 1100 + "]" * 1100
     with engine.begin() as connection:
         connection.execute(text("update streams.outbox set topic = 'no.such.topic' where key = 'nowhere'"))
         connection.execute(text("""update streams.outbox set headers = '[["x"]]' where key = 'garbled'"""))
+        connection.execute(text(f"update streams.outbox set headers = '{nested}' where key = 'nested'"))
     relay = Relay(database.bookkeeping, records, settings)
     assert await relay.step() == 2
     aside = rows(engine, "select key, failed_at, error from streams.outbox order by id")
-    assert [row["key"] for row in aside] == [b"nowhere", b"garbled"]
+    assert [row["key"] for row in aside] == [b"nowhere", b"garbled", b"nested"]
     assert all(row["failed_at"] is not None and row["error"] for row in aside)
-    assert sum("set aside" in record.message for record in caplog.records) == 2
+    assert sum("set aside" in record.message for record in caplog.records) == 3
     assert await relay.step() == 0
 
 

@@ -1,14 +1,18 @@
 """Ids, names and JSON from outside: what PostgreSQL cannot contain is refused at once and never retried."""
 
 import json
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from streams.dify.errors import RefusedError
 from streams.dify.ids import checked_id, checked_text, storable
 from streams.dify.models.json_text import read_object
+from streams.dify.pipelines.run_files import documents_of_file
+from streams.dify.plugins.manifests import ManifestCache
 from streams.dify.sources.reference import last_edited_time, upload_file_id
 from streams.dify.vector_stores.port import collection_from_struct, datasets_in, is_own_collection
 
@@ -87,3 +91,15 @@ def test_whose_collection_a_name_marks() -> None:
     assert is_own_collection(name.lower(), ID)
     assert not is_own_collection(name[:40], ID)
     assert not is_own_collection(name, "")
+
+
+@pytest.mark.parametrize("content", [DEEP, "no json"])
+async def test_files_and_cached_values_that_nothing_can_read_are_not_there(content: str) -> None:
+    """A pipeline's file lists no document. A manifest is fetched again."""
+    session = Mock(AsyncSession, scalar=AsyncMock(return_value="key"), execute=AsyncMock(return_value=[]))
+    storage = Mock(read=AsyncMock(return_value=content.encode()))
+    assert await documents_of_file(session, storage, "file", "tenant") == []
+    client = Mock(mget=AsyncMock(return_value=[content]), pipeline=Mock(side_effect=OSError))
+    marketplace = Mock(manifests=AsyncMock(return_value={"id": {"name": "n"}}))
+    cache = ManifestCache(marketplace, Mock(current=Mock(return_value=client)))
+    assert await cache.manifests(["id"]) == {"id": {"name": "n"}}

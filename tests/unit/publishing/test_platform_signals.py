@@ -189,7 +189,7 @@ def test_any_nodes_are_read(nodes: object) -> None:
         assert set(node) == {"node_id", *TOOL}
 
 
-@pytest.mark.parametrize("graph", ["", "[]", "no json"])
+@pytest.mark.parametrize("graph", ["", "[]", "no json", "[" * 100_000])
 def test_a_graph_that_is_none_is_told(graph: str) -> None:
     with pytest.raises(BridgeError, match="the workflow's graph is not a JSON object"):
         tool_nodes(graph)
