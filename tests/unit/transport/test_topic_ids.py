@@ -1,13 +1,17 @@
 """A topic with another id is found, and nothing waits for the brokers."""
 
 from concurrent.futures import Future
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
 
 from streams.settings import Settings
 from streams.transport.kafka.partitions import topic_ids
 from streams.transport.kafka.partitions.topic_ids import CHECK_SECONDS, FORGET_SECONDS, SILENCE_SECONDS, TopicIds
+from tests.support.processes.transport_worker import free_port, wait_until
 
 
 class Described:
@@ -22,7 +26,12 @@ class Admin:
         self.ids: dict[str, str] = {"a": "1"}
         self.requests: list[dict[str, Future[Described]]] = []
         self.refreshed = 0
+        self.polls = 0
         self.reachable = True
+
+    def poll(self, timeout: float) -> None:
+        assert timeout == 0
+        self.polls += 1
 
     def describe_topics(self, topics: TopicCollection, request_timeout: float) -> dict[str, Future[Described]]:
         assert request_timeout > 0
@@ -100,6 +109,34 @@ def test_a_topic_that_does_not_exist_now_keeps_its_id(admin: Admin) -> None:
     ids.changed(2 * CHECK_SECONDS, {"a"})
     admin.answer()
     assert ids.changed(2 * CHECK_SECONDS + 1, {"a"}) == ["a"]
+
+
+def test_each_call_polls_the_client(admin: Admin) -> None:
+    """Also one without topics: the client writes log lines while no broker answers."""
+    ids = TopicIds(Settings())
+    ids.changed(0.0, set())
+    ids.changed(1.0, {"a"})
+    assert admin.polls == 0
+    ids.changed(2.0, {"a"})
+    ids.changed(3.0, set())
+    assert admin.polls == 2
+
+
+def test_what_the_client_logs_does_not_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing listens at the address, so the client logs a line for each try to connect."""
+    made: list[Any] = []  # the stubs leave out the length
+
+    def make(config: dict[str, Any], logger: object) -> Any:  # noqa: ANN401 - as above
+        made.append(AdminClient(config, logger=logger))
+        return made[0]
+
+    monkeypatch.setattr(topic_ids, "AdminClient", make)
+    monkeypatch.setattr(topic_ids, "client_logger", Mock())
+    ids = TopicIds(Settings(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}"))
+    ids.changed(0.0, {"a"})
+    wait_until(lambda: len(made[0]) > 2, 10, "the client has log lines")
+    ids.changed(1.0, {"a"})
+    assert len(made[0]) <= 1
 
 
 @pytest.mark.requirement("Faults and operations", "one of three brokers killed: no thread of a worker is busy")

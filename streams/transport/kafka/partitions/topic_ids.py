@@ -56,6 +56,8 @@ class TopicIds:
             now: Seconds of a monotonic clock.
             topics: The topics that are read now. The ids of others are forgotten after FORGET_SECONDS.
         """
+        if self._admin is not None:
+            self._admin.poll(0)  # librdkafka keeps its log lines and errors in memory until the client is polled
         self._read_at |= dict.fromkeys(topics, now)
         for topic in [topic for topic, at in self._read_at.items() if now - at > FORGET_SECONDS]:
             del self._read_at[topic]
