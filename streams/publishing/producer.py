@@ -31,6 +31,7 @@ POLLER_PAUSE_SECONDS = 0.02
 """How long the poller stops for while another thread polls. Otherwise the two would wait for each other."""
 DEFAULT_TIMEOUT = 30.0
 UNREACHABLE = frozenset({"_MSG_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN"})
+CLOSED = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT"})
 NO_TOPIC = frozenset({"_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PART"})
 TOO_LARGE = "MSG_SIZE_TOO_LARGE"
 
@@ -121,6 +122,8 @@ class EventProducer:
         future: Future[RecordMetadata] = Future()
         encoded = self.encode(event, expires_at)
         self._enqueue(encoded, self._report_to(encoded, future))
+        if self._closing.is_set():  # in another thread, which may have read its last report before
+            self._drain()
         return future
 
     def encode(self, event: Event, expires_at: datetime | None = None) -> EncodedEvent:
@@ -182,14 +185,18 @@ class EventProducer:
         return progress.acknowledged
 
     def close(self) -> None:
-        """Wait up to the timeout for outstanding reports, then close the connection. Repeating this does nothing."""
+        """Refuse new events, and wait up to the timeout for outstanding reports. Repeating this does nothing."""
         if self._closing.is_set() or self._process != os.getpid():
             return
+        self._closing.set()
+        self._poller.join()
+        self._drain()
+
+    def _drain(self) -> None:
+        """Wait up to the timeout for outstanding reports. The events that have none by then fail."""
         if self._client.flush(self._timeout):
             self._client.purge()
             self._client.flush(1.0)
-        self._closing.set()
-        self._poller.join()
 
     def prepare(self, kind: type[Event]) -> None:
         """Load the schemas of an event class now, so that its first event need not wait for the registry.
@@ -276,6 +283,8 @@ class EventProducer:
         if error.name() in UNREACHABLE:
             why = self._connection_error
             return f"{topic}: no acknowledgement from Kafka at {servers} within {self._timeout:g} s{why}"
+        if error.name() in CLOSED:
+            return f"{topic}: no acknowledgement from Kafka at {servers} before this EventProducer was closed"
         if error.name() in NO_TOPIC:
             return f"there is no topic {topic} on Kafka at {servers}: run `streams topics apply`"
         if error.name() == TOO_LARGE:
