@@ -88,16 +88,16 @@ class RecordProducer:
         threading.Thread(target=self._run, args=(self._client, bridge), name="kafka-producer", daemon=True).start()
 
     async def stop(self) -> None:
-        """Wait up to FLUSH_SECONDS for unacknowledged records, then stop."""
+        """Wait up to FLUSH_SECONDS for unacknowledged records, then stop. Records are refused from then on."""
         if self._client is None:
             return
         await self.flush()
+        self._client = None  # nobody would read the report of a further record
         self._stopping.set()
         try:
             await asyncio.wait_for(self._ended.wait(), FLUSH_SECONDS)
         except TimeoutError:
             logger.warning("the producer's thread did not end in time")
-        self._client = None
 
     async def flush(self, seconds: float = FLUSH_SECONDS) -> int:
         """Wait up to `seconds` until all records are acknowledged. Returns how many are not.
@@ -188,14 +188,13 @@ class RecordProducer:
         partition: int | None = None,
         timestamp: int | None = None,
     ) -> None:
-        client = self._client
-        if client is None:
-            message = "the producer is not started"
-            raise ProduceError(message, retriable=True)
         deadline: float | None = None
         while True:
+            if self._client is None:
+                message = "the producer is not started, or it was stopped"
+                raise ProduceError(message, retriable=True)
             try:
-                client.produce(
+                self._client.produce(
                     record.topic,
                     value=record.value,
                     key=record.key,

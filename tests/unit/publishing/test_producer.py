@@ -1,14 +1,18 @@
-"""`EventProducer` is closed while other threads publish: nobody waits for ever."""
+"""A producer is closed while others publish: nobody waits for ever."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from streams.codec import build_codec
 from streams.publishing import EventProducer, PublishError
+from streams.transport.kafka.errors import ProduceError
+from streams.transport.kafka.producer import RecordProducer
 from streams.transport.kafka.records import RecordMetadata
 from tests.support.factories import CATALOGUE, SETTINGS, an_event
 from tests.support.processes.transport_worker import free_port
@@ -103,3 +107,19 @@ def test_an_outstanding_event_fails_with_the_end_of_the_timeout(producer: EventP
     producer.close()
     with pytest.raises(PublishError, match="before this EventProducer was closed"):
         sent.result(0)
+
+
+async def test_a_record_that_is_produced_while_the_producer_stops_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that reads the reports has ended already, and the event loop does not know it yet."""
+    settings = SETTINGS.model_copy(update={"kafka_bootstrap_servers": f"127.0.0.1:{free_port()}"})
+    records = RecordProducer(settings, delivery_timeout=60.0)
+    monkeypatch.setattr(records, "flush", AsyncMock())
+    before = set(threading.enumerate())
+    await records.start()
+    stopping = asyncio.create_task(records.stop())
+    await asyncio.sleep(0)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+    with pytest.raises(ProduceError, match="stopped"):
+        await asyncio.wait_for(records.produce("a", key=None, value=b"x", headers=()), 5)
+    await stopping
