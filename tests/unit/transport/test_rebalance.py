@@ -109,7 +109,7 @@ def test_a_paused_partition_whose_position_is_gone_is_read(client: Client, rebal
     client.end = end
     positions = Positions(GROUP, Settings(), rebalance)
     positions.reset("a", 0, 50)
-    positions._continue_all(cast("Consumer", client))
+    positions._continue_all(cast("Consumer", client), 0.0)
     assert [state.paused for state in rebalance.owned()] == [False, False]
     assert client.read == {0, 1}
 

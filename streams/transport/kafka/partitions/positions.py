@@ -14,7 +14,7 @@ from streams.transport.kafka.client import reason
 from streams.transport.kafka.group import Group
 from streams.transport.kafka.partition import PartitionState
 from streams.transport.kafka.partitions.resets import Reset, reset_of
-from streams.transport.kafka.partitions.topic_ids import TopicIds
+from streams.transport.kafka.partitions.topic_ids import CHECK_SECONDS, TopicIds
 from streams.transport.kafka.rebalance import Rebalance, unassign
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,12 @@ END_QUERY_SECONDS = 2.0
 """How often the end offset of a paused partition is requested: librdkafka learns it only from fetches.
 
 A partition that has just been paused is left out: the request blocks the thread, and most pauses are short.
+"""
+BEGUN_AGAIN_SECONDS = 2 * CHECK_SECONDS
+"""How long after a partition started over a changed id of its topic is taken for the reason. The id is known by then.
+
+Without this, the work of these seconds would be repeated, and the crash-loop guard would count one start more. Without
+the limit, a partition whose log only became shorter would skip the records of a topic that is created again much later.
 """
 _NOWHERE = 2**63 - 1
 """A position after every record: reading starts over."""
@@ -40,8 +46,8 @@ class Positions:
         self._resets: dict[PartitionState, int] = {}
         """Partitions that are not read now → the position at which the log had no record."""
         self._ends_at = 0.0
-        self._begun_again: set[tuple[str, int]] = set()
-        """Partitions that started over. The changed id of their topic is then known already."""
+        self._begun_again: dict[tuple[str, int], float] = {}
+        """Partitions that started over without a changed id → when, seconds of the monotonic clock."""
         self.deleted_unread: Counter[str] = Counter()
         """By topic: how many offsets retention deleted before they were read."""
 
@@ -60,19 +66,19 @@ class Positions:
             now: Seconds of a monotonic clock.
         """
         self._find_new_topics(now)
-        self._continue_all(consumer)
+        self._continue_all(consumer, now)
         self._update_idle(consumer)
         self._update_ends(consumer, now)
 
     def _find_new_topics(self, now: float) -> None:
         owned = self._rebalance.owned()
-        self._begun_again &= {state.key for state in owned}
+        marks = {state.key: self._begun_again.get(state.key) for state in owned}
+        self._begun_again = {key: at for key, at in marks.items() if at is not None and now - at < BEGUN_AGAIN_SECONDS}
         for topic in self._ids.changed(now, {state.assignment.topic for state in owned}):
             states = [state for state in owned if state.assignment.topic == topic]
-            self._resets |= {state: _NOWHERE for state in states if state.key not in self._begun_again}
-            self._begun_again -= {state.key for state in states}
+            self._resets |= {state: _NOWHERE for state in states if self._begun_again.pop(state.key, None) is None}
 
-    def _continue_all(self, consumer: Consumer) -> None:
+    def _continue_all(self, consumer: Consumer, now: float) -> None:
         for state, position in list(self._resets.items()):
             del self._resets[state]
             if self._rebalance.find(*state.key) is not state:
@@ -83,17 +89,18 @@ class Positions:
                 self._rebalance.faults.begin(*state.key, f"its offsets are unknown: {reason(error)}")
                 self._resets[state] = position  # the last one now, so that the others come first next time
                 return
-            self._continue(consumer, state, position, reset_of(position, first, end))
+            if self._continue(consumer, state, position, reset_of(position, first, end)) and position != _NOWHERE:
+                self._begun_again[state.key] = now
 
-    def _continue(self, consumer: Consumer, state: PartitionState, position: int, reset: Reset) -> None:
+    def _continue(self, consumer: Consumer, state: PartitionState, position: int, reset: Reset) -> bool:
+        """Read on where the reset says. Returns whether the partition starts over, with a new assignment."""
         where = {"group": self._group.group_id, "topic": state.key[0], "partition": state.key[1]}
-        if reset.begins_again or reset.offset <= state.last:
+        if starts_over := reset.begins_again or reset.offset <= state.last:
             logger.error(
                 "offsets of a partition start over: its topic was created again, or it lost records; reading starts "
                 "at its first record",
                 extra={**where, "first_offset": reset.offset},
             )
-            self._begun_again.add(state.key)
             state = self._rebalance.begin_again(state, reset.offset)
         elif reset.lost:
             logger.error(
@@ -104,6 +111,7 @@ class Positions:
             state.position = reset.offset
         unassign(consumer, [state])
         consumer.incremental_assign([TopicPartition(*state.key, reset.offset)])
+        return starts_over
 
     def _update_idle(self, consumer: Consumer) -> None:
         """Note the positions of partitions with nothing unsettled: they are after control and aborted records too."""
