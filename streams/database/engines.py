@@ -28,7 +28,7 @@ from streams.database.tables import SCHEMA
 from streams.settings import Settings, SettingsError
 from streams.urls import masked_url
 
-REVISION = "0014"
+REVISION = "0015"
 """The newest revision in `streams/database/migrations/versions`, which this version needs. Alembic is not imported."""
 VERSION_TABLE = "alembic_version"
 _VERSIONS = table(VERSION_TABLE, column("version_num"), schema=SCHEMA)

@@ -4,6 +4,7 @@ The platform's own tables are in `streams.dify.models`. These migrations never c
 """
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -110,6 +111,13 @@ relay = Table(
     "relay",
     metadata,
     Column("id", SmallInteger, primary_key=True, autoincrement=False, comment="whoever locks this one row relays"),
+    Column(
+        "in_flight",
+        ARRAY(BigInteger),
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="ids of outbox rows that were sent and not answered when the lock was released",
+    ),
 )
 
 answered_chunks = Table(

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streams.observability.metrics import outbox_failed
 from streams.publishing.outbox.outbox import headers_from_text
-from streams.publishing.outbox.statements import ACKNOWLEDGED, HEARTBEAT, SET_ASIDE
+from streams.publishing.outbox.statements import ACKNOWLEDGED, HEARTBEAT, NOTE_IN_FLIGHT, SET_ASIDE
 from streams.publishing.outbox.topic_limits import REST_SECONDS, TopicLimits
 from streams.transport.kafka.errors import ProduceError
 from streams.transport.kafka.records import NewRecord
@@ -60,6 +60,8 @@ class InFlight:
         self._limits = TopicLimits()
         self._parts: list[_Part] = []
         self._batches = 0
+        self._noted: list[object] = []
+        """The ids in the relay's row: the rows in flight at the end of the last transaction of any relay."""
 
     def __len__(self) -> int:
         return sum(len(part.rows) for part in self._parts)
@@ -72,6 +74,23 @@ class InFlight:
     def clear(self) -> None:
         """Forget the rows: a relay sends them again."""
         self._parts.clear()
+
+    def resume(self, noted: Sequence[object]) -> None:
+        """Begin a transaction with the ids in the relay's row. Rows in flight are forgotten if it has other ids.
+
+        Then another relay was active, or the end of this one's last transaction failed: the rows are sent again.
+        """
+        self._noted = list(noted)
+        if self.ids != self._noted:
+            self.clear()
+
+    async def note(self, connection: AsyncConnection) -> None:
+        """Write the ids of the rows in flight into the relay's row if they changed: nobody may withdraw these rows.
+
+        It is the last statement of a transaction, whose end releases the lock while the rows wait in the client.
+        """
+        if (ids := self.ids) != self._noted:
+            await connection.execute(NOTE_IN_FLIGHT, {"ids": ids})
 
     def skipped_topics(self, slow: float) -> list[str]:
         """Return the topics that get no rows now: they rest, are slow, or have a limited part in flight.

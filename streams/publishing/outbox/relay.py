@@ -33,6 +33,9 @@ SEND_SECONDS = 0.25
 """How long one transaction sends. If the relay is killed, the rows of its transaction are sent again."""
 STANDBY_INTERVAL = 0.5
 """How often a standby relay tries to get the lock."""
+WITHDRAWAL_INTERVAL = 0.05
+"""How soon a relay that was active tries again. Mostly a withdrawal has its lock, for milliseconds. A standby that came
+first would send the rows in flight again."""
 IDLE_TIMEOUT = "1s"
 """The database releases the lock of an active relay that is silent for this long: it is frozen or its machine is down.
 
@@ -115,9 +118,10 @@ class Relay:
                 backoff = min(2 * backoff, LAST_BACKOFF)
                 continue
             backoff = FIRST_BACKOFF
+            was_active = self._active
             self._set_active(active=result.active)
             if not result.active:
-                await _sleep(stop, STANDBY_INTERVAL)
+                await _sleep(stop, WITHDRAWAL_INTERVAL if was_active else STANDBY_INTERVAL)
         await self._finish(stop)
         self._set_active(active=None)
 
@@ -129,7 +133,9 @@ class Relay:
         """Wait for Kafka's answers about the rows in flight. After a failure they stay in the outbox."""
         try:
             while len(self._in_flight):
-                await self._run_transaction(stop, idle=0.0, send=0.0)
+                result = await self._run_transaction(stop, idle=0.0, send=0.0)
+                if not result.active:
+                    return  # another relay sends these rows again
         except Exception:
             logger.exception("the relay failed while it stopped; events stay in the outbox")
 
@@ -153,9 +159,10 @@ class Relay:
         """
         async with self._engine.begin() as connection:
             await connection.execute(TRANSACTION_SETTINGS)
-            if (await connection.execute(LOCK)).first() is None:
-                self._in_flight.clear()  # The active relay sends these rows again.
+            lock = (await connection.execute(LOCK)).first()
+            if lock is None:
                 return TransactionResult(active=False)
+            self._in_flight.resume(lock.in_flight)
             if self._active is False:
                 self._set_active(active=True)
             await self._measure(connection)
@@ -166,8 +173,9 @@ class Relay:
                     acknowledged = await self._send_rows(connection, rows, time.monotonic() + send, slow)
                     break
                 if stop.is_set() or time.monotonic() >= end:
-                    return TransactionResult(active=True)
+                    break
                 await _sleep(stop, self._pause())
+            await self._in_flight.note(connection)
         self.acknowledged += acknowledged
         outbox_relayed.inc(acknowledged)
         return TransactionResult(active=True, acknowledged=acknowledged)

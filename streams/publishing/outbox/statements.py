@@ -2,7 +2,8 @@
 
 from sqlalchemy import text
 
-LOCK = text("select id from streams.relay for update skip locked")
+LOCK = text("select in_flight from streams.relay for update skip locked")
+NOTE_IN_FLIGHT = text("update streams.relay set in_flight = cast(:ids as bigint[])")
 WAITING = text(
     """
     select id, event_id, topic, key, value, cast(headers as text) as headers from (

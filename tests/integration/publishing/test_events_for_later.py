@@ -266,3 +266,31 @@ async def test_what_is_on_its_way_cannot_be_cancelled(
     assert await cancelling == []
     assert await step == 1
     assert records.sent == [b"e"]
+
+
+@pytest.mark.requirement("Events for later", "either cancelled or gone out")
+async def test_what_waits_in_the_client_of_the_relay_cannot_be_cancelled(
+    trial: Settings, engine: Engine, database: Database
+) -> None:
+    """Kafka does not answer soon, so the relay's transaction ends. Another event can be cancelled meanwhile."""
+    event_id = publish_later(trial, engine, SingleTrialRequested(entity="e"), now() - timedelta(seconds=1))
+    other = publish_later(trial, engine, SingleTrialRequested(entity="other"), now() + timedelta(hours=1))
+    records, stop = Counting(), asyncio.Event()
+    records.go_on.clear()
+    running = asyncio.create_task(Relay(database.bookkeeping, records, trial).run(stop))
+    noted = "select cardinality(in_flight) from streams.relay"
+    await asyncio.to_thread(wait_for, lambda: scalar(engine, noted) == 1, "the row to be in flight")
+    for scheduled_only in (True, False):
+        async with AsyncSession(database.effects) as session:
+            with pytest.raises(RelayBusyError, match="try again"):
+                await withdraw(session, [event_id, other], scheduled_only=scheduled_only)
+    async with AsyncSession(database.effects) as session, session.begin():
+        assert [one.event_id for one in await withdraw(session, [other], scheduled_only=True)] == [other]
+    records.go_on.set()
+    await asyncio.to_thread(
+        wait_for, lambda: scalar(engine, "select count(*) from streams.outbox") == 0, "the outbox to be empty"
+    )
+    await asyncio.to_thread(wait_for, lambda: scalar(engine, noted) == 0, "nothing to be in flight")
+    stop.set()
+    await running
+    assert records.sent == [b"e"]
