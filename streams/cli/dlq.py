@@ -1,7 +1,7 @@
 """`streams dlq`: lists, shows and replays dead letters."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from streams.cli.output import (
 from streams.cli.tables import Column
 from streams.codec import build_codec
 from streams.observability.tracing import trace_id_of
+from streams.operations.dead_letters.batch_replay import ReplayResult, replay_each
 from streams.operations.dead_letters.index import (
     DeadLetter,
     DeadLetterFilter,
@@ -37,9 +38,7 @@ from streams.operations.dead_letters.index import (
     list_dead_letters,
 )
 from streams.operations.dead_letters.rebuild import rebuild as rebuild_index
-from streams.operations.dead_letters.records import RecordUnreadableError, read_record, read_records
-from streams.operations.dead_letters.replay import ReplayRefusedError
-from streams.operations.dead_letters.replay import replay as replay_letter
+from streams.operations.dead_letters.records import NoBrokerError, RecordUnreadableError, read_record
 from streams.operations.dead_letters.show import header_value, readable, show_value
 from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings, load_settings
@@ -94,18 +93,6 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The dead letter's
 TopicOption = Annotated[str | None, typer.Option("--topic", help="Select only events of this topic.")]
 HandlerOption = Annotated[str | None, typer.Option("--handler", help="Select only dead letters of this handler.")]
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Select only dead letters with this reason.")]
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayResult:
-    """The result of replaying one dead letter. `error` says why the replay was refused."""
-
-    id: str
-    event_id: UUID | None
-    handler: str | None
-    topic: str | None
-    replayed: bool
-    error: str | None = None
 
 
 @app.command(
@@ -202,28 +189,21 @@ def replay(  # noqa: PLR0913 - one option a filter
             filters = DeadLetterFilter(topic=_topic(build_catalogue(settings), topic), handler=handler, reason=reason)
             with engine.connect() as connection:
                 letters = list_dead_letters(connection, filters)
-        try:
-            note = operator_note("dlq", "replay", *(ids or ["--all"]), reason=reason, topic=topic, handler=handler)
-            results = list(_replay_each(engine, settings, letters, note))
-        except RecordUnreadableError as error:
-            raise CommandError(str(error)) from error
-    print_rows(
-        [asdict(result) for result in results],
-        REPLAY_COLUMNS,
-        output,
-        empty="no dead letters",
-        fields=list(ReplayResult.__dataclass_fields__),
-    )
+        note = operator_note("dlq", "replay", *(ids or ["--all"]), reason=reason, topic=topic, handler=handler)
+        results = _replay_each(engine, settings, letters, note, output)
     refused = [result for result in results if not result.replayed]
     if refused:
-        more = f" (and {len(refused) - 1} more were refused)" if len(refused) > 1 else ""
+        more = f" (and {len(refused) - 1} more were not replayed)" if len(refused) > 1 else ""
         message = f"{refused[0].error}{more}"
         raise CommandError(message)
 
 
 @app.command("rebuild", cls=Command, epilog=examples("streams dlq rebuild"))
 def rebuild(*, as_json: JSONOption = False) -> None:
-    """Rebuild the index of dead letters from the DLQ topics. Entries that agree with their record stay unchanged."""
+    """Rebuild the index of dead letters from the DLQ topics. Entries that agree with their record stay unchanged.
+
+    So do the entries of a DLQ that cannot be read. The command names it, rebuilds the others, and fails.
+    """
     settings = load_settings()
     with open_ledger(settings) as engine:
         try:
@@ -237,22 +217,40 @@ def rebuild(*, as_json: JSONOption = False) -> None:
     else:
         removed = f", {rebuilt.removed} without a record were removed" if rebuilt.removed else ""
         print_text(f"{rebuilt.added} dead letters were added to the index{removed}")
+    if rebuilt.left_out:
+        names, reasons = ", ".join(rebuilt.left_out), list(rebuilt.left_out.values())
+        first = reasons[0] if len(reasons) == 1 else f"the first one: {reasons[0]}"
+        message = f"left out, so that their rows are unchanged: {names}; {first}"
+        raise CommandError(message)
 
 
-def _replay_each(engine: Engine, settings: Settings, letters: Sequence[DeadLetter], by: str) -> Iterator[ReplayResult]:
-    catalogue = build_catalogue(settings)
-    for letter, record in read_records(settings, letters):
-        if record is None:
-            missing = f"{letter.id} is no longer on Kafka: its topic's retention has passed"
-            yield ReplayResult(letter.id, letter.event_id, letter.handler, None, replayed=False, error=missing)
-            continue
-        try:
-            with engine.begin() as connection:
-                done = replay_letter(connection, catalogue, letter, record, by=by)
-        except ReplayRefusedError as error:
-            yield ReplayResult(letter.id, letter.event_id, letter.handler, None, replayed=False, error=str(error))
-        else:
-            yield ReplayResult(done.id, done.event_id, done.handler, done.topic, replayed=True)
+def _replay_each(
+    engine: Engine, settings: Settings, letters: Sequence[DeadLetter], by: str, output: Output
+) -> list[ReplayResult]:
+    """Replay dead letters and print the results, also if an error ends it: what was replayed stays replayed."""
+    results: list[ReplayResult] = []
+    try:
+        for result in replay_each(engine, settings, build_catalogue(settings), letters, by=by):
+            results.append(result)  # noqa: PERF402 - an error in between must leave the results before it
+    except BaseException as error:
+        if results:
+            _print_replays(results, output)
+        if isinstance(error, NoBrokerError):
+            message = f"{len(letters) - len(results)} dead letters were not tried: {error}"
+            raise CommandError(message) from error
+        raise
+    _print_replays(results, output)
+    return results
+
+
+def _print_replays(results: Sequence[ReplayResult], output: Output) -> None:
+    print_rows(
+        [asdict(result) for result in results],
+        REPLAY_COLUMNS,
+        output,
+        empty="no dead letters",
+        fields=list(ReplayResult.__dataclass_fields__),
+    )
 
 
 def _find(engine: Engine, ids: Sequence[str]) -> list[DeadLetter]:

@@ -1,9 +1,11 @@
-"""Reads the records of a topic, and makes the partitions of a client's answers."""
+"""Reads the records of a topic, and makes the parts of a client's answers."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka.admin import BrokerMetadata, ClusterMetadata, PartitionMetadata, TopicMetadata
 
 from streams.operations.dead_letters.records import watermarks
 from streams.settings import Settings
@@ -19,6 +21,26 @@ class Answer:
     partition: int
     offset: int
     error: KafkaError | None = None
+
+
+def described(name: str, leaders: Iterable[int], code: int | None = None) -> TopicMetadata:
+    """Return a topic as the client describes it: by the leader of each partition, -1 for none, or by its error."""
+    topic = TopicMetadata()
+    topic.topic = name
+    topic.error = None if code is None else KafkaError(code)
+    for number, leader in enumerate(leaders):
+        partition = PartitionMetadata()
+        partition.id, partition.leader = number, leader
+        topic.partitions[number] = partition
+    return topic
+
+
+def cluster_of(topics: Iterable[TopicMetadata], brokers: int = 1) -> ClusterMetadata:
+    """Return the metadata of topics and brokers."""
+    cluster = ClusterMetadata()
+    cluster.topics = {str(topic.topic): topic for topic in topics}
+    cluster.brokers = {number: BrokerMetadata() for number in range(1, brokers + 1)}
+    return cluster
 
 
 def read_all(settings: Settings, topic: str, count: int) -> list[Message]:

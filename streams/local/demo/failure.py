@@ -13,7 +13,7 @@ from streams.local.demo.index import INDEXING
 from streams.local.demo.rows import Upload, add_documents, upload_of
 from streams.local.demo.servers import ATTEMPTS
 from streams.operations.dead_letters.index import DeadLetter, DeadLetterFilter, list_dead_letters
-from streams.operations.dead_letters.records import read_records
+from streams.operations.dead_letters.records import read_record
 from streams.operations.dead_letters.replay import replay
 
 MAX_DELAY = 1.0
@@ -117,11 +117,9 @@ def _short(upload: Upload, error: object) -> str:
 
 def _replay(demo: DemoContext, letter: DeadLetter) -> None:
     """Replay the dead letter, as `streams dlq replay` does."""
-    for _, record in read_records(demo.settings, [letter]):
-        check(condition=record is not None, message=f"Kafka no longer has the record of {letter.id}")
-        if record is not None:
-            with demo.engine.begin() as connection:
-                replay(connection, demo.catalogue, letter, record, by="streams demo")
+    record = read_record(demo.settings, letter)
+    with demo.engine.begin() as connection:
+        replay(connection, demo.catalogue, letter, record, by="streams demo")
 
 
 def _ended(demo: DemoContext, event: DocumentIndexRequested, status: str) -> Execution | None:

@@ -1,7 +1,7 @@
 """Rebuilds the index of dead letters from the DLQ topics. Their headers have all its columns except the replays."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from uuid import UUID
@@ -15,7 +15,13 @@ from streams.codec import Codec, DecodeError
 from streams.database.tables import dead_letters
 from streams.delivery.delivery import INT4, INT8, header_number
 from streams.delivery.ledger.columns import storable
-from streams.operations.dead_letters.records import LATEST_MS, partition_ends, read_topic
+from streams.operations.dead_letters.records import (
+    LATEST_MS,
+    NoBrokerError,
+    RecordUnreadableError,
+    partition_ends,
+    read_topic,
+)
 from streams.settings import Settings
 from streams.topics import Catalogue, Topic
 from streams.transport.kafka.records import Record
@@ -49,37 +55,63 @@ class Rebuilt:
     """Rows that are new, or that now describe another record with the same id."""
     removed: int
     """Rows whose record does not exist: the DLQ topic was created again."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """DLQ → why it cannot be read. Its rows are unchanged."""
 
 
 def rebuild(connection: Connection, settings: Settings, catalogue: Catalogue, codec: Codec) -> Rebuilt:
     """Make the index agree with the records of the DLQs.
 
-    Rows of records that retention has deleted stay. The topics do not know about replays, so an added row counts as not
-    replayed. If the letter was replayed, the ledger prevents a second replay.
+    Rows of records that retention has deleted stay. So do all rows of a DLQ that cannot be read, or is not on Kafka:
+    what cannot be seen may be there. The topics do not know about replays, so an added row counts as not replayed. If
+    the letter was replayed, the ledger prevents a second replay.
 
     Args:
-        connection: The index's database.
+        connection: The index's database, in a transaction.
         settings: The connection settings of Kafka.
         catalogue: The topics and their DLQs.
         codec: Decodes the events, to find their tenants.
+
+    Raises:
+        NoBrokerError: No broker answers.
     """
     added = removed = 0
+    left_out: dict[str, str] = {}
     for topic in catalogue:
         dlq = catalogue.dlq(topic.name)
-        known = connection.execute(_HIGHEST, {"dlq": dlq}).all()
-        ends = partition_ends(settings, dlq) if known else {}
-        for row in known:
-            values = {
-                "dlq": dlq,
-                "partition": row.dlq_partition,
-                "end": ends.get(row.dlq_partition, 0),
-                "known": row.known,
-            }
-            removed += len(connection.execute(_DELETE_WITHOUT_RECORD, values).all())
-        records = read_topic(settings, dlq)
-        rows = ({**index_row(record, topic.name), "tenant_id": _tenant(codec, topic, record)} for record in records)
-        for batch in _batches(rows):
-            added += len(connection.execute(_upsert(), batch).all())
+        try:
+            with connection.begin_nested():
+                done = _rebuild_topic(connection, settings, topic, dlq, codec)
+        except NoBrokerError:
+            raise
+        except RecordUnreadableError as error:
+            left_out[dlq] = str(error)
+        else:
+            added, removed = added + done.added, removed + done.removed
+    return Rebuilt(added, removed, left_out)
+
+
+def _rebuild_topic(connection: Connection, settings: Settings, topic: Topic, dlq: str, codec: Codec) -> Rebuilt:
+    added = removed = 0
+    known = connection.execute(_HIGHEST, {"dlq": dlq}).all()
+    ends = partition_ends(settings, dlq) if known else {}
+    if known and not ends:
+        message = f"{dlq} is not on Kafka, or this account may not see it"
+        raise RecordUnreadableError(message)
+    for row in known:
+        values = {
+            "dlq": dlq,
+            "partition": row.dlq_partition,
+            "end": ends.get(row.dlq_partition, 0),
+            "known": row.known,
+        }
+        removed += len(connection.execute(_DELETE_WITHOUT_RECORD, values).all())
+    rows = (
+        {**index_row(record, topic.name), "tenant_id": _tenant(codec, topic, record)}
+        for record in read_topic(settings, dlq)
+    )
+    for batch in _batches(rows):
+        added += len(connection.execute(_upsert(), batch).all())
     return Rebuilt(added, removed)
 
 

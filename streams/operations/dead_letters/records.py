@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -24,39 +25,60 @@ LATEST_MS = 253_402_300_799_000
 RETRY_SECONDS = 0.1
 """The pause between two requests to a partition whose leader moves."""
 _MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+_NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001 - the client's own code
+"""Any other error of a topic says nothing about whether it exists."""
 
 
 class RecordUnreadableError(Exception):
-    """A dead letter's record cannot be read from Kafka. The message is one line."""
+    """A dead letter's record, its partition or its DLQ cannot be read from Kafka. The message is one line."""
+
+
+class NoBrokerError(RecordUnreadableError):
+    """No broker answers, so no dead letter can be read."""
 
 
 def read_record(settings: Settings, letter: DeadLetter) -> Record:
     """Return the record of one dead letter. Raises RecordUnreadableError."""
     for _, record in read_records(settings, [letter]):
+        if isinstance(record, RecordUnreadableError):
+            raise record
         if record is not None:
             return record
     message = f"{letter.id} is no longer on Kafka: its topic's retention has deleted it"
     raise RecordUnreadableError(message)
 
 
-def read_records(settings: Settings, letters: Sequence[DeadLetter]) -> Iterator[tuple[DeadLetter, Record | None]]:
+def read_records(
+    settings: Settings, letters: Sequence[DeadLetter]
+) -> Iterator[tuple[DeadLetter, Record | RecordUnreadableError | None]]:
     """Yield the records of dead letters by partition and offset, with limited use of memory.
 
-    None means that Kafka no longer has the record. Raises RecordUnreadableError if Kafka does not answer in time.
+    None means that Kafka no longer has the record. An error takes the place of each record that cannot be read; those
+    of other partitions follow. Raises NoBrokerError.
     """
-    with _consumer(settings) as consumer:
+    with _reader(settings) as reader:
         ordered = sorted(letters, key=lambda letter: (letter.dlq_topic, letter.dlq_partition, letter.dlq_offset))
         for (topic, partition), group in groupby(ordered, key=lambda letter: (letter.dlq_topic, letter.dlq_partition)):
-            yield from _of_partition(consumer, settings, TopicPartition(topic, partition), list(group))
+            waiting = {letter.id: letter for letter in group}
+            try:
+                for letter, record in _of_partition(reader, TopicPartition(topic, partition), list(waiting.values())):
+                    del waiting[letter.id]
+                    yield letter, record
+            except NoBrokerError:
+                raise
+            except RecordUnreadableError as error:
+                yield from ((letter, error) for letter in waiting.values())
 
 
 def read_topic(settings: Settings, topic: str) -> Iterator[Record]:
-    """Yield all current records of a DLQ topic, by partition. Nothing if there is no such topic."""
-    with _consumer(settings) as consumer:
-        for number in _partitions(consumer, settings, topic):
+    """Yield all current records of a DLQ topic, by partition. Nothing if there is no such topic.
+
+    Raises RecordUnreadableError.
+    """
+    with _reader(settings) as reader:
+        for number, leader in reader.leaders(topic).items():
             partition = TopicPartition(topic, number)
-            low, high = watermarks(consumer, partition, settings.kafka_request_timeout)
-            yield from _range(consumer, settings, partition, low, high)
+            yield from reader.range(partition, *reader.watermarks(partition, leader))
 
 
 def watermarks(consumer: Consumer, partition: TopicPartition, seconds: float) -> tuple[int, int]:
@@ -87,26 +109,98 @@ def is_record_of(letter: DeadLetter, record: Record) -> bool:
 
 
 def partition_ends(settings: Settings, topic: str) -> dict[int, int]:
-    """Return the next offset of each partition of a DLQ topic; empty if there is no such topic."""
-    with _consumer(settings) as consumer:
-        return {
-            number: watermarks(consumer, TopicPartition(topic, number), settings.kafka_request_timeout)[1]
-            for number in _partitions(consumer, settings, topic)
-        }
+    """Return the next offset of each partition of a DLQ topic; empty if there is no such topic.
+
+    Raises RecordUnreadableError.
+    """
+    with _reader(settings) as reader:
+        leaders = reader.leaders(topic)
+        return {number: reader.watermarks(TopicPartition(topic, number), leaders[number])[1] for number in leaders}
 
 
-def _partitions(consumer: Consumer, settings: Settings, topic: str) -> list[int]:
-    return list(consumer.list_topics(topic, timeout=settings.kafka_request_timeout).topics[topic].partitions)
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """A consumer that joins no group. Its methods raise no Kafka errors but RecordUnreadableError."""
+
+    consumer: Consumer
+    settings: Settings
+    last: LastConnectionError
+
+    def leaders(self, topic: str) -> dict[int, int]:
+        """Return the leader of each partition of a DLQ, -1 for one without; empty if there is no such topic.
+
+        Raises RecordUnreadableError, NoBrokerError.
+        """
+        with self._errors(topic, NoBrokerError):
+            found = self.consumer.list_topics(topic, timeout=self.settings.kafka_request_timeout).topics.get(topic)
+        # The client does not raise the error of one topic: it returns the topic with the error and no partitions.
+        if found is None or (found.error is not None and found.error.code() in _NO_TOPIC):
+            return {}
+        if found.error is not None:
+            message = f"Kafka does not describe {topic}: {found.error.str()}"
+            raise RecordUnreadableError(message)
+        return {number: partition.leader for number, partition in found.partitions.items()}
+
+    def watermarks(self, partition: TopicPartition, leader: int) -> tuple[int, int]:
+        """Return the first and the next offset of a partition. Raises RecordUnreadableError."""
+        place = f"{partition.topic}[{partition.partition}]"
+        if leader < 0:  # the client would wait for one until its time is up
+            message = f"{place} has no leader now"
+            raise RecordUnreadableError(message)
+        with self._errors(place):
+            return watermarks(self.consumer, partition, self.settings.kafka_request_timeout)
+
+    def range(self, partition: TopicPartition, first: int, end: int) -> Iterator[Record]:
+        """Yield the records of a partition from offset `first` to before `end`. Raises RecordUnreadableError."""
+        if first >= end:
+            return
+        place = f"{partition.topic}[{partition.partition}]"
+        next_offset = first
+        deadline = time.monotonic() + self.settings.kafka_request_timeout
+        with self._errors(place):
+            self.consumer.assign([TopicPartition(partition.topic, partition.partition, first)])
+            while next_offset < end:
+                for message in self.consumer.consume(BATCH, timeout=0.2):
+                    error = message.error()
+                    if error is not None:
+                        raise KafkaException(error)
+                    record = to_record(message)
+                    next_offset = record.offset + 1
+                    deadline = time.monotonic() + self.settings.kafka_request_timeout
+                    if record.offset < end:
+                        yield record
+                # Offsets without a record (transactions) may end the range: only the position shows them.
+                (position,) = self.consumer.position([partition])
+                next_offset = max(next_offset, position.offset)
+                if time.monotonic() > deadline:
+                    message_text = f"{place} returns no record at offset {next_offset}"
+                    raise RecordUnreadableError(message_text)
+            self.consumer.unassign()
+
+    @contextmanager
+    def _errors(self, place: str, kind: type[RecordUnreadableError] = RecordUnreadableError) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            self.consumer.poll(0)  # calls `error_cb`
+            address, why = self.settings.kafka_bootstrap_servers, f"{reason(error)}{self.last}"
+            message = f"Kafka at {address} does not return the dead letters of {place}: {why}"
+            raise kind(message) from error
 
 
 def _of_partition(
-    consumer: Consumer, settings: Settings, partition: TopicPartition, letters: list[DeadLetter]
+    reader: _Reader, partition: TopicPartition, letters: list[DeadLetter]
 ) -> Iterator[tuple[DeadLetter, Record | None]]:
-    low, high = watermarks(consumer, partition, settings.kafka_request_timeout)
+    leaders = reader.leaders(partition.topic)
+    if not leaders:
+        message = f"{partition.topic} is not on Kafka, or this account may not see it"
+        raise RecordUnreadableError(message)
+    leader = leaders.get(partition.partition)
+    low, high = (0, 0) if leader is None else reader.watermarks(partition, leader)
     existing = [letter for letter in letters if low <= letter.dlq_offset < high]
     for run in _runs(existing):
         wanted = {letter.dlq_offset: letter for letter in run}
-        for record in _range(consumer, settings, partition, run[0].dlq_offset, run[-1].dlq_offset + 1):
+        for record in reader.range(partition, run[0].dlq_offset, run[-1].dlq_offset + 1):
             letter = wanted.pop(record.offset, None)
             if letter is not None:
                 yield letter, record if is_record_of(letter, record) else None
@@ -126,35 +220,9 @@ def _runs(letters: list[DeadLetter]) -> Iterator[list[DeadLetter]]:
         yield run
 
 
-def _range(consumer: Consumer, settings: Settings, partition: TopicPartition, first: int, end: int) -> Iterator[Record]:
-    """Yield the records of a partition from offset `first` to before `end`."""
-    if first >= end:
-        return
-    consumer.assign([TopicPartition(partition.topic, partition.partition, first)])
-    next_offset = first
-    deadline = time.monotonic() + settings.kafka_request_timeout
-    while next_offset < end:
-        for message in consumer.consume(BATCH, timeout=0.2):
-            error = message.error()
-            if error is not None:
-                raise KafkaException(error)
-            record = to_record(message)
-            next_offset = record.offset + 1
-            deadline = time.monotonic() + settings.kafka_request_timeout
-            if record.offset < end:
-                yield record
-        # Offsets without a record (transactions) may end the range: only the position shows them.
-        (position,) = consumer.position([partition])
-        next_offset = max(next_offset, position.offset)
-        if time.monotonic() > deadline:
-            message_text = f"{partition.topic}[{partition.partition}] returns no record at offset {next_offset}"
-            raise RecordUnreadableError(message_text)
-    consumer.unassign()
-
-
 @contextmanager
-def _consumer(settings: Settings) -> Iterator[Consumer]:
-    """Yield a consumer that joins no group. The client only requires a group's name. Raises RecordUnreadableError."""
+def _reader(settings: Settings) -> Iterator[_Reader]:
+    """Yield a reader. The client only requires a group's name."""
     last = LastConnectionError()
     config: dict[str, Any] = {
         **client_config(settings),
@@ -166,10 +234,6 @@ def _consumer(settings: Settings) -> Iterator[Consumer]:
     }
     consumer = Consumer(config, logger=client_logger)
     try:
-        yield consumer
-    except KafkaException as error:
-        consumer.poll(0)  # calls `error_cb`
-        message = f"Kafka at {settings.kafka_bootstrap_servers} does not return the dead letters: {reason(error)}{last}"
-        raise RecordUnreadableError(message) from error
+        yield _Reader(consumer, settings, last)
     finally:
         consumer.close()

@@ -162,7 +162,7 @@ def _lock_unreplayed(connection: Connection, letter: DeadLetter) -> None:
         select(dead_letters.c.replayed_at).where(dead_letters.c.id == letter.id).with_for_update()
     ).one_or_none()
     if row is None:
-        message = f"no dead letter {letter.id!r}"
+        message = f"no dead letter {letter.id!r}: its row was removed after it was listed"
         raise DeadLetterMissingError(message)
     if row.replayed_at is not None:
         message = f"{letter.id} was already replayed, at {row.replayed_at:%Y-%m-%d %H:%M:%S %Z}"

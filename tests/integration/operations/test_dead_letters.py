@@ -1,6 +1,7 @@
 """Dead letters on real servers: found, read, replayed once and to one handler, and indexed again."""
 
 import base64
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -271,7 +272,7 @@ def test_many_records_are_read_and_those_that_kafka_dropped_are_known(
         if letter.dlq_offset == first[letter.dlq_partition]:
             assert record is None
         else:
-            assert record is not None
+            assert isinstance(record, Record)
             assert (record.key, record.value) == (one.encoded.key, one.encoded.value)
 
 
@@ -334,6 +335,47 @@ def test_a_dlq_topic_that_was_created_again_is_indexed_anew(
     assert rebuilt == Rebuilt(added=1, removed=2)
     (row,) = rows(engine, "select * from streams.dead_letters")
     assert (row["id"], row["reason"]) == (f"{dlq}:0:0", "fatal")
+
+
+@pytest.mark.requirement("Faults of others", "`dlq rebuild` deletes no row of a DLQ that it cannot see")
+def test_the_rows_of_a_dlq_that_is_not_there_stay(
+    kill: Kill, engine: Engine, settings: Settings, catalogue: Catalogue, commands: Commands
+) -> None:
+    """The command names the DLQ, rebuilds the others, and fails. When the topic is there again, it succeeds."""
+    kill()
+    missing = catalogue.dlq(catalogue.topic("document.deleted").name)
+    other = catalogue.dlq(catalogue.topic("dataset.deleted").name)
+    produce(settings, other, b"k", b"v", [(headers.DLQ_REASON, b"fatal")])
+    before = rows(engine, "select * from streams.dead_letters")
+    delete_topic(settings.kafka_bootstrap_servers, missing)
+    done = commands.run("dlq", "rebuild", "--json")
+    assert done.returncode == 1
+    assert f"left out, so that their rows are unchanged: {missing}; {missing} is not on Kafka" in done.stderr
+    found = json.loads(done.stdout)
+    assert (found["added"], found["removed"], list(found["left_out"])) == (1, 0, [missing])
+    assert rows(engine, f"select * from streams.dead_letters where dlq_topic = '{missing}'") == before
+    apply(settings, plan_topics(settings, catalogue).changes)
+    again = commands.json("dlq", "rebuild")
+    assert again == {"added": 0, "removed": 1, "left_out": {}}
+
+
+@pytest.mark.requirement("Faults of others", "`dlq replay --all` goes on after what cannot be read or replayed")
+def test_a_letter_of_a_deleted_dlq_stops_no_other_replay(kill: Kill, engine: Engine, commands: Commands) -> None:
+    """An event was retired and its topics were deleted. Its rows stay until their retention has passed."""
+    dead = [kill() for _ in range(3)]
+    (row, *_) = rows(engine, "select * from streams.dead_letters")
+    places = [f"{name}.dlq" for name in ("a-retired", "z-retired")]
+    with engine.begin() as connection:
+        for place in places:
+            connection.execute(insert(dead_letters).values({**row, "id": f"{place}:0:0", "dlq_topic": place}))
+    done = commands.run("dlq", "replay", "--all", "--json")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "(and 1 more were not replayed)" in done.stderr
+    found = {one["id"]: one["error"] for one in json.loads(done.stdout)}
+    assert {name: error for name, error in found.items() if error is None} == {one.id: None for one in dead}
+    for place in places:
+        assert f"{place} is not on Kafka" in found[f"{place}:0:0"]
+    assert scalar(engine, "select count(*) from streams.outbox") == len(dead)
 
 
 @pytest.mark.requirement("Faults of others", "L4: a foreign record in a DLQ does not stop `dlq rebuild`")
