@@ -10,6 +10,7 @@ import typer
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from streams.cli.cluster import require_whole_lag
 from streams.cli.db import open_ledger
 from streams.cli.execution_page import STATUS, execution_page
 from streams.cli.help import Command, Group, examples
@@ -184,10 +185,11 @@ def summary(output: Output) -> None:
     with open_ledger(settings) as engine, engine.connect() as connection:
         counts, waiting = count_by_status(connection), count_outbox(connection)
     try:
-        lags = group_lag(settings, catalogue)
+        reading = group_lag(settings, catalogue)
     except (BrokersUnreachableError, KafkaRefusedError) as error:
         raise CommandError(str(error)) from error
-    print_rows([asdict(row) for row in summarize(handlers, counts, waiting, lags)], SUMMARY, output)
+    print_rows([asdict(row) for row in summarize(handlers, counts, waiting, reading.lags)], SUMMARY, output)
+    require_whole_lag(reading.unknown)
 
 
 def _topic(settings: Settings, topic: str | None, handler: str | None) -> str | None:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
@@ -12,14 +12,15 @@ from rich.live import Live
 from rich.text import Text
 
 from streams.cli.cells import format_rate
-from streams.cli.cluster import kafka_errors_as_command_errors
+from streams.cli.cluster import kafka_errors_as_command_errors, require_whole_lag, unknown_lag_line
 from streams.cli.help import Command, examples
 from streams.cli.options import prints_rows
 from streams.cli.output import Format, Output, print_csv, print_lines, print_rows
 from streams.cli.screen import Screen
 from streams.cli.tables import Column, table_lines
 from streams.observability.metrics import Lag
-from streams.operations.lag import group_lag
+from streams.observability.printable import escape_line
+from streams.operations.lag import UnknownLag, group_lag
 from streams.operations.oldest import oldest_records
 from streams.operations.topic_lag import LagSnapshot, TopicLag, topic_lags
 from streams.runtime.declarations import build_catalogue
@@ -54,7 +55,7 @@ def lag(
 
     oldest: the timestamp of the oldest unsettled record. rate: records settled per second. published: records
     published per second. Both rates are measured over two seconds. JSON and CSV have one row per partition and no
-    rates.
+    rates. What cannot be read is left out and named on standard error, and the exit code is 1.
     """
     settings = load_settings()
     catalogue = build_catalogue(settings)
@@ -64,17 +65,34 @@ def lag(
         elif watch:
             _watch(settings, catalogue, output, everything=everything)
         else:
-            print_lines(lag_lines(_topics(settings, catalogue), output.screen, everything=everything), output.screen)
+            measured = _measure(settings, catalogue)
+            print_lines(_lines(measured, output, everything=everything), output.screen)
+            require_whole_lag(measured.unknown)
 
 
-def lag_lines(topics: Sequence[TopicLag], screen: Screen, *, everything: bool) -> list[Text]:
-    """Return the table of topics. Topics without lag are shown only with `everything`."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The lag of topics, and the partitions that are left out."""
+
+    topics: Sequence[TopicLag]
+    unknown: Sequence[UnknownLag]
+
+
+def lag_lines(topics: Sequence[TopicLag], screen: Screen, *, everything: bool, whole: bool = True) -> list[Text]:
+    """Return the table of topics.
+
+    Args:
+        topics: The topics.
+        screen: Where the table is shown.
+        everything: Whether topics without lag are shown too.
+        whole: Whether the lag of all partitions is known.
+    """
     shown = [_row(topic) for topic in topics if everything or topic.lag]
-    if not shown:
-        return [
-            Text(f"no lag: everything on {len(topics)} topics is settled" if topics else "no topics on the cluster")
-        ]
-    return table_lines(COLUMNS, shown, screen)
+    if shown:
+        return table_lines(COLUMNS, shown, screen)
+    if not whole:
+        return [Text("no lag where it is known")]
+    return [Text(f"no lag: everything on {len(topics)} topics is settled" if topics else "no topics on the cluster")]
 
 
 def _row(topic: TopicLag) -> dict[str, object]:
@@ -85,35 +103,44 @@ def _row(topic: TopicLag) -> dict[str, object]:
     }
 
 
-def _topics(settings: Settings, catalogue: Catalogue) -> list[TopicLag]:
+def _lines(measured: Measured, output: Output, *, everything: bool) -> list[Text]:
+    return lag_lines(measured.topics, output.screen, everything=everything, whole=not measured.unknown)
+
+
+def _measure(settings: Settings, catalogue: Catalogue) -> Measured:
     """Measure the lag of topics twice, for the rates; once is enough without lag."""
-    before = _take_snapshot(settings, catalogue)
+    before, unknown = _take_snapshot(settings, catalogue)
     if not any(lag.lag for lag in before.lags):
-        return topic_lags(before)
+        return Measured(topic_lags(before), unknown)
     time.sleep(WATCH_INTERVAL)
-    return _with_rates(settings, before, _take_snapshot(settings, catalogue))
+    snapshot, unknown = _take_snapshot(settings, catalogue)
+    return Measured(_with_rates(settings, before, snapshot), unknown)
 
 
 def _watch(settings: Settings, catalogue: Catalogue, output: Output, *, everything: bool) -> None:
     if not output.screen.is_terminal:
-        for topics in _snapshots(settings, catalogue):
-            print_lines(lag_lines(topics, output.screen, everything=everything), output.screen)
+        notice = _Notice()
+        for measured in _measurements(settings, catalogue):
+            print_lines(_lines(measured, output, everything=everything), output.screen)
             sys.stdout.flush()
+            notice.show(measured.unknown)
         return
     with Live(console=Console(highlight=False), auto_refresh=False) as live:
-        for topics in _snapshots(settings, catalogue):
-            lines = lag_lines(topics, output.screen, everything=everything)
+        for measured in _measurements(settings, catalogue):
+            lines = _lines(measured, output, everything=everything)
             for line in lines:
                 line.no_wrap = True
+            if left_out := unknown_lag_line(measured.unknown):
+                lines.append(Text(escape_line(left_out)))
             live.update(Group(*lines), refresh=True)
 
 
-def _snapshots(settings: Settings, catalogue: Catalogue) -> Iterator[list[TopicLag]]:
+def _measurements(settings: Settings, catalogue: Catalogue) -> Iterator[Measured]:
     """Measure the lag of topics without end."""
     before: LagSnapshot | None = None
     while True:
-        snapshot = _take_snapshot(settings, catalogue)
-        yield _with_rates(settings, before, snapshot)
+        snapshot, unknown = _take_snapshot(settings, catalogue)
+        yield Measured(_with_rates(settings, before, snapshot), unknown)
         before = snapshot
         time.sleep(WATCH_INTERVAL)
 
@@ -122,20 +149,37 @@ def _with_rates(settings: Settings, before: LagSnapshot | None, snapshot: LagSna
     return topic_lags(snapshot, before, oldest_records(settings, snapshot.lags))
 
 
-def _take_snapshot(settings: Settings, catalogue: Catalogue) -> LagSnapshot:
-    lags = group_lag(settings, catalogue)
-    return LagSnapshot(time.monotonic(), lags)
+def _take_snapshot(settings: Settings, catalogue: Catalogue) -> tuple[LagSnapshot, Sequence[UnknownLag]]:
+    reading = group_lag(settings, catalogue)
+    return LagSnapshot(time.monotonic(), reading.lags), reading.unknown
 
 
 def _print_partitions(settings: Settings, catalogue: Catalogue, output: Output, *, watch: bool) -> None:
-    first = True
+    first, notice = True, _Notice()
     while first or watch:
         if not first:
             time.sleep(WATCH_INTERVAL)
-        rows = [asdict(row) for row in group_lag(settings, catalogue)]
+        reading = group_lag(settings, catalogue)
+        rows = [asdict(row) for row in reading.lags]
         if output.format is Format.CSV:
             print_csv(rows, FIELDS, heading=first)
         else:
             print_rows(rows, (), output)
         sys.stdout.flush()
+        if not watch:
+            require_whole_lag(reading.unknown)
+        notice.show(reading.unknown)
         first = False
+
+
+class _Notice:
+    """The line about what is left out, on standard error: once, until it changes."""
+
+    def __init__(self) -> None:
+        self._last: str | None = None
+
+    def show(self, unknown: Sequence[UnknownLag]) -> None:
+        line = unknown_lag_line(unknown)
+        if line is not None and line != self._last:
+            sys.stderr.write(f"streams: {escape_line(line)}\n")
+        self._last = line

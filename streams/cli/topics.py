@@ -122,7 +122,7 @@ def apply(
         print_rows(rows, CHANGES, output, empty="nothing to change")
     if output.is_table:
         for tier in pruned.kept:
-            print_text(f"kept {tier}: records wait in it")
+            print_text(f"kept {tier}: records wait in it, or its lag cannot be read")
     if plan.problems:
         raise CommandError(_summary(plan.problems))
 

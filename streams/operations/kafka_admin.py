@@ -55,6 +55,12 @@ class KafkaRefusedError(Exception):
         """Kafka's error code."""
 
 
+PartitionId = tuple[str, int]
+"""Topic and partition."""
+Offsets = dict[PartitionId, int | KafkaRefusedError]
+"""The offset of each partition, or why it cannot be read."""
+
+
 class KafkaAdmin:
     """An admin connection. Its methods raise no Kafka errors but BrokersUnreachableError and KafkaRefusedError."""
 
@@ -105,8 +111,8 @@ class KafkaAdmin:
         except KafkaException as error:
             raise self.to_error(error, what) from error
 
-    def committed(self, group: str, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """Return a group's committed offsets by topic and partition. Partitions without one are left out.
+    def committed(self, group: str, partitions: Sequence[PartitionId]) -> Offsets:
+        """Return a group's committed offsets. Partitions without one are left out.
 
         It uses a consumer that joins no group. librdkafka's admin client crashes the process with a segmentation fault
         while the group's coordinator moves (librdkafka #5040).
@@ -122,9 +128,7 @@ class KafkaAdmin:
         own = {"group.id": group, "enable.auto.commit": False, "isolation.level": "read_uncommitted"}
         return Consumer({**self._config, **own}, logger=client_logger)
 
-    def committed_by(
-        self, consumer: Consumer, group: str, partitions: Sequence[tuple[str, int]]
-    ) -> dict[tuple[str, int], int]:
+    def committed_by(self, consumer: Consumer, group: str, partitions: Sequence[PartitionId]) -> Offsets:
         """Return a group's committed offsets, as `committed` does, by a consumer that is used again.
 
         Args:
@@ -150,7 +154,8 @@ class KafkaAdmin:
             raise self.to_error(error, f"read the offsets of group {group}") from error
         finally:
             consumer.poll(0)  # calls `error_cb`, and writes the client's log lines
-        return {(one.topic, one.partition): one.offset for one in found if one.error is None and one.offset >= 0}
+        offsets = {(one.topic, one.partition): offset_of(one) for one in found}
+        return {place: one for place, one in offsets.items() if isinstance(one, KafkaRefusedError) or one >= 0}
 
     def to_error(self, error: KafkaException, what: str) -> BrokersUnreachableError | KafkaRefusedError:
         """Return the error for an exception of librdkafka. `what` is the request's text."""
@@ -173,6 +178,14 @@ class KafkaAdmin:
     def _unreachable(self, why: str) -> BrokersUnreachableError:
         self.admin.poll(0)  # calls `error_cb`
         return unreachable(self._settings, f"{why}{self._connection_error}")
+
+
+def offset_of(answer: TopicPartition) -> int | KafkaRefusedError:
+    """Return the offset of one partition of an answer, or why Kafka did not return it."""
+    if answer.error is None:
+        return answer.offset
+    place = f"{answer.topic} [{answer.partition}]"
+    return KafkaRefusedError(f"Kafka refused to read the offsets of {place}: {answer.error.str()}", answer.error.code())
 
 
 def lag_group(settings: Settings) -> str:

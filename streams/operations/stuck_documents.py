@@ -20,7 +20,7 @@ from streams.codec import Codec
 from streams.dify.indexing.stuck import StuckDocument, find_stuck_documents
 from streams.observability.logs import get_logger
 from streams.observability.metrics import Lag
-from streams.operations.lag import group_lag
+from streams.operations.lag import LagReading, group_lag
 from streams.publishing.outbox.outbox import Outbox
 from streams.settings import Settings
 from streams.topics import Catalogue
@@ -51,8 +51,9 @@ class ObservedDocuments:
     ends: dict[tuple[str, int], int]
 
     def has_unread(self, lags: list[Lag]) -> bool:
-        """Return True if a record before the end offsets is not settled yet."""
-        return any(lag.current_offset < self.ends.get((lag.topic, lag.partition), 0) for lag in lags)
+        """Return True if a record before the end offsets is not settled yet, as far as that is known."""
+        settled = {(lag.topic, lag.partition): lag.current_offset for lag in lags}
+        return any(settled.get(place, 0) < end for place, end in self.ends.items())
 
 
 class StuckDocuments:
@@ -67,7 +68,7 @@ class StuckDocuments:
         settings: Settings,
         catalogue: Catalogue,
         codec: Codec,
-        read_lag: Callable[[], list[Lag]] | None = None,
+        read_lag: Callable[[], LagReading] | None = None,
     ) -> None:
         """Create the check.
 
@@ -95,12 +96,20 @@ class StuckDocuments:
         self._observed: ObservedDocuments | None = None
 
     async def check(self) -> int:
-        """Request stuck documents again, and observe those that look stuck. Returns how many were requested."""
+        """Request stuck documents again, and observe those that look stuck. Returns how many were requested.
+
+        Raises BrokersUnreachableError, and KafkaRefusedError if the lag of a partition is unknown that could name
+        documents: one of its records may be the work of a document. What was observed is kept.
+        """
         if not await self._has_lease():
             self._observed = None
             return 0
         # Read the lag before the documents: records that are published later name no older request.
-        lags = [lag for lag in await asyncio.to_thread(self._read_lag) if lag.topic in self._naming_topics]
+        reading = await asyncio.to_thread(self._read_lag)
+        for unknown in reading.unknown:
+            if unknown.topic in self._naming_topics:
+                raise unknown.error
+        lags = [lag for lag in reading.lags if lag.topic in self._naming_topics]
         observed, requested = self._observed, 0
         if observed is not None and not observed.has_unread(lags) and sum(lag.lag for lag in lags) < BATCH:
             requested = await self._request_again([document.id for document in observed.documents])

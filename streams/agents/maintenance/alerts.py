@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from schemas import DeadLetterCheckRequested, Event, QueueCheckRequested
 from schemas.event import new_event_id
-from streams.delivery import Retry, Work, handles
+from streams.delivery import Work, handles
 from streams.delivery.handler import JSON
 from streams.observability.logs import get_logger
 from streams.operations.alerts.alert import Checked
@@ -12,12 +12,11 @@ from streams.operations.alerts.alert_rows import update_alerts
 from streams.operations.alerts.monitoring import Monitoring
 from streams.operations.alerts.notices import mail_about, webhook_body
 from streams.operations.alerts.webhook import send_notices, write_notices
-from streams.operations.kafka_admin import KafkaRefusedError
-from streams.transport.kafka.errors import BrokersUnreachableError
 
 log = get_logger(__name__)
 FIRST_REPEAT = timedelta(seconds=30)
-"""The pause before the first additional check after a failure of the webhook. Each further one is twice as long."""
+"""The pause before the first additional check after a failure of the webhook or of Kafka. Each further one is twice as
+long."""
 MOST_REPEATS = 5
 """Additional checks between two of the schedule."""
 
@@ -26,15 +25,14 @@ MOST_REPEATS = 5
 async def check_queues(event: QueueCheckRequested, work: Work) -> JSON:
     """Alert about lag, ages, DLQs, missed slots, the outbox and Celery queues that reach their thresholds.
 
-    While the webhook fails, a few more checks follow, so that its notices need not wait for the schedule.
+    While the webhook fails, or the lag is not known in full, a few more checks follow: they need not wait for the
+    schedule.
     """
     monitoring = work.use(Monitoring)
-    try:
-        checked = await monitoring.check_queues(work.session)
-    except (BrokersUnreachableError, KafkaRefusedError) as error:
-        raise Retry(str(error)) from error
+    checked = await monitoring.check_queues(work.session)
     result, has_failed = await _notify(event, work, monitoring, checked)
-    if has_failed and event.repeat < MOST_REPEATS:
+    lag_unknown = any(alert.kind == "kafka" for alert in checked.alerts)
+    if (has_failed or lag_unknown) and event.repeat < MOST_REPEATS:
         following = event.model_copy(update={"event_id": new_event_id(), "repeat": event.repeat + 1})
         await work.publish(following, at=datetime.now(tz=UTC) + FIRST_REPEAT * 2**event.repeat)
     return result

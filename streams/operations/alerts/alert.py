@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-Kind = Literal["lag", "age", "dead-letters", "missed-slots", "outbox", "celery-queue", "celery-broker", "handler-error"]
+Kind = Literal[
+    "lag", "age", "kafka", "dead-letters", "missed-slots", "outbox", "celery-queue", "celery-broker", "handler-error"
+]
 """lag, age: a topic. dead-letters: a DLQ. missed-slots: a schedule. handler-error: a handler and a type of error."""
 State = Literal["raised", "recovered"]
 

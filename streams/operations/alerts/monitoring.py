@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from streams.observability.logs import get_logger
-from streams.observability.metrics import Lag
+from streams.observability.error_text import message
 from streams.operations.alerts.alert import Alert, Checked, Kind
 from streams.operations.alerts.celery_queues import CeleryBrokerError, CeleryQueues, build_celery_queues
 from streams.operations.alerts.observations import (
@@ -27,19 +26,32 @@ from streams.operations.alerts.rules import (
     outbox_alerts,
     pair_alerts,
     thresholds_of,
-    unknown_ages,
+    unknown_alerts,
+    unknown_names,
 )
 from streams.operations.alerts.webhook import Webhook, build_webhook
-from streams.operations.lag import group_lag
+from streams.operations.kafka_admin import KafkaRefusedError
+from streams.operations.lag import UnknownLag, group_lag
 from streams.operations.oldest import oldest_records
 from streams.operations.topic_lag import LagSnapshot, TopicLag, topic_lags
 from streams.publishing.outbox.depth import measure_depth
 from streams.settings import POOL_NAMES, Settings
 from streams.topics import Catalogue
+from streams.transport.kafka.errors import BrokersUnreachableError
 
-log = get_logger(__name__)
+KAFKA_SECONDS = 45.0
+"""The time limit for reading Kafka: half of the check's, so that the other alerts are sent although Kafka hangs."""
 MISSED_PERIODS = 2
 """A missed slot is an alert for so many intervals of the monitor. So a late check sees it too."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLags:
+    """The lag of each group and topic, as far as Kafka returned it."""
+
+    lags: Sequence[TopicLag]
+    unknown: Sequence[UnknownLag] = ()
+    """The partitions that are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +60,8 @@ class Monitoring:
 
     application: str
     catalogue: Catalogue
-    read_lags: Callable[[], Sequence[TopicLag]]
-    """Reads Kafka, and blocks."""
+    read_lags: Callable[[], TopicLags]
+    """Reads Kafka, and blocks. Raises BrokersUnreachableError, KafkaRefusedError."""
     celery: CeleryQueues | None
     """None: no broker is configured."""
     thresholds: Thresholds
@@ -61,20 +73,29 @@ class Monitoring:
     async def check_queues(self, session: AsyncSession) -> Checked:
         """Compare lag, ages, DLQs, missed slots, the outbox and Celery queues with the thresholds.
 
-        Raises BrokersUnreachableError or KafkaRefusedError. A broker of Celery that does not answer is an alert, and
-        the alerts about its queues last.
+        A server that does not answer, Kafka or the Redis of Celery, is an alert itself. The alerts about what it would
+        say last, and the others are checked.
         """
-        lags = await asyncio.to_thread(self.read_lags)
-        delays = tier_delays(self.catalogue, [lag.topic for lag in lags])
-        unknown = unknown_ages(lags)
+        kinds: set[Kind] = {"kafka", "dead-letters", "missed-slots", "outbox", "celery-broker", "celery-queue"}
+        alerts: list[Alert] = []
+        unknown: set[str] = set()
+        try:
+            async with asyncio.timeout(KAFKA_SECONDS):
+                read = await asyncio.to_thread(self.read_lags)
+        except (BrokersUnreachableError, KafkaRefusedError, TimeoutError) as error:
+            alerts.append(Alert("kafka", "lag", message(error) or f"no lag was read within {KAFKA_SECONDS:g} s"))
+        else:
+            kinds |= {"lag", "age"}
+            unknown = unknown_names(read.lags, read.unknown)
+            delays = tier_delays(self.catalogue, [lag.topic for lag in read.lags])
+            now = datetime.now(tz=UTC)
+            alerts += [*lag_alerts(read.lags, delays, now, self.thresholds), *unknown_alerts(read.unknown)]
         most = max(MOST_COUNTED, self.thresholds.dead_letters)
-        kinds: set[Kind] = {"lag", "age", "dead-letters", "missed-slots", "outbox", "celery-broker", "celery-queue"}
-        now = datetime.now(tz=UTC)
-        alerts = [
-            *lag_alerts(lags, delays, now, self.thresholds),
+        outbox = await (await session.connection()).run_sync(measure_depth)
+        alerts += [
             *depth_alerts(await dead_letter_depths(session, most), most, self.thresholds),
             *missed_alerts(await missed_slots(session, MISSED_PERIODS * self.interval)),
-            *outbox_alerts(await (await session.connection()).run_sync(measure_depth), now, self.thresholds),
+            *outbox_alerts(outbox, datetime.now(tz=UTC), self.thresholds),
         ]
         if self.celery is None:
             return Checked(kinds, alerts, unknown)
@@ -110,9 +131,12 @@ def build_monitoring(settings: Settings, catalogue: Catalogue, read: Collection[
     """
     unread = {topic.name for topic in catalogue}.difference(read)
 
-    def read_lags() -> list[TopicLag]:
-        lags: list[Lag] = [lag for lag in group_lag(settings, catalogue) if lag.topic not in unread]
-        return topic_lags(LagSnapshot(time.monotonic(), lags), oldest=oldest_records(settings, lags))
+    def read_lags() -> TopicLags:
+        reading = group_lag(settings, catalogue)
+        lags = [lag for lag in reading.lags if lag.topic not in unread]
+        oldest = oldest_records(settings, lags)
+        unknown = [one for one in reading.unknown if one.topic not in unread]
+        return TopicLags(topic_lags(LagSnapshot(time.monotonic(), lags), oldest=oldest), unknown)
 
     return Monitoring(
         application=settings.application,

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from streams.observability.outbox_metrics import OutboxDepth
-from streams.operations.alerts.alert import Alert
+from streams.operations.alerts.alert import Alert, Kind
 from streams.operations.alerts.observations import DeadLetterPair, MissedSlots
+from streams.operations.lag import UnknownLag
 from streams.operations.topic_lag import TopicLag
 from streams.settings import Settings
 
 _SHOWN = 300
 """Characters of an error's message in an alert."""
+_OF_TOPICS: tuple[Kind, ...] = ("lag", "age")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,27 @@ def thresholds_of(settings: Settings) -> Thresholds:
     return Thresholds(settings.queue_monitor_lag, settings.queue_monitor_age, settings.queue_monitor_dead_letters)
 
 
-def unknown_ages(lags: Iterable[TopicLag]) -> list[str]:
-    """Return the names of alerts about topics whose oldest record could not be read."""
-    return [Alert("age", _subject(lag), "").name for lag in lags if lag.lag and lag.oldest is None]
+def unknown_names(lags: Iterable[TopicLag], unknown: Iterable[UnknownLag]) -> set[str]:
+    """Return the names of alerts about what could not be read.
+
+    Args:
+        lags: The lag of each group and topic. The oldest record of some may be unknown.
+        unknown: The partitions whose lag is unknown. The lag and the age of their topics are not known in full.
+    """
+    ages = {Alert("age", _subject(lag.consumergroup, lag.topic), "").name for lag in lags if lag.lag and not lag.oldest}
+    subjects = {_subject(one.consumergroup, one.topic) for one in unknown}
+    return ages | {Alert(kind, subject, "").name for kind in _OF_TOPICS for subject in subjects}
 
 
-def _subject(lag: TopicLag) -> str:
-    return f"{lag.consumergroup}:{lag.topic}"
+def unknown_alerts(unknown: Sequence[UnknownLag]) -> list[Alert]:
+    """Return the alert about partitions whose lag is unknown: one for all of them."""
+    if not unknown:
+        return []
+    return [Alert("kafka", "lag", f"the lag of {len(unknown)} partitions is unknown: {unknown[0].error}")]
+
+
+def _subject(group: str, topic: str) -> str:
+    return f"{group}:{topic}"
 
 
 def lag_alerts(
@@ -52,7 +68,7 @@ def lag_alerts(
     """
     alerts = []
     for lag in lags:
-        subject = _subject(lag)
+        subject = _subject(lag.consumergroup, lag.topic)
         if lag.lag >= thresholds.lag:
             detail = f"{lag.lag} records wait, the limit is {thresholds.lag}"
             alerts.append(Alert("lag", subject, detail))

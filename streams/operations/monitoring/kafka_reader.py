@@ -1,7 +1,7 @@
 """Reads from Kafka what the exporter reports, with few requests: one for all partitions wherever there is one."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from confluent_kafka import KafkaException
@@ -10,11 +10,11 @@ from confluent_kafka.admin import ClusterMetadata, ConfigResource
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 from streams.observability.metrics import Lag
-from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError, lag_group
-from streams.operations.lag import group_partitions, lag_of
+from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError, Offsets, lag_group
+from streams.operations.lag import committed_offsets, group_partitions, lags_of
 from streams.operations.monitoring.record_times import RecordTimes
 from streams.operations.monitoring.sample import KafkaSample, Partition, Place
-from streams.operations.partition_offsets import Offsets, PartitionOffsets
+from streams.operations.partition_offsets import PartitionOffsets
 from streams.settings import POOL_NAMES, PoolName, Settings
 from streams.topics import Catalogue
 
@@ -64,17 +64,18 @@ class KafkaReader:
         consumed = [place for places in grouped.values() for place in places]
         dlqs = [name for topic in self._catalogue if (name := self._catalogue.dlq(topic.name)) in existing]
         places = [*consumed, *((name, number) for name in dlqs for number in range(existing[name]))]
-        led = [place for place in places if metadata.topics[place[0]].partitions[place[1]].leader >= 0]
-        committed = {
-            pool: self._cluster.retry_while_moving(partial(self._committed, pool, grouped[pool])) for pool in POOL_NAMES
-        }
-        earliest, latest = self._readable(self._offsets.first(led)), self._readable(self._offsets.next(led))
-        lags = [
-            lag_of(self._catalogue.group(pool), place, committed[pool].get(place), earliest[place], latest[place])
+        committed = committed_offsets(
+            lambda pool: self._cluster.retry_while_moving(partial(self._committed, pool, grouped[pool])), grouped
+        )
+        self._warn_of_groups(committed)
+        first, next_ = self._offsets.first(places), self._offsets.next(places)
+        earliest, latest = self._readable(first), self._readable(next_)
+        found = [
+            one
             for pool in POOL_NAMES
-            for place in grouped[pool]
-            if place in earliest and place in latest
+            for one in lags_of(self._catalogue.group(pool), grouped[pool], committed[pool], first, next_)
         ]
+        lags = [one for one in found if isinstance(one, Lag)]
         return KafkaSample(
             at=time.monotonic(),
             brokers=len(metadata.brokers),
@@ -85,14 +86,22 @@ class KafkaReader:
             retention=self._retentions(sorted({lag.topic for lag in lags if lag.lag})),
         )
 
-    def _committed(self, pool: PoolName, places: list[Place]) -> dict[Place, int]:
-        return self._cluster.committed_by(self._readers[pool], self._catalogue.group(pool), places) if places else {}
+    def _committed(self, pool: PoolName, places: Sequence[Place]) -> Offsets:
+        return self._cluster.committed_by(self._readers[pool], self._catalogue.group(pool), places)
 
-    def _readable(self, offsets: Offsets) -> dict[Place, int]:
+    def _warn_of_groups(self, committed: Mapping[PoolName, Offsets | KafkaRefusedError]) -> None:
+        for pool, offsets in committed.items():
+            what = f"committed offsets of {self._catalogue.group(pool)}"
+            if isinstance(offsets, KafkaRefusedError):
+                self._warn(what, str(offsets))
+            else:
+                self._readable(offsets, what)
+
+    def _readable(self, offsets: Offsets, what: str = "offsets of partitions") -> dict[Place, int]:
         """Return the offsets that could be read, and warn of the others."""
         refused = [offset for offset in offsets.values() if isinstance(offset, KafkaRefusedError)]
         if refused:
-            self._warn("offsets of partitions", str(refused[0]), partitions=len(refused))
+            self._warn(what, str(refused[0]), partitions=len(refused))
         return {place: offset for place, offset in offsets.items() if not isinstance(offset, KafkaRefusedError)}
 
     def _members(self) -> dict[str, int]:
@@ -134,9 +143,9 @@ class KafkaReader:
 
     def _warn(self, what: str, error: str, **fields: int) -> None:
         """Log that something cannot be read: once, not at each collection."""
-        self._problems.add(what)
-        if what not in self._former_problems:
+        if what not in self._problems | self._former_problems:
             log.warning("cannot be read; its figures are left out", what=what, error=error, **fields)
+        self._problems.add(what)
 
 
 def _seconds(config: Mapping[str, str | None]) -> float | None:

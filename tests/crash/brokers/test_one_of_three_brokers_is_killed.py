@@ -5,6 +5,7 @@ outages cost no attempt. The lag is read as soon as the others lead all partitio
 for a broker costs next to nothing.
 """
 
+import json
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +17,11 @@ from sqlalchemy import Engine
 
 from streams.observability.metrics import Lag
 from streams.operations.kafka_admin import KafkaRefusedError
-from streams.operations.lag import group_lag
+from streams.operations.lag import UnknownLag, group_lag
 from streams.operations.monitoring.kafka_reader import KafkaReader
+from streams.operations.topics.prune import Pruned, prune_tiers
 from streams.settings import Settings
-from streams.topics import load_catalogue
+from streams.topics import Catalogue, load_catalogue
 from streams.transport.kafka.client import client_config
 from streams.transport.kafka.errors import BrokersUnreachableError
 from streams.transport.kafka.partitions.topic_ids import CHECK_SECONDS, TopicIds
@@ -83,7 +85,9 @@ def test_the_lag_is_read_from_the_others(stack: Stack, trial: Settings) -> None:
     kill_server(stack, "kafka-2")
     started, switches = time.monotonic(), _switches()
     try:
-        wait_for(lambda: _count(lambda: group_lag(trial, catalogue)) == partitions, "the lag of all partitions", 60)
+        wait_for(
+            lambda: _count(lambda: group_lag(trial, catalogue).lags) == partitions, "the lag of all partitions", 60
+        )
         wait_for(lambda: _count(lambda: kept.read().lags) == partitions, "the same from the kept reader", 60)
         seconds = time.monotonic() - started
         assert _switches() - switches < SWITCHES_PER_SECOND * seconds
@@ -113,6 +117,39 @@ def test_the_ids_of_topics_are_read_from_the_others(stack: Stack, trial: Setting
         wait_for(lambda: ids.changed(time.monotonic(), {topic}) == [topic], "its other id", 4 * CHECK_SECONDS)
     finally:
         restore(stack)
+
+
+@pytest.mark.requirement("Faults of others", "a partition without a leader leaves out only its own lag")
+@pytest.mark.timeout(180)
+def test_a_partition_without_a_leader_leaves_out_only_itself(stack: Stack, trial: Settings, streams: Streams) -> None:
+    """A topic has one replica of each partition, each on another broker. It looks like a retry topic of a former delay.
+
+    `streams lag` shows the other partitions, names the one without a leader, and fails. A prune keeps the topic.
+    """
+    catalogue = load_catalogue(trial)
+    topic = f"{catalogue.tier_prefix('low')}7s"
+    AdminClient(client_config(trial)).create_topics([NewTopic(topic, 3, 1)])[topic].result(PATIENCE)
+    partitions = len(group_lag(trial, catalogue).lags)
+    kill_server(stack, "kafka-2")
+    try:
+        left_out = wait_for(lambda: _unknown(trial, catalogue), "one unknown partition", 60)
+        assert [one.topic for one in left_out] == [topic]
+        done = streams.run("lag", "--json")
+        assert f"left out, since its lag is unknown: {topic} [{left_out[0].partition}]; " in done.stderr
+        assert (done.returncode, len(json.loads(done.stdout))) == (1, partitions - 1)
+        assert prune_tiers(trial, catalogue) == Pruned((), (topic,))
+    finally:
+        restore(stack)
+    assert len(group_lag(trial, catalogue).lags) == partitions
+
+
+def _unknown(trial: Settings, catalogue: Catalogue) -> Sequence[UnknownLag]:
+    """Return the only unknown partition. Empty while the leaders of others, or coordinators, move."""
+    try:
+        unknown = group_lag(trial, catalogue).unknown
+    except (BrokersUnreachableError, KafkaRefusedError):
+        return []
+    return unknown if len(unknown) == 1 else []
 
 
 def _count(read: Callable[[], Sequence[Lag]]) -> int | None:

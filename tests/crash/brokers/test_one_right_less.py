@@ -251,7 +251,7 @@ def age_is_known(scene: Scene, topic: str) -> Steps:
     settings = scene.settings(Role.OPERATOR).model_copy(update={"kafka_request_timeout": 3.0})
 
     def topics() -> set[str]:
-        return {name for name, _ in oldest_records(settings, group_lag(settings, scene.place.catalogue))}
+        return {name for name, _ in oldest_records(settings, group_lag(settings, scene.place.catalogue).lags)}
 
     assert topic not in topics()
     yield

@@ -231,7 +231,7 @@ def test_the_oldest_record_is_the_first_that_is_not_settled(topics: Settings) ->
     consumer = Consumer({"bootstrap.servers": topics.kafka_bootstrap_servers, "group.id": catalogue.group("low")})
     consumer.commit(offsets=[TopicPartition(name, 0, 3)], asynchronous=False)
     consumer.close()
-    found = oldest_records(topics, group_lag(topics, catalogue))
+    found = oldest_records(topics, group_lag(topics, catalogue).lags)
     assert found == {(name, 0): datetime.fromtimestamp((NOW_MS - 60_000 + 3) / 1000, tz=UTC)}
 
 

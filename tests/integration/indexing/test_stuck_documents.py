@@ -15,6 +15,7 @@ from streams.database.tables import executions, installation
 from streams.dify.models import Dataset
 from streams.observability.metrics import Lag
 from streams.operations import stuck_documents
+from streams.operations.lag import LagReading
 from streams.operations.stuck_documents import StuckDocuments
 from streams.publishing import Outbox
 from streams.settings import Settings
@@ -48,7 +49,11 @@ async def stuck_document(site: Site, dataset: Dataset, **columns: object) -> str
 
 def finder(site: Site, settings: Settings, lags: list[Lag]) -> StuckDocuments:
     return StuckDocuments(
-        site.database.bookkeeping, settings, load_catalogue(settings), site.codec, read_lag=lambda: list(lags)
+        site.database.bookkeeping,
+        settings,
+        load_catalogue(settings),
+        site.codec,
+        read_lag=lambda: LagReading(list(lags)),
     )
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 from redis.asyncio import Redis
 
 from schemas import QueueCheckRequested
-from streams.delivery import Retry
+from streams.operations.kafka_admin import KafkaRefusedError
+from streams.operations.lag import UnknownLag
 from streams.operations.topic_lag import TopicLag
 from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings
@@ -197,11 +198,42 @@ async def test_an_age_that_cannot_be_read_is_not_over(monitor: Monitor) -> None:
     assert await monitor.check_queues() == QUIET | {"recovered": 1, "mailed": True, "posted": 1}
 
 
-async def test_without_kafka_nothing_is_decided(settings: Settings, monitor: Monitor) -> None:
-    """The attempt fails and is repeated. An alert does not recover because nobody could look."""
-    monitor.lags = [waiting(250)]
+@pytest.mark.requirement(SECTION, "queue-monitor: without Kafka the other kinds are checked, and lag lasts")
+async def test_without_kafka_the_others_are_checked(settings: Settings, monitor: Monitor) -> None:
+    """No alert recovers because nobody could look. That Kafka does not answer is an alert, and a check follows soon."""
+    monitor.lags = [replace(waiting(250), oldest=datetime.now(tz=UTC) - timedelta(hours=1))]
     await monitor.check_queues()
-    async with open_monitor(settings, kafka_bootstrap_servers="127.0.0.1:1", kafka_request_timeout=0.5) as away:
-        with pytest.raises(Retry, match="no Kafka broker answers"):
-            await away.check_queues()
-    assert await monitor.rows("select recovered_at from streams.alerts") == [(None,)]
+    nowhere = {"kafka_bootstrap_servers": "127.0.0.1:1", "kafka_request_timeout": 0.5}
+    async with open_monitor(settings, **nowhere, alert_emails=EMAILS) as away:
+        await away.add_dead_letters(2, dlq="a.dlq")
+        assert await away.check_queues() == QUIET | {"alerts": 2, "raised": 2, "mailed": True}
+        [following] = away.published
+        assert isinstance(following, QueueCheckRequested)
+    names = await monitor.rows("select name from streams.alerts where recovered_at is null order by name")
+    subject = "streams.low:document.deleted"
+    assert names == [(f"age:{subject}",), ("dead-letters:a.dlq",), ("kafka:lag",), (f"lag:{subject}",)]
+    monitor.lags = []
+    assert await monitor.check_queues() == QUIET | {"alerts": 1, "recovered": 3, "mailed": True, "posted": 3}
+
+
+@pytest.mark.requirement(SECTION, "queue-monitor: without Kafka the other kinds are checked, and lag lasts")
+async def test_the_alerts_of_a_partition_without_a_leader_last(monitor: Monitor) -> None:
+    """The lag of the other partitions is below the threshold; that of the whole topic is not known."""
+    gone, other = "document.deleted", "dataset.deleted"
+    old = datetime.now(tz=UTC) - timedelta(hours=1)
+    monitor.lags = [replace(waiting(250, topic), oldest=old) for topic in (gone, other)]
+    await monitor.check_queues()
+    error = KafkaRefusedError("it has no leader now", KafkaError.LEADER_NOT_AVAILABLE)
+    monitor.unknown = [UnknownLag("streams.low", gone, 1, error)]
+    monitor.lags = [waiting(1, gone), waiting(1, other)]
+    assert await monitor.check_queues() == QUIET | {
+        "alerts": 1,
+        "raised": 1,
+        "recovered": 2,
+        "mailed": True,
+        "posted": 3,
+    }
+    names = await monitor.rows("select name from streams.alerts where recovered_at is null order by name")
+    assert names == [(f"age:streams.low:{gone}",), ("kafka:lag",), (f"lag:streams.low:{gone}",)]
+    monitor.unknown = []
+    assert await monitor.check_queues() == QUIET | {"recovered": 3, "mailed": True, "posted": 3}

@@ -3,7 +3,7 @@
 import json
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -46,7 +46,7 @@ def member(settings: Settings, group: str, protocol: str) -> Iterator[Consumer]:
         consumer.close()
 
 
-def by_place(rows: list[Lag]) -> dict[tuple[str, int], Lag]:
+def by_place(rows: Sequence[Lag]) -> dict[tuple[str, int], Lag]:
     return {(row.topic, row.partition): row for row in rows}
 
 
@@ -58,7 +58,7 @@ def test_without_any_worker_everything_counts(topics: Settings) -> None:
     name = catalogue.topic("document.deleted").name
     produce(topics, name, 0, 5)
     produce(topics, name, 2, 1)
-    rows = group_lag(topics, catalogue)
+    rows = group_lag(topics, catalogue).lags
     group = catalogue.group("low")
     found = by_place(rows)
     assert found[name, 0] == Lag(group, name, 0, current_offset=0, end_offset=5, lag=5)
@@ -83,8 +83,8 @@ def test_while_a_member_works_and_after_it_left(topics: Settings, protocol: str)
         records = consumer.consume(14, timeout=PATIENCE)
         assert len(records) == 14
         consumer.commit(offsets=[TopicPartition(name, 0, 7)], asynchronous=False)
-        during = by_place(group_lag(topics, catalogue))
-    after = by_place(group_lag(topics, catalogue))
+        during = by_place(group_lag(topics, catalogue).lags)
+    after = by_place(group_lag(topics, catalogue).lags)
     for found in (during, after):
         assert (found[name, 0].current_offset, found[name, 0].lag) == (7, 3)
         assert (found[name, 1].current_offset, found[name, 1].lag) == (0, 4)
@@ -101,7 +101,7 @@ def test_what_retention_removed_does_not_count(topics: Settings) -> None:
     admin = AdminClient({"bootstrap.servers": topics.kafka_bootstrap_servers})
     for future in admin.delete_records([TopicPartition(name, 0, 6), TopicPartition(name, 1, 9)]).values():
         future.result(PATIENCE)
-    found = by_place(group_lag(topics, catalogue))
+    found = by_place(group_lag(topics, catalogue).lags)
     assert (found[name, 0].current_offset, found[name, 0].lag) == (6, 4)
     assert (found[name, 1].current_offset, found[name, 1].lag) == (9, 1)
 
@@ -132,7 +132,7 @@ def test_tiers_of_former_delays_count(topics: Settings, make_topic: MakeTopic) -
     former = f"{catalogue.tier_prefix('low')}7s"
     make_topic(former, 1)
     produce(topics, former, 0, 3)
-    assert by_place(group_lag(topics, catalogue))[former, 0].lag == 3
+    assert by_place(group_lag(topics, catalogue).lags)[former, 0].lag == 3
 
 
 @pytest.mark.requirement("Commands", "`lag` and its fields, right with and without workers")

@@ -181,7 +181,7 @@ def test_events_wait_for_a_worker_that_has_a_handler(worker: MakeWorker, setting
     publish(settings, [waiting, DocumentIndexCreated(dataset_id="d1", document_ids=[])])
     wait_for(lambda: rows(engine, "select 1 from streams.executions"), "the delivery of another topic")
     former.stop()
-    lag = [row for row in group_lag(settings, load_catalogue(settings)) if row.topic == name]
+    lag = [row for row in group_lag(settings, load_catalogue(settings)).lags if row.topic == name]
     assert sum(row.lag for row in lag) == 1
     worker(STREAMS_POOLS="high,default", STREAMS_HANDLERS="tests.support.apps.welcoming").start()
     done = "select result from streams.executions where event_id = :id and status = 'success'"

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from schemas import DeadLetterCheckRequested, Event, MailRequested, QueueCheckRequested
 from streams.agents.maintenance.alerts import check_dead_letters, check_queues
-from streams.operations.alerts.monitoring import Monitoring, build_monitoring
+from streams.operations.alerts.monitoring import Monitoring, TopicLags, build_monitoring
+from streams.operations.lag import UnknownLag
 from streams.operations.topic_lag import TopicLag
 from streams.runtime.declarations import build_handlers, topics_to_read
 from streams.settings import Settings
@@ -34,13 +35,14 @@ class Monitor:
     engine: AsyncEngine
     monitoring: Monitoring
     lags: list[TopicLag] = field(default_factory=list)
+    unknown: list[UnknownLag] = field(default_factory=list)
     mails: list[MailRequested] = field(default_factory=list)
     """The published mails."""
     published: list[Event] = field(default_factory=list)
     """The other published events."""
 
     def without_kafka(self) -> "Monitor":
-        self.monitoring = replace(self.monitoring, read_lags=lambda: self.lags)
+        self.monitoring = replace(self.monitoring, read_lags=lambda: TopicLags(self.lags, self.unknown))
         return self
 
     async def check_queues(self, event: QueueCheckRequested | None = None) -> object:

@@ -176,7 +176,7 @@ def unread(settings: Settings, catalogue: Catalogue, read: Collection[str]) -> d
     """Return the lag of each partition of these topics that has any."""
     return {
         (one.topic, one.partition, one.end_offset): one.lag
-        for one in group_lag(settings, catalogue)
+        for one in group_lag(settings, catalogue).lags
         if one.lag and one.topic in read
     }
 

@@ -16,7 +16,7 @@ from streams.operations.dead_letters.replay import Replay, ReplayRefusedError
 from streams.settings import Settings
 from streams.topics import BUILT_IN, Catalogue
 from streams.transport.kafka.records import Record
-from tests.support.fakes.dead_letter_topics import DeadLetterTopics, letter
+from tests.support.fakes.kafka.dead_letter_topics import DeadLetterTopics, letter
 from tests.support.kafka_records import described
 
 SETTINGS = Settings(kafka_request_timeout=0.3)
