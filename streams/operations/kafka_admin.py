@@ -180,6 +180,20 @@ class KafkaAdmin:
         return unreachable(self._settings, f"{why}{self._connection_error}")
 
 
+def partition_counts(metadata: ClusterMetadata) -> dict[str, int]:
+    """Return the number of partitions of each topic that Kafka describes."""
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+
+
+def undescribed_topics(metadata: ClusterMetadata) -> dict[str, KafkaRefusedError]:
+    """Return the topics that Kafka lists without describing them, and why. The client shows them without partitions."""
+    return {
+        name: KafkaRefusedError(f"Kafka does not describe {name}: {topic.error.str()}", topic.error.code())
+        for name, topic in metadata.topics.items()
+        if topic.error is not None
+    }
+
+
 def offset_of(answer: TopicPartition) -> int | KafkaRefusedError:
     """Return the offset of one partition of an answer, or why Kafka did not return it."""
     if answer.error is None:

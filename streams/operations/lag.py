@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from streams.observability.metrics import Lag
-from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError, Offsets, PartitionId, lag_group
+from streams.operations.kafka_admin import (
+    KafkaAdmin,
+    KafkaRefusedError,
+    Offsets,
+    PartitionId,
+    lag_group,
+    partition_counts,
+    undescribed_topics,
+)
 from streams.operations.partition_offsets import PartitionOffsets
 from streams.settings import POOL_NAMES, PoolName, Settings
 from streams.topics import Catalogue
@@ -43,8 +51,8 @@ def group_lag(settings: Settings, catalogue: Catalogue) -> LagReading:
     """
     cluster = KafkaAdmin(settings)
     with closing(PartitionOffsets(cluster, lag_group(settings))) as offsets:
-        topics = offsets.metadata().topics
-        existing = {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
+        metadata = offsets.metadata()
+        existing = partition_counts(metadata)
         partitions = {pool: group_partitions(catalogue, pool, existing) for pool in POOL_NAMES}
         all_partitions = [partition for pool in POOL_NAMES for partition in partitions[pool]]
         committed = committed_offsets(
@@ -59,11 +67,9 @@ def group_lag(settings: Settings, catalogue: Catalogue) -> LagReading:
         for pool in POOL_NAMES
         for one in lags_of(catalogue.group(pool), partitions[pool], committed[pool], first, next_)
     ]
-    for name, topic in topics.items():
-        if topic.error is not None:
-            error = KafkaRefusedError(f"Kafka does not describe {name}: {topic.error.str()}", topic.error.code())
-            groups = [catalogue.group(pool) for pool in POOL_NAMES if group_partitions(catalogue, pool, {name: 1})]
-            found += [UnknownLag(group, name, None, error) for group in groups]
+    for name, error in undescribed_topics(metadata).items():
+        pools = [pool for pool in POOL_NAMES if group_partitions(catalogue, pool, {name: 1})]
+        found += [UnknownLag(catalogue.group(pool), name, None, error) for pool in pools]
     reading = LagReading(
         [one for one in found if isinstance(one, Lag)], [one for one in found if isinstance(one, UnknownLag)]
     )

@@ -6,7 +6,7 @@ from confluent_kafka.admin import ConfigResource
 
 from streams.operations.doctor.finding import Finding, State, ok
 from streams.operations.doctor.kafka_rights import examine_rights
-from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError
+from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError, partition_counts, undescribed_topics
 from streams.operations.topics.apply import actual_topics
 from streams.operations.topics.plan import FIX, TopicSpec, desired_topics, missing_topics, plan, start_problems
 from streams.settings import Settings
@@ -20,6 +20,7 @@ OLDEST = (2, 4)
 CONSUMER_PROTOCOL_SETTING = "group.consumer.session.timeout.ms"
 """A broker's setting that comes with the group protocol `consumer` (KIP-848)."""
 DECLARE = "declare what the cluster has"
+SEE = "allow the role to describe the topic, or wait until Kafka can"
 PROTOCOLS = "group.coordinator.rebalance.protocols"
 
 
@@ -33,7 +34,11 @@ def examine_kafka(settings: Settings, catalogue: Catalogue) -> list[Finding]:
     brokers = len(metadata.brokers)
     findings = [ok("Kafka", f"{brokers} broker{'' if brokers == 1 else 's'}")]
     desired = desired_topics(catalogue, settings, brokers)
-    partitions = {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+    partitions, undescribed = partition_counts(metadata), undescribed_topics(metadata)
+    findings += [
+        _topic_finding("fail", f"{undescribed[one.name]}; {SEE}") for one in desired if one.name in undescribed
+    ]
+    desired = [spec for spec in desired if spec.name not in undescribed]
     findings += _rights(cluster, catalogue, partitions)
     try:
         findings += check_version(_broker_config(cluster, min(metadata.brokers)), settings.group_protocol)
@@ -41,9 +46,9 @@ def examine_kafka(settings: Settings, catalogue: Catalogue) -> list[Finding]:
     except (BrokersUnreachableError, KafkaRefusedError) as error:
         remedy = "allow the role to describe configurations, to check versions and topics"
         findings.append(Finding("Kafka configuration", "warning", str(error), remedy))
-        return [*findings, *check_topics(desired, partitions, [])]
+        return [*findings, *check_topics(desired, partitions, [], whole=not undescribed)]
     differences = [*(f"{change}; {FIX}" for change in planned.changes), *planned.problems]
-    return [*findings, *check_topics(desired, partitions, differences)]
+    return [*findings, *check_topics(desired, partitions, differences, whole=not undescribed)]
 
 
 def _rights(cluster: KafkaAdmin, catalogue: Catalogue, existing: Collection[str]) -> list[Finding]:
@@ -72,7 +77,7 @@ def check_version(broker: Mapping[str, str | None], group_protocol: str) -> list
 
 
 def check_topics(
-    desired: Sequence[TopicSpec], partitions: Mapping[str, int], differences: Sequence[str]
+    desired: Sequence[TopicSpec], partitions: Mapping[str, int], differences: Sequence[str], *, whole: bool = True
 ) -> list[Finding]:
     """Return what keeps a worker from starting; without such a problem, every other difference.
 
@@ -80,6 +85,7 @@ def check_topics(
         desired: The topics that there should be.
         partitions: The partition counts of the cluster's topics.
         differences: All differences from the catalogue, in words, with what to do after a semicolon.
+        whole: Whether these are all topics.
     """
     missing = missing_topics(desired, partitions)
     problems = [f"{len(missing)} of {len(desired)} are missing, such as {missing[0]}; {FIX}"] if missing else []
@@ -89,7 +95,7 @@ def check_topics(
         return [_topic_finding("fail", problem) for problem in problems]
     if differences:
         return [_topic_finding("warning", difference) for difference in differences]
-    return [ok("topics", "all are there as declared")]
+    return [ok("topics", "all are there as declared")] if whole else []
 
 
 def _topic_finding(state: State, problem: str) -> Finding:

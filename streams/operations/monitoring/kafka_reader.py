@@ -10,7 +10,7 @@ from confluent_kafka.admin import ClusterMetadata, ConfigResource
 from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 from streams.observability.metrics import Lag
-from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError, Offsets, lag_group
+from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError, Offsets, lag_group, partition_counts
 from streams.operations.lag import committed_offsets, group_partitions, lags_of
 from streams.operations.monitoring.record_times import RecordTimes
 from streams.operations.monitoring.sample import KafkaSample, Partition, Place
@@ -59,7 +59,7 @@ class KafkaReader:
 
     def _read(self) -> KafkaSample:
         metadata = self._offsets.metadata()
-        existing = {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+        existing = partition_counts(metadata)
         grouped = {pool: group_partitions(self._catalogue, pool, existing) for pool in POOL_NAMES}
         consumed = [place for places in grouped.values() for place in places]
         dlqs = [name for topic in self._catalogue if (name := self._catalogue.dlq(topic.name)) in existing]

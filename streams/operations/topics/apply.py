@@ -14,7 +14,7 @@ from confluent_kafka.admin import (
     TopicMetadata,
 )
 
-from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError
+from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError, partition_counts, undescribed_topics
 from streams.operations.topics.plan import ActualTopic, Change, Plan, TopicSpec, desired_topics, plan, start_problems
 from streams.settings import Settings
 from streams.topics import Catalogue
@@ -30,7 +30,10 @@ def check_topics(settings: Settings, catalogue: Catalogue) -> list[str]:
     """
     metadata = KafkaAdmin(settings).metadata()
     desired = desired_topics(catalogue, settings, len(metadata.brokers))
-    return start_problems(desired, {name: len(topic.partitions) for name, topic in metadata.topics.items()})
+    undescribed = undescribed_topics(metadata)
+    described = [spec for spec in desired if spec.name not in undescribed]
+    lines = [str(undescribed[spec.name]) for spec in desired if spec.name in undescribed]
+    return [*start_problems(described, partition_counts(metadata)), *lines]
 
 
 def plan_topics(settings: Settings, catalogue: Catalogue) -> Plan:
@@ -53,8 +56,16 @@ def actual_topics(
         cluster: The admin connection.
         metadata: The cluster's brokers and topics.
         desired: The topics that there should be.
+
+    Raises:
+        BrokersUnreachableError: No broker answers.
+        KafkaRefusedError: Kafka does not describe one of them.
     """
+    undescribed = undescribed_topics(metadata)
     existing = [spec.name for spec in desired if spec.name in metadata.topics]
+    for name in existing:
+        if name in undescribed:
+            raise undescribed[name]
     if not existing:
         return {}
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in existing]
