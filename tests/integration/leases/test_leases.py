@@ -188,7 +188,7 @@ async def test_a_handler_that_works_after_its_final_step_loses_no_lease(trial: S
             await bench.settled(bench.feed(event))
             await bench.until(lambda: bench.engine.running == 0, "the end")
         rows = await bench.query(
-            "select status, attempts, lost_leases, result from streams.executions order by event_id"
+            "select status, attempts, lost_leases, result from streams.executions order by created_at"
         )
     assert [(row["status"], row["attempts"], row["lost_leases"]) for row in rows] == [("success", 1, 0)] * 2
     assert [row["result"] for row in rows] == [{"keys": 3}, None]

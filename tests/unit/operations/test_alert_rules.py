@@ -23,6 +23,7 @@ from streams.operations.alerts.rules import (
     outbox_alerts,
     pair_alerts,
 )
+from streams.operations.lag import LagReading
 from streams.operations.topic_lag import TopicLag
 from streams.runtime.declarations import topics_to_read
 from streams.settings import Settings, SettingsError
@@ -79,10 +80,10 @@ def test_a_topic_without_a_handler_is_no_alert(monkeypatch: pytest.MonkeyPatch) 
         asked.extend(lag.topic for lag in lags)
         return {(lag.topic, lag.partition): NOW - timedelta(days=6) for lag in lags}
 
-    monkeypatch.setattr(monitoring, "group_lag", lambda *_: lags)
+    monkeypatch.setattr(monitoring, "group_lag", lambda *_: LagReading(lags))
     monkeypatch.setattr(monitoring, "oldest_records", oldest_records)
     found = build_monitoring(Settings(), catalogue, topics_to_read(catalogue, HANDLERS)).read_lags()
-    assert {alert.name.partition(":")[2] for alert in lag_alerts(found, {}, NOW, LIMITS)} == {
+    assert {alert.name.partition(":")[2] for alert in lag_alerts(found.lags, {}, NOW, LIMITS)} == {
         f"streams.high:{name}" for name in names[1:]
     }
     assert asked == list(names[1:])
