@@ -185,6 +185,17 @@ def partition_counts(metadata: ClusterMetadata) -> dict[str, int]:
     return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
 
 
+def cluster_size(metadata: ClusterMetadata) -> int:
+    """Return the number of brokers, also of those that are down: the metadata lists them only as replicas."""
+    replicas = (
+        replica
+        for topic in metadata.topics.values()
+        for partition in topic.partitions.values()
+        for replica in partition.replicas
+    )
+    return len({*metadata.brokers, *replicas})
+
+
 def undescribed_topics(metadata: ClusterMetadata) -> dict[str, KafkaRefusedError]:
     """Return the topics that Kafka lists without describing them, and why. The client shows them without partitions."""
     return {

@@ -6,7 +6,13 @@ from confluent_kafka.admin import ConfigResource
 
 from streams.operations.doctor.finding import Finding, State, ok
 from streams.operations.doctor.kafka_rights import examine_rights
-from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError, partition_counts, undescribed_topics
+from streams.operations.kafka_admin import (
+    KafkaAdmin,
+    KafkaRefusedError,
+    cluster_size,
+    partition_counts,
+    undescribed_topics,
+)
 from streams.operations.topics.apply import actual_topics
 from streams.operations.topics.plan import FIX, TopicSpec, desired_topics, missing_topics, plan, start_problems
 from streams.settings import Settings
@@ -33,7 +39,7 @@ def examine_kafka(settings: Settings, catalogue: Catalogue) -> list[Finding]:
         return [Finding("Kafka", "fail", str(error), "start Kafka, or correct the setting", stops_worker=True)]
     brokers = len(metadata.brokers)
     findings = [ok("Kafka", f"{brokers} broker{'' if brokers == 1 else 's'}")]
-    desired = desired_topics(catalogue, settings, brokers)
+    desired = desired_topics(catalogue, settings, cluster_size(metadata))
     partitions, undescribed = partition_counts(metadata), undescribed_topics(metadata)
     findings += [
         _topic_finding("fail", f"{undescribed[one.name]}; {SEE}") for one in desired if one.name in undescribed

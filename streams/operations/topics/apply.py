@@ -14,7 +14,13 @@ from confluent_kafka.admin import (
     TopicMetadata,
 )
 
-from streams.operations.kafka_admin import KafkaAdmin, KafkaRefusedError, partition_counts, undescribed_topics
+from streams.operations.kafka_admin import (
+    KafkaAdmin,
+    KafkaRefusedError,
+    cluster_size,
+    partition_counts,
+    undescribed_topics,
+)
 from streams.operations.topics.plan import ActualTopic, Change, Plan, TopicSpec, desired_topics, plan, start_problems
 from streams.settings import Settings
 from streams.topics import Catalogue
@@ -29,7 +35,7 @@ def check_topics(settings: Settings, catalogue: Catalogue) -> list[str]:
     Raises BrokersUnreachableError.
     """
     metadata = KafkaAdmin(settings).metadata()
-    desired = desired_topics(catalogue, settings, len(metadata.brokers))
+    desired = desired_topics(catalogue, settings, cluster_size(metadata))
     undescribed = undescribed_topics(metadata)
     described = [spec for spec in desired if spec.name not in undescribed]
     lines = [str(undescribed[spec.name]) for spec in desired if spec.name in undescribed]
@@ -43,7 +49,7 @@ def plan_topics(settings: Settings, catalogue: Catalogue) -> Plan:
     """
     cluster = KafkaAdmin(settings)
     metadata = cluster.metadata()
-    desired = desired_topics(catalogue, settings, len(metadata.brokers))
+    desired = desired_topics(catalogue, settings, cluster_size(metadata))
     return plan(desired, actual_topics(cluster, metadata, desired))
 
 
