@@ -31,6 +31,8 @@ CONFLICT_RERUNS = 5
 """Uncounted reruns of a unit after a serialization failure or deadlock. The next one is a failed attempt."""
 LOST_RUNS = 5
 """Uncounted runs of a delivery that lost their connection. The next one is a failed attempt."""
+Uncounted = Literal["outage", "lost run"]
+"""Why a run that has failed is no failed attempt."""
 OUTAGES_TOGETHER = 3
 """Outages that deliveries meet while they run side by side. Then each may be the cause, and they run one at a time."""
 LOST_RUN_PAUSE = 0.1
@@ -124,6 +126,8 @@ class DatabaseGate:
         self._open.set()
         self._turn = asyncio.Lock()
         self._no_turn = nullcontext()
+        self.needs_turns = False
+        """Whether any delivery has met `OUTAGES_TOGETHER` outages. An attribute, because it is read for every run."""
         self._probe: asyncio.Task[None] | None = None
         self._confirmed: asyncio.Future[bool] | None = None
         """Whether the first probe failed; while it runs, without a result."""
@@ -153,7 +157,7 @@ class DatabaseGate:
             await self.wait_until_open()
             yield
 
-    async def judge(self, deliveries: Sequence[Delivery], error: Exception) -> Literal["outage", "lost run"] | None:
+    async def judge(self, deliveries: Sequence[Delivery], error: Exception) -> Uncounted | None:
         """Return why a run that ended with this error is no failed attempt; None: it is one, or a conflict.
 
         outage: the database does not answer, and the gate is closed. lost run: it answers; run again after a moment.
@@ -165,6 +169,7 @@ class DatabaseGate:
         if confirmed and may_be_self_inflicted(error):
             for delivery in deliveries:
                 delivery.outages += 1
+                self.needs_turns |= delivery.outages >= OUTAGES_TOGETHER
         if has_failed:
             return None
         return "outage" if confirmed else "lost run"

@@ -14,6 +14,7 @@ from streams.delivery.admission.circuit_breaker import FAILURES_UNTIL_OPEN, UNAV
 from streams.delivery.admission.database_gate import (
     CONFLICT_RERUNS,
     LOST_RUN_PAUSE,
+    Uncounted,
     database_error_kind,
     forget_lost_runs,
 )
@@ -130,12 +131,13 @@ class TransactionalRunner:
         """
         reruns = 0
         while True:
-            async with self._gate.turn(deliveries):
-                error, began, span, done = await self._run_once(deliveries)
-                if error is None:
-                    return None, began, span, done
-                # Still in the turn: the next run begins when this outage is over, and cannot be lost to it.
-                uncounted = await self._gate.judge(deliveries, error)
+            if self._gate.needs_turns:
+                async with self._gate.turn(deliveries):
+                    error, began, span, done, uncounted = await self._run_once(deliveries)
+            else:
+                error, began, span, done, uncounted = await self._run_once(deliveries)
+            if error is None:
+                return None, began, span, done
             if uncounted == "outage":
                 return OutageError(), began, span, None
             if uncounted == "lost run":
@@ -151,8 +153,10 @@ class TransactionalRunner:
             else:
                 return error, began, span, None
 
-    async def _run_once(self, deliveries: list[Delivery]) -> tuple[Exception | None, int, Span, _Done | None]:
-        """Run the transaction once. Return as `_attempt` does."""
+    async def _run_once(
+        self, deliveries: list[Delivery]
+    ) -> tuple[Exception | None, int, Span, _Done | None, Uncounted | None]:
+        """Run the transaction once. Return as `_attempt` does, and why an error is no failed attempt."""
         began, span = now_ms(), NO_SPAN
         try:
             if self._spans is None or (span := self._spans.process(deliveries)) is NO_SPAN:
@@ -162,10 +166,11 @@ class TransactionalRunner:
                     done = await self._transaction(deliveries, self._context.database.traced_effects)
                 span.end("success" if done is not None else "duplicate")
         except Exception as error:  # noqa: BLE001 - every exception of a handler is settled
-            return error, began, span, None
+            # Still in the turn: the next run begins when this outage is over, and cannot be lost to it.
+            return error, began, span, None, await self._gate.judge(deliveries, error)
         if self._breakers.needs(deliveries[0].handler):
             self._breakers.succeeded(deliveries[0].handler)
-        return None, began, span, done
+        return None, began, span, done, None
 
     def _may_rerun(self, error: Exception, handler: Handler[Event]) -> bool:
         """Return whether a dependency failed whose breaker is still closed: another run shows its state."""

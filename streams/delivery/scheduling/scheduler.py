@@ -191,7 +191,8 @@ class Scheduler:
         """
         if self._closing or self._probe_starts or (unit := self._lanes.take()) is None:
             return None
-        self._probe_starts = self._admission.breakers.needs_probe(unit.handler)
+        breakers = self._admission.breakers
+        self._probe_starts = breakers.any_open and breakers.needs_probe(unit.handler)
         return unit
 
     def _probe_started(self) -> None:

@@ -276,6 +276,10 @@ async def test_one_delivery_of_many_keys_is_the_probe_and_the_others_wait(fills:
     trial.scheduler.release()
     await until(lambda: len(trial.scheduler.tasks) == 8)
     trial.breakers.close()
+    trial.scheduler._closing = True
+    tasks = trial.scheduler.tasks
+    trial.scheduler.cancel(tasks)
+    await asyncio.wait(tasks)
 
 
 async def test_while_a_dependency_is_unavailable_one_delivery_probes_and_the_others_are_deferred() -> None:
