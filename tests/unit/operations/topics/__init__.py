@@ -1,0 +1,1 @@
+"""Unit tests of what `streams topics` plans and applies."""
