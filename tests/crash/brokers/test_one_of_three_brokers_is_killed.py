@@ -128,7 +128,8 @@ def test_a_partition_without_a_leader_leaves_out_only_itself(stack: Stack, trial
     """
     catalogue = load_catalogue(trial)
     topic = f"{catalogue.tier_prefix('low')}7s"
-    AdminClient(client_config(trial)).create_topics([NewTopic(topic, 3, 1)])[topic].result(PATIENCE)
+    admin = AdminClient(client_config(trial))
+    admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(PATIENCE)
     partitions = len(group_lag(trial, catalogue).lags)
     kill_server(stack, "kafka-2")
     try:
