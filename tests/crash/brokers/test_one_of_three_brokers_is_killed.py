@@ -130,6 +130,7 @@ def test_a_partition_without_a_leader_leaves_out_only_itself(stack: Stack, trial
     topic = f"{catalogue.tier_prefix('low')}7s"
     admin = AdminClient(client_config(trial))
     admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(PATIENCE)
+    wait_for(lambda: sum(lag.topic == topic for lag in group_lag(trial, catalogue).lags) == 3, "the new topic")
     partitions = len(group_lag(trial, catalogue).lags)
     kill_server(stack, "kafka-2")
     try:
