@@ -103,7 +103,6 @@ def test_the_ids_of_topics_are_read_from_the_others(stack: Stack, trial: Setting
     topic = load_catalogue(trial).topic("trial.single-requested").name
     ids = TopicIds(trial)
     ids.changed(time.monotonic(), {topic})
-    admin = AdminClient(client_config(trial))
     wait_for(lambda: not _waits(ids, topic), "the first id")
     kill_server(stack, f"kafka-{_controller(ids)}")
     started, switches = time.monotonic(), _switches()
@@ -112,6 +111,7 @@ def test_the_ids_of_topics_are_read_from_the_others(stack: Stack, trial: Setting
             assert ids.changed(time.monotonic(), {topic}) == []
             time.sleep(0.2)
         assert _switches() - switches < SWITCHES_IN_OUTAGE
+        admin = AdminClient(client_config(trial))  # a client from before would ask the controller that is down
         admin.delete_topics([topic])[topic].result(PATIENCE)
         wait_for(lambda: _create(admin, topic), "the topic to be created again")
         wait_for(lambda: ids.changed(time.monotonic(), {topic}) == [topic], "its other id", 4 * CHECK_SECONDS)
