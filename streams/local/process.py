@@ -6,8 +6,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class ServerProcess:
             self.log.replace(self.log.with_suffix(".old"))
         account = account or Account()
         try:
-            with self.log.open("ab") as log:
+            with self.log.open("ab") as log, signals_deferred():
                 self._child = subprocess.Popen(  # noqa: S603 - the command lines of the stack's own servers
                     account.command(arguments),
                     stdin=subprocess.DEVNULL,
@@ -89,9 +89,12 @@ class ServerProcess:
                     group=account.gid,
                     extra_groups=account.groups,
                 )
+                # In the same block: a process that nobody knows would be left running.
+                self._record.write_text(
+                    json.dumps({"pid": self._child.pid, "birth": process_identity(self._child.pid)})
+                )
         except OSError as error:
             raise ServerFailedError(f"{self.name} cannot be run: {arguments[0]}: {error.strerror}") from error
-        self._record.write_text(json.dumps({"pid": self._child.pid, "birth": process_identity(self._child.pid)}))
 
     def wait_until(self, answers: Callable[[], bool], start_up: StartUp, *, timeout: float) -> None:
         """Wait until `answers()` returns True. A server that fails is stopped.
@@ -168,6 +171,26 @@ class ServerProcess:
                 return False
             time.sleep(_POLL)
         return True
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Handle SIGINT and SIGTERM after the block. Only the main thread handles signals, so others change nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if handler is not None}  # None: not Python's
+    for number in before:
+        signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for one in came:
+            signal.raise_signal(one)
 
 
 def wait_until_unused(folder: Path, program: str, *, timeout: float) -> None:
