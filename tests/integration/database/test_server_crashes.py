@@ -10,26 +10,13 @@ from sqlalchemy import text
 from streams.delivery import Backoff, Work, handles
 from streams.delivery.admission.database_gate import LOST_RUNS, OUTAGES_TOGETHER
 from streams.settings import Settings
-from tests.integration.conftest import make_template
 from tests.support.apps.trials import SingleTrialRequested, note
 from tests.support.delivery_engine import open_bench
-from tests.support.local_stack.stack import Stack
+from tests.support.local_stack.breakable import stack, template
 from tests.support.trial_fixtures import environment, trial
 
-__all__ = ["environment", "trial"]
+__all__ = ["environment", "stack", "template", "trial"]
 BACKEND = text("select pg_backend_pid()")
-
-
-@pytest.fixture(scope="session")
-def stack(breakable_stack: Stack) -> Stack:
-    """Return servers that no other process uses: the test kills a process of PostgreSQL."""
-    return breakable_stack
-
-
-@pytest.fixture(scope="session")
-def template(stack: Stack) -> str:
-    """Create the template database on the server of this stack."""
-    return make_template(stack)
 
 
 @pytest.mark.requirement("Faults of others", "R7: an event that crashes the server costs other deliveries no attempt")

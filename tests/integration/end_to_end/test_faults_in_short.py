@@ -12,29 +12,18 @@ import pytest
 from sqlalchemy import Engine
 
 from streams.settings import Settings
-from tests.integration.conftest import Stack, make_template
+from tests.integration.conftest import Stack
 from tests.support.cli import Commands
 from tests.support.faults.assertions import assert_attempts, assert_each_done_once, stop_cleanly
 from tests.support.faults.load import mixed, publish_in_background
 from tests.support.faults.server_faults import pid_of, restore
+from tests.support.local_stack.breakable import stack, template
 from tests.support.processes.worker_process import WorkerProcess, scalar, wait_for
 from tests.support.proxies.commit_cutter import cut_commits
 from tests.support.trial_fixtures import environment, trial
 
-__all__ = ["environment", "trial"]
+__all__ = ["environment", "stack", "template", "trial"]
 MakeWorker = Callable[..., WorkerProcess]
-
-
-@pytest.fixture(scope="session")
-def stack(breakable_stack: Stack) -> Stack:
-    """Return servers that may be stopped: one of these tests restarts PostgreSQL."""
-    return breakable_stack
-
-
-@pytest.fixture(scope="session")
-def template(stack: Stack) -> str:
-    """Create the template database on the server of this stack."""
-    return make_template(stack)
 
 
 def quarter_done(engine: Engine, count: int) -> bool:
