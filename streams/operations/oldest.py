@@ -6,17 +6,22 @@ from datetime import UTC, datetime
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from streams.observability.logs import get_logger
 from streams.observability.metrics import Lag
 from streams.operations.kafka_admin import lag_group
 from streams.settings import Settings
 from streams.transport.kafka.client import client_config, client_logger
 
+log = get_logger(__name__)
 Place = tuple[str, int]
 """Topic and partition."""
 
 FETCH_BYTES = 16 * 1024
 """Asked of each partition at once: one record is enough, and Kafka sends at least one whatever its size."""
 POLL_SECONDS = 0.2
+QUEUE_BACKOFF_MILLISECONDS = 10
+"""librdkafka fetches no records of a partition while one waits to be consumed, and looks again after this time. With
+the default of a second, a record that the call before has left made the next call wait for so long."""
 
 
 def oldest_records(settings: Settings, lags: Iterable[Lag]) -> dict[Place, datetime]:
@@ -48,6 +53,7 @@ def record_consumer(settings: Settings) -> Consumer:
             "auto.offset.reset": "earliest",
             "fetch.message.max.bytes": FETCH_BYTES,
             "queued.min.messages": 1,
+            "fetch.queue.backoff.ms": QUEUE_BACKOFF_MILLISECONDS,
         },
         logger=client_logger,
     )
@@ -82,9 +88,13 @@ def read_timestamps(
                 consumer.incremental_unassign([TopicPartition(*place)])
                 if (at := _timestamp(message)) is not None:
                     found[place] = at
+                else:
+                    log.debug("no time of the oldest unsettled record", topic=place[0], error=str(message.error()))
             for place in _without_record(consumer, waiting):
                 del waiting[place]
                 found[place] = None
+        if waiting:
+            log.debug("oldest record not read in time", seconds=seconds, partitions=len(waiting), first=min(waiting))
     finally:
         consumer.unassign()
 
