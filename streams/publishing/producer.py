@@ -15,7 +15,7 @@ from schemas import Event
 from schemas.registry import RegistryUnavailableError
 from streams.codec import Codec, EncodedEvent, SchemaMissingError, default_codec
 from streams.observability.tracing import open_tracing
-from streams.publishing.delivery_reports import Progress, Report, ending
+from streams.publishing.delivery_reports import Progress, Report, ending, storing
 from streams.settings import Settings, load_settings
 from streams.storage import StorageAwayError
 from streams.topics import UnknownEventError
@@ -216,7 +216,8 @@ class EventProducer:
         return self._produce(encoded, report)
 
     def _produce(self, encoded: EncodedEvent, report: Report) -> bool:
-        on_delivery = report if encoded.span is None else ending(encoded.span, report)
+        outcome = report if encoded.span is None else ending(encoded.span, report)
+        on_delivery = storing(self._client, encoded.headers, outcome)
         try:
             self._client.produce(
                 encoded.topic, encoded.value, encoded.key, headers=list(encoded.headers), on_delivery=on_delivery

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.observability.metrics import Lag
@@ -29,9 +29,13 @@ def produce(settings: Settings, topic: str, *times: int, transaction: str = "") 
     if transaction:
         producer.init_transactions(PATIENCE)
         producer.begin_transaction()
+    errors: list[KafkaError | None] = []
     for at in times:
-        producer.produce(topic, b"x", partition=0, timestamp=at * 1000)
-    assert producer.flush(PATIENCE) == 0
+        producer.produce(
+            topic, b"x", partition=0, timestamp=at * 1000, on_delivery=lambda error, _: errors.append(error)
+        )
+        assert producer.flush(PATIENCE) == 0
+    assert errors == [None] * len(times)
     if transaction == "abort":
         producer.abort_transaction(PATIENCE)
     elif transaction:

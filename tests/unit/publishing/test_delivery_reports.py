@@ -1,0 +1,83 @@
+"""A delivery report without an offset: the record is sent once more. If that does not help, the event has failed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+
+from streams.publishing.delivery_reports import NOT_STORED, storing
+
+HEADERS = (("ce_id", b"1"),)
+
+
+@dataclass
+class Reported:
+    """A message as the client's report has it: without headers."""
+
+    place: int | None
+
+    def topic(self) -> str:
+        return "orders"
+
+    def partition(self) -> int:
+        return 3
+
+    def offset(self) -> int | None:
+        return self.place
+
+    def key(self) -> bytes:
+        return b"k"
+
+    def value(self) -> bytes:
+        return b"v"
+
+
+@dataclass
+class Client:
+    refusal: Exception | None = None
+    sent: list[tuple[Any, ...]] = field(default_factory=list)
+    on_delivery: Callable[..., None] | None = None
+
+    def produce(self, *record: object, on_delivery: Callable[..., None], **rest: object) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.sent.append((*record, rest))
+        self.on_delivery = on_delivery
+
+
+def report_to(client: Client, outcomes: list[KafkaError | None]) -> Callable[..., None]:
+    return storing(client, HEADERS, lambda error, _: outcomes.append(error))  # type: ignore[arg-type]  # a fake client
+
+
+@pytest.mark.parametrize("error", [None, KafkaError(KafkaError._MSG_TIMED_OUT)])
+def test_other_reports_are_passed_on(error: KafkaError | None) -> None:
+    client, outcomes = Client(), list[KafkaError | None]()
+    report_to(client, outcomes)(error, Reported(0 if error is None else None))
+    assert outcomes == [error]
+    assert not client.sent
+
+
+def test_the_same_record_is_sent_to_the_same_partition() -> None:
+    client, outcomes = Client(), list[KafkaError | None]()
+    report_to(client, outcomes)(None, Reported(None))
+    assert client.sent == [("orders", b"v", b"k", {"partition": 3, "headers": list(HEADERS)})]
+    assert outcomes == []
+    assert client.on_delivery is not None
+    client.on_delivery(None, Reported(7))
+    assert outcomes == [None]
+
+
+def test_a_second_report_without_an_offset_is_an_error() -> None:
+    client, outcomes = Client(), list[KafkaError | None]()
+    report_to(client, outcomes)(None, Reported(None))
+    assert client.on_delivery is not None
+    client.on_delivery(None, Reported(None))
+    assert [error.str() for error in outcomes if error is not None] == [NOT_STORED]
+
+
+def test_a_full_queue_is_an_error() -> None:
+    outcomes: list[KafkaError | None] = []
+    report_to(Client(BufferError()), outcomes)(None, Reported(None))
+    assert [error.str() for error in outcomes if error is not None] == [NOT_STORED]
