@@ -5,8 +5,9 @@ from streams.publishing.bridges import blinker as blinker_bridge
 from streams.publishing.bridges.blinker import SignalBridge, connect_signals
 from streams.publishing.bridges.celery import CeleryTasks, celery_tasks
 from streams.publishing.bridges.errors import BridgeError
+from streams.publishing.errors import BadEventError, PublishError
 from streams.publishing.outbox.outbox import Outbox
-from streams.publishing.producer import BadEventError, EventProducer, PublishError
+from streams.publishing.producer import EventProducer
 
 __all__ = [
     "AsyncEventProducer",

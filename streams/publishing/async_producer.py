@@ -13,7 +13,8 @@ from schemas import Event
 from streams.codec import Codec, EncodedEvent
 from streams.codec.claim_check import may_be_large
 from streams.publishing.delivery_reports import Report
-from streams.publishing.producer import DEFAULT_TIMEOUT, EventProducer, PublishError
+from streams.publishing.errors import PublishError
+from streams.publishing.producer import DEFAULT_TIMEOUT, EventProducer
 from streams.settings import Settings
 from streams.transport.kafka.records import RecordMetadata
 
@@ -110,10 +111,12 @@ class _DeliveryReports:
         topic = encoded.topic
 
         def report(error: KafkaError | None, message: Message) -> None:
-            if error is None:
-                self._received.append((future, RecordMetadata(topic, message.partition() or 0, message.offset() or 0)))
-            else:
+            if error is not None:
                 self._received.append((future, PublishError(self._producer.error_message(error, topic))))
+            elif (offset := message.offset()) is None:
+                self._producer.send_again(encoded, message, report)
+            else:
+                self._received.append((future, RecordMetadata(topic, message.partition() or 0, offset)))
 
         return future, report
 

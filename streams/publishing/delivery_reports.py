@@ -1,8 +1,8 @@
 """The delivery reports of the producer: the outcomes of many events, and the end of an event's span."""
 
 import threading
+from collections import deque
 from collections.abc import Callable
-from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -27,21 +27,24 @@ def ending(span: Span, report: Report) -> Report:
     return end
 
 
-def storing(client: Producer, headers: Headers, report: Report) -> Report:
-    """Return a callback that passes on the report of a record, or sends the record again if its report has no offset.
+def send_again(client: Producer, headers: Headers, message: Message, report: Report) -> None:
+    """Send a record again that is reported as acknowledged, but without an offset. It may not be in its partition.
 
-    Such a record may not be in its partition: see `streams.transport.kafka.delivery_reports`. It comes after the
-    records that were sent meanwhile. The client keeps all of the record but its headers.
+    `streams.transport.kafka.delivery_reports` says why. It comes after the records that were sent meanwhile. If its
+    second report has no offset either, that is an error.
+
+    Args:
+        client: The client.
+        headers: The headers of the record: the client does not keep them.
+        message: The record as the client has kept it.
+        report: Gets the second report.
     """
-    return partial(_report_or_resend, client, headers, report)
 
-
-def _report_or_resend(
-    client: Producer, headers: Headers, report: Report, error: KafkaError | None, message: Message
-) -> None:
-    if error is not None or message.offset() is not None:
+    def stored(error: KafkaError | None, message: Message) -> None:
+        if error is None and message.offset() is None:
+            error = KafkaError(KafkaError._FAIL, NOT_STORED)  # noqa: SLF001 - the client's own code for any failure
         report(error, message)
-        return
+
     try:
         client.produce(
             message.topic() or "",
@@ -49,16 +52,10 @@ def _report_or_resend(
             message.key(),
             partition=message.partition() or 0,
             headers=list(headers),
-            on_delivery=partial(_report_stored, report),
+            on_delivery=stored,
         )
     except (BufferError, KafkaException):
-        _report_stored(report, None, message)
-
-
-def _report_stored(report: Report, error: KafkaError | None, message: Message) -> None:
-    if error is None and message.offset() is None:
-        error = KafkaError(KafkaError._FAIL, NOT_STORED)  # noqa: SLF001 - the client's own code for any failure
-    report(error, message)
+        stored(None, message)
 
 
 class Progress:
@@ -71,6 +68,8 @@ class Progress:
         self.failed = 0
         self.failure: tuple[KafkaError, str] | None = None
         """The first failure and its topic."""
+        self.not_stored: deque[Message] = deque()
+        """Records whose report has no offset. They are in flight until they were sent again."""
 
     @property
     def in_flight(self) -> int:
@@ -79,6 +78,9 @@ class Progress:
 
     def report(self, error: KafkaError | None, message: Message) -> None:
         """Count a delivery report."""
+        if error is None and message.offset() is None:
+            self.not_stored.append(message)
+            return
         with self._lock:
             if error is None:
                 self.acknowledged += 1

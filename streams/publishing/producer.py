@@ -15,7 +15,8 @@ from schemas import Event
 from schemas.registry import RegistryUnavailableError
 from streams.codec import Codec, EncodedEvent, SchemaMissingError, default_codec
 from streams.observability.tracing import open_tracing
-from streams.publishing.delivery_reports import Progress, Report, ending, storing
+from streams.publishing.delivery_reports import NOT_STORED, Progress, Report, ending, send_again
+from streams.publishing.errors import BadEventError, PublishError
 from streams.settings import Settings, load_settings
 from streams.storage import StorageAwayError
 from streams.topics import UnknownEventError
@@ -34,22 +35,6 @@ UNREACHABLE = frozenset({"_MSG_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN"})
 CLOSED = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT"})
 NO_TOPIC = frozenset({"_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PART"})
 TOO_LARGE = "MSG_SIZE_TOO_LARGE"
-
-
-class PublishError(Exception):
-    """An event was not acknowledged. The message is one line. `acknowledged` counts the events that were."""
-
-    __module__ = "streams.publishing"
-
-    def __init__(self, message: str, acknowledged: int = 0) -> None:
-        super().__init__(message)
-        self.acknowledged = acknowledged
-
-
-class BadEventError(PublishError):
-    """An event could not be encoded. It was not sent."""
-
-    __module__ = "streams.publishing"
 
 
 class EventProducer:
@@ -144,10 +129,12 @@ class EventProducer:
         future.set_running_or_notify_cancel()  # now it cannot be cancelled, so it is still open when the report arrives
 
         def report(error: KafkaError | None, message: Message) -> None:
-            if error is None:
-                future.set_result(RecordMetadata(encoded.topic, message.partition() or 0, message.offset() or 0))
-            else:
+            if error is not None:
                 future.set_exception(PublishError(self.error_message(error, encoded.topic)))
+            elif (offset := message.offset()) is None:
+                self.send_again(encoded, message, report)
+            else:
+                future.set_result(RecordMetadata(encoded.topic, message.partition() or 0, offset))
 
         return report
 
@@ -172,14 +159,14 @@ class EventProducer:
                 if number % POLL_EVERY == 0:
                     self._check_usable()
                     self.poll_reports()
-                    self._wait(progress, MAX_IN_FLIGHT)
+                    self._wait(progress, MAX_IN_FLIGHT, expires_at)
                 if progress.failure is not None:
                     break
         except PublishError as error:
-            self._wait(progress, 1)
+            self._wait(progress, 1, expires_at)
             raise type(error)(str(error), progress.acknowledged) from error
         finally:
-            self._wait(progress, 1)
+            self._wait(progress, 1, expires_at)
         if progress.failure is not None:
             raise PublishError(self.error_message(*progress.failure), progress.acknowledged)
         return progress.acknowledged
@@ -210,14 +197,17 @@ class EventProducer:
         except (SchemaMissingError, UnknownEventError):
             return
 
+    def send_again(self, encoded: EncodedEvent, message: Message, report: Report) -> None:
+        """Send a record again whose report has no offset."""
+        send_again(self._client, encoded.headers, message, report)
+
     def try_enqueue(self, encoded: EncodedEvent, report: Report) -> bool:
         """Queue a record. Returns False if the client's queue is full. Raises PublishError if it cannot be sent."""
         self._check_usable()
         return self._produce(encoded, report)
 
     def _produce(self, encoded: EncodedEvent, report: Report) -> bool:
-        outcome = report if encoded.span is None else ending(encoded.span, report)
-        on_delivery = storing(self._client, encoded.headers, outcome)
+        on_delivery = report if encoded.span is None else ending(encoded.span, report)
         try:
             self._client.produce(
                 encoded.topic, encoded.value, encoded.key, headers=list(encoded.headers), on_delivery=on_delivery
@@ -258,10 +248,22 @@ class EventProducer:
             check()
             self._client.poll(POLL_SECONDS)
 
-    def _wait(self, progress: Progress, below: int) -> None:
+    def _wait(self, progress: Progress, below: int, expires_at: datetime | None) -> None:
         """Poll until fewer than `below` records are in flight. Every report arrives within the timeout."""
         while progress.in_flight >= below:
             self._client.poll(POLL_SECONDS)
+            while progress.not_stored:
+                self._encode_again(progress.not_stored.popleft(), progress.report, expires_at)
+
+    def _encode_again(self, message: Message, report: Report, expires_at: datetime | None) -> None:
+        """Send a record of `publish_many` again. To keep the headers of all events would cost a fifth of its rate."""
+        topic, value = message.topic() or "", message.value() or b""
+        try:
+            encoded = self._codec.encode(self._codec.decode(topic, value), expires_at)
+        except Exception:  # noqa: BLE001 - whatever it is, the event is not published
+            report(KafkaError(KafkaError._FAIL, NOT_STORED), message)  # noqa: SLF001 - the client's code
+        else:
+            self.send_again(encoded, message, report)
 
     def _poll(self) -> None:
         while not self._closing.is_set():
