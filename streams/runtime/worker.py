@@ -23,6 +23,7 @@ from streams.runtime.resources import WorkerConfig, WorkerResources, open_resour
 from streams.settings import PoolName, SettingsError
 from streams.transport.kafka.errors import StartError
 from streams.transport.kafka.records import Assignment
+from streams.transport.memory import return_large_buffers
 
 
 class Worker:
@@ -76,6 +77,7 @@ class Worker:
         Raises:
             StartError: The database's account lacks a right.
         """
+        return_large_buffers()
         try:
             resources = await self._stack.enter_async_context(open_resources(self._config))
         except DBAPIError as error:
