@@ -32,7 +32,8 @@ def new_topic(stack: Stack) -> str:
     """A topic with three partitions; its name."""
     name = f"{stack.fresh_name()}.producer"
     admin = AdminClient({"bootstrap.servers": stack.environment["STREAMS_KAFKA_BOOTSTRAP_SERVERS"]})
-    admin.create_topics([NewTopic(name, 3, 1)])[name].result(10)
+    forever = {"retention.ms": "-1"}  # also for timestamps of long ago
+    admin.create_topics([NewTopic(name, 3, 1, config=forever)])[name].result(10)
     return name
 
 
