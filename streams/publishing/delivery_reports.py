@@ -3,14 +3,15 @@
 import threading
 from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streams.headers import Headers
 from streams.observability.tracing import Span
 from streams.observability.tracing.span import OFFSET, PARTITION
+from streams.transport.kafka.delivery_reports import NOT_STORED
 
-NOT_STORED = "Kafka has acknowledged a record without its offset"
 Report = Callable[[KafkaError | None, Message], None]
 
 
@@ -42,7 +43,7 @@ def send_again(client: Producer, headers: Headers, message: Message, report: Rep
 
     def stored(error: KafkaError | None, message: Message) -> None:
         if error is None and message.offset() is None:
-            error = KafkaError(KafkaError._FAIL, NOT_STORED)  # noqa: SLF001 - the client's own code for any failure
+            error = NOT_STORED
         report(error, message)
 
     try:
@@ -61,8 +62,10 @@ def send_again(client: Producer, headers: Headers, message: Message, report: Rep
 class Progress:
     """The outcomes of one `publish_many`. Any thread that polls may call `report`, also two at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, expires_at: datetime | None = None) -> None:
         self._lock = threading.Lock()
+        self.expires_at = expires_at
+        """The expiry time of all its events."""
         self.sent = 0
         self.acknowledged = 0
         self.failed = 0

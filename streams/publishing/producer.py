@@ -15,12 +15,13 @@ from schemas import Event
 from schemas.registry import RegistryUnavailableError
 from streams.codec import Codec, EncodedEvent, SchemaMissingError, default_codec
 from streams.observability.tracing import open_tracing
-from streams.publishing.delivery_reports import NOT_STORED, Progress, Report, ending, send_again
+from streams.publishing.delivery_reports import Progress, Report, ending, send_again
 from streams.publishing.errors import BadEventError, PublishError
 from streams.settings import Settings, load_settings
 from streams.storage import StorageAwayError
 from streams.topics import UnknownEventError
 from streams.transport.kafka.client import LastConnectionError, client_logger, producer_config
+from streams.transport.kafka.delivery_reports import NOT_STORED
 from streams.transport.kafka.records import RecordMetadata
 
 MAX_IN_FLIGHT = 50_000
@@ -147,7 +148,7 @@ class EventProducer:
             BadEventError: An event cannot be encoded. `acknowledged` counts the events that were sent.
             PublishError: An event was not acknowledged. `acknowledged` counts the events that were.
         """
-        progress = Progress()
+        progress = Progress(expires_at)
         report = progress.report
         self._check_usable()
         try:
@@ -159,14 +160,14 @@ class EventProducer:
                 if number % POLL_EVERY == 0:
                     self._check_usable()
                     self.poll_reports()
-                    self._wait(progress, MAX_IN_FLIGHT, expires_at)
+                    self._wait(progress, MAX_IN_FLIGHT)
                 if progress.failure is not None:
                     break
         except PublishError as error:
-            self._wait(progress, 1, expires_at)
+            self._wait(progress, 1)
             raise type(error)(str(error), progress.acknowledged) from error
         finally:
-            self._wait(progress, 1, expires_at)
+            self._wait(progress, 1)
         if progress.failure is not None:
             raise PublishError(self.error_message(*progress.failure), progress.acknowledged)
         return progress.acknowledged
@@ -248,22 +249,22 @@ class EventProducer:
             check()
             self._client.poll(POLL_SECONDS)
 
-    def _wait(self, progress: Progress, below: int, expires_at: datetime | None) -> None:
+    def _wait(self, progress: Progress, below: int) -> None:
         """Poll until fewer than `below` records are in flight. Every report arrives within the timeout."""
         while progress.in_flight >= below:
             self._client.poll(POLL_SECONDS)
             while progress.not_stored:
-                self._encode_again(progress.not_stored.popleft(), progress.report, expires_at)
+                self._encode_again(progress.not_stored.popleft(), progress)
 
-    def _encode_again(self, message: Message, report: Report, expires_at: datetime | None) -> None:
+    def _encode_again(self, message: Message, progress: Progress) -> None:
         """Send a record of `publish_many` again. To keep the headers of all events would cost a fifth of its rate."""
         topic, value = message.topic() or "", message.value() or b""
         try:
-            encoded = self._codec.encode(self._codec.decode(topic, value), expires_at)
+            encoded = self._codec.encode(self._codec.decode(topic, value), progress.expires_at)
         except Exception:  # noqa: BLE001 - whatever it is, the event is not published
-            report(KafkaError(KafkaError._FAIL, NOT_STORED), message)  # noqa: SLF001 - the client's code
+            progress.report(NOT_STORED, message)
         else:
-            self.send_again(encoded, message, report)
+            self.send_again(encoded, message, progress.report)
 
     def _poll(self) -> None:
         while not self._closing.is_set():

@@ -16,6 +16,11 @@ from confluent_kafka import KafkaError, Message
 from streams.transport.kafka.errors import ProduceError
 from streams.transport.kafka.records import RecordMetadata
 
+NOT_STORED = KafkaError(
+    KafkaError._FAIL,  # noqa: SLF001 - the client's own code for any failure
+    "Kafka has acknowledged the record without its offset",
+)
+"""The error in place of a success without an offset. The same record may be accepted later."""
 _RECORD_ERRORS = {
     KafkaError._INVALID_ARG,  # noqa: SLF001 - the client's name for its own error
     KafkaError.MSG_SIZE_TOO_LARGE,
@@ -78,7 +83,7 @@ class ProduceBatch:
         if error is not None:
             self._outcomes[number] = produce_error(message.topic() or "", error)
         elif message.offset() is None:
-            self._outcomes[number] = not_stored(message.topic() or "")
+            self._outcomes[number] = produce_error(message.topic() or "", NOT_STORED)
         self._reported += 1
         return self._reported == self._expected
 
@@ -97,14 +102,9 @@ def resolve_reports(reports: list[DeliveryReport]) -> None:
         if error is not None:
             future.set_exception(produce_error(topic, error))
         elif (offset := message.offset()) is None:
-            future.set_exception(not_stored(topic))
+            future.set_exception(produce_error(topic, NOT_STORED))
         else:
             future.set_result(RecordMetadata(topic, message.partition() or 0, offset))
-
-
-def not_stored(topic: str) -> ProduceError:
-    """Return the error for a record that the client reports as acknowledged, without an offset."""
-    return ProduceError(f"{topic}: Kafka has acknowledged a record without its offset", retriable=True)
 
 
 def produce_error(topic: str, error: KafkaError) -> ProduceError:

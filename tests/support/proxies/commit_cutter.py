@@ -1,7 +1,6 @@
 """A TCP proxy for PostgreSQL that cuts connections in the middle of a COMMIT."""
 
 import asyncio
-import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from typing import Literal
 
 from sqlalchemy.engine import make_url
 
-from tests.support.proxies.proxy import CHUNK, serving
+from tests.support.proxies.proxy import CHUNK, run_pumps, serving
 
 Cut = Literal["unsent", "unanswered"]
 """The cut is before the server receives the COMMIT, or after the COMMIT and before its answer."""
@@ -46,18 +45,8 @@ class CommitCutter:
             to_client.close()
             return
         cut = asyncio.Event()
-        pumps = {
-            asyncio.create_task(self._requests(client, to_server, cut)),
-            asyncio.create_task(_answers(server, to_client, cut)),
-        }
-        try:
-            with contextlib.suppress(asyncio.CancelledError):  # the proxy ends
-                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            to_server.close()
-            to_client.close()
+        requests, answers = self._requests(client, to_server, cut), _answers(server, to_client, cut)
+        await run_pumps(requests, answers, writers=(to_server, to_client))
 
     async def _requests(
         self, client: asyncio.StreamReader, to_server: asyncio.StreamWriter, cut: asyncio.Event

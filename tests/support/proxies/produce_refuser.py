@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tests.support.proxies.proxy import serving
+from tests.support.proxies.proxy import run_pumps, serving
 
 PRODUCE = 0
 """The key of Produce requests in Kafka's protocol."""
@@ -27,8 +27,6 @@ class ProduceRefuser:
     """The port of the proxy."""
     refused: int | None = None
     """The correlation id of the refused request. None: there was none yet."""
-    requests: int = 0
-    """The number of Produce requests for the topic."""
     unknown: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -37,25 +35,12 @@ class ProduceRefuser:
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """Serve one connection until either side closes it."""
         server, to_server = await asyncio.open_connection(HOST, self.server_port)
-        pumps = {
-            asyncio.create_task(_pump(client, to_server, self._request)),
-            asyncio.create_task(_pump(server, to_client, self._response)),
-        }
-        try:
-            with contextlib.suppress(asyncio.CancelledError):  # the proxy ends
-                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            to_server.close()
-            to_client.close()
+        requests, responses = _pump(client, to_server, self._request), _pump(server, to_client, self._response)
+        await run_pumps(requests, responses, writers=(to_server, to_client))
 
     def _request(self, frame: bytes) -> bytes:
         key, _, correlation = struct.unpack_from(">hhi", frame)
-        if key != PRODUCE or self.topic not in frame:
-            return frame
-        self.requests += 1
-        if self.refused is not None:
+        if key != PRODUCE or self.refused is not None or self.topic not in frame:
             return frame
         self.refused = correlation
         return frame.replace(self.topic, self.unknown, 1)

@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 
 CHUNK = 65_536
 
@@ -30,6 +30,19 @@ def serving(listen: Callable[[], Awaitable[asyncio.Server]]) -> Iterator[int]:
     finally:
         loop.call_soon_threadsafe(ended.set)
         thread.join(10)
+
+
+async def run_pumps(*pumps: Coroutine[None, None, None], writers: tuple[asyncio.StreamWriter, ...]) -> None:
+    """Run pumps until one ends or the proxy does. Then cancel the others and close the connections."""
+    tasks = [asyncio.create_task(pump) for pump in pumps]
+    try:
+        with suppress(asyncio.CancelledError):  # the proxy ends
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for writer in writers:
+            writer.close()
 
 
 async def _end_others() -> None:

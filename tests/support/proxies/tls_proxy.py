@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.support.certificates import Certificates
-from tests.support.proxies.proxy import CHUNK, serving
+from tests.support.proxies.proxy import CHUNK, run_pumps, serving
 
 SSL_REQUEST = bytes((0, 0, 0, 8, 4, 210, 22, 47))
 """PostgreSQL's first message from a client that wants TLS. The answer `S` accepts it."""
@@ -46,11 +46,7 @@ class TLSProxy:
     async def _forward(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """Connect to the server, and forward data until one side closes its connection."""
         server, to_server = await asyncio.open_connection(*self._server)
-        pumps = [asyncio.create_task(_pump(client, to_server)), asyncio.create_task(_pump(server, to_client))]
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        for pump in pumps:
-            pump.cancel()
-        to_server.close()
+        await run_pumps(_pump(client, to_server), _pump(server, to_client), writers=(to_server,))
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
