@@ -9,18 +9,19 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from schemas import Event
 from schemas.registry import RegistryUnavailableError
 from streams.codec import Codec, EncodedEvent, SchemaMissingError, default_codec
 from streams.observability.tracing import open_tracing
+from streams.publishing.client import ProducerClient
 from streams.publishing.delivery_reports import Progress, Report, ending, send_again
 from streams.publishing.errors import BadEventError, PublishError
 from streams.settings import Settings, load_settings
 from streams.storage import StorageAwayError
 from streams.topics import UnknownEventError
-from streams.transport.kafka.client import LastConnectionError, client_logger, producer_config
+from streams.transport.kafka.client import is_fatal
 from streams.transport.kafka.delivery_reports import NOT_STORED
 from streams.transport.kafka.records import RecordMetadata
 
@@ -32,10 +33,6 @@ POLL_SECONDS = 0.1
 POLLER_PAUSE_SECONDS = 0.02
 """How long the poller stops for while another thread polls. Otherwise the two would wait for each other."""
 DEFAULT_TIMEOUT = 30.0
-UNREACHABLE = frozenset({"_MSG_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN"})
-CLOSED = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT"})
-NO_TOPIC = frozenset({"_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PART"})
-TOO_LARGE = "MSG_SIZE_TOO_LARGE"
 
 
 class EventProducer:
@@ -67,9 +64,7 @@ class EventProducer:
         self._process = os.getpid()
         self._closing = threading.Event()
         self._polled_until = 0.0
-        self._connection_error = LastConnectionError()
-        config = {**producer_config(self._settings, timeout), "error_cb": self._connection_error}
-        self._client = Producer(config, logger=client_logger)
+        self._client = ProducerClient(self._settings, timeout)
         self._poller = threading.Thread(target=self._poll, name="event-producer", daemon=True)
         self._poller.start()
 
@@ -109,7 +104,7 @@ class EventProducer:
         encoded = self.encode(event, expires_at)
         self._enqueue(encoded, self._report_to(encoded, future))
         if self._closing.is_set():  # in another thread, which may have read its last report before
-            self._drain()
+            self._client.drain()
         return future
 
     def encode(self, event: Event, expires_at: datetime | None = None) -> EncodedEvent:
@@ -178,13 +173,7 @@ class EventProducer:
             return
         self._closing.set()
         self._poller.join()
-        self._drain()
-
-    def _drain(self) -> None:
-        """Wait up to the timeout for outstanding reports. The events that have none by then fail."""
-        if self._client.flush(self._timeout):
-            self._client.purge()
-            self._client.flush(1.0)
+        self._client.drain()
 
     def prepare(self, kind: type[Event]) -> None:
         """Load the schemas of an event class now, so that its first event need not wait for the registry.
@@ -200,7 +189,7 @@ class EventProducer:
 
     def send_again(self, encoded: EncodedEvent, message: Message, report: Report) -> None:
         """Send a record again whose report has no offset."""
-        send_again(self._client, encoded.headers, message, report)
+        send_again(self._client.current, encoded.headers, message, report)
 
     def try_enqueue(self, encoded: EncodedEvent, report: Report) -> bool:
         """Queue a record. Returns False if the client's queue is full. Raises PublishError if it cannot be sent."""
@@ -209,13 +198,16 @@ class EventProducer:
 
     def _produce(self, encoded: EncodedEvent, report: Report) -> bool:
         on_delivery = report if encoded.span is None else ending(encoded.span, report)
+        client = self._client.current
         try:
-            self._client.produce(
+            client.produce(
                 encoded.topic, encoded.value, encoded.key, headers=list(encoded.headers), on_delivery=on_delivery
             )
         except BufferError:
             return False
         except KafkaException as error:
+            if is_fatal(error.args[0]) and self._client.replace(client):
+                return self._produce(encoded, report)
             if encoded.span is not None:
                 encoded.span.end(error_type=error.args[0].name())
             raise PublishError(self.error_message(error.args[0], encoded.topic)) from error
@@ -268,6 +260,7 @@ class EventProducer:
 
     def _poll(self) -> None:
         while not self._closing.is_set():
+            self._client.poll_replaced()
             if self._polled_until > time.monotonic():
                 self._closing.wait(POLLER_PAUSE_SECONDS)
             else:
@@ -283,14 +276,4 @@ class EventProducer:
 
     def error_message(self, error: KafkaError, topic: str) -> str:
         """Return one line that says why Kafka did not acknowledge an event."""
-        servers = self._settings.kafka_bootstrap_servers
-        if error.name() in UNREACHABLE:
-            why = self._connection_error
-            return f"{topic}: no acknowledgement from Kafka at {servers} within {self._timeout:g} s{why}"
-        if error.name() in CLOSED:
-            return f"{topic}: no acknowledgement from Kafka at {servers} before this EventProducer was closed"
-        if error.name() in NO_TOPIC:
-            return f"there is no topic {topic} on Kafka at {servers}: run `streams topics apply`"
-        if error.name() == TOO_LARGE:
-            return f"{topic}: the event is larger than Kafka accepts"
-        return f"{topic}: {error.str()}"
+        return self._client.error_message(error, topic)

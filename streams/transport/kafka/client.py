@@ -3,9 +3,10 @@
 import logging
 import re
 import time
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from streams.settings import Settings
@@ -189,6 +190,26 @@ def reason(error: KafkaException) -> str:
     first = error.args[0] if error.args else error
     text = getattr(first, "str", None)
     return str(text()) if callable(text) else str(first)
+
+
+def poll_reports(client: Producer, seconds: float, on_fatal: Callable[[KafkaException], None]) -> None:
+    """Run the callbacks of what a producer receives within this time.
+
+    confluent-kafka raises a fatal error once, in any thread that polls, and calls no `error_cb` with it. The reports of
+    the records that it has ended come behind it.
+
+    Args:
+        client: The producer.
+        seconds: How long to wait.
+        on_fatal: Called with a fatal error.
+    """
+    try:
+        client.poll(seconds)
+    except KafkaException as error:
+        if not is_fatal(error.args[0]):
+            raise
+        on_fatal(error)
+        client.poll(0)
 
 
 def is_fatal(error: KafkaError) -> bool:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.settings import Settings
 from streams.transport.kafka.client import client_logger, consumer_config, is_fatal
@@ -89,7 +89,6 @@ class PollLoop:
         self._thread = threading.Thread(target=self._run, name=f"kafka-{group.group_id}", daemon=True)
         self._stopping = threading.Event()
         self._draining = False
-        self._fatal: KafkaError | None = None
         self._polled_at = time.monotonic()
         self._commit_at = 0.0
         self._rebalances = 0
@@ -169,6 +168,9 @@ class PollLoop:
         error: BaseException | None = None
         try:
             self._consume()
+        except KafkaException as raised:  # a fatal error too: the client raises it once, and has no callback for it
+            error = TransportError(self._message(raised.args[0]))
+            error.__cause__ = raised
         except BaseException as raised:  # noqa: BLE001 - any end of the thread must end the process
             error = raised
         self._bridge.post(self._on_thread_end, error)
@@ -198,8 +200,6 @@ class PollLoop:
         self._polled_at = time.monotonic()
         messages = [] if first is None else [first, *consumer.consume(ROUND_RECORDS, 0)]
         fetched_at = time.perf_counter()
-        if self._fatal is not None:
-            raise TransportError(self._message(self._fatal))
         if batch := self._group_by_partition(consumer, messages):
             self._bridge.post(self._deliver, batch, fetched_at)
         self._pause_and_resume(consumer)
@@ -259,10 +259,7 @@ class PollLoop:
         return [one for one in full if one.is_full()]
 
     def _on_error(self, error: KafkaError) -> None:
-        if is_fatal(error):
-            self._fatal = error
-        else:
-            client_logger.warning("Kafka: %s", error.str(), extra={"group": self.group.group_id, "error": error.name()})
+        client_logger.warning("Kafka: %s", error.str(), extra={"group": self.group.group_id, "error": error.name()})
 
     def _on_message_error(self, consumer: Consumer, message: Message, error: KafkaError) -> None:
         topic, partition, code = message.topic(), message.partition(), error.code()

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streams.headers import Headers
 from streams.settings import Settings
-from streams.transport.kafka.client import client_logger, is_fatal, producer_config, reason
+from streams.transport.kafka.client import client_logger, poll_reports, producer_config, reason
 from streams.transport.kafka.delivery_reports import (
     DeliveryReport,
     Outcomes,
@@ -67,7 +67,6 @@ class RecordProducer:
         self._stopping = threading.Event()
         self._reports: list[DeliveryReport] = []
         self._complete_batches: list[ProduceBatch] = []
-        self._fatal: KafkaError | None = None
 
     async def start(self) -> None:
         """Connect in the background. Unreachable brokers are reported by the first produce. Raises TransportError."""
@@ -233,15 +232,15 @@ class RecordProducer:
         bridge.post(self._ended.set)
 
     def _poll(self, client: Producer, bridge: ThreadBridge) -> None:
-        while not self._stopping.is_set() and self._fatal is None:
-            client.poll(POLL_SECONDS)
+        fatal: list[KafkaException] = []
+        while not self._stopping.is_set() and not fatal:
+            poll_reports(client, POLL_SECONDS, fatal.append)
             self._post_reports(bridge)
         client.purge()
-        client.poll(0)
+        poll_reports(client, 0, fatal.append)
         self._post_reports(bridge)
-        if self._fatal is not None:
-            message = f"{self._fatal.str()} ({self._fatal.name()})"
-            raise TransportError(message)
+        for error in fatal:
+            raise TransportError(reason(error)) from error
 
     def _report(self, future: "asyncio.Future[RecordMetadata]", error: KafkaError | None, message: Message) -> None:
         self._reports.append((future, error, message))
@@ -258,7 +257,4 @@ class RecordProducer:
             bridge.post(resolve_reports, reports)
 
     def _on_error(self, error: KafkaError) -> None:
-        if is_fatal(error):
-            self._fatal = error
-        else:
-            client_logger.warning("Kafka: %s", error.str(), extra={"error": error.name()})
+        client_logger.warning("Kafka: %s", error.str(), extra={"error": error.name()})

@@ -20,7 +20,7 @@ from streams.transport.kafka.errors import ProduceError
 from streams.transport.kafka.producer import RecordProducer
 from streams.transport.kafka.records import NewRecord, to_record
 from tests.support.kafka_records import read_all
-from tests.support.proxies.produce_refuser import refused_first
+from tests.support.proxies.kafka_proxy import refused_first
 
 SECTION = "Publishing"
 REQUIREMENT = "an acknowledgement without an offset is none: the record is sent again"

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from confluent_kafka import KafkaError
 
 from streams.settings import Settings
 from streams.transport.kafka.errors import TransportError
@@ -81,19 +80,3 @@ async def test_stopping_answers_whoever_still_waits() -> None:
 async def test_settings_that_librdkafka_refuses_are_named() -> None:
     with pytest.raises(TransportError, match=r"rejects the producer's settings.*no\.such\.setting"):
         await RecordProducer(settings(**{"no.such.setting": "1"})).start()
-
-
-async def test_a_fatal_error_is_told_and_ends_the_producing() -> None:
-    """A real one needs a broker that forgot the producer; what librdkafka calls is the same."""
-    told: asyncio.Future[TransportError] = asyncio.get_running_loop().create_future()
-    made = RecordProducer(settings(), delivery_timeout=60.0, on_fatal=told.set_result)
-    await made.start()
-    waiting = await made.send("t", key=None, value=b"x", headers=())
-
-    made._on_error(KafkaError(KafkaError._FATAL, "the broker has forgotten this producer"))
-
-    assert "the broker has forgotten this producer" in str(await asyncio.wait_for(told, 5))
-    with pytest.raises(ProduceError):
-        await asyncio.wait_for(waiting, 5)
-    with pytest.raises(ProduceError, match="not started"):
-        await made.produce("t", key=None, value=b"x", headers=())

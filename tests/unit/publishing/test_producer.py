@@ -21,22 +21,24 @@ TIMEOUT = 0.5
 
 
 class Client:
-    """The producer's own client, with a call of the test's before `flush` returns or before `produce`."""
+    """librdkafka's client, with a call of the test's before `produce` or before `purge`."""
 
     def __init__(self, client: Any) -> None:  # noqa: ANN401 - the client's type has no interface
         self._client = client
-        self.before_flush_ends: Callable[[], None] | None = None
+        self.before_purge: Callable[[], None] | None = None
         self.before_produce: Callable[[], object] | None = None
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as above
         return getattr(self._client, name)
 
-    def flush(self, seconds: float) -> int:
-        left: int = self._client.flush(seconds)
-        call, self.before_flush_ends = self.before_flush_ends, None
+    def __len__(self) -> int:
+        return len(self._client)
+
+    def purge(self) -> None:
+        call, self.before_purge = self.before_purge, None
         if call is not None:
             call()
-        return left
+        self._client.purge()
 
     def produce(self, *arguments: object, **options: object) -> None:
         if self.before_produce is not None:
@@ -54,8 +56,8 @@ def producer() -> Iterator[EventProducer]:
 
 @pytest.fixture
 def client(producer: EventProducer) -> Client:
-    made = Client(producer._client)
-    producer._client = made  # type: ignore[assignment]  # it has all methods
+    made = Client(producer._client.current)
+    producer._client.current = made  # type: ignore[assignment]  # it has all methods
     return made
 
 
@@ -70,8 +72,11 @@ def test_an_event_that_is_sent_while_the_producer_closes_ends(producer: EventPro
         except PublishError as error:
             refused.append(error)
 
-    client.before_flush_ends = send
+    first = producer.send(an_event())
+    client.before_purge = send
+    producer._client._timeout = 0.0
     producer.close()
+    assert first.done()
     assert len(sent) + len(refused) == 1
     assert all(future.done() for future in sent)
 
@@ -103,7 +108,7 @@ def test_an_event_that_is_queued_after_the_producer_was_closed_ends(producer: Ev
 
 def test_an_outstanding_event_fails_with_the_end_of_the_timeout(producer: EventProducer) -> None:
     sent = producer.send(an_event())
-    producer._timeout = 0.0
+    producer._client._timeout = 0.0
     producer.close()
     with pytest.raises(PublishError, match="before this EventProducer was closed"):
         sent.result(0)
