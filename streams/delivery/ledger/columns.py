@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -26,6 +27,8 @@ RESULT_LIMIT = 8 * 1024
 ARGS_LIMIT = 256 * 1024
 """Characters of an event's JSON above which its row has only the beginning of each long text."""
 LONG_TEXT = 1000
+_ZERO_BYTE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""A zero byte in JSON: an escape after an even number of backslashes. After an odd one, its characters are text."""
 _OWN_COLUMNS = {"event_id", "tenant_id"}
 
 
@@ -156,7 +159,7 @@ def result_json(result: JSON) -> str | None:
 
 
 def _without_nul(encoded: str) -> str:
-    return encoded.replace("\\u0000", "\\ufffd")
+    return _ZERO_BYTE.sub(r"\1\\ufffd", encoded)
 
 
 def headers_json(record_headers: Headers) -> str:

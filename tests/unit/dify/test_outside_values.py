@@ -4,7 +4,7 @@ import json
 from unittest.mock import AsyncMock, Mock
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -74,6 +74,8 @@ def test_any_text_becomes_storable(text: str) -> None:
 
 
 @given(st.dictionaries(st.text(), st.text()))
+@example({"code": r"text.replace('\u0000', '')"})
+@example({"a": "\\\x00"})
 def test_objects_are_read(value: dict[str, str]) -> None:
     """Whatever JSON text the platform writes, unless nothing could store its texts."""
     found = read_object(json.dumps(value))

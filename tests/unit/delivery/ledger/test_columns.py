@@ -51,6 +51,12 @@ def test_a_nul_character_is_replaced(size: int) -> None:
     assert shown["title"] == "a\ufffdb"
 
 
+def test_a_text_that_spells_a_nul_character_is_kept() -> None:
+    """Six characters of somebody's program, behind one backslash and two; then a real one behind a backslash."""
+    title = "\\u0000 \\\\u0000 \\\x00"
+    assert args(NoteTaken(title=title, body=""))["title"] == title.replace("\x00", "\ufffd")
+
+
 class Inner(BaseModel):
     """A nested model, as an Avro record has it."""
 
