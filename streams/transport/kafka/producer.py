@@ -239,8 +239,8 @@ class RecordProducer:
         client.purge()
         poll_reports(client, 0, fatal.append)
         self._post_reports(bridge)
-        for error in fatal:
-            raise TransportError(reason(error)) from error
+        if fatal:
+            raise TransportError(reason(fatal[0])) from fatal[0]
 
     def _report(self, future: "asyncio.Future[RecordMetadata]", error: KafkaError | None, message: Message) -> None:
         self._reports.append((future, error, message))

@@ -12,7 +12,7 @@ from streams.settings import Settings
 from streams.transport.kafka.errors import ProduceError, TransportError
 from streams.transport.kafka.producer import RecordProducer
 from streams.transport.kafka.records import NewRecord
-from tests.support.processes.worker_process import Streams, WorkerProcess, wait_for
+from tests.support.processes.worker_process import Streams, WorkerProcess
 from tests.support.proxies.kafka_proxy import refused_producer_ids
 
 SECTION = "Transport"
@@ -55,16 +55,3 @@ def test_a_relay_ends(topics: Settings, environment: dict[str, str]) -> None:
         done = Streams({**environment, "STREAMS_KAFKA_BOOTSTRAP_SERVERS": address}).run("relay")
     assert done.returncode == 1
     assert REASON in done.stderr.splitlines()[-1]
-
-
-@pytest.mark.requirement(SECTION, REQUIREMENT)
-@pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
-def test_a_worker_ends_whose_place_another_one_takes(topics: Settings, worker: Callable[..., WorkerProcess]) -> None:
-    """Two workers have the same `group.instance.id`. The broker fences one of them; its lines name its groups."""
-    same = {"STREAMS_KAFKA_CONFIG": '{"group.instance.id": "one"}'}
-    workers = [worker(**same).start(), worker(**same).start(ready=False)]
-    wait_for(lambda: any(one.process is not None and one.process.poll() is not None for one in workers), "an end", 60)
-    (ended,) = (one for one in workers if one.process is not None and one.process.poll() is not None)
-    assert ended.wait() == 1
-    reasons = [str(line) for line in ended.lines() if "the worker stops" in str(line)]
-    assert {f"the consumer of group {topics.application}" in reason for reason in reasons} == {True}

@@ -131,18 +131,24 @@ def test_an_agent_that_raises_ends_the_worker_and_loses_nothing(scene: Scene) ->
 
 
 @pytest.mark.requirement("Transport", "a fatal error ends the process")
-def test_a_fatal_error_of_kafka_ends_the_worker(scene: Scene) -> None:
-    """A second static member with the same id is rejected by the new protocol: exit code 1, one line."""
+@pytest.mark.parametrize("group_protocol", ["cooperative", "consumer"])
+def test_a_fatal_error_of_kafka_ends_the_worker(scene: Scene, group_protocol: str) -> None:
+    """Of two static members with one id, the new protocol rejects the second, and the classic one fences the first.
+
+    Exit code 1, and one line, which names the group.
+    """
     static = {
-        "STREAMS_GROUP_PROTOCOL": "consumer",
+        "STREAMS_GROUP_PROTOCOL": group_protocol,
         "STREAMS_KAFKA_CONFIG": json.dumps({"group.instance.id": "the-only-one"}),
     }
     first = scene.start(**static)
     scene.wait_assigned(first)
     second = scene.start(**static)
-    assert second.wait(20) == 1
-    lines = [line for line in second.text().splitlines() if "the worker stops" in line]
+    ended = second if group_protocol == "consumer" else first
+    assert ended.wait(20) == 1
+    lines = [line for line in ended.text().splitlines() if "the worker stops" in line]
     assert len(lines) == 1
+    assert "the consumer of group" in lines[0]
     assert "UNRELEASED_INSTANCE_ID" in lines[0] or "Fatal" in lines[0]
 
 
