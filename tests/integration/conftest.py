@@ -18,7 +18,8 @@ from streams.settings import POOL_NAMES, Settings, load_settings
 from streams.topics import BUILT_IN
 from tests.support.cli import Commands
 from tests.support.local_stack.cluster import admin_client, delete_topics, topic_names
-from tests.support.local_stack.databases import make_template, own_database
+from tests.support.local_stack.database_pool import pooled_database
+from tests.support.local_stack.databases import make_template
 from tests.support.local_stack.leftovers import register_run
 from tests.support.local_stack.stack import (
     FOLDER,
@@ -118,7 +119,7 @@ def own_environment(
         partitions: Partitions per topic.
     """
     name = stack.fresh_name()
-    with own_database(stack, template, name) as database:
+    with pooled_database(stack, template, name) as database:
         yield {
             **stack.environment,
             "STREAMS_APPLICATION": name,

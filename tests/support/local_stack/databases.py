@@ -60,11 +60,21 @@ def template_name() -> str:
 def own_database(stack: Stack, template: str, name: str) -> Iterator[str]:
     """Create a copy of the template for the duration of the block. Yields its URL."""
     with admin(stack) as connection:
-        # Copying files is much faster than writing to the WAL, on a server that does not wait for its disk.
-        connection.execute(f"create database {name} template {template} owner {_owner(stack)} strategy file_copy")
+        copy_template(connection, stack, template, name)
     yield url(stack, name).render_as_string(hide_password=False)
     with admin(stack) as connection:
-        connection.execute(f"drop database if exists {name} with (force)")
+        drop_database(connection, name)
+
+
+def copy_template(connection: psycopg.Connection, stack: Stack, template: str, name: str) -> None:
+    """Create a database as a copy of another one. The connection is the administrator's."""
+    # Copying files is much faster than writing to the WAL, on a server that does not wait for its disk.
+    connection.execute(f"create database {name} template {template} owner {_owner(stack)} strategy file_copy")
+
+
+def drop_database(connection: psycopg.Connection, name: str) -> None:
+    """Drop a database, and end its sessions. The connection is the administrator's."""
+    connection.execute(f"drop database if exists {name} with (force)")
 
 
 def url(stack: Stack, database: str) -> URL:

@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import psutil
 import psycopg
+from sqlalchemy.engine import make_url
 
 from streams.local.stack import LocalStack
 from tests.support.processes.worker_process import ROOT
@@ -110,11 +111,11 @@ def own_stack(folder: Path) -> Iterator[Stack]:
         with TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=_IN_MEMORY) as memory:
             Path(memory).chmod(0o755)
             with running_stack(Path(memory) / "stack") as stack:
-                _write_without_waiting(stack.database_admin_url)
+                _make_fast(stack)
                 yield stack
     else:
         with running_stack(folder) as stack:
-            _write_without_waiting(stack.database_admin_url)
+            _make_fast(stack)
             yield stack
 
 
@@ -154,16 +155,24 @@ def kept_stack(folder: Path) -> Stack:
 def _started_stack(folder: Path) -> Stack:
     local = LocalStack(folder)
     local.up()
-    _write_without_waiting(local.database_admin_url)
-    return Stack(local.environment(), folder, local.database_admin_url)
+    stack = Stack(local.environment(), folder, local.database_admin_url)
+    _make_fast(stack)
+    return stack
 
 
-def _write_without_waiting(url: str) -> None:
-    """Turn off PostgreSQL's waiting for its disk. Only a crash of the machine would lose data."""
-    with psycopg.connect(url, autocommit=True) as connection:
+def _make_fast(stack: Stack) -> None:
+    """Turn off PostgreSQL's waiting for its disk, and make its passwords cheap: only a crash of the machine loses data.
+
+    A login costs 4,096 hashes otherwise, on both sides, and a run of the tests opens some ten thousand connections.
+    """
+    with psycopg.connect(stack.database_admin_url, autocommit=True) as connection:
         for setting in ("fsync", "full_page_writes"):
             connection.execute(f"alter system set {setting} = off")
         connection.execute("select pg_reload_conf()")
+        connection.execute("set scram_iterations = 1")
+        for url in (stack.database_admin_url, stack.environment["STREAMS_DATABASE_URL"]):
+            account = make_url(url)
+            connection.execute(f"alter role {account.username} password '{account.password}'")
 
 
 def _remove_abandoned() -> None:

@@ -1,0 +1,194 @@
+"""Databases for one test after the other: to empty one costs a third of what a new copy of the template costs.
+
+A database is used again only if the server's own counters show that the test has changed nothing but rows, or has
+added tables, as the store of vectors does. If it has changed the schema, rights, settings, or a table that has rows in
+the template, the database is dropped. Its name is another one after each test, so that nothing of an earlier test finds
+it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import cast
+
+import psycopg
+from sqlalchemy.engine import make_url
+
+from tests.support.local_stack.databases import admin, copy_template, drop_database, url
+from tests.support.local_stack.stack import Stack
+
+_FILLED = ["streams.alembic_version", "streams.installation", "streams.relay"]
+"""The tables with rows in the template. It has used no sequence."""
+_ROW_BY_ROW = ["pg_type", "pg_attribute", "pg_attrdef", "pg_constraint", "pg_index", "pg_depend"]
+_CATALOGS_OF_TABLES = ["pg_class", *_ROW_BY_ROW]
+"""The catalogs that change when a table is created."""
+_END_SESSIONS = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s"
+# A server that has crashed starts all its counters again, and notes the time.
+_ROWS_WRITTEN = """
+    select tup_inserted + tup_updated + tup_deleted, pg_stat_wal.stats_reset::text
+    from pg_stat_database, pg_stat_wal where datname = %s
+"""
+_HAS_OWN_SETTINGS = """
+    select datacl is not null or datconnlimit <> -1 or not datallowconn
+        or exists (select from pg_db_role_setting where setdatabase = pg_database.oid)
+    from pg_database where datname = %s
+"""
+# Not the catalogs of the whole server, and not the planner's statistics, which the server writes at any time.
+_CHANGES = """
+    select coalesce(sum(changes) filter (where of_tables), 0)::bigint,
+        coalesce(sum(changes) filter (where not of_tables), 0)::bigint
+    from (
+        select relname = any(%s) as of_tables,
+            pg_stat_get_tuples_inserted(oid) + pg_stat_get_tuples_updated(oid) + pg_stat_get_tuples_deleted(oid)
+        from pg_class where relkind = 'r' and (
+            relnamespace = 'pg_catalog'::regnamespace and not relisshared
+                and relname not in ('pg_statistic', 'pg_statistic_ext_data')
+            or relnamespace::regnamespace || '.' || relname = any(%s)
+        )
+    ) as of_table (of_tables, changes)
+"""
+# Each row of a catalog has the number of the transaction that wrote it. The server itself writes the files' names and
+# sizes in pg_class, so that its other columns are compared.
+_SCHEMA = """
+    select string_agg(concat_ws(' ', relname, relnamespace, relkind, relowner, relacl, reloptions, relpersistence,
+        relnatts, relchecks, relhasindex, relhasrules, relhastriggers, relhassubclass, relrowsecurity,
+        relforcerowsecurity, relreplident, relispartition, relam, reltoastrelid), ';' order by oid)
+    from pg_class
+    """ + "".join(f"union all select concat(count(*), ' ', max(xmin::text)) from {one}\n" for one in _ROW_BY_ROW)
+_TABLES_WITH_ROWS = """
+    select oid::regclass::text from pg_class
+    where relkind = 'r' and oid >= 16384 and relnamespace::regnamespace || '.' || relname <> all(%s)
+        and case when pg_stat_get_tuples_inserted(oid) > 0 then pg_relation_size(oid) > 0 end
+"""
+_RESTART_SEQUENCES = """
+    select setval(seqrelid::regclass, seqstart, false) from pg_sequence
+    where pg_sequence_last_value(seqrelid::regclass) is not null
+"""
+
+
+@dataclass(frozen=True)
+class _Schema:
+    """The tables of the template."""
+
+    newest: int
+    """The highest object id of a table."""
+    rows: list[str]
+    """What the catalogs say of them."""
+
+
+@dataclass(frozen=True)
+class _Spare:
+    """A database that is like the template again."""
+
+    name: str
+    changes: int
+    """How many changes of the catalogs of tables the server has counted: those by emptying, and new tables."""
+
+
+@dataclass
+class _Pool:
+    """The spare copies of a template for this process, and its connection of the administrator."""
+
+    connection: psycopg.Connection
+    spares: list[_Spare] = field(default_factory=list)
+    schema: _Schema | None = None
+
+
+_pools: dict[tuple[str, str], _Pool] = {}
+
+
+@contextmanager
+def pooled_database(stack: Stack, template: str, name: str) -> Iterator[str]:
+    """Use a database that is like the template for the duration of the block. Yields its URL."""
+    pool = _pool(stack, template)
+    known = _take(pool, stack, template, name)
+    before = _rows_written(pool.connection, name)
+    yield url(stack, name).render_as_string(hide_password=False)
+    pool = _pool(stack, template)
+    idle = f"{name}_idle"
+    pool.connection.execute(_END_SESSIONS, (name,))
+    try:
+        pool.connection.execute(f"alter database {name} rename to {idle}")
+    except (psycopg.errors.ObjectInUse, psycopg.errors.InvalidCatalogName):
+        drop_database(pool.connection, name)
+        return
+    changes: int | None = known
+    if _rows_written(pool.connection, idle) != before:
+        with _connection_to(stack, idle) as connection:
+            changes = _empty(connection, pool.schema, known)
+    since = _rows_written(pool.connection, idle)[1]
+    if changes is None or since != before[1] or _has_own_settings(pool.connection, idle):
+        drop_database(pool.connection, idle)
+    else:
+        pool.spares.append(_Spare(idle, changes))
+
+
+def _take(pool: _Pool, stack: Stack, template: str, name: str) -> int:
+    """Name a spare database, or make a new one. Returns its count of changes."""
+    if pool.spares:
+        spare = pool.spares.pop()
+        pool.connection.execute(f"alter database {spare.name} rename to {name}")
+        return spare.changes
+    copy_template(pool.connection, stack, template, name)
+    if pool.schema is None:
+        with _connection_to(stack, name) as connection:
+            pool.schema = _schema(connection)
+    return 0
+
+
+def _pool(stack: Stack, template: str) -> _Pool:
+    """Return the pool of copies, with a connection that works: a test may have ended the server's sessions."""
+    key = (stack.database_admin_url, template)
+    if key not in _pools:
+        _pools[key] = _Pool(admin(stack))
+    pool = _pools[key]
+    try:
+        pool.connection.execute("")
+    except psycopg.OperationalError:
+        pool.connection = admin(stack)
+    return pool
+
+
+def _connection_to(stack: Stack, name: str) -> psycopg.Connection:
+    address = make_url(stack.database_admin_url).set(database=name).render_as_string(hide_password=False)
+    return psycopg.connect(address, autocommit=True)
+
+
+def _empty(connection: psycopg.Connection, schema: _Schema | None, known: int) -> int | None:
+    """Remove new tables and all rows. Returns the count of changes of the catalogs; None if that is not enough."""
+    of_tables, others = _changes(connection)
+    if others or schema is None:
+        return None
+    if of_tables != known:
+        new = "select oid::regclass::text from pg_class where relkind = 'r' and oid > %s"
+        for (table,) in connection.execute(new, (schema.newest,)).fetchall():
+            connection.execute(f"drop table if exists {table} cascade")
+        if _schema(connection) != schema:
+            return None
+    tables = [table for (table,) in connection.execute(_TABLES_WITH_ROWS, (_FILLED,))]
+    if tables:
+        connection.execute(f"truncate {', '.join(tables)}")
+    connection.execute(_RESTART_SEQUENCES)
+    connection.execute("select pg_stat_force_next_flush()")
+    return _changes(connection)[0]
+
+
+def _changes(connection: psycopg.Connection) -> tuple[int, int]:
+    """Return how many rows were changed in the catalogs of tables, and in other catalogs and the filled tables."""
+    found = connection.execute(_CHANGES, (_CATALOGS_OF_TABLES, _FILLED)).fetchone()
+    return cast("tuple[int, int]", found)
+
+
+def _schema(connection: psycopg.Connection) -> _Schema:
+    newest = connection.execute("select max(oid)::bigint from pg_class").fetchone()
+    rows = [row for (row,) in connection.execute(_SCHEMA)]
+    return _Schema(cast("tuple[int]", newest)[0], rows)
+
+
+def _rows_written(connection: psycopg.Connection, name: str) -> tuple[int, str]:
+    """Return how many rows were written to a database, and when the server began to count."""
+    return cast("tuple[int, str]", connection.execute(_ROWS_WRITTEN, (name,)).fetchone())
+
+
+def _has_own_settings(connection: psycopg.Connection, name: str) -> bool:
+    return bool(cast("tuple[bool]", connection.execute(_HAS_OWN_SETTINGS, (name,)).fetchone())[0])
