@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streams.durations import Seconds, parse_duration
+from streams.settings.environment import EnvironmentSource
 from streams.settings.mail import MailSettings
 from streams.settings.models import ModelSettings
 from streams.settings.observability import ObservabilitySettings
@@ -69,8 +70,8 @@ class Settings(
     topic_prefix: str = Field(
         "", pattern=r"^[A-Za-z0-9._-]*$", max_length=100, description="put before every topic name, to share a cluster"
     )
-    pools: Annotated[tuple[PoolName, ...], NoDecode] = Field(POOL_NAMES, description="pools that this worker hosts")
-    handlers: Annotated[tuple[str, ...], NoDecode] = Field((), description="packages with more events and handlers")
+    pools: tuple[PoolName, ...] = Field(POOL_NAMES, description="pools that this worker hosts")
+    handlers: tuple[str, ...] = Field((), description="packages with more events and handlers")
     overrides: Path | None = Field(None, description="TOML file that overrides handlers and topics")
 
     kafka_bootstrap_servers: str = "127.0.0.1:9092"
@@ -81,9 +82,7 @@ class Settings(
     kafka_ssl_ca_location: Path | None = None
     kafka_ssl_certificate_location: Path | None = None
     kafka_ssl_key_location: Path | None = None
-    kafka_config: Annotated[dict[str, str], NoDecode] = Field(
-        default_factory=dict, description="JSON: more librdkafka settings"
-    )
+    kafka_config: dict[str, str] = Field(default_factory=dict, description="JSON: more librdkafka settings")
     kafka_connect_timeout: Seconds = Field(10.0, ge=1, description="seconds for a connection, TLS and SASL included")
     kafka_request_timeout: Seconds = Field(10.0, description="seconds for an admin or metadata request")
     group_protocol: Literal["cooperative", "consumer"] = Field(
@@ -137,7 +136,7 @@ class Settings(
         67_108_864, ge=1_048_576, description="the largest value in bytes; a larger event is rejected"
     )
 
-    retry_delays: Annotated[tuple[float, ...], NoDecode] = Field(
+    retry_delays: tuple[float, ...] = Field(
         (0.0, 10.0, 60.0, 600.0, 3600.0), description="delays of the retry tiers, seconds"
     )
     partitions: int = Field(4, ge=1, description="partitions of a topic that declares none")
@@ -184,14 +183,14 @@ class Settings(
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - as pydantic-settings calls it
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as pydantic-settings calls it
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return arguments and the environment: sources of files that nobody can name would double the time."""
-        return init_settings, env_settings
+        return init_settings, EnvironmentSource(settings_cls)
 
     @field_validator("kafka_config", mode="before")
     @classmethod

@@ -3,11 +3,9 @@
 Their names are not the platform's: both processes may read one file of settings, and a schedule must not run twice.
 """
 
-from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field, SecretStr, field_validator
-from pydantic_settings import NoDecode
 
 from streams.durations import Seconds
 from streams.settings.sources import split_names
@@ -51,12 +49,12 @@ class ScheduleSettings(BaseModel):
     celery_broker_url: SecretStr | None = Field(
         None, description="while the platform's Celery still works: its Redis, whose queues are watched too"
     )
-    celery_unread_queues: Annotated[tuple[str, ...], NoDecode] = Field(
+    celery_unread_queues: tuple[str, ...] = Field(
         ("celery", "monitor", "priority_dataset", "priority_pipeline", "workflow_draft_var"),
         description="queues that none of the platform's workers reads: one task there is an alert",
     )
     dead_letter_alerts_enabled: bool = False
-    alert_emails: Annotated[tuple[str, ...], NoDecode] = Field((), description="QUEUE_MONITOR_ALERT_EMAILS")
+    alert_emails: tuple[str, ...] = Field((), description="QUEUE_MONITOR_ALERT_EMAILS")
     alert_webhook_url: SecretStr | None = Field(None, description="gets each alert as JSON by POST")
 
     @field_validator("alert_emails", "celery_unread_queues", mode="before")

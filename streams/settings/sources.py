@@ -1,9 +1,6 @@
 """The settings of the sources of documents: Notion and web readers."""
 
-from typing import Annotated
-
 from pydantic import BaseModel, Field, SecretStr, field_validator
-from pydantic_settings import NoDecode
 
 from streams.durations import Seconds
 from streams.urls import check_urls
@@ -22,7 +19,7 @@ class SourceSettings(BaseModel):
     source_private_addresses: bool = Field(False, description="read web pages at private addresses too")  # noqa: FBT003
     notion_url: str = "https://api.notion.com"
     notion_token: SecretStr | None = Field(None, description="token of the integration that reads Notion documents")
-    notion_tenants: Annotated[tuple[str, ...], NoDecode] = Field(
+    notion_tenants: tuple[str, ...] = Field(
         (), description="ids of the tenants that may use it, separated by commas; `*`: all"
     )
     jina_url: str = "https://r.jina.ai"

@@ -7,8 +7,6 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
-from pydantic.fields import FieldInfo
-from pydantic_settings.sources.base import PydanticBaseEnvSettingsSource
 
 from schemas.registry import RegistryError
 from streams.cli.settings import masked, setting_name
@@ -40,9 +38,6 @@ WITH_URLS = ("_url", "_timeout", "_servers", "_key", "retry_delays")
 """The ends of settings that are tried with URLs too: those that take them, and some that a slip may give them to."""
 LONGEST_LINE = 2_500
 """Characters."""
-
-KNOWN_TYPES: dict[tuple[type, str], list[tuple[str, str, bool]]] = {}
-
 BUILT: dict[str, Callable[[Settings], object]] = {
     "kafka": lambda settings: AdminClient({**client_config(settings), "log_level": 0}),
     "database_url": database_url,
@@ -69,20 +64,7 @@ def use(settings: Settings, field: str) -> None:
     masked(getattr(settings, field))
 
 
-@pytest.fixture
-def known_types(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the library look at the types of the settings once. That takes longer than to read the values."""
-    look = PydanticBaseEnvSettingsSource._extract_field_info
-
-    def look_once(source: PydanticBaseEnvSettingsSource, field: FieldInfo, name: str) -> list[tuple[str, str, bool]]:
-        known = KNOWN_TYPES.get((type(source), name))
-        return known or KNOWN_TYPES.setdefault((type(source), name), look(source, field, name))
-
-    monkeypatch.setattr(PydanticBaseEnvSettingsSource, "_extract_field_info", look_once)
-
-
 @pytest.mark.requirement("Faults of others", "L1: each bad value of each setting is one line, never a traceback")
-@pytest.mark.usefixtures("known_types")
 @pytest.mark.parametrize("field", Settings.model_fields)
 def test_any_value_of_a_setting_is_used_or_is_one_line(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = setting_name(field)
@@ -106,6 +88,16 @@ def test_a_value_inside_the_json_is_blamed_on_its_setting(monkeypatch: pytest.Mo
     monkeypatch.setenv("STREAMS_KAFKA_CONFIG", '{"a": {}}')
     with pytest.raises(SettingsError, match="STREAMS_KAFKA_CONFIG: write a JSON object"):
         load_settings.__wrapped__()
+
+
+def test_variables_are_found_in_upper_and_lower_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list is separated by commas, not JSON. What has no variable keeps its default; an argument is preferred."""
+    monkeypatch.setenv("streams_handlers", "shop.orders, shop.mails")
+    monkeypatch.setenv("STREAMS_WEB_PORT", "1")
+    settings = Settings(web_port=2)
+    assert settings.handlers == ("shop.orders", "shop.mails")
+    assert settings.web_port == 2
+    assert settings.partitions == Settings.model_fields["partitions"].default
 
 
 def test_numbers_in_the_json_are_texts_for_librdkafka(monkeypatch: pytest.MonkeyPatch) -> None:
