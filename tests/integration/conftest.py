@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -166,19 +166,34 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 @pytest.fixture
 def topics(settings: Settings, request: pytest.FixtureRequest) -> Settings:
-    """Create the catalogue's topics. An engine with trial events, in the test's own process, needs only theirs."""
-    in_process = "trial" in request.fixturenames and NEED_ALL_TOPICS.isdisjoint(request.fixturenames)
-    make_topics(settings, with_built_in=not in_process)
+    """Create the catalogue's topics, or only those that the test needs.
+
+    The mark `topics` names the built-in ones that a module needs, besides those of its workers. An engine with trial
+    events, in the test's own process, needs none of them.
+    """
+    mark = request.node.get_closest_marker("topics")
+    if "worker" in request.fixturenames:
+        make_topics(settings)
+    elif mark is not None:
+        make_topics(settings, mark.args)
+    else:
+        in_process = "trial" in request.fixturenames and NEED_ALL_TOPICS.isdisjoint(request.fixturenames)
+        make_topics(settings, () if in_process else None)
     return settings
 
 
-def make_topics(settings: Settings, *, with_built_in: bool = True) -> None:
-    """Create the catalogue's topics, or only those of the packages in STREAMS_HANDLERS: a fifth of the work."""
+def make_topics(settings: Settings, built_in: Collection[str] | None = None) -> None:
+    """Create the catalogue's topics. A broker needs 2 ms of processor time to create a topic and to delete it.
+
+    Args:
+        settings: The settings.
+        built_in: The built-in events that need topics, by their names; None: all.
+    """
     catalogue = build_catalogue(settings)
     changes = plan_topics(settings, catalogue).changes
-    if not with_built_in:
-        fallbacks = {catalogue.fallback(pool).name for pool in POOL_NAMES}
-        names = {catalogue.of(topic.event).name for topic in BUILT_IN} - fallbacks
+    if built_in is not None:
+        kept = {*map(catalogue.fallback, POOL_NAMES), *map(catalogue.topic, built_in)}
+        names = {catalogue.of(topic.event).name for topic in BUILT_IN} - {topic.name for topic in kept}
         left_out = {*names, *map(catalogue.dlq, names)}
         changes = tuple(change for change in changes if change.spec.name not in left_out)
     apply(settings, changes)

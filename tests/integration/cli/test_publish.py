@@ -13,6 +13,8 @@ from tests.support.cli import Commands
 from tests.support.kafka_records import end_offsets, read_all
 from tests.support.processes.worker_process import Streams, free_port
 
+pytestmark = pytest.mark.topics("document.deleted")
+
 GOOD = {"document_id": "d1", "dataset_id": "s1", "doc_form": "text_model"}
 
 

@@ -38,6 +38,8 @@ from tests.support.cli import Commands
 from tests.support.local_stack.cluster import delete_topic
 from tests.support.processes.worker_process import rows, scalar
 
+pytestmark = pytest.mark.topics("document.deleted", "dataset.deleted")
+
 HANDLER = "clean-document"
 LIST_FIELDS = (
     "id",

@@ -16,7 +16,10 @@ from streams.operations.topics.tier_records import delete_settled_retries
 from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings
 from tests.support.cli import Commands
-from tests.support.processes.worker_process import BIN, PATIENCE, Streams
+from tests.support.processes.preloaded import commands_folder
+from tests.support.processes.worker_process import PATIENCE, Streams
+
+pytestmark = pytest.mark.topics("document.deleted", "message.created")
 
 MakeTopic = Callable[[str, int], None]
 
@@ -157,7 +160,7 @@ def test_watching_follows_until_interrupted(streams: Streams, topics: Settings) 
     """One JSON line per interval. Records that arrive later are in the next line. Ctrl-C ends it."""
     name = build_catalogue(topics).topic("message.created").name
     watching = subprocess.Popen(
-        [BIN / "streams", "lag", "--watch", "--json"],
+        [commands_folder() / "streams", "lag", "--watch", "--json"],
         env=streams.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

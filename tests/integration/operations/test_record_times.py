@@ -15,7 +15,7 @@ from tests.support.processes.worker_process import PATIENCE, wait_for
 SECTION = "Metrics"
 START = round(time.time()) - 3_600
 """Seconds since the epoch. Every five minutes a broker deletes what is older than its topic's retention."""
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.topics("document.deleted")]
 
 
 def produce(settings: Settings, topic: str, *times: int, transaction: str = "") -> None:

@@ -22,10 +22,11 @@ from sqlalchemy import Engine, text
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.support.cli import Commands
-from tests.support.processes.worker_process import BIN, PATIENCE, START, Streams
+from tests.support.processes.preloaded import commands_folder
+from tests.support.processes.worker_process import PATIENCE, START, Streams
 
 SECTION = "Commands"
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.topics("document.deleted")]
 _ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -103,7 +104,7 @@ def on_terminal(streams: Streams, *arguments: str) -> Iterator[tuple["subprocess
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environment = {name: value for name, value in streams.environment.items() if name not in {"COLUMNS", "LINES"}}
     process = subprocess.Popen(
-        [BIN / "streams", *arguments],
+        [commands_folder() / "streams", *arguments],
         env={**environment, "TERM": "xterm-256color"},
         stdin=terminal,
         stdout=terminal,

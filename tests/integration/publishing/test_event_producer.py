@@ -16,6 +16,8 @@ from streams.topics import load_catalogue
 from tests.support.kafka_records import end_offsets, read_all
 from tests.support.processes.worker_process import free_port
 
+pytestmark = pytest.mark.topics("document.deleted", "message.created")
+
 
 @pytest.fixture
 def codec(settings: Settings) -> Codec:

@@ -22,6 +22,8 @@ from tests.support.kafka_records import read_all
 from tests.support.processes.worker_process import wait_for
 from tests.support.proxies.kafka_proxy import ProducerIdRefuser, refused_producer_ids
 
+pytestmark = pytest.mark.topics("account.deletion-requested")
+
 SECTION = "Publishing"
 REQUIREMENT = "a fatal error of the Kafka client ends no producer: a new client takes its place"
 TIMEOUT = 20.0

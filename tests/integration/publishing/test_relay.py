@@ -23,6 +23,8 @@ from tests.support.kafka_records import end_offsets, read_all
 from tests.support.pages import page
 from tests.support.processes.worker_process import PATIENCE, rows, scalar
 
+pytestmark = pytest.mark.topics("document.deleted", "dataset.deleted")
+
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,8 @@ from tests.support.kafka_records import end_offsets
 from tests.support.processes.relay_process import RelayProcess
 from tests.support.processes.worker_process import free_port, rows, scalar, wait_for
 
+pytestmark = pytest.mark.topics("document.deleted")
+
 TAKES_OVER = 2.0
 """The time in seconds within which a standby relay takes over."""
 
@@ -33,8 +35,9 @@ MakeRelay = Callable[..., RelayProcess]
 def relay(environment: dict[str, str], tmp_path: Path) -> Iterator[MakeRelay]:
     made: list[RelayProcess] = []
 
-    def make(*options: str, **settings: str) -> RelayProcess:
-        made.append(RelayProcess({**environment, **settings}, tmp_path / f"relay-{len(made)}", *options))
+    def make(*options: str, preloaded: bool = True, **settings: str) -> RelayProcess:
+        folder = tmp_path / f"relay-{len(made)}"
+        made.append(RelayProcess({**environment, **settings}, folder, *options, preloaded=preloaded))
         return made[-1]
 
     yield make
@@ -58,9 +61,9 @@ def is_empty(engine: Engine) -> bool:
 
 def active_and_stand_by(relay: MakeRelay) -> tuple[RelayProcess, RelayProcess]:
     """Start two relays. The second one may be active: between two transactions of the first, nobody has the lock."""
-    one = relay()
+    one = relay(preloaded=False)
     wait_for(one.is_active, "the first to be active")
-    other = relay()
+    other = relay(preloaded=False)
 
     def roles() -> tuple[RelayProcess, RelayProcess] | None:
         both = ((one, other), (other, one))

@@ -17,6 +17,8 @@ from tests.integration.publishing.test_relay import database, fill, patient, rec
 from tests.support.local_stack.cluster import admin_client
 from tests.support.processes.worker_process import rows, scalar, wait_for
 
+pytestmark = pytest.mark.topics("document.deleted", "dataset.deleted")
+
 __all__ = ["database", "patient", "records"]
 Outcomes = Sequence[ProduceError | None]
 

@@ -22,6 +22,8 @@ from streams.transport.kafka.records import NewRecord, to_record
 from tests.support.kafka_records import read_all
 from tests.support.proxies.kafka_proxy import refused_first
 
+pytestmark = pytest.mark.topics("account.deletion-requested")
+
 SECTION = "Publishing"
 REQUIREMENT = "an acknowledgement without an offset is none: the record is sent again"
 COUNT = 6
