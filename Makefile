@@ -9,6 +9,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONNOUSERSITE := 1
+# Without compiled modules, each process of the tests would compile all of them again.
+unexport PYTHONDONTWRITEBYTECODE
 # In a locale without UTF-8, Python could not read the path of a checkout that is not ASCII (in site-packages/*.pth).
 export LC_ALL := C.UTF-8
 
@@ -46,7 +48,7 @@ LONG_FILES_FIRST := --dist loadfile --no-loadscope-reorder --max-worker-restart 
 PROCESSES ?= 4
 
 test: setup ## Unit and integration tests, on a real local stack.
-	@python -m pytest -n $(PROCESSES) $(LONG_FILES_FIRST) tests/integration tests/contract tests/unit
+	@python -m pytest -n $(PROCESSES) $(LONG_FILES_FIRST) tests/contract tests/integration tests/unit
 
 deployment: setup ## What a user gets: documentation, demo, packages, image, chart, TLS, collectors, dashboards.
 	@python -m pytest -n $(PROCESSES) $(LONG_FILES_FIRST) tests/deployment
@@ -54,7 +56,7 @@ deployment: setup ## What a user gets: documentation, demo, packages, image, cha
 # Workers and commands that the tests start are measured too; a worker that is killed takes its data with it.
 coverage: setup ## Lines of delivery, transport and publishing that no test runs; make coverage ONLY=tests/unit for a part.
 	@coverage erase
-	@status=0; coverage run -m pytest -n $(PROCESSES) $(LONG_FILES_FIRST) $(or $(ONLY),tests/integration tests/contract tests/unit) || status=$$?; \
+	@status=0; coverage run -m pytest -n $(PROCESSES) $(LONG_FILES_FIRST) $(or $(ONLY),tests/contract tests/integration tests/unit) || status=$$?; \
 	coverage combine --quiet && coverage report --include='streams/delivery/*,streams/transport/*,streams/publishing/*' && exit $$status
 
 crash: setup ## The long fault scenarios: servers and workers are killed, frozen, cut off.

@@ -7,16 +7,24 @@ import random
 import signal
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.pages import accepted_tests
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler.protocol import Scheduling
 
 # The background jobs of a script ignore SIGINT, and the processes of the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The tests start hundreds of processes, and each would compile all modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# While tests are collected there is no garbage, and the collector takes a tenth of the time.
+gc.disable()
 
 _skipped: list[str] = []
 
@@ -49,11 +57,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         random.Random(seed).shuffle(items)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "Scheduling | None":
+    """Give the files that break servers to one process. The other modes of distribution stay as they are."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.support.local_stack.file_order import FilesOfOneStack  # noqa: PLC0415 - only in a run of processes
+
+    return FilesOfOneStack(config, log)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Leave the modules and the collected tests out of the garbage collector, which took a tenth of the tests' time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(10_000, 10, 10)
 
 

@@ -23,7 +23,8 @@ from streams.runtime.declarations import build_catalogue
 from streams.settings import Settings
 from tests.integration.cli.test_executions import an_execution
 from tests.support.cli import Commands
-from tests.support.processes.worker_process import BIN, PATIENCE, Streams
+from tests.support.processes.preloaded import commands_folder
+from tests.support.processes.worker_process import PATIENCE, Streams
 
 
 def at_time(milliseconds: int, last: int) -> UUID:
@@ -173,7 +174,7 @@ def on_a_terminal(width: int, environment: dict[str, str], *command: str) -> str
     """Return what a command writes to a terminal with `width` columns."""
     ours, its = pty.openpty()
     with subprocess.Popen(
-        [BIN / "streams", *command],
+        [commands_folder() / "streams", *command],
         stdout=its,
         stdin=subprocess.DEVNULL,
         env={**os.environ, **environment, "COLUMNS": str(width), "TERM": "xterm-256color"},

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.processes.worker_process import BIN, ROOT, START, free_port, wait_for
+from tests.support.processes.preloaded import commands_folder
+from tests.support.processes.worker_process import ROOT, START, free_port, wait_for
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 """Name and labels → value."""
@@ -33,7 +34,7 @@ class ExporterProcess:
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [BIN / "streams", "exporter"],
+                [commands_folder() / "streams", "exporter"],
                 env={
                     **os.environ,
                     **environment,

@@ -7,18 +7,27 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.support.processes.preloaded import commands_folder
 from tests.support.processes.worker_process import BIN, ROOT
 
 
 class RelayProcess:
     """A process of `streams relay --json` with its output and log in files."""
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, *options: str) -> None:
+    def __init__(self, environment: Mapping[str, str], folder: Path, *options: str, preloaded: bool = True) -> None:
+        """Start the process.
+
+        Args:
+            environment: Environment variables.
+            folder: A new folder for its files.
+            options: Further arguments.
+            preloaded: Whether the process may be a preloaded one; False where its own id is needed.
+        """
         self.log, self.output = folder / "log", folder / "output"
         folder.mkdir()
         with self.log.open("wb") as stderr, self.output.open("wb") as stdout:
             self.process = subprocess.Popen(
-                [BIN / "streams", "relay", "--json", *options],
+                [(commands_folder() if preloaded else BIN) / "streams", "relay", "--json", *options],
                 env={**os.environ, **environment, "PYTHONPATH": str(ROOT), "STREAMS_LOG_FORMAT": "json"},
                 stdout=stdout,
                 stderr=stderr,
