@@ -17,8 +17,6 @@ from sqlalchemy.engine import make_url
 from tests.support.local_stack.databases import admin, copy_template, drop_database, url
 from tests.support.local_stack.stack import Stack
 
-_FILLED = ["streams.alembic_version", "streams.installation", "streams.relay"]
-"""The tables with rows in the template. It has used no sequence."""
 _ROW_BY_ROW = ["pg_type", "pg_attribute", "pg_attrdef", "pg_constraint", "pg_index", "pg_depend"]
 _CATALOGS_OF_TABLES = ["pg_class", *_ROW_BY_ROW]
 """The catalogs that change when a table is created."""
@@ -49,13 +47,20 @@ _CHANGES = """
 """
 # Each row of a catalog has the number of the transaction that wrote it. The server itself writes the files' names and
 # sizes in pg_class, so that its other columns are compared.
-_SCHEMA = """
+_OF_TABLES = """
     select string_agg(concat_ws(' ', relname, relnamespace, relkind, relowner, relacl, reloptions, relpersistence,
         relnatts, relchecks, relhasindex, relhasrules, relhastriggers, relhassubclass, relrowsecurity,
         relforcerowsecurity, relreplident, relispartition, relam, reltoastrelid), ';' order by oid)
     from pg_class
-    """ + "".join(f"union all select concat(count(*), ' ', max(xmin::text)) from {one}\n" for one in _ROW_BY_ROW)
+"""
+_OF_ROWS = "select concat(count(*), ' ', max(xmin::text::bigint)) from "
+_SCHEMA = " union all ".join([_OF_TABLES, *(_OF_ROWS + catalog for catalog in _ROW_BY_ROW)])
 _TABLES_WITH_ROWS = """
+    select relnamespace::regnamespace || '.' || relname from pg_class
+    where relkind = 'r' and oid >= 16384 and pg_relation_size(oid) > 0
+"""
+# To ask for the size of each table would take longer than the rest.
+_NEW_ROWS = """
     select oid::regclass::text from pg_class
     where relkind = 'r' and oid >= 16384 and relnamespace::regnamespace || '.' || relname <> all(%s)
         and case when pg_stat_get_tuples_inserted(oid) > 0 then pg_relation_size(oid) > 0 end
@@ -67,13 +72,15 @@ _RESTART_SEQUENCES = """
 
 
 @dataclass(frozen=True)
-class _Schema:
-    """The tables of the template."""
+class _Template:
+    """The tables of the template. It has used no sequence."""
 
     newest: int
     """The highest object id of a table."""
-    rows: list[str]
-    """What the catalogs say of them."""
+    catalogs: list[str]
+    """What the catalogs say of the tables."""
+    filled: list[str]
+    """The tables with rows."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ class _Pool:
 
     connection: psycopg.Connection
     spares: list[_Spare] = field(default_factory=list)
-    schema: _Schema | None = None
+    template: _Template | None = None
 
 
 _pools: dict[tuple[str, str], _Pool] = {}
@@ -115,7 +122,7 @@ def pooled_database(stack: Stack, template: str, name: str) -> Iterator[str]:
     changes: int | None = known
     if _rows_written(pool.connection, idle) != before:
         with _connection_to(stack, idle) as connection:
-            changes = _empty(connection, pool.schema, known)
+            changes = _empty(connection, pool.template, known)
     since = _rows_written(pool.connection, idle)[1]
     if changes is None or since != before[1] or _has_own_settings(pool.connection, idle):
         drop_database(pool.connection, idle)
@@ -130,9 +137,10 @@ def _take(pool: _Pool, stack: Stack, template: str, name: str) -> int:
         pool.connection.execute(f"alter database {spare.name} rename to {name}")
         return spare.changes
     copy_template(pool.connection, stack, template, name)
-    if pool.schema is None:
+    if pool.template is None:
         with _connection_to(stack, name) as connection:
-            pool.schema = _schema(connection)
+            filled = [table for (table,) in connection.execute(_TABLES_WITH_ROWS)]
+            pool.template = _Template(*_schema(connection), filled)
     return 0
 
 
@@ -154,35 +162,37 @@ def _connection_to(stack: Stack, name: str) -> psycopg.Connection:
     return psycopg.connect(address, autocommit=True)
 
 
-def _empty(connection: psycopg.Connection, schema: _Schema | None, known: int) -> int | None:
+def _empty(connection: psycopg.Connection, template: _Template | None, known: int) -> int | None:
     """Remove new tables and all rows. Returns the count of changes of the catalogs; None if that is not enough."""
-    of_tables, others = _changes(connection)
-    if others or schema is None:
+    if template is None:
+        return None
+    of_tables, others = _changes(connection, template)
+    if others:
         return None
     if of_tables != known:
         new = "select oid::regclass::text from pg_class where relkind = 'r' and oid > %s"
-        for (table,) in connection.execute(new, (schema.newest,)).fetchall():
+        for (table,) in connection.execute(new, (template.newest,)).fetchall():
             connection.execute(f"drop table if exists {table} cascade")
-        if _schema(connection) != schema:
+        if _schema(connection) != (template.newest, template.catalogs):
             return None
-    tables = [table for (table,) in connection.execute(_TABLES_WITH_ROWS, (_FILLED,))]
+    tables = [table for (table,) in connection.execute(_NEW_ROWS, (template.filled,))]
     if tables:
         connection.execute(f"truncate {', '.join(tables)}")
     connection.execute(_RESTART_SEQUENCES)
     connection.execute("select pg_stat_force_next_flush()")
-    return _changes(connection)[0]
+    return _changes(connection, template)[0]
 
 
-def _changes(connection: psycopg.Connection) -> tuple[int, int]:
+def _changes(connection: psycopg.Connection, template: _Template) -> tuple[int, int]:
     """Return how many rows were changed in the catalogs of tables, and in other catalogs and the filled tables."""
-    found = connection.execute(_CHANGES, (_CATALOGS_OF_TABLES, _FILLED)).fetchone()
+    found = connection.execute(_CHANGES, (_CATALOGS_OF_TABLES, template.filled)).fetchone()
     return cast("tuple[int, int]", found)
 
 
-def _schema(connection: psycopg.Connection) -> _Schema:
+def _schema(connection: psycopg.Connection) -> tuple[int, list[str]]:
+    """Return the highest object id of a table, and what the catalogs say of all tables."""
     newest = connection.execute("select max(oid)::bigint from pg_class").fetchone()
-    rows = [row for (row,) in connection.execute(_SCHEMA)]
-    return _Schema(cast("tuple[int]", newest)[0], rows)
+    return cast("tuple[int]", newest)[0], [row for (row,) in connection.execute(_SCHEMA)]
 
 
 def _rows_written(connection: psycopg.Connection, name: str) -> tuple[int, str]:
