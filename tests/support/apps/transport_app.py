@@ -33,6 +33,7 @@ TOPICS = tuple(os.environ["TEST_TOPICS"].split(","))
 AGENTS = tuple(name for name in os.environ.get("TEST_AGENTS", os.environ["TEST_TOPICS"]).split(",") if name)
 SLOW = float(os.environ.get("TEST_SLOW", "0"))
 LOG = Path(os.environ["TEST_LOG"])
+WORKER = os.environ.get("TEST_WORKER", "")
 GATE = LOG.with_name("open")
 
 
@@ -74,14 +75,14 @@ class RecordWorker:
 
     def log_record(self, what: str, record: Record) -> None:
         value = (record.value or b"").decode()
-        line = {"what": what, "pid": os.getpid(), "at": time.time(), "topic": record.topic}
+        line = {"what": what, "worker": WORKER, "at": time.time(), "topic": record.topic}
         self.log.write(
             json.dumps(line | {"partition": record.partition, "offset": record.offset, "value": value}) + "\n"
         )
 
     def log_event(self, what: str, assignments: Collection[Assignment] = ()) -> None:
         places = sorted([one.topic, one.partition] for one in assignments)
-        self.log.write(json.dumps({"what": what, "pid": os.getpid(), "at": time.time(), "places": places}) + "\n")
+        self.log.write(json.dumps({"what": what, "worker": WORKER, "at": time.time(), "places": places}) + "\n")
 
     def on_assigned(self, assignments: Collection[Assignment]) -> None:
         self.log_event("assigned", assignments)

@@ -19,10 +19,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.support.local_stack.stack import Stack
+from tests.support.processes.preloaded import commands_folder
 
 ROOT = Path(__file__).parents[3]
 APP = "tests.support.apps.transport_app:app"
-FAUST = (sys.executable, "-m", "faust", "-A", APP)
+BIN = Path(sys.executable).parent
 COORDINATOR_SECONDS = 10.0
 NO_COORDINATOR_YET = (
     KafkaError.NOT_COORDINATOR,
@@ -47,15 +48,13 @@ def free_port() -> int:
 
 @dataclass
 class Worker:
-    """A worker process. The workers of a scene share one log, whose lines have the pid."""
+    """A worker process. The workers of a scene share one log, whose lines have the worker's name."""
 
     process: subprocess.Popen[bytes]
     port: int
     output: Path
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
+    name: str
+    preloaded: bool
 
     def text(self) -> str:
         return self.output.read_text()
@@ -71,7 +70,8 @@ class Worker:
         return self.wait(seconds)
 
     def kill(self) -> None:
-        self.process.kill()
+        # A preloaded worker is dead when the program that stands for it has ended so.
+        self.process.send_signal(signal.SIGQUIT if self.preloaded else signal.SIGKILL)
         self.process.wait(10)
 
     def wait(self, seconds: float = 15) -> int:
@@ -108,6 +108,7 @@ class Scene:
         return {
             **os.environ,
             **self.stack.environment,
+            "PYTHONPATH": str(ROOT),
             "TEST_TOPICS": self.topic,
             "TEST_LOG": str(self.log),
             **extra,
@@ -115,23 +116,32 @@ class Scene:
 
     def start(self, **extra: str) -> Worker:
         port = free_port()
-        output = self.folder / f"worker-{len(self.workers)}.txt"
+        name = f"worker-{len(self.workers)}"
+        output = self.folder / f"{name}.txt"
+        folder = commands_folder()
         with output.open("wb") as file:
             process = subprocess.Popen(
-                [*FAUST, "worker", "-l", "info"],
+                [folder / "faust", "-A", APP, "worker", "-l", "info"],
                 cwd=ROOT,
-                env=self.environment({"STREAMS_WEB_PORT": str(port), **extra}),
+                env=self.environment({"STREAMS_WEB_PORT": str(port), "TEST_WORKER": name, **extra}),
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )
-        worker = Worker(process, port, output)
+        worker = Worker(process, port, output, name, preloaded=folder != BIN)
         self.workers.append(worker)
         return worker
 
     def command(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start `faust -A <the app> …`. `communicate` returns its output."""
+        """Start `faust -A <the app> …`. `communicate` returns its output.
+
+        It is not preloaded: Faust reads the commands of an app while it is imported.
+        """
         return subprocess.Popen(
-            [*FAUST, *arguments], cwd=ROOT, env=self.environment({}), stdout=subprocess.PIPE, text=True
+            [BIN / "faust", "-A", APP, *arguments],
+            cwd=ROOT,
+            env=self.environment({}),
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def open_gate(self) -> None:
@@ -167,7 +177,7 @@ class Scene:
     def lines(self, what: str, worker: Worker | None = None) -> list[dict[str, Any]]:
         text = self.log.read_text()
         found = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-        return [line for line in found if line["what"] == what and (worker is None or line["pid"] == worker.pid)]
+        return [line for line in found if line["what"] == what and (worker is None or line["worker"] == worker.name)]
 
     def settled(self, worker: Worker | None = None) -> Counter[str]:
         return Counter(line["value"] for line in self.lines("settled", worker))
