@@ -62,8 +62,6 @@ class Delivery:
     """ms since the epoch."""
     lost_runs: int = 0
     """Runs since the last counted one that lost their connection to the database."""
-    outages: int = 0
-    """Those of `lost_runs` after which the database did not answer."""
     due_since: float | None = None
     """When a delivery of a retry tier became due, in seconds of `time.perf_counter`. None: it never waited for that."""
 

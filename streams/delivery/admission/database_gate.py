@@ -4,7 +4,8 @@ An error alone does not tell an outage: a statement can end its own server proce
 the database with a new connection. If it answers, the deliveries run again, a few times. Then it was their own failure.
 
 A statement can also crash the whole server. All that ran then look alike, and the same runs meet again after it. So
-deliveries that have met a few outages run one at a time: the next outages are those of one delivery.
+deliveries that have lost a few runs run one at a time: the next runs are lost by one delivery. It does not matter
+whether the database answered after a lost run: a server can be back before the gate asks.
 """
 
 import asyncio
@@ -33,8 +34,8 @@ LOST_RUNS = 5
 """Uncounted runs of a delivery that lost their connection. The next one is a failed attempt."""
 Uncounted = Literal["outage", "lost run"]
 """Why a run that has failed is no failed attempt."""
-OUTAGES_TOGETHER = 3
-"""Outages that deliveries meet while they run side by side. Then each may be the cause, and they run one at a time."""
+RUNS_LOST_TOGETHER = 3
+"""Runs that deliveries lose side by side. Then each of them may be the cause, and they run one at a time."""
 LOST_RUN_PAUSE = 0.1
 """Seconds until a run that lost its connection is repeated. Each further pause is this much longer."""
 DISK_FULL = "53100"
@@ -97,7 +98,7 @@ def counts_lost_run(deliveries: Sequence[Delivery], error: BaseException) -> boo
 
 def forget_lost_runs(delivery: Delivery) -> None:
     """Begin to count again: an attempt has failed."""
-    delivery.lost_runs = delivery.outages = 0
+    delivery.lost_runs = 0
 
 
 def _looks_unavailable(error: DBAPIError, code: str | None) -> bool:
@@ -127,7 +128,7 @@ class DatabaseGate:
         self._turn = asyncio.Lock()
         self._no_turn = nullcontext()
         self.needs_turns = False
-        """Whether any delivery has met `OUTAGES_TOGETHER` outages. An attribute, because it is read for every run."""
+        """Whether any delivery has lost `RUNS_LOST_TOGETHER` runs. An attribute, because it is read for every run."""
         self._probe: asyncio.Task[None] | None = None
         self._confirmed: asyncio.Future[bool] | None = None
         """Whether the first probe failed; while it runs, without a result."""
@@ -144,10 +145,10 @@ class DatabaseGate:
     def turn(self, deliveries: Sequence[Delivery]) -> AbstractAsyncContextManager[None]:
         """Return what one run of deliveries is done in, until the gate has confirmed or denied its outage.
 
-        If they have met `OUTAGES_TOGETHER` outages, it waits until no other such run goes on in this process, in any
+        If they have lost `RUNS_LOST_TOGETHER` runs, it waits until no other such run goes on in this process, in any
         pool, and until the gate is open.
         """
-        if max(delivery.outages for delivery in deliveries) < OUTAGES_TOGETHER:
+        if max(delivery.lost_runs for delivery in deliveries) < RUNS_LOST_TOGETHER:
             return self._no_turn
         return self._alone()
 
@@ -165,11 +166,8 @@ class DatabaseGate:
         if database_error_kind(error) != "outage":
             return None
         has_failed = counts_lost_run(deliveries, error)
+        self.needs_turns |= max(delivery.lost_runs for delivery in deliveries) >= RUNS_LOST_TOGETHER
         confirmed = await self.confirm(error)
-        if confirmed and may_be_self_inflicted(error):
-            for delivery in deliveries:
-                delivery.outages += 1
-                self.needs_turns |= delivery.outages >= OUTAGES_TOGETHER
         if has_failed:
             return None
         return "outage" if confirmed else "lost run"

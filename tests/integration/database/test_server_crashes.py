@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from streams.delivery import Backoff, Work, handles
-from streams.delivery.admission.database_gate import LOST_RUNS, OUTAGES_TOGETHER
+from streams.delivery.admission.database_gate import LOST_RUNS, RUNS_LOST_TOGETHER
 from streams.settings import Settings
 from tests.support.apps.trials import SingleTrialRequested, note
 from tests.support.delivery_engine import open_bench
@@ -43,4 +43,4 @@ async def test_an_event_that_crashes_the_server_is_a_dead_letter_and_its_neighbo
         effects = {row["entity"] for row in await bench.query("select entity from trials")}
     assert sorted(found) == [("failure", 1), ("success", 1), ("success", 1)]
     assert effects == {"a", "b"}
-    assert OUTAGES_TOGETHER < len(crashes) <= LOST_RUNS + 1
+    assert RUNS_LOST_TOGETHER < len(crashes) <= LOST_RUNS + 1

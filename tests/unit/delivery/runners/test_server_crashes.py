@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from streams.database.ledger_errors import mark
 from streams.delivery.admission.breaker_registry import BreakerRegistry
-from streams.delivery.admission.database_gate import LOST_RUNS, OUTAGES_TOGETHER, DatabaseGate
+from streams.delivery.admission.database_gate import LOST_RUNS, RUNS_LOST_TOGETHER, DatabaseGate
 from streams.delivery.delivery import Delivery
 from streams.delivery.execution.attempt import AttemptContext, Availability
 from streams.delivery.runners.transactional import TransactionalRunner, _Done
@@ -35,10 +35,12 @@ def named(name: str) -> Delivery:
 
 
 class Server(DatabaseGate):
-    """A server whose transactions all end with a crash, and its gate: every lost connection is a confirmed outage."""
+    """A server whose transactions all end with a crash, and its gate."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_back_at_once: bool = False) -> None:
         super().__init__(ENGINE)
+        self._is_back_at_once = is_back_at_once
+        """Whether it answers again before the gate asks it. Then no outage is confirmed."""
         self.running: set[asyncio.Future[None]] = set()
         self.crashes = 0
         self.seconds = 0.03
@@ -55,7 +57,7 @@ class Server(DatabaseGate):
     async def confirm(self, error: BaseException) -> bool:
         assert isinstance(error, DBAPIError)
         await asyncio.sleep(0.001)
-        return True
+        return not self._is_back_at_once
 
 
 class Runner(TransactionalRunner):
@@ -103,9 +105,10 @@ class Runner(TransactionalRunner):
 
 
 @pytest.mark.requirement(SECTION, "R7: an event that crashes the server costs other deliveries no attempt")
-async def test_an_event_that_crashes_the_server_is_charged_alone() -> None:
+@pytest.mark.parametrize("is_back_at_once", [False, True])
+async def test_an_event_that_crashes_the_server_is_charged_alone(*, is_back_at_once: bool) -> None:
     """Two deliveries of its pool and one of another run beside it. After a few crashes they take turns with it."""
-    server = Server()
+    server = Server(is_back_at_once=is_back_at_once)
     one, other = Runner(server), Runner(server)
     async with asyncio.timeout(10):
         await asyncio.gather(
@@ -127,7 +130,7 @@ async def test_outages_cost_one_delivery_an_attempt_at_most() -> None:
     running = [asyncio.create_task(runner.until_settled(delivery)) for delivery in deliveries]
     async with asyncio.timeout(10):
         for _ in range(LOST_RUNS + 1):
-            expected = len(deliveries) if server.crashes < OUTAGES_TOGETHER else 1
+            expected = len(deliveries) if server.crashes < RUNS_LOST_TOGETHER else 1
             while len(server.running) < expected:  # noqa: ASYNC110 - only the fake knows
                 await asyncio.sleep(0.001)
             assert len(server.running) == expected
@@ -141,9 +144,9 @@ async def test_outages_cost_one_delivery_an_attempt_at_most() -> None:
 
 
 async def test_a_turn_begins_when_the_gate_is_open() -> None:
-    """What has met fewer outages does not wait for it."""
+    """What has lost fewer runs does not wait for it."""
     gate, fresh, suspected = DatabaseGate(ENGINE), a_delivery("fresh"), a_delivery("suspected")
-    suspected.outages = OUTAGES_TOGETHER
+    suspected.lost_runs = RUNS_LOST_TOGETHER
     began = asyncio.Event()
 
     async def take_turn() -> None:
