@@ -62,7 +62,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "Sche
     """Give the files that break servers to one process. The other modes of distribution stay as they are."""
     if config.getvalue("dist") != "loadfile":
         return None
-    from tests.support.local_stack.file_order import FilesOfOneStack  # noqa: PLC0415 - only in a run of processes
+    from tests.support.local_stack.file_scheduling import FilesOfOneStack  # noqa: PLC0415 - only in a run of processes
 
     return FilesOfOneStack(config, log)
 

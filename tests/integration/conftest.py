@@ -37,8 +37,8 @@ from tests.support.processes.worker_process import Streams, WorkerProcess, wait_
 PARTITIONS = 2
 """The default partitions per topic. With four, a broker needs a second to create the topics of one test."""
 
-NEED_ALL_TOPICS = {"worker", "commands", "streams"}
-"""The fixtures with processes and commands of the whole deployment."""
+NEED_ALL_TOPICS = {"commands", "streams"}
+"""The fixtures with commands that look at the whole catalogue."""
 
 __all__ = ["Stack", "make_template", "running_stack"]
 
@@ -172,13 +172,11 @@ def topics(settings: Settings, request: pytest.FixtureRequest) -> Settings:
     events, in the test's own process, needs none of them.
     """
     mark = request.node.get_closest_marker("topics")
-    if "worker" in request.fixturenames:
-        make_topics(settings)
-    elif mark is not None:
-        make_topics(settings, mark.args)
-    else:
+    built_in: Collection[str] | None = None
+    if "worker" not in request.fixturenames:
         in_process = "trial" in request.fixturenames and NEED_ALL_TOPICS.isdisjoint(request.fixturenames)
-        make_topics(settings, () if in_process else None)
+        built_in = mark.args if mark else () if in_process else None
+    make_topics(settings, built_in)
     return settings
 
 

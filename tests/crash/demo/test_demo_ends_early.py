@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes.demo_process import demo, environment, processes_in
-from tests.support.processes.worker_process import BIN, wait_for
+from tests.support.processes.preloaded import BIN
+from tests.support.processes.worker_process import wait_for
 
 
 @pytest.mark.requirement("The demo", "non-zero if anything it claims did not happen")

@@ -19,8 +19,8 @@ import pytest
 
 from streams.settings import Settings
 from tests.support.pages import Block, Page, pages, runnable
-from tests.support.processes.preloaded import commands_folder
-from tests.support.processes.worker_process import BIN, PATIENCE, free_port
+from tests.support.processes.preloaded import BIN, commands_folder
+from tests.support.processes.worker_process import PATIENCE, free_port
 
 ROOT = Path(__file__).parents[3]
 MARK = "@@ the block has ended"

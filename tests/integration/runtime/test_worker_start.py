@@ -14,7 +14,8 @@ from streams.runtime.declarations import build_handlers, topics_to_read
 from streams.settings import Settings
 from streams.topics import load_catalogue
 from tests.support.cli import Commands
-from tests.support.processes.worker_process import BIN, ROOT, WorkerProcess, free_port, publish, rows, scalar, wait_for
+from tests.support.processes.preloaded import BIN
+from tests.support.processes.worker_process import ROOT, WorkerProcess, free_port, publish, rows, scalar, wait_for
 
 MakeWorker = Callable[..., WorkerProcess]
 

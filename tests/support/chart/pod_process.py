@@ -14,7 +14,8 @@ from urllib.request import urlopen
 
 from tests.support.chart.pods import FROM_SECRET, Container, environment, port_names
 from tests.support.chart.render import Object
-from tests.support.processes.worker_process import BIN, ROOT
+from tests.support.processes.preloaded import BIN
+from tests.support.processes.worker_process import ROOT
 
 _TEMPORARY = "/tmp"  # noqa: S108 - the path in the container
 _READ_ONLY = """

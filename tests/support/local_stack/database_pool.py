@@ -8,11 +8,10 @@ it.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 import psycopg
-from sqlalchemy.engine import make_url
 
 from tests.support.local_stack.databases import admin, copy_template, drop_database, url
 from tests.support.local_stack.stack import Stack
@@ -97,8 +96,8 @@ class _Pool:
     """The spare copies of a template for this process, and its connection of the administrator."""
 
     connection: psycopg.Connection
-    spares: list[_Spare] = field(default_factory=list)
-    template: _Template | None = None
+    template: _Template
+    spares: list[_Spare]
 
 
 _pools: dict[tuple[str, str], _Pool] = {}
@@ -121,7 +120,7 @@ def pooled_database(stack: Stack, template: str, name: str) -> Iterator[str]:
         return
     changes: int | None = known
     if _rows_written(pool.connection, idle) != before:
-        with _connection_to(stack, idle) as connection:
+        with admin(stack, idle) as connection:
             changes = _empty(connection, pool.template, known)
     since = _rows_written(pool.connection, idle)[1]
     if changes is None or since != before[1] or _has_own_settings(pool.connection, idle):
@@ -137,10 +136,6 @@ def _take(pool: _Pool, stack: Stack, template: str, name: str) -> int:
         pool.connection.execute(f"alter database {spare.name} rename to {name}")
         return spare.changes
     copy_template(pool.connection, stack, template, name)
-    if pool.template is None:
-        with _connection_to(stack, name) as connection:
-            filled = [table for (table,) in connection.execute(_TABLES_WITH_ROWS)]
-            pool.template = _Template(*_schema(connection), filled)
     return 0
 
 
@@ -148,7 +143,7 @@ def _pool(stack: Stack, template: str) -> _Pool:
     """Return the pool of copies, with a connection that works: a test may have ended the server's sessions."""
     key = (stack.database_admin_url, template)
     if key not in _pools:
-        _pools[key] = _Pool(admin(stack))
+        _pools[key] = _new_pool(stack, template)
     pool = _pools[key]
     try:
         pool.connection.execute("")
@@ -157,15 +152,17 @@ def _pool(stack: Stack, template: str) -> _Pool:
     return pool
 
 
-def _connection_to(stack: Stack, name: str) -> psycopg.Connection:
-    address = make_url(stack.database_admin_url).set(database=name).render_as_string(hide_password=False)
-    return psycopg.connect(address, autocommit=True)
+def _new_pool(stack: Stack, template: str) -> _Pool:
+    """Make the first copy, and look at it. The template itself cannot be copied while somebody is connected to it."""
+    connection, first = admin(stack), f"{stack.fresh_name()}_idle"
+    copy_template(connection, stack, template, first)
+    with admin(stack, first) as copy:
+        filled = [table for (table,) in copy.execute(_TABLES_WITH_ROWS)]
+        return _Pool(connection, _Template(*_schema(copy), filled), [_Spare(first, 0)])
 
 
-def _empty(connection: psycopg.Connection, template: _Template | None, known: int) -> int | None:
+def _empty(connection: psycopg.Connection, template: _Template, known: int) -> int | None:
     """Remove new tables and all rows. Returns the count of changes of the catalogs; None if that is not enough."""
-    if template is None:
-        return None
     of_tables, others = _changes(connection, template)
     if others:
         return None

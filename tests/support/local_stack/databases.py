@@ -82,12 +82,12 @@ def url(stack: Stack, database: str) -> URL:
     return make_url(stack.environment["STREAMS_DATABASE_URL"]).set(database=database, drivername="postgresql")
 
 
-def admin(stack: Stack) -> psycopg.Connection:
-    """Return a connection that can create and drop databases.
+def admin(stack: Stack, database: str | None = None) -> psycopg.Connection:
+    """Return a connection that can create and drop databases. None: to the server's own database.
 
     It is the administrator's: only a superuser may end the autovacuum process that works on a database to drop.
     """
-    return psycopg.connect(stack.database_admin_url, autocommit=True)
+    return psycopg.connect(stack.database_admin_url, dbname=database, autocommit=True)
 
 
 def _owner(stack: Stack) -> str:

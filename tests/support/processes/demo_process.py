@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.support.processes.worker_process import BIN
+from tests.support.processes.preloaded import BIN
 
 ROOM = Path("demo")
 

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.processes.preloaded import commands_folder
-from tests.support.processes.worker_process import BIN, ROOT
+from tests.support.processes.preloaded import BIN, commands_folder
+from tests.support.processes.worker_process import ROOT
 
 
 class RelayProcess:

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections import Counter
@@ -19,11 +18,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.support.local_stack.stack import Stack
-from tests.support.processes.preloaded import commands_folder
+from tests.support.processes.preloaded import BIN, commands_folder, kill
 
 ROOT = Path(__file__).parents[3]
 APP = "tests.support.apps.transport_app:app"
-BIN = Path(sys.executable).parent
 COORDINATOR_SECONDS = 10.0
 NO_COORDINATOR_YET = (
     KafkaError.NOT_COORDINATOR,
@@ -54,7 +52,8 @@ class Worker:
     port: int
     output: Path
     name: str
-    preloaded: bool
+    folder: Path
+    """Of the command."""
 
     def text(self) -> str:
         return self.output.read_text()
@@ -70,9 +69,7 @@ class Worker:
         return self.wait(seconds)
 
     def kill(self) -> None:
-        # A preloaded worker is dead when the program that stands for it has ended so.
-        self.process.send_signal(signal.SIGQUIT if self.preloaded else signal.SIGKILL)
-        self.process.wait(10)
+        kill(self.process, self.folder)
 
     def wait(self, seconds: float = 15) -> int:
         try:
@@ -127,7 +124,7 @@ class Scene:
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )
-        worker = Worker(process, port, output, name, preloaded=folder != BIN)
+        worker = Worker(process, port, output, name, folder)
         self.workers.append(worker)
         return worker
 

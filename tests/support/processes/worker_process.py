@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -21,14 +20,13 @@ from streams.codec import build_codec
 from streams.publishing import EventProducer
 from streams.settings import Settings
 from streams.topics import load_catalogue
-from tests.support.processes.preloaded import commands_folder
+from tests.support.processes.preloaded import BIN, commands_folder, kill
 
 T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds after which an unmet condition fails a test."""
 START = 60.0
 """Seconds that a worker may need to be ready. On a busy machine its imports alone take ten."""
-BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[3]
 
 
@@ -133,9 +131,7 @@ class WorkerProcess:
     def kill(self) -> None:
         """Send SIGKILL, if the worker runs."""
         if self.process is not None and self.process.poll() is None:
-            # A preloaded worker is dead when the program that stands for it has ended so.
-            self.process.send_signal(signal.SIGKILL if self._folder == BIN else signal.SIGQUIT)
-            self.process.wait(10)
+            kill(self.process, self._folder)
 
     def wait(self, seconds: float = PATIENCE) -> int:
         """Wait until the worker ends by itself. Returns the exit code."""

@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from shlex import quote
 
 BIN = Path(sys.executable).parent
+"""The folder of the real commands."""
 ROOT = Path(__file__).parents[4]
 COMMANDS = ("streams", "faust")
 _SCRIPT = """#!/bin/sh
@@ -30,6 +32,13 @@ def enable_preloading() -> None:
 def commands_folder() -> Path:
     """Return the folder with `streams` and `faust`: the preloaded ones if they are enabled, else the real ones."""
     return _preloaded() if _enabled else BIN
+
+
+def kill(process: "subprocess.Popen[bytes]", folder: Path) -> None:
+    """Kill a command of a folder by SIGKILL. Returns once it is dead."""
+    # A preloaded process is dead when the program that stands for it has ended so.
+    process.send_signal(signal.SIGKILL if folder == BIN else signal.SIGQUIT)
+    process.wait(10)
 
 
 @cache
