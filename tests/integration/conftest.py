@@ -11,7 +11,6 @@ from confluent_kafka.admin import NewTopic
 from sqlalchemy import Engine
 
 from streams.codec import default_codec
-from streams.database import sync_engine
 from streams.operations.topics.apply import apply, plan_topics
 from streams.runtime.declarations import build_catalogue
 from streams.settings import POOL_NAMES, Settings, load_settings
@@ -19,7 +18,7 @@ from streams.topics import BUILT_IN
 from tests.support.cli import Commands
 from tests.support.local_stack.cluster import admin_client, delete_topics, topic_names
 from tests.support.local_stack.database_pool import pooled_database
-from tests.support.local_stack.databases import make_template
+from tests.support.local_stack.databases import make_template, polling_engine
 from tests.support.local_stack.leftovers import register_run
 from tests.support.local_stack.stack import (
     FOLDER,
@@ -159,7 +158,7 @@ def database_url(settings: Settings) -> str:
 @pytest.fixture
 def engine(settings: Settings) -> Iterator[Engine]:
     """Return a synchronous engine on the test's database."""
-    made = sync_engine(settings)
+    made = polling_engine(settings)
     yield made
     made.dispose()
 

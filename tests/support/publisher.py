@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from schemas import Event
 from streams import headers
 from streams.codec import Codec, build_codec
-from streams.database import sync_engine
 from streams.database.tables import outbox
 from streams.publishing.outbox.outbox import headers_from_json
 from streams.topics import load_catalogue
 from tests.integration.conftest import Stack, own_environment, settings_in
+from tests.support.local_stack.databases import polling_engine
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def open_senders(stack: Stack, template: str, folder: Path) -> Iterator[Senders]
     """Open senders on their own database."""
     with own_environment(stack, template, folder) as environment:
         settings = settings_in(environment)
-        engine = sync_engine(settings)
+        engine = polling_engine(settings)
         try:
             yield Senders(engine, build_codec(settings, load_catalogue(settings)))
         finally:

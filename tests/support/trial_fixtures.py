@@ -4,22 +4,24 @@
 checks only its own events.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from sqlalchemy import Engine, text
 
 from schemas import Event
-from streams.database import sync_engine
 from streams.runtime.declarations import build_catalogue
 from streams.schema_registry.export import export
 from streams.settings import Settings
 from tests.integration.conftest import make_topics, settings_in
 from tests.support.apps import trials
 from tests.support.cli import Commands
+from tests.support.local_stack.databases import polling_engine
 from tests.support.processes.worker_process import WorkerProcess, publish, rows, scalar, wait_for
 
 PACKAGE = trials.__name__
@@ -40,8 +42,18 @@ def with_trials(environment: dict[str, str], folder: Path) -> dict[str, str]:
 def with_package(environment: dict[str, str], folder: Path, package: str) -> dict[str, str]:
     """Return the settings with the events of a package for every process. The schemas are written to `folder`."""
     registry = folder / "registry"
-    export(build_catalogue(Settings(handlers=(package,))), registry)
+    registry.mkdir()
+    for name, content in _exported(package).items():
+        (registry / name).write_bytes(content)
     return {**environment, "STREAMS_HANDLERS": package, "STREAMS_SCHEMA_REGISTRY_URL": f"file:{registry}"}
+
+
+@cache
+def _exported(package: str) -> Mapping[str, bytes]:
+    """Return the files of a registry with the events of a package. To make them takes a tenth of a second."""
+    with TemporaryDirectory() as folder:
+        export(build_catalogue(Settings(handlers=(package,))), Path(folder))
+        return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
 
 
 @pytest.fixture
@@ -102,7 +114,7 @@ def trials_running(environment: dict[str, str], folder: Path) -> Iterator[TrialR
     environment = with_trials(environment, folder)
     settings = settings_in(environment)
     make_topics(settings)
-    engine = sync_engine(settings)
+    engine = polling_engine(settings)
     make_table(engine)
     worker = WorkerProcess(environment, folder / "worker.log").start()
     try:

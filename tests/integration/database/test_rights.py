@@ -22,6 +22,7 @@ from streams.topics import load_catalogue
 from tests.integration.conftest import settings_in
 from tests.support.apps.trials import SingleTrialRequested
 from tests.support.cli import Commands
+from tests.support.local_stack.databases import admin, admin_url
 from tests.support.local_stack.sql_roles import ROLES, SQL, sql_roles
 from tests.support.local_stack.stack import Stack
 from tests.support.processes.relay_process import RelayProcess
@@ -92,8 +93,7 @@ def test_a_missing_right_is_one_line_at_the_start(
     url = make_url(environment["STREAMS_DATABASE_URL"])
     role = f"limited_{uuid4().hex[:8]}"
     own = url.set(username=role, password="secret").render_as_string(hide_password=False)
-    admin = make_url(stack.database_admin_url).set(database=url.database).render_as_string(hide_password=False)
-    with psycopg.connect(admin, autocommit=True) as connection:
+    with admin(stack, url.database) as connection:
         connection.execute(f"create role {role} login password 'secret'")
         connection.execute(f"grant usage on schema streams to {role}")
         connection.execute(f"grant all on all tables in schema streams, public to {role}")
@@ -118,8 +118,7 @@ def test_an_upgrade_grants_the_rights(stack: Stack, commands: Commands, engine: 
     assert refused.returncode == 1
     assert refused.stderr.startswith('streams: the database rejected the migration: role "streams_')
     names = ("streams_worker", "streams_sender", "streams_relay", "streams_reader")
-    admin = make_url(stack.database_admin_url).set(database=engine.url.database)
-    with psycopg.connect(admin.render_as_string(hide_password=False), autocommit=True) as connection:
+    with admin(stack, engine.url.database) as connection:
         for name in names:
             connection.execute(f"create role {name}")
         try:
@@ -142,24 +141,23 @@ def test_the_owner_of_the_tables_creates_the_roles(stack: Stack, engine: Engine)
     suffix = uuid4().hex[:8]
     account = f"platform_{suffix}"
     names = {role: f"{role}_{suffix}" for role in ROLES}
-    url = make_url(stack.database_admin_url).set(database=engine.url.database)
-    own = url.set(username=account, password="secret").render_as_string(hide_password=False)
+    own = make_url(admin_url(stack, engine.url.database)).set(username=account, password="secret")
     sql = f"drop schema streams cascade; {(SQL / 'roles.sql').read_text()}"
     for role, name in names.items():
         sql = sql.replace(role, name)
-    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as admin:
-        admin.execute(f"create role {account} createrole login password 'secret'")
-        admin.execute(f"grant {engine.url.username} to {account}")
+    with admin(stack, engine.url.database) as server:
+        server.execute(f"create role {account} createrole login password 'secret'")
+        server.execute(f"grant {engine.url.username} to {account}")
         try:
-            with psycopg.connect(own, autocommit=True) as connection:
+            with psycopg.connect(own.render_as_string(hide_password=False), autocommit=True) as connection:
                 connection.execute(sql)
             granted = f"select has_table_privilege('{names['streams_worker']}', 'documents', 'update')"
-            assert admin.execute(granted).fetchone() == (True,)
+            assert server.execute(granted).fetchone() == (True,)
         finally:
             for name in (*names.values(), account):
-                admin.execute(f"drop owned by {name}")
+                server.execute(f"drop owned by {name}")
             for name in (*names.values(), account):
-                admin.execute(f"drop role {name}")
+                server.execute(f"drop role {name}")
 
 
 def test_the_files_are_those_that_the_command_prints(commands: Commands) -> None:

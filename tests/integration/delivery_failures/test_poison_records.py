@@ -19,7 +19,6 @@ from streams import headers
 from streams.codec import Codec, build_codec
 from streams.codec.claim_check import TICKET_MAGIC, Ticket
 from streams.codec.encryption import ENCRYPTED_MAGIC
-from streams.database import sync_engine
 from streams.runtime.declarations import build_catalogue
 from streams.schema_registry.export import export
 from streams.settings import Settings
@@ -31,6 +30,7 @@ from tests.support.apps import poisons
 from tests.support.apps.poisons import LongPoisonSent, PoisonSent
 from tests.support.hostile.raw_producer import RawProducer, RawRecord
 from tests.support.kafka_records import end_offsets, read_all
+from tests.support.local_stack.databases import polling_engine
 from tests.support.processes.worker_process import WorkerProcess, publish, rows, scalar, wait_for
 
 DLQ_LIMIT = 60_000
@@ -60,7 +60,7 @@ def settings(environment: dict[str, str]) -> Settings:
 
 @pytest.fixture(scope="module")
 def engine(settings: Settings) -> Iterator[Engine]:
-    made = sync_engine(settings)
+    made = polling_engine(settings)
     yield made
     made.dispose()
 

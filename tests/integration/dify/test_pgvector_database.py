@@ -15,6 +15,7 @@ from streams.dify.search import passages
 from streams.dify.vector_stores.pgvector import table_name
 from streams.dify.vector_stores.pgvector_database import VectorDatabase, vector_database
 from streams.settings import Settings, SettingsError
+from tests.support.local_stack.databases import admin, admin_url
 from tests.support.local_stack.stack import Stack
 from tests.support.platform.handler_runs import Site, open_site, prose
 
@@ -26,10 +27,10 @@ EXTENSION = text("select count(*) from pg_extension where extname = 'vector'")
 @pytest.fixture
 def vectors_url(stack: Stack) -> Iterator[str]:
     """An empty database without the extension, and an account that may create it."""
-    name, server = f"vectors_{uuid4().hex[:8]}", make_url(stack.database_admin_url)
-    with psycopg.connect(stack.database_admin_url, autocommit=True) as connection:
+    name = f"vectors_{uuid4().hex[:8]}"
+    with admin(stack) as connection:
         connection.execute(f"create database {name} template template0")
-        yield server.set(database=name).render_as_string(hide_password=False)
+        yield admin_url(stack, name)
         connection.execute(f"drop database {name} with (force)")
 
 
@@ -93,8 +94,8 @@ async def test_the_extension_is_created_in_the_platform_s_database(
     stack: Stack, database_url: str, tmp_path: Path
 ) -> None:
     """Nothing else creates it there before the first collection, if the account may."""
-    own = make_url(stack.database_admin_url).set(database=make_url(database_url).database)
-    async with open_site(own.render_as_string(hide_password=False), tmp_path / "files") as site:
+    own = admin_url(stack, make_url(database_url).database)
+    async with open_site(own, tmp_path / "files") as site:
         async with site.transaction() as session:
             await session.execute(text("drop extension vector"))
         dataset = await site.add_dataset()

@@ -12,6 +12,7 @@ from streams.settings import POOL_NAMES, Settings, SettingsError
 from streams.topics import load_catalogue
 from tests.support.cli import Commands
 from tests.support.local_stack.cluster import delete_topic
+from tests.support.local_stack.databases import admin_url
 from tests.support.local_stack.stack import Stack
 from tests.support.processes.worker_process import free_port
 from tests.support.proxies.transaction_pooler import transaction_pooler
@@ -42,7 +43,7 @@ def test_each_broken_thing_is_named(stack: Stack, topics: Settings, commands: Co
     role = f"{topics.application}_role"
     catalogue = load_catalogue(topics)
     database = make_url(topics.database_url.get_secret_value())
-    server = make_url(stack.database_admin_url).set(drivername="postgresql+psycopg", database=database.database)
+    server = make_url(admin_url(stack, database.database)).set(drivername="postgresql+psycopg")
     engine = create_engine(server, poolclass=NullPool)
     in_the_way = tmp_path / "file"
     in_the_way.write_text("not a folder")

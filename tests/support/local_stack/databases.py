@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
-from sqlalchemy import NullPool, create_engine
+from sqlalchemy import Engine, NullPool, create_engine
 from sqlalchemy.engine import URL, make_url
 
 import streams.database
 import streams.database.tables
 from streams.database import migrations
+from streams.database.engines import connect_arguments, database_url
+from streams.database.ledger_errors import mark_errors
 from streams.database.migrations import upgrade
 from streams.dify import models
 from streams.dify.models import create_platform_tables
@@ -82,12 +84,27 @@ def url(stack: Stack, database: str) -> URL:
     return make_url(stack.environment["STREAMS_DATABASE_URL"]).set(database=database, drivername="postgresql")
 
 
+def admin_url(stack: Stack, database: str | None) -> str:
+    """Return the administrator's URL of a database."""
+    return make_url(stack.database_admin_url).set(database=database).render_as_string(hide_password=False)
+
+
 def admin(stack: Stack, database: str | None = None) -> psycopg.Connection:
     """Return a connection that can create and drop databases. None: to the server's own database.
 
     It is the administrator's: only a superuser may end the autovacuum process that works on a database to drop.
     """
     return psycopg.connect(stack.database_admin_url, dbname=database, autocommit=True)
+
+
+def polling_engine(settings: Settings) -> Engine:
+    """Return an engine for a test that asks the database again and again while it waits. It keeps its connections.
+
+    To open one takes both sides much longer than to answer. It has the options of `streams.database.sync_engine`.
+    """
+    arguments = {**connect_arguments(settings, "command"), "prepare_threshold": None}
+    engine = create_engine(database_url(settings), hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
+    return mark_errors(engine)
 
 
 def _owner(stack: Stack) -> str:

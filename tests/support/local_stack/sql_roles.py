@@ -9,6 +9,7 @@ import psycopg
 from sqlalchemy import Engine, NullPool, create_engine
 from sqlalchemy.engine import make_url
 
+from tests.support.local_stack.databases import admin_url
 from tests.support.local_stack.stack import Stack
 from tests.support.processes.worker_process import ROOT
 
@@ -53,8 +54,7 @@ class Roles:
 def sql_roles(stack: Stack, database: str) -> Iterator[Roles]:
     """Create the roles in a database, in which the schema is dropped. At the end they are dropped."""
     suffix = uuid4().hex[:8]
-    url = make_url(stack.database_admin_url).set(database=database).render_as_string(hide_password=False)
-    roles = Roles(url, {role: f"{role}_{suffix}" for role in ROLES})
+    roles = Roles(admin_url(stack, database), {role: f"{role}_{suffix}" for role in ROLES})
     roles.execute("drop schema streams cascade")
     roles.run_file("roles.sql")
     for role in ROLES:

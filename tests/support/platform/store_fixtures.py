@@ -7,11 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg
 import pytest
 from pydantic import SecretStr
 from qdrant_client import AsyncQdrantClient
-from sqlalchemy import make_url
 
 from streams.dify.vector_stores.elasticsearch import build_elasticsearch_index
 from streams.dify.vector_stores.pgvector import PgVectorIndex
@@ -23,6 +21,7 @@ from streams.settings import Settings
 from tests.support.fakes.vector_stores.elasticsearch_server import ElasticsearchServer, elasticsearch_server
 from tests.support.fakes.vector_stores.milvus_server import milvus_server
 from tests.support.fakes.vector_stores.weaviate_server import weaviate_server
+from tests.support.local_stack.databases import admin, admin_url
 from tests.support.local_stack.stack import Stack
 from tests.support.platform.handler_runs import Site
 
@@ -99,8 +98,8 @@ async def _qdrant(folder: Path) -> AsyncIterator[VectorIndex]:
 @asynccontextmanager
 async def _pgvector_elsewhere(stack: Stack) -> AsyncIterator[VectorIndex]:
     name = f"vectors_{uuid4().hex[:8]}"
-    url = make_url(stack.database_admin_url).set(database=name).render_as_string(hide_password=False)
-    with psycopg.connect(stack.database_admin_url, autocommit=True) as connection:
+    url = admin_url(stack, name)
+    with admin(stack) as connection:
         connection.execute(f"create database {name} template template0")
         yield PgVectorIndex(vector_database(Settings.model_validate({"pgvector_url": url})))
         connection.execute(f"drop database {name} with (force)")
