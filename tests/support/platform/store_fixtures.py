@@ -14,7 +14,7 @@ from qdrant_client import AsyncQdrantClient
 from streams.dify.vector_stores.elasticsearch import build_elasticsearch_index
 from streams.dify.vector_stores.pgvector import PgVectorIndex
 from streams.dify.vector_stores.pgvector_database import vector_database
-from streams.dify.vector_stores.port import VectorIndex
+from streams.dify.vector_stores.port import Entry, VectorIndex
 from streams.dify.vector_stores.qdrant import QdrantIndex
 from streams.dify.vector_stores.weaviate import WeaviateIndex
 from streams.settings import Settings
@@ -28,6 +28,16 @@ from tests.support.platform.handler_runs import Site
 STORES = ("pgvector", "pgvector elsewhere", "qdrant", "weaviate", "milvus", "elasticsearch", "opensearch")
 _WEAVIATE, _WEAVIATE_KEY = "STREAMS_TEST_WEAVIATE_URL", "STREAMS_TEST_WEAVIATE_KEY"
 """A real server to use in place of the one that speaks its protocol."""
+
+
+def an_id() -> str:
+    """Return a new id."""
+    return str(uuid4())
+
+
+def entry(dataset_id: str, vector: list[float], document_id: str | None = None, content: str = "text") -> Entry:
+    """Return an entry of a new node."""
+    return Entry(an_id(), content, "hash", document_id or an_id(), dataset_id, vector)
 
 
 @pytest.fixture(params=["pgvector", "qdrant"])
