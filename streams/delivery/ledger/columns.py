@@ -3,7 +3,6 @@
 import base64
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -12,6 +11,7 @@ from pydantic import BaseModel
 
 from schemas import Event
 from schemas.sensitivity import marks_of
+from streams.database.zero_bytes import without_zero_bytes
 from streams.delivery.delivery import Delivery, at_ms
 from streams.delivery.handler import JSON
 from streams.headers import Headers
@@ -27,8 +27,6 @@ RESULT_LIMIT = 8 * 1024
 ARGS_LIMIT = 256 * 1024
 """Characters of an event's JSON above which its row has only the beginning of each long text."""
 LONG_TEXT = 1000
-_ZERO_BYTE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
-"""A zero byte in JSON: an escape after an even number of backslashes. After an odd one, its characters are text."""
 _OWN_COLUMNS = {"event_id", "tenant_id"}
 
 
@@ -78,7 +76,7 @@ def args_json(delivery: Delivery) -> str:
             encoded = json.dumps(_shortened(json.loads(encoded)), ensure_ascii=False)
     except Exception as error:  # noqa: BLE001 - the row is for people; it must not decide about the event
         return omitted_args(f"they are no JSON: {type_name(error)}")
-    return _without_nul(encoded)
+    return without_zero_bytes(encoded)
 
 
 def omitted_args(why: str) -> str:
@@ -155,11 +153,7 @@ def result_json(result: JSON) -> str | None:
     if len(encoded) > RESULT_LIMIT:
         log.warning("result of a handler is too large to be stored", size=len(encoded), limit=RESULT_LIMIT)
         return json.dumps({"omitted": f"{len(encoded)} bytes; at most {RESULT_LIMIT} are kept"})
-    return _without_nul(encoded.decode())
-
-
-def _without_nul(encoded: str) -> str:
-    return _ZERO_BYTE.sub(r"\1\\ufffd", encoded)
+    return without_zero_bytes(encoded.decode())
 
 
 def headers_json(record_headers: Headers) -> str:

@@ -1,10 +1,8 @@
 """Reads the columns of the platform that contain JSON as text."""
 
 import json
-import re
 
-_ZERO_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-"""A zero byte in JSON: an escape after an even number of backslashes. After an odd one, its characters are text."""
+from streams.database.zero_bytes import has_zero_byte
 
 
 def read_object(text: str | None) -> dict[str, object] | None:
@@ -19,4 +17,4 @@ def read_object(text: str | None) -> dict[str, object] | None:
         plain.encode()
     except (ValueError, RecursionError):  # UnicodeEncodeError is a ValueError
         return None
-    return found if isinstance(found, dict) and _ZERO_BYTE.search(plain) is None else None
+    return found if isinstance(found, dict) and not has_zero_byte(plain) else None
