@@ -70,10 +70,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "Sche
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Leave the modules and the collected tests out of the garbage collector, which took a tenth of the tests' time."""
-    gc.collect()
     gc.freeze()
     gc.enable()
-    gc.set_threshold(10_000, 10, 10)
+    gc.set_threshold(50_000, 20, 50)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
