@@ -17,7 +17,7 @@ from streams.observability.error_text import message
 from streams.observability.logs import get_logger
 
 log = get_logger(__name__)
-_RETRY_SECONDS = 0.3
+RETRY_SECONDS = 0.3
 """Seconds before the second and last attempt."""
 _QUIET_SECONDS = 30.0
 """Seconds without requests after Redis did not answer."""
@@ -85,7 +85,7 @@ class CoordinationKeys:
         if time.monotonic() < self._retry_at:
             return
         # Two attempts: a failover may be in progress, or only the pooled connection is closed.
-        for pause in (_RETRY_SECONDS, None):
+        for pause in (RETRY_SECONDS, None):
             try:
                 async with asyncio.timeout(self._seconds):
                     await command(self._redis.current())

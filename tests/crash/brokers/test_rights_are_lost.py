@@ -22,7 +22,8 @@ from streams.publishing import EventProducer, PublishError
 from streams.settings import Settings
 from tests.support.local_stack.cluster import topic_names
 from tests.support.local_stack.stack import Stack
-from tests.support.processes.transport_worker import Scene, wait_until
+from tests.support.processes.transport_worker import Scene
+from tests.support.processes.worker_process import wait_for
 
 
 class GuardedKafka(Kafka):
@@ -93,24 +94,24 @@ def test_the_topics_that_may_be_read_go_on(
         first = refused.start(**environment)
         refused.produce(["a-1"])
         other.produce(["b-1"])
-        wait_until(lambda: len(refused.settled()) == 2, 60, "both topics are read")
-        wait_until(lambda: refused.committed() == [1], 10, "and committed: later, a commit would be refused")
+        wait_for(lambda: len(refused.settled()) == 2, "both topics are read", 60)
+        wait_for(lambda: refused.committed() == [1], "and committed: later, a commit would be refused", 10)
         deny(admin, refused.topic, operation)
         if operation is AclOperation.READ:
             refused.produce(["a-2"])
-            wait_until(lambda: refused.topic in first.state()["activity"][0]["unreadable"], 20, "the fault is known")
+            wait_for(lambda: refused.topic in first.state()["activity"][0]["unreadable"], "the fault is known", 20)
         other.produce(["b-2"])
-        wait_until(lambda: "b-2" in refused.settled(), 20, "the other topic goes on")
+        wait_for(lambda: "b-2" in refused.settled(), "the other topic goes on", 20)
         assert first.terminate() == 0
         second = refused.start(**environment)
         other.produce(["b-3"])
-        wait_until(lambda: "b-3" in refused.settled(), 60, "it goes on after a restart")
-        wait_until(lambda: refused.topic in second.state()["activity"][0]["unreadable"], 20, "the fault is known")
+        wait_for(lambda: "b-3" in refused.settled(), "it goes on after a restart", 60)
+        wait_for(lambda: refused.topic in second.state()["activity"][0]["unreadable"], "the fault is known", 20)
         assert "a topic cannot be read" in second.text()
         allow(admin, refused.topic)
         refused.produce(["a-3"])
-        wait_until(lambda: "a-3" in refused.settled(), 40, "the topic is read again")
-        wait_until(lambda: second.state()["activity"][0]["unreadable"] == {}, 30, "the fault has ended")
+        wait_for(lambda: "a-3" in refused.settled(), "the topic is read again", 40)
+        wait_for(lambda: second.state()["activity"][0]["unreadable"] == {}, "the fault has ended", 30)
         assert refused.settled()["a-1"] == 1
         assert second.process.poll() is None
     finally:

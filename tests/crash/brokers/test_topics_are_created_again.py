@@ -11,7 +11,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from tests.support.faults.group_protocols import both_protocols
 from tests.support.local_stack.cluster import admin_client
 from tests.support.local_stack.stack import Stack
-from tests.support.processes.transport_worker import Scene, wait_until
+from tests.support.processes.transport_worker import Scene
+from tests.support.processes.worker_process import wait_for
 
 
 @pytest.fixture
@@ -48,12 +49,12 @@ def test_a_topic_that_is_created_again_is_read_from_its_start(scene: Scene, prot
     """Every record of the new topic is settled, also where the former position is valid in it. The worker goes on."""
     worker = scene.start(STREAMS_GROUP_PROTOCOL=protocol)
     scene.produce([f"old-{number}" for number in range(45)])
-    wait_until(lambda: scene.committed() == [45], 60, "the first topic is read")
+    wait_for(lambda: scene.committed() == [45], "the first topic is read", 60)
     create_again(scene)
     new = [f"new-{number}" for number in range(records)]
     scene.produce(new)
-    wait_until(settled_all(scene, new), 30, "the new topic is read whole")
-    wait_until(lambda: scene.committed() == [records], 10, "and committed")
+    wait_for(settled_all(scene, new), "the new topic is read whole", 30)
+    wait_for(lambda: scene.committed() == [records], "and committed", 10)
     assert worker.process.poll() is None
 
 
@@ -69,10 +70,10 @@ def test_aborted_records_at_the_end_are_committed(scene: Scene) -> None:
             producer.produce(scene.topic, f"{kind}-{number}".encode(), partition=0)
         producer.flush(10)
         producer.commit_transaction() if kind == "kept" else producer.abort_transaction()
-    wait_until(lambda: scene.committed() == [14], 60, "the offset is after the last marker")
+    wait_for(lambda: scene.committed() == [14], "the offset is after the last marker", 60)
     assert scene.settled() == {f"kept-{number}": 1 for number in range(5)}
-    wait_until(
-        lambda: [(one["current"], one["end"]) for one in worker.state()["lag"]] == [(14, 14)], 5, "there is no lag"
+    wait_for(
+        lambda: [(one["current"], one["end"]) for one in worker.state()["lag"]] == [(14, 14)], "there is no lag", 5
     )
 
 
@@ -82,14 +83,14 @@ def test_records_that_were_deleted_unread_are_counted(scene: Scene, protocol: st
     """Ten are settled; eight more are deleted while no worker runs. The next one counts eight and reads the rest."""
     first = scene.start(STREAMS_GROUP_PROTOCOL=protocol)
     scene.produce([f"a-{number}" for number in range(10)])
-    wait_until(lambda: scene.committed() == [10], 60, "ten are settled")
+    wait_for(lambda: scene.committed() == [10], "ten are settled", 60)
     assert first.terminate() == 0
     scene.produce([f"b-{number}" for number in range(10)])
     deleted = admin_client(scene.servers).delete_records([TopicPartition(scene.topic, 0, 18)])
     for answer in deleted.values():
         answer.result(10)
     second = scene.start(STREAMS_GROUP_PROTOCOL=protocol)
-    wait_until(settled_all(scene, ["b-8", "b-9"]), 60, "what is left is settled")
-    wait_until(lambda: scene.committed() == [20], 5, "and committed")
+    wait_for(settled_all(scene, ["b-8", "b-9"]), "what is left is settled", 60)
+    wait_for(lambda: scene.committed() == [20], "and committed", 5)
     assert second.state()["activity"][0]["deleted_unread"] == {scene.topic: 8}
     assert "records were deleted by retention before they were read" in second.text()

@@ -13,7 +13,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.support.local_stack.stack import Stack
-from tests.support.processes.transport_worker import Scene, free_port, wait_until
+from tests.support.processes.transport_worker import Scene
+from tests.support.processes.worker_process import free_port, wait_for
 
 
 @pytest.fixture
@@ -28,9 +29,9 @@ def test_sigterm_lets_running_work_finish(scene: Scene) -> None:
     """SIGTERM waits for running work, commits it, leaves the group and exits with 0."""
     worker = scene.start()
     scene.produce(["gate-a", "gate-b"])
-    wait_until(lambda: len(scene.lines("started")) == 2, 20, "work is under way")
+    wait_for(lambda: len(scene.lines("started")) == 2, "work is under way", 20)
     worker.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: len(scene.lines("draining")) == 1, 5, "the drain begins")
+    wait_for(lambda: len(scene.lines("draining")) == 1, "the drain begins", 5)
     scene.open_gate()
     assert worker.wait() == 0
     assert scene.settled() == {"gate-a": 1, "gate-b": 1}
@@ -50,7 +51,7 @@ def test_sigterm_ends_in_time_while_the_broker_is_frozen(breakable_scene: Scene)
     scene = breakable_scene
     worker = scene.start(STREAMS_DRAIN_TIMEOUT="1s")
     scene.produce(["gate-a", "b"])
-    wait_until(lambda: scene.committed() == [0, 1], 20, "one is done, one is under way")
+    wait_for(lambda: scene.committed() == [0, 1], "one is done, one is under way", 20)
     brokers = listeners(scene.servers)
     for broker in brokers:
         broker.send_signal(signal.SIGSTOP)
@@ -62,8 +63,8 @@ def test_sigterm_ends_in_time_while_the_broker_is_frozen(breakable_scene: Scene)
         for broker in brokers:
             broker.send_signal(signal.SIGCONT)
         # A broker frozen for longer than its session is fenced: the next test would find no leader yet.
-        wait_until(lambda: makes_topics(scene.servers), 60, "the brokers work again")
-        wait_until(lambda: knows_offsets(scene), 60, "the brokers know the group again")
+        wait_for(lambda: makes_topics(scene.servers), "the brokers work again", 60)
+        wait_for(lambda: knows_offsets(scene), "the brokers know the group again", 60)
     assert scene.committed() == [0, 1]
 
 
@@ -123,7 +124,7 @@ def test_an_agent_that_raises_ends_the_worker_and_loses_nothing(scene: Scene) ->
     """Exit code 1, and one line with the reason. The unsettled record is read again."""
     scene.produce(["a", "b"], partition=0)
     worker = scene.start()
-    wait_until(lambda: scene.committed() == [2, 0], 20, "it works")
+    wait_for(lambda: scene.committed() == [2, 0], "it works", 20)
     scene.produce(["raise-here"], partition=0)
     assert worker.wait() == 1
     assert "an agent raised ValueError: an error of the agent" in worker.text()
@@ -159,7 +160,7 @@ def test_faust_keeps_its_ways(scene: Scene) -> None:
     scene.wait_assigned(worker)
     assert worker.state()["assigned"]
     ticks = len(scene.lines("tick"))
-    wait_until(lambda: len(scene.lines("tick")) >= ticks + 2, 3, "the timer goes on")
+    wait_for(lambda: len(scene.lines("tick")) >= ticks + 2, "the timer goes on", 3)
     commands = [
         scene.command("agents"),
         scene.command("hello"),
@@ -173,4 +174,4 @@ def test_faust_keeps_its_ways(scene: Scene) -> None:
     assert scene.topic in agents
     assert "hello from a command" in hello
     assert json.loads(sent)["offset"] == 0
-    wait_until(lambda: scene.committed()[1] == 1, 5, "what was sent is consumed")
+    wait_for(lambda: scene.committed()[1] == 1, "what was sent is consumed", 5)

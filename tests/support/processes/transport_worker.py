@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,8 +18,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.support.local_stack.stack import Stack
 from tests.support.processes.preloaded import BIN, commands_folder, kill
+from tests.support.processes.worker_process import ROOT, free_port, wait_for
 
-ROOT = Path(__file__).parents[3]
 APP = "tests.support.apps.transport_app:app"
 COORDINATOR_SECONDS = 10.0
 NO_COORDINATOR_YET = (
@@ -29,19 +28,6 @@ NO_COORDINATOR_YET = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 )
 """What a broker answers about the first group of a new cluster, while it creates the topic of offsets."""
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @dataclass
@@ -187,8 +173,8 @@ class Scene:
             return all(owned) and sum(owned) == self.partitions
 
         for worker in workers:
-            wait_until(partial(self._ticked, worker), seconds, f"the worker is up: {worker.output}")
-        wait_until(shared, seconds, "the workers share the partitions")
+            wait_for(partial(self._ticked, worker), f"the worker is up: {worker.output}", seconds)
+        wait_for(shared, "the workers share the partitions", seconds)
 
     def _ticked(self, worker: Worker) -> bool:
         assert worker.process.poll() is None, worker.text()

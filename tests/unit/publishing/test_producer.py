@@ -15,7 +15,7 @@ from streams.transport.kafka.errors import ProduceError
 from streams.transport.kafka.producer import RecordProducer
 from streams.transport.kafka.records import RecordMetadata
 from tests.support.factories import CATALOGUE, SETTINGS, an_event
-from tests.support.processes.transport_worker import free_port
+from tests.support.processes.worker_process import free_port
 
 TIMEOUT = 0.5
 

@@ -14,7 +14,7 @@ from streams.transport.kafka.rebalance import Rebalance, unassign
 from streams.transport.kafka.records import Assignment
 from streams.transport.kafka.thread_bridge import ThreadBridge
 from tests.support.kafka_records import Answer
-from tests.support.processes.transport_worker import wait_until
+from tests.support.processes.worker_process import wait_for
 
 GROUP = Group("high", "streams.high", ("a",), high=50, low=10)
 PARTITIONS = [TopicPartition("a", number) for number in (0, 1)]
@@ -142,9 +142,9 @@ def test_librdkafka_reads_a_paused_partition_after_its_next_assignment(consumer:
         return (message := consumer.poll(0.1)) is not None and message.error() is None
 
     consumer.incremental_assign([first])
-    wait_until(is_read, 10, "it is read")
+    wait_for(is_read, "it is read", 10)
     consumer.pause([first])
     consumer.resume([TopicPartition("a", 99)])
     unassign(consumer, [PartitionState(Assignment("a", 0), GROUP, paused=True)])
     consumer.incremental_assign([first])
-    wait_until(is_read, 10, "it is read again")
+    wait_for(is_read, "it is read again", 10)

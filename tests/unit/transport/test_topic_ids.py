@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from streams.settings import Settings
 from streams.transport.kafka.partitions import topic_ids
 from streams.transport.kafka.partitions.topic_ids import CHECK_SECONDS, FORGET_SECONDS, SILENCE_SECONDS, TopicIds
-from tests.support.processes.transport_worker import free_port, wait_until
+from tests.support.processes.worker_process import free_port, wait_for
 
 
 class Described:
@@ -134,9 +134,9 @@ def test_what_the_client_logs_does_not_stay_in_memory(monkeypatch: pytest.Monkey
     monkeypatch.setattr(topic_ids, "client_logger", Mock())
     ids = TopicIds(Settings(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}"))
     ids.changed(0.0, {"a"})
-    wait_until(lambda: len(made[0]) > 2, 10, "the client has log lines")
+    wait_for(lambda: len(made[0]) > 2, "the client has log lines", 10)
     # The next line may come while the ones before it are read.
-    wait_until(lambda: ids.changed(1.0, {"a"}) == [] and not made[0], 10, "the client has none left")
+    wait_for(lambda: ids.changed(1.0, {"a"}) == [] and not made[0], "the client has none left", 10)
 
 
 @pytest.mark.requirement("Faults and operations", "one of three brokers killed: no thread of a worker is busy")
