@@ -102,9 +102,15 @@ def polling_engine(settings: Settings) -> Engine:
 
     To open one takes both sides much longer than to answer. It has the options of `streams.database.sync_engine`.
     """
-    arguments = {**connect_arguments(settings, "command"), "prepare_threshold": None}
-    engine = create_engine(database_url(settings), hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
-    return mark_errors(engine)
+    return mark_errors(
+        create_engine(
+            database_url(settings),
+            hide_parameters=True,
+            max_overflow=-1,
+            pool_pre_ping=True,
+            connect_args={**connect_arguments(settings, "command"), "prepare_threshold": None},
+        )
+    )
 
 
 def _owner(stack: Stack) -> str:
