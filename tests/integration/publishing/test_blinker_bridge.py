@@ -202,10 +202,16 @@ def senders(opened: Senders, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sender
     opened.empty("apps", "tenants", "datasets", "documents", "messages", "app_model_configs", "workflows")
 
 
+@pytest.fixture(scope="module")
+def collected() -> None:
+    """Delete the receivers of other modules' tests to which only weak references are left."""
+    gc.collect()
+
+
 @pytest.fixture
-def connected(senders: Senders) -> Iterator[None]:
+def connected(senders: Senders, collected: None) -> Iterator[None]:
+    del collected
     bridge = connect_signals(senders.current, codec=senders.codec)
-    gc.collect()  # receivers with weak references only are deleted now
     yield
     bridge.disconnect()
 

@@ -32,17 +32,15 @@ from tests.support.processes.worker_process import PATIENCE, rows, scalar
 
 
 @pytest.fixture(autouse=True)
-def collector(environment: dict[str, str]) -> Iterator[None]:
-    """Reset the garbage collector, which a worker tunes in the process of these tests.
+def collector(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave the garbage collector as it is: a worker would tune it for the whole process of these tests.
 
     A connection that was being made when its task was cancelled is in a reference cycle. It is collected before the
     database is dropped: until its client closes it, the server waits for its login, for a minute.
     """
     del environment
-    thresholds = gc.get_threshold()
+    monkeypatch.setattr("streams.runtime.resources._tune_garbage_collector", lambda: None)
     yield
-    gc.unfreeze()
-    gc.set_threshold(*thresholds)
     gc.collect()
 
 
