@@ -34,6 +34,8 @@ VERSION_TABLE = "alembic_version"
 _VERSIONS = table(VERSION_TABLE, column("version_num"), schema=SCHEMA)
 DIALECT = "postgresql+psycopg"
 SCHEMES = ("postgresql", "postgres", DIALECT)
+OPTIONS: Mapping[str, bool] = {"hide_parameters": True, "use_native_hstore": False}
+"""Neither errors nor debug lines show the contents of rows. The type hstore is not looked up: no table has it."""
 EFFECTS_POOL_SIZE = 20
 BOOKKEEPING_POOL_SIZE = 6
 EFFECTS_POOL_TIMEOUT = 30.0
@@ -91,7 +93,7 @@ class Database:
         """
         self.effects: AsyncEngine = create_async_engine(
             database_url(settings),
-            hide_parameters=True,  # neither errors nor debug lines show the contents of rows
+            **OPTIONS,
             poolclass=LedgerPool,
             pool_size=effects_pool_size,
             max_overflow=0,
@@ -104,7 +106,7 @@ class Database:
         """The same pool for attempts whose spans are recorded: what listens to its statements costs others nothing."""
         self.bookkeeping: AsyncEngine = create_async_engine(
             database_url(settings),
-            hide_parameters=True,
+            **OPTIONS,
             poolclass=LedgerPool,
             pool_size=bookkeeping_pool_size,
             max_overflow=0,
@@ -115,7 +117,7 @@ class Database:
         """The engine for claims, heartbeats, settlements, the relay and the lease sweep."""
         self.probe: AsyncEngine = create_async_engine(
             database_url(settings),
-            hide_parameters=True,
+            **OPTIONS,
             poolclass=NullPool,
             connect_args=connect_arguments(settings, BOOKKEEPING),
         )
@@ -144,7 +146,7 @@ def sync_engine(settings: Settings) -> Engine:
     return mark_errors(
         create_engine(
             database_url(settings),
-            hide_parameters=True,
+            **OPTIONS,
             poolclass=NullPool,
             connect_args=connect_arguments(settings, "command"),
         )

@@ -10,7 +10,7 @@ from sqlalchemy import URL, func, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from streams.database.engines import DIALECT, EFFECTS_POOL_SIZE, SCHEMES, connect_arguments
+from streams.database.engines import DIALECT, EFFECTS_POOL_SIZE, OPTIONS, SCHEMES, connect_arguments
 from streams.dify.errors import VectorStoreError
 from streams.settings import Settings, SettingsError
 
@@ -49,7 +49,7 @@ class VectorDatabase:
         if engine is None:
             engine = self._engines[loop] = create_async_engine(
                 self._url,
-                hide_parameters=True,
+                **OPTIONS,
                 pool_size=EFFECTS_POOL_SIZE,
                 max_overflow=0,
                 pool_timeout=_POOL_TIMEOUT,

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL, make_url
 import streams.database
 import streams.database.tables
 from streams.database import migrations
-from streams.database.engines import connect_arguments, database_url
+from streams.database.engines import OPTIONS, connect_arguments, database_url
 from streams.database.ledger_errors import mark_errors
 from streams.database.migrations import upgrade
 from streams.dify import models
@@ -105,7 +105,7 @@ def polling_engine(settings: Settings) -> Engine:
     return mark_errors(
         create_engine(
             database_url(settings),
-            hide_parameters=True,
+            **OPTIONS,
             max_overflow=-1,
             pool_pre_ping=True,
             connect_args={**connect_arguments(settings, "command"), "prepare_threshold": None},
