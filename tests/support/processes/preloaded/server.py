@@ -24,7 +24,13 @@ class _Call:
     connection: socket.socket
     received: bytes = b""
     files: list[int] = field(default_factory=list)
+    """The standard files of its process. They are open here until the process exists."""
     pid: int | None = None
+
+    def close_files(self) -> None:
+        for file in self.files:
+            os.close(file)
+        self.files.clear()
 
 
 @dataclass(frozen=True)
@@ -101,8 +107,7 @@ class _Server:
         if pid == 0:
             return self._become(call, request)
         call.pid = pid
-        for file in call.files:
-            os.close(file)
+        call.close_files()
         self._pass_on(call)
         return None
 
@@ -128,6 +133,7 @@ class _Server:
         """Close a connection. A process that still runs is killed, as the program that stood for it was."""
         self._selector.unregister(call.connection)
         call.connection.close()
+        call.close_files()
         del self._calls[call.connection]
         if call.pid is not None:
             os.kill(call.pid, signal.SIGKILL)
@@ -147,10 +153,13 @@ class _Server:
         self._selector.close()
         for one in (self._listener, self._wakeup, self._signalled, *self._calls):
             one.close()
+        # A pipe that this process kept open for another call would not end with that call.
+        for other in self._calls.values():
+            if other is not call:
+                other.close_files()
         for target, file in enumerate(call.files):
             os.dup2(file, target)
-        for file in call.files:
-            os.close(file)
+        call.close_files()
         os.environ.clear()
         os.environ.update(request.environment)
         os.chdir(request.folder)
