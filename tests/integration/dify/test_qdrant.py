@@ -24,7 +24,7 @@ from streams.dify.indexing import load
 from streams.dify.models import Dataset, DatasetCollectionBinding, Document
 from streams.dify.search import passages
 from streams.dify.vector_stores.qdrant import QdrantIndex, build_qdrant_index
-from tests.support.platform.cleanup_steps import deleted_after_each_step, settle
+from tests.support.platform.cleanup_steps import assert_delete_wins, settle
 from tests.support.platform.handler_runs import CrashError, Site, open_site, prose
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
@@ -108,12 +108,7 @@ async def test_a_crash_in_any_commit_leaves_no_point_twice(site: Site) -> None:
 )
 async def test_delete_wins_between_any_two_steps(site: Site) -> None:
     """The document is deleted after the first, second, … step. Nothing is left."""
-    dataset = await site.add_dataset()
-    steps = 0
-    async for _ in deleted_after_each_step(site, dataset):
-        steps += 1
-        assert await site.vectors(dataset.id) == 0
-    assert steps > 4
+    await assert_delete_wins(site)
 
 
 @pytest.mark.requirement(

@@ -202,15 +202,14 @@ def senders(opened: Senders, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sender
     opened.empty("apps", "tenants", "datasets", "documents", "messages", "app_model_configs", "workflows")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def collected() -> None:
     """Delete the receivers of other modules' tests to which only weak references are left."""
     gc.collect()
 
 
 @pytest.fixture
-def connected(senders: Senders, collected: None) -> Iterator[None]:
-    del collected
+def connected(senders: Senders) -> Iterator[None]:
     bridge = connect_signals(senders.current, codec=senders.codec)
     yield
     bridge.disconnect()

@@ -1,17 +1,13 @@
 """What every vector store does with the same calls."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from streams.dify.errors import RefusedError
 from streams.dify.vector_stores.port import AnnotationEntry, VectorQuery, collection_name
-from tests.support.platform.handler_runs import Site, open_site
-from tests.support.platform.store_fixtures import an_id, each_store, entry
-
-__all__ = ["each_store"]
+from tests.support.platform.handler_runs import Site
+from tests.support.platform.store_fixtures import an_id, entry
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 SECTION = "Embedding and loading"
@@ -19,12 +15,6 @@ CONTRACT = "every vector store passes one suite: write, search, delete by node, 
 LENGTH = (
     "a collection with vectors of another length is a permanent error at the first attempt; an empty one is made anew"
 )
-
-
-@pytest.fixture
-async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    async with open_site(database_url, tmp_path / "files") as opened:
-        yield opened
 
 
 @pytest.mark.requirement(SECTION, CONTRACT)

@@ -1,8 +1,5 @@
 """What every vector store does with the same documents."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from streams.agents.knowledge.document_indexing import clean_document, index_document
@@ -10,11 +7,9 @@ from streams.delivery import Permanent
 from streams.dify.models import Dataset, Document
 from streams.dify.search import passages
 from streams.dify.vector_stores.port import collection_name, index_struct
-from tests.support.platform.cleanup_steps import deleted_after_each_step, settle
-from tests.support.platform.handler_runs import Site, open_site, prose
-from tests.support.platform.store_fixtures import an_id, each_store, entry
-
-__all__ = ["each_store"]
+from tests.support.platform.cleanup_steps import assert_delete_wins, settle
+from tests.support.platform.handler_runs import Site, prose
+from tests.support.platform.store_fixtures import an_id, entry
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 SECTION = "Embedding and loading"
@@ -22,12 +17,6 @@ CONTRACT = "every vector store passes one suite: write, search, delete by node, 
 LENGTH = (
     "a collection with vectors of another length is a permanent error at the first attempt; an empty one is made anew"
 )
-
-
-@pytest.fixture
-async def site(database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
-    async with open_site(database_url, tmp_path / "files") as opened:
-        yield opened
 
 
 @pytest.mark.requirement(SECTION, LENGTH)
@@ -90,10 +79,4 @@ async def test_documents_come_and_go(each_store: Site) -> None:
 @pytest.mark.requirement(SECTION, CONTRACT)
 async def test_delete_wins_between_any_two_steps(each_store: Site) -> None:
     """The document is deleted after the first, second, … step. Nothing is left."""
-    site = each_store
-    dataset = await site.add_dataset()
-    steps = 0
-    async for _ in deleted_after_each_step(site, dataset):
-        steps += 1
-        assert await site.vectors(dataset.id) == 0
-    assert steps > 4
+    await assert_delete_wins(each_store)

@@ -233,3 +233,13 @@ async def deleted_after_each_step(site: Site, dataset: Dataset) -> AsyncIterator
         await site.delete(Document, id=document.id)
         await site.run(clean_document, site.document_deleted(document))
         yield document
+
+
+async def assert_delete_wins(site: Site) -> None:
+    """Check that no vector is left of a document that is deleted after the first, second, … step."""
+    dataset = await site.add_dataset()
+    steps = 0
+    async for _ in deleted_after_each_step(site, dataset):
+        steps += 1
+        assert await site.vectors(dataset.id) == 0
+    assert steps > 4
